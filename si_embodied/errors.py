@@ -1,0 +1,75 @@
+"""The one error tree. Every message says what was wrong, the value, and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SiEmbodiedError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(SiEmbodiedError, ValueError):
+    """A setting that cannot be honoured: unknown key, wrong type, out of range."""
+
+
+class ObservationError(SiEmbodiedError, ValueError):
+    """An observation that breaks its contract: shape, dtype, frame or unit."""
+
+
+class UnknownNameError(SiEmbodiedError, LookupError):
+    """A name that is not registered: an environment, a task, a policy, a prompt version."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        """Say what `kind` of thing `name` was meant to be and which of `known` it resembles."""
+        names = sorted(known)
+        close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+        self.kind, self.name, self.known = kind, name, names
+
+
+class MissingExtraError(SiEmbodiedError, ImportError):
+    """An optional dependency is absent; the message names the extra that brings it."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        """`module` failed to import and `si-embodied[extra]` brings it."""
+        super().__init__(
+            f"{module!r} is not installed, and this needs it. Install it with: pip install 'si-embodied[{extra}]'"
+        )
+        self.module, self.extra = module, extra
+
+
+class PlanParseError(SiEmbodiedError, ValueError):
+    """The model's answer is not a plan of the closed schema."""
+
+    def __init__(self, offence: str, text: str) -> None:
+        """`offence` says what is wrong, in words a repair prompt can quote; `text` is the answer."""
+        shown = text if len(text) <= 120 else f"{text[:120]}… ({len(text)} characters)"
+        super().__init__(f"not a plan: {offence}. The answer was: {shown!r}")
+        self.offence, self.text = offence, text
+
+
+class CheckpointError(SiEmbodiedError, ValueError):
+    """A model directory that is missing, incomplete, corrupted, or of a family this package does not run."""
+
+
+class BackendError(SiEmbodiedError, RuntimeError):
+    """A backend could not complete a prompt."""
+
+
+class DeadlineExceeded(BackendError, TimeoutError):
+    """A backend was not done by its deadline; nothing partial is returned."""
+
+
+class RendererError(SiEmbodiedError, RuntimeError):
+    """No way to render was found, or rendering failed."""
+
+
+class RecordError(SiEmbodiedError, OSError):
+    """A record or a video could not be written (full disk, no permission)."""
+
+
+class SceneError(SiEmbodiedError, RuntimeError):
+    """No scene could be drawn that fits the request."""

@@ -1,0 +1,280 @@
+"""Rigid transforms, the pinhole camera, and depth at a pixel.
+
+Frames: the map is x forward, y left, z up; a camera is the ROS optical frame (x right, y down, z forward).
+Pixel coordinates are continuous with (0, 0) at the *centre* of the top-left pixel, as in ROS and OpenCV.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose:
+    """A rigid transform; `T_a_b` takes points of frame b to frame a, and is b's pose in a."""
+
+    rotation: NDArray[np.float64]  # (3, 3), orthonormal, determinant 1
+    translation: NDArray[np.float64]  # (3,), metres
+
+    def __post_init__(self) -> None:
+        """Normalise the dtypes and refuse what is not a rigid transform."""
+        rotation = np.asarray(self.rotation, dtype=np.float64)
+        translation = np.asarray(self.translation, dtype=np.float64)
+        if rotation.shape != (3, 3) or translation.shape != (3,):
+            raise ConfigError(
+                f"a pose is a (3, 3) rotation and a (3,) translation, got: {rotation.shape} and {translation.shape}"
+            )
+        if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
+            raise ConfigError("a pose must be finite, got NaN or infinity; check the transform's source")
+        if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
+            raise ConfigError(f"not a rotation matrix (orthonormal, determinant 1):\n{rotation}")
+        object.__setattr__(self, "rotation", rotation)
+        object.__setattr__(self, "translation", translation)
+
+    @classmethod
+    def identity(cls) -> Pose:
+        """The frame itself."""
+        return cls(np.eye(3), np.zeros(3))
+
+    @classmethod
+    def from_quaternion(cls, xyzw: ArrayLike, translation: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
+        """From a quaternion in ROS order (x, y, z, w), normalised here."""
+        q = np.asarray(xyzw, dtype=np.float64)
+        norm = float(np.linalg.norm(q)) if q.shape == (4,) else math.nan
+        if not norm > 1e-9:
+            raise ConfigError(f"a quaternion is four finite numbers (x, y, z, w), not all zero, got: {q}")
+        x, y, z, w = q / norm
+        rotation = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        return cls(rotation, np.asarray(translation, dtype=np.float64))
+
+    @classmethod
+    def from_rpy(cls, roll: float, pitch: float, yaw: float, translation: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
+        """From fixed-axis roll, pitch, yaw in radians (REP 103: R = Rz(yaw) Ry(pitch) Rx(roll))."""
+        cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
+        cy, sy = math.cos(yaw), math.sin(yaw)
+        rotation = np.array(
+            [
+                [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+                [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+                [-sp, cp * sr, cp * cr],
+            ]
+        )
+        return cls(rotation, np.asarray(translation, dtype=np.float64))
+
+    @classmethod
+    def planar(cls, x: float, y: float, yaw: float, z: float = 0.0) -> Pose:
+        """A ground pose: metres and radians about the map's z."""
+        return cls.from_rpy(0.0, 0.0, yaw, (x, y, z))
+
+    @classmethod
+    def from_matrix(cls, matrix: ArrayLike) -> Pose:
+        """From a homogeneous (4, 4) matrix."""
+        m = np.asarray(matrix, dtype=np.float64)
+        if m.shape != (4, 4):
+            raise ConfigError(f"a homogeneous transform is (4, 4), got: {m.shape}")
+        return cls(m[:3, :3], m[:3, 3])
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The homogeneous (4, 4) matrix."""
+        m = np.eye(4)
+        m[:3, :3], m[:3, 3] = self.rotation, self.translation
+        return m
+
+    def quaternion(self) -> NDArray[np.float64]:
+        """The unit quaternion (x, y, z, w) with w >= 0.
+
+        The eigenvector method of Bar-Itzhack (2000), which has no singular case.
+        """
+        r = self.rotation
+        k = np.array(
+            [
+                [r[0, 0] - r[1, 1] - r[2, 2], 0, 0, 0],
+                [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], 0, 0],
+                [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], 0],
+                [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], r.trace()],
+            ]
+        )
+        q: NDArray[np.float64] = np.linalg.eigh(k / 3.0)[1][:, -1]
+        return -q if q[3] < 0 else q
+
+    @property
+    def yaw(self) -> float:
+        """Heading of the x axis about the map's z, in radians, in (-pi, pi]."""
+        return math.atan2(self.rotation[1, 0], self.rotation[0, 0])
+
+    def __matmul__(self, other: Pose) -> Pose:
+        """Chain transforms: `T_a_b @ T_b_c` is `T_a_c`."""
+        return Pose(self.rotation @ other.rotation, self.rotation @ other.translation + self.translation)
+
+    def inverse(self) -> Pose:
+        """`T_a_b` to `T_b_a`."""
+        return Pose(self.rotation.T, -self.rotation.T @ self.translation)
+
+    def apply(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Take points (..., 3) of the source frame to the target frame, in metres."""
+        return np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsics:
+    """A pinhole camera without distortion; everything in pixels at this width and height."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        """Refuse an image without size and a focal length that is not positive."""
+        if self.width < 1 or self.height < 1:
+            raise ConfigError(f"expected a positive image size, got: {self.width} x {self.height}")
+        if not (self.fx > 0 and self.fy > 0 and math.isfinite(self.cx) and math.isfinite(self.cy)):
+            raise ConfigError(f"expected positive focal lengths and a finite principal point, got: {self}")
+
+    @classmethod
+    def from_vertical_fov(cls, width: int, height: int, fov_y_rad: float) -> Intrinsics:
+        """Square pixels and a centred principal point, as simulators render."""
+        if not 0 < fov_y_rad < math.pi:
+            raise ConfigError(f"expected a vertical field of view between 0 and pi radians, got: {fov_y_rad}")
+        f = height / 2 / math.tan(fov_y_rad / 2)
+        return cls(width, height, f, f, (width - 1) / 2, (height - 1) / 2)
+
+    @classmethod
+    def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Intrinsics:
+        """From a (3, 3) camera matrix."""
+        k = np.asarray(matrix, dtype=np.float64)
+        if k.shape != (3, 3):
+            raise ConfigError(f"a camera matrix is (3, 3), got: {k.shape}")
+        return cls(width, height, float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The (3, 3) camera matrix."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    def scaled(self, width: int, height: int) -> Intrinsics:
+        """The same camera at another resolution (pixel centres at integers, so the half pixel is kept)."""
+        sx, sy = width / self.width, height / self.height
+        cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
+        return Intrinsics(width, height, self.fx * sx, self.fy * sy, cx, cy)
+
+
+def deproject(intrinsics: Intrinsics, uv: ArrayLike, depth_m: ArrayLike) -> NDArray[np.float64]:
+    """Pixels (..., 2) at depths (...) along the optical axis to points (..., 3) in the optical frame, metres."""
+    pixels, z = np.asarray(uv, dtype=np.float64), np.asarray(depth_m, dtype=np.float64)
+    x = (pixels[..., 0] - intrinsics.cx) / intrinsics.fx * z
+    y = (pixels[..., 1] - intrinsics.cy) / intrinsics.fy * z
+    return np.stack([x, y, z], axis=-1)
+
+
+def deproject_image(intrinsics: Intrinsics, depth_m: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A depth image (H, W) to points (H, W, 3) in the optical frame; pixels without a return become NaN."""
+    v, u = np.indices(depth_m.shape)
+    z = np.where(depth_m > 0, depth_m, np.nan)
+    return deproject(intrinsics, np.stack([u, v], axis=-1), z)
+
+
+def project(intrinsics: Intrinsics, points: ArrayLike) -> NDArray[np.float64]:
+    """Points (..., 3) of the optical frame to pixels (..., 2); NaN for points not in front of the camera."""
+    p = np.asarray(points, dtype=np.float64)
+    z = np.where(p[..., 2] > 1e-9, p[..., 2], np.nan)
+    return np.stack(
+        [p[..., 0] / z * intrinsics.fx + intrinsics.cx, p[..., 1] / z * intrinsics.fy + intrinsics.cy], axis=-1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PixelDepth:
+    """Robust depth at a pixel, with what is needed to distrust it."""
+
+    depth_m: float  # median of the patch's valid depths; NaN when there are none
+    valid_ratio: float  # share of the patch's pixels with a return
+    spread_m: float  # 10th to 90th percentile of the valid depths
+
+
+def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int = 2) -> PixelDepth:
+    """Median depth of the (2 r + 1)^2 patch about pixel (u, v), clipped at the border.
+
+    Zero, negative, NaN and infinite depths are no returns.
+    """
+    height, width = depth_m.shape
+    column, row = round(u), round(v)
+    if not (0 <= column < width and 0 <= row < height):
+        return PixelDepth(math.nan, 0.0, math.nan)
+    patch = depth_m[
+        max(0, row - radius_px) : row + radius_px + 1,
+        max(0, column - radius_px) : column + radius_px + 1,
+    ]
+    valid = patch[np.isfinite(patch) & (patch > 0)]
+    if valid.size == 0:
+        return PixelDepth(math.nan, 0.0, math.nan)
+    low, median, high = np.percentile(valid, [10, 50, 90])
+    return PixelDepth(float(median), valid.size / patch.size, float(high - low))
+
+
+def wrap_angle(angle_rad: float) -> float:
+    """The same angle in (-pi, pi]."""
+    wrapped = math.remainder(angle_rad, 2 * math.pi)
+    return math.pi if wrapped == -math.pi else wrapped
+
+
+def _log(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation vector (3,) of a rotation matrix; accurate away from a half turn."""
+    angle = math.acos(float(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0)))
+    axis = np.array(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
+    return axis / 2 if angle < 1e-9 else axis * (angle / (2 * math.sin(angle)))
+
+
+def solve_hand_eye(T_base_tool: Sequence[Pose], T_camera_target: Sequence[Pose]) -> Pose:
+    """`T_tool_camera` of a camera on the tool, from at least three views of a fixed target.
+
+    Solves A X = X B over all pairs of views, in closed form: Park and Martin, "Robot sensor calibration: solving
+    AX = XB on the Euclidean group", IEEE Transactions on Robotics and Automation 10(5), 1994.
+
+    Args:
+        T_base_tool: the tool's pose in the robot's base at each view.
+        T_camera_target: the target's pose in the optical frame at each view.
+
+    Raises:
+        ConfigError: fewer than three views, lists of different length, or views that turn about one axis only.
+    """
+    if len(T_base_tool) != len(T_camera_target) or len(T_base_tool) < 3:
+        raise ConfigError(
+            "hand-eye calibration needs at least three views, one pose of the tool and one of the target each, "
+            f"got: {len(T_base_tool)} and {len(T_camera_target)}"
+        )
+    pairs = [
+        (T_base_tool[j].inverse() @ T_base_tool[i], T_camera_target[j] @ T_camera_target[i].inverse())
+        for i in range(len(T_base_tool))
+        for j in range(i + 1, len(T_base_tool))
+    ]
+    alphas = np.array([_log(a.rotation) for a, _ in pairs])
+    betas = np.array([_log(b.rotation) for _, b in pairs])
+    if np.linalg.matrix_rank(alphas, tol=1e-3) < 2:
+        raise ConfigError("hand-eye calibration needs views that turn about at least two axes; add tilted views")
+    u, _, vt = np.linalg.svd(alphas.T @ betas)
+    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    left = np.concatenate([a.rotation - np.eye(3) for a, _ in pairs])
+    right = np.concatenate([rotation @ b.translation - a.translation for a, b in pairs])
+    translation = np.linalg.lstsq(left, right, rcond=None)[0]
+    return Pose(rotation, translation)

@@ -1,0 +1,312 @@
+"""The values that cross every boundary: what a robot saw, what it was asked, what it decided, how it went."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from si_embodied.errors import ObservationError
+from si_embodied.geometry import Intrinsics, Pose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from si_embodied.plan import Plan, Subgoal
+
+TaskKind: TypeAlias = Literal["navigation", "manipulation"]
+
+
+class Code(enum.IntEnum):
+    """Why a decision or an outcome is what it is. Stable: numbers are never reused; ROS messages carry them.
+
+    1xx the observation, 2xx the model, 3xx grounding, 4xx the guard, 5xx execution.
+    """
+
+    OK = 0
+    NO_IMAGE = 101
+    STALE_OBSERVATION = 102
+    NO_DEPTH = 103
+    BACKEND_FAILED = 201
+    DEADLINE_EXCEEDED = 202
+    PLAN_INVALID = 203
+    EMPTY_PLAN = 204
+    DEPTH_INVALID = 301
+    DEPTH_AMBIGUOUS = 302
+    NO_STANDOFF = 303
+    NO_GRASP = 304
+    OUT_OF_WORKSPACE = 401
+    OUT_OF_REACH = 402
+    TOO_FAR = 403
+    REPETITION = 404
+    NO_PROGRESS = 405
+    STALE_PLAN = 406
+    SKILL_FAILED = 501
+    BLOCKED = 502
+    UNREACHABLE = 503
+    GRASP_MISSED = 504
+    TIMED_OUT = 505
+    CANCELED = 506
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraFrame:
+    """One posed RGB-D image, everything taken at the same instant."""
+
+    name: str  # "head", "wrist", …
+    stamp_s: float  # ROS or simulation time of the exposure
+    rgb: NDArray[np.uint8]  # (H, W, 3)
+    depth_m: NDArray[np.float32] | None  # (H, W), metres along the optical axis, 0 = no return
+    intrinsics: Intrinsics  # pixels, at this resolution
+    T_map_camera: Pose  # optical frame (x right, y down, z forward) in the map
+
+    def __post_init__(self) -> None:
+        """Refuse shapes, dtypes and sizes that do not belong together."""
+        shape, where = np.shape(self.rgb), f"camera {self.name!r}"
+        if len(shape) != 3 or shape[2] != 3:
+            raise ObservationError(f"{where}: expected an rgb image (H, W, 3), got shape {shape}; drop alpha")
+        if self.rgb.dtype != np.uint8:
+            raise ObservationError(f"{where}: expected rgb as uint8 in 0..255, got {self.rgb.dtype}; convert it")
+        size = (self.intrinsics.height, self.intrinsics.width)
+        if shape[:2] != size:
+            raise ObservationError(f"{where}: image is {shape[:2]} but intrinsics are for {size}; scale the intrinsics")
+        if self.depth_m is not None:
+            if self.depth_m.shape != size:
+                raise ObservationError(f"{where}: depth is {self.depth_m.shape}, rgb is {size}; register depth to rgb")
+            if not np.issubdtype(self.depth_m.dtype, np.floating):
+                raise ObservationError(
+                    f"{where}: expected depth in metres as float32, got {self.depth_m.dtype}; "
+                    "16-bit millimetres are divided by 1000"
+                )
+        if not math.isfinite(self.stamp_s):
+            raise ObservationError(f"{where}: expected a finite stamp in seconds, got {self.stamp_s}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArmState:
+    """Where the tool is. The tool's z axis points out of the gripper, its y axis is the closing direction."""
+
+    T_map_tool: Pose  # tool centre point (between the fingertips) in the map
+    gripper_opening_m: float  # distance between the finger pads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NavigationMap:
+    """Where the base can go from where it is, as a grid over the map's xy plane.
+
+    Made by whoever owns the map (the policy's own mapper, or a costmap on a robot); obstacles are already inflated.
+    """
+
+    resolution_m: float  # side of a cell
+    origin_m: tuple[float, float]  # map xy of the outer corner of cell [0, 0]
+    path_length_m: NDArray[np.float32]  # (rows along y, columns along x), from the robot; inf = cannot or unknown
+
+    def cell(self, x: float, y: float) -> tuple[int, int] | None:
+        """The (row, column) that holds map point (x, y), or None outside the grid."""
+        column = math.floor((x - self.origin_m[0]) / self.resolution_m)
+        row = math.floor((y - self.origin_m[1]) / self.resolution_m)
+        rows, columns = self.path_length_m.shape
+        return (row, column) if 0 <= row < rows and 0 <= column < columns else None
+
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Map x of every column (columns,) and y of every row (rows,), at the cells' centres."""
+        rows, columns = self.path_length_m.shape
+        x = self.origin_m[0] + (np.arange(columns) + 0.5) * self.resolution_m
+        y = self.origin_m[1] + (np.arange(rows) + 0.5) * self.resolution_m
+        return x, y
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """Everything a planner may look at. The views a plan names are indices into `frames`."""
+
+    stamp_s: float  # of the newest frame
+    frames: tuple[CameraFrame, ...]
+    T_map_base: Pose  # base_link in the map
+    arm: ArmState | None = None
+    navigation_map: NavigationMap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the robot was asked to do; `kind` chooses the prompt and the closed set of skills."""
+
+    instruction: str
+    kind: TaskKind
+
+    def __post_init__(self) -> None:
+        """Refuse an empty instruction and a kind that has no skills."""
+        if not self.instruction.strip():
+            raise ObservationError("expected an instruction, got an empty one")
+        if self.kind not in ("navigation", "manipulation"):
+            raise ObservationError(f"expected a task of kind 'navigation' or 'manipulation', got: {self.kind!r}")
+
+
+# --- goals: a grounded subgoal, in metres and radians, in the map -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NavigateTo:
+    """Drive the base to a pose; it faces the target from there."""
+
+    T_map_base: Pose
+    target_m: NDArray[np.float64]  # (3,), the point that the model meant, in the map
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """Turn the base on the spot, counter-clockwise positive."""
+
+    angle_rad: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """Drive straight ahead."""
+
+    distance_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class TiltCamera:
+    """Tilt the head camera, up positive."""
+
+    angle_rad: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreFrontier:
+    """Go and look where nothing has been seen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The task is done; stop for good."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grasp:
+    """Close the gripper at a pose."""
+
+    T_map_tool: Pose
+    width_m: float  # of the object along the closing direction
+    height_above_support_m: float  # of the tool centre point when it closes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Release:
+    """Put the held object down so that its bottom rests at a point."""
+
+    surface_m: NDArray[np.float64]  # (3,), the support's surface, in the map
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PushAlong:
+    """Push with closed fingers from one point to another, near the support."""
+
+    start_m: NDArray[np.float64]  # (3,), in the map
+    end_m: NDArray[np.float64]  # (3,), in the map
+
+
+@dataclass(frozen=True, slots=True)
+class GoHome:
+    """Bring the arm to where it does not hide the scene."""
+
+
+Goal: TypeAlias = (
+    NavigateTo | Rotate | Drive | TiltCamera | ExploreFrontier | Finish | Grasp | Release | PushAlong | GoHome
+)
+
+
+# --- decisions and outcomes ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """The structured line that every plan leaves, the same in simulation, on the robot and in the server."""
+
+    observation_stamp_s: float
+    prompt_version: str
+    model: str
+    kernel: str
+    dtype: str
+    raw_text: tuple[str, ...]  # the answer, and the repaired answer where one was asked for
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: Mapping[str, float]  # by part: render, queue, vision, prefill, decode, parse, ground, guard, total
+    code: Code
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Execute:
+    """Carry the goals out in order; each was grounded in the images of this plan's own observation."""
+
+    goals: tuple[Goal, ...]
+    subgoals: tuple[Subgoal, ...]  # what each goal was grounded from
+    plan: Plan
+    record: PlanRecord
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hold:
+    """Do not move, and why."""
+
+    code: Code
+    message: str
+    record: PlanRecord
+    plan: Plan | None = None
+
+
+Decision: TypeAlias = Execute | Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a skill ended."""
+
+    code: Code
+    message: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the skill reached its goal."""
+        return self.code is Code.OK
+
+
+# --- the model's side ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What a backend is asked: text and images in order, and the closed schema of the answer."""
+
+    version: str  # "nav/v1"
+    system: str
+    content: tuple[str | NDArray[np.uint8], ...]  # in reading order; images are (H, W, 3)
+    schema: Mapping[str, object]  # JSON schema that the answer must fit; points are 0..1000 relative to their view
+
+    @property
+    def images(self) -> tuple[NDArray[np.uint8], ...]:
+        """The images alone, in order."""
+        return tuple(part for part in self.content if not isinstance(part, str))
+
+    @property
+    def text(self) -> str:
+        """The text alone, each image shown as `<image>`."""
+        return "".join(part if isinstance(part, str) else "<image>" for part in self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A backend's whole answer."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_s: Mapping[str, float] = field(default_factory=dict)  # by part: queue, vision, prefill, decode
