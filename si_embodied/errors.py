@@ -73,3 +73,7 @@ class RecordError(SiEmbodiedError, OSError):
 
 class SceneError(SiEmbodiedError, RuntimeError):
     """No scene could be drawn that fits the request."""
+
+
+class EvaluationError(SiEmbodiedError, RuntimeError):
+    """An episode could not be run; what was recorded before it is kept."""

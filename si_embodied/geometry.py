@@ -239,9 +239,7 @@ def wrap_angle(angle_rad: float) -> float:
 def _log(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation vector (3,) of a rotation matrix; accurate away from a half turn."""
     angle = math.acos(float(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0)))
-    axis = np.array(
-        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    )
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     return axis / 2 if angle < 1e-9 else axis * (angle / (2 * math.sin(angle)))
 
 

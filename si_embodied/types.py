@@ -267,6 +267,14 @@ Decision: TypeAlias = Execute | Hold
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a subgoal was not grounded, or a goal not let through."""
+
+    code: Code
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a skill ended."""
 

@@ -1,0 +1,102 @@
+"""What a policy needs of a kind of robot: its skills, what it adds to an observation, and how it holds still."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Protocol
+
+from si_embodied.embodiment import Embodiment, MobileBase
+from si_embodied.errors import ConfigError
+from si_embodied.policies.mapping import OccupancyMapper
+from si_embodied.policies.skills.navigation import (
+    BaseCommands,
+    DriveSkill,
+    Explorer,
+    ExploreSkill,
+    GoToSkill,
+    RotateSkill,
+    TiltSkill,
+)
+from si_embodied.types import Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
+
+if TYPE_CHECKING:
+    from si_embodied.policies.base import Action, Skill
+    from si_embodied.types import Goal, Observation
+
+EXPLORE_ACTIONS = 8
+"""Commands between two looks of the planner while exploring: two metres, or a third of a circle."""
+
+
+class Body(Protocol):
+    """One robot during one episode."""
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+
+    def update(self, observation: Observation) -> None:
+        """Take in what was observed; called once for every action."""
+
+    def prepare(self, observation: Observation) -> Observation:
+        """The observation with what only planning needs."""
+
+    def skill(self, goal: Goal) -> Skill:
+        """The skill that carries a goal out."""
+
+    def wait(self, observation: Observation) -> Action:
+        """Hold still for one step."""
+
+    def finished(self, observation: Observation) -> Action:
+        """Say that the task is over."""
+
+
+class MobileBody:
+    """A base that maps as it goes."""
+
+    def __init__(self, base: MobileBase) -> None:
+        """An empty map."""
+        self._base = base
+        self._commands = BaseCommands(base)
+        self._mapper = OccupancyMapper(base)
+        self._explorer = Explorer(base, self._mapper)
+
+    def reset(self) -> None:
+        """A new map."""
+        self._mapper.reset()
+        self._explorer = Explorer(self._base, self._mapper)
+
+    def update(self, observation: Observation) -> None:
+        """Enter the depth images."""
+        self._mapper.update(observation)
+
+    def prepare(self, observation: Observation) -> Observation:
+        """Add the ways that the map knows."""
+        return dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(observation.T_map_base))
+
+    def skill(self, goal: Goal) -> Skill:
+        """The skill for a navigation goal."""
+        if isinstance(goal, NavigateTo):
+            return GoToSkill(goal, self._base, self._mapper)
+        if isinstance(goal, Rotate):
+            return RotateSkill(goal, self._base)
+        if isinstance(goal, Drive):
+            return DriveSkill(goal, self._base)
+        if isinstance(goal, TiltCamera):
+            return TiltSkill(goal, self._base)
+        if isinstance(goal, ExploreFrontier):
+            return ExploreSkill(self._explorer, actions=EXPLORE_ACTIONS)
+        raise ConfigError(f"a mobile base has no skill for {type(goal).__name__}")
+
+    def wait(self, observation: Observation) -> Action:
+        """Stand."""
+        return self._commands.wait()
+
+    def finished(self, observation: Observation) -> Action:
+        """Stop for good."""
+        return self._commands.stop()
+
+
+def make_body(embodiment: Embodiment) -> Body:
+    """The body for a robot."""
+    if isinstance(embodiment, MobileBase):
+        return MobileBody(embodiment)
+    raise ConfigError("arms follow")

@@ -1,0 +1,296 @@
+"""An occupancy grid from posed depth images: what a base needs to drive where it has looked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
+
+from si_embodied.geometry import deproject_image
+from si_embodied.types import NavigationMap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.embodiment import MobileBase
+    from si_embodied.geometry import Pose
+    from si_embodied.types import Observation
+
+_BEARINGS = 720
+"""Half-degree bins about the camera; at the mapping range of 4 m one is 3.5 cm wide."""
+
+_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
+"""Half of the 16-neighbourhood; its paths are at most 2.7% longer than straight lines (8 neighbours: 8.2%)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapperConfig:
+    """The grid and what counts as an obstacle."""
+
+    resolution_m: float = 0.05
+    size_m: float = 30.0  # side of the square about the start
+    range_m: float = 4.0  # nothing farther is entered, so that the robot goes and looks
+    floor_height_m: float = 0.08  # lower is floor
+    margin_m: float = 0.04  # kept clear beyond the base's radius
+    unknown_cost: float = 2.5  # of a metre through cells never seen, where a path may use them
+
+
+class OccupancyMapper:
+    """Builds the grid of one episode and answers what can be reached. Not thread safe."""
+
+    def __init__(self, base: MobileBase, config: MapperConfig | None = None) -> None:
+        """An empty map; it is centred on the first pose that is entered."""
+        self.base, self.config = base, config or MapperConfig()
+        cells = round(self.config.size_m / self.config.resolution_m)
+        self._shape = (cells, cells)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.occupied = np.zeros(self._shape, dtype=bool)
+        self.free = np.zeros(self._shape, dtype=bool)
+        self.origin_m: tuple[float, float] | None = None
+        self.version = 0  # changes when obstacles do
+
+    def update(self, observation: Observation) -> None:
+        """Enter every depth image, carve what was seen through, and the ground the robot stands on."""
+        base = observation.T_map_base
+        if self.origin_m is None:
+            half = self.config.size_m / 2
+            self.origin_m = (float(base.translation[0]) - half, float(base.translation[1]) - half)
+        before = int(self.occupied.sum())
+        for frame in observation.frames:
+            if frame.depth_m is not None:
+                points = deproject_image(frame.intrinsics, frame.depth_m)[::2].reshape(-1, 3)
+                points = points[np.isfinite(points[:, 2])]
+                self._enter(frame.T_map_camera, frame.T_map_camera.apply(points))
+        self.free |= self._disc(base, self.base.radius_m)
+        # Driven on is free, whatever a grazing ray said.
+        self.occupied &= ~self._disc(base, self.base.radius_m * 0.8)
+        self.version += int(self.occupied.sum()) != before
+
+    def bump(self, T_map_base: Pose) -> None:
+        """Enter the obstacle that stopped the base from driving forward."""
+        ahead = T_map_base.apply((self.base.radius_m + self.config.resolution_m, 0.0, 0.0))
+        cell = self._cell(ahead[0], ahead[1])
+        self.occupied[cell] = True
+        self.version += 1
+
+    def _enter(self, T_map_camera: Pose, points: NDArray[np.float64]) -> None:
+        """Obstacles where points are at the height of the base, and free space along the bearings before them."""
+        eye = T_map_camera.translation[:2]
+        offset = points[:, :2] - eye
+        distance = np.hypot(offset[:, 0], offset[:, 1])
+        low = self.config.floor_height_m
+        solid = (points[:, 2] > low) & (points[:, 2] < self.base.height_m)
+        hits = points[solid & (distance < self.config.range_m)]
+        if len(hits):
+            self.occupied[self._cell(hits[:, 0], hits[:, 1])] = True
+        # How far each bearing is free: to its nearest obstacle, or else as far as its floor was seen.
+        bearing = _bearing_bins(offset)
+        floor = (points[:, 2] <= low) & (points[:, 2] > -low)
+        limit = np.zeros(_BEARINGS)
+        np.maximum.at(limit, bearing[floor], distance[floor])
+        nearest = np.full(_BEARINGS, np.inf)
+        np.minimum.at(nearest, bearing[solid], distance[solid])
+        limit = np.minimum(np.minimum(limit, nearest - self.config.resolution_m), self.config.range_m)
+        reach = math.ceil(self.config.range_m / self.config.resolution_m)
+        row, column = self._cell(eye[0], eye[1])
+        rows = np.arange(max(0, row - reach), min(self._shape[0], row + reach + 1))
+        columns = np.arange(max(0, column - reach), min(self._shape[1], column + reach + 1))
+        x, y = self._centres()
+        away = np.stack(np.meshgrid(x[columns] - eye[0], y[rows] - eye[1]), axis=-1)
+        seen = np.hypot(away[..., 0], away[..., 1]) < limit[_bearing_bins(away)]
+        self.free[np.ix_(rows, columns)] |= seen
+
+    # --- questions -------------------------------------------------------------------------------------------------
+
+    def blocked(self) -> NDArray[np.bool_]:
+        """Cells (rows along y, columns along x) where the base's centre cannot be."""
+        clearance = ndimage.distance_transform_edt(~self.occupied) * self.config.resolution_m
+        return np.asarray(clearance < self.base.radius_m + self.config.margin_m)
+
+    def navigation_map(self, T_map_base: Pose, *, through_unknown: bool = True) -> NavigationMap:
+        """Path lengths in metres from the robot to everywhere it can go, cropped to what is known."""
+        window = self._window()
+        lengths, _ = self._distances(T_map_base, window, through_unknown=through_unknown)
+        if through_unknown:  # a way may lead through the unknown, but nobody stands there
+            lengths = np.where(self.free[window], lengths, np.inf).astype(np.float32)
+        assert self.origin_m is not None  # _window refuses an empty map
+        origin = (
+            self.origin_m[0] + window[1].start * self.config.resolution_m,
+            self.origin_m[1] + window[0].start * self.config.resolution_m,
+        )
+        return NavigationMap(self.config.resolution_m, origin, lengths)
+
+    def path(self, T_map_base: Pose, x: float, y: float) -> NDArray[np.float64] | None:
+        """The shortest way (n, 2) from the robot to map point (x, y), or None; the first point is the robot's."""
+        window = self._window()
+        lengths, predecessors = self._distances(T_map_base, window, through_unknown=True)
+        row, column = self._cell(x, y)
+        goal = (row - window[0].start, column - window[1].start)
+        if not (0 <= goal[0] < lengths.shape[0] and 0 <= goal[1] < lengths.shape[1] and np.isfinite(lengths[goal])):
+            return None
+        index = goal[0] * lengths.shape[1] + goal[1]
+        cells = []
+        while index >= 0:
+            cells.append(divmod(int(index), lengths.shape[1]))
+            index = predecessors[index]
+        indices = np.array(cells[::-1]) + (window[0].start, window[1].start)
+        xs, ys = self._centres()
+        points = np.stack([xs[indices[:, 1]], ys[indices[:, 0]]], axis=-1)
+        points[0], points[-1] = T_map_base.translation[:2], (x, y)
+        return points
+
+    def frontiers(self, T_map_base: Pose, *, min_cells: int = 6) -> list[Frontier]:
+        """Edges of the known free space that can be reached, as clusters of at least `min_cells` cells."""
+        window = self._window()
+        labels, count = ndimage.label(self._edges(window), structure=np.ones((3, 3)))
+        lengths, _ = self._distances(T_map_base, window, through_unknown=False)
+        xs, ys = self._centres()
+        found = []
+        for label in range(1, count + 1):
+            rows, columns = np.nonzero(labels == label)
+            if len(rows) < min_cells:
+                continue
+            reachable = np.isfinite(lengths[rows, columns])
+            if not reachable.any():
+                continue
+            centre = rows[reachable].mean(), columns[reachable].mean()
+            middle = int(np.argmin(np.hypot(rows[reachable] - centre[0], columns[reachable] - centre[1])))
+            row, column = rows[reachable][middle], columns[reachable][middle]
+            x, y = float(xs[column + window[1].start]), float(ys[row + window[0].start])
+            found.append(Frontier(x, y, len(rows) * self.config.resolution_m, float(lengths[row, column])))
+        return found
+
+    def is_frontier(self, x: float, y: float, *, within_m: float) -> bool:
+        """Whether an edge of the known lies within a distance of a map point."""
+        reach = round(within_m / self.config.resolution_m)
+        row, column = (int(value) for value in self._cell(x, y))
+        window = slice(max(0, row - reach), row + reach + 1), slice(max(0, column - reach), column + reach + 1)
+        return bool(self._edges(window).any())
+
+    def cells(self, points: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """(rows, columns) of map points (n, 2), clipped to the grid."""
+        row, column = self._cell(points[:, 0], points[:, 1])
+        return row, column
+
+    def line_is_clear(self, start: NDArray[np.float64], end: NDArray[np.float64], blocked: NDArray[np.bool_]) -> bool:
+        """Whether the base can drive straight from one map point (2,) to another."""
+        steps = max(2, math.ceil(float(np.hypot(*(end - start))) / (self.config.resolution_m / 2)))
+        points = start + np.linspace(0.0, 1.0, steps)[:, None] * (end - start)
+        return not blocked[self._cell(points[:, 0], points[:, 1])].any()
+
+    def _edges(self, window: tuple[slice, slice]) -> NDArray[np.bool_]:
+        """Free cells beside never seen ones; beside an obstacle the unseen is what is behind it."""
+        free, occupied = self.free[window], self.occupied[window]
+        unknown = ~free & ~occupied
+        walls = ndimage.binary_dilation(occupied, iterations=2)
+        return np.asarray(free & ndimage.binary_dilation(unknown) & ~walls)
+
+    # --- the grid --------------------------------------------------------------------------------------------------
+
+    def _cell(self, x: NDArray[np.float64] | float, y: NDArray[np.float64] | float) -> tuple[NDArray[np.intp], ...]:
+        """(row, column) of map points, clipped to the grid."""
+        assert self.origin_m is not None  # asked only after update()
+        row = np.floor((np.asarray(y) - self.origin_m[1]) / self.config.resolution_m).astype(np.intp)
+        column = np.floor((np.asarray(x) - self.origin_m[0]) / self.config.resolution_m).astype(np.intp)
+        return np.clip(row, 0, self._shape[0] - 1), np.clip(column, 0, self._shape[1] - 1)
+
+    def _centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        assert self.origin_m is not None  # asked only after update()
+        steps = (np.arange(self._shape[0]) + 0.5) * self.config.resolution_m
+        return self.origin_m[0] + steps, self.origin_m[1] + steps
+
+    def _disc(self, T_map_base: Pose, radius_m: float) -> NDArray[np.bool_]:
+        x, y = self._centres()
+        squared = (x[None, :] - T_map_base.translation[0]) ** 2 + (y[:, None] - T_map_base.translation[1]) ** 2
+        return np.asarray(squared < radius_m**2)
+
+    def _window(self) -> tuple[slice, slice]:
+        """The known part of the grid and a margin of half a metre."""
+        known = self.free | self.occupied
+        margin = round(0.5 / self.config.resolution_m)
+        rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+        if not len(rows):
+            return slice(0, 1), slice(0, 1)
+        return (
+            slice(max(0, rows[0] - margin), min(self._shape[0], rows[-1] + margin + 1)),
+            slice(max(0, columns[0] - margin), min(self._shape[1], columns[-1] + margin + 1)),
+        )
+
+    def _distances(
+        self, T_map_base: Pose, window: tuple[slice, slice], *, through_unknown: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Dijkstra from the robot over the window: lengths (rows, columns) and predecessors (rows * columns,)."""
+        blocked = self.blocked()[window]
+        free = self.free[window]
+        row, column = self._cell(T_map_base.translation[0], T_map_base.translation[1])
+        start = (int(row) - window[0].start, int(column) - window[1].start)
+        # The robot may stand closer to things than it would plan to: it can always leave where it is.
+        rows, columns = np.indices(blocked.shape)
+        leaving = np.hypot(rows - start[0], columns - start[1]) * self.config.resolution_m < self.base.radius_m / 2
+        passable = (~blocked | leaving) & (free | through_unknown)
+        passable[start] = True
+        cost = np.where(free, 1.0, self.config.unknown_cost)
+        graph = _grid_graph(passable, cost, self.config.resolution_m)
+        source = start[0] * blocked.shape[1] + start[1]
+        lengths, predecessors = csgraph.dijkstra(graph, directed=False, indices=source, return_predecessors=True)
+        return lengths.reshape(blocked.shape).astype(np.float32), predecessors
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """An edge between free and never seen."""
+
+    x: float  # map, metres: a reachable cell in its middle
+    y: float
+    length_m: float
+    path_length_m: float  # from the robot
+
+
+def _bearing_bins(offset: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Half-degree bins of offsets (..., 2)."""
+    angle = np.arctan2(offset[..., 1], offset[..., 0])
+    return np.floor((angle + math.pi) / (2 * math.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
+
+
+def _grid_graph(passable: NDArray[np.bool_], cost: NDArray[np.float64], resolution_m: float) -> sparse.csr_array:
+    """Edges between passable cells, none of which cuts a corner."""
+    rows, columns = passable.shape
+    index = np.arange(rows * columns).reshape(rows, columns)
+    sources, targets, weights = [], [], []
+    for down, right in _NEIGHBOURS:
+        if down >= rows or abs(right) >= columns:
+            continue
+        here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
+        there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
+        open_edge = passable[here] & passable[there]
+        for between_down, between_right in _between(down, right):
+            between = (
+                slice(between_down, rows - down + between_down),
+                slice(here[1].start + between_right, here[1].stop + between_right),
+            )
+            open_edge = open_edge & passable[between]
+        sources.append(index[here][open_edge])
+        targets.append(index[there][open_edge])
+        length = math.hypot(down, right) * resolution_m
+        weights.append(length * (cost[here][open_edge] + cost[there][open_edge]) / 2)
+    data = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
+    return sparse.coo_array(data, shape=(rows * columns, rows * columns)).tocsr()
+
+
+def _between(down: int, right: int) -> tuple[tuple[int, int], ...]:
+    """The cells that a straight step over (down, right) touches besides its ends."""
+    sign = 1 if right > 0 else -1
+    if down == 1 and abs(right) == 1:
+        return ((0, right), (1, 0))
+    if down == 1 and abs(right) == 2:
+        return ((0, sign), (1, sign))
+    if down == 2:
+        return ((1, 0), (1, sign))
+    return ()

@@ -1,0 +1,78 @@
+"""A planner's backend with perfect perception: it points where the simulator says the thing is.
+
+The geometry, the guard and the skills stay real, so that what it misses of the oracle's score is theirs, and what a
+model misses of its score is the model's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from si_embodied.backends.scripted import ScriptedBackend
+from si_embodied.errors import ConfigError
+from si_embodied.grounding import point_of
+from si_embodied.plan import (
+    Explore,
+    Goto,
+    Home,
+    ManipulationPlan,
+    NavigationPlan,
+    Pick,
+    Place,
+    plan_text,
+)
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth
+    from si_embodied.types import Prompt
+
+
+def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
+    """A backend that answers each prompt from the privileged ground truth of `env`, as of its last observation.
+
+    Raises:
+        ConfigError: the environment has no ground truth.
+    """
+    world = cast("Any", env.unwrapped)
+    kind = getattr(world, "kind", None)
+    if kind not in ("navigation", "manipulation") or not hasattr(world, "ground_truth"):
+        raise ConfigError(f"perfect-pixels needs an environment of ours with ground_truth, got: {type(world).__name__}")
+    answer = navigation_answer if kind == "navigation" else manipulation_answer
+
+    def complete(prompt: Prompt) -> str:
+        return plan_text(answer(world.ground_truth, prompt))
+
+    return ScriptedBackend(complete, name="perfect-pixels")
+
+
+def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> NavigationPlan:
+    """Stop at the goal, go to the target where it is seen, explore where it is not."""
+    if truth.at_goal():
+        return NavigationPlan(subgoals=(), done=True)
+    visible = truth.visible_target()
+    if visible is None:
+        return NavigationPlan(subgoals=(Explore(),), done=False)
+    view, u, v = visible
+    goto = Goto(object=truth.target_name(), view=view, point=_point(prompt, view, u, v))
+    return NavigationPlan(subgoals=(goto,), done=False)
+
+
+def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> ManipulationPlan:
+    """The next step that the task lacks, pointed at; the arm goes home when it hides the place."""
+    step = truth.next_step()
+    if step is None:
+        return ManipulationPlan(subgoals=(), done=True)
+    pixel = truth.pixel_of(step)
+    if pixel is None:
+        return ManipulationPlan(subgoals=(Home(),), done=False)
+    view, u, v = pixel
+    skill = Pick if step.kind == "pick" else Place
+    pointed = skill(object=step.object_name, view=view, point=_point(prompt, view, u, v))
+    return ManipulationPlan(subgoals=(pointed,), done=False)
+
+
+def _point(prompt: Prompt, view: int, u: float, v: float) -> tuple[int, int]:
+    height, width = prompt.images[view].shape[:2]
+    return point_of(u, v, width, height)

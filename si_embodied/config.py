@@ -1,0 +1,118 @@
+"""Every setting of the planner, as frozen dataclasses, and the one loader for YAML, command line and ROS parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from si_embodied.errors import ConfigError, MissingExtraError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class GroundingConfig:
+    """From a pixel to a metric goal."""
+
+    depth_patch_radius_px: int = 2
+    min_valid_depth_ratio: float = 0.4
+    max_depth_spread_m: float = 0.6  # beyond this the pixel lies on the edge between two things
+    preferred_standoff_m: float = 0.6  # of the base's centre from the point, for goto
+    max_standoff_m: float = 1.6  # a wide bed is pointed at in its middle
+    object_radius_m: float = 0.06  # largest half extent of a thing to pick, from the point
+    surface_step_m: float = 0.012  # two neighbouring pixels farther apart than this are two things
+    min_object_height_m: float = 0.012  # lower than this above its support there is nothing to grasp
+    grasp_depth_m: float = 0.025  # how far below the object's top the tool centre point closes
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """What is refused however sure the model is."""
+
+    max_goal_distance_m: float = 12.0  # of a navigation goal from the base
+    max_observation_age_s: float = 1.0  # older than this it is not planned on
+    max_plan_age_s: float = 10.0  # counted from the image's stamp; older than this it is not carried out
+    max_repeats: int = 3  # the same goal from the same place, in a row
+    max_failures: int = 8  # outcomes in a row without one success
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerConfig:
+    """One planner."""
+
+    navigation_prompt: str = "nav/v1"
+    manipulation_prompt: str = "manip/v1"
+    reasoning: bool = False  # let the answer start with a short free text
+    deadline_s: float = 20.0  # for one plan, repair included
+    memory_entries: int = 12  # outcomes shown in the next prompt
+    grounding: GroundingConfig = field(default_factory=GroundingConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.deadline_s > 0:
+            raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
+        if self.memory_entries < 1:
+            raise ConfigError(f"expected memory_entries to be at least 1, got: {self.memory_entries}")
+
+
+def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = "") -> T:
+    """Build a config dataclass from nested plain values, as YAML and ROS parameters give them.
+
+    Raises:
+        ConfigError: an unknown key (with a did-you-mean), a value of the wrong type, or out of range.
+    """
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        where = f"{path}{key}"
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown setting {where!r}.{hint} Known here: {', '.join(sorted(known))}.")
+        hint_type = hints[key]
+        if dataclasses.is_dataclass(hint_type):
+            if not isinstance(value, typing.Mapping):
+                raise ConfigError(f"expected {where!r} to be a group of settings, got: {value!r}")
+            arguments[key] = from_mapping(typing.cast("type[Any]", hint_type), value, path=f"{where}.")
+        else:
+            arguments[key] = _checked(hint_type, value, where)
+    return cls(**arguments)
+
+
+def _checked(expected: type, value: Any, where: str) -> Any:
+    """`value` if it is of the scalar type `expected`; an int is taken for a float."""
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ConfigError(f"expected {where!r} to be {expected.__name__}, got: {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"expected {where!r} to be finite, got: {value}")
+    return value
+
+
+def load_planner_config(path: Path) -> PlannerConfig:
+    """Read a `PlannerConfig` from a YAML file; what the file does not name keeps its default.
+
+    Raises:
+        ConfigError: no such file, not YAML, or settings that `from_mapping` refuses.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise MissingExtraError("yaml", "sim") from None
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"expected {str(path)!r} to hold named settings, got: {type(values).__name__}")
+    return from_mapping(PlannerConfig, values)

@@ -1,0 +1,251 @@
+"""From a subgoal in pixels to a goal in metres, with the depth, intrinsics and pose of the image it was seen in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied import plan as p
+from si_embodied.config import GroundingConfig
+from si_embodied.geometry import Pose, deproject, deproject_image, depth_at
+from si_embodied.types import (
+    Code,
+    Drive,
+    ExploreFrontier,
+    Finish,
+    GoHome,
+    Grasp,
+    NavigateTo,
+    PushAlong,
+    Refusal,
+    Release,
+    Rotate,
+    TiltCamera,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.types import CameraFrame, Goal, NavigationMap, Observation
+
+LOOK_STEP_RAD = math.radians(15)
+"""One notch of `look`, the tilt step of Habitat's and of our discrete actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounder:
+    """Grounds the subgoals of one plan; a function of the observation, with its settings."""
+
+    config: GroundingConfig = GroundingConfig()
+
+    def ground(self, subgoal: p.Subgoal, observation: Observation) -> Goal | Refusal:
+        """The goal that a subgoal means in this observation, or why it means none.
+
+        Args:
+            subgoal: parsed and checked; its view exists in the observation.
+            observation: the one whose images the model saw, never a newer one.
+        """
+        if isinstance(subgoal, p.Turn):
+            return Rotate(math.radians(subgoal.degrees))
+        if isinstance(subgoal, p.Forward):
+            return Drive(subgoal.centimetres / 100)
+        if isinstance(subgoal, p.Look):
+            return TiltCamera(LOOK_STEP_RAD if subgoal.direction == "up" else -LOOK_STEP_RAD)
+        if isinstance(subgoal, p.Explore):
+            return ExploreFrontier()
+        if isinstance(subgoal, p.Stop):
+            return Finish()
+        if isinstance(subgoal, p.Home):
+            return GoHome()
+        return self._pointed(subgoal, observation)
+
+    def _pointed(self, subgoal: p.PointedSubgoal, observation: Observation) -> Goal | Refusal:
+        frame = observation.frames[subgoal.view]
+        point = self.point_in_map(frame, subgoal.point, allow_edge=isinstance(subgoal, p.Pick))
+        if isinstance(point, Refusal):
+            return point
+        if isinstance(subgoal, p.Goto):
+            return self._standoff(point, observation)
+        if isinstance(subgoal, p.Pick):
+            return self._grasp(frame, subgoal.point, point)
+        if isinstance(subgoal, p.Place):
+            return Release(point)
+        end = self.point_in_map(frame, subgoal.to, allow_edge=False)
+        return end if isinstance(end, Refusal) else PushAlong(point, end)
+
+    def point_in_map(
+        self, frame: CameraFrame, point: tuple[int, int], *, allow_edge: bool
+    ) -> NDArray[np.float64] | Refusal:
+        """The surface point (3,) in the map that a point (0..1000 relative) of a view shows.
+
+        Args:
+            frame: the image, with its own depth and pose.
+            point: x and y, 0..1000 relative to the image.
+            allow_edge: take the nearer of two surfaces where the patch holds both; otherwise refuse.
+        """
+        where = f"at {list(point)} of the {frame.name} view"
+        if frame.depth_m is None:
+            return Refusal(Code.NO_DEPTH, f"the {frame.name} camera gave no depth image")
+        u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
+        measured = depth_at(frame.depth_m, u, v, radius_px=self.config.depth_patch_radius_px)
+        if measured.valid_ratio < self.config.min_valid_depth_ratio:
+            share = f"{measured.valid_ratio:.0%} of the pixels have a return"
+            return Refusal(Code.DEPTH_INVALID, f"no depth to trust {where}: {share}")
+        depth = measured.depth_m
+        if measured.spread_m > self.config.max_depth_spread_m:
+            if not allow_edge:
+                spread = f"depths spread over {measured.spread_m:.2f} m"
+                return Refusal(Code.DEPTH_AMBIGUOUS, f"the edge between two things {where}: {spread}")
+            depth = float(frame.depth_m[round(v), round(u)]) or depth
+        return frame.T_map_camera.apply(deproject(frame.intrinsics, (u, v), depth))
+
+    # --- navigation ------------------------------------------------------------------------------------------------
+
+    def _standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
+        """A place to stand that faces the target: the nearest to it that the base can reach.
+
+        Without a map it lies on the straight line from the base.
+        """
+        base = observation.T_map_base
+        x, y = float(target[0]), float(target[1])
+        if observation.navigation_map is None:
+            away = base.translation[:2] - target[:2]
+            distance = float(np.hypot(*away))
+            if distance <= self.config.preferred_standoff_m:
+                return NavigateTo(_facing(base.translation[0], base.translation[1], x, y), target)
+            stand = target[:2] + away / distance * self.config.preferred_standoff_m
+            return NavigateTo(_facing(float(stand[0]), float(stand[1]), x, y), target)
+        cell = self._best_cell(x, y, observation.navigation_map)
+        if cell is None:
+            return Refusal(
+                Code.NO_STANDOFF,
+                f"nowhere within {self.config.max_standoff_m} m of ({x:.2f}, {y:.2f}) that the base can reach",
+            )
+        return NavigateTo(_facing(*cell, x, y), target)
+
+    def _best_cell(self, x: float, y: float, grid: NavigationMap) -> tuple[float, float] | None:
+        """The reachable cell that is best to stand at: near the target first, then a short way."""
+        xs, ys = grid.centres()
+        columns = np.flatnonzero(np.abs(xs - x) <= self.config.max_standoff_m)
+        rows = np.flatnonzero(np.abs(ys - y) <= self.config.max_standoff_m)
+        if not len(columns) or not len(rows):
+            return None
+        window = grid.path_length_m[np.ix_(rows, columns)]
+        distance = np.hypot(xs[columns][None, :] - x, ys[rows][:, None] - y)
+        # Twice as eager to be near as to save way: seen from here, a cell behind a wall costs the way around it.
+        cost = np.where(
+            np.isfinite(window) & (distance <= self.config.max_standoff_m),
+            2 * np.abs(distance - self.config.preferred_standoff_m) + window,
+            np.inf,
+        )
+        row, column = np.unravel_index(int(np.argmin(cost)), cost.shape)
+        if not np.isfinite(cost[row, column]):
+            return None
+        return float(xs[columns[column]]), float(ys[rows[row]])
+
+    # --- manipulation ----------------------------------------------------------------------------------------------
+
+    def _grasp(self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]) -> Grasp | Refusal:
+        """A top-down grasp of the thing at a pixel: centred, closing across its narrow side."""
+        assert frame.depth_m is not None  # point_in_map has refused it
+        u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
+        # Window: as many pixels as the largest thing can cover at this depth, and its surroundings.
+        depth = float((frame.T_map_camera.inverse().apply(seed))[2])
+        half = math.ceil(3 * self.config.object_radius_m / depth * max(frame.intrinsics.fx, frame.intrinsics.fy))
+        rows = slice(max(0, round(v) - half), round(v) + half + 1)
+        columns = slice(max(0, round(u) - half), round(u) + half + 1)
+        points = frame.T_map_camera.apply(deproject_image(frame.intrinsics, frame.depth_m)[rows, columns])
+        start = (round(v) - rows.start, round(u) - columns.start)
+        support = _support_height(points, seed, 3 * self.config.object_radius_m)
+        near = np.hypot(points[..., 0] - seed[0], points[..., 1] - seed[1]) < 2 * self.config.object_radius_m
+        above = points[..., 2] > support + self.config.min_object_height_m
+        # A slanted surface steps more than its distance over the focal length from pixel to pixel.
+        step = max(self.config.surface_step_m, 2.5 * depth / frame.intrinsics.fy)
+        with np.errstate(invalid="ignore"):
+            thing = points[_connected(near & above, points, start, step)]
+        if len(thing) < 6:
+            return Refusal(Code.NO_GRASP, f"nothing stands above its support at {list(point)} of the {frame.name} view")
+        top = float(np.percentile(thing[:, 2], 95))
+        # The top face outlines the thing; the side that faces the camera would pull the centre towards it.
+        outline = thing[thing[:, 2] > top - 0.4 * (top - support)][:, :2]
+        centre, yaw, width, length = narrowest_rectangle(outline)
+        if length > 4 * self.config.object_radius_m:
+            return Refusal(Code.NO_GRASP, f"a thing {length:.2f} m long at {list(point)} is more than one object")
+        height = max(top - self.config.grasp_depth_m - support, self.config.min_object_height_m)
+        pose = Pose.from_rpy(math.pi, 0.0, yaw, (centre[0], centre[1], support + height))
+        return Grasp(pose, width, height)
+
+
+def pixel_of(point: tuple[int, int], width: int, height: int) -> tuple[float, float]:
+    """A relative point (0..1000) as a pixel (u, v) whose nearest integer lies in the image."""
+    return (
+        min(max(point[0] / 1000 * width - 0.5, 0.0), width - 1.0),
+        min(max(point[1] / 1000 * height - 0.5, 0.0), height - 1.0),
+    )
+
+
+def point_of(u: float, v: float, width: int, height: int) -> tuple[int, int]:
+    """A pixel as the relative point (0..1000) nearest to it; the inverse of `pixel_of`."""
+    return (
+        min(max(round((u + 0.5) / width * 1000), 0), 1000),
+        min(max(round((v + 0.5) / height * 1000), 0), 1000),
+    )
+
+
+def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float, float]:
+    """The rectangle of least width around points (n, 2): its centre, the yaw of its long side, width and length.
+
+    Searched over a quarter turn in steps of one degree; the yaw lies in (-pi/2, pi/2], so that a gripper whose y axis
+    closes across the narrow side has its x axis along the long one.
+    """
+    angles = np.radians(np.arange(-45, 45))
+    axes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (90, 2)
+    along = points @ axes.T  # (n, 90)
+    across = points @ np.stack([-axes[:, 1], axes[:, 0]], axis=-1).T
+    extents = np.stack([np.ptp(along, axis=0), np.ptp(across, axis=0)])  # (2, 90)
+    best = int(np.argmin(extents.prod(axis=0)))
+    middle_along = (along[:, best].max() + along[:, best].min()) / 2
+    middle_across = (across[:, best].max() + across[:, best].min()) / 2
+    axis = axes[best]
+    centre = middle_along * axis + middle_across * np.array([-axis[1], axis[0]])
+    length, width, yaw = float(extents[0, best]), float(extents[1, best]), float(angles[best])
+    if width > length:
+        length, width = width, length
+        yaw = yaw + math.pi / 2 if yaw <= 0 else yaw - math.pi / 2
+    return centre, yaw, width, length
+
+
+def _facing(x: float, y: float, target_x: float, target_y: float) -> Pose:
+    return Pose.planar(x, y, math.atan2(target_y - y, target_x - x))
+
+
+def _support_height(points: NDArray[np.float64], seed: NDArray[np.float64], radius_m: float) -> float:
+    """Height of the surface that the thing at `seed` stands on: the lowest level around it, robustly."""
+    around = np.hypot(points[..., 0] - seed[0], points[..., 1] - seed[1]) < radius_m
+    heights = points[..., 2][around & np.isfinite(points[..., 2])]
+    return float(np.percentile(heights, 5)) if heights.size else float(seed[2])
+
+
+def _connected(
+    allowed: NDArray[np.bool_], points: NDArray[np.float64], start: tuple[int, int], step_m: float
+) -> NDArray[np.bool_]:
+    """Pixels that are joined to `start` through allowed neighbours less than `step_m` apart in height or in plane."""
+    region = np.zeros_like(allowed)
+    row, column = start
+    region[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
+    region &= allowed
+    joined_down = np.linalg.norm(points[1:] - points[:-1], axis=-1) < step_m
+    joined_right = np.linalg.norm(points[:, 1:] - points[:, :-1], axis=-1) < step_m
+    while True:
+        grown = region.copy()
+        grown[1:] |= region[:-1] & joined_down
+        grown[:-1] |= region[1:] & joined_down
+        grown[:, 1:] |= region[:, :-1] & joined_right
+        grown[:, :-1] |= region[:, 1:] & joined_right
+        grown &= allowed
+        if grown.sum() == region.sum():
+            return region
+        region = grown

@@ -1,0 +1,180 @@
+"""Observation in, decision out: render, generate, parse, ground, guard. No threads, and no clock of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from si_embodied.config import PlannerConfig
+from si_embodied.embodiment import TableArm
+from si_embodied.errors import BackendError, DeadlineExceeded, PlanParseError
+from si_embodied.grounding import Grounder
+from si_embodied.guard import Guard
+from si_embodied.plan import parse_plan
+from si_embodied.prompts import load_prompt
+from si_embodied.types import Code, Execute, Finish, Hold, PlanRecord, Refusal
+
+if TYPE_CHECKING:
+    from si_embodied.backends.base import Backend, BackendInfo
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.memory import Memory
+    from si_embodied.plan import Plan, Subgoal
+    from si_embodied.types import Decision, Goal, Observation, Prompt, Task
+
+
+class _Refused(Exception):
+    """Carries a refusal from the step that made it to the one place that turns it into a `Hold`."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The record of a plan while it is made."""
+
+    prompt_version: str
+    started_s: float = field(default_factory=time.perf_counter)
+    raw_text: list[str] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_s: dict[str, float] = field(default_factory=dict)
+    plan: Plan | None = None
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time inside to a part's latency."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(part, time.perf_counter() - before)
+
+    def add(self, part: str, seconds: float) -> None:
+        self.latency_s[part] = self.latency_s.get(part, 0.0) + seconds
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.started_s
+
+    def record(self, info: BackendInfo, stamp_s: float, code: Code, message: str) -> PlanRecord:
+        self.latency_s["total"] = self.elapsed_s()
+        return PlanRecord(
+            observation_stamp_s=stamp_s,
+            prompt_version=self.prompt_version,
+            model=info.model,
+            kernel=info.kernel,
+            dtype=info.dtype,
+            raw_text=tuple(self.raw_text),
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            latency_s=dict(self.latency_s),
+            code=code,
+            message=message,
+        )
+
+
+class Planner:
+    """Asks a backend for a plan and lets through what can be grounded and is allowed."""
+
+    def __init__(self, backend: Backend, embodiment: Embodiment, config: PlannerConfig | None = None) -> None:
+        """`embodiment` decides the skills and the bounds; the settings default to `PlannerConfig()`."""
+        self.config = config or PlannerConfig()
+        self.backend = backend
+        self.embodiment = embodiment
+        self.guard = Guard(embodiment, self.config.guard)
+        self._grounder = Grounder(self.config.grounding)
+        manipulates = isinstance(embodiment, TableArm)
+        version = self.config.manipulation_prompt if manipulates else self.config.navigation_prompt
+        self._template = load_prompt(version)
+
+    def plan(
+        self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
+    ) -> Decision:  # fmt: skip
+        """One decision. A refusal is a `Hold` with its code, never an exception and never a guess.
+
+        Args:
+            task: what was asked.
+            observation: what the model will see; goals are grounded in these images.
+            memory: what was tried in this episode.
+            now_s: the time by the observation's clock, to refuse a stale image; by default the image's own stamp.
+        """
+        draft = _Draft(self._template.version)
+        try:
+            goals, subgoals = self._decide(task, observation, memory, now_s, draft)
+        except _Refused as refused:
+            record = draft.record(self.backend.info, observation.stamp_s, refused.code, refused.message)
+            return Hold(refused.code, refused.message, record, draft.plan)
+        assert draft.plan is not None  # _decide has parsed it
+        return Execute(
+            goals, subgoals, draft.plan, draft.record(self.backend.info, observation.stamp_s, Code.OK, "")
+        )  # fmt: skip
+
+    def _decide(
+        self, task: Task, observation: Observation, memory: Memory, now_s: float | None, draft: _Draft
+    ) -> tuple[tuple[Goal, ...], tuple[Subgoal, ...]]:
+        now_s = observation.stamp_s if now_s is None else now_s
+        _raise(self.guard.check_observation(observation, now_s))
+        _raise(self.guard.check_memory(memory))
+        with draft.timed("render"):
+            prompt = self._template.render(task, observation, memory, reasoning=self.config.reasoning)
+        plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)
+        if not plan.subgoals and not plan.done:
+            raise _Refused(Code.EMPTY_PLAN, "the plan has no subgoal and is not done")
+        goals: list[Goal] = []
+        for subgoal in plan.subgoals:
+            with draft.timed("ground"):
+                goal = self._grounder.ground(subgoal, observation)
+            with draft.timed("guard"):
+                refusal = goal if isinstance(goal, Refusal) else self.guard.check_goal(goal, observation, memory)
+            if refusal is None:
+                assert not isinstance(goal, Refusal)  # it would be the refusal
+                goals.append(goal)
+            elif goals:  # what comes before it stands; the rest is planned again from there
+                return tuple(goals), plan.subgoals[: len(goals)]
+            else:
+                raise _Refused(refusal.code, refusal.message)
+        if plan.done and not any(isinstance(goal, Finish) for goal in goals):
+            goals.append(Finish())
+        return tuple(goals), plan.subgoals
+
+    def _ask(self, prompt: Prompt, task: Task, views: int, draft: _Draft) -> Plan:
+        """The backend's plan; an answer that is none is sent back once with its offence."""
+        text = self._generate(prompt, draft)
+        try:
+            with draft.timed("parse"):
+                return parse_plan(text, task.kind, views)
+        except PlanParseError as error:
+            prompt = self._template.ask_again(prompt, error.offence)
+        text = self._generate(prompt, draft)
+        try:
+            with draft.timed("parse"):
+                return parse_plan(text, task.kind, views)
+        except PlanParseError as error:
+            raise _Refused(Code.PLAN_INVALID, f"twice not a plan, the second time: {error.offence}") from error
+
+    def _generate(self, prompt: Prompt, draft: _Draft) -> str:
+        left_s = self.config.deadline_s - draft.elapsed_s()
+        if left_s <= 0:
+            raise _Refused(Code.DEADLINE_EXCEEDED, f"no time left of {self.config.deadline_s} s to ask again")
+        try:
+            with draft.timed("generate"):
+                completion = self.backend.generate(prompt, deadline_s=left_s)
+        except DeadlineExceeded as error:
+            raise _Refused(Code.DEADLINE_EXCEEDED, str(error)) from error
+        except BackendError as error:
+            raise _Refused(Code.BACKEND_FAILED, str(error)) from error
+        draft.raw_text.append(completion.text)
+        draft.prompt_tokens += completion.prompt_tokens
+        draft.completion_tokens += completion.completion_tokens
+        for part, seconds in completion.latency_s.items():
+            draft.add(part, seconds)
+        return completion.text
+
+
+def _raise(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise _Refused(refusal.code, refusal.message)

@@ -1,0 +1,172 @@
+"""A planner beside a control loop: the loop never waits, and never gets an answer to a question it has dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from si_embodied.types import Code, Hold
+
+if TYPE_CHECKING:
+    from si_embodied.memory import Memory
+    from si_embodied.planner import Planner
+    from si_embodied.types import Decision, Observation, Task
+
+Clock = Callable[[], float]
+LatencyModel = Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    epoch: int
+    task: Task
+    observation: Observation
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    request: _Request
+    decision: Decision | None  # None where planning raised
+    error: BaseException | None
+    ready_s: float  # by the worker's clock; not delivered before
+
+
+class PlannerWorker:
+    """Plans in the background with a one-slot mailbox in which the latest request wins.
+
+    `submit`, `poll` and `reset` are called from the control loop's thread and return at once; the planner runs in a
+    thread of the worker's own. With a latency model there is no thread: the plan is made inside `submit` and handed
+    over when the clock, then a simulated one, has moved on by that much. Everything else is the same, so that what
+    is measured in simulation is what runs on the robot.
+    """
+
+    def __init__(self, planner: Planner, clock: Clock, *, latency: LatencyModel | None = None) -> None:
+        """Start the worker.
+
+        Args:
+            planner: used by one plan at a time.
+            clock: the clock of the observations' stamps, in seconds.
+            latency: from the seconds that planning took to the seconds of `clock` that it shall take; None plans in a
+                thread, in the time that it takes.
+        """
+        self._planner, self._clock, self._latency = planner, clock, latency
+        self._condition = threading.Condition()
+        self._epoch = 0
+        self._mailbox: _Request | None = None
+        self._working: _Request | None = None
+        self._answer: _Answer | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        if latency is None:
+            self._thread = threading.Thread(target=self._run, name="planner-worker", daemon=True)
+            self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request of this epoch waits, is worked on, or has an answer that was not polled."""
+        with self._condition:
+            working = self._working is not None and self._working.epoch == self._epoch
+            return working or self._mailbox is not None or self._answer is not None
+
+    def submit(self, task: Task, observation: Observation, memory: Memory) -> None:
+        """Ask for a decision; a request that still waits is replaced."""
+        with self._condition:
+            if self._closed:
+                raise RuntimeError("the worker is closed; make a new one")
+            self._mailbox = _Request(self._epoch, task, observation, memory)
+            self._condition.notify()
+        if self._latency is not None:
+            self._work_inline()
+
+    def poll(self) -> Decision | None:
+        """The decision, once, when there is one; a plan grown too old by now comes as a `Hold`.
+
+        Raises:
+            BaseException: what the planner raised, if it raised.
+        """
+        with self._condition:
+            answer = self._answer
+            now_s = self._clock()
+            if answer is None or now_s < answer.ready_s:
+                return None
+            self._answer = None
+        if self._latency is not None:
+            self._work_inline()  # a request that came while this answer was due
+        if answer.error is not None:
+            raise answer.error
+        assert answer.decision is not None  # an answer is either a decision or an error
+        refusal = self._planner.guard.check_plan_age(answer.request.observation.stamp_s, now_s)
+        if refusal is None or isinstance(answer.decision, Hold):
+            return answer.decision
+        return _hold(answer.decision, refusal.code, refusal.message)
+
+    def reset(self) -> None:
+        """Start a new epoch: what waits or is in flight will never be delivered."""
+        with self._condition:
+            self._epoch += 1
+            self._mailbox = self._answer = None
+
+    def close(self, *, timeout_s: float = 5.0) -> None:
+        """Take no more requests and wait up to `timeout_s` for the one in flight."""
+        with self._condition:
+            self._closed = True
+            self._mailbox = None
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed or self._mailbox is not None)
+                if self._closed:
+                    return
+                self._take()
+            self._work()
+
+    def _work_inline(self) -> None:
+        with self._condition:
+            if self._mailbox is None or self._answer is not None:
+                return
+            self._take()
+        self._work()
+
+    def _take(self) -> None:
+        """Move the request from the mailbox to the desk; the caller holds the lock."""
+        self._working, self._mailbox = self._mailbox, None
+
+    def _work(self) -> None:
+        """Plan the request on the desk and leave the answer, unless its epoch is over by then."""
+        request = self._working
+        assert request is not None  # _take has put it there
+        started_s = self._clock()
+        decision: Decision | None = None
+        error: BaseException | None = None
+        ready_s = started_s
+        try:
+            decision = self._planner.plan(request.task, request.observation, request.memory, now_s=started_s)
+            if self._latency is not None:
+                decision, ready_s = self._delayed(decision, started_s, self._latency)
+        except BaseException as raised:  # noqa: BLE001 - handed over to the control loop's thread, which raises it
+            error = raised
+        with self._condition:
+            self._working = None
+            if request.epoch == self._epoch:
+                self._answer = _Answer(request, decision, error, ready_s)
+
+    def _delayed(self, decision: Decision, started_s: float, latency: LatencyModel) -> tuple[Decision, float]:
+        """The decision and when it is due; past the planner's deadline it is a refusal, due at the deadline."""
+        delay_s, deadline_s = latency(decision.record.latency_s["total"]), self._planner.config.deadline_s
+        if delay_s <= deadline_s:
+            return decision, started_s + delay_s
+        message = f"planning took {delay_s:.2f} s, more than {deadline_s} s"
+        return _hold(decision, Code.DEADLINE_EXCEEDED, message), started_s + deadline_s
+
+
+def _hold(decision: Decision, code: Code, message: str) -> Hold:
+    record = dataclasses.replace(decision.record, code=code, message=message)
+    return Hold(code, message, record, decision.plan)

@@ -1,0 +1,139 @@
+"""Transforms, projection and depth, against derivations by hand and scipy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from si_embodied.errors import ConfigError
+from si_embodied.geometry import (
+    Intrinsics,
+    Pose,
+    deproject,
+    deproject_image,
+    depth_at,
+    project,
+    solve_hand_eye,
+    wrap_angle,
+)
+
+angles = st.floats(-math.pi, math.pi)
+metres = st.floats(-10, 10)
+
+
+@given(angles, angles, angles)
+def test_rpy_and_quaternion_agree_with_scipy(roll: float, pitch: float, yaw: float) -> None:
+    pose = Pose.from_rpy(roll, pitch, yaw)
+    expected = Rotation.from_euler("xyz", [roll, pitch, yaw])
+    np.testing.assert_allclose(pose.rotation, expected.as_matrix(), atol=1e-9)
+    np.testing.assert_allclose(Rotation.from_quat(pose.quaternion()).as_matrix(), expected.as_matrix(), atol=1e-7)
+    np.testing.assert_allclose(Pose.from_quaternion(expected.as_quat()).rotation, expected.as_matrix(), atol=1e-9)
+
+
+def test_quaternion_survives_a_half_turn() -> None:
+    pose = Pose.from_rpy(math.pi, 0.0, 0.0)
+    np.testing.assert_allclose(np.abs(pose.quaternion()), [1, 0, 0, 0], atol=1e-9)
+
+
+def test_chaining_reads_like_the_frames() -> None:
+    # The camera is 1 m ahead of a base that stands at (2, 0) and looks left: the camera is at (2, 1).
+    T_map_base = Pose.planar(2.0, 0.0, math.pi / 2)
+    T_base_camera = Pose.planar(1.0, 0.0, 0.0)
+    np.testing.assert_allclose((T_map_base @ T_base_camera).translation, [2, 1, 0], atol=1e-12)
+
+
+def test_inverse_undoes() -> None:
+    pose = Pose.from_rpy(0.3, -0.2, 2.0, (1, 2, 3))
+    np.testing.assert_allclose((pose @ pose.inverse()).matrix(), np.eye(4), atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((3, 3)), np.diag([1.0, 1.0, -1.0]), np.full((3, 3), np.nan)])
+def test_what_is_no_rotation_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(ConfigError):
+        Pose(bad, np.zeros(3))
+
+
+def test_a_point_right_and_below_the_axis_projects_right_and_below_the_centre() -> None:
+    # f = 100 px, 1 m right and 0.5 m down at 2 m: 50 px right, 25 px down of (49.5, 49.5).
+    camera = Intrinsics(100, 100, 100.0, 100.0, 49.5, 49.5)
+    np.testing.assert_allclose(project(camera, [1.0, 0.5, 2.0]), [99.5, 74.5])
+
+
+@given(st.floats(0, 639), st.floats(0, 479), st.floats(0.05, 20))
+def test_projection_undoes_deprojection(u: float, v: float, depth: float) -> None:
+    camera = Intrinsics.from_vertical_fov(640, 480, math.radians(60))
+    np.testing.assert_allclose(project(camera, deproject(camera, (u, v), depth)), (u, v), atol=1e-6)
+
+
+def test_a_point_behind_the_camera_has_no_pixel() -> None:
+    camera = Intrinsics(100, 100, 100.0, 100.0, 49.5, 49.5)
+    assert np.isnan(project(camera, [0.0, 0.0, -1.0])).all()
+
+
+def test_field_of_view_gives_the_focal_length() -> None:
+    # 90 degrees: half the height at one focal length.
+    assert Intrinsics.from_vertical_fov(200, 100, math.pi / 2).fy == pytest.approx(50.0)
+
+
+def test_scaled_intrinsics_see_the_same_direction() -> None:
+    camera = Intrinsics.from_vertical_fov(640, 480, 1.0)
+    half = camera.scaled(320, 240)
+    corner = deproject(camera, (-0.5, -0.5), 1.0)  # the outer corner of the top-left pixel
+    np.testing.assert_allclose(project(half, corner), (-0.5, -0.5), atol=1e-9)
+
+
+def test_a_pixel_without_return_becomes_nan_in_the_point_image() -> None:
+    camera = Intrinsics(3, 2, 10.0, 10.0, 1.0, 0.5)
+    depth = np.array([[1, 0, 2], [1, 1, 1]], dtype=np.float32)
+    points = deproject_image(camera, depth)
+    assert points.shape == (2, 3, 3)
+    assert np.isnan(points[0, 1]).all()
+    np.testing.assert_allclose(points[0, 2], [0.2, -0.1, 2.0])
+
+
+def test_depth_at_is_the_median_of_what_returned() -> None:
+    depth = np.full((9, 9), 2.0, dtype=np.float32)
+    depth[4, 4] = 9.0
+    depth[3, 3:6] = 0.0
+    depth[5, 5] = np.nan
+    measured = depth_at(depth, 4, 4, radius_px=1)
+    assert measured.depth_m == 2.0
+    assert measured.valid_ratio == pytest.approx(5 / 9)
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1.0])
+def test_depth_that_is_no_return_has_no_valid_share(value: float) -> None:
+    measured = depth_at(np.full((5, 5), value, dtype=np.float32), 2, 2)
+    assert measured.valid_ratio == 0.0
+    assert math.isnan(measured.depth_m)
+
+
+def test_depth_outside_the_image_is_no_depth() -> None:
+    assert depth_at(np.ones((5, 5), dtype=np.float32), 5, 0).valid_ratio == 0.0
+
+
+@given(st.floats(-100, 100))
+def test_wrapped_angles_point_the_same_way(angle: float) -> None:
+    wrapped = wrap_angle(angle)
+    assert -math.pi < wrapped <= math.pi
+    assert math.cos(wrapped) == pytest.approx(math.cos(angle), abs=1e-9)
+
+
+def test_hand_eye_recovers_the_camera_on_the_tool() -> None:
+    rng = np.random.default_rng(3)
+    T_tool_camera = Pose.from_rpy(0.1, -0.4, 1.2, (0.05, -0.02, 0.08))
+    T_base_target = Pose.from_rpy(3.0, 0.1, 0.5, (0.6, 0.1, 0.0))
+    tools = [Pose.from_rpy(*rng.uniform(-1, 1, 3), rng.uniform(-0.5, 0.5, 3)) for _ in range(6)]
+    targets = [(tool @ T_tool_camera).inverse() @ T_base_target for tool in tools]
+    np.testing.assert_allclose(solve_hand_eye(tools, targets).matrix(), T_tool_camera.matrix(), atol=1e-8)
+
+
+def test_hand_eye_refuses_views_about_one_axis() -> None:
+    tools = [Pose.planar(0.1 * k, 0.0, 0.3 * k) for k in range(4)]
+    with pytest.raises(ConfigError, match="two axes"):
+        solve_hand_eye(tools, tools)
