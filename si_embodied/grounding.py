@@ -196,7 +196,7 @@ def point_of(u: float, v: float, width: int, height: int) -> tuple[int, int]:
 
 
 def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float, float]:
-    """The rectangle of least width around points (n, 2): its centre, the yaw of its long side, width and length.
+    """The rectangle of least area around points (n, 2): its centre, the yaw of its long side, width and length.
 
     Searched over a quarter turn in steps of one degree; the yaw lies in (-pi/2, pi/2], so that a gripper whose y axis
     closes across the narrow side has its x axis along the long one.

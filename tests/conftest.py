@@ -1,0 +1,109 @@
+"""Observations made by hand: a camera over a floor or a table whose every depth is known in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
+from si_embodied.embodiment import MobileBase, TableArm
+
+# Columns of a camera that looks straight down: image right is map -y, image down is map -x.
+LOOKING_DOWN = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+# A camera that looks along map x: image right is map -y, image down is map -z.
+LOOKING_AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+@pytest.fixture
+def base() -> MobileBase:
+    """A small differential base driven by Habitat's steps."""
+    return MobileBase(
+        cameras=("head",),
+        action_mode="discrete",
+        radius_m=0.2,
+        height_m=1.2,
+        forward_step_m=0.25,
+        turn_step_rad=math.radians(15),
+        tilt_step_rad=math.radians(15),
+        tilt_range_rad=(-1.0, 1.0),
+        max_speed_m_s=0.5,
+        max_turn_rate_rad_s=1.0,
+        control_period_s=0.5,
+        success_distance_m=1.0,
+    )
+
+
+@pytest.fixture
+def arm() -> TableArm:
+    """An arm whose shoulder is above the map's origin."""
+    return TableArm(
+        cameras=("head",),
+        action_mode="pose",
+        workspace_m=((0.3, -0.5, 0.0), (1.0, 0.5, 0.6)),
+        shoulder_m=(0.0, 0.0, 0.5),
+        reach_m=1.0,
+        max_opening_m=0.1,
+        finger_depth_m=0.01,
+        home_m=(0.4, 0.0, 0.5),
+        control_period_s=2.0,
+    )
+
+
+@pytest.fixture
+def wall_ahead() -> Observation:
+    """A camera 1 m above the floor that looks along map x at a wall in 3 m; 100 x 100 pixels, f = 50."""
+    depth = np.full((100, 100), 3.0, dtype=np.float32)
+    frame = CameraFrame(
+        name="head",
+        stamp_s=10.0,
+        rgb=np.zeros((100, 100, 3), dtype=np.uint8),
+        depth_m=depth,
+        intrinsics=Intrinsics(100, 100, 50.0, 50.0, 49.5, 49.5),
+        T_map_camera=Pose(LOOKING_AHEAD, np.array([0.0, 0.0, 1.0])),
+    )
+    return Observation(10.0, (frame,), Pose.identity())
+
+
+@pytest.fixture
+def table_from_above() -> Callable[[list[tuple[float, float, float, float, float, float]]], Observation]:
+    """A camera 1 m above a table's surface (map z = 0) at (0.6, 0), looking straight down; f = 200, 201 x 201 pixels.
+
+    Boxes are (x, y, yaw, length, width, height) in map metres and radians; their tops are where the depth is less.
+    """
+
+    def observe(boxes: list[tuple[float, float, float, float, float, float]]) -> Observation:
+        intrinsics = Intrinsics(201, 201, 200.0, 200.0, 100.0, 100.0)
+        v, u = np.indices((201, 201))
+        depth = np.ones((201, 201))
+        for x, y, yaw, length, width, height in boxes:
+            z = 1.0 - height  # a camera straight above sees the top face at this depth
+            map_x, map_y = 0.6 - (v - 100.0) / 200.0 * z, -(u - 100.0) / 200.0 * z
+            along = (map_x - x) * math.cos(yaw) + (map_y - y) * math.sin(yaw)
+            across = -(map_x - x) * math.sin(yaw) + (map_y - y) * math.cos(yaw)
+            depth[(np.abs(along) <= length / 2) & (np.abs(across) <= width / 2)] = z
+        frame = CameraFrame(
+            name="head",
+            stamp_s=1.0,
+            rgb=np.zeros((201, 201, 3), dtype=np.uint8),
+            depth_m=depth.astype(np.float32),
+            intrinsics=intrinsics,
+            T_map_camera=Pose(LOOKING_DOWN, np.array([0.6, 0.0, 1.0])),
+        )
+        return Observation(1.0, (frame,), Pose.identity())
+
+    return observe
+
+
+@pytest.fixture
+def find_chair() -> Task:
+    """A navigation task."""
+    return Task("find the red chair", "navigation")
+
+
+@pytest.fixture
+def stack_cubes() -> Task:
+    """A manipulation task."""
+    return Task("stack the red cube on the green cube", "manipulation")

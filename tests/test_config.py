@@ -1,0 +1,59 @@
+"""Settings from plain values: the same names everywhere, and nothing unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from si_embodied.config import PlannerConfig, from_mapping, load_planner_config
+from si_embodied.errors import ConfigError
+
+
+def test_what_is_not_named_keeps_its_default() -> None:
+    config = from_mapping(PlannerConfig, {"guard": {"max_repeats": 5}})
+    assert config.guard.max_repeats == 5
+    assert config.guard.max_failures == PlannerConfig().guard.max_failures
+
+
+def test_an_integer_is_taken_for_a_float() -> None:
+    assert from_mapping(PlannerConfig, {"deadline_s": 3}).deadline_s == 3.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"deadline": 3.0}, r"unknown setting 'deadline'.*Did you mean 'deadline_s'"),
+        ({"guard": {"max_repeat": 3}}, r"unknown setting 'guard.max_repeat'.*Did you mean 'max_repeats'"),
+        ({"guard": 3}, "expected 'guard' to be a group"),
+        ({"deadline_s": "3"}, "expected 'deadline_s' to be float, got: '3'"),
+        ({"memory_entries": True}, "expected 'memory_entries' to be int, got: True"),
+        ({"deadline_s": float("nan")}, "finite"),
+        ({"deadline_s": 0}, "positive"),
+        ({"memory_entries": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_honoured_is_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(PlannerConfig, values)
+
+
+def test_a_yaml_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "planner.yaml"
+    file.write_text("reasoning: true\nguard: {max_plan_age_s: 2.5}\n")
+    config = load_planner_config(file)
+    assert config.reasoning
+    assert config.guard.max_plan_age_s == 2.5
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "named settings")])
+def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "planner.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_planner_config(file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        load_planner_config(tmp_path / "none.yaml")

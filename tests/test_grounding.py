@@ -1,0 +1,202 @@
+"""Pixels become metric goals through the depth and pose of their own image, or are refused with a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from si_embodied import NavigationMap, Observation, Pose
+from si_embodied.config import GroundingConfig
+from si_embodied.grounding import Grounder, narrowest_rectangle, pixel_of, point_of
+from si_embodied.plan import Explore, Forward, Goto, Home, Look, Pick, Place, Push, Stop, Turn
+from si_embodied.types import (
+    CameraFrame,
+    Code,
+    Drive,
+    ExploreFrontier,
+    Finish,
+    GoHome,
+    Grasp,
+    NavigateTo,
+    PushAlong,
+    Refusal,
+    Release,
+    Rotate,
+    TiltCamera,
+)
+
+Boxes = list[tuple[float, float, float, float, float, float]]
+Table = Callable[[Boxes], Observation]
+
+
+def with_frame(observation: Observation, **changes: object) -> Observation:
+    frame: CameraFrame = dataclasses.replace(observation.frames[0], **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(observation, frames=(frame,))
+
+
+def test_goto_stands_off_the_point_and_faces_it(wall_ahead: Observation) -> None:
+    # The image centre shows the wall at (3, 0, 1); 0.6 m before it is (2.4, 0).
+    goal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
+    assert isinstance(goal, NavigateTo)
+    np.testing.assert_allclose(goal.target_m, [3.0, 0.0, 1.0], atol=0.05)
+    np.testing.assert_allclose(goal.T_map_base.translation[:2], [2.4, 0.0], atol=0.05)
+    assert goal.T_map_base.yaw == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_point_left_in_the_image_is_left_in_the_map(wall_ahead: Observation) -> None:
+    # x = 250 of 1000 is 25 px left of the centre: 25 / 50 * 3 m = 1.5 m to the left, which is +y.
+    goal = Grounder().ground(Goto(object="wall", view=0, point=(250, 500)), wall_ahead)
+    assert isinstance(goal, NavigateTo)
+    assert goal.target_m[1] == pytest.approx(1.5, abs=0.03)
+
+
+def test_the_pose_is_the_images_and_not_the_robots(wall_ahead: Observation) -> None:
+    moved = dataclasses.replace(wall_ahead, T_map_base=Pose.planar(1.0, 1.0, 2.0))
+    before = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
+    after = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), moved)
+    assert isinstance(before, NavigateTo)
+    assert isinstance(after, NavigateTo)
+    np.testing.assert_array_equal(before.target_m, after.target_m)
+
+
+def test_goto_takes_a_cell_that_the_base_can_reach(wall_ahead: Observation) -> None:
+    # Only the half of the map with y > 0.5 can be reached.
+    lengths = np.full((80, 80), np.inf, dtype=np.float32)
+    lengths[45:, :] = 3.0
+    grid = NavigationMap(0.1, (0.0, -4.0), lengths)
+    goal = Grounder().ground(
+        Goto(object="wall", view=0, point=(500, 500)), dataclasses.replace(wall_ahead, navigation_map=grid)
+    )
+    assert isinstance(goal, NavigateTo)
+    x, y = goal.T_map_base.translation[:2]
+    assert y > 0.5
+    assert math.hypot(x - 3, y) == pytest.approx(0.6, abs=0.1)
+    assert goal.T_map_base.yaw == pytest.approx(math.atan2(-y, 3 - x), abs=0.02)
+
+
+def test_goto_without_a_reachable_cell_is_refused(wall_ahead: Observation) -> None:
+    grid = NavigationMap(0.1, (0.0, -4.0), np.full((80, 80), np.inf, dtype=np.float32))
+    observation = dataclasses.replace(wall_ahead, navigation_map=grid)
+    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.NO_STANDOFF
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_a_point_without_depth_is_refused(wall_ahead: Observation, value: float) -> None:
+    observation = with_frame(wall_ahead, depth_m=np.full((100, 100), value, dtype=np.float32))
+    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.DEPTH_INVALID
+
+
+def test_a_camera_without_depth_is_refused(wall_ahead: Observation) -> None:
+    refusal = Grounder().ground(Goto(object="wall", view=0, point=(1, 1)), with_frame(wall_ahead, depth_m=None))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.NO_DEPTH
+
+
+def test_the_edge_between_near_and_far_is_refused(wall_ahead: Observation) -> None:
+    depth = np.full((100, 100), 3.0, dtype=np.float32)
+    depth[:, 50:] = 1.0
+    refusal = Grounder().ground(
+        Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth)
+    )
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.DEPTH_AMBIGUOUS
+
+
+@pytest.mark.parametrize("yaw_degrees", [-60, -20, 0, 30, 45, 80])
+def test_pick_is_centred_and_closes_across_the_narrow_side(table_from_above: Table, yaw_degrees: int) -> None:
+    yaw = math.radians(yaw_degrees)
+    observation = table_from_above([(0.62, 0.05, yaw, 0.09, 0.04, 0.05)])
+    # From 0.95 m above the top: 0.05 m left is 200 * 0.05 / 0.95 = 10.5 px left of column 100.
+    goal = Grounder().ground(Pick(object="block", view=0, point=(446, 480)), observation)
+    assert isinstance(goal, Grasp)
+    np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.62, 0.05], atol=0.006)
+    assert goal.width_m == pytest.approx(0.04, abs=0.01)
+    assert goal.T_map_tool.rotation[2, 2] == pytest.approx(-1.0)  # straight down
+    closing = goal.T_map_tool.rotation[:2, 1]
+    across = np.array([-math.sin(yaw), math.cos(yaw)])
+    assert abs(closing @ across) > math.cos(math.radians(8))
+
+
+def test_pick_closes_below_the_top_and_above_the_table(table_from_above: Table) -> None:
+    goal = Grounder().ground(
+        Pick(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)])
+    )
+    assert isinstance(goal, Grasp)
+    assert goal.T_map_tool.translation[2] == pytest.approx(0.05 - GroundingConfig().grasp_depth_m, abs=0.003)
+    assert goal.height_above_support_m == pytest.approx(goal.T_map_tool.translation[2], abs=0.003)
+
+
+def test_pick_takes_one_of_two_neighbours(table_from_above: Table) -> None:
+    boxes = [(0.6, 0.0, 0.0, 0.05, 0.05, 0.05), (0.6, 0.08, 0.0, 0.05, 0.05, 0.05)]
+    goal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above(boxes))
+    assert isinstance(goal, Grasp)
+    np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.6, 0.0], atol=0.006)
+
+
+def test_pick_of_the_bare_table_is_refused(table_from_above: Table) -> None:
+    refusal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.NO_GRASP
+
+
+def test_place_is_on_the_surface_that_is_seen(table_from_above: Table) -> None:
+    goal = Grounder().ground(
+        Place(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)])
+    )
+    assert isinstance(goal, Release)
+    np.testing.assert_allclose(goal.surface_m, [0.6, 0.0, 0.05], atol=0.003)
+
+
+def test_push_goes_from_the_first_point_to_the_second(table_from_above: Table) -> None:
+    # 50 px up at 1 m and f = 200 is 0.25 m along map x.
+    goal = Grounder().ground(
+        Push(object="cube", view=0, point=(502, 502), to=(502, 254)), table_from_above([])
+    )
+    assert isinstance(goal, PushAlong)
+    np.testing.assert_allclose(goal.end_m - goal.start_m, [0.25, 0.0, 0.0], atol=0.005)
+
+
+def test_subgoals_without_a_point_need_no_image(wall_ahead: Observation) -> None:
+    ground = Grounder().ground
+    assert ground(Turn(degrees=90), wall_ahead) == Rotate(math.pi / 2)
+    assert ground(Forward(centimetres=75), wall_ahead) == Drive(0.75)
+    assert ground(Look(direction="down"), wall_ahead) == TiltCamera(-math.radians(15))
+    assert ground(Explore(), wall_ahead) == ExploreFrontier()
+    assert ground(Stop(), wall_ahead) == Finish()
+    assert ground(Home(), wall_ahead) == GoHome()
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.integers(0, 1000), st.integers(0, 1000))
+def test_every_point_lies_in_the_image(width: int, height: int, x: int, y: int) -> None:
+    u, v = pixel_of((x, y), width, height)
+    assert 0 <= round(u) < width
+    assert 0 <= round(v) < height
+
+
+@given(st.integers(8, 2000), st.integers(8, 2000), st.floats(0, 1), st.floats(0, 1))
+def test_a_pixel_survives_its_relative_point(width: int, height: int, x: float, y: float) -> None:
+    u, v = x * (width - 1), y * (height - 1)
+    back = pixel_of(point_of(u, v, width, height), width, height)
+    assert abs(back[0] - u) <= max(0.51, width / 2000 + 1e-6)
+    assert abs(back[1] - v) <= max(0.51, height / 2000 + 1e-6)
+
+
+def test_the_narrowest_rectangle_of_a_long_one_is_itself() -> None:
+    rng = np.random.default_rng(0)
+    local = rng.uniform(-0.5, 0.5, (4000, 2)) * (0.2, 0.06)
+    yaw = math.radians(35)
+    rotation = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+    centre, found, width, length = narrowest_rectangle(local @ rotation.T + (1.0, 2.0))
+    np.testing.assert_allclose(centre, [1.0, 2.0], atol=0.005)
+    assert math.degrees(found) == pytest.approx(35, abs=1.5)
+    assert (width, length) == (pytest.approx(0.06, abs=0.005), pytest.approx(0.2, abs=0.005))

@@ -1,0 +1,140 @@
+"""One decision: executed when all is well, held with a code when anything is not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from si_embodied import Code, Execute, Hold, Observation, Task
+from si_embodied.backends import ScriptedBackend
+from si_embodied.config import PlannerConfig
+from si_embodied.embodiment import MobileBase, TableArm
+from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.memory import Memory
+from si_embodied.planner import Planner
+from si_embodied.types import Completion, Finish, NavigateTo, Prompt, Rotate
+
+GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
+
+
+def decide(
+    answers: list[str], base: MobileBase, observation: Observation, task: Task
+) -> tuple[Execute | Hold, ScriptedBackend]:
+    backend = ScriptedBackend(answers)
+    return Planner(backend, base).plan(task, observation, Memory()), backend
+
+
+def test_a_plan_becomes_goals(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision, _ = decide([GOTO], base, wall_ahead, find_chair)
+    assert isinstance(decision, Execute)
+    (goal,) = decision.goals
+    assert isinstance(goal, NavigateTo)
+    assert decision.record.raw_text == (GOTO,)
+    assert decision.record.prompt_version == "nav/v1"
+    assert decision.record.code is Code.OK
+    assert {"render", "parse", "ground", "guard", "total"} <= set(decision.record.latency_s)
+
+
+def test_done_ends_the_plan_with_a_stop(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision, _ = decide([GOTO.replace("false", "true")], base, wall_ahead, find_chair)
+    assert isinstance(decision, Execute)
+    assert isinstance(decision.goals[-1], Finish)
+    assert len(decision.goals) == 2
+
+
+def test_a_bad_answer_is_repaired_once(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision, _ = decide(["I think I will turn.", TURN], base, wall_ahead, find_chair)
+    assert isinstance(decision, Execute)
+    assert isinstance(decision.goals[0], Rotate)
+    assert decision.record.raw_text == ("I think I will turn.", TURN)
+
+
+def test_two_bad_answers_hold_the_robot(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision, _ = decide(["no", "still no", TURN], base, wall_ahead, find_chair)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.PLAN_INVALID
+    assert "JSON object" in decision.message
+
+
+def test_the_repair_prompt_quotes_the_offence(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    asked: list[str] = []
+
+    def answer(prompt: Prompt) -> str:
+        asked.append(prompt.text)
+        return "no"
+
+    Planner(ScriptedBackend(answer), base).plan(find_chair, wall_ahead, Memory())
+    assert len(asked) == 2
+    assert "expected one JSON object" in asked[1]
+
+
+def test_an_empty_plan_that_is_not_done_holds(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision, _ = decide(['{"subgoals":[],"done":false}'], base, wall_ahead, find_chair)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.EMPTY_PLAN
+
+
+def test_a_point_without_depth_holds(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    frame = dataclasses.replace(wall_ahead.frames[0], depth_m=np.zeros((100, 100), dtype=np.float32))
+    decision, _ = decide([GOTO], base, dataclasses.replace(wall_ahead, frames=(frame,)), find_chair)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.DEPTH_INVALID
+    assert decision.plan is not None
+
+
+def test_what_comes_before_a_refused_subgoal_is_carried_out(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    frame = dataclasses.replace(wall_ahead.frames[0], depth_m=np.zeros((100, 100), dtype=np.float32))
+    both = TURN[:-len('],"done":false}')] + "," + GOTO[len('{"subgoals":['):].replace("false", "true")
+    decision, _ = decide([both], base, dataclasses.replace(wall_ahead, frames=(frame,)), find_chair)
+    assert isinstance(decision, Execute)
+    assert [type(goal) for goal in decision.goals] == [Rotate]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(BackendError("the model is gone"), Code.BACKEND_FAILED), (DeadlineExceeded("slow"), Code.DEADLINE_EXCEEDED)],
+)
+def test_a_failing_backend_holds_and_says_why(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task, error: Exception, code: Code
+) -> None:
+    def fail(prompt: Prompt) -> str:
+        raise error
+
+    decision = Planner(ScriptedBackend(fail), base).plan(find_chair, wall_ahead, Memory())
+    assert isinstance(decision, Hold)
+    assert decision.code is code
+    assert decision.message == str(error)
+
+
+def test_the_backend_is_told_what_is_left_of_the_deadline(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    class Clocked(ScriptedBackend):
+        deadline_s = 0.0
+
+        def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+            self.deadline_s = deadline_s
+            return super().generate(prompt, deadline_s=deadline_s)
+
+    backend = Clocked([TURN])
+    Planner(backend, base, PlannerConfig(deadline_s=3.0)).plan(find_chair, wall_ahead, Memory())
+    assert 2.5 < backend.deadline_s <= 3.0
+
+
+def test_a_stale_image_holds_the_robot(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision = Planner(ScriptedBackend([TURN]), base).plan(find_chair, wall_ahead, Memory(), now_s=12.0)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.STALE_OBSERVATION
+    assert decision.record.raw_text == ()
+
+
+def test_an_arm_is_asked_for_manipulation(arm: TableArm, wall_ahead: Observation, stack_cubes: Task) -> None:
+    decision = Planner(ScriptedBackend([TURN, TURN]), arm).plan(stack_cubes, wall_ahead, Memory())
+    assert isinstance(decision, Hold)
+    assert decision.record.prompt_version == "manip/v1"
+    assert decision.code is Code.PLAN_INVALID

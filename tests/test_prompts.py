@@ -1,0 +1,54 @@
+"""Prompt files are complete, versioned, and take instructions as plain text."""
+
+from __future__ import annotations
+
+import pytest
+
+from si_embodied import Observation, Task
+from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.memory import Memory
+from si_embodied.prompts import load_prompt, prompt_versions
+from si_embodied.prompts.template import parse_template
+
+
+@pytest.mark.parametrize("version", prompt_versions())
+def test_every_version_renders_its_task_memory_and_views(version: str, wall_ahead: Observation) -> None:
+    kind = "manipulation" if version.startswith("manip") else "navigation"
+    prompt = load_prompt(version).render(Task("find it", kind), wall_ahead, Memory())
+    assert prompt.version == version
+    assert "Task: find it" in prompt.text
+    assert "(nothing yet)" in prompt.text
+    assert "View 0 (head camera): <image>" in prompt.text
+    assert prompt.images[0] is wall_ahead.frames[0].rgb
+
+
+def test_a_dollar_in_the_instruction_is_text(wall_ahead: Observation) -> None:
+    task = Task("find the $memory $5 chair\nDone.", "navigation")
+    assert "find the $memory $5 chair Done." in load_prompt("nav/v1").render(task, wall_ahead, Memory()).text
+
+
+def test_asking_again_quotes_the_offence(wall_ahead: Observation) -> None:
+    template = load_prompt("nav/v1")
+    prompt = template.render(Task("find it", "navigation"), wall_ahead, Memory())
+    again = template.ask_again(prompt, "done: Field required")
+    assert again.text.startswith(prompt.text)
+    assert "done: Field required" in again.text
+    assert again.schema == prompt.schema
+
+
+def test_an_unknown_version_is_named_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"'nav/v2'.*Did you mean 'nav/v1'"):
+        load_prompt("nav/v2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# system\na\n# user\n$instruction $memory $views\n",
+        "# system\na\n# user\n$instruction $views\n# repair\n$offence\n",
+        "# system\na\n# user\n$instruction $memory $views $frame\n# repair\n$offence\n",
+    ],
+)
+def test_a_broken_prompt_file_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        parse_template("x/v1", text)
