@@ -74,10 +74,11 @@ class OccupancyMapper:
         self.version += int(self.occupied.sum()) != before
 
     def bump(self, T_map_base: Pose) -> None:
-        """Enter the obstacle that stopped the base from driving forward."""
-        ahead = T_map_base.apply((self.base.radius_m + self.config.resolution_m, 0.0, 0.0))
-        cell = self._cell(ahead[0], ahead[1])
-        self.occupied[cell] = True
+        """Enter the obstacle that stopped the base from driving forward: unseen, so its width is a guess."""
+        across = np.arange(-0.7, 0.71, 0.1) * self.base.radius_m
+        front = np.full_like(across, self.base.radius_m + self.config.resolution_m)
+        ahead = T_map_base.apply(np.stack([front, across, np.zeros_like(across)], axis=-1))
+        self.occupied[self._cell(ahead[:, 0], ahead[:, 1])] = True
         self.version += 1
 
     def _enter(self, T_map_camera: Pose, points: NDArray[np.float64]) -> None:
@@ -129,11 +130,11 @@ class OccupancyMapper:
 
     def path(self, T_map_base: Pose, x: float, y: float) -> NDArray[np.float64] | None:
         """The shortest way (n, 2) from the robot to map point (x, y), or None; the first point is the robot's."""
-        window = self._window()
+        row, column = (int(value) for value in self._cell(x, y))
+        window = self._window(row, column)
         lengths, predecessors = self._distances(T_map_base, window, through_unknown=True)
-        row, column = self._cell(x, y)
         goal = (row - window[0].start, column - window[1].start)
-        if not (0 <= goal[0] < lengths.shape[0] and 0 <= goal[1] < lengths.shape[1] and np.isfinite(lengths[goal])):
+        if not np.isfinite(lengths[goal]):
             return None
         index = goal[0] * lengths.shape[1] + goal[1]
         cells = []
@@ -211,16 +212,16 @@ class OccupancyMapper:
         squared = (x[None, :] - T_map_base.translation[0]) ** 2 + (y[:, None] - T_map_base.translation[1]) ** 2
         return np.asarray(squared < radius_m**2)
 
-    def _window(self) -> tuple[slice, slice]:
-        """The known part of the grid and a margin of half a metre."""
+    def _window(self, *cell: int) -> tuple[slice, slice]:
+        """The known part of the grid, a (row, column) where one is given, and a margin of half a metre."""
         known = self.free | self.occupied
+        if cell:
+            known[cell] = True
         margin = round(0.5 / self.config.resolution_m)
         rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
-        if not len(rows):
-            return slice(0, 1), slice(0, 1)
         return (
-            slice(max(0, rows[0] - margin), min(self._shape[0], rows[-1] + margin + 1)),
-            slice(max(0, columns[0] - margin), min(self._shape[1], columns[-1] + margin + 1)),
+            slice(max(0, int(rows[0]) - margin), min(self._shape[0], int(rows[-1]) + margin + 1)),
+            slice(max(0, int(columns[0]) - margin), min(self._shape[1], int(columns[-1]) + margin + 1)),
         )
 
     def _distances(

@@ -1,0 +1,227 @@
+"""The base's skills in a world of boxes whose depth images are computed in closed form: no simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from si_embodied import CameraFrame, Code, Intrinsics, Observation, Outcome, Pose
+from si_embodied.embodiment import BaseAction, MobileBase
+from si_embodied.policies.mapping import OccupancyMapper
+from si_embodied.policies.skills.navigation import (
+    DriveSkill,
+    Explorer,
+    ExploreSkill,
+    GoToSkill,
+    RotateSkill,
+    TiltSkill,
+)
+from si_embodied.types import Drive, NavigateTo, Rotate, TiltCamera
+
+EYE_M = 1.1
+INTRINSICS = Intrinsics.from_vertical_fov(96, 96, math.radians(75))
+OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # looking along x, level
+
+# Two rooms of 4 x 4 m, side by side along x, with a door of 1 m at y in (1, 2): (x0, y0, x1, y1, height).
+TWO_ROOMS = [
+    (-0.1, -0.1, 8.1, 0.0, 2.5),
+    (-0.1, 4.0, 8.1, 4.1, 2.5),
+    (-0.1, 0.0, 0.0, 4.0, 2.5),
+    (8.0, 0.0, 8.1, 4.0, 2.5),
+    (3.95, 0.0, 4.05, 1.0, 2.5),
+    (3.95, 2.0, 4.05, 4.0, 2.5),
+]
+
+
+class BoxWorld:
+    """A disc that drives among boxes and sees them."""
+
+    def __init__(self, boxes: list[tuple[float, float, float, float, float]], base: MobileBase) -> None:
+        self.boxes, self.base = boxes, base
+        self.x, self.y, self.yaw, self.tilt, self.time = 1.0, 3.0, 0.0, math.radians(-15), 0.0
+
+    def observe(self) -> Observation:
+        T_map_base = Pose.planar(self.x, self.y, self.yaw)
+        down = Pose.from_rpy(0.0, -self.tilt, 0.0)
+        T_map_camera = T_map_base @ Pose(np.eye(3), np.array([0.0, 0.0, EYE_M])) @ down @ Pose(OPTICAL, np.zeros(3))
+        v, u = np.indices((96, 96))
+        rays = np.stack(
+            [(u - INTRINSICS.cx) / INTRINSICS.fx, (v - INTRINSICS.cy) / INTRINSICS.fy, np.ones((96, 96))], axis=-1
+        )  # one metre along the optical axis, so that the ray's parameter is the depth
+        directions = rays @ T_map_camera.rotation.T
+        depth = self._cast(T_map_camera.translation, directions)
+        frame = CameraFrame(
+            "head", self.time, np.zeros((96, 96, 3), np.uint8), depth.astype(np.float32), INTRINSICS, T_map_camera
+        )
+        return Observation(self.time, (frame,), T_map_base)
+
+    def _cast(self, eye: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = np.where(directions[..., 2] < 0, -eye[2] / directions[..., 2], np.inf)
+            for x0, y0, x1, y1, height in self.boxes:
+                low = (np.array([x0, y0, 0.0]) - eye) / directions
+                high = (np.array([x1, y1, height]) - eye) / directions
+                enter, leave = np.minimum(low, high).max(axis=-1), np.maximum(low, high).min(axis=-1)
+                depth = np.where((enter > 0) & (enter <= leave), np.minimum(depth, enter), depth)
+        return np.where(np.isfinite(depth), depth, 0.0)
+
+    def free(self, x: float, y: float) -> bool:
+        return all(
+            math.hypot(x - min(max(x, x0), x1), y - min(max(y, y0), y1)) >= self.base.radius_m
+            for x0, y0, x1, y1, _ in self.boxes
+        )
+
+    def act(self, action: object) -> None:
+        self.time += 0.5
+        if isinstance(action, np.ndarray):
+            self.yaw += float(action[1]) * self.base.control_period_s
+            self._forward(float(action[0]) * self.base.control_period_s)
+        elif action == BaseAction.FORWARD:
+            self._forward(self.base.forward_step_m)
+        elif action in (BaseAction.TURN_LEFT, BaseAction.TURN_RIGHT):
+            self.yaw += self.base.turn_step_rad * (1 if action == BaseAction.TURN_LEFT else -1)
+        elif action in (BaseAction.LOOK_UP, BaseAction.LOOK_DOWN):
+            self.tilt += self.base.tilt_step_rad * (1 if action == BaseAction.LOOK_UP else -1)
+
+    def _forward(self, distance_m: float) -> None:
+        x, y = self.x + distance_m * math.cos(self.yaw), self.y + distance_m * math.sin(self.yaw)
+        if self.free(x, y):
+            self.x, self.y = x, y
+
+
+@pytest.fixture
+def world(base: MobileBase) -> BoxWorld:
+    return BoxWorld(TWO_ROOMS, base)
+
+
+def run(world: BoxWorld, mapper: OccupancyMapper, skill: object, *, steps: int = 200) -> tuple[Outcome, int]:
+    for taken in range(steps):
+        observation = world.observe()
+        mapper.update(observation)
+        result = skill.step(observation)  # type: ignore[attr-defined]
+        if isinstance(result, Outcome):
+            return result, taken
+        world.act(result)
+    raise AssertionError(f"no outcome within {steps} steps; at ({world.x:.2f}, {world.y:.2f})")
+
+
+def look_around(world: BoxWorld, mapper: OccupancyMapper) -> None:
+    run(world, mapper, RotateSkill(Rotate(2 * math.pi), world.base))
+
+
+def test_the_map_knows_walls_floor_and_what_it_has_not_seen(world: BoxWorld, base: MobileBase) -> None:
+    mapper = OccupancyMapper(base)
+    look_around(world, mapper)
+
+    def at(x: float, y: float) -> tuple[bool, bool]:
+        rows, columns = mapper.cells(np.array([[x, y]]))
+        return bool(mapper.free[rows, columns][0]), bool(mapper.occupied[rows, columns][0])
+
+    assert at(2.0, 2.0) == (True, False)
+    assert any(at(4.0 + dx, 3.0)[1] for dx in (-0.07, -0.02, 0.02))  # the wall between the rooms
+    assert at(6.0, 3.0) == (False, False)  # behind it
+    assert at(-0.5, 3.0) == (False, False)
+
+
+def test_reachable_lengths_are_the_straight_distance_where_nothing_is_between(
+    world: BoxWorld, base: MobileBase
+) -> None:
+    mapper = OccupancyMapper(base)
+    look_around(world, mapper)
+    grid = mapper.navigation_map(world.observe().T_map_base)
+    cell = grid.cell(2.5, 1.5)
+    assert cell is not None
+    straight = math.hypot(2.5 - 1.0, 1.5 - 3.0)
+    assert straight - 0.1 <= grid.path_length_m[cell] <= straight * 1.03 + 0.1
+    wall = grid.cell(4.0, 3.0)
+    assert wall is not None
+    assert np.isinf(grid.path_length_m[wall])
+
+
+@pytest.mark.parametrize("mode", ["discrete", "continuous"])
+def test_goto_drives_through_the_door_and_faces_the_target(world: BoxWorld, base: MobileBase, mode: str) -> None:
+    world.base = dataclasses.replace(base, action_mode=mode)  # type: ignore[arg-type]
+    mapper = OccupancyMapper(world.base)
+    goal = NavigateTo(Pose.planar(6.0, 3.0, 0.0), np.array([6.0, 3.6, 0.5]))
+    look_around(world, mapper)
+    outcome, _ = run(world, mapper, GoToSkill(goal, world.base, mapper))
+    assert outcome.succeeded, outcome
+    assert math.hypot(world.x - 6.0, world.y - 3.0) < 0.2
+    bearing = math.atan2(3.6 - world.y, 6.0 - world.x)
+    assert abs(math.remainder(bearing - world.yaw, 2 * math.pi)) <= math.radians(8)
+
+
+def test_goto_into_a_closed_room_is_unreachable(world: BoxWorld, base: MobileBase) -> None:
+    world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]
+    mapper = OccupancyMapper(base)
+    look_around(world, mapper)
+    goal = NavigateTo(Pose.planar(6.0, 3.0, 0.0), np.array([6.0, 3.6, 0.5]))
+    outcome, _ = run(world, mapper, GoToSkill(goal, base, mapper))
+    assert outcome.code in (Code.UNREACHABLE, Code.BLOCKED)
+    assert world.x < 4.0
+
+
+def test_an_invisible_obstacle_is_bumped_into_and_driven_around(world: BoxWorld, base: MobileBase) -> None:
+    seen = world.boxes
+    glass = [*seen, (2.0, 2.6, 2.05, 3.4, 2.0)]
+    mapper = OccupancyMapper(base)
+    look_around(world, mapper)
+    skill = GoToSkill(NavigateTo(Pose.planar(3.2, 3.0, 0.0), np.array([3.8, 3.0, 0.5])), base, mapper)
+    for _ in range(160):
+        observation = world.observe()
+        mapper.update(observation)
+        result = skill.step(observation)
+        if isinstance(result, Outcome):
+            break
+        world.boxes = glass  # it moves among boxes of which one is not seen
+        world.act(result)
+        world.boxes = seen
+    assert isinstance(result, Outcome)
+    assert result.succeeded
+    assert world.x > 2.8
+
+
+def test_exploring_sees_the_other_room(world: BoxWorld, base: MobileBase) -> None:
+    mapper = OccupancyMapper(base)
+    outcome, _ = run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=300), steps=301)
+    assert outcome.code is Code.SKILL_FAILED  # nothing is left, long before the 300 actions are used up
+    rows, columns = mapper.cells(np.array([[6.0, 1.0], [7.5, 3.5], [4.5, 3.5], [0.5, 0.5]]))
+    assert mapper.free[rows, columns].all()
+
+
+def test_exploring_gives_the_planner_a_look_now_and_then(world: BoxWorld, base: MobileBase) -> None:
+    mapper = OccupancyMapper(base)
+    outcome, steps = run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=6))
+    assert outcome.succeeded
+    assert steps == 6
+
+
+@pytest.mark.parametrize("degrees", [-90, 30, 180, -180])
+def test_turning_turns_by_the_angle(world: BoxWorld, base: MobileBase, degrees: int) -> None:
+    outcome, steps = run(world, OccupancyMapper(base), RotateSkill(Rotate(math.radians(degrees)), base))
+    assert outcome.succeeded
+    assert steps == abs(degrees) // 15
+    assert world.yaw == pytest.approx(math.radians(degrees))
+
+
+def test_driving_stops_at_the_distance(world: BoxWorld, base: MobileBase) -> None:
+    outcome, _ = run(world, OccupancyMapper(base), DriveSkill(Drive(1.0), base))
+    assert outcome.succeeded
+    assert world.x == pytest.approx(2.0)
+
+
+def test_driving_into_a_wall_is_blocked(world: BoxWorld, base: MobileBase) -> None:
+    world.x = 3.4
+    outcome, _ = run(world, OccupancyMapper(base), DriveSkill(Drive(3.0), base))
+    assert outcome.code is Code.BLOCKED
+
+
+def test_looking_down_tilts_one_notch_and_stops_at_the_limit(world: BoxWorld, base: MobileBase) -> None:
+    for _ in range(6):
+        outcome, _ = run(world, OccupancyMapper(base), TiltSkill(TiltCamera(math.radians(-15)), base))
+        assert outcome.succeeded
+    assert math.degrees(world.tilt) == pytest.approx(-60)  # the range ends at -57.3 degrees, the nearest notch to it
