@@ -1,9 +1,11 @@
-"""Observations made by hand: a camera over a floor or a table whose every depth is known in closed form."""
+"""Shared fixtures: observations made by hand whose every depth is known in closed form, and the smallest world."""
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +109,11 @@ def find_chair() -> Task:
 def stack_cubes() -> Task:
     """A manipulation task."""
     return Task("stack the red cube on the green cube", "manipulation")
+
+
+@pytest.fixture
+def fake_world(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of tests/worlds/fake_world.py's environment, with its policies registered; worker processes find it too."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "worlds"))
+    importlib.import_module("fake_world")
+    return "fake_world:fake/World-v0"
