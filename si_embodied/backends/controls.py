@@ -1,0 +1,31 @@
+"""Backends that spoil what a model sees: a score that survives them was not earned by looking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from si_embodied.backends.base import Backend, BackendInfo
+    from si_embodied.types import Completion, Prompt
+
+
+class BlankImages:
+    """Shows another backend black images of the same sizes."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Wrap `backend`."""
+        self._backend = backend
+
+    @property
+    def info(self) -> BackendInfo:
+        """The wrapped backend's, named for what was done to it."""
+        info = self._backend.info
+        return replace(info, model=f"{info.model} (blank images)")
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        """Complete the prompt without its pictures; raises what the wrapped backend raises."""
+        content = tuple(part if isinstance(part, str) else np.zeros_like(part) for part in prompt.content)
+        return self._backend.generate(replace(prompt, content=content), deadline_s=deadline_s)

@@ -1,0 +1,150 @@
+"""Which tokens keep an answer inside its JSON schema (llguidance)."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.errors import BackendError, ConfigError, MissingExtraError
+
+try:
+    from llguidance import LLMatcher, LLTokenizer
+except ModuleNotFoundError as error:
+    raise MissingExtraError("llguidance", "models") from error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Without flexible whitespace a weak model cannot loop in blanks, and most of a plan's bytes are forced.
+_JSON: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+_BYTES_PER_CHARACTER = 6  # a control character escaped as \\u00XX; UTF-8 itself needs at most 4
+_GRAMMARS_KEPT = 16
+
+
+class Constraint:
+    """The state of one answer in its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocabulary_size: int) -> None:
+        """Start `matcher` at the first token of the answer."""
+        self._matcher, self._size = matcher, vocabulary_size
+        self._check()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is complete: nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, whatever the model thinks; often none."""
+        tokens = list(self._matcher.compute_ff_tokens())
+        self._check()
+        return tokens
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens (V,) may come next."""
+        packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._check()
+        mask = np.zeros(self._size, dtype=np.bool_)
+        bits = np.unpackbits(packed, bitorder="little")[: self._size]
+        mask[: bits.size] = bits
+        return mask
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Go on past `tokens`.
+
+        Raises:
+            BackendError: a token leaves the grammar.
+        """
+        self._matcher.consume_tokens(list(tokens))
+        self._check()
+
+    def _check(self) -> None:
+        """Turn llguidance's sticky error state into an exception."""
+        if self._matcher.is_error():
+            reason = str(self._matcher.get_error()).splitlines()[0]
+            raise BackendError(f"the answer's grammar failed: {reason}")
+
+
+class Grammars:
+    """Grammars of one tokenizer, compiled once for each schema (about 5 ms) and kept for the latest ones."""
+
+    def __init__(self, tokenizer_json: str, *, vocabulary_size: int, end_token: int) -> None:
+        """Index the vocabulary; takes about a second for 152,000 tokens.
+
+        Args:
+            tokenizer_json: a Hugging Face `tokenizer.json`.
+            vocabulary_size: rows of the model's output layer, which may be more than the tokenizer has tokens.
+            end_token: the token that ends an answer.
+        """
+        self._size = vocabulary_size
+        self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
+        self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
+
+    def start(self, schema: Mapping[str, object]) -> Constraint:
+        """A fresh constraint for an answer of `schema`.
+
+        Raises:
+            ConfigError: llguidance cannot compile the schema.
+        """
+        text = json.dumps(schema)
+        matcher = self._matchers.get(text)
+        if matcher is None:
+            grammar = LLMatcher.grammar_from_json_schema(text, overrides=_JSON)
+            problem = LLMatcher.validate_grammar(grammar, self._tokenizer)
+            if problem and not problem.startswith("WARNING"):
+                raise ConfigError(f"the answer's schema is not one that can be decoded: {problem.splitlines()[0]}")
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+            self._matchers[text] = matcher
+            if len(self._matchers) > _GRAMMARS_KEPT:
+                self._matchers.popitem(last=False)
+        self._matchers.move_to_end(text)
+        return Constraint(matcher.deep_copy(), self._size)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`."""
+        return str(self._tokenizer.decode_str(list(tokens)))
+
+
+def longest_answer_bytes(schema: Mapping[str, Any], where: str = "answer") -> int:
+    """An upper bound of an answer's length in UTF-8 bytes, which bounds its tokens too: a token has at least one byte.
+
+    Raises:
+        ConfigError: the schema leaves something unbounded, in which a weak model could go on for ever.
+    """
+    if "const" in schema:
+        return _json_bytes(schema["const"])
+    if "enum" in schema:
+        return max(_json_bytes(value) for value in schema["enum"])
+    if "anyOf" in schema:
+        return max(longest_answer_bytes(choice, where) for choice in schema["anyOf"])
+    kind = schema.get("type")
+    if kind in ("boolean", "null"):
+        return len("false")
+    if kind == "integer" and {"minimum", "maximum"} <= schema.keys():
+        return max(_json_bytes(schema["minimum"]), _json_bytes(schema["maximum"]), len("-0"))
+    if kind == "string" and "maxLength" in schema:
+        return int(schema["maxLength"]) * _BYTES_PER_CHARACTER + 2
+    if kind == "array" and "prefixItems" in schema and schema.get("maxItems") == len(schema["prefixItems"]):
+        items = [longest_answer_bytes(item, f"{where}[{i}]") for i, item in enumerate(schema["prefixItems"])]
+        return sum(items) + len(items) + 1
+    if kind == "array" and "maxItems" in schema and isinstance(schema.get("items"), Mapping):
+        return int(schema["maxItems"]) * (longest_answer_bytes(schema["items"], f"{where}[]") + 1) + 2
+    if kind == "object" and schema.get("additionalProperties") is False:
+        pairs = [
+            _json_bytes(key) + 2 + longest_answer_bytes(value, f"{where}.{key}")
+            for key, value in schema.get("properties", {}).items()
+        ]
+        return sum(pairs) + 2
+    raise ConfigError(
+        f"the answer's schema does not bound {where} ({json.dumps(schema)[:80]}): give integers a minimum and a "
+        "maximum, strings a maxLength, arrays a maxItems, and objects additionalProperties false"
+    )
+
+
+def _json_bytes(value: object) -> int:
+    """Length of a value as JSON."""
+    return len(json.dumps(value).encode())

@@ -1,0 +1,128 @@
+"""Pixel conventions: points in 0..1000 relative to a view, and in pixels of the image as the model sees it.
+
+A schema or an answer is walked as JSON; a point is an array of two integers, its view the `view` key beside it.
+The views are the last images of the prompt: what an episode's memory shows comes before what the robot sees now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from si_embodied.errors import BackendError
+
+RELATIVE_MAX = 1000
+
+Size: TypeAlias = tuple[int, int]  # (width, height), pixels
+
+
+def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tuple[Size, ...]:
+    """Sizes of the images that `view` may name in an answer of `schema`: the last ones of the prompt.
+
+    Raises:
+        BackendError: the schema allows more views than there are images.
+    """
+    views = _view_count(schema)
+    if views > len(image_sizes_px):
+        raise BackendError(f"the answer may name {views} views, but the prompt has {len(image_sizes_px)} images")
+    return tuple(image_sizes_px[len(image_sizes_px) - views :])
+
+
+def schema_in_pixels(schema: Mapping[str, Any], sizes: Sequence[Size]) -> dict[str, Any]:
+    """The same schema with every point bounded by the pixels of its own view.
+
+    An object that names a view becomes one alternative for each different image size.
+    """
+    result: dict[str, Any] = _in_pixels(schema, sizes)
+    return result
+
+
+def answer_to_relative(text: str, sizes: Sequence[Size]) -> str:
+    """A complete answer with points in pixels, rewritten with points in 0..1000.
+
+    Raises:
+        BackendError: the text is not JSON, or names a view that is not there.
+    """
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
+    return json.dumps(_map_points(answer, sizes), separators=(",", ":"), ensure_ascii=False)
+
+
+def to_relative(point: Sequence[int], size: Size) -> list[int]:
+    """Pixels (x, y) of an image of `size` to 0..1000."""
+    return [
+        min(RELATIVE_MAX, max(0, round(value * RELATIVE_MAX / extent)))
+        for value, extent in zip(point, size, strict=True)
+    ]
+
+
+def to_pixels(point: Sequence[int], size: Size) -> list[int]:
+    """0..1000 to the nearest pixels (x, y) of an image of `size`."""
+    return [round(value * extent / RELATIVE_MAX) for value, extent in zip(point, size, strict=True)]
+
+
+def _view_count(node: Any) -> int:
+    """One more than the highest view that the schema allows; 0 where nothing names a view."""
+    if isinstance(node, Mapping):
+        properties = node.get("properties")
+        own = 0
+        if isinstance(properties, Mapping) and isinstance(properties.get("view"), Mapping):
+            own = int(properties["view"].get("maximum", -1)) + 1
+        return max([own, *(_view_count(child) for child in node.values())])
+    if isinstance(node, list):
+        return max((_view_count(child) for child in node), default=0)
+    return 0
+
+
+def _is_point(node: Any) -> bool:
+    """Whether a schema is that of a point: two integers up to 1000."""
+    items = node.get("prefixItems") if isinstance(node, Mapping) else None
+    return (
+        isinstance(items, list)
+        and len(items) == 2
+        and all(item.get("type") == "integer" and item.get("maximum") == RELATIVE_MAX for item in items)
+    )
+
+
+def _in_pixels(node: Any, sizes: Sequence[Size]) -> Any:
+    """Rewrite a schema node."""
+    if isinstance(node, list):
+        return [_in_pixels(child, sizes) for child in node]
+    if not isinstance(node, Mapping):
+        return node
+    properties = node.get("properties")
+    if not (isinstance(properties, Mapping) and "view" in properties):
+        return {key: _in_pixels(child, sizes) for key, child in node.items()}
+    choices = []
+    for size in dict.fromkeys(sizes):
+        views = [view for view, other in enumerate(sizes) if other == size]
+        bounded = {key: _pixel_point(child, size) if _is_point(child) else child for key, child in properties.items()}
+        bounded["view"] = {"enum": views}
+        choices.append({**node, "properties": bounded})
+    return choices[0] if len(choices) == 1 else {"anyOf": choices}
+
+
+def _pixel_point(node: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """A point's schema with the image's width and height as its bounds."""
+    bounds = [{**item, "maximum": extent} for item, extent in zip(node["prefixItems"], size, strict=True)]
+    return {**node, "prefixItems": bounds}
+
+
+def _map_points(node: Any, sizes: Sequence[Size]) -> Any:
+    """Rewrite the points of an answer."""
+    if isinstance(node, list):
+        return [_map_points(child, sizes) for child in node]
+    if not isinstance(node, dict):
+        return node
+    view = node.get("view")
+    if not isinstance(view, int):
+        return {key: _map_points(child, sizes) for key, child in node.items()}
+    if not 0 <= view < len(sizes):
+        raise BackendError(f"the answer names view {view}, but there are {len(sizes)}")
+    return {
+        key: to_relative(child, sizes[view]) if isinstance(child, list) and len(child) == 2 else child
+        for key, child in node.items()
+    }

@@ -1,0 +1,208 @@
+"""Every way in which a directory is not a model that runs here, and what each is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from si_embodied.errors import CheckpointError, ConfigError
+from si_embodied.models.checkpoints import SUPPORTED, inspect_checkpoint
+
+pytest.importorskip("transformers")
+
+from typing import TYPE_CHECKING
+
+from si_embodied.models.loading import load_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def broken(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint to break."""
+    return Path(shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "model"))
+
+
+def _set_config(directory: Path, **values: object) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def _drop(*names: str) -> Callable[[Path], None]:
+    def drop(directory: Path) -> None:
+        for name in names:
+            (directory / name).unlink()
+
+    return drop
+
+
+def _write(name: str, data: bytes) -> Callable[[Path], None]:
+    def write(directory: Path) -> None:
+        (directory / name).write_bytes(data)
+
+    return write
+
+
+def _truncate(directory: Path) -> None:
+    file = directory / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _garbled_header(directory: Path) -> None:
+    file = directory / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[8:40] = b"x" * 32
+    file.write_bytes(data)
+
+
+def _shard(directory: Path) -> None:
+    """As one that was split over two files of which one was not downloaded."""
+    (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _pickled(directory: Path) -> None:
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
+def _outside(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
+
+
+_BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no config": (_drop("config.json"), "no config.json"),
+    "garbled config": (_write("config.json", b"{"), "cannot be read as JSON"),
+    "config is a list": (_write("config.json", b"[]"), "not a JSON object"),
+    "no tokenizer": (_drop("tokenizer.json"), "no tokenizer.json"),
+    "no image processor": (
+        _drop("preprocessor_config.json", "processor_config.json"),
+        "no preprocessor_config.json",
+    ),
+    "no weights": (_drop("model.safetensors"), "no weights"),
+    "missing shard": (_shard, "lacks 1 of 2 shards: model-00002-of-00002.safetensors"),
+    "pickled weights": (_pickled, "can run code"),
+    "shard outside": (_outside, "outside its directory"),
+    "truncated weights": (_truncate, "corrupted"),
+    "LFS pointer": (
+        _write("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"),
+        "not a complete safetensors file",
+    ),
+    "empty weights": (_write("model.safetensors", b""), "not a complete"),
+    "garbled header": (_garbled_header, "corrupted header"),
+    "foreign": (lambda path: _set_config(path, model_type="llama", architectures=["LlamaForCausalLM"]), "'llama'"),
+    "no model type": (lambda path: _set_config(path, model_type=None, architectures=None), "does not run here"),
+    "original InternVL": (
+        lambda path: _set_config(path, model_type="internvl_chat", architectures=["InternVLChatModel"]),
+        r"original format.*later version",
+    ),
+    "BAGEL": (lambda path: _set_config(path, model_type="bagel", architectures=[]), "only behind a server"),
+}
+
+
+@pytest.mark.parametrize("name", _BREAKS)
+def test_a_broken_directory_says_what_is_wrong(name: str, broken: Path) -> None:
+    """Before anything is loaded."""
+    break_it, message = _BREAKS[name]
+    break_it(broken)
+    with pytest.raises(CheckpointError, match=message):
+        inspect_checkpoint(broken)
+
+
+@pytest.mark.parametrize("name", ["foreign", "original InternVL", "BAGEL"])
+def test_an_unsupported_architecture_lists_the_supported_ones(name: str, broken: Path) -> None:
+    """So that the reader knows what to get."""
+    _BREAKS[name][0](broken)
+    with pytest.raises(CheckpointError) as caught:
+        inspect_checkpoint(broken)
+    assert all(model_type in str(caught.value) for model_type in SUPPORTED)
+
+
+def test_a_missing_directory_says_how_to_make_one(tmp_path: Path) -> None:
+    """And a file is not a directory."""
+    with pytest.raises(CheckpointError, match="si-embodied models tiny"):
+        inspect_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="is a file"):
+        inspect_checkpoint(tmp_path / "file")
+
+
+def test_a_whole_directory_passes(checkpoints: dict[str, Path], family_name: str) -> None:
+    """Of every family."""
+    files = inspect_checkpoint(checkpoints[family_name])
+    assert files.model_type == family_name
+    assert files.size_bytes == (checkpoints[family_name] / "model.safetensors").stat().st_size
+
+
+def test_sharded_weights_load(broken: Path) -> None:
+    """Written by transformers in shards of at most 400 kB."""
+    model = load_checkpoint(broken, device="cpu").model
+    (broken / "model.safetensors").unlink()
+    model.save_pretrained(broken, max_shard_size="400KB")
+    assert len(inspect_checkpoint(broken).weights) > 1
+    assert load_checkpoint(broken, device="cpu").model.num_parameters() == model.num_parameters()
+
+
+def test_weights_of_another_size_are_refused(broken: Path) -> None:
+    """The configuration says one thing, the weights another."""
+    config = json.loads((broken / "config.json").read_text())
+    config["text_config"]["intermediate_size"] = 96
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"mismatched|size"):
+        load_checkpoint(broken, device="cpu")
+
+
+@pytest.mark.parametrize(("layers", "kind"), [(3, "missing keys"), (1, "unexpected keys")])
+def test_weights_that_do_not_fit_are_refused(layers: int, kind: str, broken: Path) -> None:
+    """Never filled up with random numbers, never dropped in silence."""
+    config = json.loads((broken / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] = layers
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=kind):
+        load_checkpoint(broken, device="cpu")
+
+
+def test_a_garbled_tokenizer_is_refused(broken: Path) -> None:
+    """Whatever the tokenizers library raises."""
+    (broken / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="could not be loaded"):
+        load_checkpoint(broken, device="cpu")
+
+
+def test_code_in_a_checkpoint_is_never_run(broken: Path) -> None:
+    """An `auto_map` is ignored: the module it names leaves no trace."""
+    (broken / "evil.py").write_text(f"open({str(broken / 'ran')!r}, 'w')\nclass Config: ...\n")
+    _set_config(broken, auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
+    load_checkpoint(broken, device="cpu")
+    assert not (broken / "ran").exists()
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("toaster", "auto"), ("cuda:99", "auto"), ("cpu", "int3")])
+def test_a_device_or_dtype_that_is_not_there(device: str, dtype: str, checkpoints: dict[str, Path]) -> None:
+    """Never a silent run elsewhere."""
+    with pytest.raises(ConfigError, match=r"got|is not there"):
+        load_checkpoint(checkpoints["qwen3_vl"], device=device, dtype=dtype)
+
+
+def test_the_cpu_runs_in_float32(checkpoints: dict[str, Path], family_name: str) -> None:
+    """bfloat16 would be 50 times slower; the attention kernel is known."""
+    loaded = load_checkpoint(checkpoints[family_name], device="cpu")
+    assert (loaded.device, loaded.dtype, loaded.kernel) == ("cpu", "float32", "sdpa")
+    assert {str(parameter.dtype) for parameter in loaded.model.parameters()} == {"torch.float32"}
+
+
+def test_looking_at_a_directory_needs_no_torch(checkpoints: dict[str, Path]) -> None:
+    """`doctor` does it on a machine without the extra."""
+    code = (
+        "import sys\nfrom si_embodied.models import inspect_checkpoint\n"
+        f"inspect_checkpoint({str(checkpoints['qwen3_vl'])!r})\n"
+        "assert not {'torch', 'transformers', 'llguidance'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

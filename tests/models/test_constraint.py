@@ -1,0 +1,118 @@
+"""The grammar of an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("llguidance")
+
+from si_embodied.errors import BackendError, ConfigError
+from si_embodied.models.constraint import Grammars, longest_answer_bytes
+from si_embodied.plan import plan_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(checkpoints: dict[str, Path]) -> Any:
+    """The tiny tokenizer, from the library that made it."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(checkpoints["qwen3_vl"] / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def grammars(tokenizer: Any) -> Grammars:
+    """With a few more rows than tokens, as real checkpoints have."""
+    return Grammars(tokenizer.to_str(), vocabulary_size=768, end_token=tokenizer.token_to_id("<|im_end|>"))
+
+
+def test_only_what_the_schema_allows_may_follow(grammars: Grammars, tokenizer: Any) -> None:
+    """After `{"done":` there are two answers, so only tokens that begin them."""
+    constraint = grammars.start({"type": "object", "properties": {"done": {"type": "boolean"}}, "required": ["done"]})
+    while not (allowed := constraint.allowed()).sum() > 1:
+        constraint.accept([int(allowed.argmax())])
+    texts = {tokenizer.decode([int(token)]) for token in allowed.nonzero()[0]}
+    assert {"true", "false"} & texts
+    assert all("true".startswith(text.strip('":')) or "false".startswith(text.strip('":')) for text in texts)
+    assert allowed.shape == (768,)
+    assert not allowed[tokenizer.get_vocab_size() :].any()
+
+
+def test_forced_tokens_are_the_only_allowed_ones(grammars: Grammars) -> None:
+    """Walking the mask one token at a time gives the same tokens as taking what is forced at once."""
+    forced = grammars.start(plan_schema("navigation", 1)).forced()
+    slow = grammars.start(plan_schema("navigation", 1))
+    for token in forced:
+        assert slow.allowed().nonzero()[0].tolist() == [token]
+        slow.accept([token])
+    assert len(forced) >= 2
+
+
+def test_a_finished_answer_is_finished(grammars: Grammars, tokenizer: Any) -> None:
+    """A canonical encoding of a plan is accepted to its end."""
+    text = '{"subgoals":[{"skill":"explore"}],"done":false}'
+    constraint = grammars.start(plan_schema("navigation", 1))
+    assert not constraint.finished
+    constraint.accept(tokenizer.encode(text).ids)
+    assert constraint.finished
+    assert grammars.text(tokenizer.encode(text).ids) == text
+
+
+def test_answers_do_not_share_state(grammars: Grammars, tokenizer: Any) -> None:
+    """The cached grammar starts anew each time."""
+    schema = plan_schema("navigation", 1)
+    grammars.start(schema).accept(tokenizer.encode('{"sub').ids)
+    assert grammars.start(schema).forced() == grammars.start(schema).forced() != []
+
+
+def test_a_token_outside_the_grammar_is_an_error(grammars: Grammars, tokenizer: Any) -> None:
+    """Never silently skipped, and the message is one line."""
+    with pytest.raises(BackendError) as caught:
+        grammars.start(plan_schema("navigation", 1)).accept(tokenizer.encode("hello").ids)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_schema_that_cannot_be_compiled_is_an_error(grammars: Grammars) -> None:
+    """Nothing fits a number between 3 and 2."""
+    with pytest.raises(ConfigError, match="schema"):
+        grammars.start({"type": "integer", "minimum": 3, "maximum": 2})
+
+
+@pytest.mark.parametrize(
+    ("schema", "longest"),
+    [
+        ({"type": "boolean"}, "false"),
+        ({"type": "integer", "minimum": -180, "maximum": 99}, "-180"),
+        ({"enum": ["up", "down"]}, '"down"'),
+        ({"anyOf": [{"const": 1}, {"const": "four"}]}, '"four"'),
+        ({"type": "array", "maxItems": 3, "items": {"type": "boolean"}}, "[false,false,false]."),
+        ({"type": "array", "maxItems": 2, "prefixItems": [{"const": 1}, {"const": 22}]}, "[1,22]"),
+        ({"type": "object", "additionalProperties": False, "properties": {"a": {"const": 1}}}, '{"a":1}.'),
+        ({"type": "string", "maxLength": 2}, '"\\u0001\\u0001"'),
+    ],
+)
+def test_longest_answer_is_long_enough(schema: Any, longest: str) -> None:
+    """Written out by hand; a dot where the bound counts one separator too many."""
+    assert longest_answer_bytes(schema) == len(longest)
+
+
+def test_the_longest_plan_fits_its_bound() -> None:
+    """Three pushes with the longest names."""
+    push = {"skill": "push", "object": "a" * 40, "view": 1, "point": [1000, 1000], "to": [1000, 1000]}
+    text = json.dumps({"subgoals": [push] * 3, "done": False}, separators=(",", ":"))
+    assert len(text) <= longest_answer_bytes(plan_schema("manipulation", 2))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "array", "items": {}}, {"type": "object"}, {}],
+)
+def test_an_unbounded_schema_is_refused(schema: Any) -> None:
+    """A weak model could go on for ever in it."""
+    with pytest.raises(ConfigError, match=r"does not bound answer\.x"):
+        longest_answer_bytes({"type": "object", "additionalProperties": False, "properties": {"x": schema}})

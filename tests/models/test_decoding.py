@@ -1,0 +1,188 @@
+"""The decoding loop, against transformers' own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+
+from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.models.constraint import Grammars
+from si_embodied.models.decoding import decode_greedy
+from si_embodied.models.loading import Checkpoint, load_checkpoint
+from si_embodied.models.torch_runner import TorchRunner
+from si_embodied.types import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_LATER = float("inf")
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoints: dict[str, Path]) -> dict[str, Checkpoint]:
+    """Every family's model."""
+    return {name: load_checkpoint(path, device="cpu") for name, path in checkpoints.items()}
+
+
+def _grammars(checkpoint: Checkpoint) -> Grammars:
+    return Grammars(
+        checkpoint.tokenizer_json,
+        vocabulary_size=checkpoint.vocabulary_size,
+        end_token=checkpoint.family.end_token,
+    )
+
+
+def _generate(checkpoint: Checkpoint, inputs: Any, constraint: Any) -> list[int]:
+    """transformers' `generate` with the grammar's mask on every step and no forced tokens; its end token dropped."""
+    import torch
+    from transformers import LogitsProcessor
+
+    class Mask(LogitsProcessor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.seen = len(inputs.input_ids)
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            constraint.accept(input_ids[0, self.seen :].tolist())
+            self.seen = input_ids.shape[1]
+            allowed = torch.zeros(checkpoint.vocabulary_size, dtype=torch.bool)
+            if constraint.finished:
+                allowed[checkpoint.family.end_token] = True
+            else:
+                allowed |= torch.from_numpy(constraint.allowed())
+            return scores.masked_fill(~allowed, -torch.inf)
+
+    arguments = {name: torch.from_numpy(array) for name, array in inputs.pixels.items()}
+    if "image_grid_thw" in arguments:
+        arguments["mm_token_type_ids"] = torch.from_numpy(inputs.is_image.astype(np.int32))[None]
+    input_ids = torch.from_numpy(inputs.input_ids)[None]
+    output = checkpoint.model.generate(
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        logits_processor=[Mask()],
+        do_sample=False,
+        max_new_tokens=400,
+        eos_token_id=checkpoint.family.end_token,
+        pad_token_id=checkpoint.family.end_token,
+        **arguments,
+    )
+    new = [int(token) for token in output[0, input_ids.shape[1] :]]
+    assert new[-1] == checkpoint.family.end_token
+    return new[:-1]
+
+
+def test_tokens_equal_transformers_generate(
+    family_name: str, loaded: dict[str, Checkpoint], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """Over one to three images of different sizes; skipping forced tokens changes no token and saves passes."""
+    checkpoint, rng = loaded[family_name], np.random.default_rng(11)
+    grammars, runner, saved = _grammars(checkpoint), TorchRunner(checkpoint.model), 0
+    for _ in range(8):
+        prompt = draw_prompt(rng)
+        inputs = checkpoint.family.encode(prompt)
+        schema = checkpoint.family.schema(prompt, inputs)
+        ours = decode_greedy(runner, inputs, grammars.start(schema), max_new_tokens=400, deadline=_LATER)
+        assert list(ours.tokens) == _generate(checkpoint, inputs, grammars.start(schema))
+        saved += len(ours.tokens) - ours.model_steps
+    assert saved > 0
+
+
+def test_a_prompt_without_images_decodes_as_generate_does(family_name: str, loaded: dict[str, Checkpoint]) -> None:
+    """The text-only branch of the rotary positions."""
+    from si_embodied.plan import plan_schema
+
+    checkpoint = loaded[family_name]
+    prompt = Prompt("test/v1", "You plan.", ("Go on.",), {**plan_schema("navigation", 1)})
+    inputs = checkpoint.family.encode(Prompt("test/v1", "You plan.", ("Go on.",), {"type": "boolean"}))
+    start = _grammars(checkpoint).start
+    ours = decode_greedy(
+        TorchRunner(checkpoint.model), inputs, start(prompt.schema), max_new_tokens=400, deadline=_LATER
+    )
+    assert list(ours.tokens) == _generate(checkpoint, inputs, start(prompt.schema))
+
+
+class _Scripted:
+    """A runner that wants one token for ever, and a grammar that lets it have a number of them."""
+
+    def __init__(self, length: int, forced: Sequence[int] = ()) -> None:
+        self.length, self.to_force = length, list(forced)
+        self.taken: list[int] = []
+        self.steps: list[tuple[int, ...]] = []
+
+    # the runner's side
+    def encode_images(self, inputs: Any) -> object:
+        return None
+
+    def prefill(self, inputs: Any, features: object, forced: Sequence[int]) -> None:
+        self.steps.append(tuple(forced))
+
+    def step(self, tokens: Sequence[int]) -> None:
+        self.steps.append(tuple(tokens))
+
+    def best(self, allowed: Any) -> int:
+        return 1
+
+    # the constraint's side
+    @property
+    def finished(self) -> bool:
+        return len(self.taken) >= self.length
+
+    def forced(self) -> list[int]:
+        forced, self.to_force = self.to_force, []
+        return forced
+
+    def allowed(self) -> Any:
+        return None
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        self.taken += tokens
+
+
+def _decode(both: Any, **keywords: Any) -> Any:
+    return decode_greedy(both, None, both, **{"max_new_tokens": 99, "deadline": _LATER, **keywords})  # type: ignore[arg-type]
+
+
+def test_forced_tokens_ride_with_the_prefill() -> None:
+    """Two forced, then three chosen: the last is never fed back."""
+    both = _Scripted(5, forced=[7, 8])
+    assert _decode(both).tokens == (7, 8, 1, 1, 1)
+    assert both.steps == [(7, 8), (1,), (1,)]
+
+
+def test_an_answer_that_is_too_long_is_an_error() -> None:
+    """Nothing partial is returned."""
+    with pytest.raises(BackendError, match="4 tokens"):
+        _decode(_Scripted(5), max_new_tokens=4)
+
+
+def test_the_deadline_is_looked_at_before_every_step() -> None:
+    """On a clock that grows by one at each look: late before the first pass, and in the middle."""
+    for deadline in (0, 3, 6):
+        ticks = iter(range(100))
+        both = _Scripted(50)
+        with pytest.raises(DeadlineExceeded):
+            _decode(both, deadline=deadline, clock=lambda ticks=ticks: next(ticks))
+        assert len(both.steps) <= deadline
+
+
+def test_an_answer_that_ends_late_is_late() -> None:
+    """Even if it is complete: looks at 0 (start), 1 (images), 2 (prefill), 3 (end)."""
+    ticks = iter(range(100))
+    with pytest.raises(DeadlineExceeded):
+        _decode(_Scripted(1), deadline=3, clock=lambda: next(ticks))
+
+
+def test_logits_that_are_not_finite_are_an_error(loaded: dict[str, Checkpoint]) -> None:
+    """Broken weights must not look like a choice."""
+    import torch
+
+    runner = TorchRunner(loaded["qwen3_vl"].model)
+    with pytest.raises(BackendError, match="prefill"):
+        runner.best(np.ones(4, dtype=np.bool_))
+    runner._logits = torch.full((4,), torch.nan)
+    with pytest.raises(BackendError, match="finite"):
+        runner.best(np.ones(4, dtype=np.bool_))

@@ -1,0 +1,180 @@
+"""The local backend, on the CPU and where there is one on CUDA."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+
+from si_embodied.backends import BlankImages, LocalBackend
+from si_embodied.errors import BackendError, CheckpointError, ConfigError, DeadlineExceeded
+from si_embodied.plan import parse_plan, plan_schema
+from si_embodied.types import Prompt, TaskKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _kind_and_views(prompt: Prompt) -> tuple[TaskKind, int]:
+    """Read back from the schema what the prompt was drawn for."""
+    text = str(prompt.schema)
+    views = 1 + int(text.split("'view': {'maximum': ")[1].split(",", maxsplit=1)[0])
+    return ("navigation" if "'goto'" in text else "manipulation"), views
+
+
+def _check_answers(backend: Any, draw_prompt: Callable[..., Prompt], count: int, **keywords: Any) -> list[str]:
+    """Every answer is a plan; returns the texts."""
+    rng, texts = np.random.default_rng(5), []
+    for index in range(count):
+        prompt = draw_prompt(rng, reasoning=index % 10 == 9, **keywords)
+        completion = backend.generate(prompt, deadline_s=60.0)
+        parse_plan(completion.text, *_kind_and_views(prompt))
+        texts.append(completion.text)
+    return texts
+
+
+def _one_image(rng: np.random.Generator) -> Prompt:
+    image = rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    return Prompt("test/v1", "You plan.", ("find the red chair", image), plan_schema("navigation", 1))
+
+
+def test_untrained_answers_are_plans(
+    family_name: str, backends: dict[str, Any], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """One answer in ten starts with free text; not all are the same."""
+    assert len(set(_check_answers(backends[family_name], draw_prompt, 20, side=120))) >= 5
+
+
+@pytest.mark.slow
+def test_a_thousand_untrained_answers_are_plans(backends: dict[str, Any], draw_prompt: Callable[..., Prompt]) -> None:
+    """The tiny checkpoint; both kinds, one to three images, 24 to 320 px, hostile instructions."""
+    _check_answers(backends["qwen3_vl"], draw_prompt, 1000, side=320)
+
+
+def test_the_same_prompt_gives_the_same_answer(family_name: str, backends: dict[str, Any]) -> None:
+    """Greedy, and nothing is left over from the prompt in between."""
+    backend, rng = backends[family_name], np.random.default_rng(3)
+    first, between = _one_image(rng), _one_image(rng)
+    answer = backend.generate(first, deadline_s=60.0).text
+    backend.generate(between, deadline_s=60.0)
+    assert backend.generate(first, deadline_s=60.0).text == answer
+
+
+def test_the_picture_changes_the_answer(backends: dict[str, Any]) -> None:
+    """Even of an untrained model, for some of eight pictures; without them only one answer is left."""
+    backend, blank = backends["qwen3_vl"], BlankImages(backends["qwen3_vl"])
+    prompts = [_one_image(np.random.default_rng(seed)) for seed in range(8)]
+    assert len({backend.generate(prompt, deadline_s=60.0).text for prompt in prompts}) > 1
+    assert len({blank.generate(prompt, deadline_s=60.0).text for prompt in prompts}) == 1
+
+
+def test_completions_count_tokens_and_time(backends: dict[str, Any]) -> None:
+    """80x64 px: resized up to at least 64 patches of 16 px, so 160x128 or more and a quarter as many tokens.
+
+    The parts add up to no more than the whole.
+    """
+    started = time.monotonic()
+    completion = backends["qwen3_vl"].generate(_one_image(np.random.default_rng(0)), deadline_s=60.0)
+    total = time.monotonic() - started
+    assert set(completion.latency_s) == {"vision", "prefill", "decode"}
+    assert all(value > 0 for value in completion.latency_s.values())
+    assert sum(completion.latency_s.values()) <= total
+    assert completion.prompt_tokens >= 16
+    assert 1 <= completion.completion_tokens <= len(completion.text)
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, 1e-6, float("nan")])
+def test_no_time_means_no_answer(deadline_s: float, backends: dict[str, Any]) -> None:
+    """Never a partial one."""
+    with pytest.raises(DeadlineExceeded):
+        backends["qwen3_vl"].generate(_one_image(np.random.default_rng(0)), deadline_s=deadline_s)
+
+
+def test_an_unbounded_schema_is_refused(backends: dict[str, Any]) -> None:
+    """Before the model runs."""
+    prompt = replace(_one_image(np.random.default_rng(0)), schema={"type": "string"})
+    with pytest.raises(ConfigError, match="maxLength"):
+        backends["qwen3_vl"].generate(prompt, deadline_s=60.0)
+
+
+def test_max_new_tokens_is_honoured(checkpoints: dict[str, Path]) -> None:
+    """With an error, not with half a plan."""
+    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu", max_new_tokens=3)
+    with pytest.raises(BackendError, match="max_new_tokens"):
+        backend.generate(_one_image(np.random.default_rng(0)), deadline_s=60.0)
+
+
+def test_image_size_bounds_the_longest_side(checkpoints: dict[str, Path]) -> None:
+    """1280x320 px are 80 x 20 patches, over the limit of 1,024 and reduced to about that; at 256 px 16 x 4 patches."""
+    prompt = Prompt("v", "", (np.zeros((320, 1280, 3), np.uint8),), plan_schema("navigation", 1))
+    whole = LocalBackend(checkpoints["qwen3_vl"], device="cpu").generate(prompt, deadline_s=60.0)
+    small = LocalBackend(checkpoints["qwen3_vl"], device="cpu", image_size=256).generate(prompt, deadline_s=60.0)
+    text_tokens = small.prompt_tokens - 16 * 4 // 4
+    assert 200 < whole.prompt_tokens - text_tokens <= 1024 // 4
+
+
+def test_numbers_below_one_are_refused(checkpoints: dict[str, Path]) -> None:
+    """Before the checkpoint is read."""
+    for keywords in ({"image_size": 0}, {"max_new_tokens": -1}):
+        with pytest.raises(ConfigError, match="at least 1"):
+            LocalBackend(checkpoints["qwen3_vl"], **keywords)  # type: ignore[arg-type]
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    """The error of `inspect_checkpoint` comes through."""
+    with pytest.raises(CheckpointError, match="nowhere"):
+        LocalBackend(tmp_path / "nowhere")
+
+
+def test_info_names_model_kernel_and_dtype(backends: dict[str, Any]) -> None:
+    """What a score depends on."""
+    info = backends["internvl"].info
+    assert (info.model, info.kernel, info.dtype) == ("internvl", "sdpa", "float32")
+
+
+def test_qwen25_answers_in_relative_points(backends: dict[str, Any], draw_prompt: Callable[..., Prompt]) -> None:
+    """An image of 28 px can be answered in 0..28 only; made relative that is at most 29 different values."""
+    backend, rng, values = backends["qwen2_5_vl"], np.random.default_rng(0), set()
+    for _ in range(30):
+        image = np.empty((56, 56, 3), dtype=np.uint8)
+        image[:] = rng.integers(0, 256, 3)
+        prompt = Prompt("v", "", (image, str(rng.integers(1000))), plan_schema("manipulation", 1))
+        plan = parse_plan(backend.generate(prompt, deadline_s=60.0).text, "manipulation", 1)
+        for subgoal in plan.subgoals:
+            values.update(getattr(subgoal, "point", ()))
+    assert values <= {round(pixel * 1000 / 56) for pixel in range(57)}
+    assert len(values) > 1
+
+
+@pytest.mark.gpu
+def test_cuda_answers_are_plans(
+    family_name: str, checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """In bfloat16, all inputs on the device."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    backend = LocalBackend(checkpoints[family_name], device="cuda")
+    assert backend.info.dtype == "bfloat16"
+    _check_answers(backend, draw_prompt, 10)
+
+
+@pytest.mark.gpu
+def test_cuda_in_float32_answers_as_the_cpu_does(checkpoints: dict[str, Path], backends: dict[str, Any]) -> None:
+    """The same tokens for most prompts: rounding may turn a near tie."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    cuda = LocalBackend(checkpoints["qwen3_vl"], device="cuda", dtype="float32")
+    prompts = [_one_image(np.random.default_rng(seed)) for seed in range(10)]
+    same = [
+        cuda.generate(prompt, deadline_s=60.0).text == backends["qwen3_vl"].generate(prompt, deadline_s=60.0).text
+        for prompt in prompts
+    ]
+    assert sum(same) >= 8

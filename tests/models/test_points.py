@@ -1,0 +1,99 @@
+"""Pixel conventions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from si_embodied.errors import BackendError
+from si_embodied.models.points import answer_to_relative, schema_in_pixels, to_pixels, to_relative, view_sizes
+from si_embodied.plan import plan_schema
+
+
+def _point_bounds(schema: Any, skill: str) -> list[tuple[list[int], list[int]]]:
+    """(views, maxima of x and y) of each alternative of a skill, read off the plan schema by hand."""
+    found = []
+    for outer in schema["properties"]["subgoals"]["items"]["anyOf"]:
+        for choice in outer.get("anyOf", [outer]):
+            if choice["properties"]["skill"]["const"] == skill:
+                items = choice["properties"]["point"]["prefixItems"]
+                found.append((choice["properties"]["view"]["enum"], [item["maximum"] for item in items]))
+    return found
+
+
+@given(
+    point=st.tuples(st.integers(0, 1000), st.integers(0, 1000)),
+    size=st.tuples(st.integers(28, 4000), st.integers(28, 4000)),
+)
+def test_relative_to_pixels_and_back(point: tuple[int, int], size: tuple[int, int]) -> None:
+    """Off by no more than half a pixel and the two roundings."""
+    pixels = to_pixels(point, size)
+    assert all(0 <= value <= extent for value, extent in zip(pixels, size, strict=True))
+    back = to_relative(pixels, size)
+    for before, after, extent in zip(point, back, size, strict=True):
+        assert abs(before - after) <= 500 / extent + 0.5
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size", "relative"),
+    [((0, 0), (640, 480), [0, 0]), ((640, 480), (640, 480), [1000, 1000]), ((320, 120), (640, 480), [500, 250])],
+)
+def test_pixels_to_relative(pixels: tuple[int, int], size: tuple[int, int], relative: list[int]) -> None:
+    """Corner, corner, and half of the width by a quarter of the height."""
+    assert to_relative(pixels, size) == relative
+
+
+def test_points_are_bounded_by_their_own_view() -> None:
+    """Two sizes make two alternatives; views of one size share one."""
+    schema = schema_in_pixels(plan_schema("navigation", 3), [(112, 56), (84, 84), (112, 56)])
+    assert _point_bounds(schema, "goto") == [([0, 2], [112, 56]), ([1], [84, 84])]
+
+
+def test_other_numbers_keep_their_bounds() -> None:
+    """Degrees and centimetres are no points, though one of them goes up to 300."""
+    before, after = plan_schema("navigation", 1), schema_in_pixels(plan_schema("navigation", 1), [(112, 56)])
+    skills = {"turn", "forward", "look", "explore", "stop"}
+
+    def others(schema: Any) -> list[Any]:
+        choices = schema["properties"]["subgoals"]["items"]["anyOf"]
+        return [choice for choice in choices if choice["properties"]["skill"]["const"] in skills]
+
+    assert others(before) == others(after)
+    assert len(others(before)) == 5
+
+
+def test_an_answer_in_pixels_becomes_relative() -> None:
+    """Both points of a push, each in its own view's pixels; nothing else changes."""
+    answer = {
+        "subgoals": [
+            {"skill": "push", "object": "red cube", "view": 1, "point": [42, 21], "to": [84, 63]},
+            {"skill": "turn", "degrees": 90},
+        ],
+        "done": False,
+    }
+    relative = json.loads(answer_to_relative(json.dumps(answer), [(112, 56), (84, 84)]))
+    answer["subgoals"][0] |= {"point": [500, 250], "to": [1000, 750]}  # type: ignore[index]
+    assert relative == answer
+
+
+def test_views_are_the_last_images() -> None:
+    """What memory shows comes first."""
+    assert view_sizes(plan_schema("navigation", 1), [(1, 2), (3, 4)]) == ((3, 4),)
+    assert view_sizes({"type": "boolean"}, [(1, 2)]) == ()
+
+
+def test_more_views_than_images_is_an_error() -> None:
+    """The prompt's maker forgot an image."""
+    with pytest.raises(BackendError, match="2 views, but the prompt has 1"):
+        view_sizes(plan_schema("navigation", 2), [(1, 2)])
+
+
+@pytest.mark.parametrize("text", ["{", '{"view":3,"point":[1,2]}'])
+def test_what_cannot_be_converted_is_an_error(text: str) -> None:
+    """Not JSON; a view that is not there."""
+    with pytest.raises(BackendError):
+        answer_to_relative(text, [(10, 10)])
