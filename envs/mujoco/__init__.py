@@ -1,0 +1,1 @@
+"""What is about MuJoCo and about no single world: choosing a renderer, posed RGB-D, segmentation."""

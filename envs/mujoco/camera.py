@@ -1,0 +1,37 @@
+"""Posed RGB-D frames from MuJoCo's cameras, in the ROS optical frame."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.envs.mujoco.renderer import SceneRenderer, camera_id
+from si_embodied.geometry import Intrinsics, Pose
+from si_embodied.types import CameraFrame
+
+if TYPE_CHECKING:
+    import mujoco
+
+# MuJoCo's camera looks along -z with y up; the optical frame looks along z with y down.
+_OPTICAL = np.diag([1.0, -1.0, -1.0])
+
+
+def camera_pose(model: mujoco.MjModel, data: mujoco.MjData, camera: str | int) -> Pose:
+    """`T_map_camera`, optical frame, from the last `mj_forward` (or `mj_kinematics` and `mj_camlight`)."""
+    index = camera_id(model, camera)
+    return Pose(data.cam_xmat[index].reshape(3, 3) @ _OPTICAL, data.cam_xpos[index].copy())
+
+
+def camera_intrinsics(model: mujoco.MjModel, camera: str | int, height: int, width: int) -> Intrinsics:
+    """Square pixels from the camera's vertical field of view."""
+    fov = math.radians(float(model.cam_fovy[camera_id(model, camera)]))
+    return Intrinsics.from_vertical_fov(width, height, fov)
+
+
+def camera_frame(renderer: SceneRenderer, data: mujoco.MjData, camera: str, stamp_s: float) -> CameraFrame:
+    """Render one camera: colour, depth, intrinsics and pose of the same instant."""
+    rgb, depth_m = renderer.rgbd(data, camera)
+    intrinsics = camera_intrinsics(renderer.model, camera, renderer.height, renderer.width)
+    return CameraFrame(camera, stamp_s, rgb, depth_m, intrinsics, camera_pose(renderer.model, data, camera))

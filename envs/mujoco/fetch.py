@@ -1,0 +1,301 @@
+"""The Fetch robot of gymnasium-robotics as a MuJoCo model, and a Cartesian controller for its arm.
+
+Nothing is copied: the robot's description and meshes are read from the installed package and edited in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.geometry import Pose
+
+try:
+    import mink
+    import mujoco
+except ImportError as error:
+    raise MissingExtraError(error.name or "mujoco", "sim") from error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ARM_JOINTS = (
+    "shoulder_pan_joint",
+    "shoulder_lift_joint",
+    "upperarm_roll_joint",
+    "elbow_flex_joint",
+    "forearm_roll_joint",
+    "wrist_flex_joint",
+    "wrist_roll_joint",
+)
+BASE_BODY = "robot0:base_link"
+TOOL_SITE = "tool"
+TOOL_OFFSET_M = 0.0265
+"""Of the tool centre point from the gripper's frame along its x axis."""
+FINGER_DEPTH_M = 0.012
+"""From the tool centre point to the fingertips, which reach 0.0385 m from the gripper's frame."""
+MAX_OPENING_M = 0.1018
+"""Between the pads, both finger joints at their limit of 0.05 m; 0.9 mm a side stay when they are at 0."""
+
+PHYSICS_STEP_S = 0.002
+CONTROL_STEP_S = 0.02  # 50 Hz
+TORSO_M = 0.25
+HOME_Q = (-1.05, 0.62, 0.35, 1.25, -0.55, 1.35, 0.0)
+
+_GAINS = (4000.0, 4000.0, 3000.0, 3000.0, 1500.0, 1500.0, 1000.0)
+_TORSO_GAIN = 40000.0
+_FINGER_GAIN = 4000.0
+_FINGER_FORCE_N = 25.0
+_HEAVY_DECORATION = ("robot0:estop_link", "robot0:laser_link")
+"""15,000 of the robot's 34,000 triangles, on its back and under the table: the renderer's time is better spent."""
+
+
+def _model_file() -> Path:
+    found = importlib.util.find_spec("gymnasium_robotics")
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError("gymnasium_robotics", "sim")
+    return Path(found.submodule_search_locations[0]) / "envs" / "assets" / "fetch" / "pick_and_place.xml"
+
+
+def fetch_spec() -> mujoco.MjSpec:
+    """A fresh model of the robot alone: its base_link at the map's origin, facing x, position-controlled, in meshes that
+    only show and fingers that touch."""
+    spec = mujoco.MjSpec.from_file(str(_model_file()))
+    spec.modelname = "tabletop"
+    for equality in list(spec.equalities):
+        spec.delete(equality)
+    for actuator in list(spec.actuators):
+        spec.delete(actuator)
+    for body in ("robot0:mocap", "floor0", "table0", "object0", *_HEAVY_DECORATION):
+        spec.delete(spec.body(body))
+    for geom in list(spec.worldbody.geoms):
+        spec.delete(geom)
+    for light in list(spec.lights):
+        spec.delete(light)
+    for camera in list(spec.cameras):
+        spec.delete(camera)
+    for joint in ("robot0:slide0", "robot0:slide1", "robot0:slide2"):
+        spec.delete(spec.joint(joint))
+    for texture in list(spec.textures):
+        spec.delete(texture)
+    spec.body(BASE_BODY).pos = [0.0, 0.0, 0.0]
+    for body in spec.bodies:
+        body.gravcomp = 1.0
+    _set_joints(spec)
+    _set_geoms(spec)
+    _add_actuators(spec)
+    _add_tool(spec)
+    option = spec.option
+    option.timestep = PHYSICS_STEP_S
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10.0
+    return spec
+
+
+def _set_joints(spec: mujoco.MjSpec) -> None:
+    for joint in spec.joints:
+        joint.damping, joint.armature, joint.stiffness, joint.frictionloss = np.full(3, 10.0), 0.2, np.zeros(3), 0.0
+    spec.joint("robot0:torso_lift_joint").damping = np.full(3, 1000.0)
+    for side in ("l", "r"):
+        finger = spec.joint(f"robot0:{side}_gripper_finger_joint")
+        finger.damping, finger.armature = np.full(3, 100.0), 1.0
+        spec.body(f"robot0:{side}_gripper_finger_link").mass = 0.1
+        spec.body(f"robot0:{side}_gripper_finger_link").inertia = [1e-4, 1e-4, 1e-4]
+    # A gripper's fingers are geared together; without it a held thing drifts sideways between two saturated forces.
+    spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT,
+        objtype=mujoco.mjtObj.mjOBJ_JOINT,
+        name1="robot0:l_gripper_finger_joint",
+        name2="robot0:r_gripper_finger_joint",
+        data=[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        solref=[0.005, 1.0],
+    )
+
+
+def _set_geoms(spec: mujoco.MjSpec) -> None:
+    for geom in spec.geoms:
+        if "finger" in geom.name:
+            geom.friction, geom.condim, geom.rgba = [1.5, 0.05, 0.001], 4, [0.12, 0.12, 0.13, 1.0]
+            geom.material = ""
+        else:
+            geom.contype, geom.conaffinity = 0, 0
+
+
+def _add_actuators(spec: mujoco.MjSpec) -> None:
+    def position(joint: str, gain: float, force: float | None = None) -> None:
+        actuator = spec.add_actuator(name=joint, target=f"robot0:{joint}", trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.set_to_position(kp=gain, dampratio=1.0)
+        if force is not None:
+            actuator.forcelimited, actuator.forcerange = True, [-force, force]
+
+    for joint, gain in zip(ARM_JOINTS, _GAINS, strict=True):
+        position(joint, gain)
+    position("torso_lift_joint", _TORSO_GAIN)
+    position("head_pan_joint", 500.0)
+    position("head_tilt_joint", 500.0)
+    for side in ("l", "r"):
+        position(f"{side}_gripper_finger_joint", _FINGER_GAIN, _FINGER_FORCE_N)
+
+
+def _add_tool(spec: mujoco.MjSpec) -> None:
+    gripper = spec.body("robot0:gripper_link")
+    # Tool z out of the gripper (its x), tool y along the fingers' travel (its y), tool x therefore its -z.
+    rotation = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    x, y, z, w = Pose(rotation, np.zeros(3)).quaternion()
+    gripper.add_site(name=TOOL_SITE, pos=[TOOL_OFFSET_M, 0, 0], quat=[w, x, y, z], size=[0.005] * 3, rgba=[0, 0, 0, 0])
+
+
+@functools.lru_cache(maxsize=1)
+def _kinematic_model() -> mujoco.MjModel:
+    """The robot alone, shared by every controller; only read."""
+    return fetch_spec().compile()
+
+
+class CartesianController:
+    """Moves the tool along straight lines with differential inverse kinematics (mink, daqp) at 50 Hz."""
+
+    max_speed_m_s = 0.6
+    max_turn_rate_rad_s = 2.5
+    position_tolerance_m = 0.0015
+    rotation_tolerance_rad = 0.015
+    settled_speed_m_s = 0.01
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Take over the arm of a model that was built on `fetch_spec`."""
+        self._model, self._data = model, data
+        kinematic = _kinematic_model()
+        self._configuration = mink.Configuration(kinematic)
+        self._tool_task = mink.FrameTask(
+            TOOL_SITE, "site", position_cost=1.0, orientation_cost=0.3, gain=1.0, lm_damping=1e-4
+        )
+        self._posture_task = mink.PostureTask(kinematic, cost=2e-3)
+        moved = [_dof(kinematic, f"robot0:{name}") for name in ARM_JOINTS]
+        held = [dof for dof in range(kinematic.nv) if dof not in moved]
+        self._constraints = [mink.DofFreezingTask(kinematic, held)]
+        speeds = {f"robot0:{name}": 3.0 for name in ARM_JOINTS}
+        self._limits = [mink.ConfigurationLimit(kinematic), mink.VelocityLimit(kinematic, speeds)]
+        self._kinematic_q = np.array([_qpos(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
+        self._q = np.array([_qpos(model, f"robot0:{name}") for name in ARM_JOINTS])
+        self._v = np.array([_dof(model, f"robot0:{name}") for name in ARM_JOINTS])
+        self._ctrl = np.array([model.actuator(name).id for name in ARM_JOINTS])
+        self._fingers = np.array([model.actuator(f"{side}_gripper_finger_joint").id for side in ("l", "r")])
+        self._finger_q = np.array([_qpos(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
+        self._finger_v = np.array([_dof(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
+        self._tool = model.site(TOOL_SITE).id
+
+    @property
+    def tool(self) -> Pose:
+        """`T_map_tool` as it is."""
+        return Pose(self._data.site_xmat[self._tool].reshape(3, 3).copy(), self._data.site_xpos[self._tool].copy())
+
+    @property
+    def opening_m(self) -> float:
+        """Between the pads, as it is."""
+        return float(self._data.qpos[self._finger_q].sum()) + MAX_OPENING_M - 0.1
+
+    def reset(self, head_pan_rad: float, head_tilt_rad: float) -> None:
+        """Put the robot at home, gripper open, and hold it there."""
+        data, model = self._data, self._model
+        data.qpos[self._q] = HOME_Q
+        for joint, value in (
+            ("torso_lift_joint", TORSO_M), ("head_pan_joint", head_pan_rad), ("head_tilt_joint", head_tilt_rad)
+        ):
+            data.qpos[_qpos(model, f"robot0:{joint}")] = value
+            data.ctrl[model.actuator(joint).id] = value
+        data.qpos[self._finger_q] = 0.05
+        data.ctrl[self._ctrl], data.ctrl[self._fingers] = HOME_Q, 0.05
+        mujoco.mj_forward(model, data)
+        q = self._configuration.model.qpos0.copy()
+        q[self._kinematic_q] = HOME_Q
+        q[_qpos(self._configuration.model, "robot0:torso_lift_joint")] = TORSO_M
+        self._configuration.update(q)
+        self._posture_task.set_target(q)
+
+    def move(self, target: Pose, opening_m: float, limit_s: float) -> bool:
+        """Drive the tool to `target` and the pads to `opening_m` apart; simulated time goes on.
+
+        Returns:
+            Whether the tool is there, within the controller's tolerances, when it is still or `limit_s` has passed.
+        """
+        finger = float(np.clip((opening_m - (MAX_OPENING_M - 0.1)) / 2, 0.0, 0.05))
+        self._data.ctrl[self._fingers] = finger
+        if np.linalg.norm(self._commanded().translation - self.tool.translation) > 0.01:
+            self._follow_measured()  # something held the arm; start from where it is
+        start = self._commanded()
+        turn = _rotation_vector(start.rotation.T @ target.rotation)
+        distance, angle = float(np.linalg.norm(target.translation - start.translation)), float(np.linalg.norm(turn))
+        ticks = max(1, math.ceil(max(distance / self.max_speed_m_s, angle / self.max_turn_rate_rad_s) / CONTROL_STEP_S))
+        for tick in range(1, math.ceil(limit_s / CONTROL_STEP_S) + 1):
+            share = _ease(min(1.0, tick / ticks))
+            waypoint = Pose(
+                start.rotation @ _rotation(turn * share),
+                start.translation + share * (target.translation - start.translation),
+            )
+            self._advance(waypoint)
+            if tick >= ticks + 2 and self._settled(finger):
+                break
+        return self._reached(target)
+
+    def _commanded(self) -> Pose:
+        T = self._configuration.get_transform_frame_to_world(TOOL_SITE, "site")
+        return Pose(T.rotation().as_matrix(), T.translation())
+
+    def _follow_measured(self) -> None:
+        q = self._configuration.q.copy()
+        q[self._kinematic_q] = self._data.qpos[self._q]
+        self._configuration.update(q)
+
+    def _advance(self, waypoint: Pose) -> None:
+        """One control step towards a waypoint."""
+        target = mink.SE3.from_rotation_and_translation(
+            mink.SO3.from_matrix(waypoint.rotation), waypoint.translation
+        )
+        self._tool_task.set_target(target)
+        velocity = mink.solve_ik(
+            self._configuration, [self._tool_task, self._posture_task], CONTROL_STEP_S, "daqp",
+            damping=1e-6, limits=self._limits, constraints=self._constraints,
+        )
+        self._configuration.integrate_inplace(velocity, CONTROL_STEP_S)
+        self._data.ctrl[self._ctrl] = self._configuration.q[self._kinematic_q]
+        mujoco.mj_step(self._model, self._data, nstep=round(CONTROL_STEP_S / PHYSICS_STEP_S))
+
+    def _settled(self, finger: float) -> bool:
+        data = self._data
+        fingers_still = bool(np.abs(data.qvel[self._finger_v]).max() < 0.003)
+        return fingers_still and bool(np.abs(data.qvel[self._v]).max() < self.settled_speed_m_s)
+
+    def _reached(self, target: Pose) -> bool:
+        tool = self.tool
+        error = float(np.linalg.norm(tool.translation - target.translation))
+        turn = float(np.linalg.norm(_rotation_vector(tool.rotation.T @ target.rotation)))
+        return error < self.position_tolerance_m and turn < self.rotation_tolerance_rad
+
+
+def _ease(share: float) -> float:
+    """Start and stop gently: a minimum-jerk profile (Flash and Hogan, 1985)."""
+    return share**3 * (10 - 15 * share + 6 * share**2)
+
+
+def _qpos(model: mujoco.MjModel, joint: str) -> int:
+    return int(model.joint(joint).qposadr[0])
+
+
+def _dof(model: mujoco.MjModel, joint: str) -> int:
+    return int(model.joint(joint).dofadr[0])
+
+
+def _rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    vector: NDArray[np.float64] = mink.SO3.from_matrix(rotation).log()
+    return vector
+
+
+def _rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix: NDArray[np.float64] = mink.SO3.exp(vector).as_matrix()
+    return matrix

@@ -1,0 +1,130 @@
+"""Getting an OpenGL context without a display, and finding out whether one can be had.
+
+MuJoCo loads OpenGL as `MUJOCO_GL` says and fails late and untidily when it is absent, so a candidate is tried in a
+process of its own: `python gl.py NAME` draws one picture and exits with 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from si_embodied.errors import RendererError
+
+GL_NAMES = ("egl", "osmesa", "wheel-osmesa")
+
+_PROBE_XML = """<mujoco><visual><quality offsamples="0"/></visual>
+<worldbody><light pos="0 0 3"/><geom type="sphere" size="0.5" rgba="1 1 1 1"/></worldbody></mujoco>"""
+
+
+class GlContext(Protocol):
+    """What MuJoCo's context classes have in common."""
+
+    def make_current(self) -> None:
+        """Draw into this context from now on, in this thread."""
+
+    def free(self) -> None:
+        """Give the context's resources back."""
+
+
+def wheel_libraries() -> tuple[Path, tuple[Path, ...]] | None:
+    """The libOSMesa bundled in the PyPI package `lavavu-osmesa` and the libraries it needs, without importing it."""
+    for entry in sys.path:
+        found = sorted(Path(entry or ".").glob("lavavu_osmesa.libs/*.so*"))
+        mesa = [path for path in found if path.name.startswith("libOSMesa")]
+        if mesa:
+            return mesa[0], tuple(path for path in found if path not in mesa)
+    return None
+
+
+def _load_wheel_osmesa() -> None:
+    """Make the bundled libOSMesa the one that PyOpenGL and MuJoCo find."""
+    libraries = wheel_libraries()
+    if libraries is None:
+        raise ImportError("the package lavavu-osmesa is not installed")
+    library, pending = libraries
+    # They depend on one another in an order that differs by version: load what can be loaded until nothing is left.
+    while pending:
+        failed = []
+        for path in pending:
+            try:
+                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            except OSError:
+                failed.append(path)
+        if len(failed) == len(pending):
+            break
+        pending = tuple(failed)
+    handle = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    platform: Any = importlib.import_module("OpenGL.platform")
+    # PyOpenGL looks for the library by its plain name only and keeps what it found (here: nothing) in these places.
+    platform.PLATFORM.GL = platform.PLATFORM.OSMesa = platform.OSMesa = handle
+    for name in ("GetCurrentContext", "CurrentContextIsValid", "getExtensionProcedure"):
+        vars(platform.PLATFORM).pop(name, None)
+    for name in ("GetCurrentContext", "CurrentContextIsValid"):
+        setattr(platform, name, getattr(platform.PLATFORM, name))
+
+
+def make_context(name: str, width: int, height: int) -> GlContext:
+    """An OpenGL context of the named kind, for this process.
+
+    Raises:
+        RendererError: this kind cannot be had here, or another kind is in use in this process already.
+    """
+    kind = "egl" if name == "egl" else "osmesa"
+    # MuJoCo's library reads this when it loads OpenGL's functions, whether or not mujoco was imported before.
+    os.environ["MUJOCO_GL"] = kind
+    if "OpenGL.platform" not in sys.modules:
+        os.environ["PYOPENGL_PLATFORM"] = kind
+    try:
+        if name == "wheel-osmesa" and "mujoco.osmesa" not in sys.modules:
+            _load_wheel_osmesa()
+        context: GlContext = importlib.import_module(f"mujoco.{kind}").GLContext(width, height)
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        raise RendererError(f"no OpenGL context of kind {name!r} could be made: {error}") from error
+    return context
+
+
+def draw_one(name: str) -> None:
+    """Draw one small picture with the named kind of OpenGL.
+
+    Raises:
+        RendererError: it cannot, or the picture is black.
+    """
+    context = make_context(name, 16, 16)
+    import mujoco
+    import numpy as np
+
+    model = mujoco.MjModel.from_xml_string(_PROBE_XML)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    context.make_current()
+    mujoco_context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, mujoco_context)
+    scene, camera = mujoco.MjvScene(model, maxgeom=10), mujoco.MjvCamera()
+    mujoco.mjv_defaultFreeCamera(model, camera)
+    mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, camera, mujoco.mjtCatBit.mjCAT_ALL, scene)
+    viewport, rgb = mujoco.MjrRect(0, 0, 16, 16), np.zeros((16, 16, 3), np.uint8)
+    mujoco.mjr_render(viewport, scene, mujoco_context)
+    mujoco.mjr_readPixels(rgb, None, viewport, mujoco_context)
+    mujoco_context.free()
+    context.free()
+    if not rgb.any():
+        raise RendererError(f"OpenGL of kind {name!r} drew a black picture")
+
+
+if __name__ == "__main__":
+    try:
+        draw_one(sys.argv[1])
+    except RendererError as failure:
+        sys.stderr.write(f"{failure}\n")
+        sys.exit(1)
+    # Software OpenGL stacks crash in their exit handlers now and then; the verdict is in by now.
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,113 @@
+"""Drawing without OpenGL: one ray a pixel, shaded with numpy. Slow, but it works wherever MuJoCo does."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SKY = np.array([175, 195, 215], np.uint8)
+_AMBIENT, _HEADLIGHT, _OVERHEAD = 0.45, 0.3, 0.35  # shares of a surface's colour
+_DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # what MuJoCo's own pictures show by default
+
+
+def _geom_colours(model: mujoco.MjModel) -> NDArray[np.float32]:
+    """Colours (ngeom, 3) in 0..1: a material's colour times the mean of its texture, or the geom's own."""
+    colours = model.geom_rgba[:, :3].astype(np.float32).copy()
+    for geom in range(model.ngeom):
+        material = model.geom_matid[geom]
+        if material < 0:
+            continue
+        colours[geom] = model.mat_rgba[material, :3]
+        texture = model.mat_texid[material, mujoco.mjtTextureRole.mjTEXROLE_RGB]
+        if texture >= 0:
+            size = int(model.tex_height[texture] * model.tex_width[texture] * model.tex_nchannel[texture])
+            start = int(model.tex_adr[texture])
+            pixels = model.tex_data[start : start + size].reshape(-1, int(model.tex_nchannel[texture]))
+            colours[geom] *= pixels[:, :3].mean(axis=0) / 255
+    return colours
+
+
+class RayPipeline:
+    """One ray through each pixel centre."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        """Prepare to draw `model`."""
+        self._model, self._shape = model, (height, width)
+        self._colours = _geom_colours(model)
+        self._ids = np.full(height * width, -1, np.int32)
+        self._distances = np.zeros(height * width)
+        self._normals = np.zeros(3 * height * width)
+
+    def _view(
+        self, data: mujoco.MjData, camera: int | mujoco.MjvCamera
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Position (3,), rotation (3, 3) with columns right, up, backward, and vertical field of view in radians."""
+        if isinstance(camera, int):
+            fov = math.radians(float(self._model.cam_fovy[camera]))
+            return data.cam_xpos[camera].copy(), data.cam_xmat[camera].reshape(3, 3).copy(), fov
+        azimuth, elevation = math.radians(camera.azimuth), math.radians(camera.elevation)
+        forward = np.array(
+            [math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)]
+        )
+        right = np.array([math.sin(azimuth), -math.cos(azimuth), 0.0])
+        rotation = np.stack([right, np.cross(right, forward), -forward], axis=1)
+        fov = math.radians(float(self._model.vis.global_.fovy))
+        return np.asarray(camera.lookat) - forward * camera.distance, rotation, fov
+
+    def _cast(
+        self, data: mujoco.MjData, camera: int | mujoco.MjvCamera
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Shoot; returns directions (H*W, 3) with unit length along the optical axis, and the position (3,)."""
+        position, rotation, fov = self._view(data, camera)
+        height, width = self._shape
+        focal = height / 2 / math.tan(fov / 2)
+        v, u = np.indices(self._shape, dtype=np.float64)
+        local = np.stack([(u - (width - 1) / 2) / focal, ((height - 1) / 2 - v) / focal, -np.ones_like(u)], axis=-1)
+        directions = np.ascontiguousarray(local.reshape(-1, 3) @ rotation.T)
+        mujoco.mj_multiRay(
+            self._model,
+            data,
+            position,
+            directions.ravel(),
+            _DRAWN_GROUPS,
+            True,
+            -1,
+            self._ids,
+            self._distances,
+            self._normals,
+            directions.shape[0],
+            1e6,
+        )
+        return directions, position
+
+    def draw(
+        self, data: mujoco.MjData, camera: int | mujoco.MjvCamera, *, depth: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Ambient light, a light at the camera and one overhead."""
+        directions, _ = self._cast(data, camera)
+        hit = self._ids >= 0
+        normals = self._normals.reshape(-1, 3)
+        toward = -directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        facing = np.abs((normals * toward).sum(axis=1))
+        light = _AMBIENT + _HEADLIGHT * facing + _OVERHEAD * np.clip(normals[:, 2], 0, 1)
+        shaded = np.clip(self._colours[self._ids] * light[:, None] * 255, 0, 255).astype(np.uint8)
+        rgb = np.where(hit[:, None], shaded, _SKY).reshape(*self._shape, 3)
+        if not depth:
+            return rgb, None
+        # Directions have unit length along the axis, so the ray's parameter is the depth.
+        depth_m = np.where(hit, self._distances, np.inf).astype(np.float32)
+        return rgb, depth_m.reshape(self._shape)
+
+    def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
+        """The geom that each ray meets first."""
+        self._cast(data, camera)
+        return self._ids.reshape(self._shape).copy()
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,251 @@
+"""Pictures of a MuJoCo model: colour, depth and segmentation of a camera, by OpenGL or by rays.
+
+    choice = select_renderer()
+    renderer = SceneRenderer(model, 224, 224)
+    rgb, depth_m = renderer.rgbd(data, "head")
+    renderer.close()
+"""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from si_embodied.envs.mujoco import gl
+from si_embodied.envs.mujoco.selection import (
+    ENVIRONMENT_VARIABLE,
+    RENDERERS,
+    RendererChoice,
+    RendererName,
+    forget_cached_choice,
+    select_renderer,
+)
+from si_embodied.errors import RendererError, UnknownNameError
+
+if TYPE_CHECKING:
+    import mujoco
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "MAX_RANGE_M",
+    "RENDERERS",
+    "RendererChoice",
+    "RendererName",
+    "SceneRenderer",
+    "camera_id",
+    "select_renderer",
+]
+
+MAX_RANGE_M = 20.0  # of the depth camera: beyond it there is no return
+
+_open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
+_closes_at_exit = False
+
+
+class Pipeline(Protocol):
+    """One way to draw; images have the top row first."""
+
+    def draw(
+        self, data: mujoco.MjData, camera: int | mujoco.MjvCamera, *, depth: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Colour (H, W, 3) and, if asked for, depth (H, W) in metres along the optical axis, inf where nothing is."""
+
+    def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
+        """Geom ids (H, W), -1 where there is none."""
+
+    def close(self) -> None:
+        """Give resources back."""
+
+
+def _close_all() -> None:
+    for renderer in list(_open_renderers):
+        renderer.close()
+
+
+def camera_id(model: mujoco.MjModel, camera: str | int) -> int:
+    """The number of a camera of the model, given its name or number.
+
+    Raises:
+        UnknownNameError: the model has no such camera.
+    """
+    if isinstance(camera, str):
+        names = [model.camera(i).name for i in range(model.ncam)]
+        if camera not in names:
+            raise UnknownNameError("camera", camera, names)
+        return names.index(camera)
+    if not 0 <= camera < model.ncam:
+        raise UnknownNameError("camera", camera, [str(i) for i in range(model.ncam)])
+    return camera
+
+
+class GlPipeline:
+    """Drawing with OpenGL: one pass gives both colour and depth."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int, name: str) -> None:
+        """Make a context and upload the model; `name` is one of `gl.GL_NAMES`."""
+        self._context = gl.make_context(name, width, height)
+        import mujoco
+
+        self._mujoco: Any = mujoco
+        self._model = model
+        # Multisampling is most of the cost of a software renderer; the buffer need not be larger than the picture.
+        visual = model.vis
+        kept = visual.global_.offwidth, visual.global_.offheight, visual.quality.offsamples
+        visual.global_.offwidth, visual.global_.offheight, visual.quality.offsamples = width, height, 0
+        self._context.make_current()
+        self._mjr = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        visual.global_.offwidth, visual.global_.offheight, visual.quality.offsamples = kept
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)
+        self._mjr.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 200)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = False
+        self._option, self._view = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._shape = (height, width)
+
+    def _render(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> None:
+        mj = self._mujoco
+        view = camera
+        if isinstance(camera, int):
+            view = self._view
+            view.type, view.fixedcamid = mj.mjtCamera.mjCAMERA_FIXED, camera
+        mj.mjv_updateScene(self._model, data, self._option, None, view, mj.mjtCatBit.mjCAT_ALL, self._scene)
+        self._context.make_current()
+        mj.mjr_render(self._viewport, self._scene, self._mjr)
+
+    def draw(
+        self, data: mujoco.MjData, camera: int | mujoco.MjvCamera, *, depth: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Colour and depth in one pass."""
+        self._render(data, camera)
+        rgb = np.empty((*self._shape, 3), np.uint8)
+        buffer = np.empty(self._shape, np.float32) if depth else None
+        self._mujoco.mjr_readPixels(rgb, buffer, self._viewport, self._mjr)
+        rgb = np.ascontiguousarray(rgb[::-1])
+        return rgb, None if buffer is None else self._metres(buffer[::-1])
+
+    def _metres(self, buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Undo the projection: MuJoCo's depth buffer is 1 at the near plane and 0 at the far one, linear in 1/z."""
+        extent = self._model.stat.extent
+        near, far = self._model.vis.map.znear * extent, self._model.vis.map.zfar * extent
+        inverse = buffer * np.float32(1 / near - 1 / far)
+        inverse += np.float32(1 / far)
+        np.reciprocal(inverse, out=inverse)
+        inverse[buffer <= 0] = np.inf
+        return inverse
+
+    def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
+        """Each geom drawn in the colour of its number."""
+        mj, flags = self._mujoco, self._scene.flags
+        flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = True
+        try:
+            self._render(data, camera)
+        finally:
+            flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = False
+        rgb = np.empty((*self._shape, 3), np.uint8)
+        mj.mjr_readPixels(rgb, None, self._viewport, self._mjr)
+        packed = rgb[::-1].astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], np.int32)
+        drawn, inverse = np.unique(packed, return_inverse=True)
+        # A geom's segment number is its place in the scene; 0 is the background. Decor is not a geom of the model.
+        geoms = np.full(drawn.size, -1, np.int32)
+        for i, number in enumerate(drawn):
+            if 0 < number <= self._scene.ngeom:
+                geom = self._scene.geoms[number - 1]
+                geoms[i] = geom.objid if geom.objtype == mj.mjtObj.mjOBJ_GEOM else -1
+        return geoms[inverse.reshape(self._shape)]
+
+    def close(self) -> None:
+        """Free MuJoCo's context, then OpenGL's, in that order."""
+        self._context.make_current()
+        self._mjr.free()
+        self._context.free()
+
+
+class SceneRenderer:
+    """Colour, depth and segmentation of one model at one size. Use it from one thread, and close it."""
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        height: int,
+        width: int,
+        *,
+        renderer: str | None = None,
+        max_range_m: float = MAX_RANGE_M,
+    ) -> None:
+        """Prepare to draw `model`.
+
+        Args:
+            model: what is drawn; its own offscreen size and sampling settings are not used.
+            height: of the pictures, pixels.
+            width: of the pictures, pixels.
+            renderer: as in `select_renderer`.
+            max_range_m: depth beyond this is no return.
+
+        Raises:
+            RendererError: the chosen renderer failed.
+        """
+        if height < 1 or width < 1:
+            raise RendererError(f"expected a positive image size, got: {height} x {width}")
+        self.choice = select_renderer(renderer)
+        self.model, self.height, self.width, self.max_range_m = model, height, width, max_range_m
+        self._pipeline: Pipeline | None = self._make_pipeline()
+        global _closes_at_exit
+        if not _closes_at_exit:
+            # After the first context exists, so that this runs before the exit handler that shuts OpenGL down.
+            atexit.register(_close_all)
+            _closes_at_exit = True
+        _open_renderers.add(self)
+
+    def _make_pipeline(self) -> Pipeline:
+        if self.choice.name == "rays":
+            from si_embodied.envs.mujoco.rays import RayPipeline
+
+            return RayPipeline(self.model, self.height, self.width)
+        try:
+            return GlPipeline(self.model, self.height, self.width, self.choice.name)
+        except RendererError as error:
+            forget_cached_choice()
+            raise RendererError(
+                f"{error} It worked when it was last tried; start again to choose anew, "
+                f"or set {ENVIRONMENT_VARIABLE}=rays."
+            ) from error
+
+    @property
+    def _open_pipeline(self) -> Pipeline:
+        if self._pipeline is None:
+            raise RendererError("this renderer was closed; make a new one")
+        return self._pipeline
+
+    def _camera(self, camera: str | int | mujoco.MjvCamera) -> int | mujoco.MjvCamera:
+        return camera_id(self.model, camera) if isinstance(camera, (str, int)) else camera
+
+    def rgbd(
+        self, data: mujoco.MjData, camera: str | int | mujoco.MjvCamera
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Colour (H, W, 3) and depth (H, W) in metres along the optical axis, 0 = no return, of one instant."""
+        rgb, depth_m = self._open_pipeline.draw(data, self._camera(camera), depth=True)
+        if depth_m is None:
+            raise RendererError(f"renderer {self.choice.name!r} gave no depth")
+        depth_m[~(depth_m <= self.max_range_m)] = 0
+        return rgb, depth_m
+
+    def rgb(self, data: mujoco.MjData, camera: str | int | mujoco.MjvCamera) -> NDArray[np.uint8]:
+        """Colour (H, W, 3)."""
+        return self._open_pipeline.draw(data, self._camera(camera), depth=False)[0]
+
+    def segmentation(self, data: mujoco.MjData, camera: str | int | mujoco.MjvCamera) -> NDArray[np.int32]:
+        """Geom ids (H, W), -1 where there is none."""
+        return self._open_pipeline.segment(data, self._camera(camera))
+
+    def close(self) -> None:
+        """Give the renderer's resources back; calling it again does nothing."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+        _open_renderers.discard(self)

@@ -1,0 +1,80 @@
+"""The observation that both worlds give: its Gymnasium space, and the dict made from posed frames."""
+
+from __future__ import annotations
+
+import string
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from si_embodied.errors import ObservationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from si_embodied.geometry import Pose
+    from si_embodied.types import ArmState, CameraFrame
+
+
+__all__ = ["MAX_INSTRUCTION_LENGTH", "observation_dict", "observation_space"]
+
+MAX_INSTRUCTION_LENGTH = 400
+_CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
+
+
+def _unbounded(*shape: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float64)
+
+
+def observation_space(
+    n_cameras: int, height: int, width: int, *, max_range_m: float, arm: bool = False
+) -> gymnasium.spaces.Dict:
+    """The space of `observation_dict`: N cameras on the leading axis.
+
+    Keys: rgb (N, H, W, 3) uint8; depth (N, H, W) float32 metres, 0 = no return; intrinsics (N, 3, 3); T_map_camera
+    (N, 4, 4) optical frames; T_map_base (4, 4); stamp_s (); instruction text. With `arm`: T_map_tool (4, 4) and
+    gripper_opening () metres.
+    """
+    box = gymnasium.spaces.Box
+    spaces: dict[str, gymnasium.spaces.Space[Any]] = {
+        "rgb": box(0, 255, (n_cameras, height, width, 3), np.uint8),
+        "depth": box(0.0, max_range_m, (n_cameras, height, width), np.float32),
+        "intrinsics": _unbounded(n_cameras, 3, 3),
+        "T_map_camera": _unbounded(n_cameras, 4, 4),
+        "T_map_base": _unbounded(4, 4),
+        "stamp_s": box(0.0, np.inf, (), np.float64),
+        "instruction": gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=_CHARSET),
+    }
+    if arm:
+        spaces["T_map_tool"] = _unbounded(4, 4)
+        spaces["gripper_opening"] = box(0.0, np.inf, (), np.float64)
+    return gymnasium.spaces.Dict(spaces)
+
+
+def observation_dict(
+    frames: Sequence[CameraFrame], T_map_base: Pose, instruction: str, stamp_s: float, arm: ArmState | None = None
+) -> dict[str, Any]:
+    """The observation of `observation_space` from frames of one size.
+
+    Raises:
+        ObservationError: no frames, or a frame without depth.
+    """
+    if not frames:
+        raise ObservationError("expected at least one camera frame, got none")
+    depths = [frame.depth_m for frame in frames if frame.depth_m is not None]
+    if len(depths) != len(frames):
+        raise ObservationError("expected every frame to have depth; render with rgbd")
+    observation: dict[str, Any] = {
+        "rgb": np.stack([frame.rgb for frame in frames]),
+        "depth": np.stack(depths),
+        "intrinsics": np.stack([frame.intrinsics.matrix() for frame in frames]),
+        "T_map_camera": np.stack([frame.T_map_camera.matrix() for frame in frames]),
+        "T_map_base": T_map_base.matrix(),
+        "stamp_s": np.array(stamp_s, np.float64),
+        "instruction": instruction,
+    }
+    if arm is not None:
+        observation["T_map_tool"] = arm.T_map_tool.matrix()
+        observation["gripper_opening"] = np.array(arm.gripper_opening_m, np.float64)
+    return observation
