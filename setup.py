@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the ament_python install rules, and the licence in a form that old setuptools reads."""
+"""What pyproject.toml cannot say: the ament_python install rules, and the licence as old setuptools reads it."""
 
 from pathlib import Path
 

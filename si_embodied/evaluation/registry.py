@@ -1,0 +1,230 @@
+"""The names that a user gives to worlds and policies, and how each is made.
+
+This module alone knows environments and policies, and imports each when it is asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from si_embodied.config import PlannerConfig
+from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import gymnasium
+
+    from si_embodied.backends import Backend
+    from si_embodied.evaluation.config import Control, EvaluationConfig, Latency
+    from si_embodied.evaluation.episode import Policy
+    from si_embodied.types import Observation
+
+    Env: TypeAlias = gymnasium.Env[Any, Any]
+
+NAMESPACE = "si_embodied"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """What a policy may be made with."""
+
+    model: Path | None = None
+    control: Control | None = None
+    latency: Latency = 0.0
+    planner: PlannerConfig = PlannerConfig()
+
+
+MakePolicy: TypeAlias = Callable[["Env", int], "Policy"]
+"""A policy for one episode, from the environment and the episode's seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """A policy that can be named."""
+
+    name: str
+    description: str
+    needs_model: bool
+    prepare: Callable[[PolicySettings], MakePolicy]  # does what is done once a run: loading a model
+
+
+_POLICIES: dict[str, PolicySpec] = {}
+
+
+def register_policy(spec: PolicySpec) -> None:
+    """Make a policy known by its name; a name is given once.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if spec.name in _POLICIES:
+        raise ConfigError(f"a policy named {spec.name!r} is registered already; choose another name")
+    _POLICIES[spec.name] = spec
+
+
+def policies() -> Mapping[str, PolicySpec]:
+    """The registered policies by name."""
+    return dict(_POLICIES)
+
+
+def find_policy(name: str) -> PolicySpec:
+    """The policy of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in _POLICIES:
+        raise UnknownNameError("policy", name, _POLICIES)
+    return _POLICIES[name]
+
+
+def load_backend(model: Path | None, control: Control | None = None) -> Backend:
+    """The local backend for a checkpoint directory, with what a control spoils spoiled.
+
+    Raises:
+        ConfigError: no directory was given.
+        CheckpointError: it is not a checkpoint of a family that runs here.
+    """
+    if model is None:
+        raise ConfigError("the planner needs a checkpoint; give one with --model DIR")
+    try:
+        from si_embodied.backends.local import LocalBackend
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "models") from error
+    from si_embodied.backends.controls import BlankImages
+
+    backend = LocalBackend(model)
+    return BlankImages(backend) if control == "blank" else backend
+
+
+def _random(_: PolicySettings) -> MakePolicy:
+    from si_embodied.policies.random import RandomPolicy
+
+    return lambda env, seed: RandomPolicy(env.action_space, seed=seed)
+
+
+def _oracle(_: PolicySettings) -> MakePolicy:
+    from si_embodied.policies.oracle import OraclePolicy
+
+    return lambda env, _: OraclePolicy(env)
+
+
+def _perfect_pixels(settings: PolicySettings) -> MakePolicy:
+    from si_embodied.policies.perfect_pixels import perfect_pixels_backend
+
+    return _planning(perfect_pixels_backend, settings)
+
+
+def _planner(settings: PolicySettings) -> MakePolicy:
+    backend = load_backend(settings.model, settings.control)
+    return _planning(lambda _: backend, settings)
+
+
+def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -> MakePolicy:
+    from si_embodied.policies.planner_policy import SpatialPlannerPolicy
+
+    def make(env: Env, _: int) -> Policy:
+        world: Any = env.unwrapped
+        backend = backend_for(env)
+        return SpatialPlannerPolicy(backend, world.embodiment, latency=settings.latency, config=settings.planner)
+
+    return make
+
+
+for _spec in (
+    PolicySpec("random", "actions drawn from the action space", False, _random),
+    PolicySpec("oracle", "privileged: knows the scene and does the shortest thing", False, _oracle),
+    PolicySpec("perfect-pixels", "the planner with pixels pointed out by the simulator", False, _perfect_pixels),
+    PolicySpec("planner", "the planner with a vision-language checkpoint", True, _planner),
+):
+    register_policy(_spec)
+
+
+# --- environments ---------------------------------------------------------------------------------------------------
+
+
+def environments() -> list[str]:
+    """The ids of the worlds that come with the package.
+
+    Raises:
+        MissingExtraError: gymnasium is not installed.
+    """
+    try:
+        import gymnasium
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "sim") from error
+    import si_embodied.envs  # noqa: F401 - registers them
+
+    return sorted(name for name, spec in gymnasium.registry.items() if spec.namespace == NAMESPACE)
+
+
+def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
+    """The environment of an evaluation; any Gymnasium id with the contract of docs/evaluation.md will do.
+
+    Raises:
+        UnknownNameError: no such environment or task.
+        ConfigError: the environment does not take what was asked of it.
+    """
+    known = environments()
+    import gymnasium
+
+    if ":" not in config.env and config.env not in gymnasium.registry:
+        raise UnknownNameError("environment", config.env, known)
+    asked = {"task": config.task, "image_size": config.image_size, "action_mode": config.action_mode}
+    kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    if render:
+        kwargs["render_mode"] = "rgb_array"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"gymnasium\..*")
+            return gymnasium.make(config.env, disable_env_checker=True, **kwargs)
+    except gymnasium.error.UnregisteredEnv as error:
+        raise UnknownNameError("environment", config.env, known) from error
+    except TypeError as error:
+        raise ConfigError(f"{config.env!r} does not take {sorted(kwargs)}: {error}") from error
+
+
+def observe(raw: Mapping[str, Any], cameras: Sequence[str]) -> Observation:
+    """The core's observation of an environment's dict."""
+    from si_embodied.policies.observation import from_gymnasium
+
+    return from_gymnasium(raw, tuple(cameras))
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentInfo:
+    """What `si-embodied envs` says of a world."""
+
+    id: str
+    tasks: tuple[str, ...]
+    action_modes: tuple[str, ...]
+    arguments: tuple[str, ...]  # "image_size=224"
+    summary: str  # first line of its class's docstring
+
+
+def describe_environment(env_id: str) -> EnvironmentInfo:
+    """Read off a world's class, without making one."""
+    import gymnasium
+
+    entry = gymnasium.spec(env_id).entry_point
+    if entry is None:
+        raise ConfigError(f"{env_id!r} has no entry point, so that it cannot be described")
+    world: Any = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    parameters = list(inspect.signature(world).parameters.values())
+    return EnvironmentInfo(
+        id=env_id,
+        tasks=tuple(getattr(world, "TASKS", ())),
+        action_modes=tuple(getattr(world, "ACTION_MODES", ())),
+        arguments=tuple(_argument(parameter) for parameter in parameters),
+        summary=(inspect.getdoc(world) or "").partition("\n")[0],
+    )
+
+
+def _argument(parameter: inspect.Parameter) -> str:
+    required = parameter.default is inspect.Parameter.empty
+    return parameter.name if required else f"{parameter.name}={parameter.default!r}"

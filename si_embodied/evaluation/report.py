@@ -1,0 +1,242 @@
+"""What a run says: one value, a table of it, and a JSON object of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from si_embodied import __version__
+from si_embodied.evaluation.statistics import PairedComparison, Percentiles, mcnemar, mean, percentiles, wilson_interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from si_embodied.evaluation.config import Latency
+    from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
+    from si_embodied.evaluation.runner import Run
+
+_PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidance")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The same seeds under a control, beside the policy's own."""
+
+    name: str  # "blank", "random", "oracle"
+    report: Report
+    episodes: int  # on which both ran
+    paired: PairedComparison  # the policy first, the control second
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of a run. A figure that does not apply is NaN."""
+
+    env: str
+    task: str  # "default" where none was asked for
+    policy: str
+    model: str | None
+    control: str | None
+    episodes: int  # that ended
+    asked: int
+    seed: int
+    success_rate: float
+    wilson95: tuple[float, float]
+    spl: float
+    mean_steps: float
+    metrics: Mapping[str, float]  # means of what the environment measures
+    plans: int
+    holds: Mapping[str, int]  # by code
+    plan_latency_ms: Percentiles
+    latency_ms_by_part: Mapping[str, Percentiles]
+    completion_tokens: float  # mean of a plan
+    prompt_versions: tuple[str, ...]
+    kernel: str | None
+    dtype: str | None
+    latency: Latency
+    wall_s: float
+    resumed: int
+    interrupted: bool
+
+    def to_json(self, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
+        """Plain values with null for NaN; the controls' figures under `controls`."""
+        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        row["wilson95"] = list(self.wilson95)
+        row["plan_latency_ms"] = dataclasses.asdict(self.plan_latency_ms)
+        row["latency_ms_by_part"] = {part: dataclasses.asdict(p) for part, p in self.latency_ms_by_part.items()}
+        row["controls"] = {comparison.name: _control_json(comparison) for comparison in comparisons}
+        row["versions"] = versions()
+        plain: dict[str, Any] = _without_nan(row)
+        return plain
+
+
+def make_report(run: Run) -> Report:
+    """Count and average what a run left."""
+    config, episodes = run.config, run.episodes
+    plans = [plan for episode in episodes for plan in episode.plans]
+    successes = sum(episode.success for episode in episodes)
+    metrics = _mean_metrics(episodes)
+    first = plans[0].record if plans else None
+    return Report(
+        env=config.env,
+        task=config.task or "default",
+        policy=config.policy,
+        model=first.model if first else (config.model.name if config.model else None),
+        control=config.control,
+        episodes=len(episodes),
+        asked=config.episodes,
+        seed=config.seed,
+        success_rate=successes / len(episodes) if episodes else math.nan,
+        wilson95=wilson_interval(successes, len(episodes)),
+        spl=metrics.pop("spl", math.nan),
+        mean_steps=mean([float(episode.steps) for episode in episodes]),
+        metrics=metrics,
+        plans=len(plans),
+        holds=dict(Counter(plan.record.code.name for plan in plans if not plan.executed).most_common()),
+        plan_latency_ms=_latency(plans, "total"),
+        latency_ms_by_part={part: _latency(plans, part) for part in _parts(plans)},
+        completion_tokens=mean([float(plan.record.completion_tokens) for plan in plans]),
+        prompt_versions=tuple(sorted({plan.record.prompt_version for plan in plans})),
+        kernel=first.kernel if first else None,
+        dtype=first.dtype if first else None,
+        latency=config.latency,
+        wall_s=math.fsum(episode.wall_s for episode in episodes),
+        resumed=run.resumed,
+        interrupted=run.interrupted,
+    )
+
+
+def compare(name: str, run: Run, control: Run) -> Comparison:
+    """A policy's run beside a control's, paired by seed."""
+    theirs = {episode.seed: episode.success for episode in control.episodes}
+    ours = {episode.seed: episode.success for episode in run.episodes if episode.seed in theirs}
+    paired = mcnemar(list(ours.values()), [theirs[seed] for seed in ours])
+    return Comparison(name, make_report(control), len(ours), paired)
+
+
+def versions() -> dict[str, str]:
+    """Of what a score may depend on, as far as it is installed."""
+    found = {"si-embodied": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def score_table(reports: Sequence[Report], *, title: str = "") -> Table:
+    """One row a run; seeds, interval and number of episodes beside every score."""
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", caption_justify="left")
+    table.add_column("world")
+    table.add_column("policy")
+    for heading in ("episodes", "success [95%]", "SPL", "steps", "plans", "holds", "plan p50/p99"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    previous = None
+    for report in reports:
+        world = f"{report.env.partition('/')[2].partition('-v')[0] or report.env} {report.task}"
+        if previous not in (None, world):
+            table.add_section()
+        table.add_row("" if previous == world else world, _policy_name(report), *_figures(report))
+        previous = world
+    return table
+
+
+def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:
+    """What does not fit into the table, a line each."""
+    last = report.seed + report.asked - 1
+    lines = [f"seeds {report.seed} to {last}, {report.wall_s:.1f} s of episodes"]
+    if report.metrics:
+        lines.append("means: " + ", ".join(f"{name} {value:.3g}" for name, value in report.metrics.items()))
+    if report.plans:
+        prompt = ", ".join(report.prompt_versions)
+        lines.append(f"model {report.model}, prompt {prompt}, kernel {report.kernel}, dtype {report.dtype}")
+        parts = ", ".join(f"{part} {value.p50:.1f}" for part, value in report.latency_ms_by_part.items())
+        lines.append(f"a plan's milliseconds by part (median): {parts}")
+    if report.holds:
+        lines.append("holds: " + ", ".join(f"{code} {count}" for code, count in report.holds.items()))
+    for comparison in comparisons:
+        paired = comparison.paired
+        lines.append(
+            f"against {comparison.name}, {comparison.episodes} shared seeds: {paired.only_first} won alone, "
+            f"{paired.only_second} lost alone, McNemar p = {paired.p_value:.3g}"
+        )
+    if report.interrupted:
+        lines.append(f"interrupted after {report.episodes} of {report.asked} episodes; the same command goes on")
+    return lines
+
+
+def _figures(report: Report) -> list[str]:
+    low, high = report.wilson95
+    latency = report.plan_latency_ms
+    rate = "–" if not report.episodes else f"{report.success_rate:.2f} [{low:.2f}, {high:.2f}]"
+    return [
+        f"{report.episodes}" if report.episodes == report.asked else f"{report.episodes} of {report.asked}",
+        rate,
+        _number(report.spl, ".2f"),
+        _number(report.mean_steps, ".0f"),
+        str(report.plans or "–"),
+        str(sum(report.holds.values())) if report.plans else "–",
+        f"{latency.p50:.0f}/{latency.p99:.0f} ms" if report.plans else "–",
+    ]
+
+
+def _policy_name(report: Report) -> str:
+    return report.policy if report.control is None else f"{report.policy}, {report.control} images"
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _mean_metrics(episodes: Sequence[EpisodeResult]) -> dict[str, float]:
+    names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
+    return {name: mean([e.metrics[name] for e in episodes if name in e.metrics]) for name in names}
+
+
+def _parts(plans: Sequence[PlanEntry]) -> list[str]:
+    return list(dict.fromkeys(part for plan in plans for part in plan.record.latency_s))
+
+
+def _latency(plans: Sequence[PlanEntry], part: str) -> Percentiles:
+    """In milliseconds, over the plans that have the part."""
+    return percentiles([1000 * plan.record.latency_s[part] for plan in plans if part in plan.record.latency_s])
+
+
+def _control_json(comparison: Comparison) -> dict[str, Any]:
+    report, paired = comparison.report, comparison.paired
+    return {
+        "episodes": report.episodes,
+        "success_rate": report.success_rate,
+        "wilson95": list(report.wilson95),
+        "spl": report.spl,
+        "mean_steps": report.mean_steps,
+        "shared_seeds": comparison.episodes,
+        "won_alone": paired.only_first,
+        "lost_alone": paired.only_second,
+        "mcnemar_p": paired.p_value,
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_without_nan(item) for item in value]
+    return value

@@ -1,0 +1,87 @@
+"""How much a success rate of so many episodes says, and whether two policies differ on the same seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from si_embodied.errors import ConfigError
+
+Z_95 = 1.959963984540054
+"""The 97.5% quantile of the standard normal distribution."""
+
+
+def wilson_interval(successes: int, trials: int, *, z: float = Z_95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion; (0, 1) where there were no trials.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
+
+    Args:
+        successes: how many succeeded.
+        trials: out of how many.
+        z: quantile of the normal distribution; the default gives 95%.
+    """
+    if not 0 <= successes <= trials:
+        raise ConfigError(f"expected 0 <= successes <= trials, got: {successes} of {trials}")
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    scale = 1 + z * z / trials
+    centre = (share + z * z / (2 * trials)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    # The ends are exact where nothing or everything succeeded; rounding would leave 1e-17.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == trials else min(1.0, centre + half)
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Two policies on the same seeds: only the seeds on which they differ say anything."""
+
+    only_first: int  # seeds on which the first alone succeeded
+    only_second: int
+    p_value: float  # two-sided, of "they are equally good"
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:
+    """McNemar's exact test of paired successes.
+
+    Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    Psychometrika 12 (1947), 153-157; exact form: the differing pairs are binomial with 1/2.
+
+    Args:
+        first: successes of the first policy, by episode.
+        second: successes of the second, on the same episodes in the same order.
+    """
+    if len(first) != len(second):
+        raise ConfigError(f"a paired test needs the same episodes, got: {len(first)} and {len(second)}")
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    differing = only_first + only_second
+    tail = sum(math.comb(differing, k) for k in range(min(only_first, only_second) + 1))
+    return PairedComparison(only_first, only_second, min(1.0, 2 * tail / 2**differing))
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """The median and the tail, in the unit of the values; NaN where there were none."""
+
+    p50: float
+    p99: float
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """Median and 99th percentile, interpolated linearly."""
+    if not values:
+        return Percentiles(math.nan, math.nan)
+    p50, p99 = np.percentile(np.asarray(values, dtype=np.float64), [50, 99])
+    return Percentiles(float(p50), float(p99))
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; NaN of nothing."""
+    return math.fsum(values) / len(values) if values else math.nan

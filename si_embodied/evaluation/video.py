@@ -1,0 +1,192 @@
+"""Videos of episodes, with what the robot was asked, what it planned and how it ended drawn in."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.errors import MissingExtraError, RecordError, RendererError
+from si_embodied.evaluation.episode import EpisodeResult, Policy, decisions_of
+from si_embodied.types import Execute
+
+try:
+    import imageio_ffmpeg
+    from PIL import Image, ImageDraw, ImageFont
+except ModuleNotFoundError as _error:
+    raise MissingExtraError(str(_error.name), "sim") from _error
+
+if TYPE_CHECKING:
+    import gymnasium
+    from numpy.typing import NDArray
+
+    from si_embodied.types import Decision, Task
+
+WIDTH = 640  # at least; smaller frames are enlarged by a whole factor, so that text is legible
+BAND = 104  # height of the text's band under the picture
+END_S = 1.5  # how long the last frame stays
+_INK, _FADED, _GOOD, _BAD, _PAPER = (240, 240, 240), (165, 170, 180), (120, 220, 130), (255, 130, 110), (24, 26, 30)
+
+
+class EpisodeVideo:
+    """Writes an episode to an mp4 file as it goes; H.264, sizes even, playable in a browser."""
+
+    def __init__(self, path: Path, *, title: str) -> None:
+        """Nothing is written before the first frame.
+
+        Args:
+            path: of the mp4 file.
+            title: of the policy, drawn beside the step.
+        """
+        self._path, self._title = path, title
+        self._writer: Generator[None, Any, None] | None = None
+        self._size = (0, 0)
+        self._fps = 5.0
+        self._last: tuple[NDArray[np.uint8], list[str]] | None = None
+
+    def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
+        """Draw what the environment renders now."""
+        rendered: Any = env.render()
+        if rendered is None:
+            raise RendererError("the environment rendered nothing; make it with render_mode='rgb_array'")
+        picture = np.asarray(rendered, dtype=np.uint8)
+        if self._writer is None:
+            self._fps = float(env.metadata.get("render_fps") or 5.0)
+        lines = [task.instruction, f"{self._title}, step {step}", describe_decision(decisions_of(policy))]
+        self._last = (picture, lines)
+        self._write(draw_frame(picture, lines))
+
+    def end(self, result: EpisodeResult) -> None:
+        """Show the last picture a little longer, with the outcome."""
+        if self._last is None:
+            return
+        picture, lines = self._last
+        outcome = "success" if result.success else f"failed ({result.ended.replace('_', ' ')})"
+        last = draw_frame(picture, lines, outcome=outcome, success=result.success)
+        for _ in range(max(1, round(END_S * self._fps))):
+            self._write(last)
+
+    def close(self, *, keep: bool = True) -> None:
+        """Finish the file, or remove it where the episode did not end."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            if keep and (not self._path.exists() or self._path.stat().st_size == 0):
+                raise self._failed("nothing was written")
+        if not keep and self._path.exists():
+            self._path.unlink()
+
+    def _write(self, frame: NDArray[np.uint8]) -> None:
+        try:
+            if self._writer is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._size = (frame.shape[1], frame.shape[0])
+                self._writer = imageio_ffmpeg.write_frames(
+                    str(self._path),
+                    self._size,
+                    fps=self._fps,
+                    codec="libx264",
+                    pix_fmt_out="yuv420p",
+                    macro_block_size=2,
+                    output_params=["-crf", "23", "-preset", "veryfast", "-movflags", "+faststart", "-threads", "1"],
+                    ffmpeg_log_level="error",
+                )
+                self._writer.send(None)
+            self._writer.send(np.ascontiguousarray(frame))
+        except OSError as error:
+            self._writer = None
+            raise self._failed(error.strerror or str(error)) from error
+
+    def _failed(self, why: str) -> RecordError:
+        return RecordError(
+            f"cannot write the video {str(self._path)!r}: {why}; "
+            "free some space, choose another --out, or ask for --videos 0"
+        )
+
+
+def describe_decision(decisions: Any) -> str:
+    """The latest decision in one line; empty where nothing was decided."""
+    if not decisions:
+        return ""
+    decision: Decision = decisions[-1]
+    number = len(decisions)
+    if isinstance(decision, Execute):
+        words = [_subgoal_words(subgoal) for subgoal in decision.subgoals] or ["done"]
+        return f"plan {number}: " + ", then ".join(words)
+    return f"plan {number}: hold, {decision.code.name}: {decision.message}"
+
+
+def _subgoal_words(subgoal: Any) -> str:
+    values = [str(value) for key, value in subgoal.model_dump().items() if key not in ("skill", "view", "point", "to")]
+    point = getattr(subgoal, "point", None)
+    where = "" if point is None else f" @ view {subgoal.view} {tuple(point)}"
+    return " ".join([subgoal.skill, *values]) + where
+
+
+def draw_frame(
+    picture: NDArray[np.uint8], lines: list[str], *, outcome: str = "", success: bool = False
+) -> NDArray[np.uint8]:  # fmt: skip
+    """A picture (H, W, 3) over a band with the instruction, the step and the plan; the result has even sizes."""
+    scale = max(1, -(-WIDTH // picture.shape[1]))
+    width, height = picture.shape[1] * scale // 2 * 2, picture.shape[0] * scale // 2 * 2
+    canvas = Image.new("RGB", (width, height + BAND), _PAPER)
+    canvas.paste(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    instruction, step, plan = lines
+    characters = width // 8
+    draw.text((10, height + 6), textwrap.shorten(instruction, characters, placeholder="…"), _INK, _font(17))
+    draw.text((10, height + 31), step, _FADED, _font(14))
+    for row, text in enumerate(textwrap.wrap(plan, characters, max_lines=2, placeholder=" …")):
+        draw.text((10, height + 54 + 20 * row), text, _INK if "hold," not in plan else _BAD, _font(14))
+    if outcome:
+        draw.text((width - 10, height + 31), outcome, _GOOD if success else _BAD, _font(17), anchor="ra")
+    return np.asarray(canvas)
+
+
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)
+
+
+@dataclass(slots=True)
+class VideoShelf:
+    """Keeps at most `limit` videos of a run, those of failures first."""
+
+    folder: Path
+    limit: int
+    _kept: list[tuple[Path, bool]] = field(default_factory=list)  # and whether the episode succeeded
+
+    def __post_init__(self) -> None:
+        """Count what an earlier run has left."""
+        for path in sorted(self.folder.glob("seed-*.mp4")):
+            if path.stem.endswith(("-success", "-failure")):
+                self._kept.append((path, path.stem.endswith("-success")))
+            else:
+                path.unlink()  # of an episode that did not end
+
+    def place(self, seed: int) -> Path | None:
+        """Where the video of an episode shall be written; None when it would not be kept anyway."""
+        if sum(not success for _, success in self._kept) >= self.limit:
+            return None
+        return self.folder / f"seed-{seed:06d}.mp4"
+
+    def put(self, result: EpisodeResult) -> None:
+        """Keep the episode's video, or another's."""
+        path = self.folder / f"seed-{result.seed:06d}.mp4"
+        if not path.exists():
+            return
+        named = path.with_stem(f"{path.stem}-{'success' if result.success else 'failure'}")
+        path.replace(named)
+        self._kept.append((named, result.success))
+        self._kept.sort(key=lambda item: item[1])  # failures first, else as they came
+        for surplus, _ in self._kept[self.limit :]:
+            surplus.unlink(missing_ok=True)
+        del self._kept[self.limit :]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The videos that were kept, failures first."""
+        return tuple(path for path, _ in self._kept)

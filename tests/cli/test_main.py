@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from si_embodied import __version__
+from si_embodied.cli import main as entry
+from si_embodied.errors import ConfigError
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        entry.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.strip() == f"si-embodied {__version__}"
+
+
+def test_every_verb_has_a_line_of_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        entry.main(["--help"])
+    text = capsys.readouterr().out
+    for verb in entry.VERBS:
+        assert f"    {verb} " in text
+
+
+@pytest.mark.parametrize("verb", entry.VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        entry.main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: si-embodied" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from si_embodied.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'mujoco', 'gymnasium', 'rich', 'pydantic', 'PIL'} & set(sys.modules)), file=sys.stderr)"
+    )
+    took_s = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        took_s.append(time.perf_counter() - started_s)
+        assert done.stderr.strip() == "[]"
+    assert min(took_s) < 1.0
+
+
+def test_our_errors_are_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ConfigError("expected [a] seed,\ngot: [b]")
+
+    monkeypatch.setattr("si_embodied.cli.doctor.check", fail)
+    assert entry.main(["doctor"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "error: expected [a] seed, got: [b]\n"
+    assert shown.out == ""
+
+
+def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("si_embodied.cli.doctor.check", interrupt)
+    assert entry.main(["doctor"]) == 130
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,229 @@
+"""Which module may import what (the table in docs/architecture.md), read off the syntax tree of every file."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
+PACKAGES = ("backends", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving")
+
+SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
+LEARNING = ("torch", "transformers", "onnxruntime", "onnx", "llguidance", "tokenizers", "safetensors")
+ROBOT = ("rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "tf2_ros")
+SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx")
+DRAWING = ("PIL", "imageio", "imageio_ffmpeg", "rerun", "rich")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement."""
+
+    file: Path
+    line: int
+    module: str  # absolute
+    for_types: bool  # under TYPE_CHECKING
+    at_top: bool  # runs when the module is imported
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def files() -> list[Path]:
+    return sorted(
+        path
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        # The folders behind the three links are visited by their own names.
+        if not any(parent.is_symlink() for parent in path.parents if parent != ROOT)
+    )
+
+
+def imports(file: Path) -> Iterator[Import]:
+    def visit(node: ast.AST, for_types: bool, at_top: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(file, child.lineno, alias.name, for_types, at_top)
+            elif isinstance(child, ast.ImportFrom) and child.level == 0:
+                yield Import(file, child.lineno, child.module or "", for_types, at_top)
+                # `from si_embodied import envs` imports a package too.
+                if child.module == "si_embodied":
+                    for alias in child.names:
+                        if alias.name in PACKAGES:
+                            yield Import(file, child.lineno, f"si_embodied.{alias.name}", for_types, at_top)
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            checking = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+            yield from visit(child, for_types or checking, at_top and not inside)
+
+    yield from visit(ast.parse(file.read_text(encoding="utf-8")), False, True)
+
+
+def area(file: Path) -> str:
+    """`core`, a package's name, or another top-level folder's."""
+    parts = file.relative_to(ROOT).parts
+    if parts[0] != "si_embodied":
+        return parts[0]
+    return parts[1] if len(parts) > 2 and parts[1] in PACKAGES else "core"
+
+
+ALL = [entry for file in files() for entry in imports(file)]
+
+
+def offences(where: str, *forbidden: str, types_too: bool = True, top_only: bool = False) -> list[str]:
+    """The imports in an area of any forbidden module or of what is inside it."""
+    return [
+        str(entry)
+        for entry in ALL
+        if area(entry.file) == where
+        and (types_too or not entry.for_types)
+        and (entry.at_top or not top_only)
+        and any(entry.module == name or entry.module.startswith(f"{name}.") for name in forbidden)
+    ]
+
+
+def ours(*packages: str) -> tuple[str, ...]:
+    return tuple(f"si_embodied.{name}" for name in packages)
+
+
+def test_the_core_knows_nobody() -> None:
+    # The planner names the type of its backend, and may: backends.base is an interface and imports nothing heavy.
+    others = ours(*(name for name in PACKAGES if name != "backends"))
+    found = offences("core", *others, *SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING)
+    found += offences("core", "si_embodied.backends", types_too=False)
+    assert not found, "the core imports numpy, the standard library and pydantic, and nothing of ours:\n" + "\n".join(
+        found
+    )
+
+
+def test_policies_see_observations_only() -> None:
+    found = offences("policies", *ours("envs", "evaluation", "cli", "models", "ros_nodes", "serving", "data"))
+    found += offences("policies", "mujoco", "habitat", "habitat_sim", "torch", "OpenGL", *ROBOT)
+    assert not found, "policies import no renderer, no simulator and no environment:\n" + "\n".join(found)
+
+
+def test_only_privileged_policies_name_gymnasium() -> None:
+    privileged = {"oracle.py", "perfect_pixels.py", "random.py"}
+    found = [
+        text
+        for text in offences("policies", "gymnasium", types_too=False)
+        if Path(text.split(":")[0]).name not in privileged
+    ]
+    assert not found, "a policy works on a robot too, where there is no gymnasium:\n" + "\n".join(found)
+
+
+def test_worlds_do_not_know_who_acts_in_them() -> None:
+    found = offences(
+        "envs", *ours("policies", "evaluation", "cli", "models", "backends", "ros_nodes", "serving", "data")
+    )
+    found += offences("envs", *LEARNING, *ROBOT)
+    assert not found, "envs import the core and simulators:\n" + "\n".join(found)
+
+
+def test_models_and_backends_do_not_know_worlds() -> None:
+    for where in ("models", "backends"):
+        found = offences(
+            where, *ours("envs", "policies", "evaluation", "cli", "ros_nodes", "serving"), *ROBOT, "mujoco"
+        )
+        assert not found, f"{where} import the core and learning libraries:\n" + "\n".join(found)
+
+
+def test_evaluation_reaches_worlds_and_policies_through_its_registry() -> None:
+    found = offences("evaluation", *ours("envs", "policies", "models", "cli", "ros_nodes", "serving"))
+    found = [text for text in found if "evaluation/registry.py" not in text]
+    assert not found, "evaluation/registry.py alone knows environments and policies:\n" + "\n".join(found)
+
+
+def test_nobody_imports_the_command_line() -> None:
+    found = [
+        str(entry)
+        for entry in ALL
+        if entry.module.startswith("si_embodied.cli") and area(entry.file) not in ("cli", "tests", "benchmarks")
+    ]
+    assert not found, "the command line is the last user, of everything:\n" + "\n".join(found)
+
+
+def test_a_verb_imports_nothing_heavy_before_it_runs() -> None:
+    heavy = (*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING, "numpy", "pydantic")
+    light = ("si_embodied.cli", "si_embodied.errors")
+    found = [
+        str(entry)
+        for entry in ALL
+        if area(entry.file) == "cli" and entry.at_top and not entry.for_types
+        and (entry.module.partition(".")[0] in heavy
+             or (entry.module.startswith("si_embodied.") and not entry.module.startswith(light)))
+    ]  # fmt: skip
+    assert not found, "--help must be quick; import inside run():\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ["envs", "policies", "ros_nodes"])
+def test_nobody_imports_the_top_level_folders_by_bare_name(name: str) -> None:
+    found = [str(entry) for entry in ALL if entry.module == name or entry.module.startswith(f"{name}.")]
+    assert not found, f"import si_embodied.{name}; nothing called {name} is installed:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ["envs", "policies", "ros_nodes"])
+def test_the_folders_are_linked_into_the_package(name: str) -> None:
+    link = ROOT / "si_embodied" / name
+    assert link.is_symlink(), f"{link} must be a relative symbolic link to ../{name}"
+    assert link.readlink() == Path("..") / name
+
+
+def test_launch_is_no_package() -> None:
+    assert not (ROOT / "launch" / "__init__.py").exists(), "launch/__init__.py would hide ROS's own `launch`"
+
+
+def test_no_imports_are_relative() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+    ]
+    assert not found, "write imports out, so that the rules here can be checked:\n" + "\n".join(found)
+
+
+# --- what importing costs -------------------------------------------------------------------------------------------
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import si_embodied", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING, "pydantic", "yaml"}),
+        ("import si_embodied.planner", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING}),
+        ("import si_embodied.backends", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING}),
+        ("import si_embodied.envs", {*LEARNING, *ROBOT, *SERVING, *DRAWING, "mujoco", "mink", "habitat", "trimesh"}),
+        ("import si_embodied.evaluation.runner", {*LEARNING, *ROBOT, *SERVING, *DRAWING, "mujoco", "gymnasium"}),
+        ("import si_embodied.cli.main", {*LEARNING, *SIMULATORS, *ROBOT, *SERVING, *DRAWING, "pydantic"}),
+    ],
+)
+def test_importing_stays_light(statement: str, heavy: set[str]) -> None:
+    found = sorted(loaded_by(statement) & heavy)
+    assert not found, f"`{statement}` loads {found}; import them where they are used"
+
+
+def test_importing_the_package_takes_under_300_ms() -> None:
+    """The best of several, and beyond the interpreter's own start: a busy machine is not the package's fault."""
+    code = "import time; start = time.perf_counter(); import si_embodied; print(time.perf_counter() - start)"
+    took_s = []
+    for _ in range(8):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        took_s.append(float(done.stdout))
+        if min(took_s) < 0.3:
+            break
+        time.sleep(0.5)
+    assert min(took_s) < 0.3, f"`import si_embodied` takes {min(took_s):.2f} s"
