@@ -1,6 +1,7 @@
 """A tiny untrained checkpoint in the real Qwen3-VL format, so that the whole path runs without a download.
 
-It has never seen a picture: its plans are well formed and meaningless. Everything about it is a function of the seed.
+It has never seen a picture: its plans are well formed and meaningless, apart from a leaning towards short ones that do
+something. Everything about it is a function of the seed.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ SPECIAL_TOKENS = (
 _ROWS = 768  # of the embedding: as in the real one, more than the tokenizer has tokens
 _HIDDEN = 64
 _PATCH = 16
-_CLOSING_BIAS = 2.0  # of logits with a standard deviation of about 1
-_OPENING_BIAS = 4.0
+_SKILL_BIAS = {"goto": 2.0, "explore": 2.0, "pick": 2.0, "place": 1.0, "stop": -2.0, "home": -2.0}
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -198,7 +198,7 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
     )
     model = Qwen3VLForConditionalGeneration(config).eval()
     _draw_weights(model, seed)
-    _prefer_short_answers(model, tokenizer)
+    _lean(model, tokenizer)
     model.generation_config = GenerationConfig(
         bos_token_id=ids["<|endoftext|>"],
         eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]],
@@ -209,17 +209,19 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
 
 
 def _draw_weights(model: Any, seed: int) -> None:
-    """Normal weights scaled by the fan-in, wide enough that answers depend on what is shown; norms stay at one."""
+    """Normal weights scaled by the fan-in, and attention sharp enough that answers depend on what is shown."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.ndim > 1:
                 width = 1.0 if name.endswith("embed_tokens.weight") else parameter[0].numel() ** -0.5
                 parameter.normal_(0.0, width, generator=generator)
+        for layer in model.model.language_model.layers:
+            layer.self_attn.q_norm.weight.fill_(4.0)
 
 
-def _prefer_short_answers(model: Any, tokenizer: Qwen2Tokenizer) -> None:
-    """Lean towards a first subgoal and towards closing: an untrained plan would be empty, or full to every bound.
+def _lean(model: Any, tokenizer: Qwen2Tokenizer) -> None:
+    """Lean towards doing something and towards closing: untrained plans would stop at once, or fill every bound.
 
     Channel 0 of the residual stream is made a constant that no layer writes to, so that column 0 of the output layer
     is a bias for each token.
@@ -231,9 +233,16 @@ def _prefer_short_answers(model: Any, tokenizer: Qwen2Tokenizer) -> None:
             layer.self_attn.o_proj.weight[0] = 0.0
             layer.mlp.down_proj.weight[0] = 0.0
         for token, number in tokenizer.get_vocab().items():
-            opens = _OPENING_BIAS if "{" in token else 0.0
-            closes = _CLOSING_BIAS if token[0] in '"]}' else 0.0
-            model.lm_head.weight[number, 0] = max(opens, closes)
+            model.lm_head.weight[number, 0] = _bias(token)
+
+
+def _bias(token: str) -> float:
+    """What is added to a token's logit; without it, logits have a standard deviation of about 1."""
+    if token in _SKILL_BIAS:
+        return _SKILL_BIAS[token]
+    if "{" in token:  # a subgoal begins
+        return 4.0
+    return 2.0 if token[0] in '"]}' else 0.0
 
 
 def _image_processor() -> Qwen2VLImageProcessorPil:

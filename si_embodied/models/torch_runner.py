@@ -45,8 +45,7 @@ class TorchRunner:
         pixels = {name: torch.from_numpy(array).to(self._device) for name, array in inputs.pixels.items()}
         with torch.inference_mode():
             features = self._model.model.get_image_features(**pixels, return_dict=True)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # or the prefill would be billed for the vision tower
+        self._wait()
         return features
 
     def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> None:
@@ -62,6 +61,7 @@ class TorchRunner:
             self._next_position = int(positions.max()) + 1
         self._cache = DynamicCache(config=self._model.config.get_text_config())
         self._forward(input_ids, arguments)
+        self._wait()
 
     def step(self, tokens: Sequence[int]) -> None:
         """Take one or more tokens; their keys and values join the cache."""
@@ -83,6 +83,11 @@ class TorchRunner:
         if not bool(torch.isfinite(logits[token])):
             raise BackendError("the model's logits are not finite; its weights are broken or overflow in this dtype")
         return token
+
+    def _wait(self) -> None:
+        """Let the device finish, or the next part of the latency would be billed for this one."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def _positions(self, inputs: ModelInputs, input_ids: torch.Tensor) -> torch.Tensor:
         """Rotary positions (3, 1, T) of a prompt."""

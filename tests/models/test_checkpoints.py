@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from si_embodied.errors import CheckpointError, ConfigError
 from si_embodied.models.checkpoints import SUPPORTED, inspect_checkpoint
+from si_embodied.types import Prompt
 
 pytest.importorskip("transformers")
 
@@ -206,3 +208,27 @@ def test_looking_at_a_directory_needs_no_torch(checkpoints: dict[str, Path]) -> 
         "assert not {'torch', 'transformers', 'llguidance'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_released_qwen25_checkpoints_have_a_flat_configuration(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """The language model's keys at the top, `rope_scaling` of type mrope, pixel limits by their old names."""
+    directory = Path(shutil.copytree(checkpoints["qwen2_5_vl"], tmp_path / "model"))
+    config = json.loads((directory / "config.json").read_text())
+    text = config.pop("text_config")
+    sections = text.pop("rope_parameters")["mrope_section"]
+    flat = {key: value for key, value in text.items() if key not in ("model_type", "layer_types")}
+    scaling = {"rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": sections}}
+    (directory / "config.json").write_text(json.dumps({**flat, **config, **scaling}))
+    processor = json.loads((directory / "preprocessor_config.json").read_text())
+    del processor["size"]
+    processor |= {"min_pixels": 3136, "max_pixels": 78400, "image_processor_type": "Qwen2VLImageProcessorFast"}
+    (directory / "preprocessor_config.json").write_text(json.dumps(processor))
+    ours, plain = load_checkpoint(directory, device="cpu"), load_checkpoint(checkpoints["qwen2_5_vl"], device="cpu")
+    assert ours.model.config.text_config.rope_parameters["mrope_section"] == sections
+    weights = plain.model.state_dict()
+    assert all(bool((value == weights[name]).all()) for name, value in ours.model.state_dict().items())
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    prompt = Prompt("test/v1", "", (image,), {"type": "boolean"})
+    np.testing.assert_array_equal(
+        ours.family.encode(prompt).pixels["pixel_values"], plain.family.encode(prompt).pixels["pixel_values"]
+    )
