@@ -100,9 +100,9 @@ class OccupancyMapper:
         np.minimum.at(nearest, bearing[solid], distance[solid])
         limit = np.minimum(np.minimum(limit, nearest - self.config.resolution_m), self.config.range_m)
         reach = math.ceil(self.config.range_m / self.config.resolution_m)
-        row, column = self._cell(eye[0], eye[1])
-        rows = np.arange(max(0, row - reach), min(self._shape[0], row + reach + 1))
-        columns = np.arange(max(0, column - reach), min(self._shape[1], column + reach + 1))
+        row, column = (int(value) for value in self._cell(eye[0], eye[1]))
+        rows = np.arange(max(0, row - reach), min(self._shape[0], row + reach + 1), dtype=np.intp)
+        columns = np.arange(max(0, column - reach), min(self._shape[1], column + reach + 1), dtype=np.intp)
         x, y = self._centres()
         away = np.stack(np.meshgrid(x[columns] - eye[0], y[rows] - eye[1]), axis=-1)
         seen = np.hypot(away[..., 0], away[..., 1]) < limit[_bearing_bins(away)]
@@ -141,9 +141,9 @@ class OccupancyMapper:
         while index >= 0:
             cells.append(divmod(int(index), lengths.shape[1]))
             index = predecessors[index]
-        indices = np.array(cells[::-1]) + (window[0].start, window[1].start)
+        indices = np.array(cells[::-1]) + np.array([window[0].start, window[1].start])
         xs, ys = self._centres()
-        points = np.stack([xs[indices[:, 1]], ys[indices[:, 0]]], axis=-1)
+        points: NDArray[np.float64] = np.stack([xs[indices[:, 1]], ys[indices[:, 0]]], axis=-1)
         points[0], points[-1] = T_map_base.translation[:2], (x, y)
         return points
 
@@ -257,7 +257,8 @@ class Frontier:
 def _bearing_bins(offset: NDArray[np.float64]) -> NDArray[np.intp]:
     """Half-degree bins of offsets (..., 2)."""
     angle = np.arctan2(offset[..., 1], offset[..., 0])
-    return np.floor((angle + math.pi) / (2 * math.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
+    bins: NDArray[np.intp] = np.floor((angle + math.pi) / (2 * math.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
+    return bins
 
 
 def _grid_graph(passable: NDArray[np.bool_], cost: NDArray[np.float64], resolution_m: float) -> sparse.csr_array:

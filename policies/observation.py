@@ -31,7 +31,8 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
         raise ObservationError(f"the observation lacks {missing}; it has: {sorted(observation)}")
     rgb = np.asarray(observation["rgb"])
     if rgb.ndim != 4 or len(rgb) != len(cameras):
-        raise ObservationError(f"expected rgb (N, H, W, 3) of the {len(cameras)} cameras {tuple(cameras)}, got: {rgb.shape}")
+        wanted = f"rgb (N, H, W, 3) of the {len(cameras)} cameras {tuple(cameras)}"
+        raise ObservationError(f"expected {wanted}, got: {rgb.shape}")
     stamp_s = float(observation["stamp_s"])
     height, width = rgb.shape[1:3]
     frames = tuple(

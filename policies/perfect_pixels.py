@@ -24,8 +24,8 @@ from si_embodied.plan import (
 
 if TYPE_CHECKING:
     import gymnasium
-
     from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth
+
     from si_embodied.types import Prompt
 
 

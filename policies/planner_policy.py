@@ -15,9 +15,10 @@ from si_embodied.types import Code, Finish, Hold, Outcome
 from si_embodied.worker import PlannerWorker
 
 if TYPE_CHECKING:
+    from si_embodied.policies.base import Action, Skill
+
     from si_embodied.backends.base import Backend
     from si_embodied.embodiment import Embodiment
-    from si_embodied.policies.base import Action, Skill
     from si_embodied.types import Decision, Execute, Goal, Observation, Task
 
 Latency: TypeAlias = float | Literal["measured"]
@@ -46,7 +47,7 @@ class SpatialPlannerPolicy:
                 what the plan took on this machine, 0 stops the world while the planner thinks.
             config: the planner's settings.
         """
-        if latency != "measured" and not (isinstance(latency, int | float) and 0 <= latency < float("inf")):
+        if latency != "measured" and not 0 <= latency < float("inf"):
             raise ConfigError(f"expected a latency of 'measured' or of seconds >= 0, got: {latency!r}")
         self.config = config or PlannerConfig()
         self._planner = Planner(backend, embodiment, self.config)

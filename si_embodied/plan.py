@@ -129,7 +129,7 @@ class ManipulationPlan(_Subgoal):
 
 Plan: TypeAlias = NavigationPlan | ManipulationPlan
 
-_PLANS: dict[TaskKind, type[NavigationPlan] | type[ManipulationPlan]] = {
+_PLANS: dict[TaskKind, type[NavigationPlan | ManipulationPlan]] = {
     "navigation": NavigationPlan,
     "manipulation": ManipulationPlan,
 }

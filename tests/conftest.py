@@ -113,7 +113,7 @@ def stack_cubes() -> Task:
 
 @pytest.fixture
 def fake_world(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The id of tests/worlds/fake_world.py's environment, with its policies registered; worker processes find it too."""
+    """The id of tests/worlds/fake_world.py's environment, with its policies registered; workers find it too."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "worlds"))
     importlib.import_module("fake_world")
     return "fake_world:fake/World-v0"

@@ -100,8 +100,10 @@ def test_no_text_raises_anything_else(text: str) -> None:
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["skill", "subgoals", "done", "point", "view", "object", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["skill", "subgoals", "done", "point", "view", "x"]), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -126,7 +128,8 @@ def test_the_schema_is_closed_and_bounds_the_views() -> None:
     text = json.dumps(schema)
     assert "$ref" not in text
     assert "reasoning" not in text
-    skills = {skill["properties"]["skill"]["const"]: skill for skill in schema["properties"]["subgoals"]["items"]["anyOf"]}
+    choices = schema["properties"]["subgoals"]["items"]["anyOf"]
+    skills = {choice["properties"]["skill"]["const"]: choice for choice in choices}
     assert set(skills) == {"goto", "turn", "forward", "look", "explore", "stop"}
     assert skills["goto"]["properties"]["view"]["maximum"] == 1
     assert all(skill["required"] == list(skill["properties"]) for skill in skills.values())
