@@ -223,31 +223,29 @@ def _generic_robot(kind: str) -> Embodiment:
 
 def _show(console: Console, task: Task, decision: Decision) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from si_embodied.types import Execute
 
     record = decision.record
     table = Table(show_header=False)
     table.add_column(style="cyan", no_wrap=True)
-    table.add_column()
-    table.add_row("instruction", task.instruction)
-    table.add_row("answer", "\n".join(record.raw_text) or "none")
+    table.add_column(overflow="fold")
+
+    def row(name: str, value: str, style: str = "") -> None:
+        table.add_row(name, Text(value, style))  # a Text: a model's answer is not markup
+
+    row("instruction", task.instruction)
+    row("answer", "\n".join(record.raw_text) or "none")
     if isinstance(decision, Execute):
         for goal in decision.goals:
-            table.add_row("goal", describe_goal(goal))
+            row("goal", describe_goal(goal))
     else:
-        table.add_row("hold", f"[red]{decision.code.name}[/red] ({int(decision.code)}): {_plain(decision.message)}")
-    table.add_row("model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}")
-    table.add_row("tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out")
-    parts = ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items())
-    table.add_row("milliseconds", parts)
-    console.print(table, highlight=False)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        row("hold", f"{decision.code.name} ({int(decision.code)}): {decision.message}", "red")
+    row("model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}")
+    row("tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out")
+    row("milliseconds", ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items()))
+    console.print(table)
 
 
 def describe_goal(goal: object) -> str:
