@@ -105,9 +105,7 @@ def test_a_camera_without_depth_is_refused(wall_ahead: Observation) -> None:
 def test_the_edge_between_near_and_far_is_refused(wall_ahead: Observation) -> None:
     depth = np.full((100, 100), 3.0, dtype=np.float32)
     depth[:, 50:] = 1.0
-    refusal = Grounder().ground(
-        Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth)
-    )
+    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth))
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.DEPTH_AMBIGUOUS
 
@@ -159,9 +157,7 @@ def test_place_is_on_the_surface_that_is_seen(table_from_above: Table) -> None:
 
 def test_push_goes_from_the_first_point_to_the_second(table_from_above: Table) -> None:
     # 50 px up at 1 m and f = 200 is 0.25 m along map x.
-    goal = Grounder().ground(
-        Push(object="cube", view=0, point=(502, 502), to=(502, 254)), table_from_above([])
-    )
+    goal = Grounder().ground(Push(object="cube", view=0, point=(502, 502), to=(502, 254)), table_from_above([]))
     assert isinstance(goal, PushAlong)
     np.testing.assert_allclose(goal.end_m - goal.start_m, [0.25, 0.0, 0.0], atol=0.005)
 

@@ -89,7 +89,7 @@ def test_what_comes_before_a_refused_subgoal_is_carried_out(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
     frame = dataclasses.replace(wall_ahead.frames[0], depth_m=np.zeros((100, 100), dtype=np.float32))
-    both = TURN[:-len('],"done":false}')] + "," + GOTO[len('{"subgoals":['):].replace("false", "true")
+    both = TURN[: -len('],"done":false}')] + "," + GOTO[len('{"subgoals":[') :].replace("false", "true")
     decision, _ = decide([both], base, dataclasses.replace(wall_ahead, frames=(frame,)), find_chair)
     assert isinstance(decision, Execute)
     assert [type(goal) for goal in decision.goals] == [Rotate]

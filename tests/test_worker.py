@@ -78,9 +78,7 @@ def test_submitting_does_not_wait_for_the_plan(
     assert worker.poll() is None
 
 
-def test_of_the_requests_that_wait_the_latest_wins(
-    worker: PlannerWorker, gate: Gate, wall_ahead: Observation
-) -> None:
+def test_of_the_requests_that_wait_the_latest_wins(worker: PlannerWorker, gate: Gate, wall_ahead: Observation) -> None:
     worker.submit(Task("first", "navigation"), wall_ahead, Memory())
     assert gate.entered.acquire(timeout=5)
     worker.submit(Task("second", "navigation"), wall_ahead, Memory())
@@ -149,17 +147,13 @@ def test_on_a_simulated_clock_the_plan_comes_after_its_latency(
     assert degrees(worker.poll()) == 1
 
 
-def test_without_latency_the_plan_is_there_at_once(
-    base: MobileBase, wall_ahead: Observation, find_chair: Task
-) -> None:
+def test_without_latency_the_plan_is_there_at_once(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     worker, _ = simulated(base, 0.0)
     worker.submit(find_chair, wall_ahead, Memory())
     assert degrees(worker.poll()) == 1
 
 
-def test_a_request_made_meanwhile_is_planned_next(
-    base: MobileBase, wall_ahead: Observation, find_chair: Task
-) -> None:
+def test_a_request_made_meanwhile_is_planned_next(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     worker, clock = simulated(base, 1.0)
     worker.submit(find_chair, wall_ahead, Memory())
     worker.submit(find_chair, wall_ahead, Memory())
