@@ -1,0 +1,70 @@
+"""What the documents point at is there, and the commands that they show are understood."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from si_embodied.cli.main import make_parser
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as code forges make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def commands(document: Path) -> list[str]:
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line.partition("  #")[0].strip() for block in FENCE.findall(text) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    missing = []
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (document.parent / name).resolve() if name else document
+        if not file.exists():
+            missing.append(target)
+        elif anchor and anchor not in {
+            slug(line.lstrip("#")) for line in file.read_text().splitlines() if line[:1] == "#"
+        }:
+            missing.append(target)
+    assert not missing, f"{document.relative_to(ROOT)} links to what is not there: {missing}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_are_understood(document: Path) -> None:
+    parser = make_parser()
+    for command in commands(document):
+        words = shlex.split(command)
+        if words[:1] == ["si-embodied"]:
+            try:
+                parser.parse_args(words[1:])
+            except SystemExit as stopped:
+                assert stopped.code == 0, f"{document.relative_to(ROOT)}: `{command}` is not understood"
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", document.read_text(), re.MULTILINE):
+            name = next(filter(None, target))
+            assert name in targets, f"{document.relative_to(ROOT)} names `make {name}`, which the Makefile lacks"
+
+
+def test_every_document_can_be_found_from_the_index() -> None:
+    linked = set(LINK.findall((ROOT / "docs" / "index.md").read_text()))
+    for document in (ROOT / "docs").rglob("*.md"):
+        name = str(document.relative_to(ROOT / "docs"))
+        assert name in linked or name == "index.md", f"docs/index.md does not mention {name}"
