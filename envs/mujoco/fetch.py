@@ -46,7 +46,9 @@ MAX_OPENING_M = 0.1018
 PHYSICS_STEP_S = 0.002
 CONTROL_STEP_S = 0.02  # 50 Hz
 TORSO_M = 0.25
-HOME_Q = (-1.05, 0.62, 0.35, 1.25, -0.55, 1.35, 0.0)
+HOME_M = (0.20, -0.60, 0.90)
+HOME_Q = (-0.9926, -0.8712, -0.6656, 1.2394, 0.4209, 1.3388, 1.5055)
+"""Tool at `HOME_M`, pointing down with yaw 0: high and to the right, out of the head camera's sight."""
 
 _GAINS = (4000.0, 4000.0, 3000.0, 3000.0, 1500.0, 1500.0, 1000.0)
 _TORSO_GAIN = 40000.0

@@ -22,7 +22,7 @@ TABLE_SIZE_M = (0.54, 1.10)  # along x and y
 SHOULDER_PAN_M = (0.0326, 0.0)
 REACH_RADIUS_M = 0.72
 """Of the tool, pointing straight down, about the shoulder's pan axis: beyond 0.74 m the arm cannot lift by 0.12 m."""
-AREA_M = ((0.43, -0.36), (0.74, 0.36))
+AREA_M = ((0.43, -0.34), (0.74, 0.34))
 """Lowest and highest corner of where things stand; nearer the arm would have to fold, farther it cannot reach."""
 
 Shape: TypeAlias = Literal["cube", "cylinder", "triangular prism", "hexagonal prism", "long block", "cross", "ball"]

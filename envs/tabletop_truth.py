@@ -1,0 +1,261 @@
+"""What is true on the table: whether a task's conditions hold, what its next step is, and where a camera shows it.
+
+Privileged: the success measure, the oracle and the perfect-pixels planner may look in here, no other policy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.spatial import ConvexHull
+
+from si_embodied.envs.scenes import tabletop as t
+from si_embodied.envs.scenes.tabletop_tasks import (
+    BESIDE_DISTANCE_M,
+    DIRECTIONS,
+    Beside,
+    Condition,
+    InHole,
+    Inside,
+    OnTop,
+)
+from si_embodied.geometry import depth_at, project
+from si_embodied.grounding import narrowest_rectangle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.mujoco.tabletop import TabletopWorld
+    from si_embodied.types import CameraFrame
+
+RIM_TOLERANCE_M = 0.02  # an object lies in a container if its middle is at most this much above the rim
+STACK_OFFSET_M = 0.022  # of the upper object's middle from the lower's: about half a side
+STACK_GAP_M = 0.006
+HOLE_OFFSET_M = 0.020
+ON_TABLE_M = 0.004  # height of the lowest point: lower than the sorter's board is thick
+BESIDE_M = (0.055, 0.24)  # along the direction, middle to middle
+BESIDE_SLOPE = 1.0  # sideways at most as far as along: the quarter of the table that lies in the direction
+GRASP_DEPTH_M = 0.025  # of the tool centre point below the top
+
+_MIN_PIXELS = 12
+_MIN_VISIBLE_SHARE = 0.55  # of an object's silhouette; less, and its outline cannot be told
+_DEPTH_TOLERANCE_M = 0.015
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One pick or place that the task lacks, from the physics as it is now."""
+
+    kind: Literal["pick", "place"]
+    object_name: str  # what to grasp; for a place, what to put it on or in, in words
+    position_m: NDArray[np.float64]  # (3,), of the tool when it grasps, or of the surface to rest on; map
+    yaw_rad: float  # of the tool when it grasps; 0 for a place
+    width_m: float  # of the object along the closing direction; 0 for a place
+    grasp_height_m: float  # of the tool above the object's support; 0 for a place
+
+
+def holds(condition: Condition, world: TabletopWorld) -> bool:
+    """Whether a condition is true in the physics: let go, at rest, and where it should be."""
+    name = condition.object
+    if world.fingers_on(name) or not world.is_still(name):
+        return False
+    middle, low = world.pose(name).translation, float(world.corners(name)[:, 2].min())
+    if isinstance(condition, Inside):
+        return _inside(middle, world.scene.container(condition.container))
+    if isinstance(condition, InHole):
+        hole = hole_centre(world.scene.container(condition.container), condition.hole)
+        near = math.hypot(*(middle[:2] - hole[:2])) < HOLE_OFFSET_M
+        return near and low < t.TABLE_TOP_M + ON_TABLE_M
+    if isinstance(condition, OnTop):
+        support = world.pose(condition.support).translation
+        top = float(world.corners(condition.support)[:, 2].max())
+        centred = math.hypot(*(middle[:2] - support[:2])) < STACK_OFFSET_M
+        return centred and abs(low - top) < STACK_GAP_M and world.stands_on(name, condition.support)
+    offset = middle[:2] - world.pose(condition.anchor).translation[:2]
+    direction = np.array(DIRECTIONS[condition.direction])
+    along, across = float(offset @ direction), abs(float(offset @ direction[::-1]))
+    beside = BESIDE_M[0] <= along <= BESIDE_M[1] and across <= BESIDE_SLOPE * along
+    return beside and low < t.TABLE_TOP_M + ON_TABLE_M
+
+
+def _inside(point: NDArray[np.float64], container: t.Container) -> bool:
+    x, y = abs(point[0] - container.x_m), abs(point[1] - container.y_m)
+    if container.kind == "bowl":
+        within, rim = math.hypot(x, y) < t.BOWL_RIM_RADIUS_M - t.WALL_M, t.BOWL_HEIGHT_M
+    else:
+        within = x < t.BIN_HALF_M[0] - t.WALL_M and y < t.BIN_HALF_M[1] - t.WALL_M
+        rim = t.BIN_HEIGHT_M
+    return bool(within and t.TABLE_TOP_M < point[2] < t.TABLE_TOP_M + rim + RIM_TOLERANCE_M)
+
+
+def hole_centre(sorter: t.Container, hole: int) -> NDArray[np.float64]:
+    """The middle of a hole's bottom, which is the table."""
+    return np.array([sorter.x_m, sorter.y_m + t.SORTER_HOLES[hole].offset_y_m, t.TABLE_TOP_M])
+
+
+class TabletopGroundTruth:
+    """The privileged view of one episode."""
+
+    def __init__(
+        self,
+        world: TabletopWorld,
+        conditions: Sequence[Condition],
+        frames: Callable[[], Sequence[CameraFrame]],
+        segmentation: Callable[[str], NDArray[np.int32]],
+    ) -> None:
+        """Look at a world.
+
+        Args:
+            world: its physics.
+            conditions: of the task, in the order to bring them about.
+            frames: gives the frames of the last observation.
+            segmentation: gives the geom ids (H, W) that a camera sees, at the same instant.
+        """
+        self._world, self._conditions = world, tuple(conditions)
+        self._frames, self._segmentation = frames, segmentation
+
+    def progress(self) -> float:
+        """The share of the task's conditions that hold."""
+        return sum(holds(condition, self._world) for condition in self._conditions) / len(self._conditions)
+
+    def next_step(self) -> Step | None:
+        """The next step that the task lacks, None when every condition holds."""
+        missing = [condition for condition in self._conditions if not holds(condition, self._world)]
+        if not missing:
+            return None
+        held = self._held()
+        if held is not None:
+            # A tower's upper part must wait for the lower one.
+            wanted = missing[0] if missing[0].object == held else None
+            wanted = wanted or next((c for c in missing if c.object == held and not isinstance(c, OnTop)), None)
+            return self._place(wanted, held)
+        target = missing[0].object
+        for other in self._world.scene.objects:
+            if other.name != target and self._world.stands_on(other.name, target):
+                target = other.name
+        if isinstance(missing[0], OnTop):
+            for other in self._world.scene.objects:
+                on_support = self._world.stands_on(other.name, missing[0].support)
+                if other.name != target and on_support:
+                    target = other.name  # something else took the place
+        return self._pick(target)
+
+    def pixel_of(self, step: Step) -> tuple[int, float, float] | None:
+        """The (view, u, v) of the last observation that shows a step's place, None where no view does."""
+        candidates = enumerate(self._frames())
+        if step.kind == "place":
+            return next((hit for hit in (self._place_pixel(k, frame, step) for k, frame in candidates) if hit), None)
+        return next((hit for hit in (self._pick_pixel(k, frame, step) for k, frame in candidates) if hit), None)
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    def _held(self) -> str | None:
+        names = [thing.name for thing in self._world.scene.objects]
+        return next((name for name in names if self._world.fingers_on(name) == 2), None)
+
+    def _pick(self, name: str) -> Step:
+        corners = self._world.corners(name)
+        low, top = float(corners[:, 2].min()), float(corners[:, 2].max())
+        upper = corners[corners[:, 2] > (low + top) / 2 - 0.002]
+        centre, yaw, width, _ = narrowest_rectangle(upper[:, :2])
+        height = max(top - GRASP_DEPTH_M - low, 0.012)
+        return Step("pick", name, np.array([*centre, low + height]), yaw, width, height)
+
+    def _place(self, condition: Condition | None, held: str) -> Step:
+        if condition is None:
+            words, point = "table", self._free_spot(held)
+        elif isinstance(condition, Inside):
+            container = self._world.scene.container(condition.container)
+            words, point = container.name, self._spot_inside(container, held)
+        elif isinstance(condition, InHole):
+            words = t.SORTER_HOLES[condition.hole].name
+            point = hole_centre(self._world.scene.container(condition.container), condition.hole)
+        elif isinstance(condition, OnTop):
+            words = condition.support
+            corners = self._world.corners(words)
+            point = np.array([*self._world.pose(words).translation[:2], corners[:, 2].max()])
+        else:
+            words, point = "table", self._spot_beside(condition, held)
+        return Step("place", words, point, 0.0, 0.0, 0.0)
+
+    def _others(self, held: str) -> NDArray[np.float64]:
+        """Middles (n, 2) of what is not in the gripper."""
+        points = [self._world.pose(o.name).translation[:2] for o in self._world.scene.objects if o.name != held]
+        return np.array(points).reshape(-1, 2)
+
+    def _spot_inside(self, container: t.Container, held: str) -> NDArray[np.float64]:
+        """The middle if it is free, or the spot farthest from what is there."""
+        middle = np.array([container.x_m, container.y_m])
+        reach = 0.030 if container.kind == "bowl" else 0.038
+        offsets = [(0.0, 0.0), *((reach * math.cos(a), reach * math.sin(a)) for a in np.arange(8) * math.pi / 4)]
+        others = self._others(held)
+
+        def room(offset: tuple[float, float]) -> float:
+            nearest = float(np.min(np.linalg.norm(others - middle - offset, axis=1), initial=math.inf))
+            return min(nearest, 0.075)  # more than this is no better
+
+        best = max(offsets, key=room)  # the first of equals: the middle
+        return np.array([*(middle + best), t.TABLE_TOP_M + t.FLOOR_M])
+
+    def _spot_beside(self, condition: Beside, held: str) -> NDArray[np.float64]:
+        anchor = self._world.pose(condition.anchor).translation[:2]
+        direction = np.array(DIRECTIONS[condition.direction])
+        spots = [
+            anchor + direction * along + direction[::-1] * across
+            for along in (BESIDE_DISTANCE_M, 0.14, 0.10, 0.17)
+            for across in (0.0, 0.04, -0.04)
+        ]
+        others = self._others(held)
+
+        def room(spot: NDArray[np.float64]) -> float:
+            nearest = float(np.min(np.linalg.norm(others - spot, axis=1), initial=math.inf))
+            return min(nearest, 0.10) if t.within_reach(*spot) else -1.0
+
+        return np.array([*max(spots, key=room), t.TABLE_TOP_M])
+
+    def _free_spot(self, held: str) -> NDArray[np.float64]:
+        (low_x, low_y), (high_x, high_y) = t.AREA_M
+        taken = np.concatenate(
+            [self._others(held)] + [np.array([[c.x_m, c.y_m]]) for c in self._world.scene.containers]
+        )
+        grid = [(x, y) for x in np.linspace(low_x, high_x, 8) for y in np.linspace(low_y, high_y, 14)]
+        spots = np.array([spot for spot in grid if t.within_reach(*spot)])
+        distance = np.linalg.norm(spots[:, None] - taken[None], axis=-1).min(axis=1)
+        return np.array([*spots[int(np.argmax(distance))], t.TABLE_TOP_M])
+
+    # --- pixels ----------------------------------------------------------------------------------------------------
+
+    def _place_pixel(self, view: int, frame: CameraFrame, step: Step) -> tuple[int, float, float] | None:
+        point = frame.T_map_camera.inverse().apply(step.position_m)
+        u, v = (float(value) for value in project(frame.intrinsics, point))
+        if not self._in_image(frame, u, v) or frame.depth_m is None:
+            return None
+        seen = depth_at(frame.depth_m, u, v)
+        visible = seen.spread_m < 2 * _DEPTH_TOLERANCE_M and abs(seen.depth_m - point[2]) < _DEPTH_TOLERANCE_M
+        return (view, u, v) if visible else None
+
+    def _pick_pixel(self, view: int, frame: CameraFrame, step: Step) -> tuple[int, float, float] | None:
+        mask = np.isin(self._segmentation(frame.name), self._world.geoms_of(step.object_name))
+        corners = self._world.corners(step.object_name)
+        outline = project(frame.intrinsics, frame.T_map_camera.inverse().apply(corners))
+        if not np.isfinite(outline).all():
+            return None
+        silhouette = ConvexHull(outline).volume  # in the plane, the area
+        if mask.sum() < max(_MIN_PIXELS, _MIN_VISIBLE_SHARE * silhouette * (0.6 if "cross" in step.object_name else 1)):
+            return None
+        top = np.array([*step.position_m[:2], corners[:, 2].max()])
+        aim = project(frame.intrinsics, frame.T_map_camera.inverse().apply(top))
+        rows, columns = np.nonzero(mask)
+        nearest = int(np.argmin((columns - aim[0]) ** 2 + (rows - aim[1]) ** 2))
+        return view, float(columns[nearest]), float(rows[nearest])
+
+    @staticmethod
+    def _in_image(frame: CameraFrame, u: float, v: float) -> bool:
+        margin = 3
+        return (
+            margin <= u < frame.intrinsics.width - margin and margin <= v < frame.intrinsics.height - margin
+        )  # NaN is not
