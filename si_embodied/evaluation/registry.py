@@ -208,18 +208,19 @@ class EnvironmentInfo:
 
 
 def describe_environment(env_id: str) -> EnvironmentInfo:
-    """Read off a world's class, without making one."""
+    """Read off a world's class and its module's `TASKS` and `ACTION_MODES`, without making one."""
     import gymnasium
 
     entry = gymnasium.spec(env_id).entry_point
     if entry is None:
         raise ConfigError(f"{env_id!r} has no entry point, so that it cannot be described")
     world: Any = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    module = inspect.getmodule(world)
     parameters = list(inspect.signature(world).parameters.values())
     return EnvironmentInfo(
         id=env_id,
-        tasks=tuple(getattr(world, "TASKS", ())),
-        action_modes=tuple(getattr(world, "ACTION_MODES", ())),
+        tasks=tuple(getattr(module, "TASKS", ())),
+        action_modes=tuple(getattr(module, "ACTION_MODES", ())),
         arguments=tuple(_argument(parameter) for parameter in parameters),
         summary=(inspect.getdoc(world) or "").partition("\n")[0],
     )

@@ -134,21 +134,23 @@ def versions() -> dict[str, str]:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def score_table(reports: Sequence[Report], *, title: str = "") -> Table:
-    """One row a run; seeds, interval and number of episodes beside every score."""
+def score_table(reports: Sequence[Report]) -> Table:
+    """One row a run, under its world; interval and number of episodes beside every score. Fits into 80 columns."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", caption_justify="left")
-    table.add_column("world")
-    table.add_column("policy")
-    for heading in ("episodes", "success [95%]", "SPL", "steps", "plans", "holds", "plan p50/p99"):
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("n", "success [95%]", "SPL", "steps", "plans/\nholds", "plan ms\np50/p99"):
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None
     for report in reports:
-        world = f"{report.env.partition('/')[2].partition('-v')[0] or report.env} {report.task}"
-        if previous not in (None, world):
-            table.add_section()
-        table.add_row("" if previous == world else world, _policy_name(report), *_figures(report))
+        world = f"{report.env.rpartition('/')[2].partition('-v')[0]} {report.task}"
+        if world != previous:
+            if previous is not None:
+                table.add_section()
+            table.add_row(f"[bold]{world}[/bold]")
+        table.add_row(_policy_name(report), *_figures(report))
         previous = world
     return table
 
@@ -156,7 +158,8 @@ def score_table(reports: Sequence[Report], *, title: str = "") -> Table:
 def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:
     """What does not fit into the table, a line each."""
     last = report.seed + report.asked - 1
-    lines = [f"seeds {report.seed} to {last}, {report.wall_s:.1f} s of episodes"]
+    earlier = f" ({report.resumed} from an earlier run)" if report.resumed else ""
+    lines = [f"seeds {report.seed} to {last}{earlier}, {report.wall_s:.1f} s of episodes"]
     if report.metrics:
         lines.append("means: " + ", ".join(f"{name} {value:.3g}" for name, value in report.metrics.items()))
     if report.plans:
@@ -186,14 +189,13 @@ def _figures(report: Report) -> list[str]:
         rate,
         _number(report.spl, ".2f"),
         _number(report.mean_steps, ".0f"),
-        str(report.plans or "–"),
-        str(sum(report.holds.values())) if report.plans else "–",
-        f"{latency.p50:.0f}/{latency.p99:.0f} ms" if report.plans else "–",
+        f"{report.plans}/{sum(report.holds.values())}" if report.plans else "–",
+        f"{latency.p50:.0f}/{latency.p99:.0f}" if report.plans else "–",
     ]
 
 
 def _policy_name(report: Report) -> str:
-    return report.policy if report.control is None else f"{report.policy}, {report.control} images"
+    return report.policy if report.control is None else f"{report.policy} ({report.control})"
 
 
 def _number(value: float, form: str) -> str:

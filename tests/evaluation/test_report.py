@@ -73,11 +73,14 @@ def test_a_control_is_paired_by_seed() -> None:
 
 
 def test_the_table_says_success_interval_and_number_of_episodes() -> None:
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=80)
     console.print(score_table([make_report(RUN), make_report(Run(CONFIG, ()))]))
     text = console.file.getvalue()
     assert "0.75 [0.30, 0.95]" in text
     assert "0 of 4" in text
+    assert "Apartment objectnav" in text
+    assert "3/1" in text  # plans and holds
+    assert "…" not in text
 
 
 def test_the_details_say_what_a_score_depends_on() -> None:
