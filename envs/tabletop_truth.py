@@ -190,15 +190,17 @@ class TabletopGroundTruth:
     def _spot_inside(self, container: t.Container, held: str) -> NDArray[np.float64]:
         """The middle if it is free, or the spot farthest from what is there."""
         middle = np.array([container.x_m, container.y_m])
-        reach = 0.030 if container.kind == "bowl" else 0.038
-        offsets = [(0.0, 0.0), *((reach * math.cos(a), reach * math.sin(a)) for a in np.arange(8) * math.pi / 4)]
+        shared = sum(isinstance(c, Inside) and c.container == container.key for c in self._conditions) > 1
+        # Along x only: the fingers, which open along y, need the room between the walls there.
+        aside = 0.026 if container.kind == "bowl" else 0.044
+        offsets = [(-aside, 0.0), (aside, 0.0)] if shared else [(0.0, 0.0), (-aside, 0.0), (aside, 0.0)]
         others = self._others(held)
 
         def room(offset: tuple[float, float]) -> float:
             nearest = float(np.min(np.linalg.norm(others - middle - offset, axis=1), initial=math.inf))
             return min(nearest, 0.075)  # more than this is no better
 
-        best = max(offsets, key=room)  # the first of equals: the middle
+        best = max(offsets, key=room)  # the first of equals
         return np.array([*(middle + best), t.TABLE_TOP_M + t.FLOOR_M])
 
     def _spot_beside(self, condition: Beside, held: str) -> NDArray[np.float64]:

@@ -189,7 +189,8 @@ def _sort(draft: _Draft) -> TabletopTask:
         return draft.task("sort", words.format(thing.shape, sorter.name), condition)
     first = draft.contain("bin", _colour(draft))
     second = draft.contain("bin", _colour(draft, but=(first.colour,)))
-    shapes = [SHAPES[int(k)] for k in draft.rng.permutation(len(SHAPES))]
+    fitting = [shape for shape in SHAPES if shape != "long block"]  # two of them lie side by side in a bin
+    shapes = [fitting[int(k)] for k in draft.rng.permutation(len(fitting))]
     colours = [first.colour, second.colour]
     if draft.rng.random() < 0.5:
         colours.append(draft.choose(colours))
