@@ -1,8 +1,8 @@
-"""What pyproject.toml cannot say: the ament_python install rules, and the licence as old setuptools reads it."""
+"""What pyproject.toml cannot say: the ament_python install rules, and what colcon or old setuptools read only here."""
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 PACKAGE = "si_embodied"
 ROOT = Path(__file__).parent
@@ -15,7 +15,15 @@ def share(folder: str, pattern: str) -> list[tuple[str, list[str]]]:
 
 
 setup(
+    name="si-embodied",
+    version="0.1.0",
     license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    # Through the links si_embodied/envs, policies and ros_nodes too; nothing of those names beside the package.
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.prompts": ["**/*.md"]},
+    entry_points={"console_scripts": ["si-embodied = si_embodied.cli.main:main"]},
+    zip_safe=False,
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

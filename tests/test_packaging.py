@@ -108,6 +108,7 @@ def test_the_wheel_names_its_licence(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (metadata,) = (name for name in archive.namelist() if name.endswith("dist-info/METADATA"))
     assert "License: Apache-2.0" in archive.read(metadata).decode()
+    assert "Requires-Python: " in archive.read(metadata).decode()
     assert any(name.endswith("/LICENSE") for name in archive.namelist())
 
 
@@ -127,14 +128,12 @@ def test_the_installed_command_runs(clean_python: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("si-embodied ")
 
 
-def test_package_xml_and_pyproject_agree() -> None:
-    package = ET.parse(ROOT / "package.xml").getroot()
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'version = "{package.findtext("version")}"' in text
+def test_every_file_names_the_same_version() -> None:
     from si_embodied import __version__
 
+    package = ET.parse(ROOT / "package.xml").getroot()
     assert package.findtext("version") == __version__
-    assert package.findtext("license") == "Apache-2.0"
+    assert f'version="{__version__}"' in (ROOT / "setup.py").read_text(encoding="utf-8")
 
 
 def test_constraints_are_within_the_declared_ranges() -> None:
