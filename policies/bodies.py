@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
-from si_embodied.embodiment import Embodiment, MobileBase
+from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError
 from si_embodied.policies.mapping import OccupancyMapper
+from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.policies.skills.navigation import (
     BaseCommands,
     DriveSkill,
@@ -96,8 +97,37 @@ class MobileBody:
         return self._commands.stop()
 
 
+class ArmBody:
+    """An arm, and what is in its gripper."""
+
+    def __init__(self, arm: TableArm) -> None:
+        """An empty gripper."""
+        self._skills = ArmSkills(arm)
+
+    def reset(self) -> None:
+        """Forget what was held."""
+        self._skills.reset()
+
+    def update(self, observation: Observation) -> None:
+        """Nothing to take in: an arm keeps no map."""
+
+    def prepare(self, observation: Observation) -> Observation:
+        """The observation as it is."""
+        return observation
+
+    def skill(self, goal: Goal) -> Skill:
+        """The skill for a manipulation goal."""
+        return self._skills.skill(goal)
+
+    def wait(self, observation: Observation) -> Action:
+        """Keep the tool where it is."""
+        return self._skills.wait(observation)
+
+    def finished(self, observation: Observation) -> Action:
+        """Keep the tool where it is: an arm's episode ends by itself."""
+        return self._skills.wait(observation)
+
+
 def make_body(embodiment: Embodiment) -> Body:
     """The body for a robot."""
-    if isinstance(embodiment, MobileBase):
-        return MobileBody(embodiment)
-    raise ConfigError("arms follow")
+    return MobileBody(embodiment) if isinstance(embodiment, MobileBase) else ArmBody(embodiment)
