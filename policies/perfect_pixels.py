@@ -32,16 +32,21 @@ if TYPE_CHECKING:
 def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
     """A backend that answers each prompt from the privileged ground truth of `env`, as of its last observation.
 
+    The ground truth is an episode's: it is there after the environment's reset, and asked for then.
+
     Raises:
-        ConfigError: the environment has no ground truth.
+        ConfigError: the environment is of no kind that has ground truth; from the backend, when it has none.
     """
     world = cast("Any", env.unwrapped)
     kind = getattr(world, "kind", None)
-    if kind not in ("navigation", "manipulation") or not hasattr(world, "ground_truth"):
-        raise ConfigError(f"perfect-pixels needs an environment of ours with ground_truth, got: {type(world).__name__}")
+    complaint = f"perfect-pixels needs an environment of ours with ground_truth, got: {type(world).__name__}"
+    if kind not in ("navigation", "manipulation"):
+        raise ConfigError(complaint)
     answer = navigation_answer if kind == "navigation" else manipulation_answer
 
     def complete(prompt: Prompt) -> str:
+        if not hasattr(world, "ground_truth"):
+            raise ConfigError(complaint)
         return plan_text(answer(world.ground_truth, prompt))
 
     return ScriptedBackend(complete, name="perfect-pixels")
