@@ -30,7 +30,7 @@ ACTION_MODES = ("pose", "discrete")
 WORKSPACE_M = ((0.0, -0.62, 0.60), (1.0, 0.38, 1.60))
 """A cube of 1 m, so that EmbodiedBench's 0..100 along each axis are centimetres in it."""
 REACH_M = 0.87
-"""From the shoulder to the tool pointing down at the table's far edge of reach, measured; the arm's own length is more."""
+"""From the shoulder to the tool where it still points straight down, measured; the arm's own length is more."""
 CONTROL_PERIOD_S = 3.0
 POSE_STEPS, DISCRETE_STEPS = 60, 15
 """Actions for one object to move; EmbodiedBench gives 15 an episode. A pick and place needs eight to ten."""
@@ -120,7 +120,9 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
 
     # --- Gymnasium -------------------------------------------------------------------------------------------------
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start the episode of a seed; without one, of the next seed that `np_random` draws."""
         super().reset(seed=seed)
         episode = int(self.np_random.integers(2**31)) if seed is None else seed

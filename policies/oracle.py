@@ -27,7 +27,7 @@ class NavigationGroundTruth(Protocol):
         """The next action on the shortest path, in the environment's action mode; stop at the end."""
 
     def visible_target(self) -> tuple[int, float, float] | None:
-        """(view, u, v): a pixel well inside the current leg's target in the last observation, None if it is not seen."""
+        """(view, u, v): a pixel well inside the current leg's target as last observed, None if it is not."""
 
     def at_goal(self) -> bool:
         """Whether stopping now is success."""

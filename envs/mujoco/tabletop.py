@@ -135,7 +135,7 @@ def _add_bowl(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]
     )  # fmt: skip
 
 
-def _add_bin(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]) -> None:
+def _add_bin(_: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]) -> None:
     half_x, half_y = t.BIN_HALF_M
     wall, tall = t.WALL_M / 2, t.BIN_HEIGHT_M / 2
 
@@ -150,7 +150,7 @@ def _add_bin(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...])
 
 
 def _add_sorter(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]) -> None:
-    """A board cut into one convex piece for every side of every hole: what lies beyond that side, seen from its middle."""
+    """A board in one convex piece for every side of every hole: what lies beyond that side, seen from the middle."""
     half_x, half_y = t.SORTER_DEPTH_M / 2, t.SORTER_PITCH_M / 2
     board = [(half_x, -half_y), (half_x, half_y), (-half_x, half_y), (-half_x, -half_y)]
 
@@ -165,9 +165,7 @@ def _add_sorter(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ..
             between = [c for c in board if 1e-9 < (math.atan2(c[1], c[0]) - low) % (2 * math.pi) < span - 1e-9]
             corners = [first, edge(first), *between, edge(second), second]
             mesh = _prism(spec, f"sorter_{hole.name}_{k}", corners, t.SORTER_HEIGHT_M)
-            body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, pos=[0, hole.offset_y_m, 0], rgba=rgba
-            )
+            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, pos=[0, hole.offset_y_m, 0], rgba=rgba)
         body.add_geom(  # paint: shows the hole, and touches nothing
             type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.055, 0.036, 0.0002], pos=[0, hole.offset_y_m, 0.0002],
             rgba=[0.16, 0.12, 0.09, 1.0], contype=0, conaffinity=0,
@@ -220,7 +218,7 @@ class TabletopWorld:
         self._fingers = [self.model.body(name).id for name in _FINGERS]
 
     @property
-    def T_map_base(self) -> Pose:
+    def T_map_base(self) -> Pose:  # noqa: N802  (a transform, as the field writes it)
         """The robot's base_link."""
         body = self.data.body("robot0:base_link")
         return Pose(body.xmat.reshape(3, 3).copy(), body.xpos.copy())

@@ -210,9 +210,12 @@ class Layout:
         for _ in range(60):
             x, y = float(self._rng.uniform(0.56, 0.64)), float(self._rng.uniform(-0.22, 0.22))
             spots = [(x + dx, y + hole.offset_y_m, 0.045) for hole in SORTER_HOLES for dx in (-0.04, 0.04)]
-            if all(within_reach(sx, sy) for sx, sy, _ in spots) and all(
-                math.hypot(sx - tx, sy - ty) >= r + tr + self._gap_m for sx, sy, r in spots for tx, ty, tr in self._taken
-            ):
+            free = all(
+                math.hypot(sx - tx, sy - ty) >= r + tr + self._gap_m
+                for sx, sy, r in spots
+                for tx, ty, tr in self._taken
+            )
+            if free and all(within_reach(sx, sy) for sx, sy, _ in spots):
                 self._taken.extend(spots)
                 return x, y
         raise SceneError("no room left on the table for the shape sorter")

@@ -376,9 +376,7 @@ def _contain_and_stack(draft: _Draft) -> TabletopTask:
     thing = draft.add(*kind)
     draft.fill(draft.total())
     words = f"stack the {above.name} on the {below.name}, and put the {thing.name} in the {container.name}"
-    return draft.task(
-        "complex", words, OnTop(above.name, below.name), Inside(thing.name, container.key)
-    )
+    return draft.task("complex", words, OnTop(above.name, below.name), Inside(thing.name, container.key))
 
 
 _DRAWERS: dict[str, Callable[[_Draft], TabletopTask]] = {

@@ -64,7 +64,7 @@ class ArmCommands:
         return action
 
     def error(self, observation: Observation) -> tuple[float, float, float]:
-        """How far the tool is from the last command: in the plane (m), upwards (m, positive is too high), turned (rad)."""
+        """How far the tool is from the last command: aside (m), upwards (m, signed), turned (rad)."""
         if self._target is None:
             return 0.0, 0.0, 0.0
         tool = arm_state(observation).T_map_tool
