@@ -36,9 +36,11 @@ def _geom_colours(model: mujoco.MjModel) -> NDArray[np.float32]:
 class RayPipeline:
     """One ray through each pixel centre."""
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+    def __init__(self, model: mujoco.MjModel, height: int, width: int, hidden_groups: tuple[int, ...] = ()) -> None:
         """Prepare to draw `model`."""
         self._model, self._shape = model, (height, width)
+        self._groups = _DRAWN_GROUPS.copy()
+        self._groups[list(hidden_groups)] = 0
         self._colours = _geom_colours(model)
         self._ids = np.full(height * width, -1, np.int32)
         self._distances = np.zeros(height * width)
@@ -75,7 +77,7 @@ class RayPipeline:
             data,
             position,
             directions.ravel(),
-            _DRAWN_GROUPS,
+            self._groups,
             True,
             -1,
             self._ids,

@@ -1,10 +1,4 @@
-"""Pictures of a MuJoCo model: colour, depth and segmentation of a camera, by OpenGL or by rays.
-
-    choice = select_renderer()
-    renderer = SceneRenderer(model, 224, 224)
-    rgb, depth_m = renderer.rgbd(data, "head")
-    renderer.close()
-"""
+"""Pictures of a MuJoCo model: colour, depth and segmentation of a camera, by OpenGL or by rays."""
 
 from __future__ import annotations
 
@@ -85,7 +79,9 @@ def camera_id(model: mujoco.MjModel, camera: str | int) -> int:
 class GlPipeline:
     """Drawing with OpenGL: one pass gives both colour and depth."""
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int, name: str) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, height: int, width: int, name: str, hidden_groups: tuple[int, ...]
+    ) -> None:
         """Make a context and upload the model; `name` is one of `gl.GL_NAMES`."""
         self._context = gl.make_context(name, width, height)
         import mujoco
@@ -105,6 +101,8 @@ class GlPipeline:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = False
         self._option, self._view = mujoco.MjvOption(), mujoco.MjvCamera()
+        for group in hidden_groups:
+            self._option.geomgroup[group] = 0
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._shape = (height, width)
 
@@ -177,6 +175,7 @@ class SceneRenderer:
         *,
         renderer: str | None = None,
         max_range_m: float = MAX_RANGE_M,
+        hidden_groups: tuple[int, ...] = (),
     ) -> None:
         """Prepare to draw `model`.
 
@@ -186,6 +185,7 @@ class SceneRenderer:
             width: of the pictures, pixels.
             renderer: as in `select_renderer`.
             max_range_m: depth beyond this is no return.
+            hidden_groups: geom groups (0 to 5) that are not drawn, beside 3 to 5, which never are.
 
         Raises:
             RendererError: the chosen renderer failed.
@@ -194,7 +194,7 @@ class SceneRenderer:
             raise RendererError(f"expected a positive image size, got: {height} x {width}")
         self.choice = select_renderer(renderer)
         self.model, self.height, self.width, self.max_range_m = model, height, width, max_range_m
-        self._pipeline: Pipeline | None = self._make_pipeline()
+        self._pipeline: Pipeline | None = self._make_pipeline(hidden_groups)
         global _closes_at_exit
         if not _closes_at_exit:
             # After the first context exists, so that this runs before the exit handler that shuts OpenGL down.
@@ -202,13 +202,13 @@ class SceneRenderer:
             _closes_at_exit = True
         _open_renderers.add(self)
 
-    def _make_pipeline(self) -> Pipeline:
+    def _make_pipeline(self, hidden_groups: tuple[int, ...]) -> Pipeline:
         if self.choice.name == "rays":
             from si_embodied.envs.mujoco.rays import RayPipeline
 
-            return RayPipeline(self.model, self.height, self.width)
+            return RayPipeline(self.model, self.height, self.width, hidden_groups)
         try:
-            return GlPipeline(self.model, self.height, self.width, self.choice.name)
+            return GlPipeline(self.model, self.height, self.width, self.choice.name, hidden_groups)
         except RendererError as error:
             forget_cached_choice()
             raise RendererError(

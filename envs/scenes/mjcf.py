@@ -96,10 +96,8 @@ def _floor(asset: ElementTree.Element, world: ElementTree.Element, room: Room, i
     _geom(world, ceiling, f"ceiling_{index}", OVERHEAD_GROUP)
 
 
-def apartment_mjcf(
-    apartment: Apartment, *, camera_height_m: float, camera_pan_rad: float, fov_y_rad: float
-) -> MujocoScene:
-    """Export to MuJoCo. The camera looks level along the robot body's x, turned by the pan; the body is a mocap body."""
+def apartment_mjcf(apartment: Apartment, *, camera_height_m: float, fov_y_rad: float) -> MujocoScene:
+    """Export to MuJoCo. The camera looks along x of a `head` body (pan and tilt) on a mocap body, the `robot`."""
     x0, y0, x1, y1 = apartment.bounds
     root = ElementTree.Element("mujoco", {"model": "apartment"})
     ElementTree.SubElement(root, "compiler", {"angle": "radian"})
@@ -132,8 +130,7 @@ def apartment_mjcf(
             _geom(world, part, name)
     robot = ElementTree.SubElement(world, "body", {"name": ROBOT, "mocap": "true"})
     head = ElementTree.SubElement(robot, "body", {"name": CAMERA, "pos": _numbers((0.0, 0.0, camera_height_m))})
-    c, s = math.cos(camera_pan_rad), math.sin(camera_pan_rad)
-    # MuJoCo's camera looks along its -z with y up: looking along (c, s, 0) its x, to the right, is (s, -c, 0).
-    camera = {"name": CAMERA, "fovy": f"{math.degrees(fov_y_rad):.9g}", "xyaxes": _numbers((s, -c, 0.0, 0.0, 0.0, 1.0))}
+    # MuJoCo's camera looks along its -z with y up: looking along x, its own x, to the right, is -y.
+    camera = {"name": CAMERA, "fovy": f"{math.degrees(fov_y_rad):.9g}", "xyaxes": "0 -1 0 0 0 1"}
     ElementTree.SubElement(head, "camera", camera)
     return MujocoScene(ElementTree.tostring(root, encoding="unicode"), owner)

@@ -1,0 +1,164 @@
+"""A navigation episode as a value: the apartment, the task, where the robot starts, and the way it should take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from si_embodied.envs.scenes.apartment import Apartment, Furniture
+from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M, generate_apartment, solid_outlines
+from si_embodied.envs.scenes.mjcf import MujocoScene, apartment_mjcf
+from si_embodied.envs.scenes.occupancy import GeodesicField, Grid, Outlines
+from si_embodied.envs.scenes.tasks import NavigationTask, task_candidates
+from si_embodied.errors import SceneError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUCCESS_DISTANCE_M = 1.0
+MIN_START_DISTANCE_M = 2.0
+_GOAL_DISTANCE_M = 0.85  # of the goal region: the success distance less the length of a step's error
+_GOAL_CELLS_TRIED = 400
+_SCENES_TRIED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSetup:
+    """The head camera: where it is on the robot and how it looks."""
+
+    height_m: float = 1.1
+    pan_rad: float = 0.0  # left positive
+    tilt_rad: float = -0.35  # up positive; at the start of an episode
+    fov_y_rad: float = math.radians(70.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """Everything an episode needs, a function of its seed."""
+
+    apartment: Apartment
+    task: NavigationTask
+    start: tuple[float, float, float]  # x, y in metres and yaw in radians, map
+    scene: MujocoScene
+    model: mujoco.MjModel
+    obstacles: Outlines
+    grid: Grid
+    targets: tuple[Outlines, ...]  # of each leg's goal
+    regions: tuple[NDArray[np.bool_], ...]  # of each leg: cells to stop at
+    fields: tuple[GeodesicField, ...]  # of each leg: to its region and on through the later ones
+
+    @property
+    def geodesic_m(self) -> float:
+        """Shortest driving distance from the start through all goal regions."""
+        return self.fields[0].at(self.start[0], self.start[1])
+
+    def goal(self, leg: int) -> Furniture:
+        """The piece of furniture that a leg ends at."""
+        return self.apartment.piece(self.task.goals[leg])
+
+
+def goal_region(
+    grid: Grid, model: mujoco.MjModel, data: mujoco.MjData, scene: MujocoScene, goal: Furniture, camera: CameraSetup
+) -> NDArray[np.bool_]:
+    """Free cells within the success distance of a piece's surface from which the camera could see a part of it.
+
+    Args:
+        grid: where the robot may be.
+        model: the compiled scene.
+        data: with the fixed bodies' positions computed.
+        scene: which geoms belong to the piece.
+        goal: the piece.
+        camera: its height, and how far down it can see.
+    """
+    near = grid.distance_from(Outlines.of(goal.world_parts, below_m=math.inf), _GOAL_DISTANCE_M)
+    candidates = np.argwhere(np.isfinite(near) & grid.free)
+    region = np.zeros(grid.free.shape, bool)
+    if not candidates.size:
+        return region
+    stride = max(1, math.ceil(len(candidates) / _GOAL_CELLS_TRIED))
+    own = {model.geom(name).id for name, piece in scene.owner.items() if piece == goal.name}
+    points = np.array([p.centre for p in goal.world_parts])
+    count = len(points)
+    ids, distances = np.full(count, -1, np.int32), np.zeros(count)
+    groups = np.array([1, 1, 1, 0, 0, 0], np.uint8)
+    lowest = math.tan(min(1.5, camera.fov_y_rad / 2 - camera.tilt_rad - 0.12))
+    for row, column in candidates[::stride]:
+        x, y = grid.point(int(row), int(column))
+        eye = np.array([x, y, camera.height_m])
+        rays = points - eye
+        mujoco.mj_multiRay(model, data, eye, rays.ravel(), groups, True, -1, ids, distances, None, count, 1e3)
+        in_view = -rays[:, 2] < lowest * np.hypot(rays[:, 0], rays[:, 1])
+        seen = np.array([int(i) in own for i in ids]) & in_view
+        region[row, column] = seen.mean() >= 0.3
+    return region
+
+
+def _legs(
+    grid: Grid, model: mujoco.MjModel, scene: MujocoScene, goals: tuple[Furniture, ...], camera: CameraSetup
+) -> tuple[tuple[NDArray[np.bool_], ...], tuple[GeodesicField, ...]] | None:
+    """Regions and fields of all legs, each field going on through the later goals; None when one cannot be seen."""
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    regions: list[NDArray[np.bool_]] = []
+    fields: list[GeodesicField] = []
+    for goal in reversed(goals):
+        region = goal_region(grid, model, data, scene, goal, camera)
+        if not region.any():
+            return None
+        regions.insert(0, region)
+        fields.insert(0, grid.geodesic(region, fields[0].distance_m if fields else None))
+    return tuple(regions), tuple(fields)
+
+
+def _start(rng: np.random.Generator, grid: Grid, field: GeodesicField) -> tuple[float, float, float] | None:
+    far = np.isfinite(field.distance_m) & (field.distance_m >= MIN_START_DISTANCE_M + 0.1) & grid.free
+    far &= grid.clearance_m >= ROBOT_RADIUS_M + 0.1
+    cells = np.argwhere(far)
+    if not len(cells):
+        return None
+    x, y = grid.point(*(int(i) for i in cells[int(rng.integers(len(cells)))]))
+    return x, y, float(rng.uniform(-math.pi, math.pi))
+
+
+def build_episode(
+    apartment: Apartment, task: NavigationTask, camera: CameraSetup, rng: np.random.Generator
+) -> Episode | None:
+    """An episode of a task in an apartment, from a random start; None when the goal cannot be seen from anywhere."""
+    obstacles = solid_outlines(apartment)
+    grid = Grid.of(apartment, obstacles, ROBOT_RADIUS_M + PATH_MARGIN_M)
+    scene = apartment_mjcf(apartment, camera_height_m=camera.height_m, fov_y_rad=camera.fov_y_rad)
+    model = mujoco.MjModel.from_xml_string(scene.xml)
+    goals = tuple(apartment.piece(name) for name in task.goals)
+    legs = _legs(grid, model, scene, goals, camera)
+    if legs is None:
+        return None
+    regions, fields = legs
+    start = _start(rng, grid, fields[0])
+    if start is None:
+        return None
+    targets = tuple(Outlines.of(goal.world_parts, below_m=math.inf) for goal in goals)
+    return Episode(apartment, task, start, scene, model, obstacles, grid, targets, regions, fields)
+
+
+def draw_episode(seed: int, task: str, camera: CameraSetup, room_count: int | None = None) -> Episode:
+    """The episode of a seed: apartments are drawn within it until one has a task of the kind.
+
+    Raises:
+        UnknownNameError: no such kind of task.
+        SceneError: nothing was found, which the generator should never let happen.
+    """
+    for attempt in range(_SCENES_TRIED):
+        apartment = generate_apartment((seed, attempt), room_count)
+        rng = np.random.default_rng((seed, attempt, 1))
+        for candidate in task_candidates(apartment, task, rng)[:3]:
+            episode = build_episode(apartment, candidate, camera, rng)
+            if episode is not None:
+                return episode
+    raise SceneError(f"no {task} task in {_SCENES_TRIED} apartments of seed {seed}; try another seed or more rooms")
+
+
+__all__ = ["CameraSetup", "Episode", "build_episode", "draw_episode", "goal_region"]

@@ -1,0 +1,126 @@
+"""What only the oracle may know of an apartment: the shortest way, and where the target is in the picture."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, label
+
+from si_embodied.embodiment import BaseAction
+from si_embodied.envs.base_motion import slide
+from si_embodied.geometry import wrap_angle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.navigation import ApartmentEnv
+
+_ARRIVED_M = 0.04  # to the goal region: less than its cells are wide
+_TURN_COST_M = 0.004  # a turn costs no way; among headings that are nearly as good the nearest is taken
+_TOUCH_COST_M = 0.03
+
+
+class NavigationGroundTruth:
+    """The simulator's own knowledge of the running episode."""
+
+    def __init__(self, env: ApartmentEnv) -> None:
+        """Look into `env`."""
+        self._env = env
+
+    def target_name(self) -> str:
+        """The current leg's target in words: "red chair"."""
+        return self._env.episode.goal(self._env.leg).phrase
+
+    def at_goal(self) -> bool:
+        """Whether stopping now is success."""
+        env = self._env
+        return env.leg == len(env.episode.task.goals) - 1 and env.leg_reached()
+
+    def visible_target(self) -> tuple[int, float, float] | None:
+        """(view, u, v) of a pixel well inside the largest part of the current target, None when too little is seen."""
+        mask = self._env.target_mask()
+        if int(mask.sum()) < self._env.min_visible_px:
+            return None
+        parts, count = label(mask)
+        if count > 1:
+            sizes = np.bincount(parts.ravel())
+            sizes[0] = 0
+            mask = parts == int(sizes.argmax())
+        depth_inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        v, u = np.unravel_index(int(np.argmax(depth_inside)), mask.shape)
+        return 0, float(u), float(v)
+
+    def next_action(self) -> int | NDArray[np.float32]:
+        """The next action of the shortest way, in the environment's action mode; stops where that is success."""
+        env = self._env
+        if self.at_goal():
+            return int(BaseAction.STOP) if env.discrete else np.array([0.0, 0.0, 1.0], np.float32)
+        heading = self._heading()
+        return self._face(heading) if heading is None or env.discrete else self._steer(heading)
+
+    def _to_region(self, x: float, y: float) -> float:
+        """Driving distance to the current leg's region and on through the later ones."""
+        return self._env.episode.fields[self._env.leg].at(x, y)
+
+    def _heading(self) -> float | None:
+        """Best direction to drive in, map, radians; None where the current target can be seen from."""
+        env = self._env
+        x, y, yaw = env.pose
+        region, grid = env.episode.regions[env.leg], env.episode.grid
+        if region[grid.cell(x, y)]:
+            return None
+        step = env.embodiment.turn_step_rad if env.discrete else math.radians(7.5)
+        count = round(2 * math.pi / step)
+        here = self._to_region(x, y)
+        best, best_score = yaw, -math.inf
+        for length in (env.embodiment.forward_step_m, 2 * env.embodiment.forward_step_m):
+            for k in range(count):
+                turns = k if k <= count // 2 else k - count
+                heading = yaw + turns * step
+                nx, ny, touched = slide(env.episode.obstacles, env.embodiment.radius_m, x, y, heading, length)
+                gain = here - self._to_region(nx, ny)
+                if region[grid.cell(nx, ny)]:
+                    gain = max(gain, here - self._to_region(x, y) + 0.5 * length)
+                score = gain - _TURN_COST_M * abs(turns) * step / 0.26 - _TOUCH_COST_M * touched
+                if score > best_score:
+                    best, best_score = heading, score
+            if best_score > 0.1 * length:
+                break
+        return best
+
+    def _face(self, heading: float | None) -> int | NDArray[np.float32]:
+        """One turn or step towards a direction; without one, turn and tilt until the target is seen."""
+        env = self._env
+        if heading is not None:
+            error = wrap_angle(heading - env.pose[2])
+            if abs(error) <= env.embodiment.turn_step_rad / 2 + 1e-6:
+                return int(BaseAction.FORWARD)
+            return int(BaseAction.TURN_LEFT if error > 0 else BaseAction.TURN_RIGHT)
+        x, y, yaw = env.pose
+        low, high = env.episode.goal(env.leg).bounds
+        middle = (low + high) / 2
+        # The camera may be panned: it is the camera that has to face the target.
+        error = wrap_angle(math.atan2(middle[1] - y, middle[0] - x) - yaw - env.camera.pan_rad)
+        if not env.discrete:
+            rate = float(np.clip(error / env.embodiment.control_period_s, -1, 1)) * 1.0
+            if abs(error) < 0.05:
+                rate = 1.0  # hidden from here when facing its middle: look around
+            return np.array([0.0, rate, 0.0], np.float32)
+        if abs(error) > env.embodiment.turn_step_rad / 2 + 1e-6:
+            return int(BaseAction.TURN_LEFT if error > 0 else BaseAction.TURN_RIGHT)
+        elevation = math.atan2(middle[2] - env.camera.height_m, math.hypot(middle[0] - x, middle[1] - y))
+        if elevation < env.tilt - env.embodiment.tilt_step_rad / 2 and env.tilt > env.embodiment.tilt_range_rad[0]:
+            return int(BaseAction.LOOK_DOWN)
+        if elevation > env.tilt + env.embodiment.tilt_step_rad / 2 and env.tilt < env.embodiment.tilt_range_rad[1]:
+            return int(BaseAction.LOOK_UP)
+        return int(BaseAction.TURN_LEFT)
+
+    def _steer(self, heading: float) -> NDArray[np.float32]:
+        """Turn towards a direction and drive as fast as it is faced."""
+        body, error = self._env.embodiment, wrap_angle(heading - self._env.pose[2])
+        rate = float(np.clip(error / body.control_period_s, -body.max_turn_rate_rad_s, body.max_turn_rate_rad_s))
+        left = abs(error) - abs(rate) * body.control_period_s
+        speed = body.max_speed_m_s if abs(error) < 0.2 else (0.0 if left > 0.2 or abs(error) > 0.4 else 0.4)
+        return np.array([speed, rate, 0.0], np.float32)
