@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it worked, 1 when it found that something cannot work, 2 on an error, 130 on Ctrl-C.
     """
     args = make_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    if args.verbose:
+        logging.getLogger("si_embodied").setLevel(logging.INFO)
     try:
         code: int = args.run(args)
         sys.stdout.flush()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import MissingExtraError, RecordError, RendererError
-from si_embodied.evaluation.episode import EpisodeResult, Policy, decisions_of
+from si_embodied.evaluation.episode import Ended, EpisodeResult, Policy, decisions_of
 from si_embodied.types import Execute
 
 try:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 WIDTH = 640  # at least; smaller frames are enlarged by a whole factor, so that text is legible
 BAND = 104  # height of the text's band under the picture
 END_S = 1.5  # how long the last frame stays
+_FAILURES: dict[Ended, str] = {
+    "terminated": "failed",
+    "truncated": "failed: out of steps",
+    "step_limit": "failed: never ended",
+}
 _INK, _FADED, _GOOD, _BAD, _PAPER = (240, 240, 240), (165, 170, 180), (120, 220, 130), (255, 130, 110), (24, 26, 30)
 
 
@@ -65,7 +70,7 @@ class EpisodeVideo:
         if self._last is None:
             return
         picture, lines = self._last
-        outcome = "success" if result.success else f"failed ({result.ended.replace('_', ' ')})"
+        outcome = "success" if result.success else _FAILURES[result.ended]
         last = draw_frame(picture, lines, outcome=outcome, success=result.success)
         for _ in range(max(1, round(END_S * self._fps))):
             self._write(last)
