@@ -46,6 +46,7 @@ class EpisodeResult:
     """How an episode went."""
 
     seed: int
+    task: str  # the environment's name for what kind of task this is; "" where it has none
     instruction: str
     success: bool
     steps: int
@@ -104,6 +105,7 @@ def run_episode(
         ended = _ended(terminated, truncated, steps >= step_limit)
     result = EpisodeResult(
         seed=seed,
+        task=str(getattr(world, "task", "")),
         instruction=task.instruction,
         success=bool(info["success"]),
         steps=steps,

@@ -39,7 +39,7 @@ class Report:
     """The figures of a run. A figure that does not apply is NaN."""
 
     env: str
-    task: str  # "default" where none was asked for
+    task: str
     policy: str
     model: str | None
     control: str | None
@@ -85,7 +85,7 @@ def make_report(run: Run) -> Report:
     first = plans[0].record if plans else None
     return Report(
         env=config.env,
-        task=config.task or "default",
+        task=config.task or (episodes[0].task if episodes else "") or "default",
         policy=config.policy,
         model=first.model if first else (config.model.name if config.model else None),
         control=config.control,

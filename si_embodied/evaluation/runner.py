@@ -122,6 +122,8 @@ def evaluate(
         interrupted = True
     finally:
         source.close()
+        if shelf is not None:
+            shelf.tidy()
     episodes = tuple(records.episodes[seed] for seed in config.seeds if seed in records.episodes)
     return Run(config, episodes, resumed, interrupted)
 
@@ -157,6 +159,12 @@ def _in_processes(
                 done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
                 for future in done:
                     yield _checked(future)
+        except KeyboardInterrupt:
+            # What is under way is nearly done, and worth more than the moment that it takes.
+            waited = concurrent.futures.wait([future for future in running if not future.cancel()])
+            for future in waited.done:
+                yield _checked(future)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -166,11 +166,15 @@ class VideoShelf:
 
     def __post_init__(self) -> None:
         """Count what an earlier run has left."""
-        for path in sorted(self.folder.glob("seed-*.mp4")):
-            if path.stem.endswith(("-success", "-failure")):
-                self._kept.append((path, path.stem.endswith("-success")))
-            else:
-                path.unlink()  # of an episode that did not end
+        self.tidy()
+        self._kept += [(path, path.stem.endswith("-success")) for path in sorted(self.folder.glob("seed-*-*.mp4"))]
+        self._kept.sort(key=lambda item: item[1])
+
+    def tidy(self) -> None:
+        """Remove the videos of episodes that did not end."""
+        for path in self.folder.glob("seed-*.mp4"):
+            if not path.stem.endswith(("-success", "-failure")):
+                path.unlink(missing_ok=True)
 
     def place(self, seed: int) -> Path | None:
         """Where the video of an episode shall be written; None when it would not be kept anyway."""

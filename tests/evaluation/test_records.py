@@ -17,7 +17,7 @@ def plan(text: str = "{}") -> PlanEntry:
 
 
 def episode(seed: int, *plans: PlanEntry) -> EpisodeResult:
-    return EpisodeResult(seed, f"find {seed}", True, 3, "terminated", 1.0, 0.1, {"spl": 0.5}, plans)
+    return EpisodeResult(seed, "t", f"find {seed}", True, 3, "terminated", 1.0, 0.1, {"spl": 0.5}, plans)
 
 
 def test_a_run_reads_back_what_it_wrote(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def plan(total_s: float, code: Code = Code.OK, **parts: float) -> PlanEntry:
 
 
 def episode(seed: int, *plans: PlanEntry, success: bool = True, steps: int = 10, **metrics: float) -> EpisodeResult:
-    return EpisodeResult(seed, "find it", success, steps, "terminated", 5.0, 2.0, metrics, plans)
+    return EpisodeResult(seed, "t", "find it", success, steps, "terminated", 5.0, 2.0, metrics, plans)
 
 
 RUN = Run(

@@ -23,7 +23,7 @@ def test_an_episode_reports_the_environments_verdict_and_numbers(fake_world: str
 
     result = run_episode(env, world.Stopper(), 4, observe=observe)
     assert (result.success, result.steps, result.ended) == (True, 1, "terminated")
-    assert result.instruction == "find the chair of seed 4"
+    assert (result.task, result.instruction) == ("objectnav", "find the chair of seed 4")
     assert result.simulated_s == 0.5
     assert result.metrics == {"spl": 0.5, "distance_to_goal": 2.0}
 

@@ -23,7 +23,7 @@ def read(path: Path) -> tuple[dict, np.ndarray]:
 
 
 def result(seed: int, *, success: bool) -> EpisodeResult:
-    return EpisodeResult(seed, "", success, 1, "terminated", 0.0, 0.0, {})
+    return EpisodeResult(seed, "t", "", success, 1, "terminated", 0.0, 0.0, {})
 
 
 def test_a_video_is_h264_of_even_size_with_every_step(fake_world: str, tmp_path: Path) -> None:
