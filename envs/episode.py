@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUCCESS_DISTANCE_M = 1.0
 MIN_START_DISTANCE_M = 2.0
-_GOAL_DISTANCE_M = 0.85  # of the goal region: the success distance less the length of a step's error
+_GOAL_DISTANCE_M = 0.95  # of the goal region: the success distance less a cell
 _GOAL_CELLS_TRIED = 400
 _SCENES_TRIED = 50
 

@@ -48,7 +48,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         >>> env.close()
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     kind: ClassVar[Literal["navigation"]] = "navigation"
 
     def __init__(
@@ -119,7 +119,9 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             else gymnasium.spaces.Box(np.array([-1.0, -1.5, 0.0], np.float32), np.array([1.0, 1.5, 1.0], np.float32))
         )
         self._image_size, self._max_steps, self._room_count = image_size, max_episode_steps, room_count
-        self._renderer_name, self._renderer = renderer, None
+        self._renderer_name = renderer
+        self._renderer: SceneRenderer | None = None
+        self._rgb = np.zeros((image_size, image_size, 3), np.uint8)
         self._episode: Episode | None = None
 
     # --- the episode ------------------------------------------------------------------------------------------------
@@ -150,10 +152,8 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         self._close_renderer()
         self._episode = episode
         self._data = mujoco.MjData(episode.model)
-        self._renderer = SceneRenderer(
-            episode.model, self._image_size, self._image_size, renderer=self._renderer_name
-        )
-        owners = sorted({name for name in episode.scene.owner.values()})
+        self._renderer = SceneRenderer(episode.model, self._image_size, self._image_size, renderer=self._renderer_name)
+        owners = sorted(set(episode.scene.owner.values()))
         self._owner = np.full(episode.model.ngeom + 1, -1, np.int32)  # the last entry is for pixels without a geom
         for geom, piece in episode.scene.owner.items():
             self._owner[episode.model.geom(geom).id] = owners.index(piece)
@@ -185,7 +185,8 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             gymnasium.error.InvalidAction: the action is not in the action space.
             gymnasium.error.ResetNeeded: there is no episode, or it is over.
         """
-        if self.episode is None or self._over:
+        episode = self.episode
+        if self._over:
             raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
         if not self.action_space.contains(action):
             raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
@@ -195,7 +196,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         self._stamp_s += self.embodiment.control_period_s
         self._trail.append(self.pose[:2])
         self._place()
-        last = len(self.episode.task.goals) - 1
+        last = len(episode.task.goals) - 1
         while self.leg < last and self.leg_reached():
             self.leg += 1
         if stopped:
@@ -278,7 +279,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """The robot's view beside the apartment from above, (H, W, 3); None without a render mode."""
         if self.render_mode is None:
             gymnasium.logger.warn('nothing to render: make the environment with render_mode="rgb_array"')

@@ -23,8 +23,12 @@ MAX_INSTRUCTION_LENGTH = 400
 _CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
 
 
-def _unbounded(*shape: int) -> gymnasium.spaces.Box:
-    return gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float64)
+# Finite, because Gymnasium's checker distrusts infinity; wide enough for any map, picture and episode.
+_LARGEST = 1e6
+
+
+def _wide(*shape: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-_LARGEST, _LARGEST, shape, np.float64)
 
 
 def observation_space(
@@ -40,15 +44,15 @@ def observation_space(
     spaces: dict[str, gymnasium.spaces.Space[Any]] = {
         "rgb": box(0, 255, (n_cameras, height, width, 3), np.uint8),
         "depth": box(0.0, max_range_m, (n_cameras, height, width), np.float32),
-        "intrinsics": _unbounded(n_cameras, 3, 3),
-        "T_map_camera": _unbounded(n_cameras, 4, 4),
-        "T_map_base": _unbounded(4, 4),
-        "stamp_s": box(0.0, np.inf, (), np.float64),
+        "intrinsics": _wide(n_cameras, 3, 3),
+        "T_map_camera": _wide(n_cameras, 4, 4),
+        "T_map_base": _wide(4, 4),
+        "stamp_s": box(0.0, 1e9, (), np.float64),
         "instruction": gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=_CHARSET),
     }
     if arm:
-        spaces["T_map_tool"] = _unbounded(4, 4)
-        spaces["gripper_opening"] = box(0.0, np.inf, (), np.float64)
+        spaces["T_map_tool"] = _wide(4, 4)
+        spaces["gripper_opening"] = box(0.0, _LARGEST, (), np.float64)
     return gymnasium.spaces.Dict(spaces)
 
 

@@ -18,7 +18,7 @@ _DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # what MuJoCo's own pict
 
 def _geom_colours(model: mujoco.MjModel) -> NDArray[np.float32]:
     """Colours (ngeom, 3) in 0..1: a material's colour times the mean of its texture, or the geom's own."""
-    colours = model.geom_rgba[:, :3].astype(np.float32).copy()
+    colours: NDArray[np.float32] = model.geom_rgba[:, :3].astype(np.float32)
     for geom in range(model.ngeom):
         material = model.geom_matid[geom]
         if material < 0:

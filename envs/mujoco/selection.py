@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -59,8 +61,8 @@ def _probe(name: str) -> str | None:
 
 
 def _cache_path() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "si_embodied" / "renderer.json"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "si_embodied" / "renderer.json"
 
 
 def _fingerprint() -> dict[str, object]:
@@ -109,7 +111,7 @@ def _remember(choice: RendererChoice, fingerprint: dict[str, object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(entry))
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError:
         pass  # a read-only home costs a second at every start, nothing else
 
@@ -117,20 +119,16 @@ def _remember(choice: RendererChoice, fingerprint: dict[str, object]) -> None:
 def forget_cached_choice() -> None:
     """Probe anew at the next `select_renderer`; the verdict kept on disk turned out wrong."""
     _select.cache_clear()
-    try:
+    with contextlib.suppress(OSError):
         _cache_path().unlink(missing_ok=True)
-    except OSError:
-        pass
 
 
 def _require_mujoco() -> None:
-    import importlib.util
-
     if importlib.util.find_spec("mujoco") is None:
         raise MissingExtraError("mujoco", "sim")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _select(preference: str | None) -> RendererChoice:
     _require_mujoco()
     if preference is not None:
@@ -140,7 +138,7 @@ def _select(preference: str | None) -> RendererChoice:
         if fault:
             fix = _FIXES[preference]
             raise RendererError(f"renderer {preference!r} was asked for but does not work here: {fault}. Fix: {fix}.")
-        return RendererChoice(cast("RendererName", preference), "asked for")
+        return RendererChoice(preference, "asked for")
     fingerprint = _fingerprint()
     known = _cached(fingerprint)
     if known is not None:

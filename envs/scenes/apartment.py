@@ -67,9 +67,7 @@ class Furniture:
     def world_parts(self) -> tuple[Part, ...]:
         """The parts in the map."""
         turned = (part.turned(self.quarter_turns) for part in self.parts)
-        return tuple(
-            replace(p, centre=(p.centre[0] + self.x_m, p.centre[1] + self.y_m, p.centre[2])) for p in turned
-        )
+        return tuple(replace(p, centre=(p.centre[0] + self.x_m, p.centre[1] + self.y_m, p.centre[2])) for p in turned)
 
     @cached_property
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

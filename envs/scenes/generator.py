@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -82,18 +83,40 @@ def _turn(x: float, y: float, quarter_turns: int) -> tuple[float, float]:
     return x, y
 
 
-def _footprint(piece: Furniture) -> _Box:
-    low, high = piece.bounds
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+@functools.cache
+def _local_box(category: str) -> _Box:
+    """A category's footprint in its own frame."""
+    parts = CATALOGUE[category].build(COLOURS["gray"])
+    return (
+        min(p.centre[0] - p.half[0] for p in parts),
+        min(p.centre[1] - p.half[1] for p in parts),
+        max(p.centre[0] + p.half[0] for p in parts),
+        max(p.centre[1] + p.half[1] for p in parts),
+    )
 
 
-def _before(piece: Furniture, depth_m: float) -> _Box:
-    """The floor in front of a piece, which stays clear so that it can be used and seen."""
-    x0, y0, x1, y1 = _footprint(piece)
-    fx, fy = piece.front
-    if fx:
-        return (x1, y0, x1 + depth_m, y1) if fx > 0 else (x0 - depth_m, y0, x0, y1)
-    return (x0, y1, x1, y1 + depth_m) if fy > 0 else (x0, y0 - depth_m, x1, y0)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one piece is to stand."""
+
+    category: str
+    x: float
+    y: float
+    turns: int
+
+    @property
+    def box(self) -> _Box:
+        """The footprint in the map."""
+        x0, y0, x1, y1 = _local_box(self.category)
+        (ax, ay), (bx, by) = _turn(x0, y0, self.turns), _turn(x1, y1, self.turns)
+        return self.x + min(ax, bx), self.y + min(ay, by), self.x + max(ax, bx), self.y + max(ay, by)
+
+    def before(self, depth_m: float) -> _Box:
+        """The floor in front, which stays clear so that the piece can be used and seen."""
+        x0, y0, x1, y1 = self.box
+        ahead = ((x1, y0, x1 + depth_m, y1), (x0, y1, x1, y1 + depth_m))
+        behind = ((x0 - depth_m, y0, x0, y1), (x0, y0 - depth_m, x1, y0))
+        return (*ahead, *behind)[self.turns % 4]
 
 
 def _door_zone(door: Door) -> _Box:
@@ -117,39 +140,40 @@ class _Furnisher:
         names = CATALOGUE[category].colours
         return names[int(self.rng.integers(len(names)))]
 
-    def _build(self, group: _Group, room: int, x: float, y: float, turns: int) -> list[Furniture]:
+    def _layout(self, group: _Group, x: float, y: float, turns: int) -> list[_Place]:
+        places = []
+        for category, dx, dy, own_turns in group.members:
+            ox, oy = _turn(dx, dy, turns)
+            places.append(_Place(category, round(x + ox, 3), round(y + oy, 3), (turns + own_turns) % 4))
+        return places
+
+    def _build(self, places: list[_Place], room: int) -> None:
         shared: dict[str, str] = {}
         alike = self.rng.random() < 0.4
-        built = []
-        counts = dict(self.counts)
-        for category, dx, dy, own_turns in group.members:
-            colour = shared.setdefault(category, self._colour(category)) if alike else self._colour(category)
-            counts[category] = counts.get(category, 0) + 1
-            ox, oy = _turn(dx, dy, turns)
-            name = f"{category.replace(' ', '_')}_{counts[category]}"
-            parts = CATALOGUE[category].build(COLOURS[colour])
-            walkable = CATALOGUE[category].walkable
-            at = (round(x + ox, 3), round(y + oy, 3))
-            built.append(Furniture(name, category, colour, room, *at, (turns + own_turns) % 4, parts, walkable))
-        return built
+        for place in places:
+            category, kind = place.category, CATALOGUE[place.category]
+            colour = self._colour(category)
+            colour = shared.setdefault(category, colour) if alike else colour
+            self.counts[category] = self.counts.get(category, 0) + 1
+            name = f"{category.replace(' ', '_')}_{self.counts[category]}"
+            at = (place.x, place.y, place.turns, kind.build(COLOURS[colour]))
+            self.pieces.append(Furniture(name, category, colour, room, *at, kind.walkable))
 
-    def _fits(self, built: list[Furniture], room: Room, *, use_front: bool) -> bool:
+    def _fits(self, places: list[_Place], room: Room, *, use_front: bool) -> bool:
         t = WALL_THICKNESS_M
-        fronts = [_before(p, _FRONT_M) for p in built[:1]] if use_front else []
-        for piece in built:
-            box = _footprint(piece)
+        for place in places:
+            box = place.box
             if box[0] < room.x0_m + t or box[1] < room.y0_m + t or box[2] > room.x1_m - t or box[3] > room.y1_m - t:
                 return False
             if any(_meet(box, other, _GAP_M) for other in self.taken) or any(_meet(box, z) for z in self.clear):
                 return False
-        return not any(_meet(front, other) for front in fronts for other in self.taken)
+        return not use_front or not any(_meet(places[0].before(_FRONT_M), other) for other in self.taken)
 
     def _spot(self, group: _Group, room: Room) -> tuple[float, float, int]:
         t = WALL_THICKNESS_M + 0.02
         turns = int(self.rng.integers(4))
-        parts = CATALOGUE[group.members[0][0]].build(COLOURS["gray"])
-        back = -min(p.centre[0] - p.half[0] for p in parts)
-        half = max(abs(p.centre[1]) + p.half[1] for p in parts)
+        x0, y0, _, y1 = _local_box(group.members[0][0])
+        back, half = -x0, max(-y0, y1)
         if group.place == "middle":
             x = float(self.rng.uniform(room.x0_m + 1.2, room.x1_m - 1.2))
             return x, float(self.rng.uniform(room.y0_m + 1.2, room.y1_m - 1.2)), turns
@@ -169,20 +193,18 @@ class _Furnisher:
             members = (members[0], *(members[int(i)] for i in keep))
         group = _Group(members, group.place, group.chance)
         for _ in range(_DRAWS):
-            built = self._build(group, index, *self._spot(group, room))
-            if not self._fits(built, room, use_front=group.place == "wall" and len(members) == 1):
+            places = self._layout(group, *self._spot(group, room))
+            if not self._fits(places, room, use_front=group.place == "wall" and len(members) == 1):
                 continue
-            self.pieces += built
-            for piece in built:
-                self.counts[piece.category] = self.counts.get(piece.category, 0) + 1
-                self.taken.append(_footprint(piece))
+            self._build(places, index)
+            boxes = [place.box for place in places]
+            self.taken += boxes
             if group.place == "wall":
-                self.clear.append(_before(built[0], _FRONT_M))
-                self.clear += [_before(p, 0.45) for p in built[1:]]
+                self.clear.append(places[0].before(_FRONT_M))
+                self.clear += [place.before(0.45) for place in places[1:]]
             else:
-                box = [_footprint(p) for p in built]
-                low = (min(b[0] for b in box) - 0.45, min(b[1] for b in box) - 0.45)
-                self.clear.append((*low, max(b[2] for b in box) + 0.45, max(b[3] for b in box) + 0.45))
+                low, high = np.min(boxes, axis=0)[:2] - 0.45, np.max(boxes, axis=0)[2:] + 0.45
+                self.clear.append((float(low[0]), float(low[1]), float(high[0]), float(high[1])))
             return True
         return False
 
@@ -191,8 +213,7 @@ class _Furnisher:
         room = self.plan.rooms[index]
         x, y = (room.x0_m + room.x1_m) / 2, (room.y0_m + room.y1_m) / 2
         turns = 0 if room.y1_m - room.y0_m > room.x1_m - room.x0_m else 1
-        self.pieces += self._build(_one("rug"), index, x, y, turns)
-        self.counts["rug"] = self.counts.get("rug", 0) + 1
+        self._build([_Place("rug", x, y, turns)], index)
 
     def furnish(self) -> None:
         """Furnish every room by its recipe."""

@@ -175,7 +175,7 @@ class Grid:
         return np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([length, length])
 
     def geodesic(self, goal: NDArray[np.bool_], beyond_m: NDArray[np.float64] | None = None) -> GeodesicField:
-        """Driving distance (rows, columns) from every free cell to the nearest goal cell; inf where it cannot be driven.
+        """Driving distance (rows, columns) from every free cell to the nearest goal cell; inf where there is no way.
 
         Args:
             goal: (rows, columns), cells that count as arrived; those that are not free are ignored.
@@ -192,7 +192,7 @@ class Grid:
         rows = np.concatenate([start, np.full(cells.size, n)])
         columns = np.concatenate([end, cells])
         graph = csr_matrix(coo_matrix((data, (rows, columns)), shape=(n + 1, n + 1)))
-        distance = dijkstra(graph, indices=n)[:n].reshape(self.free.shape) - 1.0
+        distance = dijkstra(graph, indices=[n])[0, :n].reshape(self.free.shape) - 1.0
         return GeodesicField(self, np.asarray(distance, np.float64))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -33,6 +32,11 @@ _FAMILIES = {
     "wardrobe": "dresser",
     "laundry basket": "bin",
 }
+# One can face them: they have a front, unlike a plant or a stool.
+_WITH_FRONT = frozenset(
+    "sofa,armchair,desk,bed,wardrobe,dresser,cupboard,filing cabinet,bookshelf,tv,fridge,stove,sink,"
+    "washing machine,toilet,bathtub,washbasin,piano".split(",")
+)
 # Their signature colour is a small part of what one sees, so the category has to be enough to know them.
 _NAMED_BY_CATEGORY_ONLY = ("bookshelf", "tv", "desk")
 
@@ -98,10 +102,10 @@ def _spatial(apartment: Apartment, rng: np.random.Generator) -> list[NavigationT
             anchors = [p for p in targets if p.room == index and p.name in phrases and p.category != category]
             for anchor in anchors:
                 words = phrases[anchor.name]
-                if len(here) >= 2:
+                if len(here) >= 2 and anchor.category in _WITH_FRONT:
                     for side in ("left", "right"):
                         text = f"in the {room.name}, facing the {words}, go to the {category} on its {side}"
-                        add(text, side_of(here, anchor, side), side, (anchor.name,))  # type: ignore[arg-type]
+                        add(text, side_of(here, anchor, side), side, (anchor.name,))
                 point = (float(anchor.centre[0]), float(anchor.centre[1]))
                 goal = nearest(group, point)
                 add(
@@ -163,8 +167,3 @@ def task_candidates(apartment: Apartment, name: str, rng: np.random.Generator) -
     groups = [[task for task in tasks if task.relation in relation] for relation in relations]
     rounds = itertools.zip_longest(*groups)
     return [task for turn in rounds for task in turn if task is not None]
-
-
-def straight_distance(piece: Furniture, x: float, y: float) -> float:
-    """From a point to the middle of a piece's footprint, metres."""
-    return math.hypot(float(piece.centre[0]) - x, float(piece.centre[1]) - y)
