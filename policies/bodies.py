@@ -22,7 +22,6 @@ from si_embodied.types import Drive, ExploreFrontier, NavigateTo, Rotate, TiltCa
 
 if TYPE_CHECKING:
     from si_embodied.policies.base import Action, Skill
-
     from si_embodied.types import Goal, Observation
 
 EXPLORE_ACTIONS = 8
