@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from si_embodied.embodiment import BaseAction, MobileBase
-from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer, select_renderer
+from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, RendererChoice, SceneRenderer, select_renderer
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.geometry import Pose
@@ -30,6 +30,7 @@ from si_embodied.envs.scenes.mjcf import CAMERA  # noqa: E402
 from si_embodied.envs.scenes.tasks import NAVIGATION_TASKS  # noqa: E402
 
 ActionMode = Literal["discrete", "continuous"]
+TASKS, ACTION_MODES = NAVIGATION_TASKS, get_args(ActionMode)
 _DISCRETE_PERIOD_S, _CONTINUOUS_PERIOD_S = 0.5, 0.25
 _MIN_VISIBLE_PX_AT_224 = 40
 _OVERHEAD_PX = 448
@@ -48,7 +49,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         >>> env.close()
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (as gymnasium.Env has it)
     kind: ClassVar[Literal["navigation"]] = "navigation"
 
     def __init__(
@@ -136,6 +137,11 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         if self._episode is None:
             raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
         return self._episode
+
+    @property
+    def renderer_choice(self) -> RendererChoice:
+        """Which renderer draws this environment, and why."""
+        return select_renderer(self._renderer_name)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

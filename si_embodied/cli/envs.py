@@ -17,6 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print what is registered."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from si_embodied.evaluation.registry import describe_environment, environments, policies
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         table = Table(title=world.id, title_justify="left", show_header=False, title_style="bold")
         table.add_column(style="cyan", no_wrap=True)
         table.add_column()
-        table.add_row("what", world.summary)
+        table.add_row("what", escape(world.summary))
         table.add_row("tasks", ", ".join(world.tasks))
         table.add_row("actions", ", ".join(world.action_modes))
         table.add_row("arguments", ", ".join(world.arguments))

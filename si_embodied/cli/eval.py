@@ -60,13 +60,14 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from si_embodied.evaluation.records import write_json
-    from si_embodied.evaluation.registry import environments, find_policy
+    from si_embodied.evaluation.registry import environments, find_policy, make_env
     from si_embodied.evaluation.report import compare, detail_lines, make_report, score_table
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
     spec = find_policy(args.policy)
     config = _config(args)
+    make_env(config).close()  # an unknown name must not leave a folder behind
     out = args.out or _folder(config)
     if spec.needs_model and config.model is None:
         config = replace(config, model=untrained_model(out / UNTRAINED, notes))
