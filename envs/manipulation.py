@@ -12,7 +12,7 @@ from si_embodied.embodiment import TableArm
 from si_embodied.envs.mujoco.camera import camera_frame
 from si_embodied.envs.mujoco.fetch import FINGER_DEPTH_M, HOME_M, MAX_OPENING_M
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer
-from si_embodied.envs.mujoco.tabletop import CAMERAS, TabletopWorld
+from si_embodied.envs.mujoco.tabletop import CAMERAS, REST_S, TabletopWorld
 from si_embodied.envs.scenes.tabletop_tasks import TASKS, TabletopTask, draw_task
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.envs.tabletop_truth import TabletopGroundTruth
@@ -140,7 +140,8 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
             target, opening = decode_pose(action)
         else:
             target, opening = decode_discrete(action, self.embodiment)
-        reached = world.controller.move(target, opening * MAX_OPENING_M, CONTROL_PERIOD_S)
+        reached = world.controller.move(target, opening * MAX_OPENING_M, CONTROL_PERIOD_S - REST_S)
+        world.rest()
         self._steps += 1
         self._failures += not reached
         info = self._info()

@@ -51,6 +51,8 @@ HOME_Q = (-0.9926, -0.8712, -0.6656, 1.2394, 0.4209, 1.3388, 1.5055)
 """Tool at `HOME_M`, pointing down with yaw 0: high and to the right, out of the head camera's sight."""
 
 _GAINS = (4000.0, 4000.0, 3000.0, 3000.0, 1500.0, 1500.0, 1000.0)
+_TORQUES_NM = (200.0, 200.0, 150.0, 150.0, 100.0, 100.0, 80.0)
+"""Above what a free motion takes, damping included; they bound what a blocked arm presses with."""
 _TORSO_GAIN = 40000.0
 _FINGER_GAIN = 4000.0
 _FINGER_FORCE_N = 25.0
@@ -100,8 +102,6 @@ def fetch_spec() -> mujoco.MjSpec:
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10.0
-    # With the native collision detector of MuJoCo 3.10 a prism on a prism trembles at 6 cm/s; with libccd at 1 mm/s.
-    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_NATIVECCD
     return spec
 
 
@@ -141,8 +141,8 @@ def _add_actuators(spec: mujoco.MjSpec) -> None:
         if force is not None:
             actuator.forcelimited, actuator.forcerange = True, [-force, force]
 
-    for joint, gain in zip(ARM_JOINTS, _GAINS, strict=True):
-        position(joint, gain)
+    for joint, gain, torque in zip(ARM_JOINTS, _GAINS, _TORQUES_NM, strict=True):
+        position(joint, gain, torque)
     position("torso_lift_joint", _TORSO_GAIN)
     position("head_pan_joint", 500.0)
     position("head_tilt_joint", 500.0)
@@ -190,6 +190,7 @@ class CartesianController:
         self._kinematic_q = np.array([_qpos(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
         self._q = np.array([_qpos(model, f"robot0:{name}") for name in ARM_JOINTS])
         self._v = np.array([_dof(model, f"robot0:{name}") for name in ARM_JOINTS])
+        self._joints = np.array([model.joint(f"robot0:{name}").id for name in ARM_JOINTS])
         self._ctrl = np.array([model.actuator(name).id for name in ARM_JOINTS])
         # A servo lags behind a moving target by its damping over its stiffness; that much ahead it is told where to go.
         self._lead_s = (model.dof_damping[self._v] - model.actuator_biasprm[self._ctrl, 2]) / model.actuator_gainprm[
@@ -252,7 +253,8 @@ class CartesianController:
                 start.rotation @ _rotation(turn * share),
                 start.translation + share * (target.translation - start.translation),
             )
-            self._advance(waypoint)
+            if not self._advance(waypoint):
+                break
             if tick >= ticks + 2 and self._settled(finger):
                 break
         return self._reached(target)
@@ -263,26 +265,30 @@ class CartesianController:
 
     def _follow_measured(self) -> None:
         q = self._configuration.q.copy()
-        q[self._kinematic_q] = self._data.qpos[self._q]
+        low, high = self._model.jnt_range[self._joints].T
+        limited = self._model.jnt_limited[self._joints].astype(bool)
+        measured = self._data.qpos[self._q]
+        # A joint that was pushed past its limit leaves the solver nothing to choose from.
+        q[self._kinematic_q] = np.where(limited, np.clip(measured, low, high), measured)
         self._configuration.update(q)
 
-    def _advance(self, waypoint: Pose) -> None:
-        """One control step towards a waypoint."""
+    def _advance(self, waypoint: Pose) -> bool:
+        """One control step towards a waypoint; False if the solver sees no way, and the arm holds still."""
         target = mink.SE3.from_rotation_and_translation(mink.SO3.from_matrix(waypoint.rotation), waypoint.translation)
         self._tool_task.set_target(target)
-        velocity = mink.solve_ik(
-            self._configuration,
-            [self._tool_task, self._posture_task],
-            CONTROL_STEP_S,
-            "daqp",
-            damping=1e-6,
-            limits=self._limits,
-            constraints=self._constraints,
-        )
+        try:
+            velocity = mink.solve_ik(
+                self._configuration, [self._tool_task, self._posture_task], CONTROL_STEP_S, "daqp",
+                damping=1e-6, limits=self._limits, constraints=self._constraints,
+            )  # fmt: skip
+        except mink.NoSolutionFound:
+            self._follow_measured()
+            return False
         self._configuration.integrate_inplace(velocity, CONTROL_STEP_S)
         ahead = self._lead_s * velocity[self._kinematic_v]
         self._data.ctrl[self._ctrl] = self._configuration.q[self._kinematic_q] + ahead
         mujoco.mj_step(self._model, self._data, nstep=round(CONTROL_STEP_S / PHYSICS_STEP_S))
+        return True
 
     def _settled(self, finger: float) -> bool:
         data = self._data

@@ -28,6 +28,8 @@ _BALL_FRICTION = (1.0, 0.02, 0.003)  # rolls, and comes to rest
 _WOOD, _TABLE, _FLOOR = (0.72, 0.53, 0.33, 1.0), (0.86, 0.82, 0.75, 1.0), (0.45, 0.47, 0.50, 1.0)
 _BOWL_SEGMENTS = 16
 _SETTLE_S = 0.3
+REST_S = 0.1
+_STILL_M, _STILL_RAD = 0.001, math.radians(2)
 _FINGERS = ("robot0:l_gripper_finger_link", "robot0:r_gripper_finger_link")
 
 
@@ -196,6 +198,11 @@ def _add_object(spec: mujoco.MjSpec, thing: t.TableObject) -> None:
         length, width = (side / 2 for side in t.CROSS_SIZE_M)
         body.add_geom(type=geom.mjGEOM_BOX, size=[length, width, half], **look)
         body.add_geom(type=geom.mjGEOM_BOX, size=[width, length, half], **look)
+    elif thing.shape == "hexagonal prism":  # three boxes, each from side to side: they rest better than a mesh
+        flat = t.HEXAGON_RADIUS_M * math.sqrt(3) / 2
+        for angle in (math.pi / 6, math.pi / 2, 5 * math.pi / 6):
+            turn = [math.cos(angle / 2), 0, 0, math.sin(angle / 2)]
+            body.add_geom(type=geom.mjGEOM_BOX, size=[flat, t.HEXAGON_RADIUS_M / 2, half], quat=turn, **look)
     else:
         name = f"{thing.shape} {thing.height_m}"
         mesh = _prism(spec, name, t.outline(thing.shape), thing.height_m)
@@ -212,10 +219,11 @@ class TabletopWorld:
         self.data = mujoco.MjData(self.model)
         self.controller = CartesianController(self.model, self.data)
         self.controller.reset(0.0, HEAD_TILT_RAD)
-        mujoco.mj_step(self.model, self.data, nstep=round(_SETTLE_S / self.model.opt.timestep))
         self._bodies = {thing.name: self.model.body(f"object:{thing.name}").id for thing in scene.objects}
         self._corners = {thing.name: t.corners(thing.shape, thing.height_m) for thing in scene.objects}
+        self._still: set[str] = set()
         self._fingers = [self.model.body(name).id for name in _FINGERS]
+        self.rest(_SETTLE_S)
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802  (a transform, as the field writes it)
@@ -241,6 +249,7 @@ class TabletopWorld:
         x, y, z, w = pose.quaternion()
         self.data.qpos[q : q + 7] = [*pose.translation, w, x, y, z]
         self.data.qvel[v : v + 6] = 0.0
+        self._still.discard(name)
         mujoco.mj_forward(self.model, self.data)
 
     def corners(self, name: str) -> NDArray[np.float64]:
@@ -250,13 +259,18 @@ class TabletopWorld:
             pose = Pose(np.eye(3), pose.translation)
         return pose.apply(self._corners[name])
 
+    def rest(self, duration_s: float = REST_S) -> None:
+        """Let time pass with the arm held where it is, and note what moves meanwhile."""
+        before = {name: self.pose(name) for name in self._bodies}
+        mujoco.mj_step(self.model, self.data, nstep=round(duration_s / self.model.opt.timestep))
+        self._still = {name for name, pose in before.items() if _same(pose, self.pose(name))}
+
     def is_still(self, name: str) -> bool:
-        """Slower than 1 cm/s and 0.3 rad/s."""
-        velocity = self.data.cvel[self._bodies[name]]
-        joint = self.model.body(self._bodies[name]).jntadr[0]
-        v = self.model.jnt_dofadr[joint]
-        linear = self.data.qvel[v : v + 3]
-        return bool(np.linalg.norm(linear) < 0.01 and np.linalg.norm(velocity[:3]) < 0.3)
+        """Whether an object moved less than 1 mm and turned less than 2 degrees during the last `rest`.
+
+        Displacement, not speed: the solver lets resting meshes tremble on the spot.
+        """
+        return name in self._still
 
     def touching(self, name: str) -> set[int]:
         """Ids of the bodies in contact with an object; 0 is the table."""
@@ -280,4 +294,10 @@ class TabletopWorld:
         return np.flatnonzero(self.model.geom_bodyid == self._bodies[name])
 
 
-__all__ = ["CAMERAS", "TORSO_M", "TabletopWorld", "tabletop_model"]
+def _same(before: Pose, after: Pose) -> bool:
+    cosine = (float(np.trace(before.rotation.T @ after.rotation)) - 1) / 2
+    moved = float(np.linalg.norm(after.translation - before.translation))
+    return moved < _STILL_M and math.acos(min(max(cosine, -1.0), 1.0)) < _STILL_RAD
+
+
+__all__ = ["CAMERAS", "REST_S", "TORSO_M", "TabletopWorld", "tabletop_model"]
