@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from si_embodied.policies.base import Action, Skill
     from si_embodied.types import Goal, Observation
 
-EXPLORE_ACTIONS = 8
-"""Commands between two looks of the planner while exploring: two metres, or a third of a circle."""
+EXPLORE_ACTIONS = 4
+"""Commands between two looks of the planner while exploring: a metre, or less of a turn than a camera is wide."""
 
 
 class Body(Protocol):

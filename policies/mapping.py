@@ -55,6 +55,7 @@ class OccupancyMapper:
         self.free = np.zeros(self._shape, dtype=bool)
         self.origin_m: tuple[float, float] | None = None
         self.version = 0  # changes when obstacles do
+        self._blocked: tuple[int, NDArray[np.bool_]] | None = None  # with the version that it is of
 
     def update(self, observation: Observation) -> None:
         """Enter every depth image, carve what was seen through, and the ground the robot stands on."""
@@ -68,9 +69,10 @@ class OccupancyMapper:
                 points = deproject_image(frame.intrinsics, frame.depth_m)[::2].reshape(-1, 3)
                 points = points[np.isfinite(points[:, 2])]
                 self._enter(frame.T_map_camera, frame.T_map_camera.apply(points))
-        self.free |= self._disc(base, self.base.radius_m)
+        window, distance = self._around(base, self.base.radius_m)
+        self.free[window] |= distance < self.base.radius_m
         # Driven on is free, whatever a grazing ray said.
-        self.occupied &= ~self._disc(base, self.base.radius_m * 0.8)
+        self.occupied[window] &= distance >= self.base.radius_m * 0.8
         self.version += int(self.occupied.sum()) != before
 
     def bump(self, T_map_base: Pose) -> None:
@@ -111,9 +113,14 @@ class OccupancyMapper:
     # --- questions -------------------------------------------------------------------------------------------------
 
     def blocked(self) -> NDArray[np.bool_]:
-        """Cells (rows along y, columns along x) where the base's centre cannot be."""
-        clearance = ndimage.distance_transform_edt(~self.occupied) * self.config.resolution_m
-        return np.asarray(clearance < self.base.radius_m + self.config.margin_m)
+        """Cells (rows along y, columns along x) where the base's centre cannot be; not to be written to."""
+        if self._blocked is None or self._blocked[0] != self.version:
+            blocked = np.zeros(self._shape, dtype=bool)
+            window = self._window()  # its margin is wider than the base, so that nothing outside it can be blocked
+            clearance = ndimage.distance_transform_edt(~self.occupied[window]) * self.config.resolution_m
+            blocked[window] = clearance < self.base.radius_m + self.config.margin_m
+            self._blocked = (self.version, blocked)
+        return self._blocked[1]
 
     def navigation_map(self, T_map_base: Pose, *, through_unknown: bool = True) -> NavigationMap:
         """Path lengths in metres from the robot to everywhere it can go, cropped to what is known."""
@@ -207,17 +214,21 @@ class OccupancyMapper:
         steps = (np.arange(self._shape[0]) + 0.5) * self.config.resolution_m
         return self.origin_m[0] + steps, self.origin_m[1] + steps
 
-    def _disc(self, T_map_base: Pose, radius_m: float) -> NDArray[np.bool_]:
-        x, y = self._centres()
-        squared = (x[None, :] - T_map_base.translation[0]) ** 2 + (y[:, None] - T_map_base.translation[1]) ** 2
-        return np.asarray(squared < radius_m**2)
+    def _around(self, T_map_base: Pose, radius_m: float) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+        """A window about the robot, and how far each of its cells is from the robot, metres."""
+        x, y = (float(value) for value in T_map_base.translation[:2])
+        row, column = (int(value) for value in self._cell(x, y))
+        reach = math.ceil(radius_m / self.config.resolution_m) + 1
+        window = (slice(max(0, row - reach), row + reach + 1), slice(max(0, column - reach), column + reach + 1))
+        xs, ys = self._centres()
+        return window, np.hypot(xs[window[1]][None, :] - x, ys[window[0]][:, None] - y)
 
     def _window(self, *cell: int) -> tuple[slice, slice]:
-        """The known part of the grid, a (row, column) where one is given, and a margin of half a metre."""
+        """The known part of the grid, a (row, column) where one is given, and a margin of more than the base."""
         known = self.free | self.occupied
         if cell:
             known[cell] = True
-        margin = round(0.5 / self.config.resolution_m)
+        margin = round((self.base.radius_m + 0.3) / self.config.resolution_m)
         rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
         return (
             slice(max(0, int(rows[0]) - margin), min(self._shape[0], int(rows[-1]) + margin + 1)),

@@ -6,6 +6,7 @@ model misses of its score is the model's.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from si_embodied.backends.scripted import ScriptedBackend
@@ -24,8 +25,8 @@ from si_embodied.plan import (
 
 if TYPE_CHECKING:
     import gymnasium
-    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth
 
+    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth
     from si_embodied.types import Prompt
 
 
@@ -53,11 +54,11 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
 
 
 def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> NavigationPlan:
-    """Stop at the goal, go to the target where it is seen, explore where it is not."""
+    """Stop at the goal, go to the target where it is seen, explore where it is not or where that was refused."""
     if truth.at_goal():
         return NavigationPlan(subgoals=(), done=True)
     visible = truth.visible_target()
-    if visible is None:
+    if visible is None or _just_failed(prompt):
         return NavigationPlan(subgoals=(Explore(),), done=False)
     view, u, v = visible
     goto = Goto(object=truth.target_name(), view=view, point=_point(prompt, view, u, v))
@@ -76,6 +77,12 @@ def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Manip
     skill = Pick if step.kind == "pick" else Place
     pointed = skill(object=step.object_name, view=view, point=_point(prompt, view, u, v))
     return ManipulationPlan(subgoals=(pointed,), done=False)
+
+
+def _just_failed(prompt: Prompt) -> bool:
+    """Whether the last line of the memory tells of a failure: the same again would be another."""
+    attempts = re.findall(r"^\d+\. (.*)$", prompt.text, flags=re.MULTILINE)
+    return bool(attempts) and "failed" in attempts[-1] and not attempts[-1].startswith("explore")
 
 
 def _point(prompt: Prompt, view: int, u: float, v: float) -> tuple[int, int]:

@@ -21,7 +21,7 @@ class GroundingConfig:
 
     depth_patch_radius_px: int = 2
     min_valid_depth_ratio: float = 0.4
-    max_depth_spread_m: float = 0.6  # beyond this the pixel lies on the edge between two things
+    min_surface_ratio: float = 0.5  # of the patch that must lie on the pixel's own surface; less is an edge
     preferred_standoff_m: float = 0.6  # of the base's centre from the point, for goto
     max_standoff_m: float = 1.6  # a wide bed is pointed at in its middle
     object_radius_m: float = 0.06  # largest half extent of a thing to pick, from the point

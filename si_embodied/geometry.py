@@ -205,29 +205,46 @@ def project(intrinsics: Intrinsics, points: ArrayLike) -> NDArray[np.float64]:
 class PixelDepth:
     """Robust depth at a pixel, with what is needed to distrust it."""
 
-    depth_m: float  # median of the patch's valid depths; NaN when there are none
+    depth_m: float  # median over the pixel's own surface; NaN where nothing returned
     valid_ratio: float  # share of the patch's pixels with a return
+    surface_ratio: float  # share of those that lie on the pixel's own surface
     spread_m: float  # 10th to 90th percentile of the valid depths
 
 
-def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int = 2) -> PixelDepth:
-    """Median depth of the (2 r + 1)^2 patch about pixel (u, v), clipped at the border.
+SURFACE_STEP_M, SURFACE_STEP_RATIO = 0.15, 0.1
+"""Depths this near to each other, or this share of the depth, are one surface: a slanted floor is, a door's edge is not."""
 
-    Zero, negative, NaN and infinite depths are no returns.
+_NO_DEPTH = PixelDepth(math.nan, 0.0, 0.0, math.nan)
+
+
+def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int = 2) -> PixelDepth:
+    """Median depth of the surface at pixel (u, v), over a patch of (2 r + 1)^2 pixels clipped at the border.
+
+    Zero, negative, NaN and infinite depths are no returns. Where the pixel itself has none, the patch's median says
+    which surface is meant.
     """
     height, width = depth_m.shape
     column, row = round(u), round(v)
     if not (0 <= column < width and 0 <= row < height):
-        return PixelDepth(math.nan, 0.0, math.nan)
+        return _NO_DEPTH
     patch = depth_m[
         max(0, row - radius_px) : row + radius_px + 1,
         max(0, column - radius_px) : column + radius_px + 1,
     ]
     valid = patch[np.isfinite(patch) & (patch > 0)]
     if valid.size == 0:
-        return PixelDepth(math.nan, 0.0, math.nan)
-    low, median, high = np.percentile(valid, [10, 50, 90])
-    return PixelDepth(float(median), valid.size / patch.size, float(high - low))
+        return _NO_DEPTH
+    centre = float(depth_m[row, column])
+    if not (math.isfinite(centre) and centre > 0):
+        centre = float(np.median(valid))
+    surface = valid[np.abs(valid - centre) <= max(SURFACE_STEP_M, SURFACE_STEP_RATIO * centre)]
+    low, high = np.percentile(valid, [10, 90])
+    return PixelDepth(
+        depth_m=float(np.median(surface)) if surface.size else centre,
+        valid_ratio=valid.size / patch.size,
+        surface_ratio=surface.size / valid.size,
+        spread_m=float(high - low),
+    )
 
 
 def wrap_angle(angle_rad: float) -> float:

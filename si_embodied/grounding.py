@@ -64,7 +64,7 @@ class Grounder:
 
     def _pointed(self, subgoal: p.PointedSubgoal, observation: Observation) -> Goal | Refusal:
         frame = observation.frames[subgoal.view]
-        point = self.point_in_map(frame, subgoal.point, allow_edge=isinstance(subgoal, p.Pick))
+        point = self.point_in_map(frame, subgoal.point)
         if isinstance(point, Refusal):
             return point
         if isinstance(subgoal, p.Goto):
@@ -73,18 +73,15 @@ class Grounder:
             return self._grasp(frame, subgoal.point, point)
         if isinstance(subgoal, p.Place):
             return Release(point)
-        end = self.point_in_map(frame, subgoal.to, allow_edge=False)
+        end = self.point_in_map(frame, subgoal.to)
         return end if isinstance(end, Refusal) else PushAlong(point, end)
 
-    def point_in_map(
-        self, frame: CameraFrame, point: tuple[int, int], *, allow_edge: bool
-    ) -> NDArray[np.float64] | Refusal:
+    def point_in_map(self, frame: CameraFrame, point: tuple[int, int]) -> NDArray[np.float64] | Refusal:
         """The surface point (3,) in the map that a point (0..1000 relative) of a view shows.
 
         Args:
             frame: the image, with its own depth and pose.
             point: x and y, 0..1000 relative to the image.
-            allow_edge: take the nearer of two surfaces where the patch holds both; otherwise refuse.
         """
         where = f"at {list(point)} of the {frame.name} view"
         if frame.depth_m is None:
@@ -94,13 +91,10 @@ class Grounder:
         if measured.valid_ratio < self.config.min_valid_depth_ratio:
             share = f"{measured.valid_ratio:.0%} of the pixels have a return"
             return Refusal(Code.DEPTH_INVALID, f"no depth to trust {where}: {share}")
-        depth = measured.depth_m
-        if measured.spread_m > self.config.max_depth_spread_m:
-            if not allow_edge:
-                spread = f"depths spread over {measured.spread_m:.2f} m"
-                return Refusal(Code.DEPTH_AMBIGUOUS, f"the edge between two things {where}: {spread}")
-            depth = float(frame.depth_m[round(v), round(u)]) or depth
-        return frame.T_map_camera.apply(deproject(frame.intrinsics, (u, v), depth))
+        if measured.surface_ratio < self.config.min_surface_ratio:
+            spread = f"depths spread over {measured.spread_m:.2f} m"
+            return Refusal(Code.DEPTH_AMBIGUOUS, f"the edge between two things {where}: {spread}")
+        return frame.T_map_camera.apply(deproject(frame.intrinsics, (u, v), measured.depth_m))
 
     # --- navigation ------------------------------------------------------------------------------------------------
 

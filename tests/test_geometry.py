@@ -98,12 +98,27 @@ def test_a_pixel_without_return_becomes_nan_in_the_point_image() -> None:
 
 def test_depth_at_is_the_median_of_what_returned() -> None:
     depth = np.full((9, 9), 2.0, dtype=np.float32)
-    depth[4, 4] = 9.0
+    depth[4, 5] = 2.1
     depth[3, 3:6] = 0.0
     depth[5, 5] = np.nan
     measured = depth_at(depth, 4, 4, radius_px=1)
     assert measured.depth_m == 2.0
     assert measured.valid_ratio == pytest.approx(5 / 9)
+    assert measured.surface_ratio == 1.0
+
+
+def test_depth_at_an_edge_is_that_of_the_pixels_own_side() -> None:
+    depth = np.full((9, 9), 3.0, dtype=np.float32)
+    depth[:, 5:] = 1.0  # two of the five columns about column 4
+    measured = depth_at(depth, 4, 4)
+    assert measured.depth_m == 3.0
+    assert measured.surface_ratio == pytest.approx(3 / 5)
+    assert measured.spread_m == pytest.approx(2.0)
+
+
+def test_a_slanted_floor_is_one_surface() -> None:
+    rows = np.linspace(4.0, 4.6, 9, dtype=np.float32)
+    assert depth_at(np.repeat(rows[:, None], 9, axis=1), 4, 4).surface_ratio == 1.0
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1.0])

@@ -102,9 +102,9 @@ def test_a_camera_without_depth_is_refused(wall_ahead: Observation) -> None:
     assert refusal.code is Code.NO_DEPTH
 
 
-def test_the_edge_between_near_and_far_is_refused(wall_ahead: Observation) -> None:
+def test_a_sliver_between_near_and_far_is_refused(wall_ahead: Observation) -> None:
     depth = np.full((100, 100), 3.0, dtype=np.float32)
-    depth[:, 50:] = 1.0
+    depth[:, 50] = 1.0  # one column of the five around the pixel
     refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth))
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.DEPTH_AMBIGUOUS

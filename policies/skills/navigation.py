@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
     from si_embodied.embodiment import MobileBase
     from si_embodied.geometry import Pose
-    from si_embodied.policies.mapping import Frontier, OccupancyMapper
+    from si_embodied.policies.mapping import OccupancyMapper
     from si_embodied.types import Drive, NavigateTo, Observation, TiltCamera
 
 Action: TypeAlias = "int | NDArray[np.float32]"
 
 _STUCK_STEPS = 4
 """Forward commands without movement before the way counts as blocked; sliding along a wall takes one or two."""
+
+
+LOOK_SPACING_M = 2.0
+"""Between places to look around from, once all is mapped: something small is recognised from half of it."""
 
 
 class BaseCommands:
@@ -258,58 +262,70 @@ class TiltSkill:
 
 
 class Explorer:
-    """Where to look next, over a whole episode: a look around first, then frontier after frontier."""
+    """Where to look next, over a whole episode: a look around, frontier after frontier, then places to look from."""
 
     def __init__(self, base: MobileBase, mapper: OccupancyMapper) -> None:
         """Explore the mapper's grid."""
         self._base, self._mapper = base, mapper
         self._spin: RotateSkill | None = RotateSkill(Rotate(2 * math.pi), base)
         self._follower: PathFollower | None = None
-        self._frontier: Frontier | None = None
-        self._given_up: list[tuple[float, float]] = []
+        self._spot = (0.0, 0.0)  # map, where the follower goes
+        self._spot_is_frontier = True
+        self._visited: list[tuple[float, float]] = []  # spots that were looked around at, or given up
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next command, or SKILL_FAILED when all that can be reached has been seen."""
-        for _ in range(8):  # each round that gives no command gives one frontier up
+        """The next command, or SKILL_FAILED when all that can be reached has been looked at."""
+        for _ in range(8):  # each round that gives no command gives one spot up
             command = self._command(observation)
             if command is not None:
                 return command
-        return Outcome(Code.SKILL_FAILED, "no frontier can be reached")
+        return Outcome(Code.SKILL_FAILED, "nowhere unseen can be reached")
 
     def _command(self, observation: Observation) -> Action | Outcome | None:
+        pose = observation.T_map_base
         if self._spin is not None:
             action = self._spin.step(observation)
             if not isinstance(action, Outcome):
                 return action
             self._spin = None
-        pose = observation.T_map_base
-        if self._follower is None or self._frontier is None:
-            self._frontier = self._choose(pose)
-            if self._frontier is None:
+            self._visited.append((float(pose.translation[0]), float(pose.translation[1])))
+        if self._follower is None:
+            spot = self._choose(pose)
+            if spot is None:
                 return Outcome(Code.SKILL_FAILED, "nothing is left to explore")
-            x, y = self._frontier.x, self._frontier.y
-            self._follower = PathFollower(x, y, self._base, self._mapper, tolerance_m=0.35)
-        elif not self._mapper.is_frontier(self._frontier.x, self._frontier.y, within_m=0.4):
+            self._spot = spot
+            self._follower = PathFollower(*spot, self._base, self._mapper, tolerance_m=0.35)
+        elif self._spot_is_frontier and not self._mapper.is_frontier(*self._spot, within_m=0.4):
             self._follower = None  # seen on the way
             return None
         command = self._follower.step(pose)
         if not isinstance(command, Outcome):
             return command
-        # There, and it is still unseen: look around; what even that does not show stays unseen.
-        self._given_up.append((self._frontier.x, self._frontier.y))
+        # There: look around. What even that does not show stays unseen.
+        self._visited.append(self._spot)
         self._follower = None
         if command.succeeded:
             self._spin = RotateSkill(Rotate(2 * math.pi), self._base)
         return None
 
-    def _choose(self, T_map_base: Pose) -> Frontier | None:
-        """The frontier that is near and wide."""
-        candidates = [
+    def _choose(self, T_map_base: Pose) -> tuple[float, float] | None:
+        """The frontier that is near and wide; when there is none, the nearest place not looked around from yet."""
+        frontiers = [
             frontier
             for frontier in self._mapper.frontiers(T_map_base)
-            if all(math.hypot(frontier.x - x, frontier.y - y) > 0.5 for x, y in self._given_up)
+            if all(math.hypot(frontier.x - x, frontier.y - y) > 0.5 for x, y in self._visited)
         ]
-        return min(candidates, key=lambda f: f.path_length_m - min(f.length_m, 2.0), default=None)
+        self._spot_is_frontier = bool(frontiers)
+        if frontiers:
+            best = min(frontiers, key=lambda f: f.path_length_m - min(f.length_m, 2.0))
+            return best.x, best.y
+        grid = self._mapper.navigation_map(T_map_base, through_unknown=False)
+        xs, ys = grid.centres()
+        length = grid.path_length_m.copy()
+        for x, y in self._visited:
+            length[np.hypot(xs[None, :] - x, ys[:, None] - y) < LOOK_SPACING_M] = np.inf
+        row, column = np.unravel_index(int(np.argmin(length)), length.shape)
+        return (float(xs[column]), float(ys[row])) if np.isfinite(length[row, column]) else None
 
 
 class ExploreSkill:

@@ -187,10 +187,17 @@ def test_an_invisible_obstacle_is_bumped_into_and_driven_around(world: BoxWorld,
 
 def test_exploring_sees_the_other_room(world: BoxWorld, base: MobileBase) -> None:
     mapper = OccupancyMapper(base)
-    outcome, _ = run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=300), steps=301)
-    assert outcome.code is Code.SKILL_FAILED  # nothing is left, long before the 300 actions are used up
+    run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=150))
     rows, columns = mapper.cells(np.array([[6.0, 1.0], [7.5, 3.5], [4.5, 3.5], [0.5, 0.5]]))
     assert mapper.free[rows, columns].all()
+
+
+def test_exploring_ends_when_all_was_looked_at(world: BoxWorld, base: MobileBase) -> None:
+    world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]  # one closed room
+    mapper = OccupancyMapper(base)
+    outcome, _ = run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=400), steps=401)
+    assert outcome.code is Code.SKILL_FAILED
+    assert "nothing is left" in outcome.message
 
 
 def test_exploring_gives_the_planner_a_look_now_and_then(world: BoxWorld, base: MobileBase) -> None:
