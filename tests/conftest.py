@@ -9,9 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.embodiment import MobileBase, TableArm
+
+# How fast examples come says how busy the machine is, and nothing about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Columns of a camera that looks straight down: image right is map -y, image down is map -x.
 LOOKING_DOWN = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
