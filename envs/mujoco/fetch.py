@@ -129,7 +129,7 @@ def _set_geoms(spec: mujoco.MjSpec) -> None:
     for geom in spec.geoms:
         if "finger" in geom.name:
             geom.friction, geom.condim, geom.rgba = [1.5, 0.05, 0.001], 4, [0.12, 0.12, 0.13, 1.0]
-            geom.material = ""
+            geom.material, geom.margin = "", 0.0
         else:
             geom.contype, geom.conaffinity = 0, 0
 

@@ -277,7 +277,7 @@ class TabletopWorld:
         body, contacts = self._bodies[name], self.data.contact
         if self.data.ncon == 0:
             return set()
-        pairs = self.model.geom_bodyid[contacts.geom[contacts.dist < 0.0005]]
+        pairs = self.model.geom_bodyid[contacts.geom[contacts.efc_address >= 0]]
         return {int(b if a == body else a) for a, b in pairs if body in (a, b)}
 
     def fingers_on(self, name: str) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TABLE_TOP_M = 0.70
 TABLE_CENTRE_M = (0.62, 0.0)
-TABLE_SIZE_M = (0.54, 1.10)  # along x and y
+TABLE_SIZE_M = (0.76, 1.10)  # along x and y; its near edge is over the robot's base, 0.19 m before the nearest thing
 SHOULDER_PAN_M = (0.0326, 0.0)
 REACH_RADIUS_M = 0.72
 """Of the tool, pointing straight down, about the shoulder's pan axis: beyond 0.74 m the arm cannot lift by 0.12 m."""
