@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -60,7 +60,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
         >>> env.close()
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 2}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012  (as gymnasium.Env has it)
     kind: Literal["manipulation"] = "manipulation"
 
     def __init__(
@@ -148,7 +148,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
         truncated = self._steps >= self._limit and not info["success"]
         return self._observe(), float(info["success"]), info["success"], truncated, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """The side view (H, W, 3), of the last observation."""
         if self.render_mode is None:
             return None
@@ -225,9 +225,9 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
         return {"success": progress == 1.0, "progress": progress, "action_failures": self._failures}
 
 
-def _action_space(mode: ActionMode) -> gymnasium.Space[Any]:
+def _action_space(mode: ActionMode) -> gymnasium.spaces.Box | gymnasium.spaces.MultiDiscrete[Any]:
     if mode == "discrete":
-        return gymnasium.spaces.MultiDiscrete(DISCRETE_LEVELS)
+        return gymnasium.spaces.MultiDiscrete(list(DISCRETE_LEVELS))
     pi = float(np.float32(np.pi))
     low = np.array([*WORKSPACE_M[0], -pi, -pi, -pi, 0.0], dtype=np.float32)
     high = np.array([*WORKSPACE_M[1], pi, pi, pi, 1.0], dtype=np.float32)

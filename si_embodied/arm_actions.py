@@ -35,7 +35,7 @@ def encode_pose(pose: Pose, opening: float) -> NDArray[np.float32]:
     """The (7,) action x, y, z (metres), roll, pitch, yaw (radians), opening (0 closed to 1 open)."""
     limit = np.float32(math.pi)
     rotation = np.clip(np.asarray(roll_pitch_yaw(pose), dtype=np.float32), -limit, limit)
-    return np.concatenate([pose.translation.astype(np.float32), rotation, np.float32([opening])])
+    return np.concatenate([pose.translation.astype(np.float32), rotation, np.array([opening], np.float32)])
 
 
 def decode_pose(action: ArrayLike) -> tuple[Pose, float]:
@@ -56,7 +56,8 @@ def encode_discrete(pose: Pose, opening: float, arm: TableArm) -> NDArray[np.int
     position = np.rint((pose.translation - np.asarray(arm.workspace_m[0])) / POSITION_STEP_M)
     rotation = np.rint((np.asarray(roll_pitch_yaw(pose)) + math.pi) / ROTATION_STEP_RAD)
     levels = np.concatenate([position, rotation, [float(opening >= 0.5)]])
-    return np.clip(levels, 0, np.asarray(DISCRETE_LEVELS) - 1).astype(np.int64)
+    action: NDArray[np.int64] = np.clip(levels, 0, np.asarray(DISCRETE_LEVELS) - 1).astype(np.int64)
+    return action
 
 
 def decode_discrete(action: ArrayLike, arm: TableArm) -> tuple[Pose, float]:
