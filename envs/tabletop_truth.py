@@ -191,9 +191,10 @@ class TabletopGroundTruth:
         """The middle if it is free, or the spot farthest from what is there."""
         middle = np.array([container.x_m, container.y_m])
         shared = sum(isinstance(c, Inside) and c.container == container.key for c in self._conditions) > 1
-        # Along x only: the fingers, which open along y, need the room between the walls there.
-        aside = 0.026 if container.kind == "bowl" else 0.044
-        offsets = [(-aside, 0.0), (aside, 0.0)] if shared else [(0.0, 0.0), (-aside, 0.0), (aside, 0.0)]
+        # Along x only: the fingers, which open along y, need the room between the walls there. The far one first, the
+        # second near the middle: the floor behind a thing, or behind the near wall, is hidden from the head.
+        aside = 0.026 if container.kind == "bowl" else 0.045
+        offsets = [(aside, 0.0), (-0.015, 0.0)] if shared else [(0.0, 0.0), (aside, 0.0), (-aside, 0.0)]
         others = self._others(held)
 
         def room(offset: tuple[float, float]) -> float:
