@@ -15,10 +15,9 @@ from si_embodied.types import Code, Finish, Hold, Outcome
 from si_embodied.worker import PlannerWorker
 
 if TYPE_CHECKING:
-    from si_embodied.policies.base import Action, Skill
-
     from si_embodied.backends.base import Backend
     from si_embodied.embodiment import Embodiment
+    from si_embodied.policies.base import Action, Skill
     from si_embodied.types import Decision, Execute, Goal, Observation, Task
 
 Latency: TypeAlias = float | Literal["measured"]

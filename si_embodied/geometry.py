@@ -212,7 +212,7 @@ class PixelDepth:
 
 
 SURFACE_STEP_M, SURFACE_STEP_RATIO = 0.15, 0.1
-"""Depths this near to each other, or this share of the depth, are one surface: a slanted floor is, a door's edge is not."""
+"""Depths this near to each other, or this share of the depth, are one surface: a slanted floor, not a door's edge."""
 
 _NO_DEPTH = PixelDepth(math.nan, 0.0, 0.0, math.nan)
 

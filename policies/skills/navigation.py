@@ -292,6 +292,7 @@ class Explorer:
         if self._follower is None:
             spot = self._choose(pose)
             if spot is None:
+                self._visited.clear()  # asked again, it goes around again: another thing may be looked for by then
                 return Outcome(Code.SKILL_FAILED, "nothing is left to explore")
             self._spot = spot
             self._follower = PathFollower(*spot, self._base, self._mapper, tolerance_m=0.35)

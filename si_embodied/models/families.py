@@ -93,19 +93,19 @@ class Family(ABC):
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> _Images:
         """Images to pixels, with how many tokens stand for each."""
 
-    def _image_text(self, number: int, count: int) -> tuple[str, str]:  # noqa: ARG002 - a hook
+    def _image_text(self, number: int, count: int) -> tuple[str, str]:
         """Plain text before and after image `number` (from 1) of `count`."""
         return "", ""
 
-    def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:  # noqa: ARG002 - a hook
+    def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
         """What the family adds to the system's text."""
         return ""
 
-    def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:  # noqa: ARG002 - a hook
+    def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
         """The schema of the answer as this family writes it."""
         return prompt.schema
 
-    def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:  # noqa: ARG002 - a hook
+    def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
         """The family's answer with points in 0..1000 relative to their view."""
         return text
 
