@@ -1,12 +1,10 @@
-"""The furniture catalogue: each category as a function of a colour, built of primitives.
+"""What furniture looks like: each category as a function of a colour, built of primitives.
 
 Own frame: origin on the floor in the middle of the footprint, front along +x, so +y is the piece's left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from si_embodied.envs.scenes.apartment import Part, Rgb
@@ -84,7 +82,7 @@ def office_chair(c: Rgb) -> Parts:
         *(_ball(x, y, 0.035, 0.035, 0.035, 0.035, _BLACK) for x, y in ((0.25, 0), (-0.25, 0), (0, 0.25), (0, -0.25))),
         _post(0, 0, 0.08, 0.03, 0.36, _STEEL),
         _box(0, 0, 0.44, 0.48, 0.48, 0.08, c),
-        _box(-0.22, 0, 0.56, 0.06, 0.44, 0.50, c),
+        _box(-0.22, 0, 0.50, 0.06, 0.44, 0.56, c),
         _box(0.0, 0.25, 0.62, 0.28, 0.04, 0.04, _BLACK),
         _box(0.0, -0.25, 0.62, 0.28, 0.04, 0.04, _BLACK),
         _box(-0.06, 0.25, 0.46, 0.04, 0.04, 0.16, _BLACK),
@@ -286,7 +284,7 @@ def stove(c: Rgb) -> Parts:
         _box(0, 0, 0.0, 0.58, 0.60, 0.86, c),
         _box(0, 0, 0.86, 0.60, 0.62, 0.03, _BLACK),
         *(_post(x, y, 0.89, r, 0.012, (0.45, 0.10, 0.08)) for x, y, r in burners),
-        _box(0.30, 0, 0.14, 0.02, 0.52, 0.46, _shade(c, 0.75)),
+        _box(0.30, 0, 0.14, 0.02, 0.52, 0.52, _shade(c, 0.75)),
         _box(0.312, 0, 0.22, 0.01, 0.40, 0.28, (0.05, 0.05, 0.06)),
         _box(0.32, 0, 0.62, 0.03, 0.46, 0.03, _STEEL),
         *(Part("cylinder", (0.31, y, 0.76), (0.02, 0.025, 0.025), _BLACK, "x") for y in (-0.2, -0.07, 0.07, 0.2)),
@@ -405,51 +403,3 @@ def rug(c: Rgb) -> Parts:
         _box(0, 0, 0.0, 1.50, 2.00, 0.008, _shade(c, 0.7)),
         _box(0, 0, 0.008, 1.26, 1.76, 0.004, c),
     )
-
-
-_BRIGHT = ("red", "blue", "green", "yellow", "orange", "purple", "pink")
-_ALL = (*_BRIGHT, "white", "black", "gray", "brown")
-_WOODEN = ("brown", "white", "black", "gray")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A category of the catalogue."""
-
-    build: Callable[[Rgb], Parts]
-    colours: tuple[str, ...]
-    walkable: bool = False
-
-
-CATALOGUE: dict[str, Kind] = {
-    "chair": Kind(chair, _ALL),
-    "stool": Kind(stool, _ALL),
-    "office chair": Kind(office_chair, (*_BRIGHT, "black", "gray")),
-    "sofa": Kind(sofa, (*_BRIGHT, "gray", "brown")),
-    "armchair": Kind(armchair, (*_BRIGHT, "gray", "brown")),
-    "table": Kind(table, _WOODEN),
-    "coffee table": Kind(coffee_table, _WOODEN),
-    "desk": Kind(desk, ("brown", "white")),
-    "bed": Kind(bed, (*_BRIGHT, "gray")),
-    "nightstand": Kind(nightstand, _WOODEN),
-    "wardrobe": Kind(wardrobe, (*_WOODEN, "blue", "green")),
-    "dresser": Kind(dresser, (*_WOODEN, "blue", "green", "yellow")),
-    "cupboard": Kind(cupboard, ("white", "blue", "green", "brown", "yellow")),
-    "filing cabinet": Kind(filing_cabinet, ("gray", "black", "red", "blue", "green")),
-    "bookshelf": Kind(bookshelf, ("brown", "white", "black")),
-    "tv": Kind(tv, ("brown", "white", "black", "gray")),
-    "floor lamp": Kind(floor_lamp, _ALL),
-    "plant": Kind(plant, (*_BRIGHT, "white", "black", "brown")),
-    "fridge": Kind(fridge, ("white", "gray", "black", "red", "blue")),
-    "stove": Kind(stove, ("white", "gray", "black")),
-    "sink": Kind(sink, ("white", "blue", "green", "brown")),
-    "washing machine": Kind(washing_machine, ("white", "gray")),
-    "toilet": Kind(toilet, ("white", "pink", "green")),
-    "bathtub": Kind(bathtub, ("white", "pink", "blue")),
-    "washbasin": Kind(washbasin, ("white", "pink", "green")),
-    "bin": Kind(bin_, (*_BRIGHT, "gray", "black")),
-    "laundry basket": Kind(laundry_basket, (*_BRIGHT, "white")),
-    "suitcase": Kind(suitcase, _ALL),
-    "piano": Kind(piano, ("black", "brown", "white")),
-    "rug": Kind(rug, (*_BRIGHT, "gray"), walkable=True),
-}

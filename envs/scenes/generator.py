@@ -10,8 +10,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from si_embodied.envs.scenes.apartment import WALL_THICKNESS_M, Apartment, Door, Furniture, Room
+from si_embodied.envs.scenes.catalogue import CATALOGUE
 from si_embodied.envs.scenes.floorplan import Floorplan, draw_floorplan
-from si_embodied.envs.scenes.furniture import CATALOGUE, COLOURS
+from si_embodied.envs.scenes.furniture import COLOURS
 from si_embodied.envs.scenes.occupancy import CELL_M, Grid, Outlines
 from si_embodied.errors import SceneError
 

@@ -34,8 +34,8 @@ _FAMILIES = {
 }
 # One can face them: they have a front, unlike a plant or a stool.
 _WITH_FRONT = frozenset(
-    "sofa,armchair,desk,bed,wardrobe,dresser,cupboard,filing cabinet,bookshelf,tv,fridge,stove,sink,"
-    "washing machine,toilet,bathtub,washbasin,piano".split(",")
+    {"sofa", "armchair", "desk", "bed", "wardrobe", "dresser", "cupboard", "filing cabinet", "bookshelf", "tv"}
+    | {"fridge", "stove", "sink", "washing machine", "toilet", "bathtub", "washbasin", "piano"}
 )
 # Their signature colour is a small part of what one sees, so the category has to be enough to know them.
 _NAMED_BY_CATEGORY_ONLY = ("bookshelf", "tv", "desk")
