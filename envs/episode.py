@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from si_embodied.envs.scenes.apartment import Apartment, Furniture
 from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M, generate_apartment, solid_outlines
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 SUCCESS_DISTANCE_M = 1.0
 MIN_START_DISTANCE_M = 2.0
 _GOAL_DISTANCE_M = 0.95  # of the goal region: the success distance less a cell
-_GOAL_CELLS_TRIED = 400
 _SCENES_TRIED = 50
 
 
@@ -75,18 +75,17 @@ def goal_region(
         camera: its height, and how far down it can see.
     """
     near = grid.distance_from(Outlines.of(goal.world_parts, below_m=math.inf), _GOAL_DISTANCE_M)
-    candidates = np.argwhere(np.isfinite(near) & grid.free)
+    candidates = np.isfinite(near) & grid.free
     region = np.zeros(grid.free.shape, bool)
-    if not candidates.size:
-        return region
-    stride = max(1, math.ceil(len(candidates) / _GOAL_CELLS_TRIED))
+    # Every other cell each way is looked from, and speaks for its neighbours: 0.05 m change little of what is seen.
+    tried = np.argwhere(candidates[::2, ::2]) * 2
     own = {model.geom(name).id for name, piece in scene.owner.items() if piece == goal.name}
     points = np.array([p.centre for p in goal.world_parts])
     count = len(points)
     ids, distances = np.full(count, -1, np.int32), np.zeros(count)
     groups = np.array([1, 1, 1, 0, 0, 0], np.uint8)
     lowest = math.tan(min(1.5, camera.fov_y_rad / 2 - camera.tilt_rad - 0.12))
-    for row, column in candidates[::stride]:
+    for row, column in tried:
         x, y = grid.point(int(row), int(column))
         eye = np.array([x, y, camera.height_m])
         rays = points - eye
@@ -94,7 +93,7 @@ def goal_region(
         in_view = -rays[:, 2] < lowest * np.hypot(rays[:, 0], rays[:, 1])
         seen = np.array([int(i) in own for i in ids]) & in_view
         region[row, column] = seen.mean() >= 0.3
-    return region
+    return np.asarray(binary_dilation(region, np.ones((3, 3))) & candidates)
 
 
 def _legs(

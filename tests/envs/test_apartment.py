@@ -59,7 +59,8 @@ def test_furniture_does_not_overlap_and_stays_in_its_room(apartments):
         for piece in solid:
             (x0, y0, _), (x1, y1, _) = piece.bounds
             room = a.rooms[piece.room]
-            assert room.x0_m <= x0 and x1 <= room.x1_m and room.y0_m <= y0 and y1 <= room.y1_m
+            assert room.x0_m <= x0 < x1 <= room.x1_m
+            assert room.y0_m <= y0 < y1 <= room.y1_m
         for p, q in itertools.combinations(solid, 2):
             apart = (p.bounds[0] >= q.bounds[1] - 1e-6) | (q.bounds[0] >= p.bounds[1] - 1e-6)
             assert apart[:2].any(), (p.name, q.name)

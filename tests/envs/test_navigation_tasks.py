@@ -28,7 +28,7 @@ def candidates(apartments, task):
 
 
 def seen_from_the_front(apartment, anchor, piece):
-    """Where a piece is for somebody 2 m before the anchor who looks at it: (ahead, to the left), by a rigid transform."""
+    """Where a piece is for somebody 2 m before the anchor who looks at it: (ahead, to the left)."""
     (fx, fy), (ax, ay) = anchor.front, anchor.centre
     viewer = Pose.planar(ax + 2 * fx, ay + 2 * fy, math.atan2(-fy, -fx))
     ahead, left, _ = viewer.inverse().apply([*piece.centre, 0.0])
