@@ -245,6 +245,7 @@ class CartesianController:
         start = self._commanded()
         turn = _rotation_vector(start.rotation.T @ target.rotation)
         distance, angle = float(np.linalg.norm(target.translation - start.translation)), float(np.linalg.norm(turn))
+        last_error = math.inf
         duration_s = _EASE_PEAK * max(distance / self.max_speed_m_s, angle / self.max_turn_rate_rad_s)
         ticks = max(1, math.ceil(duration_s / CONTROL_STEP_S))
         for tick in range(1, math.ceil(limit_s / CONTROL_STEP_S) + 1):
@@ -255,6 +256,12 @@ class CartesianController:
             )
             if not self._advance(waypoint):
                 break
+            # Out of reach or held back, the arm never gets still; no nearer in 0.2 s is the end of the motion too.
+            if tick >= ticks and (tick - ticks) % _STALL_TICKS == 0:
+                error = float(np.linalg.norm(self.tool.translation - target.translation))
+                if tick > ticks and error > last_error - self.position_tolerance_m and not self._reached(target):
+                    break
+                last_error = error
             if tick >= ticks + 2 and self._settled(finger):
                 break
         return self._reached(target)
@@ -302,6 +309,7 @@ class CartesianController:
         return error < self.position_tolerance_m and turn < self.rotation_tolerance_rad
 
 
+_STALL_TICKS = 10
 _EASE_PEAK = 1.875  # the highest speed of a minimum-jerk motion over its mean
 
 
