@@ -93,7 +93,7 @@ def goal_region(
         in_view = -rays[:, 2] < lowest * np.hypot(rays[:, 0], rays[:, 1])
         seen = np.array([int(i) in own for i in ids]) & in_view
         region[row, column] = seen.mean() >= 0.3
-    return np.asarray(binary_dilation(region, np.ones((3, 3))) & candidates)
+    return np.asarray(binary_dilation(region, np.ones((3, 3), bool)) & candidates)
 
 
 def _legs(
