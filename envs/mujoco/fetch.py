@@ -258,8 +258,9 @@ class CartesianController:
                 break
             # Out of reach or held back, the arm never gets still; no nearer in 0.2 s is the end of the motion too.
             if tick >= ticks and (tick - ticks) % _STALL_TICKS == 0:
-                error = float(np.linalg.norm(self.tool.translation - target.translation))
-                if tick > ticks and error > last_error - self.position_tolerance_m and not self._reached(target):
+                distance, turned = self._distance(target)
+                error = distance + 0.1 * turned
+                if tick > ticks and error > last_error - 0.0003 and not self._reached(target):
                     break
                 last_error = error
             if tick >= ticks + 2 and self._settled(finger):
@@ -302,11 +303,15 @@ class CartesianController:
         fingers_still = bool(np.abs(data.qvel[self._finger_v]).max() < 0.003)
         return fingers_still and bool(np.abs(data.qvel[self._v]).max() < self.settled_speed_m_s)
 
-    def _reached(self, target: Pose) -> bool:
+    def _distance(self, target: Pose) -> tuple[float, float]:
+        """Metres and radians from the tool to a pose."""
         tool = self.tool
-        error = float(np.linalg.norm(tool.translation - target.translation))
-        turn = float(np.linalg.norm(_rotation_vector(tool.rotation.T @ target.rotation)))
-        return error < self.position_tolerance_m and turn < self.rotation_tolerance_rad
+        turn = _rotation_vector(tool.rotation.T @ target.rotation)
+        return float(np.linalg.norm(tool.translation - target.translation)), float(np.linalg.norm(turn))
+
+    def _reached(self, target: Pose) -> bool:
+        distance, turned = self._distance(target)
+        return distance < self.position_tolerance_m and turned < self.rotation_tolerance_rad
 
 
 _STALL_TICKS = 10
