@@ -31,6 +31,7 @@ from si_embodied.envs.scenes.tasks import NAVIGATION_TASKS  # noqa: E402
 
 ActionMode = Literal["discrete", "continuous"]
 TASKS, ACTION_MODES = NAVIGATION_TASKS, get_args(ActionMode)
+STEPS_PER_GOAL = 500  # Habitat's, for one goal
 _DISCRETE_PERIOD_S, _CONTINUOUS_PERIOD_S = 0.5, 0.25
 _MIN_VISIBLE_PX_AT_224 = 40
 _OVERHEAD_PX = 448
@@ -59,7 +60,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         image_size: int = 224,
         action_mode: str = "discrete",
         render_mode: str | None = None,
-        max_episode_steps: int = 500,
+        max_episode_steps: int | None = None,
         camera_height_m: float = 1.1,
         camera_pan_rad: float = 0.0,
         camera_tilt_rad: float = -0.35,
@@ -74,7 +75,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             image_size: height and width of the pictures, pixels.
             action_mode: "discrete" (`BaseAction`) or "continuous" (forward speed m/s, turn rate rad/s, stop > 0.5).
             render_mode: None or "rgb_array".
-            max_episode_steps: steps until the episode is truncated.
+            max_episode_steps: steps until the episode is truncated; None for Habitat's 500 for each goal of the task.
             camera_height_m: of the head camera above the floor.
             camera_pan_rad: of the head camera, left positive.
             camera_tilt_rad: of the head camera at the start, up positive.
@@ -207,7 +208,8 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             self.leg += 1
         if stopped:
             self._success = self.leg == last and self.leg_reached()
-        truncated = not stopped and self._steps >= self._max_steps
+        limit = self._max_steps or STEPS_PER_GOAL * len(episode.task.goals)
+        truncated = not stopped and self._steps >= limit
         self._over = stopped or truncated
         reward = before - self.distance_to_goal() + (2.5 if self._success else 0.0)
         return self._observe(), reward, stopped, truncated, self._info()
@@ -310,11 +312,11 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
 
 
 def _check_numbers(
-    image_size: int, max_episode_steps: int, camera_height_m: float, fov_y_deg: float, room_count: int | None
+    image_size: int, max_episode_steps: int | None, camera_height_m: float, fov_y_deg: float, room_count: int | None
 ) -> None:
     if not 16 <= image_size <= 4096:
         raise ConfigError(f"expected image_size from 16 to 4096 pixels, got: {image_size}")
-    if max_episode_steps < 1:
+    if max_episode_steps is not None and max_episode_steps < 1:
         raise ConfigError(f"expected max_episode_steps of at least 1, got: {max_episode_steps}")
     if not 0.2 <= camera_height_m <= 2.2:
         raise ConfigError(f"expected camera_height_m from 0.2 to 2.2, got: {camera_height_m}")
