@@ -57,6 +57,11 @@ def family(category: str) -> str:
     return _FAMILIES.get(category, category)
 
 
+def has_front(category: str) -> bool:
+    """Whether one can face a piece of this category, and so speak of its left and right."""
+    return category in _WITH_FRONT
+
+
 def _targets(apartment: Apartment) -> list[Furniture]:
     return [piece for piece in apartment.furniture if not piece.walkable]
 
