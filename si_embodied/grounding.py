@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 LOOK_STEP_RAD = math.radians(15)
 """One notch of `look`, the tilt step of Habitat's and of our discrete actions."""
 
+MAX_THING_HEIGHT_M = 0.3
+"""Higher than this above its support nothing is picked from above; what lies lower is another surface."""
+_LEVEL_M = 0.006
+
 
 @dataclass(frozen=True, slots=True)
 class Grounder:
@@ -217,10 +221,21 @@ def _facing(x: float, y: float, target_x: float, target_y: float) -> Pose:
 
 
 def _support_height(points: NDArray[np.float64], seed: NDArray[np.float64], radius_m: float) -> float:
-    """Height of the surface that the thing at `seed` stands on: the lowest level around it, robustly."""
+    """Height of the surface that the thing at `seed` stands on: the most frequent level around and not above it.
+
+    A frequent level and not the lowest one: at the edge of a table the floor is around, too.
+    """
     around = np.hypot(points[..., 0] - seed[0], points[..., 1] - seed[1]) < radius_m
-    heights = points[..., 2][around & np.isfinite(points[..., 2])]
-    return float(np.percentile(heights, 5)) if heights.size else float(seed[2])
+    heights = points[..., 2][around]
+    heights = heights[(heights > seed[2] - MAX_THING_HEIGHT_M) & (heights < seed[2] + _LEVEL_M)]
+    if not heights.size:
+        return float(seed[2])
+    counts, edges = np.histogram(heights, bins=max(1, math.ceil(np.ptp(heights) / _LEVEL_M)))
+    # Two bins, because a level that lies on the edge of one is split.
+    pairs = counts[:-1] + counts[1:] if len(counts) > 1 else counts
+    best = int(np.argmax(pairs))
+    level = heights[(heights >= edges[best]) & (heights <= edges[min(best + 2, len(counts))])]
+    return float(np.median(level))
 
 
 def _connected(

@@ -141,6 +141,16 @@ def test_pick_takes_one_of_two_neighbours(table_from_above: Table) -> None:
     np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.6, 0.0], atol=0.006)
 
 
+def test_pick_at_the_edge_of_a_table_does_not_take_the_floor_for_its_support(table_from_above: Table) -> None:
+    observation = table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)])
+    depth = observation.frames[0].depth_m
+    assert depth is not None
+    depth[108:] = 1.7  # the table ends 4 cm before the cube's middle, in front of the floor
+    goal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), observation)
+    assert isinstance(goal, Grasp)
+    assert goal.height_above_support_m == pytest.approx(0.05 - GroundingConfig().grasp_depth_m, abs=0.003)
+
+
 def test_pick_of_the_bare_table_is_refused(table_from_above: Table) -> None:
     refusal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
     assert isinstance(refusal, Refusal)
