@@ -144,6 +144,22 @@ class TabletopGroundTruth:
                     target = other.name  # something else took the place
         return self._pick(target)
 
+    def next_move(self) -> tuple[Step | None, Step, bool] | None:
+        """The pick and the place that the task lacks next, and whether nothing will be missing after them.
+
+        The pick is None when the thing is in the gripper already; all is None when every condition holds.
+        """
+        step = self.next_step()
+        if step is None:
+            return None
+        missing = [condition for condition in self._conditions if not holds(condition, self._world)]
+        if step.kind == "place":
+            return None, step, len(missing) == 1 and step.object_name != "table"
+        wanted = missing[0] if missing[0].object == step.object_name else None
+        last = len(missing) == 1 and wanted is not None
+        wanted = wanted or next((c for c in missing if c.object == step.object_name and not isinstance(c, OnTop)), None)
+        return step, self._place(wanted, step.object_name), last
+
     def pixel_of(self, step: Step) -> tuple[int, float, float] | None:
         """The (view, u, v) of the last observation that shows a step's place, None where no view does."""
         candidates = enumerate(self._frames())

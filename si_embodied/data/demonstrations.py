@@ -1,0 +1,218 @@
+"""Planning demonstrations: an observation at a decision, and the plan that is right there, in the planner's own schema.
+
+The plans are those of the small model: one view (the head camera's), a pick and its place in one plan on the table;
+in an apartment, drive up to what is seen, or explore.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from si_embodied.data.views import HEAD, ApartmentStage, LabelledView, TabletopStage
+from si_embodied.envs.mujoco.fetch import MAX_OPENING_M
+from si_embodied.envs.mujoco.tabletop import HEAD_TILT_RAD
+from si_embodied.envs.scenes.tasks import task_candidates
+from si_embodied.geometry import Pose
+from si_embodied.grounding import point_of
+from si_embodied.plan import (
+    Explore,
+    Goto,
+    Home,
+    ManipulationPlan,
+    NavigationPlan,
+    Pick,
+    Place,
+    Plan,
+    plan_text,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.scenes.tasks import NavigationTask
+    from si_embodied.envs.tabletop_truth import Step
+
+MIN_VISIBLE_PX_AT_224 = 40
+"""Of the target, as in the environment's success measure."""
+ABOVE_M = 0.12
+"""Where the arm's skills leave the tool above what they picked or put down."""
+_NOTHING_YET = "(nothing yet)"
+_RETRY_CHANCE, _HELD_CHANCE = 0.10, 0.06
+
+
+class Demonstration(NamedTuple):
+    """One decision and its right answer."""
+
+    image: NDArray[np.uint8]  # (H, W, 3), the head camera's
+    instruction: str
+    memory: str  # as `Memory.describe` writes it
+    plan: Plan
+
+    @property
+    def text(self) -> str:
+        """The plan as the model is to write it."""
+        return plan_text(self.plan)
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 224) -> Iterator[Demonstration]:
+    """The decisions of one tabletop episode: one for each pick and place, from the start to the last.
+
+    Now and then the first decision is one after a miss (the arm over the object), or with the object in the gripper.
+    A decision of which the head camera does not show enough is left out, and what would follow it; where the arm
+    hides it, the plan is to go home.
+    """
+    rng = np.random.default_rng((seed, 3))
+    with TabletopStage(seed, task=task, image_size=image_size) as stage:
+        memory: list[str] = []
+        _disturb(stage, rng, memory)
+        for _ in range(4):
+            move = stage.truth.next_move()
+            if move is None:
+                return
+            pick, place, last = move
+            view = stage.view(HEAD)
+            plan = _manipulation_plan(stage, view, pick, place, last)
+            if plan is None:
+                if not memory:
+                    return
+                plan = ManipulationPlan(subgoals=(Home(),), done=False)
+            yield Demonstration(view.frame.rgb, stage.task.instruction, _described(memory), plan)
+            if last or (isinstance(plan.subgoals[0], Home) and pick is None):
+                return
+            if isinstance(plan.subgoals[0], Home):
+                stage.world.controller.reset(0.0, HEAD_TILT_RAD)
+                memory.append("home: done")
+            else:
+                if pick is None:
+                    return
+                memory += [f"pick {pick.object_name}: done", f"place {place.object_name}: done"]
+                _carry_out(stage, pick, place)
+
+
+def _manipulation_plan(
+    stage: TabletopStage, view: LabelledView, pick: Step | None, place: Step, last: bool
+) -> ManipulationPlan | None:
+    """The pick and the place, pointed at in the head view; None where it does not show one of them."""
+    subgoals: list[Pick | Place] = []
+    for step in (pick, place):
+        if step is None:
+            continue
+        pixel = stage.truth.pixel_of(step)
+        if pixel is None:
+            return None
+        point = point_of(pixel[1], pixel[2], view.frame.intrinsics.width, view.frame.intrinsics.height)
+        if step.kind == "pick":
+            subgoals.append(Pick(object=step.object_name, view=0, point=point))
+        else:
+            subgoals.append(Place(object=step.object_name, view=0, point=point))
+    return ManipulationPlan(subgoals=tuple(subgoals), done=last)
+
+
+def _disturb(stage: TabletopStage, rng: np.random.Generator, memory: list[str]) -> None:
+    """Begin with the arm where a missed pick or a refused place would have left it."""
+    drawn = rng.random()
+    move = stage.truth.next_move() if drawn < _RETRY_CHANCE + _HELD_CHANCE else None
+    if move is None or move[0] is None:
+        return
+    pick = move[0]
+    arm = stage.world.controller
+    above = _down(pick.position_m + np.array([0.0, 0.0, ABOVE_M]), pick.yaw_rad)
+    room = min(pick.width_m + 0.04, MAX_OPENING_M)
+    arm.move(above, room, 3.0)
+    if drawn < _RETRY_CHANCE:
+        memory.append(f"pick {pick.object_name}: failed (grasp_missed)")
+        return
+    grasp = _down(pick.position_m, pick.yaw_rad)
+    for target, opening_m in ((grasp, room), (grasp, 0.0), (above, 0.0)):
+        arm.move(target, opening_m, 3.0)
+    place = move[1]
+    memory += [f"pick {pick.object_name}: done", f"place {place.object_name}: failed (out_of_reach)"]
+    if stage.world.fingers_on(pick.object_name) != 2:
+        memory[:] = [f"pick {pick.object_name}: failed (grasp_missed)"]
+
+
+def _down(position_m: NDArray[np.float64], yaw_rad: float) -> Pose:
+    return Pose.from_rpy(math.pi, 0.0, yaw_rad, position_m)
+
+
+def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
+    """Put the object where the place step says, turned as the gripper turns it, and the arm above it."""
+    world, name = stage.world, pick.object_name
+    turn = Pose.from_rpy(0.0, 0.0, -pick.yaw_rad).rotation
+    pose, low = world.pose(name), float(world.corners(name)[:, 2].min())
+    offset = turn @ (pose.translation - np.array([*pick.position_m[:2], low]))
+    world.place_object(name, Pose(turn @ pose.rotation, place.position_m + offset + np.array([0.0, 0.0, 0.001])))
+    above = _down(place.position_m + np.array([0.0, 0.0, pick.grasp_height_m + ABOVE_M]), 0.0)
+    world.controller.move(above, min(pick.width_m + 0.026, MAX_OPENING_M), 3.0)
+    world.rest()
+
+
+def _described(lines: list[str]) -> str:
+    """Numbered as the planner's memory numbers its attempts."""
+    return "\n".join(f"{k}. {line}" for k, line in enumerate(lines, start=1)) or _NOTHING_YET
+
+
+# --- the apartment --------------------------------------------------------------------------------------------------
+
+
+def apartment_demonstrations(
+    seed: int, task: str = "objectnav", count: int = 10, *, image_size: int = 224
+) -> Iterator[Demonstration]:
+    """Decisions at `count` places of one apartment, in half of which the target is in sight as far as there are any.
+
+    Raises:
+        UnknownNameError: no such task.
+    """
+    rng = np.random.default_rng((seed, 4))
+    enough_px = max(1, round(MIN_VISIBLE_PX_AT_224 * (image_size / 224) ** 2))
+    with ApartmentStage(seed, image_size=image_size) as stage:
+        candidates = task_candidates(stage.apartment, task, rng)
+        index = {piece.name: i for i, piece in enumerate(stage.apartment.furniture)}
+        legs = [(c, leg, index[goal]) for c in candidates for leg, goal in enumerate(c.goals)]
+        if not legs:
+            return
+        poses, wants_seen = stage.poses(rng), True
+        for _, pose in zip(range(count), poses, strict=False):
+            view = stage.view(*pose)
+            seen = {o.id for o in view.objects if o.pixels >= enough_px}
+            some_px = {o.id for o in view.objects}  # between a pixel and enough, neither answer is right
+            fitting = [entry for entry in legs if (entry[2] in seen if wants_seen else entry[2] not in some_px)]
+            if not fitting:
+                fitting = [entry for entry in legs if entry[2] in seen or entry[2] not in some_px]
+            if not fitting:
+                continue
+            chosen, leg, target = fitting[int(rng.integers(len(fitting)))]
+            is_seen = target in seen
+            wants_seen = not is_seen
+            plan = _goto(view, chosen, leg, target) if is_seen else NavigationPlan(subgoals=(Explore(),), done=False)
+            yield Demonstration(view.frame.rgb, chosen.instruction, _memory_before(rng, chosen, leg), plan)
+
+
+def _goto(view: LabelledView, task: NavigationTask, leg: int, target: int) -> NavigationPlan:
+    seen = next(o for o in view.objects if o.id == target)
+    point = point_of(*seen.point_px, view.frame.intrinsics.width, view.frame.intrinsics.height)
+    words = seen.name if task.name == "objectnav" else seen.category
+    return NavigationPlan(
+        subgoals=(Goto(object=words, view=0, point=point),), done=leg == len(task.goals) - 1
+    )  # fmt: skip
+
+
+def _memory_before(rng: np.random.Generator, task: NavigationTask, leg: int) -> str:
+    """What may have gone before: some exploring, and the earlier legs of a route."""
+    lines: list[str] = []
+
+    def explored(odds: tuple[Literal[0, 1, 2, 3], ...]) -> None:
+        lines.extend(["explore: done"] * odds[int(rng.integers(len(odds)))])
+
+    for goal in task.goals[:leg]:
+        explored((0, 0, 1, 2))
+        lines.append(f"goto {goal.rpartition('_')[0].replace('_', ' ')}: done")
+    explored((0, 0, 1, 2, 3) if leg == 0 else (0, 0, 1, 2))
+    return _described(lines)
