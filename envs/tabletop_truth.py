@@ -160,6 +160,14 @@ class TabletopGroundTruth:
         wanted = wanted or next((c for c in missing if c.object == step.object_name and not isinstance(c, OnTop)), None)
         return step, self._place(wanted, step.object_name), last
 
+    def pick_step(self, name: str) -> Step:
+        """How to pick an object up as it stands now."""
+        return self._pick(name)
+
+    def place_step(self, condition: Condition, held: str) -> Step:
+        """Where to put an object so that a condition comes to hold, whether it is in the gripper yet or not."""
+        return self._place(condition, held)
+
     def pixel_of(self, step: Step) -> tuple[int, float, float] | None:
         """The (view, u, v) of the last observation that shows a step's place, None where no view does."""
         candidates = enumerate(self._frames())
