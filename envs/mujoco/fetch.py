@@ -160,8 +160,17 @@ def _add_tool(spec: mujoco.MjSpec) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _kinematic_model() -> mujoco.MjModel:
-    """The robot alone, shared by every controller; only read."""
-    return fetch_spec().compile()
+    """The arm alone on a body that does not move, shared by every controller; only read."""
+    spec = fetch_spec()
+    for element in (*spec.equalities, *spec.actuators):
+        spec.delete(element)
+    for joint in list(spec.joints):
+        name = joint.name.removeprefix("robot0:")
+        if name == "torso_lift_joint":
+            joint.parent.pos = joint.parent.pos + np.array([0.0, 0.0, TORSO_M])
+        if name not in ARM_JOINTS:
+            spec.delete(joint)
+    return spec.compile()
 
 
 class CartesianController:
@@ -182,9 +191,6 @@ class CartesianController:
             TOOL_SITE, "site", position_cost=1.0, orientation_cost=0.3, gain=1.0, lm_damping=1e-4
         )
         self._posture_task = mink.PostureTask(kinematic, cost=2e-3)
-        moved = [_dof(kinematic, f"robot0:{name}") for name in ARM_JOINTS]
-        held = [dof for dof in range(kinematic.nv) if dof not in moved]
-        self._constraints = [mink.DofFreezingTask(kinematic, held)]
         speeds = {f"robot0:{name}": 3.0 for name in ARM_JOINTS}
         self._limits = [mink.ConfigurationLimit(kinematic), mink.VelocityLimit(kinematic, speeds)]
         self._kinematic_q = np.array([_qpos(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
@@ -196,11 +202,12 @@ class CartesianController:
         self._lead_s = (model.dof_damping[self._v] - model.actuator_biasprm[self._ctrl, 2]) / model.actuator_gainprm[
             self._ctrl, 0
         ]
-        self._kinematic_v = np.array(moved)
+        self._kinematic_v = np.array([_dof(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
         self._fingers = np.array([model.actuator(f"{side}_gripper_finger_joint").id for side in ("l", "r")])
         self._finger_q = np.array([_qpos(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
         self._finger_v = np.array([_dof(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
         self._tool = model.site(TOOL_SITE).id
+        self._commanded_speed = math.inf  # of the fastest joint at the last control step, rad/s
 
     @property
     def tool(self) -> Pose:
@@ -228,7 +235,6 @@ class CartesianController:
         mujoco.mj_forward(model, data)
         q = self._configuration.model.qpos0.copy()
         q[self._kinematic_q] = HOME_Q
-        q[_qpos(self._configuration.model, "robot0:torso_lift_joint")] = TORSO_M
         self._configuration.update(q)
         self._posture_task.set_target(q)
 
@@ -240,22 +246,23 @@ class CartesianController:
         """
         finger = float(np.clip((opening_m - (MAX_OPENING_M - 0.1)) / 2, 0.0, 0.05))
         self._data.ctrl[self._fingers] = finger
-        if np.linalg.norm(self._commanded().translation - self.tool.translation) > 0.01:
+        if np.linalg.norm(self._commanded().translation() - self.tool.translation) > 0.01:
             self._follow_measured()  # something held the arm; start from where it is
         start = self._commanded()
-        turn = _rotation_vector(start.rotation.T @ target.rotation)
-        distance, angle = float(np.linalg.norm(target.translation - start.translation)), float(np.linalg.norm(turn))
+        origin, offset = start.translation(), target.translation - start.translation()
+        turn = (start.rotation().inverse() @ mink.SO3.from_matrix(target.rotation)).log()
+        distance, angle = float(np.linalg.norm(offset)), float(np.linalg.norm(turn))
         last_error = math.inf
         duration_s = _EASE_PEAK * max(distance / self.max_speed_m_s, angle / self.max_turn_rate_rad_s)
         ticks = max(1, math.ceil(duration_s / CONTROL_STEP_S))
         for tick in range(1, math.ceil(limit_s / CONTROL_STEP_S) + 1):
             share = _ease(min(1.0, tick / ticks))
-            waypoint = Pose(
-                start.rotation @ _rotation(turn * share),
-                start.translation + share * (target.translation - start.translation),
-            )
-            if not self._advance(waypoint):
-                break
+            if tick > ticks and self._commanded_speed < _STILL_RAD_S:
+                self._step_physics()  # the command is there already, the arm is on its way
+            else:
+                rotation = start.rotation() @ mink.SO3.exp(turn * share)
+                if not self._advance(mink.SE3.from_rotation_and_translation(rotation, origin + share * offset)):
+                    break
             # Out of reach or held back, the arm never gets still; no nearer in 0.2 s is the end of the motion too.
             if tick >= ticks and (tick - ticks) % _STALL_TICKS == 0:
                 distance, turned = self._distance(target)
@@ -267,9 +274,8 @@ class CartesianController:
                 break
         return self._reached(target)
 
-    def _commanded(self) -> Pose:
-        T = self._configuration.get_transform_frame_to_world(TOOL_SITE, "site")
-        return Pose(T.rotation().as_matrix(), T.translation())
+    def _commanded(self) -> mink.SE3:
+        return self._configuration.get_transform_frame_to_world(TOOL_SITE, "site")
 
     def _follow_measured(self) -> None:
         q = self._configuration.q.copy()
@@ -280,14 +286,13 @@ class CartesianController:
         q[self._kinematic_q] = np.where(limited, np.clip(measured, low, high), measured)
         self._configuration.update(q)
 
-    def _advance(self, waypoint: Pose) -> bool:
+    def _advance(self, waypoint: mink.SE3) -> bool:
         """One control step towards a waypoint; False if the solver sees no way, and the arm holds still."""
-        target = mink.SE3.from_rotation_and_translation(mink.SO3.from_matrix(waypoint.rotation), waypoint.translation)
-        self._tool_task.set_target(target)
+        self._tool_task.set_target(waypoint)
         try:
             velocity = mink.solve_ik(
                 self._configuration, [self._tool_task, self._posture_task], CONTROL_STEP_S, "daqp",
-                damping=1e-6, limits=self._limits, constraints=self._constraints,
+                damping=1e-6, limits=self._limits,
             )  # fmt: skip
         except mink.NoSolutionFound:
             self._follow_measured()
@@ -295,8 +300,12 @@ class CartesianController:
         self._configuration.integrate_inplace(velocity, CONTROL_STEP_S)
         ahead = self._lead_s * velocity[self._kinematic_v]
         self._data.ctrl[self._ctrl] = self._configuration.q[self._kinematic_q] + ahead
-        mujoco.mj_step(self._model, self._data, nstep=round(CONTROL_STEP_S / PHYSICS_STEP_S))
+        self._commanded_speed = float(np.abs(velocity).max())
+        self._step_physics()
         return True
+
+    def _step_physics(self) -> None:
+        mujoco.mj_step(self._model, self._data, nstep=round(CONTROL_STEP_S / PHYSICS_STEP_S))
 
     def _settled(self, finger: float) -> bool:
         data = self._data
@@ -315,6 +324,7 @@ class CartesianController:
 
 
 _STALL_TICKS = 10
+_STILL_RAD_S = 1e-3
 _EASE_PEAK = 1.875  # the highest speed of a minimum-jerk motion over its mean
 
 
@@ -334,8 +344,3 @@ def _dof(model: mujoco.MjModel, joint: str) -> int:
 def _rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     vector: NDArray[np.float64] = mink.SO3.from_matrix(rotation).log()
     return vector
-
-
-def _rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    matrix: NDArray[np.float64] = mink.SO3.exp(vector).as_matrix()
-    return matrix
