@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
-PACKAGES = ("backends", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving")
+PACKAGES = (
+    "backends", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving", "training",
+)  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
 LEARNING = ("torch", "transformers", "onnxruntime", "onnx", "llguidance", "tokenizers", "safetensors")
