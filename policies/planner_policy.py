@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from si_embodied.config import PlannerConfig
-from si_embodied.embodiment import MobileBase
 from si_embodied.errors import ConfigError
 from si_embodied.memory import Attempt, Memory
 from si_embodied.planner import Planner
@@ -62,7 +61,7 @@ class SpatialPlannerPolicy:
 
     def reset(self, task: Task) -> None:
         """Start an episode; whatever is being planned is dropped."""
-        kind = "navigation" if isinstance(self._planner.embodiment, MobileBase) else "manipulation"
+        kind = self._planner.embodiment.kind
         if task.kind != kind:
             raise ConfigError(f"this policy drives a robot for {kind}, got a task of kind {task.kind!r}")
         self._task = task

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
+
+TaskKind: TypeAlias = Literal["navigation", "manipulation"]
 
 
 class BaseAction(enum.IntEnum):
@@ -23,6 +25,8 @@ class BaseAction(enum.IntEnum):
 class MobileBase:
     """A base with a camera that tilts. Driven by steps (`discrete`) or by velocities (`continuous`)."""
 
+    kind: ClassVar[TaskKind] = "navigation"
+
     cameras: tuple[str, ...]  # in the order of the observation's leading axis
     action_mode: Literal["discrete", "continuous"]
     radius_m: float  # of the disc that must stay clear of obstacles
@@ -40,6 +44,8 @@ class MobileBase:
 @dataclass(frozen=True, slots=True)
 class TableArm:
     """A fixed arm with a two-finger gripper. Commanded by tool poses (`pose`) or EmbodiedBench's 7 integers."""
+
+    kind: ClassVar[TaskKind] = "manipulation"
 
     cameras: tuple[str, ...]  # in the order of the observation's leading axis
     action_mode: Literal["pose", "discrete"]

@@ -99,11 +99,10 @@ class Guard:
     def _check_repetition(self, goal: Goal, T_map_base: Pose, memory: Memory) -> Refusal | None:
         if isinstance(goal, Finish):
             return None
-        kind = "manipulation" if isinstance(self.embodiment, TableArm) else "navigation"
         recent = memory.attempts[-self.config.max_repeats :]
         if len(recent) < self.config.max_repeats:
             return None
-        if all(_same_attempt(attempt, goal, T_map_base, _SAME_PLACE_M[kind]) for attempt in recent):
+        if all(_same_attempt(attempt, goal, T_map_base, _SAME_PLACE_M[self.embodiment.kind]) for attempt in recent):
             return Refusal(Code.REPETITION, f"the same goal was tried {len(recent)} times from the same place")
         return None
 

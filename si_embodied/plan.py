@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from si_embodied.embodiment import TaskKind
 from si_embodied.errors import PlanParseError
-from si_embodied.types import TaskKind
 
 MAX_SUBGOALS = 3
 MAX_ANSWER_CHARACTERS = 4000

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from si_embodied.config import PlannerConfig
-from si_embodied.embodiment import TableArm
 from si_embodied.errors import BackendError, DeadlineExceeded, PlanParseError
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
@@ -87,9 +86,8 @@ class Planner:
         self.embodiment = embodiment
         self.guard = Guard(embodiment, self.config.guard)
         self._grounder = Grounder(self.config.grounding)
-        manipulates = isinstance(embodiment, TableArm)
-        version = self.config.manipulation_prompt if manipulates else self.config.navigation_prompt
-        self._template = load_prompt(version)
+        prompts = {"navigation": self.config.navigation_prompt, "manipulation": self.config.manipulation_prompt}
+        self._template = load_prompt(prompts[embodiment.kind])
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.embodiment import TaskKind
     from si_embodied.plan import Plan, Subgoal
-
-TaskKind: TypeAlias = Literal["navigation", "manipulation"]
 
 
 class Code(enum.IntEnum):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from si_embodied.embodiment import TaskKind
 from si_embodied.plan import plan_schema
-from si_embodied.types import Prompt, TaskKind
+from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

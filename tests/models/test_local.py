@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("transformers")
 
 from si_embodied.backends import BlankImages, LocalBackend
+from si_embodied.embodiment import TaskKind
 from si_embodied.errors import BackendError, CheckpointError, ConfigError, DeadlineExceeded
 from si_embodied.plan import parse_plan, plan_schema
-from si_embodied.types import Prompt, TaskKind
+from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
