@@ -131,11 +131,13 @@ class Planner:
             if refusal is None:
                 assert not isinstance(goal, Refusal)  # it would be the refusal
                 goals.append(goal)
+                if isinstance(goal, Finish):  # nothing comes after it
+                    return tuple(goals), plan.subgoals[: len(goals)]
             elif goals:  # what comes before it stands; the rest is planned again from there
                 return tuple(goals), plan.subgoals[: len(goals)]
             else:
                 raise _Refused(refusal.code, refusal.message)
-        if plan.done and not any(isinstance(goal, Finish) for goal in goals):
+        if plan.done:
             goals.append(Finish())
         return tuple(goals), plan.subgoals
 

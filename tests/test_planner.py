@@ -45,6 +45,13 @@ def test_done_ends_the_plan_with_a_stop(base: MobileBase, wall_ahead: Observatio
     assert len(decision.goals) == 2
 
 
+def test_nothing_comes_after_a_stop(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    stop_then_turn = '{"subgoals":[{"skill":"stop"},{"skill":"turn","degrees":90}],"done":true}'
+    decision, _ = decide([stop_then_turn], base, wall_ahead, find_chair)
+    assert isinstance(decision, Execute)
+    assert [type(goal) for goal in decision.goals] == [Finish]
+
+
 def test_a_bad_answer_is_repaired_once(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     decision, _ = decide(["I think I will turn.", TURN], base, wall_ahead, find_chair)
     assert isinstance(decision, Execute)
