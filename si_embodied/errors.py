@@ -71,6 +71,10 @@ class RecordError(SiEmbodiedError, OSError):
     """A record or a video could not be written (full disk, no permission)."""
 
 
+class DataError(SiEmbodiedError, ValueError):
+    """A data set that is missing, incomplete or not of the form it should have; the message gives file and line."""
+
+
 class SceneError(SiEmbodiedError, RuntimeError):
     """No scene could be drawn that fits the request."""
 

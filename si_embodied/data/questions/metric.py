@@ -1,0 +1,150 @@
+"""Metric measurement: how far, how tall, how deep. Where words would give the size away, things are marked instead."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.data.marks import draw_marks
+from si_embodied.data.questions.base import (
+    LeftOut,
+    Question,
+    Slot,
+    apart,
+    choice,
+    clear_objects,
+    ground,
+    in_camera,
+    is_whole,
+    marked,
+    pick,
+    question,
+    shuffled,
+    some_view,
+    table_objects,
+)
+from si_embodied.geometry import depth_at
+
+if TYPE_CHECKING:
+    from si_embodied.data.scenes import Scene
+    from si_embodied.data.views import LabelledView
+
+_SPREAD_M = 0.06  # of the depths around a point that is asked about: it lies on one surface
+_FAR_M = 7.0
+_NEARER_BY = 1.2  # the next point is at least this much farther
+
+
+def _surface_points(view: LabelledView, rng: np.random.Generator, count: int) -> list[tuple[int, int, float]]:
+    """Random pixels u, v on one surface each, with their depth in metres; far from each other and from the border."""
+    depth = view.frame.depth_m
+    if depth is None:
+        raise LeftOut("no depth")
+    height, width = depth.shape
+    margin = width // 14
+    found: list[tuple[int, int, float]] = []
+    for _ in range(12 * count):
+        u, v = int(rng.integers(margin, width - margin)), int(rng.integers(margin, height - margin))
+        seen = depth_at(depth, u, v)
+        if not (seen.valid_ratio == 1.0 and seen.spread_m < _SPREAD_M and seen.depth_m < _FAR_M):
+            continue
+        if apart(view, [(u, v), *((a, b) for a, b, _ in found)], 4.0):
+            found.append((u, v, seen.depth_m))
+        if len(found) == count:
+            return found
+    raise LeftOut("no clear surface")
+
+
+@question("metric.depth", "apartment")
+def depth(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Depth of a marked point along the camera's optical axis, metres: the depth image's median around the pixel."""
+    view = some_view(scene, rng)
+    ((u, v, metres),) = _surface_points(view, rng, 1)
+    text = pick(
+        rng,
+        (
+            "How far in front of the camera, along its viewing direction, is the point marked 1? Answer in metres.",
+            "What is the depth of the point marked 1, in metres?",
+        ),
+    )
+    return Question("number", text, (draw_marks(view.frame.rgb, [(u, v, "1")]),), f"{metres:.1f}", (), {"unit": "m"})
+
+
+@question("metric.nearest_point", "apartment")
+def nearest_point(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which of four marked points has the least depth; the next is deeper by a fifth."""
+    view = some_view(scene, rng)
+    points = sorted(_surface_points(view, rng, 4), key=lambda p: p[2])
+    if points[1][2] < _NEARER_BY * points[0][2]:
+        raise LeftOut("two points equally near")
+    order = shuffled(rng, range(4))
+    marks = [(points[k][0], points[k][1], str(i + 1)) for i, k in enumerate(order)]
+    right = str(order.index(0) + 1)
+    wrong = [str(i + 1) for i in range(4) if order[i] != 0]
+    # The number in the picture is balanced too: it is drawn, and the letter comes from the slot.
+    text = "Four points are marked. Which of them is nearest to the camera?"
+    return choice(
+        text, (draw_marks(view.frame.rgb, marks),), f"point {right}", [f"point {w}" for w in wrong], slot, rng
+    )
+
+
+@question("metric.distance", "apartment")
+def distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Distance on the floor plan between the middles of two marked pieces of furniture, metres."""
+    view = some_view(scene, rng)
+    things = [o for o in clear_objects(view) if is_whole(view, o, 0.6)]
+    if len(things) < 2:
+        raise LeftOut("fewer than two whole objects")
+    a, b = shuffled(rng, things)[:2]
+    metres = float(np.linalg.norm(ground(a) - ground(b)))
+    if metres < 0.4:
+        raise LeftOut("too close to measure")
+    text = "How far apart are the middles of the two marked pieces of furniture, measured along the floor, in metres?"
+    return Question("number", text, (marked(view, (a, b), ("1", "2")),), f"{metres:.1f}", (), {"unit": "m"})
+
+
+@question("metric.table_distance", "tabletop")
+def table_distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Distance on the table between the middles of two named objects, centimetres."""
+    view = some_view(scene, rng)
+    pairs = list(itertools.permutations(table_objects(view), 2))
+    if not pairs:
+        raise LeftOut("fewer than two clear objects")
+    a, b = pick(rng, pairs)
+    centimetres = 100 * float(np.linalg.norm(ground(a) - ground(b)))
+    text = f"How far is the {a.name} from the {b.name}, middle to middle, in centimetres?"
+    return Question("number", text, (view.frame.rgb,), f"{centimetres:.0f}", (), {"unit": "cm"})
+
+
+@question("metric.height", "apartment")
+def height(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Height of a marked piece of furniture from the floor to its top, centimetres; all of it is in sight."""
+    view = some_view(scene, rng)
+    things = [o for o in clear_objects(view) if is_whole(view, o)]
+    if not things:
+        raise LeftOut("nothing whole in view")
+    thing = pick(rng, things)
+    top = float(thing.T_map_object.translation[2] + thing.size_m[2] / 2)
+    text = "How tall is the marked piece of furniture, in centimetres?"
+    return Question("number", text, (marked(view, (thing,), ("1",)),), f"{100 * top:.0f}", (), {"unit": "cm"})
+
+
+@question("metric.farther_object", "apartment")
+def farther_object(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which of two marked pieces has its middle farther from the camera on the floor plan, by a quarter at least."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, clear_objects(view))[:2]
+    if len(things) < 2:
+        raise LeftOut("fewer than two clear objects")
+    ranges = [float(np.hypot(*in_camera(view, o)[[0, 2]])) for o in things]
+    if max(ranges) < 1.25 * min(ranges):
+        raise LeftOut("equally far")
+    far = things[int(np.argmax(ranges))]
+    near = things[int(np.argmin(ranges))]
+    label = slot.content(2)  # the far one's number
+    order = (far, near) if label == 0 else (near, far)
+    image = marked(view, order, ("1", "2"))
+    text = "Two pieces of furniture are marked. Which is farther from the camera?"
+    right, wrong = (f"piece {label + 1}", f"piece {2 - label}")
+    return choice(text, (image,), right, (wrong,), slot, rng, 2)

@@ -1,0 +1,108 @@
+"""Perspective taking: left and right for somebody who is not where the camera is."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.data.questions.base import (
+    LeftOut,
+    Question,
+    Slot,
+    angle_deg,
+    choice,
+    ground,
+    named_objects,
+    pick,
+    question,
+    shuffled,
+    some_view,
+    table_objects,
+)
+
+if TYPE_CHECKING:
+    from si_embodied.data.scenes import Scene
+
+_SIDES = ("on your left", "on your right")
+_CLEARLY_DEG = (25.0, 155.0)  # off the direction one looks in: beside, neither ahead nor behind
+_NEAR_M = 0.5
+_ASIDE_M = 0.07
+
+# Where somebody stands at the table, in the robot's words, and the map direction of that person's left hand: the
+# direction they look in, turned by 90 degrees to the left.
+_AT_THE_TABLE: dict[str, tuple[float, float]] = {
+    "on the far side of the table, facing the robot": (0.0, -1.0),
+    "at the end of the table on the robot's left, facing the table": (1.0, 0.0),
+    "at the end of the table on the robot's right, facing the table": (-1.0, 0.0),
+}
+
+
+def _is_beside(degrees: float) -> bool:
+    return _CLEARLY_DEG[0] <= abs(degrees) <= _CLEARLY_DEG[1]
+
+
+@question("perspective.facing", "apartment")
+def facing(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Side of a thing for somebody who looks the way a piece with a front faces: the sign of front x offset."""
+    view = some_view(scene, rng)
+    things = named_objects(view)
+    wanted, found = slot.content(2), []
+    for anchor, other in itertools.permutations(things, 2):
+        offset = ground(other) - ground(anchor)
+        if anchor.front is None or float(np.linalg.norm(offset)) < _NEAR_M:
+            continue
+        degrees = angle_deg(anchor.front, offset)
+        if _is_beside(degrees) and (degrees < 0) == bool(wanted):
+            found.append((anchor, other))
+    if not found:
+        raise LeftOut("nothing clearly on the wanted side")
+    anchor, other = pick(rng, found)
+    text = (
+        f"Imagine you stand with your back to the {anchor.name}, looking the way it faces. "
+        f"Is the {other.name} on your left or on your right?"
+    )
+    return choice(text, (view.frame.rgb,), _SIDES[wanted], (_SIDES[1 - wanted],), slot, rng, 2)
+
+
+@question("perspective.from_place", "apartment")
+def from_place(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Side of a third thing for somebody at one thing who looks at another: the sign of (b - a) x (c - a).
+
+    From b to a the sign is the other one, so that any three things can have either answer.
+    """
+    view = some_view(scene, rng)
+    wanted, found = slot.content(2), []
+    for a, b, c in itertools.permutations(named_objects(view), 3):
+        ahead, offset = ground(b) - ground(a), ground(c) - ground(a)
+        if min(np.linalg.norm(ahead), np.linalg.norm(offset)) < _NEAR_M:
+            continue
+        degrees = angle_deg(ahead, offset)
+        if _is_beside(degrees) and (degrees < 0) == bool(wanted):
+            found.append((a, b, c))
+    if not found:
+        raise LeftOut("nothing clearly on the wanted side")
+    a, b, c = pick(rng, found)
+    text = f"You stand at the {a.name} and look at the {b.name}. Is the {c.name} on your left or on your right?"
+    return choice(text, (view.frame.rgb,), _SIDES[wanted], (_SIDES[1 - wanted],), slot, rng, 2)
+
+
+@question("perspective.across_table", "tabletop")
+def across_table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Side of one object from another for a person elsewhere at the table: along that person's left hand, 7 cm."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, table_objects(view))[:2]
+    if len(things) < 2:
+        raise LeftOut("fewer than two clear objects")
+    place = pick(rng, list(_AT_THE_TABLE))
+    left_hand = np.array(_AT_THE_TABLE[place])
+    a, b = sorted(things, key=lambda o: -float(ground(o) @ left_hand))
+    if float((ground(a) - ground(b)) @ left_hand) < _ASIDE_M:
+        raise LeftOut("neither clearly on the left")
+    wanted = slot.content(2)
+    if wanted == 1:
+        a, b = b, a
+    text = f"A person stands {place}. For that person, on which side of the {b.name} is the {a.name}?"
+    sides = ("on its left", "on its right")
+    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)

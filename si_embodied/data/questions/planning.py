@@ -1,0 +1,44 @@
+"""Planning: what the robot should do next, in the planner's own schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from si_embodied.data.questions.base import LeftOut, Question, Slot, pick, question
+from si_embodied.plan import Explore, Goto, Pick, Place
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from si_embodied.data.demonstrations import Demonstration
+    from si_embodied.data.scenes import Scene
+
+_TOLERANCE = 30  # of a plan's first point in each direction, of 1000
+
+
+def _planned(demonstration: Demonstration) -> Question:
+    text = f"Task: {demonstration.instruction}\nSo far:\n{demonstration.memory}\nPlan:"
+    accepts: dict[str, object] = {"skills": [s.skill for s in demonstration.plan.subgoals]}
+    first = demonstration.plan.subgoals[0]
+    if isinstance(first, (Goto, Pick, Place)):
+        x, y = first.point
+        accepts["box"] = [x - _TOLERANCE, y - _TOLERANCE, x + _TOLERANCE, y + _TOLERANCE]
+    return Question("plan", text, (demonstration.image,), demonstration.text, (), accepts)
+
+
+@question("planning.table", "tabletop plans")
+def table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """What to pick and where to place it, from the oracle's next step; going home where the arm hides it."""
+    if not scene.demonstrations:
+        raise LeftOut("the head camera does not show enough")
+    return _planned(pick(rng, scene.demonstrations))
+
+
+@question("planning.room", "apartment plans")
+def room(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Drive to the target where 40 pixels of it are in sight, explore where none is; each half the time."""
+    explores = bool(slot.content(2))
+    fitting = [d for d in scene.demonstrations if isinstance(d.plan.subgoals[0], Explore) == explores]
+    if not fitting:
+        raise LeftOut("the target is never in sight" if not explores else "the target is always in sight")
+    return _planned(pick(rng, fitting))

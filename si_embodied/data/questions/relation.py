@@ -1,0 +1,176 @@
+"""Spatial relations: left and right, in front and behind, between, nearest. Each holds by a margin or is not asked."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.data.questions.base import (
+    LeftOut,
+    Question,
+    Slot,
+    choice,
+    clear_objects,
+    ground,
+    in_camera,
+    marked,
+    named_objects,
+    pick,
+    question,
+    shuffled,
+    some_view,
+    table_objects,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.data.scenes import Scene
+    from si_embodied.data.views import LabelledView, SeenObject
+
+_ASIDE_DEG = 8.0
+_DEPTH_STEP_M = 0.06  # on the table
+_NEARER_BY = 1.3
+
+
+def bearing_deg(view: LabelledView, thing: SeenObject) -> float:
+    """Direction to the thing's middle off the camera's axis, to the right positive."""
+    x, _, z = in_camera(view, thing)
+    return float(np.degrees(np.arctan2(x, z)))
+
+
+def _left_to_right(view: LabelledView, a: SeenObject, b: SeenObject) -> tuple[SeenObject, SeenObject]:
+    """The two in the picture's order; their visible parts agree with where they stand.
+
+    Raises:
+        LeftOut: neither is clearly on the left.
+    """
+    if bearing_deg(view, a) > bearing_deg(view, b):
+        a, b = b, a
+    if bearing_deg(view, b) - bearing_deg(view, a) < _ASIDE_DEG:
+        raise LeftOut("neither clearly on the left")
+    if a.point_px[0] >= b.point_px[0] or a.box_px[0] + a.box_px[2] >= b.box_px[0] + b.box_px[2]:
+        raise LeftOut("what is visible stands otherwise")
+    return a, b
+
+
+@question("relation.left_right", "apartment")
+def left_right(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which side of another a named piece is on in the picture: by the bearing of their middles, 8 degrees apart."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, named_objects(view))[:2]
+    if len(things) < 2:
+        raise LeftOut("fewer than two named objects")
+    left, right = _left_to_right(view, things[0], things[1])
+    wanted = slot.content(2)
+    a, b = (left, right) if wanted == 0 else (right, left)
+    text = f"In the picture, on which side of the {b.name} is the {a.name}?"
+    sides = ("on its left", "on its right")
+    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)
+
+
+@question("relation.front_behind", "tabletop")
+def front_behind(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Whether an object is nearer to the robot than another: along the map's x, the robot's forward, 6 cm apart."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, table_objects(view))[:2]
+    if len(things) < 2:
+        raise LeftOut("fewer than two clear objects")
+    near, far = sorted(things, key=lambda o: float(ground(o)[0]))
+    if float(ground(far)[0] - ground(near)[0]) < _DEPTH_STEP_M:
+        raise LeftOut("neither clearly in front")
+    wanted = slot.content(2)
+    a, b = (near, far) if wanted == 0 else (far, near)
+    text = f"As seen by the robot, is the {a.name} in front of or behind the {b.name}?"
+    sides = ("in front of it", "behind it")
+    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)
+
+
+@question("relation.nearest", "tabletop")
+def nearest(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which of three objects is nearest to a fourth, middle to middle; the next is farther by three tenths."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, table_objects(view))[:4]
+    if len(things) < 4:
+        raise LeftOut("fewer than four clear objects")
+    anchor, others = things[0], things[1:]
+    ranked = sorted(others, key=lambda o: float(np.linalg.norm(ground(o) - ground(anchor))))
+    first, second = (float(np.linalg.norm(ground(o) - ground(anchor))) for o in ranked[:2])
+    if second < _NEARER_BY * first:
+        raise LeftOut("two equally near")
+    text = f"Which of these objects is nearest to the {anchor.name}?"
+    return choice(text, (view.frame.rgb,), ranked[0].name, [o.name for o in ranked[1:]], slot, rng)
+
+
+def _along(a: NDArray[np.float64], b: NDArray[np.float64], point: NDArray[np.float64]) -> tuple[float, float]:
+    """Where a point's foot on the line from a to b lies (0 at a, 1 at b), and how far off the line it is, metres."""
+    d = b - a
+    length = float(np.linalg.norm(d))
+    share = float((point - a) @ d) / length**2
+    return share, abs(float(d[0] * (point - a)[1] - d[1] * (point - a)[0])) / length
+
+
+@question("relation.between", "tabletop")
+def between(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which object stands between two others: its foot on their line in the middle 70%, off it by a quarter at most.
+
+    The others offered are beyond an end, or off the line by more than half its length.
+    """
+    view = some_view(scene, rng)
+    things = shuffled(rng, table_objects(view))
+    for a, b in itertools.permutations(things, 2):
+        length = float(np.linalg.norm(ground(b) - ground(a)))
+        inside, outside, unclear = [], [], False
+        for other in things:
+            if other is a or other is b:
+                continue
+            share, off = _along(ground(a), ground(b), ground(other))
+            if 0.15 <= share <= 0.85 and off <= length / 4:
+                inside.append(other)
+            elif share < 0 or share > 1 or off > length / 2:
+                outside.append(other)
+            else:
+                unclear = True
+        if len(inside) == 1 and outside and not unclear:
+            text = f"Which object is between the {a.name} and the {b.name}?"
+            return choice(
+                text, (view.frame.rgb,), inside[0].name, [outside[0].name], slot, rng
+            )  # fmt: skip
+    raise LeftOut("nothing clearly between two others")
+
+
+@question("relation.nearest_marked", "apartment")
+def nearest_marked(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which of two marked pieces has its middle nearer to a third's on the floor plan, by three tenths."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, clear_objects(view))[:3]
+    if len(things) < 3:
+        raise LeftOut("fewer than three clear objects")
+    anchor = things[0]
+    ranked = sorted(things[1:], key=lambda o: float(np.linalg.norm(ground(o) - ground(anchor))))
+    first, second = (float(np.linalg.norm(ground(o) - ground(anchor))) for o in ranked)
+    if second < _NEARER_BY * first:
+        raise LeftOut("two equally near")
+    label = slot.content(2)
+    image = marked(view, (anchor, ranked[label], ranked[1 - label]), ("0", "1", "2"))
+    text = "Three pieces of furniture are marked. Which of 1 and 2 is nearer to piece 0?"
+    return choice(text, (image,), f"piece {label + 1}", (f"piece {2 - label}",), slot, rng, 2)
+
+
+@question("relation.taller", "apartment")
+def taller(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
+    """Which of two marked pieces reaches higher above the floor, by 20 cm."""
+    view = some_view(scene, rng)
+    things = shuffled(rng, clear_objects(view))[:2]
+    if len(things) < 2:
+        raise LeftOut("fewer than two clear objects")
+    tops = [float(o.T_map_object.translation[2] + o.size_m[2] / 2) for o in things]
+    if abs(tops[0] - tops[1]) < 0.2:
+        raise LeftOut("equally tall")
+    high, low = things[int(np.argmax(tops))], things[int(np.argmin(tops))]
+    label = slot.content(2)
+    image = marked(view, (high, low) if label == 0 else (low, high), ("1", "2"))
+    text = pick(rng, ("Which of the two marked pieces of furniture is taller?", "Which marked piece reaches higher?"))
+    return choice(text, (image,), f"piece {label + 1}", (f"piece {2 - label}",), slot, rng, 2)
