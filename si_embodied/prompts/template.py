@@ -27,7 +27,10 @@ _SECTIONS = ("system", "user", "repair")
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill."""
+    """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill.
+
+    A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`.
+    """
 
     version: str
     system: str
@@ -39,14 +42,23 @@ class PromptTemplate:
 
         What an instruction says is text and nothing more: a `$` in it is not filled.
         """
-        before, after = self.user.split("$views")
         filled = {"instruction": " ".join(task.instruction.split()), "memory": memory.describe()}
+        if "$first_view" in self.user:
+            return self._render_first_view(task, observation, filled)
+        before, after = self.user.split("$views")
         content: list[str | NDArray[np.uint8]] = [Template(before).substitute(filled)]
         for index, frame in enumerate(observation.frames):
             content += [f"View {index} ({frame.name} camera): ", frame.rgb, "\n"]
         content.append(Template(after.lstrip("\n")).substitute(filled))
         schema = plan_schema(task.kind, len(observation.frames), reasoning=reasoning)
         return Prompt(self.version, self.system, tuple(content), schema)
+
+    def _render_first_view(self, task: Task, observation: Observation, filled: dict[str, str]) -> Prompt:
+        """One image without a caption, for models that plan from a single view."""
+        before, after = (Template(part).substitute(filled) for part in self.user.split("$first_view"))
+        parts = (before, observation.frames[0].rgb, after)
+        content = tuple(part for part in parts if not isinstance(part, str) or part)
+        return Prompt(self.version, self.system, content, plan_schema(task.kind, 1))
 
     def ask_again(self, prompt: Prompt, offence: str) -> Prompt:
         """The same question after an answer that was not a plan, saying what was wrong with it."""
@@ -66,6 +78,8 @@ def parse_template(version: str, text: str) -> PromptTemplate:
         raise ConfigError(f"prompt {version!r}: expected the sections {_SECTIONS} once each, got: {names}")
     sections = dict(zip(names, bodies, strict=True))
     allowed = {"system": set(), "user": {"instruction", "memory", "views"}, "repair": {"offence"}}
+    if "$first_view" in sections["user"]:
+        allowed["user"] = {"instruction", "first_view"} | ({"memory"} if "$memory" in sections["user"] else set())
     for name, needed in allowed.items():
         found = re.findall(r"\$(\w+)", sections[name])
         if sorted(found) != sorted(needed):

@@ -1,0 +1,152 @@
+"""The small model: Qwen3-VL's own classes at a few million parameters, with weights that start learning at once.
+
+Qwen3-VL: Bai et al., arXiv 2511.21631. The sizes are what two CPU cores can train in under an hour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.models.tiny import SPECIAL_TOKENS
+from si_embodied.training.scenes import IMAGE_PX
+from si_embodied.training.vocabulary import NUMBERS, make_tokenizer, word_id
+
+try:
+    import torch
+    from transformers import GenerationConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "transformers", "models") from error
+
+PATCH_PX, MERGE = 10, 2
+GRID = IMAGE_PX // (PATCH_PX * MERGE)
+"""Merged cells along a side; each is one token of the language model."""
+_EMBEDDING_SCALE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What may vary; the micro one is for tests."""
+
+    vision_width: int = 128
+    vision_layers: int = 4
+    vision_heads: int = 4
+    text_width: int = 192
+    text_layers: int = 4
+    text_heads: int = 4
+    key_value_heads: int = 2
+
+
+MICRO = Sizes(vision_width=32, vision_layers=1, vision_heads=2, text_width=48, text_layers=2, text_heads=2)
+
+
+def make_model(sizes: Sizes, seed: int) -> Qwen3VLForConditionalGeneration:
+    """The model before training, a function of the seed."""
+    tokenizer = make_tokenizer()
+    ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in SPECIAL_TOKENS}
+    head = sizes.text_width // sizes.text_heads
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": sizes.text_width,
+            "intermediate_size": 2 * sizes.text_width,
+            "num_hidden_layers": sizes.text_layers,
+            "num_attention_heads": sizes.text_heads,
+            "num_key_value_heads": sizes.key_value_heads,
+            "head_dim": head,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0, "mrope_section": _sections(head // 2)},
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": sizes.vision_layers,
+            "hidden_size": sizes.vision_width,
+            "intermediate_size": 3 * sizes.vision_width,
+            "num_heads": sizes.vision_heads,
+            "patch_size": PATCH_PX,
+            "spatial_merge_size": MERGE,
+            "out_hidden_size": sizes.text_width,
+            "num_position_embeddings": (GRID * MERGE) ** 2,
+            "deepstack_visual_indexes": [],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = Qwen3VLForConditionalGeneration(config)
+    _start(model, torch.Generator().manual_seed(seed))
+    model.generation_config = GenerationConfig(
+        bos_token_id=ids["<|endoftext|>"],
+        eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]],
+        pad_token_id=ids["<|endoftext|>"],
+        do_sample=False,
+    )
+    return model
+
+
+def image_processor() -> Qwen2VLImageProcessorPil:
+    """Every image is brought to the one size that the model was trained at."""
+    area = IMAGE_PX**2
+    return Qwen2VLImageProcessorPil(
+        patch_size=PATCH_PX,
+        temporal_patch_size=2,
+        merge_size=MERGE,
+        size={"shortest_edge": area, "longest_edge": area},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+
+
+def _sections(half: int) -> list[int]:
+    """Rotary frequencies for time, row and column: about a third each."""
+    return [half - 2 * (half // 3), half // 3, half // 3]
+
+
+def _start(model: Any, generator: torch.Generator) -> None:
+    """Where training starts: positions as sines, numbers as points on curves, linear maps scaled by their inputs."""
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if parameter.ndim > 1 and not name.endswith(("embed_tokens.weight", "pos_embed.weight")):
+                parameter.normal_(0.0, parameter[0].numel() ** -0.5, generator=generator)
+                if name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "linear_fc2.weight")):
+                    parameter.mul_(0.5)  # what is added to the residual stream
+        words = model.model.language_model.embed_tokens.weight
+        words.normal_(0.0, _EMBEDDING_SCALE, generator=generator)
+        words[:NUMBERS] = number_codes(NUMBERS, words.shape[1]) * _EMBEDDING_SCALE
+        vocabulary = make_tokenizer().get_vocab()
+        for token, number in vocabulary.items():
+            if token.startswith("Ġ") and token[1:] in vocabulary and len(token) > 2:
+                words[number] = words[vocabulary[token[1:]]]  # a word is the same word after a space
+        positions = model.model.visual.pos_embed.weight
+        positions.copy_(grid_codes(GRID * MERGE, positions.shape[1]))
+
+
+def number_codes(count: int, width: int) -> torch.Tensor:
+    """Sine and cosine of 0..count-1 at rising frequencies (count, width), unit variance: near numbers are alike."""
+    half = width // 2
+    periods = 2.2 * count * (1 / 60.0) ** (torch.arange(half) / max(half - 1, 1))  # 2,200 down to about 37
+    angles = 2 * torch.pi * torch.arange(count)[:, None] / periods[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1) * 2**0.5
+
+
+def grid_codes(side: int, width: int) -> torch.Tensor:
+    """2-D sine-cosine position embeddings (side * side, width) in raster order: half for the row, half for the column."""
+    quarter = width // 4
+    periods = 2.0 * side * (1 / 16.0) ** (torch.arange(quarter) / max(quarter - 1, 1))
+    angles = 2 * torch.pi * torch.arange(side)[:, None] / periods[None]
+    one = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, width / 2)
+    rows = one[:, None].expand(side, side, -1)
+    columns = one[None].expand(side, side, -1)
+    return torch.cat([rows, columns], dim=2).reshape(side * side, -1)
+
+
+def words_of(names: tuple[str, ...]) -> torch.Tensor:
+    """Token ids (n, 2) of words, without and with a space before."""
+    return torch.tensor([[word_id(name, spaced=spaced) for spaced in (False, True)] for name in names])

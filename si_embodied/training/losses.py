@@ -1,0 +1,113 @@
+"""What is minimised: what each cell shows, in the language model's own words, and what the answers say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.training.architecture import words_of
+from si_embodied.training.examples import NO_LABEL
+from si_embodied.training.forward import encode_images, logits_of, read
+from si_embodied.training.vocabulary import CATEGORIES, COLOURS, NUMBERS
+
+try:
+    import torch
+    from torch.nn import functional
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "torch", "models") from error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from si_embodied.training.batches import Batch
+
+POINT_SPREAD = 12.0
+"""Standard deviation of a coordinate's target, of 1000: half a small thing. A sharp target says that 512 is no nearer
+to 513 than to 7, and is learned far later."""
+_SHARPNESS = 24.0  # of cosine similarities with words
+_NOTHING = "floor"
+_NOTHING_WEIGHT = 0.15
+
+
+class CellReaders(torch.nn.Module):
+    """Two linear maps that read a thing's x and y off its cells; training needs them, the model does not."""
+
+    def __init__(self, width: int, seed: int) -> None:
+        """Start as rotations, so that x and y do not get in each other's way."""
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed + 1)
+        for name in ("x", "y"):
+            rotation, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+            self.register_parameter(name, torch.nn.Parameter(rotation.contiguous()))
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The parts of one step's loss."""
+
+    total: Tensor
+    cells: float
+    answers: float
+    cell_accuracy: float  # of category and colour both right, among cells that show a thing
+
+
+@cache
+def _soft_points() -> Tensor:
+    """Targets (NUMBERS, NUMBERS): row n spreads over the numbers near n."""
+    numbers = torch.arange(NUMBERS, dtype=torch.float32)
+    spread = torch.exp(-0.5 * ((numbers[:, None] - numbers[None]) / POINT_SPREAD) ** 2)
+    return spread / spread.sum(dim=1, keepdim=True)
+
+
+@cache
+def _label_words() -> tuple[Tensor, Tensor]:
+    return words_of((*CATEGORIES, _NOTHING)), words_of(COLOURS)
+
+
+def losses(model: Any, readers: CellReaders, batch: Batch, *, cell_weight: float) -> Losses:
+    """The loss of a batch: cells always, answers where there are questions."""
+    tokens = encode_images(model, batch.images, batch.cells)
+    cells, accuracy = cell_loss(model, readers, tokens.flatten(0, 1), batch.labels.flatten(0, 1))
+    if batch.packed is None:
+        return Losses(cells, float(cells.detach()), 0.0, accuracy)
+    answers = answer_loss(model, batch, tokens)
+    return Losses(cell_weight * cells + answers, float(cells.detach()), float(answers.detach()), accuracy)
+
+
+def cell_loss(model: Any, readers: CellReaders, tokens: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+    """Classify tokens (N, width) by cosine against the words for what they show, and read its point off them."""
+    words = model.model.language_model.embed_tokens.weight
+    category_words, colour_words = _label_words()
+    thing = labels[:, 0] != NO_LABEL
+    direction = functional.normalize(tokens, dim=1)
+    categories = _SHARPNESS * direction @ functional.normalize(words[category_words].mean(1), dim=1).T
+    wanted = torch.where(thing, labels[:, 0], len(category_words) - 1)
+    weight = torch.where(thing, 1.0, _NOTHING_WEIGHT)
+    loss = (functional.cross_entropy(categories, wanted, reduction="none") * weight).sum() / weight.sum()
+    if not bool(thing.any()):
+        return loss, 0.0
+    seen, told = direction[thing], labels[thing]
+    colours = _SHARPNESS * seen @ functional.normalize(words[colour_words].mean(1), dim=1).T
+    loss = loss + functional.cross_entropy(colours, told[:, 1])
+    scaled = seen * seen.shape[1] ** 0.5
+    for matrix, column in ((readers.x, 2), (readers.y, 3)):
+        predicted = scaled @ matrix @ words[:NUMBERS].T
+        loss = loss + 0.5 * functional.cross_entropy(predicted, _soft_points()[told[:, column]])
+    right = (categories[thing].argmax(1) == told[:, 0]) & (colours.argmax(1) == told[:, 1])
+    return loss, float(right.float().mean())
+
+
+def answer_loss(model: Any, batch: Batch, image_tokens: Tensor) -> Tensor:
+    """Weighted cross-entropy of the answers' tokens; of a coordinate, against its neighbours too."""
+    assert batch.packed is not None
+    hidden = read(model, batch.packed, image_tokens)
+    asked = batch.weights > 0
+    logits, targets, weights = logits_of(model, hidden[asked]), batch.targets[asked], batch.weights[asked]
+    logs = functional.log_softmax(logits, dim=1)
+    is_point = targets < NUMBERS
+    loss = -logs.gather(1, targets[:, None])[:, 0]
+    soft = -(logs[is_point][:, :NUMBERS] * _soft_points()[targets[is_point]]).sum(1)
+    loss = loss.masked_scatter(is_point, soft)
+    return (loss * weights).sum() / weights.sum()

@@ -1,0 +1,219 @@
+"""Training the small model from nothing: the vision tower against labelled cells first, then questions and plans too.
+
+Everything random is a function of the seed and the step, so a run that was interrupted goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.training.architecture import Sizes, make_model
+from si_embodied.training.batches import Batch, make_batch
+from si_embodied.training.forward import CELLS
+from si_embodied.training.losses import CellReaders, losses
+from si_embodied.training.measure import measure
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "torch", "models") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from si_embodied.training.examples import Labelled
+
+STATE, LOG = "state.pt", "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Every choice of a training run."""
+
+    sizes: Sizes = field(default_factory=Sizes)
+    seed: int = 0
+    batch_images: int = 16
+    fragments: int = 3  # pointing questions an image
+    plans: int = 3  # whole plans an image
+    kept_cells: tuple[int, int] = (40, 64)  # of a tabletop and an apartment image, until the last part
+    learning_rate: float = 1.5e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.02
+    cell_weight: float = 0.5  # of the cells' loss beside the answers'
+    average: float = 0.995  # of the weights' running mean, which is what is measured and kept
+    dense_share: float = 0.2  # of the time: cells only
+    whole_share: float = 0.2  # of the time, at the end: whole images, and a learning rate that falls to a tenth
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When to stop: after some minutes of training in all, or after a number of steps."""
+
+    minutes: float | None = None
+    steps: int | None = None
+    save_every_s: float = 120.0
+    measure_every_s: float = 240.0
+
+    def progress(self, steps: int, seconds: float) -> float:
+        """The share of the budget that is used up."""
+        by_steps = 0.0 if self.steps is None else steps / self.steps
+        return max(by_steps, 0.0 if self.minutes is None else seconds / (60 * self.minutes))
+
+
+class Training:
+    """One run: the model, what trains it, and where it stands."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Start from nothing."""
+        torch.set_num_threads(recipe.threads)
+        self.recipe, self.step, self.seconds = recipe, 0, 0.0
+        self.model = make_model(recipe.sizes, recipe.seed).train()
+        self.mean = copy.deepcopy(self.model).eval()
+        self.readers = CellReaders(recipe.sizes.text_width, recipe.seed)
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+    def _groups(self) -> list[dict[str, Any]]:
+        matrices, others = [], []
+        for name, parameter in [*self.model.named_parameters(), *self.readers.named_parameters()]:
+            plain = parameter.ndim < 2 or "embed" in name
+            (others if plain else matrices).append(parameter)
+        decay = self.recipe.weight_decay
+        return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+    def save(self, file: Path) -> None:
+        """Write everything that going on needs; a reader never sees half a file."""
+        state = {
+            "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
+            "model": self.model.state_dict(), "mean": self.mean.state_dict(), "readers": self.readers.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }  # fmt: skip
+        part = file.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(file)
+
+    @classmethod
+    def load(cls, file: Path, **changes: Any) -> Training:
+        """Go on from a saved state; the recipe is the saved one but for `changes`.
+
+        Raises:
+            ConfigError: there is no such state.
+        """
+        if not file.is_file():
+            raise ConfigError(f"no training state at {file}: start without --resume")
+        state = torch.load(file, weights_only=True)
+        told = state["recipe"]
+        told = {**told, "sizes": Sizes(**told["sizes"]), "kept_cells": tuple(told["kept_cells"])}
+        run = cls(replace(Recipe(**told), **changes))
+        for name in ("model", "mean", "readers", "optimizer"):
+            getattr(run, name).load_state_dict(state[name])
+        run.step, run.seconds = int(state["step"]), float(state["seconds"])
+        return run
+
+    def advance(self, data: Labelled, worlds: tuple[Any, Any], progress: float) -> dict[str, float]:
+        """One step; returns what to log."""
+        recipe = self.recipe
+        rate = recipe.learning_rate * learning_factor(self.step, progress, recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = draw_batch(data, worlds, self.step, progress, recipe)
+        found = losses(self.model, self.readers, batch, cell_weight=recipe.cell_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        found.total.backward()
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {
+            "loss": float(found.total.detach()), "cells": found.cells, "answers": found.answers,
+            "cell_accuracy": found.cell_accuracy, "rate": rate,
+        }  # fmt: skip
+
+    def _average(self) -> None:
+        keep = min(self.recipe.average, 1 - 1 / (self.step + 1))  # the mean of all, at first
+        with torch.no_grad():
+            pairs = zip(self.mean.parameters(), self.model.parameters(), strict=True)
+            for mean, parameter in pairs:
+                mean.lerp_(parameter, 1 - keep)
+
+
+def learning_factor(step: int, progress: float, recipe: Recipe) -> float:
+    """A warm-up, a plateau, and a fall to a tenth over the last part."""
+    factor = min(1.0, (step + 1) / recipe.warmup_steps)
+    falling = (progress - (1 - recipe.whole_share)) / recipe.whole_share
+    return factor * (1.0 - 0.9 * min(max(falling, 0.0), 1.0))
+
+
+def draw_batch(
+    data: Labelled, worlds: tuple[Any, Any], step: int, progress: float, recipe: Recipe
+) -> Batch:
+    """The examples of one step: both worlds in turn."""
+    rng = np.random.default_rng((recipe.seed, step))
+    world = step % 2 if len(worlds[0]) and len(worlds[1]) else int(not len(worlds[0]))
+    rows = rng.choice(worlds[world], size=recipe.batch_images)
+    dense = progress < recipe.dense_share
+    kept = CELLS if progress >= 1 - recipe.whole_share else recipe.kept_cells[world]
+    return make_batch(
+        data, rows, rng, kept=kept, fragments=0 if dense else recipe.fragments, plans=0 if dense else recipe.plans
+    )
+
+
+def train(
+    run: Training,
+    data: Labelled,
+    held_out: Labelled,
+    out: Path,
+    budget: Budget,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[float]:
+    """Train until the budget is used up, saving and measuring on the way; returns the losses of this call's steps.
+
+    Writes `state.pt` (to go on from) and `log.jsonl` (one line a step or measurement) in `out`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    worlds = (np.flatnonzero(data.world == 0), np.flatnonzero(data.world == 1))
+    saved = measured = time.monotonic()
+    history: list[float] = []
+    with (out / LOG).open("a", encoding="utf-8") as log:
+
+        def write(**entry: Any) -> None:
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+
+        def look() -> None:
+            scores = measure(run.mean, held_out)
+            write(step=run.step, minutes=round(run.seconds / 60, 2), held_out=scores)
+            report(f"step {run.step}, {run.seconds / 60:.1f} min: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+
+        while (progress := budget.progress(run.step, run.seconds)) < 1:
+            began = time.monotonic()
+            entry = run.advance(data, worlds, progress)
+            took = time.monotonic() - began
+            run.seconds += took
+            history.append(entry["loss"])
+            write(step=run.step, minutes=round(run.seconds / 60, 3), took_s=round(took, 3), **entry)
+            if time.monotonic() - saved > budget.save_every_s:
+                run.save(out / STATE)
+                saved = time.monotonic()
+            if time.monotonic() - measured > budget.measure_every_s:
+                look()
+                measured = time.monotonic()
+        run.save(out / STATE)
+        look()
+    return history
+
+
+def world_counts(data: Labelled) -> Counter[str]:
+    """Images by world, for the model card."""
+    return Counter("apartment" if world else "tabletop" for world in data.world)

@@ -1,0 +1,99 @@
+"""The small model's tokenizer: whole words of the two worlds, pieces of the plan's JSON, and every number one token.
+
+Whatever is in no word falls back to bytes, so any text can be read; it is byte-level like the family's own, without merges.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.models.tiny import CHAT_TEMPLATE, SPECIAL_TOKENS
+
+try:
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "transformers", "models") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NUMBERS = 1001
+"""0..1000, the relative coordinates of a point: ids 0..1000, so that a number is its own id."""
+
+SHAPES = ("cube", "cylinder", "triangular prism", "hexagonal prism", "long block", "cross", "ball")
+CONTAINERS = ("bowl", "bin", "shape sorter")
+FURNITURE = (
+    "chair", "stool", "office chair", "sofa", "armchair", "table", "coffee table", "desk", "bed", "nightstand",
+    "wardrobe", "dresser", "cupboard", "filing cabinet", "bookshelf", "tv", "floor lamp", "plant", "fridge", "stove",
+    "sink", "washing machine", "toilet", "bathtub", "washbasin", "laundry basket", "suitcase", "piano", "rug",
+)  # fmt: skip
+CATEGORIES: tuple[str, ...] = (*SHAPES, *CONTAINERS, *FURNITURE)
+COLOURS = (
+    "red", "green", "blue", "yellow", "orange", "purple", "pink", "white", "black", "gray", "brown", "wood",
+)  # fmt: skip
+_PLACES = ("square hole", "round hole", "long hole", "living room", "kitchen", "bedroom", "bathroom", "office")
+_SKILLS = ("goto", "turn", "forward", "look", "explore", "stop", "pick", "place", "push", "home", "up", "down")
+_WORDS = """
+a an and answer arm as at base behind between bottom build by carrot clear close colour corners deep degrees direction
+distance door down drive each every facing far farthest find fits floor for from front front go goal goes grass grasp
+has have here hold holds hole in into is it its lemon left leg like long longer look memory middle near nearest never
+next not nothing object objects of on one only or order other over path pick pickup place plan plans planner plum point
+plus position put ripe right robot roll round sea see seen set shape shaped shelf side sides sign sits six so sort
+stack stand stands stop straight surface tall tallest task than that the their them then there thing things three to
+tomato top toward towards tower turn two up view wall was where which wide with you your Task View Plan So system user assistant mobile yet done
+failed before after first again last can i corner small large big black block
+""".split()
+PIECES = (
+    '{"subgoals":[{"skill":"', '{"subgoals":[', '{"skill":"', '","object":"', '","view":0,"point":[', '"view":0,"point":[',
+    ']},{"skill":"', ']}],"done":', '"},{"skill":"', '"}],"done":', '],"done":', '"done":', 'true}', 'false}', '","degrees":',
+    '","centimetres":', '","direction":"', '],"to":[', '":', '","', '{"', '"}', ']}', '[{',
+)  # fmt: skip
+POINT_PIECE = '","view":0,"point":['
+
+
+@cache
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer; the same every time."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = list(dict.fromkeys((*CATEGORIES, *COLOURS, *_PLACES, *_SKILLS, *_WORDS)))
+    names = [*map(str, range(NUMBERS)), *map(_byte_level, PIECES)]
+    for word in words:
+        names += [_byte_level(word), _byte_level(f" {word}")]
+    names += alphabet
+    vocabulary = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_pattern(words)), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=8192
+    )
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def word_id(word: str, *, spaced: bool) -> int:
+    """The token of a word of the vocabulary, after a space or not."""
+    number = make_tokenizer().convert_tokens_to_ids(_byte_level(f" {word}" if spaced else word))
+    return int(number)
+
+
+def _byte_level(text: str) -> str:
+    """Text in the printable alphabet that byte-level vocabularies are written in (ASCII and spaces only here)."""
+    return text.replace(" ", "Ġ")
+
+
+def _pattern(words: Iterable[str]) -> str:
+    """What is cut out as one piece: JSON, phrases of several words, words, numbers, single characters."""
+    pieces = "|".join(re.escape(piece) for piece in sorted(PIECES, key=len, reverse=True))
+    phrases = "|".join(sorted((word for word in words if " " in word), key=len, reverse=True))
+    return rf" ?(?:{phrases})(?![a-z])|{pieces}| ?[A-Za-z]+|[0-9]{{1,4}}|[\s\S]"
