@@ -36,7 +36,7 @@ from si_embodied.data.records import (
     json_line,
     write_text,
 )
-from si_embodied.data.scenes import SOURCES, Scene, Source, open_scene
+from si_embodied.data.scenes import SOURCES, Scene, Source, is_worth_opening, open_scene
 from si_embodied.errors import ConfigError, DataError, RecordError, SceneError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SHARD_SIZE = 128
 _TRIES = 4  # of one type in one scene
 _SCENES = 150  # of one source in one shard; a type that finds nothing in so many is left unfilled, and counted
 _QUESTIONS_A_SCENE: dict[Source, int] = {
-    "apartment": 8, "tabletop": 4, "sorter": 1, "figures": 64, "apartment plans": 2, "tabletop plans": 1
+    "apartment": 10, "tabletop": 4, "sorter": 4, "figures": 64, "apartment plans": 2, "tabletop plans": 1
 }  # fmt: skip
 _SETTINGS_FILE, _SHARDS = "settings.json", "shards"
 
@@ -111,6 +111,8 @@ def make_questions(config: DataConfig, shard: int, counts: Counter[str]) -> Iter
                 break
             draw = np.random.default_rng((config.seed, shard, SOURCES.index(source), block))
             seed = int(draw.integers(HELD_OUT_FROM)) + (HELD_OUT_FROM if config.held_out else 0)
+            if not is_worth_opening(source, seed):
+                continue
             try:
                 with open_scene(source, seed, image_size=config.image_size) as scene:
                     yield from _ask_all(scene, queue, config, block, counts)

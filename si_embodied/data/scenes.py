@@ -11,7 +11,7 @@ import numpy as np
 
 from si_embodied.data.demonstrations import Demonstration, apartment_demonstrations, tabletop_demonstrations
 from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage
-from si_embodied.envs.scenes.tabletop_tasks import TASKS
+from si_embodied.envs.scenes.tabletop_tasks import TASKS, draw_task
 from si_embodied.envs.scenes.tasks import NAVIGATION_TASKS
 
 if TYPE_CHECKING:
@@ -31,11 +31,19 @@ class Scene:
 
     source: Source
     seed: int
-    views: tuple[LabelledView, ...] = ()  # several of an apartment; head, then side of a tabletop
+    views: tuple[LabelledView, ...] = ()  # several of an apartment; the head camera's of a tabletop
     look: Callable[[float, float, float, float], LabelledView] | None = None  # apartment: x, y, yaw, tilt
     grid: Grid | None = None  # apartment: where the robot may be
     demonstrations: tuple[Demonstration, ...] = ()
     image_size: int = 224
+
+
+def is_worth_opening(source: Source, seed: int) -> bool:
+    """Whether the scene has what its source is about: the shape sorter is in half of the tables to sort only."""
+    if source != "sorter":
+        return True
+    drawn = draw_task("sort", np.random.default_rng([seed, TASKS.index("sort")]))
+    return any(container.kind == "shape sorter" for container in drawn.scene.containers)
 
 
 @contextmanager
@@ -45,10 +53,9 @@ def open_scene(source: Source, seed: int, *, image_size: int = 224) -> Iterator[
         with ApartmentStage(seed, image_size=image_size) as stage:
             yield Scene(source, seed, _informative(stage, seed), stage.view, stage.grid, (), image_size)
     elif source in ("tabletop", "sorter"):
-        # Of all kinds of table; the shape sorter is in half of those that are sorted.
         task = "sort" if source == "sorter" else TASKS[seed % len(TASKS)]
         with TabletopStage(seed, task=task, image_size=image_size) as table:
-            yield Scene(source, seed, (table.view("head"), table.view("side")), image_size=image_size)
+            yield Scene(source, seed, (table.view("head"),), image_size=image_size)
     elif source == "figures":
         yield Scene(source, seed, image_size=image_size)
     elif source == "apartment plans":
