@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 
 from si_embodied import Observation, Task
@@ -12,14 +15,31 @@ from si_embodied.prompts.template import parse_template
 
 
 @pytest.mark.parametrize("version", prompt_versions())
-def test_every_version_renders_its_task_memory_and_views(version: str, wall_ahead: Observation) -> None:
+def test_every_version_renders_its_task_and_views(version: str, wall_ahead: Observation) -> None:
     kind = "manipulation" if version.startswith("manip") else "navigation"
     prompt = load_prompt(version).render(Task("find it", kind), wall_ahead, Memory())
     assert prompt.version == version
     assert "Task: find it" in prompt.text
-    assert "(nothing yet)" in prompt.text
-    assert "View 0 (head camera): <image>" in prompt.text
     assert prompt.images[0] is wall_ahead.frames[0].rgb
+
+
+@pytest.mark.parametrize("version", ["nav/v1", "manip/v1"])
+def test_views_are_captioned_and_the_memory_is_told(version: str, wall_ahead: Observation) -> None:
+    kind = "manipulation" if version.startswith("manip") else "navigation"
+    two = dataclasses.replace(wall_ahead, frames=wall_ahead.frames * 2)
+    text = load_prompt(version).render(Task("find it", kind), two, Memory()).text
+    assert "(nothing yet)" in text
+    assert "View 0 (head camera): <image>" in text
+    assert "View 1 (head camera): <image>" in text
+
+
+@pytest.mark.parametrize("version", ["nav/nano", "manip/nano"])
+def test_a_small_model_sees_the_first_view_alone(version: str, wall_ahead: Observation) -> None:
+    kind = "manipulation" if version.startswith("manip") else "navigation"
+    two = dataclasses.replace(wall_ahead, frames=wall_ahead.frames * 2)
+    prompt = load_prompt(version).render(Task("find it", kind), two, Memory())
+    assert len(prompt.images) == 1
+    assert '"view": {"maximum": 0' in json.dumps(prompt.schema)
 
 
 def test_a_dollar_in_the_instruction_is_text(wall_ahead: Observation) -> None:
@@ -46,6 +66,7 @@ def test_an_unknown_version_is_named_with_the_nearest() -> None:
     [
         "# system\na\n# user\n$instruction $memory $views\n",
         "# system\na\n# user\n$instruction $views\n# repair\n$offence\n",
+        "# system\na\n# user\n$instruction $first_view $views\n# repair\n$offence\n",
         "# system\na\n# user\n$instruction $memory $views $frame\n# repair\n$offence\n",
     ],
 )
