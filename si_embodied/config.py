@@ -14,6 +14,9 @@ from si_embodied.errors import ConfigError, MissingExtraError
 
 T = TypeVar("T")
 
+CHECKPOINT_SETTINGS = "planner.yaml"
+"""In a checkpoint's directory: the planner's settings that it was trained with."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroundingConfig:
@@ -116,3 +119,15 @@ def load_planner_config(path: Path) -> PlannerConfig:
     if not isinstance(values, dict):
         raise ConfigError(f"expected {str(path)!r} to hold named settings, got: {type(values).__name__}")
     return from_mapping(PlannerConfig, values)
+
+
+def planner_config_for(model: Path | None, given: Path | None) -> PlannerConfig:
+    """The settings given, or else those that a checkpoint brings in its `planner.yaml`, or else the defaults.
+
+    Raises:
+        ConfigError: as `load_planner_config`.
+    """
+    if given is not None:
+        return load_planner_config(given)
+    brought = None if model is None else model / CHECKPOINT_SETTINGS
+    return load_planner_config(brought) if brought is not None and brought.is_file() else PlannerConfig()

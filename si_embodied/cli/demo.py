@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Run everything; 0 when all of it ran, however well it went."""
     from rich.console import Console
 
-    from si_embodied.cli.eval import UNTRAINED, print_lines, untrained_model
+    from si_embodied.cli.eval import UNTRAINED, default_model, print_lines
     from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments
     from si_embodied.evaluation.report import score_table
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
     started_s = time.perf_counter()
-    model = args.model or untrained_model(args.out / UNTRAINED, notes)
+    model = args.model or default_model(args.out / UNTRAINED, notes)
     reports: list[Report] = []
     interrupted = False
     for env, task in WORLDS:
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
             interrupted = report.interrupted
     write_json(args.out / "report.json", {"runs": [report.to_json() for report in reports]})
     console.print(score_table(reports))
-    trained = "" if args.model else " The planner's checkpoint is untrained: its row shows that everything runs."
+    made_here = model == args.out / UNTRAINED
+    trained = "" if not made_here else " The planner's checkpoint is untrained: its row shows that everything runs."
     took_s = time.perf_counter() - started_s
     videos = sorted(path.relative_to(args.out) for path in args.out.glob("*/videos/*.mp4"))
     lines = [
@@ -77,6 +78,7 @@ def _evaluate(
     args: argparse.Namespace, env: str, task: str, policy: str, model: Path, notes: Console
 ) -> Report:  # fmt: skip
     from si_embodied.cli.eval import RECORDS, VIDEOS, Evaluation
+    from si_embodied.config import planner_config_for
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.registry import find_policy
     from si_embodied.evaluation.report import make_report
@@ -86,11 +88,13 @@ def _evaluate(
     # A demonstration is run anew each time; an evaluation goes on where it stopped.
     (out / RECORDS).unlink(missing_ok=True)
     shutil.rmtree(out / VIDEOS, ignore_errors=True)
+    needs_model = find_policy(policy).needs_model
     config = EvaluationConfig(
         env=env,
         policy=policy,
         task=task,
-        model=model if find_policy(policy).needs_model else None,
+        model=model if needs_model else None,
+        planner=planner_config_for(model if needs_model else None, None),
         episodes=args.episodes,
         seed=args.seed,
     )

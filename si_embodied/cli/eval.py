@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     make_env(config).close()  # an unknown name must not leave a folder behind
     out = args.out or _folder(config)
     if spec.needs_model and config.model is None:
-        config = replace(config, model=untrained_model(out / UNTRAINED, notes))
+        config = with_model(config, default_model(out / UNTRAINED, notes), args.config)
     plan = Evaluation(out, videos=args.videos, workers=args.workers, console=notes)
     own = plan.run(config)
     comparisons: list[Comparison] = []
@@ -94,7 +94,7 @@ def print_lines(console: Console, lines: list[str]) -> None:
 
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
-    from si_embodied.config import PlannerConfig, load_planner_config
+    from si_embodied.config import planner_config_for
     from si_embodied.errors import CheckpointError
     from si_embodied.evaluation.config import EvaluationConfig
 
@@ -111,7 +111,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         latency=args.latency,
         image_size=args.image_size,
         action_mode=args.action_mode,
-        planner=PlannerConfig() if args.config is None else load_planner_config(args.config),
+        planner=planner_config_for(args.model, args.config),
         episodes=args.episodes,
         seed=args.seed,
     )
@@ -132,6 +132,20 @@ def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:
     if not find_policy(config.policy).needs_model:
         raise ConfigError(f"--control blank needs a policy that looks with a model (planner), got: {config.policy!r}")
     return replace(config, control="blank")
+
+
+def with_model(config: EvaluationConfig, model: Path, settings: Path | None) -> EvaluationConfig:
+    """The same evaluation with a model, and the settings given or else the model's own."""
+    from si_embodied.config import planner_config_for
+
+    return replace(config, model=model, planner=planner_config_for(model, settings))
+
+
+def default_model(untrained: Path, notes: Console) -> Path:
+    """The checkpoint that comes with the package; without one, an untrained one is made."""
+    from si_embodied.models.checkpoints import shipped_checkpoint
+
+    return shipped_checkpoint() or untrained_model(untrained, notes)
 
 
 def untrained_model(directory: Path, notes: Console) -> Path:

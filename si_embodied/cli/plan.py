@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Plan once and print it; 0 also for a hold, which is an answer."""
     from rich.console import Console
 
-    from si_embodied.config import PlannerConfig, load_planner_config
+    from si_embodied.config import planner_config_for
     from si_embodied.errors import ConfigError
     from si_embodied.memory import Memory
     from si_embodied.planner import Planner
@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("expected either --env ID or --rgb FILE: an observation comes from an episode or from files")
     console = Console()
     task, observation, embodiment = _from_episode(args) if args.env else _from_files(args)
-    config = PlannerConfig() if args.config is None else load_planner_config(args.config)
-    planner = Planner(_backend(args), embodiment, config)
+    model = _model(args)
+    config = planner_config_for(model, args.config)
+    planner = Planner(_backend(args, model), embodiment, config)
     decision = planner.plan(task, observation, Memory(config.memory_entries))
     if args.json:
         from si_embodied.evaluation.episode import plan_entry
@@ -74,17 +75,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _backend(args: argparse.Namespace) -> Backend:
+def _model(args: argparse.Namespace) -> Path | None:
+    """The checkpoint to ask; none where the answer is given."""
     from rich.console import Console
 
+    from si_embodied.cli.eval import default_model
+
+    if args.answer is not None:
+        return None
+    model: Path | None = args.model
+    return model or default_model(UNTRAINED, Console(stderr=True))
+
+
+def _backend(args: argparse.Namespace, model: Path | None) -> Backend:
     from si_embodied.backends import ScriptedBackend
-    from si_embodied.cli.eval import untrained_model
     from si_embodied.evaluation.registry import load_backend
 
     if args.answer is not None:
         answer: str = args.answer
         return ScriptedBackend(lambda _: answer, name="--answer")
-    return load_backend(args.model or untrained_model(UNTRAINED, Console(stderr=True)))
+    return load_backend(model)
 
 
 def _from_episode(args: argparse.Namespace) -> Scene:

@@ -137,7 +137,7 @@ def number_codes(count: int, width: int) -> torch.Tensor:
 
 
 def grid_codes(side: int, width: int) -> torch.Tensor:
-    """2-D sine-cosine position embeddings (side * side, width) in raster order: half for the row, half for the column."""
+    """2-D sine-cosine position embeddings (side * side, width), raster order: half for the row, half for the column."""
     quarter = width // 4
     periods = 2.0 * side * (1 / 16.0) ** (torch.arange(quarter) / max(quarter - 1, 1))
     angles = 2 * torch.pi * torch.arange(side)[:, None] / periods[None]

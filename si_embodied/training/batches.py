@@ -1,4 +1,4 @@
-"""Training examples as tensors: prompts and answers as the planner's own backend would tokenize them, packed by image."""
+"""Training examples as tensors: prompts and answers tokenized as the planner's backend does, packed by image."""
 
 from __future__ import annotations
 
@@ -155,9 +155,7 @@ def make_batch(
     return Batch(images, places, told, packed, targets, weights, [[one.kind for one in row] for row in asked])
 
 
-def pack(
-    worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64]
-) -> tuple[Packed, Tensor, Tensor]:
+def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64]) -> tuple[Packed, Tensor, Tensor]:
     """Sequences of one image and its questions each, padded to the longest."""
     kept = cells.shape[1]
     heads = [head_tokens(world) for world in worlds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import dataclass
@@ -81,7 +82,11 @@ def load(directory: Path, categories: tuple[str, ...], colours: tuple[str, ...],
         parts.append((world, images, instances, told["images"], labels))
     world, images, instances, notes, labels = zip(*parts, strict=True)
     return Labelled(
-        np.concatenate(world), np.concatenate(images), np.concatenate(instances), sum(notes, []), np.concatenate(labels)
+        np.concatenate(world),
+        np.concatenate(images),
+        np.concatenate(instances),
+        list(itertools.chain(*notes)),
+        np.concatenate(labels),
     )
 
 
@@ -93,7 +98,7 @@ def cell_labels(
     grid: int,
     picks: dict[str, list[int]],
 ) -> NDArray[np.int16]:
-    """What each cell of a picture mostly shows (grid * grid, 4): category, colour, and the x and y of the thing's point.
+    """What each cell of a picture mostly shows (grid * grid, 4): category, colour, and x and y of the thing's point.
 
     A thing owns a cell of which it fills a part, or which holds a good part of the thing; of several, the one that it
     matters most for.

@@ -1,7 +1,8 @@
-"""The model's own layers, run on batches as training wants them: same-size images, some of their cells, many questions.
+"""The model's own layers, on batches as training wants them: same-size images, some of their cells, many questions.
 
-The same numbers as transformers' forward on whole images (a test says so), in a fraction of its time on a CPU: images of
-a batch go through the vision tower side by side, cells may be left out, and all questions about an image share its tokens.
+The same numbers as transformers' forward on whole images (a test says so), in a fraction of its time on a CPU: images
+of a batch go through the vision tower side by side, cells may be left out, and all questions about an image share its
+tokens.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Packed:
 
 
 def patches_of(images: Tensor) -> Tensor:
-    """Images (B, H, W, 3) uint8 to patches (B, cells, MERGE**2, 3 * PATCH_PX**2) in -1..1, as the processor orders them."""
+    """Images (B, H, W, 3) uint8 to patches (B, cells, MERGE**2, 3 * PATCH_PX**2) in -1..1, in the processor's order."""
     batch = images.shape[0]
     blocks = images.reshape(batch, GRID, MERGE, PATCH_PX, GRID, MERGE, PATCH_PX, 3)
     ordered = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # cell row, cell column, row and column in it, channel, y, x
@@ -46,7 +47,7 @@ def patches_of(images: Tensor) -> Tensor:
 
 @cache
 def _patch_places() -> tuple[Tensor, Tensor]:
-    """For each cell and patch in it: raster index into the position table (cells, 4), and row and column (cells, 4, 2)."""
+    """By cell and patch in it: raster index into the position table (cells, 4), and row and column (cells, 4, 2)."""
     cell = torch.arange(CELLS)
     inside = torch.arange(MERGE**2)
     rows = (cell // GRID * MERGE)[:, None] + inside // MERGE

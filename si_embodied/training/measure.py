@@ -1,4 +1,4 @@
-"""Held-out accuracy while training: whether pointing lands on the named thing, and whether plans say what they should."""
+"""Held-out accuracy while training: whether pointing lands on the named thing, and whether plans are right."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16
     """Accuracies by kind, on the first `images` images of each world.
 
     `point …` is the share of pointing answers whose pixel lies on the named thing. For a kind of plan, `… words` is the
-    share of skills, names and `done` that are right given what precedes them, `… points` that of coordinates within `NEAR`.
+    share of skills, names and `done` that are right given what precedes them, `… points` that of coordinates within
+    `NEAR`.
     """
     found: dict[str, list[bool]] = defaultdict(list)
     was_training = model.training
@@ -67,9 +68,7 @@ def _ask(
     return packed, targets, weights, said
 
 
-def _pointing(
-    model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor
-) -> Iterator[tuple[str, bool]]:
+def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[tuple[str, bool]]:
     """Each named thing of each image: x first, then y given the x that was said."""
     things = [_things(data.notes[row])[:8] for row in rows]
 

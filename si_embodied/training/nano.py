@@ -154,9 +154,7 @@ def learning_factor(step: int, progress: float, recipe: Recipe) -> float:
     return factor * (1.0 - 0.9 * min(max(falling, 0.0), 1.0))
 
 
-def draw_batch(
-    data: Labelled, worlds: tuple[Any, Any], step: int, progress: float, recipe: Recipe
-) -> Batch:
+def draw_batch(data: Labelled, worlds: tuple[Any, Any], step: int, progress: float, recipe: Recipe) -> Batch:
     """The examples of one step: both worlds in turn."""
     rng = np.random.default_rng((recipe.seed, step))
     world = step % 2 if len(worlds[0]) and len(worlds[1]) else int(not len(worlds[0]))
@@ -194,7 +192,8 @@ def train(
         def look() -> None:
             scores = measure(run.mean, held_out)
             write(step=run.step, minutes=round(run.seconds / 60, 2), held_out=scores)
-            report(f"step {run.step}, {run.seconds / 60:.1f} min: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+            told = ", ".join(f"{kind} {value:.2f}" for kind, value in scores.items())
+            report(f"step {run.step}, {run.seconds / 60:.1f} min: {told}")
 
         while (progress := budget.progress(run.step, run.seconds)) < 1:
             began = time.monotonic()

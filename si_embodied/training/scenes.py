@@ -180,9 +180,11 @@ def _table_points(stage: TabletopStage) -> dict[str, Any]:
     any_thing = scene.objects[0].name
     for offset, container in enumerate(scene.containers):
         index = len(scene.objects) + offset
-        point = pixel(truth.place_step(Inside(any_thing, container.key), any_thing)) if container.kind != (
-            "shape sorter"
-        ) else None
+        point = (
+            pixel(truth.place_step(Inside(any_thing, container.key), any_thing))
+            if container.kind != ("shape sorter")
+            else None
+        )
         if point is None and index in seen:
             point = _relative(*seen[index].point_px)
         found["into"][container.key] = point

@@ -1,6 +1,6 @@
 """The small model's tokenizer: whole words of the two worlds, pieces of the plan's JSON, and every number one token.
 
-Whatever is in no word falls back to bytes, so any text can be read; it is byte-level like the family's own, without merges.
+Whatever is in no word falls back to bytes, so any text can be read; byte-level like the family's own, without merges.
 """
 
 from __future__ import annotations
@@ -37,20 +37,24 @@ COLOURS = (
 )  # fmt: skip
 _PLACES = ("square hole", "round hole", "long hole", "living room", "kitchen", "bedroom", "bathroom", "office")
 _SKILLS = ("goto", "turn", "forward", "look", "explore", "stop", "pick", "place", "push", "home", "up", "down")
-_WORDS = """
+_WORDS = tuple(
+    """
 a an and answer arm as at base behind between bottom build by carrot clear close colour corners deep degrees direction
 distance door down drive each every facing far farthest find fits floor for from front front go goal goes grass grasp
 has have here hold holds hole in into is it its lemon left leg like long longer look memory middle near nearest never
 next not nothing object objects of on one only or order other over path pick pickup place plan plans planner plum point
 plus position put ripe right robot roll round sea see seen set shape shaped shelf side sides sign sits six so sort
 stack stand stands stop straight surface tall tallest task than that the their them then there thing things three to
-tomato top toward towards tower turn two up view wall was where which wide with you your Task View Plan So system user assistant mobile yet done
+tomato top toward towards tower turn two up view wall was where which wide with you your Task View Plan So system
+user assistant mobile yet done
 failed before after first again last can i corner small large big black block
-""".split()
+""".split()  # noqa: SIM905
+)
 PIECES = (
-    '{"subgoals":[{"skill":"', '{"subgoals":[', '{"skill":"', '","object":"', '","view":0,"point":[', '"view":0,"point":[',
-    ']},{"skill":"', ']}],"done":', '"},{"skill":"', '"}],"done":', '],"done":', '"done":', 'true}', 'false}', '","degrees":',
-    '","centimetres":', '","direction":"', '],"to":[', '":', '","', '{"', '"}', ']}', '[{',
+    '{"subgoals":[{"skill":"', '{"subgoals":[', '{"skill":"', '","object":"', '","view":0,"point":[',
+    '"view":0,"point":[', ']},{"skill":"', ']}],"done":', '"},{"skill":"',
+    '"}],"done":', '],"done":', '"done":', "true}",
+    "false}", '","degrees":', '","centimetres":', '","direction":"', '],"to":[', '":', '","', '{"', '"}', ']}', '[{',
 )  # fmt: skip
 POINT_PIECE = '","view":0,"point":['
 

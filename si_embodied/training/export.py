@@ -1,0 +1,111 @@
+"""A trained model as a checkpoint directory with the family's standard files, and what is to be known about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.training.architecture import MERGE, PATCH_PX, image_processor
+from si_embodied.training.batches import PROMPTS
+from si_embodied.training.scenes import IMAGE_PX
+from si_embodied.training.vocabulary import make_tokenizer
+
+try:
+    import torch
+    from safetensors.torch import save_file
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "torch", "models") from error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """How a checkpoint came about, for its card."""
+
+    images: dict[str, int]  # by world
+    data_digest: str
+    seed: int
+    steps: int
+    minutes: float
+    held_out: dict[str, float] = field(default_factory=dict)
+    notes: str = ""  # scores in the worlds, and anything else
+
+
+def export(model: Any, directory: Path, story: Story) -> Path:
+    """Write a checkpoint that transformers and our own backend load as they load any of the family.
+
+    Weights are written in float16, half the size; whoever loads them chooses the dtype that they run in.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    make_tokenizer().save_pretrained(str(directory))
+    model.config.save_pretrained(str(directory))
+    model.generation_config.save_pretrained(str(directory))
+    weights = {
+        name: tensor.detach().to(torch.float16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name != "lm_head.weight"  # the embedding, once more
+    }
+    save_file(weights, str(directory / "model.safetensors"), metadata={"format": "pt"})
+    image_processor().save_pretrained(str(directory))
+    _write_json(directory / "processor_config.json", {"processor_class": "Qwen3VLProcessor"})
+    video = {
+        "video_processor_type": "Qwen3VLVideoProcessor", "patch_size": PATCH_PX, "temporal_patch_size": 2,
+        "merge_size": MERGE, "size": {"shortest_edge": IMAGE_PX**2, "longest_edge": IMAGE_PX**2},
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+    }  # fmt: skip
+    _write_json(directory / "video_preprocessor_config.json", video)
+    manipulation, navigation = PROMPTS
+    (directory / "planner.yaml").write_text(
+        f"# The prompts that this checkpoint was trained with.\nnavigation_prompt: {navigation}\n"
+        f"manipulation_prompt: {manipulation}\n",
+        encoding="utf-8",
+    )
+    (directory / "README.md").write_text(card(model, story), encoding="utf-8")
+    return directory
+
+
+def card(model: Any, story: Story) -> str:
+    """The model card."""
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    images = ", ".join(f"{count:,} {world} images" for world, count in sorted(story.images.items()))
+    scores = "\n".join(f"| {name} | {value:.1%} |" for name, value in sorted(story.held_out.items()))
+    return f"""---
+license: apache-2.0
+pipeline_tag: image-text-to-text
+tags: [robotics, planning, qwen3_vl]
+---
+# si-nano
+
+A planner of {parameters:.1f} million parameters in Qwen3-VL's architecture, trained from nothing on pictures of this
+project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing but these two worlds.
+
+- Input: one {IMAGE_PX} px image (others are resized) and an instruction in the worlds' own words; prompts `nav/nano`
+  and `manip/nano` (`planner.yaml`). Output: a plan in the planner's JSON.
+- Data: {images}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds from 100,000 on were never
+  used. Mark of the data: `{story.data_digest}`. Instructions and plans are drawn anew each time an image is shown.
+- Training: seed {story.seed}, {story.steps:,} steps, {story.minutes:.0f} minutes on two CPU cores. Again:
+  `si-embodied train nano --out DIR --minutes {max(1, round(story.minutes))}`.
+
+## Held-out accuracy
+`point …`: the pixel lies on the named thing. `… words`: skills, names and `done` given what precedes them. `… points`:
+coordinates within 40 of 1000.
+
+| kind | right |
+| --- | --- |
+{scores}
+
+## In the worlds
+{story.notes or "Not measured yet."}
+
+## Limits
+It was taught the tabletop tasks base, spatial and stack, and the apartment task objectnav. It has no memory of what it
+tried, sees one view, knows only these objects and colours, and answers anything else with nonsense of the right form.
+"""
+
+
+def _write_json(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

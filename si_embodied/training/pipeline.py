@@ -1,0 +1,78 @@
+"""The small model in one call: data, training, checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from si_embodied.errors import ConfigError
+from si_embodied.training.architecture import GRID
+from si_embodied.training.examples import load
+from si_embodied.training.export import Story, export
+from si_embodied.training.measure import measure
+from si_embodied.training.nano import STATE, Budget, Recipe, Training, train, world_counts
+from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, digest, plan_shards, write_shards
+from si_embodied.training.vocabulary import CATEGORIES, COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HELD_OUT_IMAGES = 240
+"""Of each world."""
+
+
+@dataclass(frozen=True, slots=True)
+class NanoRun:
+    """What to train and where.
+
+    `out` gets `data/` (shards), `run/` (the state to go on from, and the log) and `checkpoint/`.
+    """
+
+    out: Path
+    minutes: float | None = 45.0
+    resume: bool = False
+    seed: int = 0
+    tabletops: int = 6000
+    apartments: int = 7200
+    threads: int = 2
+    recipe: Recipe | None = None  # by default, the recipe of the shipped checkpoint with the seed and threads above
+    steps: int | None = None  # stop after as many, whatever the time
+    held_out: int = HELD_OUT_IMAGES
+
+
+def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) -> Path:
+    """Render what is missing, train, and write the checkpoint; returns its directory.
+
+    Raises:
+        ConfigError: there is a training state and `resume` is not asked for, or the other way around.
+    """
+    state = run.out / "run" / STATE
+    if state.exists() and not run.resume:
+        raise ConfigError(f"{state} is there: add --resume to go on with it, or give another --out")
+    counts = {"tabletop": run.tabletops, "apartment": run.apartments}
+    training, held = run.out / "data" / "train", run.out / "data" / "held_out"
+    for directory, first_seed, wanted in (
+        (training, 0, counts), (held, HELD_OUT_SEED, dict.fromkeys(counts, run.held_out))
+    ):  # fmt: skip
+        shards: list[Shard] = []
+        for world in WORLDS:
+            shards += plan_shards(world, wanted[world], first_seed=first_seed)
+        report(f"data: {sum(wanted.values()):,} images in {directory}")
+        write_shards(shards, directory, workers=run.threads, done=lambda count: report(f"  {count} images"))
+    data, measured = (load(directory, CATEGORIES, COLOURS, GRID) for directory in (training, held))
+    if run.resume:
+        trained = Training.load(state, threads=run.threads)
+    else:
+        recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
+        trained = Training(recipe)
+    train(trained, data, measured, run.out / "run", Budget(run.minutes, run.steps), report=report)
+    story = Story(
+        images=dict(world_counts(data)),
+        data_digest=digest(training),
+        seed=trained.recipe.seed,
+        steps=trained.step,
+        minutes=trained.seconds / 60,
+        held_out=measure(trained.mean, measured, images=run.held_out),
+    )
+    return export(trained.mean, run.out / "checkpoint", story)

@@ -1,0 +1,85 @@
+"""The training forward gives the numbers that transformers and the planner's backend give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import torch
+
+from si_embodied.geometry import Intrinsics, Pose
+from si_embodied.memory import Memory
+from si_embodied.prompts import load_prompt
+from si_embodied.training.architecture import MICRO, make_model
+from si_embodied.training.batches import answered, pack
+from si_embodied.training.examples import Question, plan_json, subgoal
+from si_embodied.training.export import Story, export
+from si_embodied.training.forward import CELLS, encode_images, logits_of, read
+from si_embodied.training.scenes import model_pixels
+from si_embodied.types import CameraFrame, Observation, Task
+
+PLAN = plan_json([subgoal("goto", "red chair", [512, 7])], done=True)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    model = make_model(MICRO, 3).eval()
+    story = Story({"tabletop": 1}, "0", 3, 0, 0.0)
+    return model, export(model, tmp_path_factory.mktemp("nano") / "nano", story)
+
+
+def observation(image: np.ndarray) -> Observation:
+    side = image.shape[0]
+    camera = Intrinsics(side, side, 100.0, 100.0, side / 2, side / 2)
+    frame = CameraFrame("head", 0.0, image, None, camera, Pose.identity())
+    return Observation(0.0, (frame,), Pose.identity())
+
+
+def test_a_packed_batch_gives_the_logits_of_the_loaded_checkpoint(exported: tuple[Any, Path]) -> None:
+    from si_embodied.models.loading import load_checkpoint
+
+    model, directory = exported
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    loaded = load_checkpoint(directory, device="cpu")
+    prompt = load_prompt("nav/nano").render(Task("find the red chair", "navigation"), observation(image), Memory())
+    inputs = loaded.family.encode(prompt)
+    said = [int(i) for i in loaded.family._tokenizer.encode(PLAN).ids]
+    ids = torch.tensor([[*inputs.input_ids.tolist(), *said]])
+    kinds = (ids == loaded.model.config.image_token_id).int()
+    with torch.inference_mode():
+        expected = loaded.model(
+            input_ids=ids,
+            pixel_values=torch.from_numpy(np.asarray(inputs.pixels["pixel_values"])),
+            image_grid_thw=torch.from_numpy(np.asarray(inputs.pixels["image_grid_thw"])),
+            mm_token_type_ids=kinds,
+        ).logits[0, -len(said) :]
+        model = model.half().float()  # as it was written
+        other = Question("go to the sofa", plan_json([{"skill": "explore"}], done=False), "explore")
+        asked = [answered(other, 1), answered(Question("find the red chair", PLAN, "goto"), 1)]
+        cells = np.arange(CELLS)[None]
+        packed, _, _ = pack([1], [asked], cells)
+        tokens = encode_images(model, torch.from_numpy(model_pixels(image))[None], torch.from_numpy(cells))
+        found = logits_of(model, read(model, packed, tokens)[0, -len(said) :])
+    assert packed.tokens[0, -len(said) :].tolist() == said
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_left_out_cells_keep_the_others_in_their_places(exported: tuple[Any, Path]) -> None:
+    # With one layer of attention switched off, what is at a cell depends on that cell alone.
+    model, _ = exported
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 220, 220, 3), dtype=np.uint8))
+    kept = torch.tensor([[3, 17, 60], [0, 60, 120]])
+    with torch.inference_mode():
+        saved = model.model.visual.blocks[0].attn.proj.weight.clone()
+        model.model.visual.blocks[0].attn.proj.weight.zero_()
+        whole = encode_images(model, images, torch.arange(CELLS).expand(2, -1))
+        some = encode_images(model, images, kept)
+        model.model.visual.blocks[0].attn.proj.weight.copy_(saved)
+    torch.testing.assert_close(some, whole[torch.arange(2)[:, None], kept], rtol=1e-4, atol=1e-5)
