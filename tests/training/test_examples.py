@@ -1,0 +1,88 @@
+"""Dense labels and questions say what the picture shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from si_embodied.plan import parse_plan
+from si_embodied.training.examples import NO_LABEL, cell_labels, fragment, questions
+
+CATEGORIES, COLOURS = ("cube", "bowl", "chair"), ("red", "blue")
+RED, BLUE = "red cube", "blue cube"
+
+
+def thing(number: int, name: str, xy: tuple[float, float], pixels: int = 400, **more: Any) -> dict[str, Any]:
+    colour, category = name.split()
+    return {"id": number, "name": name, "category": category, "colour": colour, "pixels": pixels, "unique": True,
+            "point": [100 * number, 500], "xy": list(xy), **more}  # fmt: skip
+
+
+def table() -> dict[str, Any]:
+    """Red on the left (y up), blue on the right, a bowl between, nearer to blue."""
+    return {
+        "objects": [thing(1, RED, (0.5, 0.3)), thing(2, BLUE, (0.5, -0.1)), thing(3, "red bowl", (0.6, -0.2))],
+        "pick": {RED: [200, 500], BLUE: [700, 510]},
+        "into": {"bowl 0": [750, 400]},
+        "onto": {},
+        "beside": [[RED, BLUE, "left", [600, 500]]],
+        "containers": [{"id": 3, "key": "bowl 0", "name": "red bowl", "kind": "bowl", "xy": [0.6, -0.2]}],
+    }
+
+
+def flat() -> dict[str, Any]:
+    seen = [thing(1, "red chair", (1.0, 0.0)), thing(2, "blue chair", (9.0, 0.0), pixels=20)]
+    return {"objects": seen, "scene_names": ["red chair", "blue chair", "red bowl"], "camera_xy": [0.0, 0.0]}
+
+
+def drawn(note: dict[str, Any], kind: str, count: int = 200) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [q for _ in range(count) for q in questions(note, rng, fragments=0, plans=1) if q.kind == kind]
+
+
+def test_a_cell_is_labelled_with_what_fills_it() -> None:
+    instance = np.full((224, 224), 255, np.uint8)
+    instance[:112, :112] = 1  # the upper left of four cells
+    instance[150:154, 150:154] = 2  # small, but all of it is in the lower right
+    objects = [thing(1, RED, (0, 0), pixels=112 * 112), thing(2, "blue chair", (0, 0), pixels=16 + 8)]
+    labels = cell_labels(instance, objects, CATEGORIES, COLOURS, 2, {RED: [250, 260]})
+    assert labels[0].tolist() == [0, 0, 250, 260]
+    assert labels[3].tolist() == [2, 1, 200, 500]
+    assert (labels[1:3] == NO_LABEL).all()
+
+
+def test_a_fragment_breaks_off_after_its_point() -> None:
+    assert fragment("goto", "red chair", [3, 4]).answer == (
+        '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[3,4'
+    )
+
+
+def test_every_plan_is_one_that_the_planner_parses() -> None:
+    rng = np.random.default_rng(1)
+    for note, kind in ((table(), "manipulation"), (flat(), "navigation")):
+        asked = [q for _ in range(50) for q in questions(note, rng, fragments=0, plans=2)]
+        assert len(asked) > 50
+        for question in asked:
+            parse_plan(question.answer, kind, 1)  # type: ignore[arg-type]
+
+
+def test_the_leftmost_thing_is_the_one_with_the_largest_y() -> None:
+    asked = [q for q in drawn(table(), "extreme") if "to the left" in str(q.instruction)]
+    assert asked
+    assert all(f'"object":"{RED}"' in q.answer for q in asked)
+    nearest = [q for q in drawn(table(), "extreme") if "nearest" in str(q.instruction)]
+    assert nearest
+    assert all(f'"object":"{BLUE}"' in q.answer for q in nearest)
+
+
+def test_what_is_hardly_visible_is_not_asked_for() -> None:
+    asked = drawn(flat(), "goto") + drawn(flat(), "explore")
+    assert {str(q.instruction).rpartition(" the ")[2] for q in asked} == {"red chair", "red bowl"}
+
+
+@pytest.mark.parametrize(("distance", "done"), [(1.0, True), (5.0, False)])
+def test_only_a_near_target_ends_the_task(distance: float, done: bool) -> None:
+    note = {**flat(), "objects": [thing(1, "red chair", (distance, 0.0))]}
+    assert all(parse_plan(q.answer, "navigation", 1).done is done for q in drawn(note, "goto"))

@@ -1,0 +1,106 @@
+"""A training run is a function of its data and seed, goes on where it stopped, and leaves a checkpoint that plans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("mujoco")
+
+from si_embodied.config import planner_config_for
+from si_embodied.errors import ConfigError
+from si_embodied.training.architecture import GRID, MICRO, image_processor
+from si_embodied.training.examples import Labelled, load
+from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
+from si_embodied.training.pipeline import NanoRun, train_nano
+from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard
+from si_embodied.training.vocabulary import CATEGORIES, COLOURS
+
+SMALL = Recipe(sizes=MICRO, batch_images=2, fragments=1, plans=1, kept_cells=(12, 12), threads=1, dense_share=0.3)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shards")
+    write_shard(Shard("tabletop", 81_000, 4), directory)
+    write_shard(Shard("apartment", 81_000, 4), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def data(shards: Path) -> Labelled:
+    return load(shards, CATEGORIES, COLOURS, GRID)
+
+
+def test_a_shard_is_the_same_bytes_again(shards: Path, tmp_path: Path) -> None:
+    write_shard(Shard("apartment", 81_000, 4), tmp_path)
+    for name in ("apartment-81000-4.json", "apartment-81000-4.npz"):
+        first, again = (directory / name for directory in (shards, tmp_path))
+        if name.endswith("json"):
+            assert first.read_bytes() == again.read_bytes()
+        else:
+            with np.load(first) as one, np.load(again) as other:
+                assert all((one[key] == other[key]).all() for key in one.files)
+
+
+def test_shards_hold_as_many_images_as_asked_for() -> None:
+    assert [shard.count for shard in plan_shards("tabletop", 500, first_seed=0)] == [240, 240, 20]
+    assert [shard.first_seed for shard in plan_shards("apartment", 500, first_seed=7)] == [7, 27, 47]
+
+
+def test_an_image_is_reduced_as_the_checkpoints_processor_reduces_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    from si_embodied.training.forward import patches_of
+
+    theirs = image_processor()([image], input_data_format="channels_last", return_tensors="np")
+    import torch
+
+    ours = patches_of(torch.from_numpy(model_pixels(image))[None])[0].reshape(-1, 3, 1, 100)
+    both = np.asarray(theirs["pixel_values"]).reshape(len(ours), 3, 2, 100)
+    np.testing.assert_allclose(both, np.broadcast_to(ours.numpy(), both.shape), atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> None:
+    histories = [train(Training(SMALL), data, data, tmp_path / name, Budget(steps=8)) for name in ("a", "b")]
+    assert histories[0] == histories[1]
+    assert len(set(histories[0])) == 8
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped(data: Labelled, tmp_path: Path) -> None:
+    whole = train(Training(SMALL), data, data, tmp_path / "whole", Budget(steps=6))
+    part = Training(SMALL)
+    for step in range(3):
+        part.advance(data, (np.flatnonzero(data.world == 0), np.flatnonzero(data.world == 1)), step / 6)
+    part.save(tmp_path / STATE)
+    rest = train(Training.load(tmp_path / STATE), data, data, tmp_path / "rest", Budget(steps=6))
+    assert rest == whole[3:]
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
+    recipe = Recipe(warmup_steps=10, whole_share=0.2)
+    assert learning_factor(0, 0.0, recipe) == pytest.approx(0.1)
+    assert learning_factor(50, 0.5, recipe) == 1.0
+    assert learning_factor(50, 0.9, recipe) == pytest.approx(0.55)
+    assert learning_factor(50, 1.0, recipe) == pytest.approx(0.1)
+
+
+def test_one_call_goes_from_nothing_to_a_checkpoint(tmp_path: Path) -> None:
+    run = NanoRun(out=tmp_path, minutes=None, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
+    directory = train_nano(run)
+    assert planner_config_for(directory, None).navigation_prompt == "nav/nano"
+    assert "seeds below 80,000" in (directory / "README.md").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
+    assert "point pick" in lines[-1]["held_out"]
+    with pytest.raises(ConfigError, match="--resume"):
+        train_nano(run)
+
+
+def test_going_on_with_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="without --resume"):
+        Training.load(tmp_path / STATE)
