@@ -13,9 +13,11 @@ import logging
 import multiprocessing
 import platform
 import shutil
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -253,6 +255,11 @@ def _begin(config: DataConfig, out: Path) -> None:
     write_text(path, settings)
 
 
+def _leave_interrupts_to_parent() -> None:
+    """At Ctrl-C a worker finishes its shard; the parent asks for no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> Iterator[int]:
     """Write shards; yields each when it is whole."""
     if workers == 1 or len(shards) < 2:
@@ -262,7 +269,7 @@ def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> 
         return
     # Not forked: a copy of a process with an OpenGL context cannot draw.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context)
+    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_leave_interrupts_to_parent)
     waiting = iter(shards)
     running: dict[Future[Path], int] = {}
     try:
@@ -277,6 +284,8 @@ def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> 
             for future in done:
                 future.result()
                 yield running.pop(future)
+    except BrokenProcessPool as error:
+        raise DataError("a worker process died (out of memory?); the same command goes on from there") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
