@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import multiprocessing
-import os
-import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from si_embodied.errors import EvaluationError
 from si_embodied.evaluation.episode import EpisodeResult, Policy, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
+from si_embodied.processes import worker_pool
 
 if TYPE_CHECKING:
     import gymnasium
@@ -142,51 +139,23 @@ def _here(config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | No
 def _in_processes(
     config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, workers: int
 ) -> _Results:  # fmt: skip
-    # Spawned, not forked: neither a renderer's context nor torch's threads survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(seeds) or 1), context, initializer=_start_worker, initargs=(config, shelf is not None)
-        )
+    with worker_pool(min(workers, len(seeds) or 1), _start_worker, (config, shelf is not None)) as pool:
         waiting = list(reversed(seeds))
         running: set[concurrent.futures.Future[EpisodeResult | _Failure]] = set()
-        try:
-            while waiting or running:
-                # Few at a time: whether a video is still wanted depends on the results so far.
-                while waiting and len(running) < workers:
-                    seed = waiting.pop()
-                    running.add(pool.submit(_work, seed, shelf.place(seed) if shelf is not None else None))
-                done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
-                for future in done:
-                    yield _checked(future)
-        except KeyboardInterrupt:
-            # What is under way is nearly done, and worth more than the moment that it takes.
-            waited = concurrent.futures.wait([future for future in running if not future.cancel()])
-            for future in waited.done:
+        while waiting or running:
+            # Few at a time: whether a video is still wanted depends on the results so far.
+            while waiting and len(running) < workers:
+                seed = waiting.pop()
+                running.add(pool.submit(_work, seed, shelf.place(seed) if shelf is not None else None))
+            done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
+            for future in done:
                 yield _checked(future)
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     _Results = Generator[EpisodeResult, None, None]
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started inside use one thread for linear algebra: together they use the cores already."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: value or "1" for name, value in before.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +179,6 @@ _worker = _Worker()
 
 
 def _start_worker(config: EvaluationConfig, render: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says when to stop
     _worker.config, _worker.render = config, render
 
 
