@@ -117,6 +117,8 @@ def _start(model: Any, generator: torch.Generator) -> None:
                 parameter.normal_(0.0, parameter[0].numel() ** -0.5, generator=generator)
                 if name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "linear_fc2.weight")):
                     parameter.mul_(0.5)  # what is added to the residual stream
+        for layer in model.model.language_model.layers:
+            like_attends_to_like(layer.self_attn, generator)
         words = model.model.language_model.embed_tokens.weight
         words.normal_(0.0, _EMBEDDING_SCALE, generator=generator)
         words[:NUMBERS] = number_codes(NUMBERS, words.shape[1]) * _EMBEDDING_SCALE
@@ -126,6 +128,24 @@ def _start(model: Any, generator: torch.Generator) -> None:
                 words[number] = words[vocabulary[token[1:]]]  # a word is the same word after a space
         positions = model.model.visual.pos_embed.weight
         positions.copy_(grid_codes(GRID * MERGE, positions.shape[1]))
+
+
+def like_attends_to_like(attention: Any, generator: torch.Generator) -> None:
+    """Attention that starts by looking at what resembles the token that looks, and copies some of it.
+
+    A name then finds the picture's tokens of that name at once, as the vision tower speaks in the words' own embeddings.
+    After mimetic initialization (Trockman and Kolter, arXiv 2305.09828).
+    """
+    query, key, value, output = (
+        getattr(attention, f"{name}_proj").weight.data for name in ("q", "k", "v", "o")
+    )  # fmt: skip
+    side = attention.head_dim
+    groups = query.shape[0] // key.shape[0]
+    for head in range(query.shape[0] // side):
+        own, shared = slice(head * side, (head + 1) * side), slice(head // groups * side, (head // groups + 1) * side)
+        noise = torch.randn(side, key.shape[1], generator=generator) * key.shape[1] ** -0.5
+        query[own] = 0.8 * key[shared] + 0.6 * noise
+        output[:, own] = 0.5 * output[:, own] + 0.4 * value[shared].T
 
 
 def number_codes(count: int, width: int) -> torch.Tensor:

@@ -41,10 +41,10 @@ class Recipe:
 
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
-    batch_images: int = 16
-    fragments: int = 3  # pointing questions an image
-    plans: int = 3  # whole plans an image
-    kept_cells: tuple[int, int] = (40, 64)  # of a tabletop and an apartment image, until the last part
+    batch_images: int = 8
+    fragments: int = 5  # pointing questions an image
+    plans: int = 2  # whole plans an image
+    kept_cells: tuple[int, int] = (32, 56)  # of a tabletop and an apartment image, until the last part
     learning_rate: float = 1.5e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
@@ -155,9 +155,9 @@ def learning_factor(step: int, progress: float, recipe: Recipe) -> float:
 
 
 def draw_batch(data: Labelled, worlds: tuple[Any, Any], step: int, progress: float, recipe: Recipe) -> Batch:
-    """The examples of one step: both worlds in turn."""
+    """The examples of one step: two of the tabletop, then one of the apartment."""
     rng = np.random.default_rng((recipe.seed, step))
-    world = step % 2 if len(worlds[0]) and len(worlds[1]) else int(not len(worlds[0]))
+    world = int(step % 3 == 2) if len(worlds[0]) and len(worlds[1]) else int(not len(worlds[0]))
     rows = rng.choice(worlds[world], size=recipe.batch_images)
     dense = progress < recipe.dense_share
     kept = CELLS if progress >= 1 - recipe.whole_share else recipe.kept_cells[world]
