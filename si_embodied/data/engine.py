@@ -10,13 +10,11 @@ import hashlib
 import io
 import json
 import logging
-import multiprocessing
 import platform
 import shutil
-import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -40,6 +38,7 @@ from si_embodied.data.records import (
 )
 from si_embodied.data.scenes import SOURCES, Scene, Source, is_worth_opening, open_scene
 from si_embodied.errors import ConfigError, DataError, RecordError, SceneError
+from si_embodied.processes import worker_pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -255,11 +254,6 @@ def _begin(config: DataConfig, out: Path) -> None:
     write_text(path, settings)
 
 
-def _leave_interrupts_to_parent() -> None:
-    """At Ctrl-C a worker finishes its shard; the parent asks for no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> Iterator[int]:
     """Write shards; yields each when it is whole."""
     if workers == 1 or len(shards) < 2:
@@ -267,12 +261,9 @@ def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> 
             write_shard(config, shard, out)
             yield shard
         return
-    # Not forked: a copy of a process with an OpenGL context cannot draw.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_leave_interrupts_to_parent)
     waiting = iter(shards)
     running: dict[Future[Path], int] = {}
-    try:
+    with worker_pool(min(workers, len(shards))) as pool:
         while True:
             for shard in waiting:
                 running[pool.submit(write_shard, config, shard, out)] = shard
@@ -282,12 +273,11 @@ def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> 
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                future.result()
+                try:
+                    future.result()
+                except BrokenProcessPool as error:
+                    raise DataError("a worker died (out of memory?); the same command goes on from there") from error
                 yield running.pop(future)
-    except BrokenProcessPool as error:
-        raise DataError("a worker process died (out of memory?); the same command goes on from there") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _finish(config: DataConfig, out: Path) -> dict[str, Any]:
