@@ -210,13 +210,13 @@ def check_nearest(a: Asked) -> None:
 
 
 def check_between(a: Asked) -> None:
-    (_, one), (_, other) = a.things()
-
-    def angle(name: str) -> float:  # under which the two are seen from a thing: wide between them
-        return abs(cmath.phase((one - a.place(name)) / (other - a.place(name))))
-
-    assert a.answer == max(a.question.options, key=angle)
-    assert angle(a.answer) > math.radians(100)
+    assert isinstance(a.stage, TabletopStage)
+    drawn = [a.stage.task.scene.objects[a.id_at(k)] for k in range(4)]
+    one, other, *offered = (complex(o.x_m, o.y_m) for o in drawn)
+    # Under which angle the two are seen from a thing: wide between them.
+    angles = [abs(cmath.phase((one - p) / (other - p))) for p in offered]
+    assert a.answer == ("object 3" if angles[0] > angles[1] else "object 4")
+    assert max(angles) > math.radians(100)
 
 
 def check_facing(a: Asked) -> None:

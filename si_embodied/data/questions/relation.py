@@ -114,15 +114,16 @@ def _along(a: NDArray[np.float64], b: NDArray[np.float64], point: NDArray[np.flo
 
 @question("relation.between", "tabletop")
 def between(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which object stands between two others: its foot on their line in the middle 70%, off it by a quarter at most.
+    """Which marked object stands between two others: its foot on their line in the middle 70%, off it by a quarter.
 
-    The others offered are beyond an end, or off the line by more than half its length.
+    The other one offered is beyond an end, or off the line by more than half its length. Marked and not named: what a
+    scene is about is put down first and ends up in the middle more often, and its shape would tell.
     """
     view = some_view(scene, rng)
     things = shuffled(rng, table_objects(view))
     for a, b in itertools.permutations(things, 2):
         length = float(np.linalg.norm(ground(b) - ground(a)))
-        inside, outside, unclear = [], [], False
+        inside, outside = [], []
         for other in things:
             if other is a or other is b:
                 continue
@@ -131,13 +132,12 @@ def between(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
                 inside.append(other)
             elif share < 0 or share > 1 or off > length / 2:
                 outside.append(other)
-            else:
-                unclear = True
-        if len(inside) == 1 and outside and not unclear:
-            text = f"Which object is between the {a.name} and the {b.name}?"
-            return choice(
-                text, (view.frame.rgb,), inside[0].name, [outside[0].name], slot, rng
-            )  # fmt: skip
+        if inside and outside:
+            label = slot.content(2)
+            pair = (inside[0], outside[0]) if label == 0 else (outside[0], inside[0])
+            image = marked(view, (a, b, *pair), ("1", "2", "3", "4"))
+            text = "Four objects are marked. Which of 3 and 4 is between 1 and 2?"
+            return choice(text, (image,), f"object {label + 3}", (f"object {4 - label}",), slot, rng, 2)
     raise LeftOut("nothing clearly between two others")
 
 
