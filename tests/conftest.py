@@ -122,3 +122,21 @@ def fake_world(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "worlds"))
     importlib.import_module("fake_world")
     return "fake_world:fake/World-v0"
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories of tiny untrained checkpoints, one of each family (tests/checkpoints/tiny_families.py)."""
+    pytest.importorskip("transformers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent / "checkpoints"))
+        directories: dict[str, Path] = importlib.import_module("tiny_families").make_all(
+            tmp_path_factory.mktemp("checkpoints")
+        )
+    return directories
+
+
+@pytest.fixture(params=("qwen3_vl", "qwen2_5_vl", "internvl"))
+def family_name(request: pytest.FixtureRequest) -> str:
+    """Each family in turn."""
+    return str(request.param)

@@ -19,7 +19,9 @@ PACKAGES = (
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
-LEARNING = ("torch", "transformers", "onnxruntime", "onnx", "llguidance", "tokenizers", "safetensors")
+LEARNING = (
+    "torch", "transformers", "peft", "accelerate", "onnxruntime", "onnx", "llguidance", "tokenizers", "safetensors",
+)  # fmt: skip
 ROBOT = ("rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "tf2_ros")
 SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx")
 DRAWING = ("PIL", "imageio", "imageio_ffmpeg", "rerun", "rich")

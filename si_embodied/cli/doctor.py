@@ -26,6 +26,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "torch": "torch", "transformers": "transformers", "llguidance": "llguidance", "tokenizers": "tokenizers",
         "safetensors": "safetensors",
     },
+    "train": {"peft": "peft", "accelerate": "accelerate"},
     "ros": {"rclpy": "ros-kilted-rclpy", "sensor_msgs": "ros-kilted-sensor-msgs", "mcap": "mcap"},
     "habitat": {"habitat": "habitat-lab", "habitat_sim": "habitat-sim"},
     "serve": {"fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "httpx": "httpx"},
@@ -98,6 +99,7 @@ def check() -> Checkup:
         can={
             "eval": complete["sim"] and renderer is not None,
             "planner": complete["models"],
+            "tuning": complete["models"] and complete["train"],
             "ros": complete["ros"],
             "habitat": complete["habitat"],
             "serve": complete["serve"],

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from si_embodied.cli.arguments import whole_number
+from si_embodied.cli.train_lora import add_lora_parser
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,22 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     nano.add_argument("--apartments", type=whole_number(1, 7200), default=7200, metavar="N", help="images to render")
     nano.add_argument("--threads", type=whole_number(1, 2), default=2, metavar="N", help="default: %(default)s")
     nano.set_defaults(run=run_nano)
-    lora = verbs.add_parser(
-        "lora",
-        help="a LoRA adapter for a checkpoint of a supported family",
-        description="Fine-tune a local checkpoint with low-rank adapters on a folder of JSONL data, as "
-        "`si-embodied data generate` writes it and SenseNova-SI-800K has it.",
-    )
-    lora.add_argument("--model", type=Path, required=True, metavar="DIR", help="a local checkpoint")
-    lora.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder with *.jsonl and its images")
-    lora.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the adapter")
-    lora.add_argument("--steps", type=whole_number(1, 500), default=500, metavar="N", help="default: %(default)s")
-    lora.add_argument("--batch", type=whole_number(1, 4), default=4, metavar="N", help="default: %(default)s")
-    lora.add_argument("--rank", type=whole_number(1, 16), default=16, metavar="R", help="default: %(default)s")
-    lora.add_argument("--learning-rate", type=float, default=1e-4, metavar="LR", help="default: %(default)s")
-    lora.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
-    lora.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
-    lora.set_defaults(run=run_lora)
+    add_lora_parser(verbs)
 
 
 def _minutes(text: str) -> float:
@@ -69,25 +55,6 @@ def run_nano(args: argparse.Namespace) -> int:
     console.print(
         f"wrote {checkpoint}; measure it with: si-embodied eval --env si_embodied/Tabletop-v0 --task base "
         f"--policy planner --model {checkpoint} --episodes 200 --seed 100000 --control blank",
-        markup=False,
-    )
-    return 0
-
-
-def run_lora(args: argparse.Namespace) -> int:
-    """One adapter."""
-    from rich.console import Console
-
-    from si_embodied.training.lora import LoraRun, train_lora
-
-    run = LoraRun(
-        model=args.model, data=args.data, out=args.out, steps=args.steps, batch=args.batch, rank=args.rank,
-        learning_rate=args.learning_rate, seed=args.seed, device=args.device,
-    )  # fmt: skip
-    result = train_lora(run)
-    Console(highlight=False, soft_wrap=True).print(
-        f"wrote the adapter to {args.out}: {result.examples} examples, {result.steps} steps, loss "
-        f"{result.first_loss:.3f} to {result.last_loss:.3f}, {result.trained_share:.2%} of the weights trained",
         markup=False,
     )
     return 0

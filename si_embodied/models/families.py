@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from si_embodied.errors import CheckpointError, MissingExtraError, ObservationError
-from si_embodied.models.points import Size, answer_to_relative, schema_in_pixels, view_sizes
+from si_embodied.models.points import (
+    Size,
+    answer_to_pixels,
+    answer_to_relative,
+    pairs_to_pixels,
+    schema_in_pixels,
+    view_sizes,
+)
 
 try:
     from tokenizers import Tokenizer
@@ -93,7 +100,7 @@ class Family(ABC):
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> _Images:
         """Images to pixels, with how many tokens stand for each."""
 
-    def _image_text(self, number: int, count: int) -> tuple[str, str]:
+    def image_text(self, number: int, count: int) -> tuple[str, str]:
         """Plain text before and after image `number` (from 1) of `count`."""
         return "", ""
 
@@ -108,6 +115,26 @@ class Family(ABC):
     def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
         """The family's answer with points in 0..1000 relative to their view."""
         return text
+
+    def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
+        """An answer with points in 0..1000 as this family writes it; the inverse of `answer`, for training.
+
+        Args:
+            text: the answer.
+            form: "plan" (JSON whose points stand beside their view) or "points" (pairs of numbers, nothing else).
+            sizes_px: of the views, from `ModelInputs.image_sizes_px`.
+        """
+        return text
+
+    def encode_answer(self, text: str) -> NDArray[np.int64]:
+        """The assistant's turn as it is generated: the text, in which nothing is special, and the end of the turn."""
+        return np.array(self._tokenize([text, [self.end_token]]), dtype=np.int64)
+
+    def encode_follow_up(self, text: str) -> NDArray[np.int64]:
+        """What stands between one answer and the next: a user's turn of text alone."""
+        start, end = [self._turn_start], [self.end_token]
+        segments: list[str | list[int]] = ["\n", start, f"user\n{text}", end, "\n", start, "assistant\n"]
+        return np.array(self._tokenize(segments), dtype=np.int64)
 
     def encode(self, prompt: Prompt) -> ModelInputs:
         """The conversation up to the assistant's turn.
@@ -127,7 +154,7 @@ class Family(ABC):
             if isinstance(part, str):
                 segments.append(part)
                 continue
-            lead, trail = self._image_text(number + 1, len(images))
+            lead, trail = self.image_text(number + 1, len(images))
             count = encoded.token_counts[number]
             segments += [lead, [before, *[image_token] * count, after], trail]
             number += 1
@@ -215,6 +242,10 @@ class Qwen25VL(_QwenVL):
         """Pixels to 0..1000."""
         return answer_to_relative(text, view_sizes(prompt.schema, inputs.image_sizes_px))
 
+    def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
+        """0..1000 to pixels."""
+        return answer_to_pixels(text, sizes_px) if form == "plan" else pairs_to_pixels(text, sizes_px)
+
 
 class InternVL(Family):
     """InternVL3 in transformers' own format: square tiles and a thumbnail, points in 0..1000 relative to the image."""
@@ -228,7 +259,7 @@ class InternVL(Family):
         """The tiling of GOT-OCR2, which is InternVL's: of equal grids the bigger only for an image that fills it."""
         return GotOcr2ImageProcessorPil.from_pretrained(str(directory), local_files_only=True)
 
-    def _image_text(self, number: int, count: int) -> tuple[str, str]:
+    def image_text(self, number: int, count: int) -> tuple[str, str]:
         """Several images are numbered, as in training: `Image-1: <image>` and a new line."""
         return (f"Image-{number}: " if count > 1 else ""), "\n"
 

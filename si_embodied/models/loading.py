@@ -69,7 +69,7 @@ def load_checkpoint(directory: str | Path, *, device: str = "auto", dtype: str =
         config = transformers.AutoConfig.from_pretrained(str(files.directory), local_files_only=True)
         image_processor = family.load_image_processor(files.directory)
         tokenizer_json = _tokenizer_json(files.directory)
-        with _quiet():
+        with no_progress_bars():
             model, info = getattr(transformers, family.model_class).from_pretrained(
                 str(files.directory),
                 config=config,
@@ -141,8 +141,8 @@ def _check_keys(directory: Path, info: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar of transformers while loading."""
+def no_progress_bars() -> Iterator[None]:
+    """No progress bar of transformers while it loads or writes."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -7,7 +7,8 @@ The views are the last images of the prompt: what an episode's memory shows come
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from si_embodied.errors import BackendError
@@ -48,7 +49,36 @@ def answer_to_relative(text: str, sizes: Sequence[Size]) -> str:
         answer = json.loads(text)
     except ValueError as error:
         raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
-    return json.dumps(_map_points(answer, sizes), separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(_map_points(answer, sizes, to_relative), separators=(",", ":"), ensure_ascii=False)
+
+
+def answer_to_pixels(text: str, sizes: Sequence[Size]) -> str:
+    """A complete answer with points in 0..1000, rewritten with points in pixels.
+
+    Raises:
+        BackendError: the text is not JSON, or names a view that is not there.
+    """
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
+    return json.dumps(_map_points(answer, sizes, to_pixels), separators=(",", ":"), ensure_ascii=False)
+
+
+def pairs_to_pixels(text: str, sizes: Sequence[Size]) -> str:
+    """A point or box in 0..1000, such as "[512, 730]", with its numbers, x and y in turn, in pixels.
+
+    Raises:
+        BackendError: an odd count of numbers, or images of different sizes, so that it is not clear which is meant.
+    """
+    if len(set(sizes)) != 1:
+        raise BackendError(f"points in images of one size are expected, got sizes: {sorted(set(sizes))}")
+    numbers = [int(number) for number in re.findall(r"\d+", text)]
+    if len(numbers) % 2:
+        raise BackendError(f"expected an even count of whole numbers, got: {text[:80]!r}")
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    pixels = iter([value for pair in pairs for value in to_pixels(pair, sizes[0])])
+    return re.sub(r"\d+", lambda _: str(next(pixels)), text)
 
 
 def to_relative(point: Sequence[int], size: Size) -> list[int]:
@@ -111,18 +141,18 @@ def _pixel_point(node: Mapping[str, Any], size: Size) -> dict[str, Any]:
     return {**node, "prefixItems": bounds}
 
 
-def _map_points(node: Any, sizes: Sequence[Size]) -> Any:
+def _map_points(node: Any, sizes: Sequence[Size], convert: Callable[[Sequence[int], Size], list[int]]) -> Any:
     """Rewrite the points of an answer."""
     if isinstance(node, list):
-        return [_map_points(child, sizes) for child in node]
+        return [_map_points(child, sizes, convert) for child in node]
     if not isinstance(node, dict):
         return node
     view = node.get("view")
     if not isinstance(view, int):
-        return {key: _map_points(child, sizes) for key, child in node.items()}
+        return {key: _map_points(child, sizes, convert) for key, child in node.items()}
     if not 0 <= view < len(sizes):
         raise BackendError(f"the answer names view {view}, but there are {len(sizes)}")
     return {
-        key: to_relative(child, sizes[view]) if isinstance(child, list) and len(child) == 2 else child
+        key: convert(child, sizes[view]) if isinstance(child, list) and len(child) == 2 else child
         for key, child in node.items()
     }

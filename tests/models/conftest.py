@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of every family, in their real formats."""
+"""Backends of the tiny checkpoints, and prompts for them."""
 
 from __future__ import annotations
 
@@ -15,123 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FAMILY_NAMES = ("qwen3_vl", "qwen2_5_vl", "internvl")
-
-
-def _draw(model: Any, seed: int) -> None:
-    """Weights wide enough that an answer depends on the picture."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
-            if parameter.ndim > 1:
-                width = 1.0 if name.endswith("embed_tokens.weight") else parameter[0].numel() ** -0.5
-                parameter.normal_(0.0, width, generator=generator)
-
-
-def _tokenizer(path: Path, extra: tuple[str, ...] = ()) -> Any:
-    """The tiny checkpoint's tokenizer, with more special tokens where a family has its own."""
-    from transformers import AutoTokenizer
-
-    from si_embodied.models.tiny import make_tiny_checkpoint
-
-    make_tiny_checkpoint(path)
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    for file in path.iterdir():
-        file.unlink()
-    tokenizer.add_tokens(list(extra), special_tokens=True)
-    tokenizer.save_pretrained(path)
-    return tokenizer
-
-
-def make_qwen25(path: Path) -> None:
-    """Qwen2.5-VL: windowed vision attention, 14 px patches."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
-
-    tokenizer = _tokenizer(path)
-    identifier = tokenizer.convert_tokens_to_ids
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": 768,
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "max_position_embeddings": 8192,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
-            "bos_token_id": identifier("<|endoftext|>"),
-            "eos_token_id": identifier("<|im_end|>"),
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": 64,
-            "fullatt_block_indexes": [1],
-        },
-        image_token_id=identifier("<|image_pad|>"),
-        video_token_id=identifier("<|video_pad|>"),
-        vision_start_token_id=identifier("<|vision_start|>"),
-        vision_end_token_id=identifier("<|vision_end|>"),
-    )
-    model = Qwen2_5_VLForConditionalGeneration(config)
-    _draw(model, 1)
-    model.save_pretrained(path)
-    Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 100}).save_pretrained(path)
-
-
-def make_internvl(path: Path) -> None:
-    """InternVL in transformers' own format: 56 px tiles of 16 patches, 4 tokens a tile."""
-    from transformers import GotOcr2ImageProcessorPil, InternVLConfig, InternVLForConditionalGeneration
-
-    tokenizer = _tokenizer(path, ("<img>", "</img>", "<IMG_CONTEXT>", "<video>"))
-    config = InternVLConfig(
-        text_config={
-            "model_type": "qwen2",
-            "vocab_size": 768,
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "max_position_embeddings": 8192,
-            "bos_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
-            "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
-        },
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 56,
-            "patch_size": 14,
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
-        image_seq_length=4,
-        tie_word_embeddings=True,
-    )
-    model = InternVLForConditionalGeneration(config)
-    _draw(model, 2)
-    model.save_pretrained(path)
-    GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, crop_to_patches=True).save_pretrained(path)
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A directory for each family."""
-    pytest.importorskip("transformers")
-    from si_embodied.models.tiny import make_tiny_checkpoint
-
-    root = tmp_path_factory.mktemp("checkpoints")
-    directories = {name: root / name for name in FAMILY_NAMES}
-    make_tiny_checkpoint(directories["qwen3_vl"])
-    make_qwen25(directories["qwen2_5_vl"])
-    make_internvl(directories["internvl"])
-    return directories
-
 
 @pytest.fixture(scope="session")
 def backends(checkpoints: dict[str, Path]) -> dict[str, Any]:
@@ -139,12 +22,6 @@ def backends(checkpoints: dict[str, Path]) -> dict[str, Any]:
     from si_embodied.backends import LocalBackend
 
     return {name: LocalBackend(path, device="cpu") for name, path in checkpoints.items()}
-
-
-@pytest.fixture(params=FAMILY_NAMES)
-def family_name(request: pytest.FixtureRequest) -> str:
-    """Each family in turn."""
-    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from si_embodied.errors import BackendError
-from si_embodied.models.points import answer_to_relative, schema_in_pixels, to_pixels, to_relative, view_sizes
+from si_embodied.models.points import (
+    answer_to_pixels,
+    answer_to_relative,
+    pairs_to_pixels,
+    schema_in_pixels,
+    to_pixels,
+    to_relative,
+    view_sizes,
+)
 from si_embodied.plan import plan_schema
 
 
@@ -78,6 +86,26 @@ def test_an_answer_in_pixels_becomes_relative() -> None:
     relative = json.loads(answer_to_relative(json.dumps(answer), [(112, 56), (84, 84)]))
     answer["subgoals"][0] |= {"point": [500, 250], "to": [1000, 750]}  # type: ignore[index]
     assert relative == answer
+
+
+def test_points_of_an_answer_become_pixels() -> None:
+    """What is trained on: the same push, from 0..1000 of an 84 x 84 view."""
+    push = {"skill": "push", "object": "red cube", "view": 1, "point": [500, 250], "to": [1000, 750]}
+    answer = json.dumps({"subgoals": [push], "done": False})
+    pixels = json.loads(answer_to_pixels(answer, [(112, 56), (84, 84)]))
+    assert pixels["subgoals"] == [push | {"point": [42, 21], "to": [84, 63]}]
+
+
+def test_pairs_of_numbers_become_pixels_where_they_stand() -> None:
+    """A box in InternVL's writing; x and y in turn."""
+    assert pairs_to_pixels("<box>[[0, 500, 1000, 1000]]</box>", [(200, 100)] * 2) == "<box>[[0, 50, 200, 100]]</box>"
+
+
+@pytest.mark.parametrize(("text", "sizes"), [("[1, 2, 3]", [(9, 9)]), ("[1, 2]", [(9, 9), (9, 8)]), ("[1, 2]", [])])
+def test_pairs_without_a_meaning_are_an_error(text: str, sizes: list[tuple[int, int]]) -> None:
+    """An odd count; images of two sizes; no image."""
+    with pytest.raises(BackendError):
+        pairs_to_pixels(text, sizes)
 
 
 def test_views_are_the_last_images() -> None:

@@ -1,0 +1,250 @@
+"""From questions and answers on disk to what a checkpoint trains on, through the same family code that inference uses.
+
+A conversation becomes tokens exactly as the planner would send it and as the model should then answer; the loss is on
+the answers alone, their end of turn included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from si_embodied.data.records import (
+    LABELS_FILE,
+    MANIFEST_FILE,
+    PLACEHOLDER,
+    QUESTIONS_FILE,
+    Conversation,
+    read_conversations,
+    read_dataset,
+)
+from si_embodied.errors import BackendError, DataError, MissingExtraError, ObservationError
+from si_embodied.plan import plan_schema
+from si_embodied.types import Prompt
+
+try:
+    import torch
+    from PIL import Image, UnidentifiedImageError
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "torch", "train") from error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.models.families import Family
+
+Form: TypeAlias = Literal["text", "points", "plan"]
+"""What an answer's numbers mean: nothing to us, pairs in 0..1000 of an image, or a plan's points in their views."""
+
+NO_LOSS = -100
+"""The label that torch's cross entropy leaves out."""
+
+_POINTS = re.compile(r"(<box>)?\[?\[\s*\d+\s*,\s*\d+\s*(,\s*\d+\s*,\s*\d+\s*)?\]\]?(</box>)?")
+_ASKS_FOR_POINTS = re.compile(r"0 to 1000|bounding box|<ref>|\bpoints?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A conversation whose images are known to be there."""
+
+    conversation: Conversation
+    images: tuple[Path, ...]
+    forms: tuple[Form, ...]  # of its answers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A conversation as a model trains on it."""
+
+    input_ids: NDArray[np.int64]  # (T,)
+    labels: NDArray[np.int64]  # (T,), the token where it is an answer's, else NO_LOSS
+    is_image: NDArray[np.bool_]  # (T,), where an image feature stands in for the token
+    pixels: dict[str, NDArray[Any]]  # by the model's argument names; empty without images
+
+
+# --- from disk ------------------------------------------------------------------------------------------------------
+
+
+def read_records(sources: Sequence[Path], image_root: Path | None = None) -> tuple[Record, ...]:
+    """Every record of some data sets, images looked for but not read.
+
+    Args:
+        sources: each a folder that `si-embodied data generate` wrote, or a JSONL file in SenseNova-SI's form.
+        image_root: what image paths are relative to; by default the data set's folder.
+
+    Raises:
+        DataError: a source is empty, broken or not there, or a record's image is not; the message names the record.
+    """
+    records: list[Record] = []
+    for source in sources:
+        folder = source if source.is_dir() else source.parent
+        found = [_record(*pair, image_root or folder) for pair in _read(source)]
+        if not found:
+            raise DataError(f"no questions in {str(source)!r}: nothing to train on")
+        records += found
+    return tuple(records)
+
+
+def fingerprint(sources: Sequence[Path]) -> str:
+    """SHA-256 over the bytes of the questions' files, which says whether two runs saw the same data."""
+    digest = hashlib.sha256()
+    for source in sources:
+        with (source / QUESTIONS_FILE if source.is_dir() else source).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(source: Path) -> Iterable[tuple[Conversation, str | None]]:
+    """Conversations, with the form of the answer where it is labelled."""
+    if source.is_dir() and ((source / MANIFEST_FILE).is_file() or not (source / QUESTIONS_FILE).is_file()):
+        return ((conversation, labels.form) for conversation, labels in read_dataset(source))
+    if source.is_dir() and (source / LABELS_FILE).is_file():
+        raise DataError(f"no finished data set in {str(source)!r}: it has no {MANIFEST_FILE}; generate the rest of it")
+    file = source / QUESTIONS_FILE if source.is_dir() else source
+    return ((conversation, None) for conversation in read_conversations(file))
+
+
+def _record(conversation: Conversation, form: str | None, root: Path) -> Record:
+    speakers = [speaker for speaker, _ in conversation.turns if speaker != "system"]
+    if speakers[0] != "human" or speakers[-1] != "gpt" or any(one == other for one, other in pairwise(speakers)):
+        raise DataError(f"record {conversation.id!r}: expected human and gpt in turns, got: {speakers}")
+    later = [text for speaker, text in conversation.turns if speaker != "system"][1:]
+    if any(PLACEHOLDER in text for text in later):
+        raise DataError(f"record {conversation.id!r}: an image after the first question; put all images into the first")
+    images = tuple(root / name for name in conversation.images)
+    for path in images:
+        if not path.is_file():
+            raise DataError(
+                f"record {conversation.id!r}: no image at {str(path)!r}; if images lie elsewhere, say so with --images"
+            )
+    spoken = [text for speaker, text in conversation.turns if speaker != "system"]
+    forms = tuple(_form(question, answer, form) for question, answer in zip(spoken[::2], spoken[1::2], strict=True))
+    return Record(conversation, images, forms)
+
+
+def _form(question: str, answer: str, labelled: str | None) -> Form:
+    """What an answer's numbers are: as labelled, or by how questions about places are asked and answered."""
+    if labelled is not None:
+        return "plan" if labelled == "plan" else "points" if labelled in ("point", "box") else "text"
+    if answer.lstrip().startswith('{"subgoals"'):
+        return "plan"
+    if _POINTS.fullmatch(answer.strip()) and _ASKS_FOR_POINTS.search(question):
+        return "points"
+    return "text"
+
+
+# --- to tokens ------------------------------------------------------------------------------------------------------
+
+
+def encode(record: Record, family: Family) -> Example:
+    """Tokens, labels and pixels of a record.
+
+    Raises:
+        DataError: an image cannot be read or does not fit the family, or an answer has points that fit no image.
+    """
+    try:
+        inputs = family.encode(_prompt(record, family))
+        spoken = [text for speaker, text in record.conversation.turns if speaker != "system"]
+        parts = [(inputs.input_ids, False)]
+        for number, form in enumerate(record.forms):
+            question, answer = spoken[2 * number : 2 * number + 2]
+            if number:
+                parts.append((family.encode_follow_up(question), False))
+            own = answer if form == "text" else family.own_answer(answer, form, inputs.image_sizes_px)
+            parts.append((family.encode_answer(own), True))
+    except (BackendError, ObservationError) as error:
+        raise DataError(f"record {record.conversation.id!r}: {error}") from error
+    ids = np.concatenate([tokens for tokens, _ in parts])
+    labels = np.concatenate([tokens if answer else np.full_like(tokens, NO_LOSS) for tokens, answer in parts])
+    is_image = np.zeros(len(ids), dtype=np.bool_)
+    is_image[: len(inputs.is_image)] = inputs.is_image
+    return Example(ids, labels, is_image, dict(inputs.pixels))
+
+
+def _prompt(record: Record, family: Family) -> Prompt:
+    """The first question as the planner would send it.
+
+    Its schema tells a family of points in pixels that the model must be told the images' sizes. What a family writes
+    around an image by itself ("Image-1: ") is not written twice.
+    """
+    conversation = record.conversation
+    question, images = conversation.question, [_load(record, path) for path in record.images]
+    if images and PLACEHOLDER not in question:
+        question = PLACEHOLDER * len(images) + question
+    texts = question.split(PLACEHOLDER)
+    for number in range(len(images)):
+        lead, trail = family.image_text(number + 1, len(images))
+        texts[number] = texts[number].removesuffix(lead)
+        texts[number + 1] = texts[number + 1].removeprefix(trail)
+    content: list[str | NDArray[np.uint8]] = [texts[0]] if texts[0] else []
+    for image, text in zip(images, texts[1:], strict=True):
+        content += [image, text] if text else [image]
+    system = "\n".join(text for speaker, text in conversation.turns if speaker == "system")
+    placed = images and any(form != "text" for form in record.forms)
+    return Prompt("tuning", system, tuple(content), plan_schema("navigation", len(images)) if placed else {})
+
+
+def _load(record: Record, path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"record {record.conversation.id!r}: cannot read {str(path)!r} ({error})") from error
+
+
+class Examples(torch.utils.data.Dataset[Example]):
+    """Records encoded when they are asked for, so that images need not fit in memory."""
+
+    def __init__(self, records: Sequence[Record], family: Family, max_tokens: int) -> None:
+        """`max_tokens`: longer examples are refused, since to cut them would cut an image or an answer."""
+        self._records, self._family, self._max_tokens = records, family, max_tokens
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        example = encode(self._records[index], self._family)
+        if len(example.input_ids) > self._max_tokens:
+            raise DataError(
+                f"record {self._records[index].conversation.id!r} has {len(example.input_ids)} tokens, more than the "
+                f"{self._max_tokens} allowed: raise --max-tokens, or make its images smaller"
+            )
+        return example
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Examples to a batch: padded on the right, images of all of them one after another."""
+
+    padding: int  # any token: what is padded is attended to by nothing and has no loss
+    token_types: bool  # whether the model takes `mm_token_type_ids` (Qwen)
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """The model's arguments, each (B, T) but for the pixels."""
+        lengths = [len(example.input_ids) for example in examples]
+        shape = (len(examples), max(lengths))
+        batch = {
+            "input_ids": torch.full(shape, self.padding),
+            "labels": torch.full(shape, NO_LOSS),
+            "attention_mask": torch.zeros(shape, dtype=torch.long),
+        }
+        if self.token_types:
+            batch["mm_token_type_ids"] = torch.zeros(shape, dtype=torch.int32)
+        for row, (example, length) in enumerate(zip(examples, lengths, strict=True)):
+            batch["input_ids"][row, :length] = torch.from_numpy(example.input_ids)
+            batch["labels"][row, :length] = torch.from_numpy(example.labels)
+            batch["attention_mask"][row, :length] = 1
+            if self.token_types:
+                batch["mm_token_type_ids"][row, :length] = torch.from_numpy(example.is_image.astype(np.int32))
+        for name in sorted({name for example in examples for name in example.pixels}):
+            arrays = [example.pixels[name] for example in examples if name in example.pixels]
+            batch[name] = torch.from_numpy(np.concatenate(arrays))
+        return batch
