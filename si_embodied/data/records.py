@@ -86,7 +86,9 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
         partial.replace(path)
     except OSError as error:
-        raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}; free some space there") from error
+        raise RecordError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; check the folder and the space there"
+        ) from error
 
 
 def json_line(value: object) -> str:
