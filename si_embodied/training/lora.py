@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import traceback
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -352,6 +353,7 @@ def _writing(out: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume") from error
     except RuntimeError as error:
-        if "PytorchStreamWriter" not in str(error):  # torch.save on a full disk
+        # On a full disk torch.save has at least three messages, none of which says so: go by where it comes from.
+        if not any(frame.f_code is torch.save.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise
         raise RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume") from error
