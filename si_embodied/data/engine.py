@@ -174,7 +174,7 @@ def write_shard(config: DataConfig, shard: int, out: Path) -> Path:
         if isinstance(error, RecordError):
             raise
         raise RecordError(
-            f"cannot write into {str(out)!r}: {error.strerror or error}; free some space there"
+            f"cannot write into {str(out)!r}: {error.strerror or error}; check the folder and the space there"
         ) from error
     for path in sorted(written):
         digest.update(path.encode())  # the name is a hash of what is in the file
