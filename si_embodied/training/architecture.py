@@ -133,7 +133,7 @@ def _start(model: Any, generator: torch.Generator) -> None:
 def like_attends_to_like(attention: Any, generator: torch.Generator) -> None:
     """Attention that starts by looking at what resembles the token that looks, and copies some of it.
 
-    A name then finds the picture's tokens of that name at once, as the vision tower speaks in the words' own embeddings.
+    A name then finds the picture's tokens of that name at once: the vision tower speaks in the words' embeddings.
     After mimetic initialization (Trockman and Kolter, arXiv 2305.09828).
     """
     query, key, value, output = (

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 STATE, LOG = "state.pt", "log.jsonl"
 
+STEPS = {"t": (0, True), "d": (0, False), "a": (1, True), "b": (1, False)}
+"""World, and whether questions are asked; steps without show three times the images, for what cells look like."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -44,14 +47,16 @@ class Recipe:
     batch_images: int = 8
     fragments: int = 5  # pointing questions an image
     plans: int = 2  # whole plans an image
+    cycle: str = "tdtdab"  # what the steps are about in turn: see `STEPS`
     kept_cells: tuple[int, int] = (32, 56)  # of a tabletop and an apartment image, until the last part
+    late_cells: tuple[int, int] = (CELLS, CELLS)  # in the last part
     learning_rate: float = 1.5e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
     cell_weight: float = 0.5  # of the cells' loss beside the answers'
     average: float = 0.995  # of the weights' running mean, which is what is measured and kept
     dense_share: float = 0.2  # of the time: cells only
-    whole_share: float = 0.2  # of the time, at the end: whole images, and a learning rate that falls to a tenth
+    late_share: float = 0.2  # of the time, at the end: late cells, and a learning rate that falls to a tenth
     threads: int = 2
 
 
@@ -112,7 +117,9 @@ class Training:
             raise ConfigError(f"no training state at {file}: start without --resume")
         state = torch.load(file, weights_only=True)
         told = state["recipe"]
-        told = {**told, "sizes": Sizes(**told["sizes"]), "kept_cells": tuple(told["kept_cells"])}
+        told = {**told, "sizes": Sizes(**told["sizes"])}
+        told = {key: tuple(value) if isinstance(value, list | tuple) else value for key, value in told.items()}
+        told["late_share"] = told.pop("whole_share", told.get("late_share"))
         run = cls(replace(Recipe(**told), **changes))
         for name in ("model", "mean", "readers", "optimizer"):
             getattr(run, name).load_state_dict(state[name])
@@ -150,20 +157,21 @@ class Training:
 def learning_factor(step: int, progress: float, recipe: Recipe) -> float:
     """A warm-up, a plateau, and a fall to a tenth over the last part."""
     factor = min(1.0, (step + 1) / recipe.warmup_steps)
-    falling = (progress - (1 - recipe.whole_share)) / recipe.whole_share
+    falling = (progress - (1 - recipe.late_share)) / recipe.late_share
     return factor * (1.0 - 0.9 * min(max(falling, 0.0), 1.0))
 
 
 def draw_batch(data: Labelled, worlds: tuple[Any, Any], step: int, progress: float, recipe: Recipe) -> Batch:
-    """The examples of one step: two of the tabletop, then one of the apartment."""
+    """The examples of one step, a function of the seed and the step."""
     rng = np.random.default_rng((recipe.seed, step))
-    world = int(step % 3 == 2) if len(worlds[0]) and len(worlds[1]) else int(not len(worlds[0]))
-    rows = rng.choice(worlds[world], size=recipe.batch_images)
-    dense = progress < recipe.dense_share
-    kept = CELLS if progress >= 1 - recipe.whole_share else recipe.kept_cells[world]
-    return make_batch(
-        data, rows, rng, kept=kept, fragments=0 if dense else recipe.fragments, plans=0 if dense else recipe.plans
-    )
+    world, asks = STEPS[recipe.cycle[step % len(recipe.cycle)]]
+    if not len(worlds[world]):
+        world = 1 - world
+    asks = asks and progress >= recipe.dense_share
+    rows = rng.choice(worlds[world], size=recipe.batch_images * (1 if asks else 3))
+    kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
+    fragments, plans = (recipe.fragments, recipe.plans) if asks else (0, 0)
+    return make_batch(data, rows, rng, kept=kept, fragments=fragments, plans=plans)
 
 
 def train(

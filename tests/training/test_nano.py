@@ -82,7 +82,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(data: Labelled, tmp_path: Path) 
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
-    recipe = Recipe(warmup_steps=10, whole_share=0.2)
+    recipe = Recipe(warmup_steps=10, late_share=0.2)
     assert learning_factor(0, 0.0, recipe) == pytest.approx(0.1)
     assert learning_factor(50, 0.5, recipe) == 1.0
     assert learning_factor(50, 0.9, recipe) == pytest.approx(0.55)
