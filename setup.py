@@ -21,7 +21,7 @@ setup(
     python_requires=">=3.10,<3.13",
     # Through the links si_embodied/envs, policies and ros_nodes too; nothing of those names beside the package.
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.prompts": ["**/*.md"]},
+    package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.prompts": ["**/*.md"], f"{PACKAGE}.models": ["nano/*"]},
     entry_points={"console_scripts": ["si-embodied = si_embodied.cli.main:main"]},
     zip_safe=False,
     data_files=[

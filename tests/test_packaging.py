@@ -93,7 +93,14 @@ def test_the_wheel_has_every_module_and_nothing_beside_the_package(wheel: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["si_embodied/py.typed", "si_embodied/prompts/nav/v1.md", "si_embodied/prompts/manip/v1.md"]
+    "name",
+    [
+        "si_embodied/py.typed",
+        "si_embodied/prompts/nav/v1.md",
+        "si_embodied/prompts/manip/v1.md",
+        "si_embodied/models/nano/model.safetensors",
+        "si_embodied/models/nano/planner.yaml",
+    ],
 )
 def test_the_wheel_has_its_data(wheel: Path, name: str) -> None:
     assert name in zipfile.ZipFile(wheel).namelist()

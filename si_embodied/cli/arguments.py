@@ -52,6 +52,6 @@ def add_world(parser: argparse.ArgumentParser, *, required: bool) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add `--model` and `--config`."""
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a checkpoint directory (default: an untrained one is made)"
+        "--model", type=Path, metavar="DIR", help="a checkpoint directory (default: the package's small planner)"
     )
     parser.add_argument("--config", type=Path, metavar="YAML", help="the planner's settings")

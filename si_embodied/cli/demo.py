@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--episodes", type=whole_number(1, 3), default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="the planner's checkpoint (default: an untrained one)"
+        "--model", type=Path, metavar="DIR", help="the planner's checkpoint (default: the small one of the package)"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: %(default)s")
     parser.set_defaults(run=run)

@@ -1,0 +1,66 @@
+"""The small planner that comes with the package is what the commands take by default, and fits what was promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from si_embodied.config import planner_config_for
+from si_embodied.models.checkpoints import inspect_checkpoint, shipped_checkpoint
+
+
+@pytest.fixture
+def shipped() -> Path:
+    directory = shipped_checkpoint()
+    assert directory is not None
+    return directory
+
+
+def test_it_is_at_most_12_mb_and_has_its_card(shipped: Path) -> None:
+    assert inspect_checkpoint(shipped).model_type == "qwen3_vl"
+    assert sum(file.stat().st_size for file in shipped.iterdir()) <= 12e6
+    assert "## Limits" in (shipped / "README.md").read_text()
+
+
+def test_its_own_prompts_are_used_unless_settings_are_given(shipped: Path, tmp_path: Path) -> None:
+    assert planner_config_for(shipped, None).manipulation_prompt == "manip/nano"
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("deadline_s: 3\n")
+    assert planner_config_for(shipped, settings).manipulation_prompt == "manip/v1"
+
+
+def test_transformers_loads_it_without_a_key_missing_or_left_over(shipped: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    model, info = transformers.Qwen3VLForConditionalGeneration.from_pretrained(shipped, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert 2e6 < model.num_parameters() < 4e6
+
+
+def test_it_points_at_what_is_named(shipped: Path) -> None:
+    pytest.importorskip("mujoco")
+    pytest.importorskip("torch")
+    from si_embodied.backends.local import LocalBackend
+    from si_embodied.data.views import tabletop_view
+    from si_embodied.geometry import Pose
+    from si_embodied.grounding import pixel_of
+    from si_embodied.memory import Memory
+    from si_embodied.plan import parse_plan
+    from si_embodied.prompts import load_prompt
+    from si_embodied.types import Observation, Task
+
+    backend, hits = LocalBackend(shipped, device="cpu"), []
+    for seed in range(82_000, 82_006):
+        view = tabletop_view(seed)
+        container = next(o for o in view.objects if o.category in ("bowl", "bin"))
+        thing = view.objects[0]
+        task = Task(f"put the {thing.name} in the {container.name}", "manipulation")
+        observation = Observation(0.0, (view.frame,), Pose.identity())
+        prompt = load_prompt("manip/nano").render(task, observation, Memory())
+        plan = parse_plan(backend.generate(prompt, deadline_s=60).text, "manipulation", 1)
+        place = plan.subgoals[-1]
+        u, v = pixel_of(place.point, 224, 224)  # type: ignore[union-attr]
+        hits.append(view.instances[round(v), round(u)] == container.id)
+    assert sum(hits) >= 5
