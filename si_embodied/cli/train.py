@@ -22,8 +22,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     nano.add_argument("--out", type=Path, default=Path("runs/nano"), metavar="DIR", help="default: %(default)s")
     nano.add_argument("--minutes", type=_minutes, default=45.0, metavar="M", help="of training (default: %(default)s)")
     nano.add_argument("--resume", action="store_true", help="go on from the last saved state")
+    nano.add_argument("--start", type=Path, metavar="DIR", help="start from the weights of this checkpoint")
     nano.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
-    nano.add_argument("--tabletops", type=whole_number(1, 6000), default=6000, metavar="N", help="images to render")
+    nano.add_argument("--tabletops", type=whole_number(1, 5040), default=5040, metavar="N", help="images to render")
     nano.add_argument("--apartments", type=whole_number(1, 7200), default=7200, metavar="N", help="images to render")
     nano.add_argument("--threads", type=whole_number(1, 2), default=2, metavar="N", help="default: %(default)s")
     nano.set_defaults(run=run_nano)
@@ -48,7 +49,7 @@ def run_nano(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     run = NanoRun(
-        out=args.out, minutes=args.minutes, resume=args.resume, seed=args.seed,
+        out=args.out, minutes=args.minutes, resume=args.resume, start=args.start, seed=args.seed,
         tabletops=args.tabletops, apartments=args.apartments, threads=args.threads,
     )  # fmt: skip
     checkpoint = train_nano(run, report=lambda text: console.print(text, markup=False))

@@ -80,13 +80,13 @@ def load(directory: Path, categories: tuple[str, ...], colours: tuple[str, ...],
         )
         world = np.full(len(images), told["world"] == "apartment", np.uint8)
         parts.append((world, images, instances, told["images"], labels))
-    world, images, instances, notes, labels = zip(*parts, strict=True)
+    worlds, pictures, owners, notes, told_cells = zip(*parts, strict=True)
     return Labelled(
-        np.concatenate(world),
-        np.concatenate(images),
-        np.concatenate(instances),
+        np.concatenate(worlds),
+        np.concatenate(pictures),
+        np.concatenate(owners),
         list(itertools.chain(*notes)),
-        np.concatenate(labels),
+        np.concatenate(told_cells),
     )
 
 

@@ -23,6 +23,7 @@ from si_embodied.training.measure import measure
 
 try:
     import torch
+    from safetensors.torch import load_file
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "torch", "models") from error
 
@@ -88,7 +89,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, betas=(0.9, 0.98))
 
     def _groups(self) -> list[dict[str, Any]]:
-        matrices, others = [], []
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
         for name, parameter in [*self.model.named_parameters(), *self.readers.named_parameters()]:
             plain = parameter.ndim < 2 or "embed" in name
             (others if plain else matrices).append(parameter)
@@ -126,6 +128,21 @@ class Training:
         run.step, run.seconds = int(state["step"]), float(state["seconds"])
         return run
 
+    def start_from(self, directory: Path) -> None:
+        """Take the weights of a checkpoint of this architecture; everything else starts anew.
+
+        Raises:
+            ConfigError: its weights do not fit the recipe's sizes.
+        """
+        weights = load_file(str(directory / "model.safetensors"))
+        weights = {name: tensor.float() for name, tensor in weights.items()}
+        words = "model.language_model.embed_tokens.weight"
+        try:
+            for model in (self.model, self.mean):
+                model.load_state_dict({**weights, "lm_head.weight": weights[words]})
+        except (KeyError, RuntimeError) as error:
+            raise ConfigError(f"{directory} is no checkpoint of the recipe's sizes: {error}") from error
+
     def advance(self, data: Labelled, worlds: tuple[Any, Any], progress: float) -> dict[str, float]:
         """One step; returns what to log."""
         recipe = self.recipe
@@ -135,7 +152,7 @@ class Training:
         batch = draw_batch(data, worlds, self.step, progress, recipe)
         found = losses(self.model, self.readers, batch, cell_weight=recipe.cell_weight)
         self.optimizer.zero_grad(set_to_none=True)
-        found.total.backward()
+        found.total.backward()  # type: ignore[no-untyped-call]
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], 1.0)
         self.optimizer.step()

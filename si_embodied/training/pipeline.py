@@ -32,8 +32,9 @@ class NanoRun:
     out: Path
     minutes: float | None = 45.0
     resume: bool = False
+    start: Path | None = None  # a checkpoint whose weights to start from, instead of from nothing
     seed: int = 0
-    tabletops: int = 6000
+    tabletops: int = 5040
     apartments: int = 7200
     threads: int = 2
     recipe: Recipe | None = None  # by default, the recipe of the shipped checkpoint with the seed and threads above
@@ -66,6 +67,8 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
     else:
         recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
         trained = Training(recipe)
+        if run.start is not None:
+            trained.start_from(run.start)
     train(trained, data, measured, run.out / "run", Budget(run.minutes, run.steps), report=report)
     story = Story(
         images=dict(world_counts(data)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from si_embodied.config import planner_config_for
 from si_embodied.errors import ConfigError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
+from si_embodied.training.export import Story, export
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
 from si_embodied.training.pipeline import NanoRun, train_nano
 from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard
@@ -99,6 +101,17 @@ def test_one_call_goes_from_nothing_to_a_checkpoint(tmp_path: Path) -> None:
     assert "point pick" in lines[-1]["held_out"]
     with pytest.raises(ConfigError, match="--resume"):
         train_nano(run)
+
+
+def test_a_run_starts_from_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
+    first = Training(dataclasses.replace(SMALL, seed=5))
+    export(first.mean, tmp_path, Story({}, "0", 5, 0, 0.0))
+    second = Training(SMALL)
+    second.start_from(tmp_path)
+    for one, other in zip(first.mean.parameters(), second.model.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ConfigError, match="sizes"):
+        Training(dataclasses.replace(SMALL, sizes=dataclasses.replace(MICRO, text_layers=1))).start_from(tmp_path)
 
 
 def test_going_on_with_nothing_is_refused(tmp_path: Path) -> None:
