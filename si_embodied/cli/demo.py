@@ -41,15 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Run everything; 0 when all of it ran, however well it went."""
     from rich.console import Console
 
-    from si_embodied.cli.eval import UNTRAINED, default_model, print_lines
+    from si_embodied.cli.eval import print_lines
     from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments
     from si_embodied.evaluation.report import score_table
+    from si_embodied.models.checkpoints import shipped_checkpoint
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
     started_s = time.perf_counter()
-    model = args.model or default_model(args.out / UNTRAINED, notes)
+    model = args.model or shipped_checkpoint()
     reports: list[Report] = []
     interrupted = False
     for env, task in WORLDS:
@@ -61,12 +62,10 @@ def run(args: argparse.Namespace) -> int:
             interrupted = report.interrupted
     write_json(args.out / "report.json", {"runs": [report.to_json() for report in reports]})
     console.print(score_table(reports))
-    made_here = model == args.out / UNTRAINED
-    trained = "" if not made_here else " The planner's checkpoint is untrained: its row shows that everything runs."
     took_s = time.perf_counter() - started_s
     videos = sorted(path.relative_to(args.out) for path in args.out.glob("*/videos/*.mp4"))
     lines = [
-        f"{args.episodes} episodes a row are a demonstration, not a measurement.{trained}",
+        f"{args.episodes} episodes a row are a demonstration, not a measurement.",
         f"{took_s:.0f} s; report.json, records and {len(videos)} videos are in {args.out}:",
         *(f"  {path}" for path in videos),
     ]

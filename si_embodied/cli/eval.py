@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.runner import OnEpisode, Run
 
 RECORDS, REPORT, VIDEOS = "records.jsonl", "report.json", "videos"
-UNTRAINED = "untrained"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments, find_policy, make_env
     from si_embodied.evaluation.report import compare, detail_lines, make_report, score_table
+    from si_embodied.models.checkpoints import shipped_checkpoint
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     make_env(config).close()  # an unknown name must not leave a folder behind
     out = args.out or _folder(config)
     if spec.needs_model and config.model is None:
-        config = with_model(config, default_model(out / UNTRAINED, notes), args.config)
+        config = with_model(config, shipped_checkpoint(), args.config)
     plan = Evaluation(out, videos=args.videos, workers=args.workers, console=notes)
     own = plan.run(config)
     comparisons: list[Comparison] = []
@@ -139,25 +139,6 @@ def with_model(config: EvaluationConfig, model: Path, settings: Path | None) -> 
     from si_embodied.config import planner_config_for
 
     return replace(config, model=model, planner=planner_config_for(model, settings))
-
-
-def default_model(untrained: Path, notes: Console) -> Path:
-    """The checkpoint that comes with the package; without one, an untrained one is made."""
-    from si_embodied.models.checkpoints import shipped_checkpoint
-
-    return shipped_checkpoint() or untrained_model(untrained, notes)
-
-
-def untrained_model(directory: Path, notes: Console) -> Path:
-    """A checkpoint that runs and knows nothing, made once a run's folder; says so."""
-    from si_embodied.models.tiny import make_tiny_checkpoint
-
-    notes.print(
-        "no --model was given: using a tiny checkpoint with random weights. "
-        "Its plans are well formed and meaningless; its score is that of no model.",
-        style="yellow",
-    )
-    return directory if (directory / "config.json").is_file() else make_tiny_checkpoint(directory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Scene = tuple[Task, Observation, Embodiment]
 
-UNTRAINED = Path("runs") / "untrained"
-
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `plan`."""
@@ -77,14 +75,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> Path | None:
     """The checkpoint to ask; none where the answer is given."""
-    from rich.console import Console
-
-    from si_embodied.cli.eval import default_model
+    from si_embodied.models.checkpoints import shipped_checkpoint
 
     if args.answer is not None:
         return None
     model: Path | None = args.model
-    return model or default_model(UNTRAINED, Console(stderr=True))
+    return model or shipped_checkpoint()
 
 
 def _backend(args: argparse.Namespace, model: Path | None) -> Backend:

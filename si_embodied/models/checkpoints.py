@@ -18,10 +18,9 @@ SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
-def shipped_checkpoint() -> Path | None:
-    """The small trained planner that comes with the package, if it does."""
-    directory = Path(__file__).parent / "nano"
-    return directory if (directory / "config.json").is_file() else None
+def shipped_checkpoint() -> Path:
+    """The small trained planner that comes with the package: si-nano."""
+    return Path(__file__).parent / "nano"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def test_the_demo_leaves_a_table_records_and_videos(
     shown = capsys.readouterr()
     assert "Apartment objectnav" in shown.out
     assert "Tabletop base" in shown.out
-    assert "random weights" in " ".join(shown.err.split())
+    assert "random weights" not in shown.err  # the planner is the one that comes with the package
     report = json.loads((tmp_path / "report.json").read_text())
     assert [(run["env"], run["policy"]) for run in report["runs"]] == [
         (env, policy) for env in (APARTMENT, TABLETOP) for policy in ("oracle", "planner")

@@ -12,9 +12,7 @@ from si_embodied.models.checkpoints import inspect_checkpoint, shipped_checkpoin
 
 @pytest.fixture
 def shipped() -> Path:
-    directory = shipped_checkpoint()
-    assert directory is not None
-    return directory
+    return shipped_checkpoint()
 
 
 def test_it_is_at_most_12_mb_and_has_its_card(shipped: Path) -> None:
