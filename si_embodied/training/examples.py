@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,11 @@ MIN_VISIBLE_PX = 40
 NEAR_M = 2.3
 """A target nearer than this, to its middle, is the end of the task; farther, the robot looks again when it is there."""
 NO_LABEL = -1
+
+_SEEN_SHARE = 0.5
+"""Of an apartment's instructions, those whose target is in view, if anything is."""
+_RESEMBLING_SHARE = 0.6
+"""Of the others, those that ask for something which resembles what is in view."""
 
 _VERBS = ("find", "go to", "drive to", "look for")
 _PUT = ("put the {0} in the {1}", "pick up the {0} and put it in the {1}", "place the {0} into the {1}")
@@ -160,9 +166,11 @@ class _FlatPlans:
 
     def __init__(self, note: dict[str, Any], rng: np.random.Generator) -> None:
         self._rng = rng
-        self._seen = [o for o in note["objects"] if o["unique"] and o["pixels"] >= MIN_VISIBLE_PX]
-        hinted = {o["name"] for o in note["objects"]}
-        self._unseen = [name for name in note["scene_names"] if name not in hinted]
+        self._visible: list[dict[str, Any]] = note["objects"]
+        alike = Counter(o["name"] for o in self._visible)
+        self._seen = [o for o in self._visible if alike[o["name"]] == 1 and o["pixels"] >= MIN_VISIBLE_PX]
+        self._elsewhere = [name for name in note["scene_names"] if name not in alike]
+        self._scene_names: list[str] = note["scene_names"]
         self._camera = note["camera_xy"]
 
     def named(self) -> list[Question]:
@@ -170,16 +178,35 @@ class _FlatPlans:
 
     def plan(self) -> Question | None:
         rng = self._rng
-        verb = _VERBS[int(rng.integers(len(_VERBS)))]
-        if self._seen and (rng.random() < 0.5 or not self._unseen):
-            target = self._seen[int(rng.integers(len(self._seen)))]
+        verb = self._choose(_VERBS)
+        if self._seen and rng.random() < _SEEN_SHARE:
+            target = self._choose(self._seen)
             done = math.dist(target["xy"], self._camera) < NEAR_M
             steps = [subgoal("goto", target["name"], target["point"])]
             return Question(f"{verb} the {target['name']}", plan_json(steps, done=done), "goto")
-        if not self._unseen:
+        resembling = self._resembling() if rng.random() < _RESEMBLING_SHARE else []
+        if not (absent := resembling or self._elsewhere):
             return None
-        name = self._unseen[int(rng.integers(len(self._unseen)))]
-        return Question(f"{verb} the {name}", plan_json([{"skill": "explore"}], done=False), "explore")
+        answer = plan_json([{"skill": "explore"}], done=False)
+        return Question(f"{verb} the {self._choose(absent)}", answer, "explore")
+
+    def _resembling(self) -> list[str]:
+        """Things that are not in view but share their colour or their category with one that is.
+
+        Only a glance that binds a colour to its thing can tell them from what is there.
+        """
+        from si_embodied.envs.scenes.furniture import COLOURS
+        from si_embodied.envs.scenes.tasks import family
+
+        there = {(family(o["category"]), o["colour"]) for o in self._visible}
+        coloured = [name.split(" ", 1) for name in self._scene_names if name.split(" ")[0] in COLOURS]
+        colours = {o["colour"] for o in self._visible}, {colour for colour, _ in coloured}
+        categories = {category for _, category in coloured}, {o["category"] for o in self._visible}
+        pairs = set(itertools.product(colours[0], categories[0])) | set(itertools.product(colours[1], categories[1]))
+        return sorted(f"{colour} {category}" for colour, category in pairs if (family(category), colour) not in there)
+
+    def _choose(self, options: Any) -> Any:
+        return options[int(self._rng.integers(len(options)))]
 
 
 class _TablePlans:

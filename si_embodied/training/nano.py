@@ -48,7 +48,7 @@ class Recipe:
     batch_images: int = 8
     fragments: int = 5  # pointing questions an image
     plans: int = 2  # whole plans an image
-    cycle: str = "tdtdab"  # what the steps are about in turn: see `STEPS`
+    cycle: str = "aabtad"  # what the steps are about in turn: see `STEPS`
     kept_cells: tuple[int, int] = (32, 56)  # of a tabletop and an apartment image, until the last part
     late_cells: tuple[int, int] = (CELLS, CELLS)  # in the last part
     learning_rate: float = 1.5e-3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
@@ -34,8 +34,8 @@ class NanoRun:
     resume: bool = False
     start: Path | None = None  # a checkpoint whose weights to start from, instead of from nothing
     seed: int = 0
-    tabletops: int = 5040
-    apartments: int = 7200
+    tabletops: int = 5_040
+    apartments: int = 14_400
     threads: int = 2
     recipe: Recipe | None = None  # by default, the recipe of the shipped checkpoint with the seed and threads above
     steps: int | None = None  # stop after as many, whatever the time
@@ -66,8 +66,10 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         trained = Training.load(state, threads=run.threads)
     else:
         recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
-        trained = Training(recipe)
-        if run.start is not None:
+        if run.start is None:
+            trained = Training(recipe)
+        else:
+            trained = Training(replace(recipe, dense_share=0.0))  # it knows what things look like
             trained.start_from(run.start)
     train(trained, data, measured, run.out / "run", Budget(run.minutes, run.steps), report=report)
     story = Story(

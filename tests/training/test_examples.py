@@ -79,10 +79,25 @@ def test_the_leftmost_thing_is_the_one_with_the_largest_y() -> None:
 
 def test_what_is_hardly_visible_is_not_asked_for() -> None:
     asked = drawn(flat(), "goto") + drawn(flat(), "explore")
-    assert {str(q.instruction).rpartition(" the ")[2] for q in asked} == {"red chair", "red bowl"}
+    names = {str(q.instruction).rpartition(" the ")[2] for q in asked}
+    assert {"red chair", "red bowl"} <= names
+    assert "blue chair" not in names  # 20 pixels of it are in view
 
 
 @pytest.mark.parametrize(("distance", "done"), [(1.0, True), (5.0, False)])
 def test_only_a_near_target_ends_the_task(distance: float, done: bool) -> None:
     note = {**flat(), "objects": [thing(1, "red chair", (distance, 0.0))]}
     assert all(parse_plan(q.answer, "navigation", 1).done is done for q in drawn(note, "goto"))
+
+
+def test_a_robot_explores_for_what_only_resembles_what_it_sees() -> None:
+    note = {
+        "objects": [thing(1, "red chair", (1.0, 0.0)), thing(2, "blue table", (2.0, 0.0)), thing(3, "red desk", (3, 0))],
+        "scene_names": ["red chair", "blue table", "green sofa"],
+        "camera_xy": [0.0, 0.0],
+    }
+    asked = {str(q.instruction).rpartition(" the ")[2] for q in drawn(note, "explore", 600)}
+    # Colours and categories of what is in view, recombined with each other and with those of the scene.
+    assert {"blue chair", "green chair", "green table", "red sofa", "blue sofa", "green sofa"} <= asked
+    # A red desk is in view, and people would call it a table.
+    assert not asked & {"red chair", "blue table", "red desk", "red table"}
