@@ -16,6 +16,7 @@ from si_embodied.errors import BackendError
 RELATIVE_MAX = 1000
 
 Size: TypeAlias = tuple[int, int]  # (width, height), pixels
+_Convert: TypeAlias = Callable[[Sequence[int], Size], list[int]]
 
 
 def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tuple[Size, ...]:
@@ -45,11 +46,7 @@ def answer_to_relative(text: str, sizes: Sequence[Size]) -> str:
     Raises:
         BackendError: the text is not JSON, or names a view that is not there.
     """
-    try:
-        answer = json.loads(text)
-    except ValueError as error:
-        raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
-    return json.dumps(_map_points(answer, sizes, to_relative), separators=(",", ":"), ensure_ascii=False)
+    return _convert_answer(text, sizes, to_relative)
 
 
 def answer_to_pixels(text: str, sizes: Sequence[Size]) -> str:
@@ -58,11 +55,7 @@ def answer_to_pixels(text: str, sizes: Sequence[Size]) -> str:
     Raises:
         BackendError: the text is not JSON, or names a view that is not there.
     """
-    try:
-        answer = json.loads(text)
-    except ValueError as error:
-        raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
-    return json.dumps(_map_points(answer, sizes, to_pixels), separators=(",", ":"), ensure_ascii=False)
+    return _convert_answer(text, sizes, to_pixels)
 
 
 def pairs_to_pixels(text: str, sizes: Sequence[Size]) -> str:
@@ -141,7 +134,16 @@ def _pixel_point(node: Mapping[str, Any], size: Size) -> dict[str, Any]:
     return {**node, "prefixItems": bounds}
 
 
-def _map_points(node: Any, sizes: Sequence[Size], convert: Callable[[Sequence[int], Size], list[int]]) -> Any:
+def _convert_answer(text: str, sizes: Sequence[Size], convert: _Convert) -> str:
+    """A complete answer with its points converted, as terse as the grammar writes it."""
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
+    return json.dumps(_map_points(answer, sizes, convert), separators=(",", ":"), ensure_ascii=False)
+
+
+def _map_points(node: Any, sizes: Sequence[Size], convert: _Convert) -> Any:
     """Rewrite the points of an answer."""
     if isinstance(node, list):
         return [_map_points(child, sizes, convert) for child in node]
