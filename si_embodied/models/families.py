@@ -18,6 +18,7 @@ from si_embodied.models.points import (
     answer_to_pixels,
     answer_to_relative,
     pairs_to_pixels,
+    pixel_note,
     schema_in_pixels,
     view_sizes,
 )
@@ -229,10 +230,7 @@ class Qwen25VL(_QwenVL):
     def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
         """The convention, which amends the prompt's 0..1000, and the sizes, which the model cannot know otherwise."""
         sizes = view_sizes(prompt.schema, sizes_px)
-        if not sizes:
-            return ""
-        listed = ", ".join(f"view {view} is {width} x {height}" for view, (width, height) in enumerate(sizes))
-        return f"Write every point in pixels of its view, not from 0 to 1000: {listed}."
+        return pixel_note(sizes) if sizes else ""
 
     def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
         """Points bounded by the pixels of their own view."""

@@ -31,6 +31,12 @@ def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tup
     return tuple(image_sizes_px[len(image_sizes_px) - views :])
 
 
+def pixel_note(sizes: Sequence[Size]) -> str:
+    """What tells a model that means pixels so: it amends the prompt's 0..1000, and gives the sizes to stay within."""
+    listed = ", ".join(f"view {view} is {width} x {height}" for view, (width, height) in enumerate(sizes))
+    return f"Write every point in pixels of its view, not from 0 to 1000: {listed}."
+
+
 def schema_in_pixels(schema: Mapping[str, Any], sizes: Sequence[Size]) -> dict[str, Any]:
     """The same schema with every point bounded by the pixels of its own view.
 
