@@ -44,7 +44,7 @@ class PromptTemplate:
         """
         filled = {"instruction": " ".join(task.instruction.split()), "memory": memory.describe()}
         if "$first_view" in self.user:
-            return self._render_first_view(task, observation, filled)
+            return self._render_first_view(task, observation, filled, reasoning)
         before, after = self.user.split("$views")
         content: list[str | NDArray[np.uint8]] = [Template(before).substitute(filled)]
         for index, frame in enumerate(observation.frames):
@@ -53,12 +53,14 @@ class PromptTemplate:
         schema = plan_schema(task.kind, len(observation.frames), reasoning=reasoning)
         return Prompt(self.version, self.system, tuple(content), schema)
 
-    def _render_first_view(self, task: Task, observation: Observation, filled: dict[str, str]) -> Prompt:
+    def _render_first_view(
+        self, task: Task, observation: Observation, filled: dict[str, str], reasoning: bool
+    ) -> Prompt:
         """One image without a caption, for models that plan from a single view."""
         before, after = (Template(part).substitute(filled) for part in self.user.split("$first_view"))
         parts = (before, observation.frames[0].rgb, after)
         content = tuple(part for part in parts if not isinstance(part, str) or part)
-        return Prompt(self.version, self.system, content, plan_schema(task.kind, 1))
+        return Prompt(self.version, self.system, content, plan_schema(task.kind, 1, reasoning=reasoning))
 
     def ask_again(self, prompt: Prompt, offence: str) -> Prompt:
         """The same question after an answer that was not a plan, saying what was wrong with it."""

@@ -98,6 +98,11 @@ def _roles() -> dict[int, float]:
 def _weights(said: list[int], only_points: bool) -> list[float]:
     """How much each token of an answer counts."""
     first, second = _text('{"subgoals":[{"skill":"')[0], _text(']},{"skill":"')[0]
+    opening, bridge = _text('{"reasoning":"'), _text('","subgoals":[{"skill":"')
+    if tuple(said[: len(opening)]) == opening:  # words, and then a plan that begins differently
+        end = said.index(bridge[0])
+        words = [0.0] * len(opening) + [_NAME] * (end + 1 - len(opening)) + [0.0] * (len(bridge) - 1)
+        return words + _weights([first, *said[end + len(bridge) :]], only_points)[1:]
     named, point = _text('","object":"')[0], _text(POINT_PIECE)[0]
     weights: list[float] = []
     in_name = False

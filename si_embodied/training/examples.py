@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import ConfigError
+from si_embodied.training.reasoning import REASONING, reasoned
 from si_embodied.training.scenes import NOTHING, RENDER_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from si_embodied.training.scenes import World
 
 MIN_VISIBLE_PX = 40
 """An apartment's target with fewer pixels is not there; between 1 and this many, it is not asked for."""
@@ -64,13 +67,15 @@ class Labelled:
         return len(self.notes)
 
 
-def load(directory: Path, categories: tuple[str, ...], colours: tuple[str, ...], grid: int) -> Labelled:
-    """Every complete shard of a directory, in the order of their names.
+def load(
+    directory: Path, categories: tuple[str, ...], colours: tuple[str, ...], grid: int, world: World | None = None
+) -> Labelled:
+    """Every complete shard of a directory, or those of one world, in the order of their names.
 
     Raises:
         ConfigError: there is none.
     """
-    files = sorted(directory.glob("*.json"))
+    files = sorted(directory.glob(f"{world or ''}*.json"))
     if not files:
         raise ConfigError(f"no shards in {directory}: generate the data first")
     parts: list[tuple[Any, ...]] = []
@@ -158,7 +163,7 @@ def questions(note: dict[str, Any], rng: np.random.Generator, *, fragments: int,
     for _ in range(plans + max(0, fragments - len(pointed))):
         if question := draw.plan():
             drawn.append(question)
-    return drawn
+    return [reasoned(one, note) for one in drawn] if note.get(REASONING) else drawn
 
 
 class _FlatPlans:
