@@ -6,6 +6,7 @@ Each skill is a script: it yields an action, is sent the next observation, and r
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -78,14 +79,15 @@ class ArmCommands:
         return aside < ARRIVED_M and -ARRIVED_M < up < high_m and turned < ARRIVED_RAD
 
 
-class _Scripted:
+class _Scripted(ABC):
     """Runs a script one observation at a time."""
 
     def __init__(self) -> None:
         self._running: Script | None = None
 
+    @abstractmethod
     def _script(self, observation: Observation) -> Script:
-        raise NotImplementedError
+        """From the first observation to how it ended."""
 
     def step(self, observation: Observation) -> Action | Outcome:
         """The next action, or how it ended."""
