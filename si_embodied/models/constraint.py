@@ -87,13 +87,20 @@ class Grammars:
     def start(self, schema: Mapping[str, object]) -> Constraint:
         """A fresh constraint for an answer of `schema`.
 
+        Besides JSON schemas, {"type": "text", "pattern": …, "maxLength": …} is an answer that is no JSON but what the
+        regular expression matches: an option's letter and nothing else.
+
         Raises:
             ConfigError: llguidance cannot compile the schema.
         """
         text = json.dumps(schema)
         matcher = self._matchers.get(text)
         if matcher is None:
-            grammar = LLMatcher.grammar_from_json_schema(text, overrides=_JSON)
+            grammar = (
+                LLMatcher.grammar_from_regex(str(schema["pattern"]))
+                if schema.get("type") == "text"
+                else LLMatcher.grammar_from_json_schema(text, overrides=_JSON)
+            )
             problem = LLMatcher.validate_grammar(grammar, self._tokenizer)
             if problem and not problem.startswith("WARNING"):
                 raise ConfigError(f"the answer's schema is not one that can be decoded: {problem.splitlines()[0]}")
@@ -126,6 +133,8 @@ def longest_answer_bytes(schema: Mapping[str, Any], where: str = "answer") -> in
         return len("false")
     if kind == "integer" and {"minimum", "maximum"} <= schema.keys():
         return max(_json_bytes(schema["minimum"]), _json_bytes(schema["maximum"]), len("-0"))
+    if kind == "text" and "maxLength" in schema:
+        return int(schema["maxLength"]) * _BYTES_PER_CHARACTER
     if kind == "string" and "maxLength" in schema:
         return int(schema["maxLength"]) * _BYTES_PER_CHARACTER + 2
     if kind == "array" and "prefixItems" in schema and schema.get("maxItems") == len(schema["prefixItems"]):

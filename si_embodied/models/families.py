@@ -238,6 +238,8 @@ class Qwen25VL(_QwenVL):
 
     def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
         """Pixels to 0..1000."""
+        if prompt.schema.get("type") == "text":  # a letter or a number
+            return text
         return answer_to_relative(text, view_sizes(prompt.schema, inputs.image_sizes_px))
 
     def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:

@@ -116,3 +116,14 @@ def test_an_unbounded_schema_is_refused(schema: Any) -> None:
     """A weak model could go on for ever in it."""
     with pytest.raises(ConfigError, match=r"does not bound answer\.x"):
         longest_answer_bytes({"type": "object", "additionalProperties": False, "properties": {"x": schema}})
+
+
+def test_an_answer_may_be_plain_text_of_a_pattern(grammars: Grammars, tokenizer: Any) -> None:
+    schema = {"type": "text", "pattern": "[AC]", "maxLength": 1}
+    constraint = grammars.start(schema)
+    assert {tokenizer.decode([int(token)]) for token in constraint.allowed().nonzero()[0]} == {"A", "C"}
+    constraint.accept([tokenizer.token_to_id("C")])
+    assert constraint.finished or constraint.forced() == [tokenizer.token_to_id("<|im_end|>")]
+    assert longest_answer_bytes(schema) >= 1
+    with pytest.raises(ConfigError, match="maxLength"):
+        longest_answer_bytes({"type": "text", "pattern": "[A-Z]*"})
