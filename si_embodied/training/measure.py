@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from si_embodied.errors import MissingExtraError
 from si_embodied.grounding import pixel_of
 from si_embodied.training.batches import Answered, answered, pack
-from si_embodied.training.examples import Labelled, fragment, questions
+from si_embodied.training.examples import Labelled, Question, fragment, questions
 from si_embodied.training.forward import CELLS, Packed, encode_images, logits_of, read
 from si_embodied.training.scenes import RENDER_PX
 from si_embodied.training.vocabulary import NUMBERS
@@ -30,6 +31,20 @@ NEAR = 40
 """A placing point this near to the label, of 1000 along each axis, is right: 4 to 5 cm on the table."""
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one question was answered."""
+
+    question: Question
+    words: tuple[bool, ...]  # skills, names and `done`, each given what precedes it; empty of pointing
+    points: tuple[bool, ...]  # of a plan each coordinate, given what precedes it; of pointing the whole point
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(self.words) and all(self.points)
+
+
 def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16) -> dict[str, float]:
     """Accuracies by kind, on the first `images` images of each world.
 
@@ -37,29 +52,48 @@ def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16
     share of skills, names and `done` that are right given what precedes them, `… points` that of coordinates within
     `NEAR`.
     """
+    rows = np.concatenate([np.flatnonzero(held_out.world == world)[:images] for world in (0, 1)])
     found: dict[str, list[bool]] = defaultdict(list)
+    for verdict in verdicts(model, held_out, rows, batch=batch):
+        kind = verdict.question.kind
+        if verdict.words:
+            found[f"{kind} words"] += verdict.words
+        if verdict.points:
+            found[f"{kind} points" if verdict.words else kind] += verdict.points
+    return {kind: round(float(np.mean(hits)), 4) for kind, hits in sorted(found.items())}
+
+
+def verdicts(
+    model: Any, data: Labelled, rows: NDArray[np.int64], *, batch: int = 16, cells: int = CELLS
+) -> Iterator[Verdict]:
+    """Ask about the images of some rows: to point at each thing, and five plans.
+
+    Args:
+        model: of this architecture.
+        data: what is asked about.
+        rows: which images; those of one world follow each other.
+        batch: how many images go through the model at a time.
+        cells: how many of an image's cells the model sees, from the first; with 0 it reads the question alone.
+    """
     was_training = model.training
     model.eval()
     with torch.inference_mode():
         for world in (0, 1):
-            rows = np.flatnonzero(held_out.world == world)[:images]
-            for at in range(0, len(rows), batch):
-                chunk = rows[at : at + batch]
-                cells = torch.arange(CELLS).expand(len(chunk), -1)
-                tokens = encode_images(model, torch.from_numpy(held_out.images[chunk]), cells)
-                for kind, hit in _pointing(model, held_out, chunk, tokens):
-                    found[kind].append(hit)
-                for kind, hit in _plans(model, held_out, chunk, tokens):
-                    found[kind].append(hit)
+            own = rows[data.world[rows] == world]
+            for at in range(0, len(own), batch):
+                chunk = own[at : at + batch]
+                shown = torch.arange(cells).expand(len(chunk), -1)
+                tokens = encode_images(model, torch.from_numpy(data.images[chunk]), shown)
+                yield from _pointing(model, data, chunk, tokens)
+                yield from _plans(model, data, chunk, tokens)
     model.train(was_training)
-    return {kind: round(float(np.mean(hits)), 4) for kind, hits in sorted(found.items())}
 
 
 def _ask(
     model: Any, data: Labelled, rows: NDArray[np.int64], asked: list[list[Answered]], tokens: Tensor
 ) -> tuple[Packed, Tensor, Tensor, Tensor]:
     """Batch, targets and weights, and the predicted next token (B, L)."""
-    cells = np.tile(np.arange(CELLS), (len(rows), 1))
+    cells = np.tile(np.arange(tokens.shape[1]), (len(rows), 1))
     packed, targets, weights = pack([int(data.world[row]) for row in rows], asked, cells)
     hidden = read(model, packed, tokens)
     said = torch.zeros_like(targets)
@@ -68,7 +102,7 @@ def _ask(
     return packed, targets, weights, said
 
 
-def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[tuple[str, bool]]:
+def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
     """Each named thing of each image: x first, then y given the x that was said."""
     things = [_things(data.notes[row])[:8] for row in rows]
 
@@ -90,9 +124,10 @@ def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tenso
     first = ask([[(500, 500)] * len(some) for some in things])
     second = ask([[(min(a[0], 1000), 500) for a in answers] for answers in first])
     for row, some, xs, ys in zip(rows, things, first, second, strict=True):
-        for (skill, _, number), x, y in zip(some, xs, ys, strict=True):
+        for (skill, name, number), x, y in zip(some, xs, ys, strict=True):
             u, v = pixel_of((min(x[0], 1000), min(y[1], 1000)), RENDER_PX, RENDER_PX)
-            yield f"point {skill}", bool(data.instances[row, round(v), round(u)] == number)
+            hit = bool(data.instances[row, round(v), round(u)] == number)
+            yield Verdict(fragment(skill, name, [x[0], y[1]]), (), (hit,))
 
 
 def _things(note: dict[str, Any]) -> list[tuple[str, str, int]]:
@@ -108,19 +143,14 @@ def _things(note: dict[str, Any]) -> list[tuple[str, str, int]]:
     return [("goto", o["name"], o["id"]) for o in note["objects"] if o["unique"] and o["pixels"] >= 40]
 
 
-def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[tuple[str, bool]]:
-    asked = [
-        [answered(q, int(data.world[row])) for q in questions(data.notes[row], np.random.default_rng(row), fragments=0,
-                                                             plans=5)]
-        for row in rows
-    ]  # fmt: skip
+def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
+    drawn = [questions(data.notes[row], np.random.default_rng(row), fragments=0, plans=5) for row in rows]
+    asked = [[answered(q, int(data.world[row])) for q in some] for row, some in zip(rows, drawn, strict=True)]
     packed, targets, weights, said = _ask(model, data, rows, asked, tokens)
-    for index, row in enumerate(asked):
-        for segment, one in enumerate(row, start=1):
+    for index, some in enumerate(drawn):
+        for segment, question in enumerate(some, start=1):
             own = (packed.segments[index] == segment) & (weights[index] >= 0.4)
             told, answer = targets[index][own], said[index][own]
             point = told < NUMBERS
-            for right in (told == answer)[~point].tolist():
-                yield f"{one.kind} words", right
-            for right in ((told - answer).abs() <= NEAR)[point].tolist():
-                yield f"{one.kind} points", right
+            words, points = (told == answer)[~point], ((told - answer).abs() <= NEAR)[point]
+            yield Verdict(question, tuple(words.tolist()), tuple(points.tolist()))
