@@ -63,6 +63,10 @@ class DeadlineExceeded(BackendError, TimeoutError):
     """A backend was not done by its deadline; nothing partial is returned."""
 
 
+class Cancelled(BackendError):
+    """Whoever asked a backend no longer wants the answer; nothing partial is returned."""
+
+
 class RendererError(SiEmbodiedError, RuntimeError):
     """No way to render was found, or rendering failed."""
 

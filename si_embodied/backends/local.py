@@ -12,7 +12,7 @@ import numpy as np
 from si_embodied.backends.base import BackendInfo
 from si_embodied.errors import ConfigError, DeadlineExceeded, MissingExtraError
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
-from si_embodied.models.decoding import decode_greedy
+from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.loading import load_checkpoint
 from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.types import Completion
@@ -94,13 +94,10 @@ class LocalBackend:
         schema = self._family.schema(prompt, inputs)
         constraint = self._grammars.start(schema)
         prepared_s = time.monotonic() - started
-        decoded = decode_greedy(
-            self._runner,
-            inputs,
-            constraint,
-            max_new_tokens=self._max_new_tokens or longest_answer_bytes(schema),
-            deadline=started + deadline_s,
+        options = Decoding(
+            max_new_tokens=self._max_new_tokens or longest_answer_bytes(schema), deadline=started + deadline_s
         )
+        decoded = decode(self._runner, inputs, constraint, options)
         return Completion(
             self._family.answer(self._grammars.text(decoded.tokens), prompt, inputs),
             prompt_tokens=len(inputs.input_ids),

@@ -53,6 +53,12 @@ class Constraint:
         mask[: bits.size] = bits
         return mask
 
+    def fits(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens`, from the first on, the grammar would let follow."""
+        count = int(self._matcher.validate_tokens(list(tokens)))
+        self._check()
+        return count
+
     def accept(self, tokens: Sequence[int]) -> None:
         """Go on past `tokens`.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from si_embodied.errors import BackendError, MissingExtraError
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
 
 try:
     import torch
@@ -21,94 +23,214 @@ if TYPE_CHECKING:
 
     from si_embodied.models.families import ModelInputs
 
+_STORE_BYTES = 256 * 2**20
+_FEW_ROWS = 0.25  # of the vocabulary: with more allowed, gathering the rows costs as much as the whole layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """What the vision tower makes of one image."""
+
+    embeddings: torch.Tensor  # (n, hidden), in place of its n tokens
+    deepstack: tuple[torch.Tensor, ...]  # Qwen3-VL: (n, hidden) each, added after the first layers
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (self.embeddings, *self.deepstack))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Images:
+    """A prompt's images, ready for the prefill."""
+
+    spans: tuple[ImageSpan, ...]
+    features: tuple[_Image, ...]
+
 
 class TorchRunner:
-    """Runs one prompt at a time; the positions of an image's tokens are kept here, not in the model."""
+    """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
 
-    def __init__(self, model: Any) -> None:
-        """`model` is a `…ForConditionalGeneration` of a supported family, in evaluation mode."""
+    def __init__(self, model: Any, *, store_bytes: int = _STORE_BYTES) -> None:
+        """Run a model.
+
+        Args:
+            model: a `…ForConditionalGeneration` of a supported family, in evaluation mode.
+            store_bytes: the most that features of images seen before may take, on the model's device.
+        """
         self._model = model
+        self._language: Any = model.model.language_model
         self._rotary_3d = hasattr(model.model, "get_rope_index")  # Qwen-VL: time, row and column
-        self._cache: Any = None
-        self._next_position = 0
-        self._logits: torch.Tensor | None = None
+        self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
+        self._reset()
 
     @property
     def _device(self) -> torch.device:
         device: torch.device = self._model.device
         return device
 
-    def encode_images(self, inputs: ModelInputs) -> object:
-        """The vision tower's output for all images, or None without images."""
-        if not inputs.pixels:
-            return None
-        pixels = {name: torch.from_numpy(array).to(self._device) for name, array in inputs.pixels.items()}
-        with torch.inference_mode():
-            features = self._model.model.get_image_features(**pixels, return_dict=True)
-        self._wait()
-        return features
+    def forget(self) -> None:
+        """Empty the cache and the store of image features."""
+        self._store.clear()
+        self._reset()
 
-    def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> None:
-        """Read the prompt and the first `forced` tokens of the answer."""
-        ids = np.concatenate([inputs.input_ids, np.array(forced, dtype=np.int64)])
-        input_ids = torch.from_numpy(ids)[None].to(self._device)
-        arguments: dict[str, Any] = {}
-        if features is not None:
-            arguments["mm_encoder_outputs"] = {"image": features}
-        if self._rotary_3d:
-            positions = self._positions(inputs, input_ids)
-            arguments["position_ids"] = positions
-            self._next_position = int(positions.max()) + 1
-        self._cache = DynamicCache(config=self._model.config.get_text_config())
-        self._forward(input_ids, arguments)
+    def _reset(self) -> None:
+        self._cache: Any = DynamicCache(config=self._model.config.get_text_config())
+        self._held = Held()
+        self._next_position = 0
+        self._hidden: torch.Tensor | None = None  # (n, hidden), behind the last n tokens taken
+
+    def encode_images(self, inputs: ModelInputs) -> _Images:
+        """The vision tower's output for each image; it runs only for those not seen lately."""
+        spans = image_spans(inputs)
+        parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
+        features = {span.digest: image for span in spans if (image := self._store.get(span.digest)) is not None}
+        new = {span.digest: index for index, span in enumerate(spans) if span.digest not in features}
+        if new:
+            chosen = [parts[index] for index in new.values()]
+            arrays = {name: np.concatenate([part[name] for part in chosen]) for name in inputs.pixels}
+            seen = self._see(arrays, [spans[index].stop - spans[index].start for index in new.values()])
+            for digest, image in zip(new, seen, strict=True):
+                features[digest] = image
+                self._store.put(digest, image, image.size_bytes)
+        return _Images(spans, tuple(features[span.digest] for span in spans))
+
+    def _see(self, arrays: dict[str, NDArray[Any]], counts: list[int]) -> list[_Image]:
+        """Run the vision tower."""
+        pixels = {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
+        with torch.inference_mode():
+            output = self._model.model.get_image_features(**pixels, return_dict=True)
+            embeddings = _by_image(output.pooler_output, counts)
+            layers = [_by_image(layer, counts) for layer in getattr(output, "deepstack_features", None) or ()]
         self._wait()
+        return [_Image(embeddings[i], tuple(layer[i] for layer in layers)) for i in range(len(counts))]
+
+    def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
+        """Read the prompt and the first `forced` tokens of the answer, except for what the cache holds of them."""
+        if not isinstance(features, _Images):
+            raise TypeError(f"expected what encode_images returned, got: {type(features).__name__}")
+        ids = [*inputs.input_ids.tolist(), *forced]
+        # the prompt's last token is always read: the answer's first is chosen behind it
+        limit = len(inputs.input_ids) - 1
+        kept = self._held.common_prefix(ids[:limit], features.spans)
+        self._crop(len(self._held.tokens) - kept)
+        held = Held(tuple(ids), features.spans)
+        arguments: dict[str, Any] = {}
+        if self._rotary_3d:
+            positions = self._positions(inputs, ids)
+            arguments["position_ids"] = positions[..., kept:]
+            self._next_position = int(positions.max()) + 1
+        input_ids = torch.tensor([ids[kept:]], device=self._device)
+        new = [
+            (span, image) for span, image in zip(features.spans, features.features, strict=True) if span.start >= kept
+        ]
+        arguments.update(self._embedded(input_ids, kept, new))
+        self._forward(arguments, held, len(forced) + 1)
+        self._wait()
+        return kept
+
+    def _embedded(self, input_ids: torch.Tensor, offset: int, images: list[tuple[ImageSpan, _Image]]) -> dict[str, Any]:
+        """The language model's arguments: tokens embedded, and images in the place of theirs."""
+        with torch.inference_mode():
+            embeds = self._model.get_input_embeddings()(input_ids)
+            if not images:
+                return {"inputs_embeds": embeds}
+            mask = torch.zeros_like(input_ids, dtype=torch.bool)
+            for span, image in images:
+                mask[0, span.start - offset : span.stop - offset] = True
+                embeds[0, span.start - offset : span.stop - offset] = image.embeddings.to(embeds.dtype)
+            arguments = {"inputs_embeds": embeds}
+            if images[0][1].deepstack:
+                layers = zip(*(image.deepstack for _, image in images), strict=True)
+                arguments["visual_pos_masks"] = mask
+                arguments["deepstack_visual_embeds"] = [torch.cat(layer) for layer in layers]
+            return arguments
 
     def step(self, tokens: Sequence[int]) -> None:
         """Take one or more tokens; their keys and values join the cache."""
-        input_ids = torch.tensor([list(tokens)], device=self._device)
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {"input_ids": torch.tensor([list(tokens)], device=self._device)}
         if self._rotary_3d:
             end = self._next_position + len(tokens)
             text = torch.arange(self._next_position, end, device=self._device)
             arguments["position_ids"] = text.expand(3, 1, -1)
             self._next_position = end
-        self._forward(input_ids, arguments)
+        self._forward(arguments, Held((*self._held.tokens, *tokens), self._held.images), len(tokens))
 
-    def best(self, allowed: NDArray[np.bool_]) -> int:
-        """The likeliest allowed token; of equals the one with the smallest id."""
-        if self._logits is None:
+    def trim(self, count: int) -> None:
+        """Forget the last `count` of the tokens that were taken last."""
+        if self._hidden is None or not 0 <= count <= len(self._hidden):
+            raise BackendError(f"cannot forget {count} tokens: that is more than were taken last")
+        if count:
+            self._crop(count)
+            self._next_position -= count
+            self._hidden = self._hidden[:-count]
+
+    def _crop(self, count: int) -> None:
+        """Drop the last `count` tokens from the cache."""
+        if not count:
+            return
+        held, self._held = self._held, Held()
+        self._cache.crop(-count)
+        self._held = Held(held.tokens[: len(held.tokens) - count], held.images)
+
+    def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
+        """The allowed tokens' logits; the output layer is computed for these alone when they are few."""
+        if self._hidden is None:
             raise BackendError("the model has not read a prompt yet: call prefill first")
-        logits = self._logits.masked_fill(~torch.from_numpy(allowed).to(self._device), -torch.inf)
-        token = int(logits.argmax())
-        if not bool(torch.isfinite(logits[token])):
-            raise BackendError("the model's logits are not finite; its weights are broken or overflow in this dtype")
-        return token
+        rows = torch.from_numpy(np.flatnonzero(allowed)).to(self._device)
+        hidden: torch.Tensor = self._hidden[after]
+        head: Any = self._model.get_output_embeddings()
+        with torch.inference_mode():
+            if type(head) is torch.nn.Linear and len(rows) < _FEW_ROWS * len(allowed):
+                bias: Any = head.bias  # often None, whatever torch's types say
+                logits = torch.nn.functional.linear(hidden, head.weight[rows], bias if bias is None else bias[rows])
+            else:
+                logits = head(hidden)[rows]
+        array: NDArray[np.float32] = logits.float().cpu().numpy()
+        return array
 
     def _wait(self) -> None:
         """Let the device finish, or the next part of the latency would be billed for this one."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _positions(self, inputs: ModelInputs, input_ids: torch.Tensor) -> torch.Tensor:
-        """Rotary positions (3, 1, T) of a prompt."""
-        length = input_ids.shape[1]
+    def _positions(self, inputs: ModelInputs, ids: list[int]) -> torch.Tensor:
+        """Rotary positions (3, 1, T) of a prompt and what follows it."""
         if "image_grid_thw" not in inputs.pixels:
-            return torch.arange(length, device=self._device).expand(3, 1, -1)
+            return torch.arange(len(ids), device=self._device).expand(3, 1, -1)
+        input_ids = torch.tensor([ids])
         kinds = torch.zeros_like(input_ids, dtype=torch.int32)
-        kinds[0, : len(inputs.is_image)] = torch.from_numpy(inputs.is_image.astype(np.int32)).to(self._device)
-        grids = torch.from_numpy(inputs.pixels["image_grid_thw"]).to(self._device)
+        kinds[0, : len(inputs.is_image)] = torch.from_numpy(inputs.is_image.astype(np.int32))
+        grids = torch.from_numpy(inputs.pixels["image_grid_thw"])
         positions: torch.Tensor = self._model.model.get_rope_index(
             input_ids, mm_token_type_ids=kinds, image_grid_thw=grids
         )[0]
-        return positions
+        return positions.to(self._device)
 
-    def _forward(self, input_ids: torch.Tensor, arguments: dict[str, Any]) -> None:
-        """One pass; keeps the last token's logits in float32."""
+    def _forward(self, arguments: dict[str, Any], held: Held, keep: int) -> None:
+        """One pass through the language model, after which the cache holds `held`; keeps `keep` hidden states.
+
+        Until the pass has succeeded nothing is held: a cache whose layers differ in length must never be used again.
+        """
+        cache = self._cache
+        self._cache, self._held, self._hidden = None, Held(), None
         try:
             with torch.inference_mode():
-                output = self._model(
-                    input_ids=input_ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1, **arguments
-                )
-        except torch.OutOfMemoryError as error:
-            raise BackendError(f"out of memory on {self._device}: show fewer or smaller images ({error})") from error
-        self._logits = output.logits[0, -1].float()
+                output = self._language(past_key_values=cache, use_cache=True, **arguments)
+        except BaseException as error:
+            self._reset()
+            if isinstance(error, torch.OutOfMemoryError):
+                raise BackendError(
+                    f"out of memory on {self._device}: show fewer or smaller images ({error})"
+                ) from error
+            raise
+        self._cache, self._held, self._hidden = cache, held, output.last_hidden_state[0, -keep:]
+
+
+def _by_image(features: Any, counts: list[int]) -> list[torch.Tensor]:
+    """Features of all images, one tensor (n, hidden) an image.
+
+    Cloned: a part of a bigger tensor would keep all of it alive in the store.
+    """
+    joined = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
+    parts = joined.reshape(-1, joined.shape[-1]).split(counts)
+    return [part.clone() for part in parts]

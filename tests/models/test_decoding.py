@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ pytest.importorskip("transformers")
 
 from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.models.constraint import Grammars
-from si_embodied.models.decoding import decode_greedy
+from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.loading import Checkpoint, load_checkpoint
 from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.types import Prompt
@@ -19,8 +20,6 @@ from si_embodied.types import Prompt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-_LATER = float("inf")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def test_tokens_equal_transformers_generate(
         prompt = draw_prompt(rng)
         inputs = checkpoint.family.encode(prompt)
         schema = checkpoint.family.schema(prompt, inputs)
-        ours = decode_greedy(runner, inputs, grammars.start(schema), max_new_tokens=400, deadline=_LATER)
+        ours = decode(runner, inputs, grammars.start(schema), Decoding(max_new_tokens=400))
         assert list(ours.tokens) == _generate(checkpoint, inputs, grammars.start(schema))
         saved += len(ours.tokens) - ours.model_steps
     assert saved > 0
@@ -99,9 +98,7 @@ def test_a_prompt_without_images_decodes_as_generate_does(family_name: str, load
     prompt = Prompt("test/v1", "You plan.", ("Go on.",), {**plan_schema("navigation", 1)})
     inputs = checkpoint.family.encode(Prompt("test/v1", "You plan.", ("Go on.",), {"type": "boolean"}))
     start = _grammars(checkpoint).start
-    ours = decode_greedy(
-        TorchRunner(checkpoint.model), inputs, start(prompt.schema), max_new_tokens=400, deadline=_LATER
-    )
+    ours = decode(TorchRunner(checkpoint.model), inputs, start(prompt.schema), Decoding(max_new_tokens=400))
     assert list(ours.tokens) == _generate(checkpoint, inputs, start(prompt.schema))
 
 
@@ -117,14 +114,18 @@ class _Scripted:
     def encode_images(self, inputs: Any) -> object:
         return None
 
-    def prefill(self, inputs: Any, features: object, forced: Sequence[int]) -> None:
+    def prefill(self, inputs: Any, features: object, forced: Sequence[int]) -> int:
         self.steps.append(tuple(forced))
+        return 0
 
     def step(self, tokens: Sequence[int]) -> None:
         self.steps.append(tuple(tokens))
 
-    def best(self, allowed: Any) -> int:
-        return 1
+    def logits(self, allowed: Any, after: int = -1) -> Any:
+        return np.array([0.0, 1.0], dtype=np.float32)
+
+    def trim(self, count: int) -> None:
+        raise AssertionError("nothing was guessed")
 
     # the constraint's side
     @property
@@ -136,14 +137,14 @@ class _Scripted:
         return forced
 
     def allowed(self) -> Any:
-        return None
+        return np.array([True, True])
 
     def accept(self, tokens: Sequence[int]) -> None:
         self.taken += tokens
 
 
-def _decode(both: Any, **keywords: Any) -> Any:
-    return decode_greedy(both, None, both, **{"max_new_tokens": 99, "deadline": _LATER, **keywords})  # type: ignore[arg-type]
+def _decode(both: Any, *, clock: Any = time.monotonic, **keywords: Any) -> Any:
+    return decode(both, None, both, Decoding(drafts=False, **keywords), clock=clock)  # type: ignore[arg-type]
 
 
 def test_forced_tokens_ride_with_the_prefill() -> None:
@@ -170,19 +171,21 @@ def test_the_deadline_is_looked_at_before_every_step() -> None:
 
 
 def test_an_answer_that_ends_late_is_late() -> None:
-    """Even if it is complete: looks at 0 (start), 1 (images), 2 (prefill), 3 (end)."""
+    """Even if it is complete: looks at 0 (start), 1 (images), 2 (prefill), 3 (choice), 4 (end)."""
     ticks = iter(range(100))
     with pytest.raises(DeadlineExceeded):
-        _decode(_Scripted(1), deadline=3, clock=lambda: next(ticks))
+        _decode(_Scripted(1), deadline=4, clock=lambda: next(ticks))
 
 
-def test_logits_that_are_not_finite_are_an_error(loaded: dict[str, Checkpoint]) -> None:
+def test_logits_that_are_not_finite_are_an_error() -> None:
     """Broken weights must not look like a choice."""
-    import torch
+    for broken in (np.nan, -np.inf):
+        both = _Scripted(2)
+        both.logits = lambda allowed, after, value=broken: np.array([value, value])  # type: ignore[method-assign]
+        with pytest.raises(BackendError, match="finite"):
+            _decode(both)
 
-    runner = TorchRunner(loaded["qwen3_vl"].model)
+
+def test_a_model_that_has_read_nothing_has_no_logits(loaded: dict[str, Checkpoint]) -> None:
     with pytest.raises(BackendError, match="prefill"):
-        runner.best(np.ones(4, dtype=np.bool_))
-    runner._logits = torch.full((4,), torch.nan)
-    with pytest.raises(BackendError, match="finite"):
-        runner.best(np.ones(4, dtype=np.bool_))
+        TorchRunner(loaded["qwen3_vl"].model).logits(np.ones(4, dtype=np.bool_))

@@ -205,7 +205,7 @@ def test_a_batch_is_continued_as_inference_would(file: Path, loaded: dict[str, C
     runner.prefill(inputs, runner.encode_images(inputs), ())
     with torch.inference_mode():
         last = checkpoint.model(**batch).logits[1, len(inputs.input_ids) - 1]
-    assert int(last.argmax()) == runner.best(np.ones(checkpoint.vocabulary_size, dtype=np.bool_))
+    assert int(last.argmax()) == int(runner.logits(np.ones(checkpoint.vocabulary_size, dtype=np.bool_)).argmax())
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
