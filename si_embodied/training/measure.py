@@ -75,7 +75,7 @@ def verdicts(
         batch: how many images go through the model at a time.
         cells: how many of an image's cells the model sees, from the first; with 0 it reads the question alone.
     """
-    was_training = model.training
+    was_training, width = model.training, model.config.text_config.hidden_size
     model.eval()
     with torch.inference_mode():
         for world in (0, 1):
@@ -83,7 +83,8 @@ def verdicts(
             for at in range(0, len(own), batch):
                 chunk = own[at : at + batch]
                 shown = torch.arange(cells).expand(len(chunk), -1)
-                tokens = encode_images(model, torch.from_numpy(data.images[chunk]), shown)
+                images = torch.from_numpy(data.images[chunk])
+                tokens = encode_images(model, images, shown) if cells else torch.zeros(len(chunk), 0, width)
                 yield from _pointing(model, data, chunk, tokens)
                 yield from _plans(model, data, chunk, tokens)
     model.train(was_training)
