@@ -172,11 +172,22 @@ def encode(record: Record, family: Family) -> Example:
 def _prompt(record: Record, family: Family) -> Prompt:
     """The first question as the planner would send it.
 
-    Its schema tells a family of points in pixels that the model must be told the images' sizes. What a family writes
-    around an image by itself ("Image-1: ") is not written twice.
+    Its schema tells a family of points in pixels that the model must be told the images' sizes.
     """
-    conversation = record.conversation
-    question, images = conversation.question, [_load(record, path) for path in record.images]
+    conversation, images = record.conversation, [load_image(record, path) for path in record.images]
+    content = picture_and_text(conversation.question, images, family)
+    system = "\n".join(text for speaker, text in conversation.turns if speaker == "system")
+    placed = images and any(form != "text" for form in record.forms)
+    return Prompt("tuning", system, content, plan_schema("navigation", len(images)) if placed else {})
+
+
+def picture_and_text(
+    question: str, images: Sequence[NDArray[np.uint8]], family: Family
+) -> tuple[str | NDArray[np.uint8], ...]:
+    """A question's parts in order, each image where its placeholder stands, or first where there are none.
+
+    What a family writes around an image by itself ("Image-1: ") is not written twice.
+    """
     if images and PLACEHOLDER not in question:
         question = PLACEHOLDER * len(images) + question
     texts = question.split(PLACEHOLDER)
@@ -187,12 +198,15 @@ def _prompt(record: Record, family: Family) -> Prompt:
     content: list[str | NDArray[np.uint8]] = [texts[0]] if texts[0] else []
     for image, text in zip(images, texts[1:], strict=True):
         content += [image, text] if text else [image]
-    system = "\n".join(text for speaker, text in conversation.turns if speaker == "system")
-    placed = images and any(form != "text" for form in record.forms)
-    return Prompt("tuning", system, tuple(content), plan_schema("navigation", len(images)) if placed else {})
+    return tuple(content)
 
 
-def _load(record: Record, path: Path) -> NDArray[np.uint8]:
+def load_image(record: Record, path: Path) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a record's image.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
