@@ -184,9 +184,7 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
     """
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise PlanParseError(f"longer than {MAX_ANSWER_CHARACTERS} characters", text)
-    body = text.strip()
-    if body.startswith("```") and body.endswith("```"):
-        body = body[3:-3].removeprefix("json").strip()
+    body = without_fence(text)
     if not body.startswith("{"):
         raise PlanParseError("expected one JSON object that starts with '{'", text)
     try:
@@ -201,6 +199,12 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
         if isinstance(subgoal, PointedSubgoal) and subgoal.view >= views:
             raise PlanParseError(f"subgoals.{index}.view: there are {views} views (0..{views - 1})", text)
     return plan
+
+
+def without_fence(text: str) -> str:
+    """An answer without the white space and the one code fence that models like to put around JSON."""
+    body = text.strip()
+    return body[3:-3].removeprefix("json").strip() if body.startswith("```") and body.endswith("```") else body
 
 
 def plan_text(plan: Plan) -> str:

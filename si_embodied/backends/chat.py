@@ -1,0 +1,159 @@
+"""The chat-completions format of OpenAI-compatible servers: what is sent, and what may come back."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from si_embodied.backends.conventions import FAMILIES, Family
+from si_embodied.errors import BackendError, ConfigError, MissingExtraError, UnknownNameError
+
+try:
+    from PIL import Image
+except ModuleNotFoundError as error:
+    raise MissingExtraError("pillow", "serve") from error
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from si_embodied.backends.conventions import Question
+
+AnswerFormat: TypeAlias = Literal["json_schema", "json_object", "guided_json", "none"]
+ImageFormat: TypeAlias = Literal["png", "jpeg"]
+
+_ANSWER_FORMATS: tuple[AnswerFormat, ...] = ("json_schema", "json_object", "guided_json", "none")
+_IMAGE_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How a server is asked."""
+
+    family: Family = "qwen3_vl"  # decides how points are meant and images numbered
+    answer_format: AnswerFormat = "json_schema"  # how the server is told the answer's schema; see docs/serving.md
+    image_format: ImageFormat = "png"
+    jpeg_quality: int = 90  # 1..95
+    max_tokens: int = 512  # an answer longer than this is refused
+    max_answer_bytes: int = 1 << 20
+    connect_timeout_s: float = 3.0  # and for writing the request; the answer may take the whole deadline
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked."""
+        known: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+            ("model family", self.family, FAMILIES),
+            ("answer_format", self.answer_format, _ANSWER_FORMATS),
+            ("image_format", self.image_format, _IMAGE_FORMATS),
+        )
+        for kind, name, names in known:
+            if name not in names:
+                raise UnknownNameError(kind, name, names)
+        for kind, number in (("max_tokens", self.max_tokens), ("max_answer_bytes", self.max_answer_bytes)):
+            if number < 1:
+                raise ConfigError(f"expected {kind} to be at least 1, got: {number}")
+        if not 1 <= self.jpeg_quality <= 95:
+            raise ConfigError(f"expected a jpeg_quality from 1 to 95, got: {self.jpeg_quality}")
+        if not self.connect_timeout_s > 0:
+            raise ConfigError(f"expected connect_timeout_s to be positive, got: {self.connect_timeout_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """What a server answered."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def chat_request(model: str, asked: Question, options: ServerOptions) -> bytes:
+    """The body of one request: the system's text, and the user's with images as data URLs in reading order."""
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else _image(part, options) for part in asked.content
+    ]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": asked.system}] if asked.system else []
+    body = {
+        "model": model,
+        "messages": [*messages, {"role": "user", "content": content}],
+        "temperature": 0,
+        "max_tokens": options.max_tokens,
+        "stream": False,
+        **_schema(asked, options.answer_format),
+    }
+    return json.dumps(body).encode()
+
+
+def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
+    """The answer in a reply's body; `where` is the address, for messages.
+
+    Raises:
+        BackendError: the reply holds no whole answer.
+    """
+    body = reply_json(reply, where)
+    try:
+        choice = body["choices"][0]
+        text, ended = choice["message"]["content"], choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        text = ended = None
+    if not isinstance(text, str):
+        raise BackendError(
+            f"{where} answered without a text in choices[0].message.content: {str(body)[:200]}; "
+            "is it an OpenAI-compatible chat server?"
+        )
+    if ended == "length":
+        raise BackendError(f"the answer was cut off after max_tokens={options.max_tokens}; raise it: {text[:80]!r}")
+    usage = body.get("usage")
+    return ChatAnswer(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+
+
+def model_names(reply: bytes, where: str) -> tuple[str, ...]:
+    """The names in a reply of /v1/models.
+
+    Raises:
+        BackendError: it is no list of models.
+    """
+    body = reply_json(reply, where)
+    try:
+        return tuple(str(model["id"]) for model in body["data"])
+    except (KeyError, TypeError):
+        raise BackendError(f"{where} answered what is no list of models: {str(body)[:120]}") from None
+
+
+def reply_json(reply: bytes, where: str) -> Any:
+    """A reply's body.
+
+    Raises:
+        BackendError: it is not JSON.
+    """
+    try:
+        return json.loads(reply)
+    except (ValueError, RecursionError) as error:
+        raise BackendError(f"{where} answered what is no JSON ({error}): {reply[:80]!r}") from error
+
+
+def _image(image: NDArray[np.uint8], options: ServerOptions) -> dict[str, Any]:
+    stream = io.BytesIO()
+    if options.image_format == "png":
+        Image.fromarray(image).save(stream, "PNG", compress_level=1)
+    else:
+        Image.fromarray(image).save(stream, "JPEG", quality=options.jpeg_quality)
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": f"data:image/{options.image_format};base64,{data}"}}
+
+
+def _schema(asked: Question, answer_format: AnswerFormat) -> dict[str, Any]:
+    """How a server is told the schema."""
+    if answer_format == "json_schema":
+        named = {"name": "answer", "schema": asked.schema, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    if answer_format == "json_object":
+        return {"response_format": {"type": "json_object", "schema": asked.schema}}
+    return {"guided_json": asked.schema} if answer_format == "guided_json" else {}
+
+
+def _count(usage: Any, key: str) -> int:
+    number = usage.get(key) if isinstance(usage, dict) else None
+    return number if isinstance(number, int) else 0

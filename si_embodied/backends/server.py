@@ -1,0 +1,242 @@
+"""A model behind an OpenAI-compatible server: vLLM, SGLang, LMDeploy, llama.cpp, `transformers serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from si_embodied.backends.background import Background
+from si_embodied.backends.base import BackendInfo
+from si_embodied.backends.breaker import CircuitBreaker
+from si_embodied.backends.chat import ServerOptions, chat_answer, chat_request, model_names
+from si_embodied.backends.conventions import question
+from si_embodied.backends.retries import Again, Retries, retry_after_s
+from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, MissingExtraError
+from si_embodied.types import Completion
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise MissingExtraError("httpx", "serve") from error
+
+if TYPE_CHECKING:
+    from si_embodied.types import Prompt
+
+T = TypeVar("T")
+
+API_KEY_VARIABLE = "SI_EMBODIED_SERVER_KEY"
+
+_MAY_PASS = (408, 429, 500, 502, 503, 504)
+_MEANINGS = {
+    401: f"it refused the API key; set {API_KEY_VARIABLE} to the one that the server was started with",
+    403: f"it refused the API key; set {API_KEY_VARIABLE} to the one that the server was started with",
+    404: "no such model or address; give the name that the server's /v1/models lists",
+    413: "the request is too big; send smaller images, or raise the server's limit",
+}
+
+
+class _Unavailable(BackendError):
+    """The server failed, however often it was asked: what the circuit breaker counts."""
+
+
+class _Refused(BackendError):
+    """The server understood and said no: asking again would not help."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ServerBackend:
+    """Greedy answers of a model that a server runs. Safe to call from several threads: batching is the server's."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        options: ServerOptions | None = None,
+        retries: Retries | None = None,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
+        """Nothing is sent yet; `check` says whether the server is there.
+
+        Args:
+            url: "http://host:8000", with or without "/v1".
+            model: the name under which the server serves it.
+            api_key: sent as a bearer token; by default what the variable SI_EMBODIED_SERVER_KEY holds, if anything.
+            options: how to ask.
+            retries: how often and how soon to ask again.
+            breaker: when to leave the server alone.
+
+        Raises:
+            ConfigError: the URL is none, or holds a password.
+        """
+        parsed = _base_url(url)
+        self._url = str(parsed).rstrip("/")
+        self._options = options or ServerOptions()
+        self._retries, self._breaker = retries or Retries(), breaker or CircuitBreaker()
+        key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
+        self._client = httpx.AsyncClient(
+            # Compression is not asked for: the limit on an answer's size is then a limit on what is read.
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+            # The caller's deadline covers the whole exchange, so that reading needs no limit of its own.
+            timeout=httpx.Timeout(self._options.connect_timeout_s, read=None),
+            # The environment's proxy is for the outside world.
+            trust_env=parsed.host not in ("127.0.0.1", "::1", "localhost"),
+        )
+        self._background = Background("server-backend")
+        self.info = BackendInfo(model=model, kernel="server", dtype="server")
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        """The whole answer, with points in 0..1000. Latency by part: "encode" (the images) and "request".
+
+        Raises:
+            DeadlineExceeded: not done in time, asking again included.
+            BackendError: the server cannot be reached, failed, said no, answered what is no answer, or is left alone
+                for now; or `cancel` was called.
+        """
+        started = time.monotonic()
+        if not deadline_s > 0:
+            raise DeadlineExceeded(f"no time to answer: deadline_s is {deadline_s}")
+        asked = question(prompt, self._options.family)
+        body = chat_request(self.info.model, asked, self._options)
+        encoded_s = time.monotonic() - started
+        self._breaker.enter()
+        try:
+            reply = self._within(self._ask(body, started + deadline_s), deadline_s - encoded_s)
+        except (_Unavailable, DeadlineExceeded) as error:
+            self._breaker.failed(str(error))
+            raise
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        self._breaker.succeeded()
+        answer = chat_answer(reply, self._url, self._options)
+        return Completion(
+            asked.answer(answer.text),
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            latency_s={"encode": encoded_s, "request": time.monotonic() - started - encoded_s},
+        )
+
+    def check(self, *, deadline_s: float = 3.0) -> tuple[str, ...]:
+        """Whether the server is ready and serves the model; the names that it serves. Asks once.
+
+        Raises:
+            DeadlineExceeded: it did not say so in time.
+            BackendError: it cannot be reached, is not ready, or does not serve the model.
+        """
+        names = self._within(self._probe(), deadline_s)
+        if self.info.model not in names:
+            raise BackendError(
+                f"{self._url} does not serve {self.info.model!r} but: {', '.join(names) or 'nothing'}; "
+                "give one of those names, or start it with this model"
+            )
+        return names
+
+    def cancel(self) -> None:
+        """Give up what is under way, from another thread; the connection is closed, by which the server knows."""
+        self._background.cancel()
+
+    def close(self) -> None:
+        """Close the connections; nothing can be asked afterwards."""
+        self._background.close(last=self._client.aclose())
+
+    def _within(self, work: Coroutine[Any, Any, T], left_s: float) -> T:
+        try:
+            return self._background.call(work, timeout_s=max(left_s, 0.0))
+        except concurrent.futures.CancelledError:
+            raise BackendError(f"the request to {self._url} was canceled") from None
+        except BackendError:
+            raise
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self._url} was not done in the {left_s:.2f} s that were left; a longer deadline_s, a smaller model "
+                "or smaller images help"
+            ) from None
+
+    async def _ask(self, body: bytes, deadline: float) -> bytes:
+        """Ask, and again as long as that may help; the reply's body."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._exchange("POST", "/v1/chat/completions", body)
+            except Again as failure:
+                wait_s, left_s = self._retries.wait_s(attempt, failure.after_s), deadline - time.monotonic()
+                if wait_s is None:
+                    raise _Unavailable(f"{failure} (asked {attempt} times)") from failure
+                if wait_s >= left_s:
+                    raise DeadlineExceeded(
+                        f"{failure}; the next try would be in {wait_s:.1f} s, and {max(left_s, 0.0):.1f} s are left"
+                    ) from failure
+            await asyncio.sleep(wait_s)
+
+    async def _probe(self) -> tuple[str, ...]:
+        try:
+            try:
+                await self._exchange("GET", "/health")
+            except _Refused as error:
+                if error.status != 404:  # not every server has it
+                    raise
+            return model_names(await self._exchange("GET", "/v1/models"), f"{self._url}/v1/models")
+        except Again as failure:
+            raise BackendError(f"not ready: {failure}") from failure
+
+    async def _exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """One request; the body of a good reply.
+
+        Raises:
+            Again: it failed in a way that may pass.
+            BackendError: it failed for good.
+        """
+        where = f"{self._url}{path}"
+        headers = {"Content-Type": "application/json"} if body else {}
+        try:
+            async with self._client.stream(method, where, content=body, headers=headers) as reply:
+                data = await self._limited(reply, where)
+        except httpx.ConnectError as error:
+            raise Again(f"cannot connect to {where} ({error}); is the server running, and at this address?") from error
+        except httpx.TimeoutException as error:
+            limit_s = self._options.connect_timeout_s
+            raise Again(f"{where} took neither a connection nor data for {limit_s} s; is it the right host?") from error
+        except httpx.TransportError as error:
+            raise Again(f"{where} broke off ({type(error).__name__}: {error}); look at the server's log") from error
+        if reply.is_success:
+            return data
+        said = " ".join(data[:300].decode("utf-8", "replace").split())
+        message = f"{where} answered {reply.status_code}: {_MEANINGS.get(reply.status_code, f'it says {said!r}')}"
+        if reply.status_code in _MAY_PASS:
+            raise Again(message, after_s=retry_after_s(reply.headers.get("Retry-After")))
+        raise _Refused(message, reply.status_code)
+
+    async def _limited(self, reply: httpx.Response, where: str) -> bytes:
+        limit = self._options.max_answer_bytes
+        data = bytearray()
+        async for chunk in reply.aiter_raw():
+            data += chunk
+            if len(data) > limit:
+                raise BackendError(
+                    f"{where} answered more than {limit} bytes, which no plan is; "
+                    "is it a chat server? If so, raise max_answer_bytes"
+                )
+        return bytes(data)
+
+
+def _base_url(url: str) -> httpx.URL:
+    """The address without a trailing "/v1"."""
+    try:
+        parsed = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"expected a server's address such as http://127.0.0.1:8000, got {url!r}: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError(f"expected a server's address such as http://127.0.0.1:8000, got: {url!r}")
+    if parsed.userinfo:
+        raise ConfigError(f"a password in an address ends up in logs; set {API_KEY_VARIABLE} instead")
+    return parsed

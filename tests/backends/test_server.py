@@ -1,0 +1,425 @@
+"""A model behind somebody else's server: asked rightly, and never waited for longer than the deadline."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("httpx")
+from PIL import Image
+
+from si_embodied import Prompt
+from si_embodied.backends.breaker import CircuitBreaker
+from si_embodied.backends.chat import ServerOptions
+from si_embodied.backends.retries import Retries
+from si_embodied.backends.server import ServerBackend
+from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, UnknownNameError
+from si_embodied.plan import plan_schema
+
+TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
+AT_ONCE = Retries(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)
+
+Make = Callable[..., ServerBackend]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The server of tests/servers/misbehaving_server.py, in a process of its own."""
+    script = Path(__file__).parents[1] / "servers" / "misbehaving_server.py"
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        server.kill()
+
+
+_names = (f"test-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def make(address: str) -> Iterator[Make]:
+    """Backends of a server that treats their requests in the given ways, one after another."""
+    made: list[ServerBackend] = []
+
+    def make(*ways: str, model: str = "model", **settings: Any) -> ServerBackend:
+        url = f"{address}/{next(_names)}/{','.join(ways)}"
+        made.append(ServerBackend(url, model, **{"retries": AT_ONCE, "api_key": "", **settings}))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+def seen(backend: ServerBackend) -> list[Any]:
+    """What the server was asked by it."""
+    url = backend._url.rpartition("/")[0] + "/seen"
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        return json.load(reply)  # type: ignore[no-any-return]
+
+
+def prompt(*sizes: tuple[int, int]) -> Prompt:
+    """One about images of these (width, height), each of another grey."""
+    content: list[Any] = ["Find the chair. "]
+    for view, (width, height) in enumerate(sizes):
+        content += [f"View {view}: ", np.full((height, width, 3), 50 + view, np.uint8), "\n"]
+    return Prompt("nav/v1", "You drive a robot.", tuple(content), plan_schema("navigation", max(1, len(sizes))))
+
+
+def goto(view: int, x: int, y: int) -> str:
+    return json.dumps(
+        {"subgoals": [{"skill": "goto", "object": "chair", "view": view, "point": [x, y]}], "done": False}
+    )
+
+
+# --- what is asked --------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_comes_with_its_tokens_and_times(make: Make) -> None:
+    completion = make("ok").generate(prompt((8, 8)), deadline_s=5)
+    assert completion.text == TURN
+    assert (completion.prompt_tokens, completion.completion_tokens) == (21, 13)
+    assert set(completion.latency_s) == {"encode", "request"}
+
+
+def test_text_and_images_are_sent_in_reading_order(make: Make) -> None:
+    backend = make("ok", model="sensenova-si")
+    backend.generate(prompt((8, 6), (4, 4)), deadline_s=5)
+    (request,) = seen(backend)
+    body = request["body"]
+    assert request["path"].endswith("/v1/chat/completions")
+    assert (body["model"], body["temperature"], body["stream"]) == ("sensenova-si", 0, False)
+    system, user = body["messages"]
+    assert system == {"role": "system", "content": "You drive a robot."}
+    assert [part["type"] for part in user["content"]] == [
+        "text", "text", "image_url", "text", "text", "image_url", "text"
+    ]  # fmt: skip
+    assert picture(user["content"][2]).shape == (6, 8, 3)
+    assert (picture(user["content"][5]) == 51).all()
+
+
+def picture(part: dict[str, Any]) -> Any:
+    head, data = part["image_url"]["url"].split(",")
+    assert head in ("data:image/png;base64", "data:image/jpeg;base64")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def test_pictures_are_sent_as_jpeg_when_asked_for(make: Make) -> None:
+    backend = make("ok", options=ServerOptions(image_format="jpeg", jpeg_quality=80))
+    backend.generate(prompt((64, 48)), deadline_s=5)
+    url = seen(backend)[0]["body"]["messages"][1]["content"][2]["image_url"]["url"]
+    assert url.startswith("data:image/jpeg;base64,")
+    image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+    assert (image.format, image.size) == ("JPEG", (64, 48))
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "where"),
+    [
+        ("json_schema", ("response_format", "json_schema", "schema")),
+        ("json_object", ("response_format", "schema")),
+        ("guided_json", ("guided_json",)),
+    ],
+)
+def test_the_schema_goes_where_the_server_looks_for_it(make: Make, answer_format: str, where: tuple[str, ...]) -> None:
+    backend = make("ok", options=ServerOptions(answer_format=answer_format))  # type: ignore[arg-type]
+    asked = prompt((8, 8))
+    backend.generate(asked, deadline_s=5)
+    found = seen(backend)[0]["body"]
+    for key in where:
+        found = found[key]
+    assert found == json.loads(json.dumps(asked.schema))
+
+
+def test_a_server_without_schemas_is_sent_none(make: Make) -> None:
+    backend = make("ok", options=ServerOptions(answer_format="none"))
+    backend.generate(prompt((8, 8)), deadline_s=5)
+    assert set(seen(backend)[0]["body"]) == {"model", "messages", "temperature", "max_tokens", "stream"}
+
+
+def test_the_key_is_sent_and_stands_in_no_message_and_no_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    backend = make("ok", "status:401", "status:500", api_key="very-secret")
+    with caplog.at_level(logging.DEBUG):
+        backend.generate(prompt((8, 8)), deadline_s=5)
+        with pytest.raises(BackendError) as refused:
+            backend.generate(prompt((8, 8)), deadline_s=5)
+        with pytest.raises(BackendError) as failed:
+            backend.generate(prompt((8, 8)), deadline_s=5)
+    assert seen(backend)[0]["headers"]["authorization"] == "Bearer very-secret"
+    assert "SI_EMBODIED_SERVER_KEY" in str(refused.value)
+    assert "very-secret" not in str(refused.value) + str(failed.value) + caplog.text + repr(backend)
+
+
+def test_the_key_comes_from_the_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SI_EMBODIED_SERVER_KEY", "from-outside")
+    backend = make("ok", api_key=None)
+    backend.generate(prompt((8, 8)), deadline_s=5)
+    assert seen(backend)[0]["headers"]["authorization"] == "Bearer from-outside"
+
+
+# --- conventions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "internvl"])
+def test_a_family_that_answers_in_thousandths_is_taken_at_its_word(make: Make, family: str) -> None:
+    backend = make("ok", model=goto(0, 512, 730), options=ServerOptions(family=family))  # type: ignore[arg-type]
+    assert json.loads(backend.generate(prompt((640, 480)), deadline_s=5).text) == json.loads(goto(0, 512, 730))
+
+
+def test_pixels_come_back_as_thousandths_of_the_picture_that_was_sent(make: Make) -> None:
+    """640 x 480 is resized to 644 x 476, the nearest multiples of 28; 322 is the middle of the one."""
+    backend = make("ok", model=goto(0, 322, 119), options=ServerOptions(family="qwen2_5_vl"))
+    answer = json.loads(backend.generate(prompt((640, 480)), deadline_s=5).text)
+    assert answer["subgoals"][0]["point"] == [500, 250]
+    body = seen(backend)[0]["body"]
+    assert picture(body["messages"][1]["content"][2]).shape == (476, 644, 3)
+    assert "view 0 is 644 x 476" in body["messages"][0]["content"]
+
+
+def test_internvl_is_shown_numbered_images_as_in_its_training(make: Make) -> None:
+    backend = make("ok", options=ServerOptions(family="internvl"))
+    backend.generate(prompt((8, 8), (8, 8)), deadline_s=5)
+    content = seen(backend)[0]["body"]["messages"][1]["content"]
+    shown = "".join(part.get("text", "<image>") for part in content)
+    assert shown == "Find the chair. View 0: Image-1: <image>\n\nView 1: Image-2: <image>\n\n"
+
+
+# --- a server that fails --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["status:500", "status:503", "later:0", "reset", "truncated"])
+def test_a_failure_that_passes_is_outlived(make: Make, way: str) -> None:
+    backend = make(way, way, "ok")
+    assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
+    assert len(seen(backend)) == 3
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("status:500", ("500", "as asked for", "asked 3 times")),
+        ("reset", ("broke off", "the server's log", "asked 3 times")),
+        ("truncated", ("broke off", "asked 3 times")),
+        ("status:400", ("400", "as asked for")),
+        ("status:401", ("API key", "SI_EMBODIED_SERVER_KEY")),
+        ("status:404", ("no such model", "/v1/models")),
+        ("status:413", ("too big", "smaller images")),
+        ("status:302", ("302",)),
+        ("words", ("no JSON", "<html>")),
+        ("shape", ("choices[0].message.content",)),
+        ("cut", ("max_tokens=512", "raise it")),
+        ("huge", ("more than 1048576 bytes", "max_answer_bytes")),
+    ],
+)
+def test_a_failure_that_stays_is_named_with_what_helps(make: Make, way: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(BackendError) as error:
+        make(way).generate(prompt((8, 8)), deadline_s=5)
+    assert all(word in str(error.value) for word in words), error.value
+    assert not isinstance(error.value, DeadlineExceeded)
+
+
+def test_a_mistake_of_ours_is_not_repeated(make: Make) -> None:
+    backend = make("status:400")
+    with pytest.raises(BackendError):
+        backend.generate(prompt((8, 8)), deadline_s=5)
+    assert len(seen(backend)) == 1
+
+
+@pytest.mark.parametrize("way", ["slow:30", "silent", "hang", "drip"])
+def test_no_server_is_waited_for_longer_than_the_deadline(make: Make, way: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="deadline_s"):
+        make(way).generate(prompt((8, 8)), deadline_s=0.4)
+    assert 0.4 <= time.monotonic() - started < 1.5
+
+
+def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    backend = ServerBackend(f"http://127.0.0.1:{port}", "model", retries=AT_ONCE)
+    with pytest.raises(BackendError, match=rf"cannot connect to .*:{port}.* is the server running"):
+        backend.generate(prompt((8, 8)), deadline_s=5)
+    backend.close()
+
+
+def test_a_connection_that_nobody_answers_ends_with_the_deadline() -> None:
+    """A full backlog: the kernel neither accepts nor refuses."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        address = deaf.getsockname()
+        crowd = [socket.socket() for _ in range(4)]
+        for other in crowd:
+            other.setblocking(False)
+            other.connect_ex(address)
+        backend = ServerBackend(f"http://127.0.0.1:{address[1]}", "model", retries=AT_ONCE)
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            backend.generate(prompt((8, 8)), deadline_s=0.4)
+        assert time.monotonic() - started < 1.5
+        backend.close()
+        for other in crowd:
+            other.close()
+
+
+def test_what_the_server_asks_to_wait_is_waited(make: Make) -> None:
+    backend = make("later:1", "ok")
+    backend.generate(prompt((8, 8)), deadline_s=10)
+    first, second = seen(backend)
+    assert second["time"] - first["time"] >= 1.0
+
+
+def test_a_wait_past_the_deadline_is_not_begun(make: Make) -> None:
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"429.*next try would be in 30"):
+        make("later:30").generate(prompt((8, 8)), deadline_s=5)
+    assert time.monotonic() - started < 2
+
+
+def test_a_request_can_be_canceled_from_another_thread(make: Make) -> None:
+    backend = make("silent")
+    threading.Timer(0.3, backend.cancel).start()
+    started = time.monotonic()
+    with pytest.raises(BackendError, match="canceled"):
+        backend.generate(prompt((8, 8)), deadline_s=20)
+    assert time.monotonic() - started < 5
+
+
+def test_several_threads_ask_at_once(make: Make) -> None:
+    backend = make("slow:0.4")
+    started = time.monotonic()
+    threads = [
+        threading.Thread(target=backend.generate, args=(prompt((8, 8)),), kwargs={"deadline_s": 10}) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen(backend)) == 5
+    assert time.monotonic() - started < 5 * 0.4
+
+
+# --- the circuit breaker --------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_keeps_failing_is_left_alone_and_tried_again_later(make: Make) -> None:
+    now_s = [0.0]
+    breaker = CircuitBreaker(failures=2, rest_s=10.0, clock=lambda: now_s[0])
+    backend = make("status:500", "status:500", "ok", retries=Retries(attempts=1), breaker=breaker)
+    for _ in range(2):
+        with pytest.raises(BackendError, match="answered 500"):
+            backend.generate(prompt((8, 8)), deadline_s=5)
+    with pytest.raises(BackendError, match=r"not asked: the last 2 requests failed.*10\.0 s.*answered 500"):
+        backend.generate(prompt((8, 8)), deadline_s=5)
+    assert len(seen(backend)) == 2
+    now_s[0] = 10.5
+    assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
+    assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
+
+
+def test_only_one_request_tries_a_server_that_failed_and_its_failure_is_enough() -> None:
+    now_s = [0.0]
+    breaker = CircuitBreaker(failures=3, rest_s=5.0, clock=lambda: now_s[0])
+    for _ in range(3):
+        breaker.enter()
+        breaker.failed("dead")
+    now_s[0] = 5.0
+    breaker.enter()
+    with pytest.raises(BackendError, match="one request is trying it now"):
+        breaker.enter()
+    breaker.failed("still dead")
+    with pytest.raises(BackendError, match=r"5\.0 s.*still dead"):
+        breaker.enter()
+
+
+def test_failures_that_are_not_in_a_row_do_not_add_up() -> None:
+    breaker = CircuitBreaker(failures=2)
+    for _ in range(5):
+        breaker.enter()
+        breaker.failed("once")
+        breaker.enter()
+        breaker.succeeded()
+
+
+# --- whether it is ready --------------------------------------------------------------------------------------------
+
+
+def test_a_ready_server_says_what_it_serves(make: Make) -> None:
+    assert make("ok", "models:other+model").check() == ("other", "model")
+
+
+def test_a_server_without_a_health_page_is_asked_for_its_models(make: Make) -> None:
+    assert make("status:404", "models:model").check() == ("model",)
+
+
+@pytest.mark.parametrize(
+    ("ways", "words"),
+    [
+        (("ok", "models:a+b"), ("does not serve 'model'", "a, b")),
+        (("status:503",), ("not ready", "503")),
+        (("ok", "words"), ("no JSON",)),
+        (("ok", "shape"), ("no list of models",)),
+    ],
+)
+def test_a_server_that_is_not_ready_says_why(make: Make, ways: tuple[str, ...], words: tuple[str, ...]) -> None:
+    with pytest.raises(BackendError) as error:
+        make(*ways).check()
+    assert all(word in str(error.value) for word in words), error.value
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host", "http://", "", "http://user:password@host:8000", "http://[::1"]
+)
+def test_what_is_no_servers_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        ServerBackend(url, "model")
+    assert "password@" not in str(error.value)
+
+
+def test_the_address_may_end_in_v1(address: str) -> None:
+    backend = ServerBackend(f"{address}/{next(_names)}/ok/v1/", "model", api_key="")
+    assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"family": "llava"}, UnknownNameError),
+        ({"answer_format": "xml"}, UnknownNameError),
+        ({"image_format": "gif"}, UnknownNameError),
+        ({"max_tokens": 0}, ConfigError),
+        ({"jpeg_quality": 100}, ConfigError),
+        ({"connect_timeout_s": 0.0}, ConfigError),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(settings: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ServerOptions(**settings)
+
+
+def test_a_closed_backend_says_so(make: Make) -> None:
+    backend = make("ok")
+    backend.close()
+    backend.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        backend.generate(prompt((8, 8)), deadline_s=5)
