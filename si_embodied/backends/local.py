@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.models.families import Family
     from si_embodied.types import Prompt
 
 _LOG = logging.getLogger(__name__)
@@ -74,6 +75,11 @@ class LocalBackend:
             model=checkpoint.directory.resolve().name, kernel=checkpoint.kernel, dtype=checkpoint.dtype
         )
         _LOG.info("%s: attention kernel %s, dtype %s", self.info.model, self.info.kernel, self.info.dtype)
+
+    @property
+    def family(self) -> Family:
+        """How this checkpoint writes a conversation."""
+        return self._family
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """The whole answer, always one that fits the prompt's schema.
