@@ -19,8 +19,6 @@ from si_embodied.training.scenes import NOTHING, RENDER_PX
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from si_embodied.training.scenes import World
-
 MIN_VISIBLE_PX = 40
 """An apartment's target with fewer pixels is not there; between 1 and this many, it is not asked for."""
 NEAR_M = 2.3
@@ -68,16 +66,16 @@ class Labelled:
 
 
 def load(
-    directory: Path, categories: tuple[str, ...], colours: tuple[str, ...], grid: int, world: World | None = None
+    directory: Path, categories: tuple[str, ...], colours: tuple[str, ...], grid: int, pattern: str = "*"
 ) -> Labelled:
-    """Every complete shard of a directory, or those of one world, in the order of their names.
+    """Every complete shard of a directory, or those of a pattern ("tabletop-*"), in the order of their names.
 
     Raises:
         ConfigError: there is none.
     """
-    files = sorted(directory.glob(f"{world or ''}*.json"))
+    files = sorted(directory.glob(f"{pattern}.json"))
     if not files:
-        raise ConfigError(f"no shards in {directory}: generate the data first")
+        raise ConfigError(f"no shards {pattern!r} in {directory}: generate the data first")
     parts: list[tuple[Any, ...]] = []
     for file in files:
         told = json.loads(file.read_text(encoding="utf-8"))
