@@ -63,8 +63,17 @@ class DeadlineExceeded(BackendError, TimeoutError):
     """A backend was not done by its deadline; nothing partial is returned."""
 
 
-class Cancelled(BackendError):
-    """Whoever asked a backend no longer wants the answer; nothing partial is returned."""
+class MessageError(SiEmbodiedError, ValueError):
+    """A message between a robot and a planning server that is not of the agreed form."""
+
+
+class RequestRefused(SiEmbodiedError, RuntimeError):
+    """A planning server did not take a request, or dropped it."""
+
+    def __init__(self, reason: str, message: str, *, retry_after_s: float | None = None) -> None:
+        """`reason` is one of the stable names of `si_embodied.serving.messages.REASONS`."""
+        super().__init__(message)
+        self.reason, self.retry_after_s = reason, retry_after_s
 
 
 class RendererError(SiEmbodiedError, RuntimeError):

@@ -317,3 +317,4 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     latency_s: Mapping[str, float] = field(default_factory=dict)  # by part: queue, vision, prefill, decode
+    counts: Mapping[str, int] = field(default_factory=dict)  # local: steps, reused, drafted and accepted tokens

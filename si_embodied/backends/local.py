@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import threading
 import time
+from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
+_ANSWERS_KEPT = 16
+
+
 class LocalBackend:
-    """Greedy answers of a Hugging Face checkpoint; the same prompt gives the same answer."""
+    """Answers of a Hugging Face checkpoint: greedy, or drawn with a seed; the same prompt gives the same answer."""
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class LocalBackend:
         dtype: str = "auto",
         max_new_tokens: int | None = None,
         image_size: int | None = None,
+        decoding: Decoding | None = None,
     ) -> None:
         """Load the checkpoint.
 
@@ -53,6 +60,7 @@ class LocalBackend:
             dtype: "auto", "float32", "bfloat16", "float16".
             max_new_tokens: give up on longer answers; by default the longest answer that the prompt's schema allows.
             image_size: longest side, in pixels, that an image is reduced to first; by default it is kept.
+            decoding: reuse, drafts, temperature and seed; its other fields are set for each prompt.
 
         Raises:
             CheckpointError: the directory cannot be loaded.
@@ -71,6 +79,9 @@ class LocalBackend:
             end_token=checkpoint.family.end_token,
         )
         self._max_new_tokens, self._image_size = max_new_tokens, image_size
+        self._decoding = decoding or Decoding()
+        self._canceled = threading.Event()
+        self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # the last one by schema, as the next's draft
         self.info = BackendInfo(
             model=checkpoint.directory.resolve().name, kernel=checkpoint.kernel, dtype=checkpoint.dtype
         )
@@ -84,14 +95,16 @@ class LocalBackend:
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """The whole answer, always one that fits the prompt's schema.
 
-        Latency by part: "vision" is image layout, tokenization and vision tower; "prefill"; "decode".
+        Latency by part: "vision" is image layout, tokenization and vision tower; "prefill"; "decode". Counts: "steps"
+        of the model after the prefill, "reused" tokens of the prompt, "drafted" and "accepted" tokens of the answer.
 
         Raises:
             DeadlineExceeded: not done in time; looked at before every pass through the model.
-            BackendError: the model failed, or the answer was longer than `max_new_tokens`.
+            BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
             ConfigError: the prompt's schema cannot be decoded or leaves something unbounded.
         """
         started = time.monotonic()
+        canceled = self._canceled = threading.Event()
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time to answer: deadline_s is {deadline_s}")
         if self._image_size is not None:
@@ -100,10 +113,15 @@ class LocalBackend:
         schema = self._family.schema(prompt, inputs)
         constraint = self._grammars.start(schema)
         prepared_s = time.monotonic() - started
-        options = Decoding(
-            max_new_tokens=self._max_new_tokens or longest_answer_bytes(schema), deadline=started + deadline_s
+        options = replace(
+            self._decoding,
+            max_new_tokens=self._max_new_tokens or longest_answer_bytes(schema),
+            deadline=started + deadline_s,
+            canceled=canceled,
         )
-        decoded = decode(self._runner, inputs, constraint, options)
+        key = json.dumps(schema)
+        decoded = decode(self._runner, inputs, constraint, options, last_answer=self._answers.get(key, ()))
+        self._keep_answer(key, decoded.tokens)
         return Completion(
             self._family.answer(self._grammars.text(decoded.tokens), prompt, inputs),
             prompt_tokens=len(inputs.input_ids),
@@ -113,7 +131,24 @@ class LocalBackend:
                 "prefill": decoded.prefill_s,
                 "decode": decoded.decode_s,
             },
+            counts={
+                "steps": decoded.model_steps,
+                "reused": decoded.reused_tokens,
+                "drafted": decoded.drafted_tokens,
+                "accepted": decoded.accepted_tokens,
+            },
         )
+
+    def cancel(self) -> None:
+        """Give up the answer under way, from any thread; nothing when there is none."""
+        self._canceled.set()
+
+    def _keep_answer(self, key: str, tokens: tuple[int, ...]) -> None:
+        """Remember an answer as the next one's draft, and forget those of schemas not asked for lately."""
+        self._answers[key] = tokens
+        self._answers.move_to_end(key)
+        if len(self._answers) > _ANSWERS_KEPT:
+            self._answers.popitem(last=False)
 
 
 def _reduced(part: str | NDArray[np.uint8], longest_px: int) -> str | NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from si_embodied.errors import BackendError, Cancelled, DeadlineExceeded
+from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.models.drafts import Drafts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Decoding:
     seed: int = 0  # of the draws of one answer
     max_new_tokens: int = 1024  # the most tokens an answer may have
     deadline: float = float("inf")  # when to give up, on the clock given to `decode`
-    cancelled: threading.Event | None = None  # give up when it is set
+    canceled: threading.Event | None = None  # give up when it is set
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,7 @@ def decode(
 
     Raises:
         DeadlineExceeded: not done by the deadline.
-        Cancelled: the event was set.
-        BackendError: the answer was not complete after `max_new_tokens`.
+        BackendError: the event was set, or the answer was not complete after `max_new_tokens`.
     """
     if not options.reuse:
         runner.forget()
@@ -165,8 +164,8 @@ class _Answer:
     def check(self) -> float:
         """The time, or why to stop."""
         now = self._clock()
-        if self._options.cancelled is not None and self._options.cancelled.is_set():
-            raise Cancelled(f"cancelled: {len(self.tokens)} tokens decoded")
+        if self._options.canceled is not None and self._options.canceled.is_set():
+            raise BackendError(f"canceled: {len(self.tokens)} tokens decoded")
         if now >= self._options.deadline:
             late = now - self._options.deadline
             raise DeadlineExceeded(
