@@ -51,6 +51,16 @@ class PlanParseError(SiEmbodiedError, ValueError):
         self.offence, self.text = offence, text
 
 
+class RegionParseError(SiEmbodiedError, ValueError):
+    """The model's answer to where something is names no single box or point in the image."""
+
+    def __init__(self, offence: str, text: str) -> None:
+        """`offence` says what is wrong; `text` is the answer."""
+        shown = text if len(text) <= 120 else f"{text[:120]}… ({len(text)} characters)"
+        super().__init__(f"not a region: {offence}. The answer was: {shown!r}")
+        self.offence, self.text = offence, text
+
+
 class CheckpointError(SiEmbodiedError, ValueError):
     """A model directory that is missing, incomplete, corrupted, or of a family this package does not run."""
 

@@ -136,6 +136,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return directories
 
 
+@pytest.fixture(scope="session")
+def original_internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny checkpoint in InternVL's original format (tests/checkpoints/original_internvl.py)."""
+    pytest.importorskip("transformers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent / "checkpoints"))
+        made: Path = importlib.import_module("original_internvl").make_original(tmp_path_factory.mktemp("original"))
+    return made
+
+
 @pytest.fixture(params=("qwen3_vl", "qwen2_5_vl", "internvl"))
 def family_name(request: pytest.FixtureRequest) -> str:
     """Each family in turn."""

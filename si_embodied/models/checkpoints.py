@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import CheckpointError
+from si_embodied.models.conversion import convert_config, is_original
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl")
 """`model_type`s that run locally; `families.FAMILIES` has one entry for each."""
@@ -28,7 +29,8 @@ class CheckpointFiles:
     """A directory that was looked through and has what loading needs."""
 
     directory: Path
-    model_type: str
+    model_type: str  # of the family, whatever the format
+    original: bool  # InternVL in its original format, converted on load
     weights: tuple[Path, ...]  # safetensors
     size_bytes: int  # of the weights
 
@@ -47,22 +49,15 @@ def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
         )
     if not path.is_dir():
         raise CheckpointError(f"{path} is a file: give the directory that holds config.json and the weights")
-    model_type = _model_type(path)
-    if not (path / "tokenizer.json").is_file():
-        raise CheckpointError(
-            f"{path} has no tokenizer.json: download the tokenizer's files of the same checkpoint too"
-        )
-    if not any((path / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
-        raise CheckpointError(
-            f"{path} has no preprocessor_config.json: download the image processor's files of the same checkpoint too"
-        )
+    model_type, original = _model_type(path)
+    _check_processors(path, original=original)
     weights = _weight_files(path)
     for file in weights:
-        _check_safetensors(file)
-    return CheckpointFiles(path, model_type, weights, sum(file.stat().st_size for file in weights))
+        read_header(file)
+    return CheckpointFiles(path, model_type, original, weights, sum(file.stat().st_size for file in weights))
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from a file."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -73,26 +68,41 @@ def _read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _model_type(path: Path) -> str:
-    """The family in config.json, if it is one that runs here."""
+def _check_processors(path: Path, *, original: bool) -> None:
+    """The tokenizer's and the image processor's files; an original InternVL needs less, for its own code makes them."""
+    slow = original and all((path / name).is_file() for name in ("vocab.json", "merges.txt"))
+    if not slow and not (path / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"{path} has no tokenizer.json{' and not both vocab.json and merges.txt' if original else ''}: "
+            "download the tokenizer's files of the same checkpoint too"
+        )
+    named = ("preprocessor_config.json", "processor_config.json")
+    if not original and not any((path / name).is_file() for name in named):
+        raise CheckpointError(
+            f"{path} has no preprocessor_config.json: download the image processor's files of the same checkpoint too"
+        )
+
+
+def _model_type(path: Path) -> tuple[str, bool]:
+    """The family in config.json, if it is one that runs here, and whether it is in InternVL's original format."""
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} has no config.json: it is not a Hugging Face model directory")
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     model_type = str(config.get("model_type", ""))
     architectures = [str(name) for name in config.get("architectures") or []]
     if model_type in SUPPORTED:
-        return model_type
+        return model_type, False
     supported = f"Supported model types: {', '.join(SUPPORTED)}."
-    if model_type == "internvl_chat" or "InternVLChatModel" in architectures:
-        raise CheckpointError(
-            f"{path} is an InternVL checkpoint in its original format (InternVLChatModel), which needs remote code. "
-            "Converting it to transformers' own 'internvl' format will be a command of its own in a later version; "
-            f"until then use a checkpoint that is already converted (often named '-hf'). {supported}"
-        )
+    if is_original(config):
+        try:
+            convert_config(config)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        return "internvl", True
     if "bagel" in " ".join([model_type, *architectures]).lower() or (path / "llm_config.json").is_file():
         raise CheckpointError(
-            f"{path} is a BAGEL checkpoint: it is not in transformers and runs only behind a server that supports it. "
-            f"{supported}"
+            f"{path} is a BAGEL checkpoint: it is not in transformers and runs only behind a server that supports it "
+            f"(docs/models.md). {supported}"
         )
     raise CheckpointError(
         f"{path} is of an architecture that does not run here: model_type {model_type or 'missing'!r}, "
@@ -106,7 +116,7 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
     if (path / "model.safetensors").is_file():
         return (path / "model.safetensors",)
     if index.is_file():
-        weight_map = _read_json(index).get("weight_map")
+        weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} has no weight_map: download it again")
         names = sorted({str(name) for name in weight_map.values()})
@@ -126,8 +136,12 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
     raise CheckpointError(f"{path} has no weights (model.safetensors or its shards): download them")
 
 
-def _check_safetensors(file: Path) -> None:
-    """Compare a file's header with its length, which finds truncated downloads and Git LFS pointers."""
+def read_header(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes in a safetensors file whose length fits its header, unlike a truncated download or a Git LFS pointer.
+
+    Raises:
+        CheckpointError: the file is incomplete or corrupted.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -135,7 +149,9 @@ def _check_safetensors(file: Path) -> None:
             raise CheckpointError(f"{file} is not a complete safetensors file ({size} bytes): download it again")
         try:
             header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
+            shapes = {name: tuple(map(int, entry["shape"])) for name, entry in entries.items()}
         except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
             raise CheckpointError(f"{file} has a corrupted header ({error}): download it again") from error
     if not ends or max(ends) != size - 8 - length:
@@ -143,3 +159,4 @@ def _check_safetensors(file: Path) -> None:
             f"{file} is corrupted: its header tells of {max(ends, default=0)} bytes of tensors, "
             f"it has {size - 8 - length}; download it again"
         )
+    return shapes

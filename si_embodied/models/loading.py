@@ -8,26 +8,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError
-from si_embodied.models.checkpoints import inspect_checkpoint
+from si_embodied.models.checkpoints import inspect_checkpoint, read_header
+from si_embodied.models.footprint import WEIGHTS, Weights, check_fits, free_ram_bytes, weight_bytes
+from si_embodied.models.hub import model_name, resolve_model
 
 try:
     import torch
     import transformers
     from tokenizers import Tokenizer
-    from transformers.utils import is_flash_attn_2_available
+    from transformers.utils import is_accelerate_available, is_bitsandbytes_available, is_flash_attn_2_available
     from transformers.utils import logging as transformers_logging
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "transformers", "models") from error
 
 from si_embodied.models.families import FAMILIES, Family
+from si_embodied.models.original import (
+    original_config,
+    original_image_processor,
+    original_tokenizer,
+    original_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from si_embodied.models.checkpoints import CheckpointFiles
+
 _LOG = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_AMPERE = (8, 0)  # the first compute capability with bfloat16, and the least that FlashAttention 2 takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,71 +46,113 @@ class Checkpoint:
     """A model that is ready to run."""
 
     directory: Path
+    name: str  # the directory's, or the hub id with its revision
     model: Any  # a transformers …ForConditionalGeneration, in evaluation mode on its device
     family: Family
     tokenizer_json: str
     vocabulary_size: int  # rows of the output layer
     device: str
-    dtype: str
+    dtype: str  # with the bits of quantized weights: "bfloat16", "bfloat16+4bit"
     kernel: str  # attention kernel: it moves scores, so it is logged with them
 
 
-def load_checkpoint(directory: str | Path, *, device: str = "auto", dtype: str = "auto") -> Checkpoint:
-    """Load a Hugging Face directory by its `model_type`.
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how a model runs."""
+
+    device: torch.device
+    dtype: str
+    weights: Weights
+    kernel: str
+
+    @property
+    def label(self) -> str:
+        """The dtype as it is logged."""
+        return self.dtype if self.weights == "full" else f"{self.dtype}+{self.weights}"
+
+
+def load_checkpoint(
+    model: str | Path, *, device: str = "auto", dtype: str = "auto", weights: Weights = "full"
+) -> Checkpoint:
+    """Load a checkpoint by its `model_type`.
 
     Args:
-        directory: a local directory; nothing is downloaded.
+        model: a local directory, or a checkpoint on the hub (`resolve_model`), which is downloaded once.
         device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1".
-        dtype: "auto" (bfloat16 on CUDA; float32 on a CPU, where bfloat16 is 50 times slower), or a dtype's name.
+        dtype: "auto" (as `place` chooses), or a dtype's name.
+        weights: "full"; on CUDA also "8bit" and "4bit", which hold the linear layers in a half or a quarter.
 
     Raises:
-        CheckpointError: the directory cannot be loaded.
-        ConfigError: no such device or dtype.
+        CheckpointError: it cannot be had or loaded, or does not fit into memory.
+        ConfigError: no such device or dtype, or no quantized weights on this device.
+        MissingExtraError: quantized weights without bitsandbytes.
     """
-    files = inspect_checkpoint(directory)
-    target = resolve_device(device)
-    name = ("bfloat16" if target.type == "cuda" else "float32") if dtype == "auto" else dtype
-    if name not in _DTYPES:
-        raise ConfigError(f"expected a dtype of auto, {', '.join(_DTYPES)}, got: {dtype!r}")
-    kernel = "sdpa"
-    if target.type == "cuda" and name != "float32" and is_flash_attn_2_available():
-        kernel = "flash_attention_2"
+    files = inspect_checkpoint(resolve_model(model))
+    placement = place(device, dtype, weights)
+    _check_memory(files, placement)
     family = FAMILIES[files.model_type]
     try:
-        config = transformers.AutoConfig.from_pretrained(str(files.directory), local_files_only=True)
-        image_processor = family.load_image_processor(files.directory)
-        tokenizer_json = _tokenizer_json(files.directory)
-        with no_progress_bars():
-            model, info = getattr(transformers, family.model_class).from_pretrained(
-                str(files.directory),
-                config=config,
-                dtype=_DTYPES[name],
-                attn_implementation=kernel,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        model = model.eval().to(target)
+        config, image_processor, tokenizer_json = _processors(files, family)
+        loaded, info = _load_model(files, family, config, placement)
+    except (CheckpointError, MissingExtraError):
+        raise
     except torch.OutOfMemoryError as error:
-        need = files.size_bytes / 1e9
-        raise CheckpointError(f"{files.directory}: {need:.1f} GB of weights do not fit on {target}: {error}") from error
+        raise CheckpointError(
+            f"{files.directory}: too little memory on {placement.device} for its weights ({error}); end what else runs "
+            "there, or load it with weights 8bit or 4bit"
+        ) from error
     except Exception as error:
         # transformers, safetensors and huggingface_hub raise some twenty kinds; every one means that it did not load
         raise CheckpointError(
             f"{files.directory} could not be loaded as {files.model_type}: {type(error).__name__}: {error}"
         ) from error
     _check_keys(files.directory, info)
-    _LOG.info("loaded %s: %s on %s, %s, attention %s", files.directory, files.model_type, target, name, kernel)
+    name = model_name(files.directory)
+    _LOG.info(
+        "loaded %s: %s%s on %s, %s, attention %s", name, files.model_type,
+        " (converted from the original format)" if files.original else "",
+        placement.device, placement.label, placement.kernel,
+    )  # fmt: skip
     return Checkpoint(
-        files.directory,
-        model,
-        family(tokenizer_json, image_processor, config),
-        tokenizer_json,
-        int(model.get_output_embeddings().weight.shape[0]),
-        str(target),
-        name,
-        kernel,
+        directory=files.directory,
+        name=name,
+        model=loaded,
+        family=family(tokenizer_json, image_processor, config),
+        tokenizer_json=tokenizer_json,
+        vocabulary_size=int(loaded.get_output_embeddings().weight.shape[0]),
+        device=str(placement.device),
+        dtype=placement.label,
+        kernel=placement.kernel,
     )
+
+
+def place(device: str = "auto", dtype: str = "auto", weights: Weights = "full") -> Placement:
+    """Choose device, dtype and attention kernel.
+
+    By itself the dtype is float32 on a CPU, where bfloat16 may be 50 times slower, bfloat16 on a GPU that has it, and
+    else float16. The kernel is FlashAttention 2 where it is installed and takes the dtype, else torch's own.
+
+    Raises:
+        ConfigError: no such device, dtype or weights, or none on this device.
+        MissingExtraError: quantized weights without bitsandbytes.
+    """
+    target = resolve_device(device)
+    modern = target.type == "cuda" and torch.cuda.get_device_capability(target) >= _AMPERE
+    if dtype == "auto":
+        dtype = "float32" if target.type != "cuda" else "bfloat16" if modern else "float16"
+    if dtype not in _DTYPES:
+        raise ConfigError(f"expected a dtype of auto, {', '.join(_DTYPES)}, got: {dtype!r}")
+    if weights not in WEIGHTS:
+        raise ConfigError(f"expected weights of {', '.join(WEIGHTS)}, got: {weights!r}")
+    if weights != "full" and target.type != "cuda":
+        raise ConfigError(
+            f"{weights} weights need a CUDA device, got: {target}; on a CPU run 8 or 4 bits with ONNX Runtime "
+            "(si-embodied models export), or take a smaller checkpoint"
+        )
+    if weights != "full" and not (is_bitsandbytes_available() and is_accelerate_available()):
+        raise MissingExtraError("bitsandbytes", "quant")
+    flash = modern and dtype != "float32" and is_flash_attn_2_available()
+    return Placement(target, dtype, weights, "flash_attention_2" if flash else "sdpa")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -122,12 +175,70 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def _tokenizer_json(directory: Path) -> str:
-    """The tokenizer as JSON, without the padding and truncation that some were saved with."""
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
+    """Refuse, before a byte is read, weights that cannot fit."""
+    shapes = {key: shape for file in files.weights for key, shape in read_header(file).items()}
+    needed = weight_bytes(shapes, placement.dtype, placement.weights)
+    cuda = placement.device.type == "cuda"
+    free = torch.cuda.mem_get_info(placement.device)[0] if cuda else free_ram_bytes()
+    remedies = []
+    if cuda and placement.weights != "4bit":
+        remedies.append(f"load it with weights {'8bit or ' if placement.weights == 'full' else ''}4bit")
+    if not cuda:
+        remedies.append("run 8 or 4 bits with ONNX Runtime (si-embodied models export)")
+    check_fits(str(files.directory), needed, free, str(placement.device), remedies)
+
+
+def _processors(files: CheckpointFiles, family: type[Family]) -> tuple[Any, Any, str]:
+    """Configuration, image processor and tokenizer."""
+    if files.original:
+        config = original_config(files.directory)
+        tokenizer = original_tokenizer(files.directory).backend_tokenizer
+        image_processor = original_image_processor(config)
+    else:
+        config = transformers.AutoConfig.from_pretrained(str(files.directory), local_files_only=True)
+        image_processor = family.load_image_processor(files.directory)
+        tokenizer = Tokenizer.from_file(str(files.directory / "tokenizer.json"))
+    # Some were saved with padding and truncation.
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return str(tokenizer.to_str())
+    return config, image_processor, str(tokenizer.to_str())
+
+
+def _load_model(
+    files: CheckpointFiles, family: type[Family], config: Any, placement: Placement
+) -> tuple[Any, dict[str, Any]]:
+    """The model on its device, and what transformers has to say of the keys."""
+    arguments: dict[str, Any] = {"state_dict": original_weights(files)} if files.original else {}
+    if placement.device.type == "cuda" and is_accelerate_available():
+        arguments["device_map"] = {"": placement.device}  # file to GPU, not through as much memory of the host
+    if placement.weights != "full":
+        arguments["quantization_config"] = _quantization(placement)
+    with no_progress_bars():
+        model, info = getattr(transformers, family.model_class).from_pretrained(
+            None if files.original else str(files.directory),
+            config=config,
+            dtype=_DTYPES[placement.dtype],
+            attn_implementation=placement.kernel,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **arguments,
+        )
+    model.eval()
+    return (model if "device_map" in arguments else model.to(placement.device)), info
+
+
+def _quantization(placement: Placement) -> Any:
+    """Settings of bitsandbytes: LLM.int8, or NF4 with double quantization (QLoRA)."""
+    if placement.weights == "8bit":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=_DTYPES[placement.dtype],
+    )
 
 
 def _check_keys(directory: Path, info: dict[str, Any]) -> None:
@@ -135,8 +246,8 @@ def _check_keys(directory: Path, info: dict[str, Any]) -> None:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(str(key) for key in info.get(kind) or []):
             raise CheckpointError(
-                f"{directory}: {len(keys)} {kind.replace('_', ' ')}, such as {keys[0]}; "
-                "config.json and the weights are not of the same model"
+                f"{directory}: {len(keys)} {kind.replace('_', ' ')}: {', '.join(keys[:4])}"
+                f"{', …' if len(keys) > 4 else ''}; config.json and the weights are not of the same model"
             )
 
 

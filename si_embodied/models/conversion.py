@@ -1,0 +1,193 @@
+"""InternVL's original format in the words of transformers' own `internvl`: names and settings, nothing else.
+
+The released SenseNova-SI-InternVL3 checkpoints are `InternVLChatModel`s, whose classes come as Python files beside the
+weights. The same layers are in transformers under other names; what is here says which is which, and refuses what would
+not be the same network. It is a function of the files alone: no torch, no transformers.
+
+Sources: config.json of the released checkpoints; the InternVL repository's `InternVLChatConfig` and `conversation.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from si_embodied.errors import CheckpointError
+
+ORIGINAL_MODEL_TYPE, ORIGINAL_ARCHITECTURE = "internvl_chat", "InternVLChatModel"
+
+SYSTEM_MESSAGES = {
+    "internvl2_5": (
+        "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
+    )
+}
+"""By the name of the conversation template in config.json: what every training conversation began with."""
+
+_REQUIRED: Mapping[str, Any] = {
+    "ps_version": "v2",  # v1 leaves the shuffled image transposed
+    "select_layer": -1,
+    "dynamic_image_size": True,
+    "use_thumbnail": True,
+    "pad2square": False,
+}
+_ASSUMED = {"ps_version": "v1", "pad2square": False}  # where config.json is silent; else what is required
+
+_VISION = {
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "num_hidden_layers": "num_hidden_layers",
+    "num_attention_heads": "num_attention_heads",
+    "patch_size": "patch_size",
+    "image_size": "image_size",
+    "hidden_act": "hidden_act",
+    "norm_type": "norm_type",
+    "layer_norm_eps": "layer_norm_eps",
+    "qkv_bias": "attention_bias",
+    "qk_normalization": "use_qk_norm",
+}
+_TEXT = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling",
+    "rope_parameters", "use_sliding_window", "sliding_window", "max_window_layers", "bos_token_id", "eos_token_id",
+    "pad_token_id",
+)  # fmt: skip
+_QK_NORM_EPS = 1e-6  # transformers' InternVL has no setting for it
+
+_KEYS = (
+    (r"vision_model\.embeddings\.class_embedding", r"model.vision_tower.embeddings.cls_token"),
+    (r"vision_model\.embeddings\.position_embedding", r"model.vision_tower.embeddings.position_embeddings"),
+    (
+        r"vision_model\.embeddings\.patch_embedding\.(weight|bias)",
+        r"model.vision_tower.embeddings.patch_embeddings.projection.\1",
+    ),
+    (r"vision_model\.encoder\.layers\.(\d+)\.ls([12])", r"model.vision_tower.encoder.layer.\1.lambda_\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.norm1\.(\w+)", r"model.vision_tower.encoder.layer.\1.layernorm_before.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.norm2\.(\w+)", r"model.vision_tower.encoder.layer.\1.layernorm_after.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.(mlp\.fc[12]\.\w+)", r"model.vision_tower.encoder.layer.\1.\2"),
+    (
+        r"vision_model\.encoder\.layers\.(\d+)\.attn\.proj\.(\w+)",
+        r"model.vision_tower.encoder.layer.\1.attention.projection_layer.\2",
+    ),
+    (
+        r"vision_model\.encoder\.layers\.(\d+)\.attn\.([qk]_norm)\.(\w+)",
+        r"model.vision_tower.encoder.layer.\1.attention.\2.\3",
+    ),
+    (r"mlp1\.0\.(\w+)", r"model.multi_modal_projector.layer_norm.\1"),
+    (r"mlp1\.1\.(\w+)", r"model.multi_modal_projector.linear_1.\1"),
+    (r"mlp1\.3\.(\w+)", r"model.multi_modal_projector.linear_2.\1"),
+    (r"language_model\.model\.(.+)", r"model.language_model.\1"),
+    (r"language_model\.lm_head\.weight", r"lm_head.weight"),
+)
+_QKV = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.attn\.qkv\.(weight|bias)")
+
+
+def is_original(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of the original format."""
+    return config.get("model_type") == ORIGINAL_MODEL_TYPE or ORIGINAL_ARCHITECTURE in (
+        config.get("architectures") or []
+    )
+
+
+def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json of transformers' `internvl` for an original one.
+
+    `image_token_id` is left to whoever has the tokenizer. `system_message` is a key of ours, which transformers keeps.
+
+    Raises:
+        CheckpointError: it is a network that `internvl` cannot be, with the setting, its value and what is expected.
+    """
+    for key, expected in _REQUIRED.items():
+        value = config.get(key, _ASSUMED.get(key, expected))
+        if value != expected:
+            raise _refused(key, value, repr(expected))
+    vision, text = _group(config, "vision_config"), _group(config, "llm_config")
+    language_model = (text.get("architectures") or [text.get("model_type")])[0]
+    if language_model not in ("Qwen2ForCausalLM", "qwen2"):
+        raise _refused("llm_config.architectures", language_model, "'Qwen2ForCausalLM'")
+    if missing := [key for key in _VISION if key not in vision]:
+        raise CheckpointError(f"config.json lacks vision_config.{missing[0]}: download it again")
+    if vision["qk_normalization"] and vision["layer_norm_eps"] != _QK_NORM_EPS:
+        raise _refused(
+            "vision_config.layer_norm_eps", vision["layer_norm_eps"], f"{_QK_NORM_EPS} with qk_normalization"
+        )
+    size = vision["image_size"]
+    if config.get("force_image_size") not in (None, size):
+        raise _refused("force_image_size", config["force_image_size"], f"vision_config.image_size, {size}")
+    ratio = float(config.get("downsample_ratio", 0.5))
+    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+    return {
+        "architectures": ["InternVLForConditionalGeneration"],
+        "model_type": "internvl",
+        "dtype": config.get("torch_dtype") or config.get("dtype") or "bfloat16",
+        "downsample_ratio": ratio,
+        "image_seq_length": round((size // vision["patch_size"] * ratio) ** 2),
+        "projector_hidden_act": "gelu",
+        "system_message": system_message(config),
+        "tie_word_embeddings": tied,
+        "text_config": {
+            "model_type": "qwen2",
+            "tie_word_embeddings": tied,
+            **{key: text[key] for key in _TEXT if text.get(key) is not None},
+        },
+        "vision_config": {"model_type": "internvl_vision", **{new: vision[old] for old, new in _VISION.items()}},
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "default",
+    }
+
+
+def system_message(config: Mapping[str, Any]) -> str:
+    """What the original's conversations begin with: its own `system_message`, or else its template's.
+
+    Raises:
+        CheckpointError: the template is not one that is known.
+    """
+    if isinstance(own := config.get("system_message"), str):
+        return own
+    template = config.get("template")
+    if template not in SYSTEM_MESSAGES:
+        raise _refused("template", template, f"one of {', '.join(SYSTEM_MESSAGES)}, or a system_message beside it")
+    return SYSTEM_MESSAGES[template]
+
+
+def convert_keys(key: str) -> tuple[str, ...]:
+    """The name of an original weight in transformers' `internvl`; three where it is split along its first dimension.
+
+    Raises:
+        CheckpointError: there is no such weight in `internvl`.
+    """
+    if match := _QKV.fullmatch(key):
+        layer, kind = match.groups()
+        return tuple(f"model.vision_tower.encoder.layer.{layer}.attention.{part}_proj.{kind}" for part in "qkv")
+    for pattern, new in _KEYS:
+        if match := re.fullmatch(pattern, key):
+            return (match.expand(new),)
+    raise CheckpointError(
+        f"unexpected weight {key!r} in an original InternVL checkpoint: a layer that transformers' internvl lacks"
+    )
+
+
+def convert_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Original weights (torch tensors or anything with `chunk`) by their new names; nothing is copied."""
+    converted: dict[str, Any] = {}
+    for key, tensor in weights.items():
+        names = convert_keys(key)
+        parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+        converted.update(zip(names, parts, strict=True))
+    return converted
+
+
+def _group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A group of settings that must be there."""
+    group = config.get(key)
+    if not isinstance(group, Mapping):
+        raise CheckpointError(f"config.json lacks {key}: download it again")
+    return group
+
+
+def _refused(key: str, value: object, expected: str) -> CheckpointError:
+    """What cannot be converted, and what to do."""
+    return CheckpointError(
+        f"an original InternVL checkpoint is converted with {key} {expected} only, got: {value!r}; "
+        "serve this one with a server that runs its own code (docs/models.md), or take another checkpoint"
+    )

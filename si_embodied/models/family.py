@@ -1,0 +1,213 @@
+"""What a model family is: how it writes a conversation, cuts images up, means a point, and is asked for one.
+
+All speak ChatML. Text that comes from outside (an instruction, a memory) is tokenized with the special tokens
+switched off, so that no instruction can close the user's turn or claim to be an image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from si_embodied.errors import CheckpointError, MissingExtraError, ObservationError
+from si_embodied.models.regions import SpecialToken
+
+try:
+    from tokenizers import Tokenizer
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "tokenizers", "models") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from si_embodied.models.points import Size
+    from si_embodied.models.regions import Form, Region
+    from si_embodied.types import Prompt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelInputs:
+    """A prompt as a model takes it."""
+
+    input_ids: NDArray[np.int64]  # (T,)
+    is_image: NDArray[np.bool_]  # (T,), where an image feature stands in for the token
+    pixels: Mapping[str, NDArray[Any]]  # by the model's argument names; empty without images
+    image_sizes_px: tuple[Size, ...]  # (width, height) of each image as points are meant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImages:
+    """A prompt's images as a model takes them."""
+
+    pixels: Mapping[str, NDArray[Any]]
+    token_counts: tuple[int, ...]
+    sizes_px: tuple[Size, ...]
+
+
+class Family(ABC):
+    """One model family; an instance belongs to one checkpoint."""
+
+    model_type: ClassVar[str]  # transformers' name, in config.json
+    model_class: ClassVar[str]  # transformers' class
+    tokens: ClassVar[tuple[str, str, str]]  # before, for and after an image's features
+    turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
+
+    def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
+        """Keep what the chat format and the images need.
+
+        Args:
+            tokenizer_json: the checkpoint's `tokenizer.json`.
+            image_processor: what `load_image_processor` gave.
+            config: the model's transformers configuration.
+
+        Raises:
+            CheckpointError: the tokenizer lacks a token of the chat format.
+        """
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.encode_special_tokens = True
+        self.image_processor = image_processor
+        self._config = config
+        self._turn_start, self.end_token = (self._special(token) for token in self.turn_tokens)
+        self._image_tokens = tuple(self._special(token) for token in self.tokens)
+
+    @property
+    def image_processor(self) -> Any:
+        """transformers' image processor with the checkpoint's settings."""
+        return self.image_processor
+
+    @classmethod
+    @abstractmethod
+    def load_image_processor(cls, directory: Path) -> Any:
+        """The checkpoint's image processor, the PIL one: pixels do not depend on whether torchvision is installed."""
+
+    @abstractmethod
+    def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
+        """Images to pixels, with how many tokens stand for each."""
+
+    @abstractmethod
+    def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
+        """Where is it? In the words that the family was trained on, for a box or a point.
+
+        A family that knows boxes only is asked for one, whose centre is the point.
+
+        Args:
+            image: (H, W, 3).
+            phrase: what to look for, "the red cup".
+            form: "box" or "point".
+
+        Raises:
+            ConfigError: the phrase is empty.
+        """
+
+    @abstractmethod
+    def read_region(self, text: str, image: NDArray[np.uint8]) -> Region:
+        """The answer to a grounding prompt, in 0..1000 of the image.
+
+        Raises:
+            RegionParseError: it is not one box or point in the image.
+        """
+
+    @property
+    def system_message(self) -> str:
+        """What every conversation begins with, before a prompt's own system text."""
+        return ""
+
+    def image_text(self, number: int, count: int) -> tuple[str, str]:
+        """Plain text before and after image `number` (from 1) of `count`."""
+        return "", ""
+
+    def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
+        """What the family adds to the system's text."""
+        return ""
+
+    def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
+        """The schema of the answer as this family writes it."""
+        return prompt.schema
+
+    def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
+        """The family's answer with points in 0..1000 relative to their view."""
+        return text
+
+    def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
+        """An answer with points in 0..1000 as this family writes it; the inverse of `answer`, for training.
+
+        Args:
+            text: the answer.
+            form: "plan" (JSON whose points stand beside their view) or "points" (pairs of numbers, nothing else).
+            sizes_px: of the views, from `ModelInputs.image_sizes_px`.
+        """
+        return text
+
+    def encode_answer(self, text: str) -> NDArray[np.int64]:
+        """The assistant's turn as it is generated: the text, in which nothing is special, and the end of the turn."""
+        return np.array(self._tokenize([text, [self.end_token]]), dtype=np.int64)
+
+    def encode_follow_up(self, text: str) -> NDArray[np.int64]:
+        """What stands between one answer and the next: a user's turn of text alone."""
+        start, end = [self._turn_start], [self.end_token]
+        segments: list[str | list[int]] = ["\n", start, f"user\n{text}", end, "\n", start, "assistant\n"]
+        return np.array(self._tokenize(segments), dtype=np.int64)
+
+    def encode(self, prompt: Prompt) -> ModelInputs:
+        """The conversation up to the assistant's turn.
+
+        Raises:
+            ObservationError: an image that is not (H, W, 3) uint8, or too thin for this family.
+        """
+        images = [_checked(image) for image in prompt.images]
+        encoded = self._encode_images(images) if images else EncodedImages({}, (), ())
+        before, image_token, after = self._image_tokens
+        segments: list[str | list[int]] = []
+        parts = (self.system_message, prompt.system, self._notes(prompt, encoded.sizes_px))
+        if system := "\n".join(text for text in parts if text):
+            segments += [[self._turn_start], f"system\n{system}", [self.end_token], "\n"]
+        segments += [[self._turn_start], "user\n"]
+        number = 0
+        for part in prompt.content:
+            if isinstance(part, str):
+                segments.append([self._special(part)] if isinstance(part, SpecialToken) else part)
+                continue
+            lead, trail = self.image_text(number + 1, len(images))
+            count = encoded.token_counts[number]
+            segments += [lead, [before, *[image_token] * count, after], trail]
+            number += 1
+        segments += [[self.end_token], "\n", [self._turn_start], "assistant\n"]
+        input_ids = np.array(self._tokenize(segments), dtype=np.int64)
+        return ModelInputs(input_ids, input_ids == image_token, encoded.pixels, encoded.sizes_px)
+
+    def _tokenize(self, segments: Sequence[str | list[int]]) -> list[int]:
+        """Token ids; neighbouring texts are joined first, as the family's own chat template would have them."""
+        ids: list[int] = []
+        text = ""
+        for segment in [*segments, []]:
+            if isinstance(segment, str):
+                text += segment
+                continue
+            if text:
+                ids += self._tokenizer.encode(text, add_special_tokens=False).ids
+                text = ""
+            ids += segment
+        return ids
+
+    def _special(self, token: str) -> int:
+        """The id of a special token."""
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise CheckpointError(
+                f"the tokenizer has no token {token!r}, which the chat format of {self.model_type} needs; "
+                "take tokenizer.json from the same checkpoint as the weights"
+            )
+        return int(number)
+
+
+def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image, or why it is none."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ObservationError(f"a prompt's image is (H, W, 3) uint8, got: {image.shape} {image.dtype}")
+    return image

@@ -1,0 +1,159 @@
+"""Where a thing is in an image: questions in the forms that the families were trained on, and their answers read back.
+
+InternVL: https://github.com/OpenGVLab/InternVL, `eval/refcoco`. Qwen-VL: https://github.com/QwenLM/Qwen3-VL, the
+cookbook on 2-D grounding; Qwen2.5-VL writes the same JSON, in pixels of the image as it was resized.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from si_embodied.errors import ConfigError, RegionParseError
+from si_embodied.models.points import RELATIVE_MAX, Size, to_relative
+
+Form: TypeAlias = Literal["box", "point"]
+
+_JSON_KEYS: Mapping[Form, str] = {"box": "bbox_2d", "point": "point_2d"}
+_REF_BOX = re.compile(r"\[\s*\[([^\[\]]*)\]\s*\]")
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|$)", re.DOTALL)
+
+
+class SpecialToken(str):
+    """A token of a prompt that stands for itself: the same characters in text from outside would be mere text."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What a model pointed out, from 0 to 1000 of the image's width and height."""
+
+    point: tuple[int, int]  # x, y: as answered, or the box's centre
+    box: tuple[int, int, int, int] | None = None  # x1, y1, x2, y2: left, top, right, bottom
+
+
+def ref_question(phrase: str) -> tuple[str, ...]:
+    """InternVL's question for a box.
+
+    Raises:
+        ConfigError: the phrase is empty.
+    """
+    lead = "Please provide the bounding box coordinate of the region this sentence describes: "
+    return lead, SpecialToken("<ref>"), _checked(phrase), SpecialToken("</ref>")
+
+
+def ref_schema() -> dict[str, Any]:
+    """InternVL's answer: `[[x1, y1, x2, y2]]` in 0..1000."""
+    return _tuple_schema([_numbers_schema(4, (RELATIVE_MAX, RELATIVE_MAX))])
+
+
+def read_ref(text: str) -> Region:
+    """InternVL's answer, bare or between `<box>` and `</box>`.
+
+    Raises:
+        RegionParseError: there is not one box, or not one in the image.
+    """
+    found = _REF_BOX.findall(text)
+    if len(found) != 1:
+        raise RegionParseError(f"expected one box [[x1, y1, x2, y2]], found {len(found)}", text)
+    return _region(re.split(r"\s*,\s*", found[0].strip()), "box", (RELATIVE_MAX, RELATIVE_MAX), text)
+
+
+def json_question(phrase: str, form: Form) -> str:
+    """Qwen-VL's question for a box or a point.
+
+    Raises:
+        ConfigError: the phrase is empty, or there is no such form.
+    """
+    if form not in _JSON_KEYS:
+        raise ConfigError(f"expected a form of {', '.join(_JSON_KEYS)}, got: {form!r}")
+    wanted = "bbox coordinates" if form == "box" else "point coordinates"
+    return f"Locate {_checked(phrase)}, output its {wanted} using JSON format."
+
+
+def json_schema(form: Form, bounds: Size) -> dict[str, Any]:
+    """Qwen-VL's answer: `[{"bbox_2d": [x1, y1, x2, y2]}]` or `[{"point_2d": [x, y]}]`, up to `bounds`."""
+    key = _JSON_KEYS[form]
+    return _tuple_schema(
+        [
+            {
+                "type": "object",
+                "properties": {key: _numbers_schema(4 if form == "box" else 2, bounds)},
+                "required": [key],
+                "additionalProperties": False,
+            }
+        ]
+    )
+
+
+def read_json(text: str, bounds: Size) -> Region:
+    """Qwen-VL's answer: JSON, alone or in a fence, of one object with a box or a point, and perhaps a label.
+
+    Args:
+        text: the answer.
+        bounds: what its numbers go up to: 1000 for both, or the width and height in pixels.
+
+    Raises:
+        RegionParseError: it is no JSON, or has not one box or point, or not one in the image.
+    """
+    fenced = _FENCE.search(text)
+    try:
+        answer = json.loads(fenced[1] if fenced else text)
+    except ValueError as error:
+        raise RegionParseError(f"not JSON ({error})", text) from None
+    things = answer if isinstance(answer, list) else [answer]
+    found: list[tuple[Form, Any]] = [
+        (form, thing[key])
+        for thing in things
+        if isinstance(thing, dict)
+        for form, key in _JSON_KEYS.items()
+        if key in thing
+    ]
+    if len(found) != 1:
+        raise RegionParseError(f"expected one bbox_2d or point_2d, found {len(found)}", text)
+    form, numbers = found[0]
+    if not isinstance(numbers, list):
+        raise RegionParseError(f"expected {_JSON_KEYS[form]} to be a list of numbers", text)
+    return _region(numbers, form, bounds, text)
+
+
+def _region(numbers: Sequence[Any], form: Form, bounds: Size, text: str) -> Region:
+    """A region from numbers up to `bounds`."""
+    count = 4 if form == "box" else 2
+    try:
+        values = [round(float(number)) for number in numbers]
+    except (TypeError, ValueError, OverflowError):
+        values = []
+    if len(values) != count:
+        raise RegionParseError(f"expected {count} numbers for a {form}", text)
+    if not all(0 <= value <= bounds[index % 2] for index, value in enumerate(values)):
+        raise RegionParseError(f"outside the image, which is {bounds[0]} x {bounds[1]}", text)
+    x, y, *corner = values
+    if not corner:
+        column, row = to_relative((x, y), bounds)
+        return Region((column, row))
+    if corner[0] < x or corner[1] < y:
+        raise RegionParseError("the box's second corner is not to the right of and below its first", text)
+    (left, top), (right, bottom) = to_relative((x, y), bounds), to_relative(corner, bounds)
+    return Region(((left + right) // 2, (top + bottom) // 2), (left, top, right, bottom))
+
+
+def _checked(phrase: str) -> str:
+    """A phrase that says something."""
+    if not phrase.strip():
+        raise ConfigError(f"expected a phrase to look for, such as 'the red cup', got: {phrase!r}")
+    return phrase.strip()
+
+
+def _tuple_schema(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """An array of exactly these."""
+    return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
+
+
+def _numbers_schema(count: int, bounds: Size) -> dict[str, Any]:
+    """Whole numbers, x and y in turn."""
+    return _tuple_schema([{"type": "integer", "minimum": 0, "maximum": bounds[index % 2]} for index in range(count)])

@@ -1,0 +1,88 @@
+"""The released SenseNova-SI checkpoints: what each is, what it is best at, and what it needs.
+
+EASI-8 means are those of the model cards. Parameters are counted from the architectures' settings; the tests count
+again. BAGEL's are those of its card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from si_embodied.models.footprint import Weights, total_bytes
+
+Format: TypeAlias = Literal["transformers", "original InternVL", "BAGEL"]
+
+_OWNER = "sensenova"
+_ROOM = 0.2
+"""Of the 16-bit weights, for images and the key/value cache: an 8B model with one 6-tile image and 8,192 tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network, of which there are several trainings."""
+
+    family: str  # its `model_type` once loaded, or "bagel"
+    format: Format  # in which it is released
+    parameters: int
+    linear_parameters: int  # of them in layers that 8 and 4 bits apply to
+
+    def memory_bytes(self, weights: Weights) -> int:
+        """What running it on a GPU takes, with room for images and the cache; bfloat16 but for quantized layers."""
+        room = _ROOM * total_bytes(self.parameters, self.linear_parameters, "bfloat16", "full")
+        return round(total_bytes(self.parameters, self.linear_parameters, "bfloat16", weights) + room)
+
+
+INTERNVL3_8B = Architecture("internvl", "original InternVL", 7_944_373_760, 6_854_803_456)
+INTERNVL3_2B = Architecture("internvl", "original InternVL", 2_088_957_440, 1_620_836_352)
+QWEN3_VL_8B = Architecture("qwen3_vl", "transformers", 8_767_123_696, 7_519_924_224)
+QWEN25_VL_7B = Architecture("qwen2_5_vl", "transformers", 8_292_166_656, 7_199_817_728)
+QWEN25_VL_3B = Architecture("qwen2_5_vl", "transformers", 3_754_622_976, 3_441_197_056)
+BAGEL_7B = Architecture("bagel", "BAGEL", 14_700_000_000, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One released checkpoint."""
+
+    name: str  # short: without owner
+    architecture: Architecture
+    best_at: str
+    easi8: float  # mean of the eight benchmarks, percent
+
+    @property
+    def hub_id(self) -> str:
+        """`owner/name` on the Hugging Face hub."""
+        return f"{_OWNER}/{self.name}"
+
+    @property
+    def family(self) -> str:
+        """The model family."""
+        return self.architecture.family
+
+    @property
+    def server_only(self) -> bool:
+        """Whether it is not in transformers, and runs only behind a server that supports it."""
+        return self.architecture.format == "BAGEL"
+
+
+RELEASES = (
+    Release("SenseNova-SI-1.3-InternVL3-8B", INTERNVL3_8B, "relations, perspective, open questions", 65.2),
+    Release("SenseNova-SI-1.4-InternVL3-8B", INTERNVL3_8B, "grounding (RefCOCO 89.2), metric depth", 63.7),
+    Release("SenseNova-SI-1.5-InternVL3-8B", INTERNVL3_8B, "solid geometry", 64.4),
+    Release("SenseNova-SI-1.2-InternVL3-8B", INTERNVL3_8B, "general; 1.3 follows it", 64.5),
+    Release("SenseNova-SI-1.1-InternVL3-8B", INTERNVL3_8B, "general; the paper's figures", 61.5),
+    Release("SenseNova-SI-1.1-InternVL3-2B", INTERNVL3_2B, "small machines", 49.4),
+    Release("SenseNova-SI-1.3-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 61.4),
+    Release("SenseNova-SI-1.1-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 58.1),
+    Release("SenseNova-SI-1.1-Qwen2.5-VL-7B", QWEN25_VL_7B, "general, on Qwen2.5-VL", 51.0),
+    Release("SenseNova-SI-1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
+    Release("SenseNova-SI-1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one", 48.6),
+)
+"""What is released, the most useful to a robot first."""
+
+
+def find_release(name: str) -> Release | None:
+    """The release of that name, short or with its owner, in any case of letters; None if there is none."""
+    wanted = name.lower().removeprefix(f"{_OWNER}/")
+    return next((release for release in RELEASES if release.name.lower() == wanted), None)

@@ -1,0 +1,255 @@
+"""InternVL's original format, converted: the same network, proved against one written from the papers."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from si_embodied.errors import CheckpointError, ConfigError
+from si_embodied.models.checkpoints import inspect_checkpoint
+from si_embodied.models.conversion import SYSTEM_MESSAGES, convert_config, convert_keys
+from si_embodied.types import Prompt
+
+pytest.importorskip("transformers")
+
+from si_embodied.models.loading import load_checkpoint
+from si_embodied.models.original import convert_checkpoint
+
+VARIANTS = {
+    "as released (8B, 2B)": {},
+    "normalised queries and keys": {"qk_norm": True},
+    "root-mean-square norms, no bias": {"rms": True, "qkv_bias": False},
+}
+
+
+@pytest.fixture
+def maker(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """tests/checkpoints/original_internvl.py."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "checkpoints"))
+    return importlib.import_module("original_internvl")
+
+
+@pytest.fixture
+def broken(original_internvl: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(original_internvl, tmp_path / "model"))
+
+
+def _prompt(*content: Any) -> Prompt:
+    return Prompt("test/v1", "You plan.", content, {"type": "boolean"})
+
+
+def _two_images() -> Prompt:
+    rng = np.random.default_rng(0)
+    wide, square = (rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((100, 180), (60, 60)))
+    return _prompt("look ", wide, "and", square, " go to the red chair")
+
+
+def _logits(checkpoint: Any, prompt: Prompt) -> Any:
+    import torch
+
+    inputs = checkpoint.family.encode(prompt)
+    with torch.inference_mode():
+        return checkpoint.model(
+            input_ids=torch.from_numpy(inputs.input_ids)[None],
+            pixel_values=torch.from_numpy(inputs.pixels["pixel_values"]),
+        ).logits[0]
+
+
+def _edit(directory: Path, name: str, **values: Any) -> None:
+    content = json.loads((directory / name).read_text())
+    (directory / name).write_text(json.dumps({**content, **values}))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_equal_those_of_the_papers_network(variant: str, maker: Any, tmp_path: Path) -> None:
+    """Within 1e-5, on two images of 3 tiles with their thumbnail and 1 tile, where logits are about 1."""
+    directory = maker.make_original(tmp_path / "model", **VARIANTS[variant])
+    checkpoint, prompt = load_checkpoint(directory, device="cpu"), _two_images()
+    inputs = checkpoint.family.encode(prompt)
+    expected = maker.reference_logits(directory, inputs.input_ids, inputs.is_image, inputs.pixels["pixel_values"])
+    assert float(expected.std()) > 0.5
+    np.testing.assert_allclose(_logits(checkpoint, prompt).numpy(), expected.numpy(), rtol=0, atol=1e-5)
+
+
+def test_the_reference_would_notice_one_wrong_weight(maker: Any, original_internvl: Path, tmp_path: Path) -> None:
+    """Every tensor counts: the logits move by more than the tolerance when any is halved."""
+    from safetensors.torch import load_file, save_file
+
+    inputs = load_checkpoint(original_internvl, device="cpu").family.encode(_two_images())
+    arguments = inputs.input_ids, inputs.is_image, inputs.pixels["pixel_values"]
+    expected = maker.reference_logits(original_internvl, *arguments)
+    for file in sorted(original_internvl.glob("*.safetensors")):
+        weights = load_file(file)
+        for name in weights:
+            changed = Path(shutil.copytree(original_internvl, tmp_path / "changed", dirs_exist_ok=True))
+            save_file(weights | {name: 0.5 * weights[name]}, changed / file.name)
+            moved = (maker.reference_logits(changed, *arguments) - expected).abs().max()
+            assert float(moved) > 1e-5, name
+
+
+def test_written_out_it_is_the_same_checkpoint(original_internvl: Path, tmp_path: Path) -> None:
+    """Loaded from the original or from what `convert` wrote: the same tokens, pixels and logits, bit for bit."""
+    out = convert_checkpoint(original_internvl, tmp_path / "converted")
+    files = inspect_checkpoint(out)
+    assert (files.model_type, files.original) == ("internvl", False)
+    before, after = load_checkpoint(original_internvl, device="cpu"), load_checkpoint(out, device="cpu")
+    prompt = _two_images()
+    one, other = before.family.encode(prompt), after.family.encode(prompt)
+    assert one.input_ids.tolist() == other.input_ids.tolist()
+    np.testing.assert_array_equal(one.pixels["pixel_values"], other.pixels["pixel_values"])
+    assert bool((_logits(before, prompt) == _logits(after, prompt)).all())
+
+
+def test_transformers_alone_loads_what_was_written(original_internvl: Path, tmp_path: Path) -> None:
+    """Its own Auto classes, every key, and the chat template with the system message of the original."""
+    import transformers
+
+    out = convert_checkpoint(original_internvl, tmp_path / "converted")
+    model, info = transformers.AutoModelForImageTextToText.from_pretrained(out, output_loading_info=True)
+    assert type(model).__name__ == "InternVLForConditionalGeneration"
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "hello"}]}
+    rendered = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    expected = (
+        f"<|im_start|>system\n{SYSTEM_MESSAGES['internvl2_5']}<|im_end|>\n"
+        "<|im_start|>user\n<IMG_CONTEXT>\nhello<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert rendered == expected
+
+
+def test_a_conversation_begins_with_the_templates_system_message(original_internvl: Path) -> None:
+    """And goes on with the prompt's own, as one message; a template's text is tokenized like any other."""
+    from transformers import Qwen2Tokenizer
+
+    family = load_checkpoint(original_internvl, device="cpu").family
+    tokenizer = Qwen2Tokenizer.from_pretrained(original_internvl)
+    system = SYSTEM_MESSAGES["internvl2_5"]
+    for own, message in (("You plan.", f"{system}\nYou plan."), ("", system)):
+        text = f"<|im_start|>system\n{message}<|im_end|>\n<|im_start|>user\ngo<|im_end|>\n<|im_start|>assistant\n"
+        ids = family.encode(Prompt("test/v1", own, ("go",), {"type": "boolean"})).input_ids
+        assert ids.tolist() == tokenizer.encode(text)
+
+
+def test_a_checkpoints_own_system_message_goes_before_its_templates(original_internvl: Path) -> None:
+    """As its own code has it."""
+    config = json.loads((original_internvl / "config.json").read_text())
+    assert convert_config({**config, "system_message": "Ni hao."})["system_message"] == "Ni hao."
+    assert convert_config({**config, "system_message": ""})["system_message"] == ""
+
+
+def test_added_tokens_keep_their_ids(original_internvl: Path) -> None:
+    """Those of added_tokens.json, in the tokenizer built from vocab.json and merges.txt."""
+    from si_embodied.models.original import original_tokenizer
+
+    tokenizer = original_tokenizer(original_internvl)
+    added = json.loads((original_internvl / "added_tokens.json").read_text())
+    assert tokenizer.convert_tokens_to_ids(list(added)) == list(added.values())
+    assert load_checkpoint(original_internvl, device="cpu").model.config.image_token_id == added["<IMG_CONTEXT>"]
+
+
+def test_a_token_with_another_id_is_refused(broken: Path) -> None:
+    """Its embedding would be another token's."""
+    _edit(broken, "added_tokens.json", **{"<IMG_CONTEXT>": 5})
+    with pytest.raises(CheckpointError, match=r"<IMG_CONTEXT>.*says 5"):
+        load_checkpoint(broken, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
+def test_half_a_tokenizer_is_refused(name: str, broken: Path) -> None:
+    """Both files are named."""
+    (broken / name).unlink()
+    with pytest.raises(CheckpointError, match=r"vocab\.json and merges\.txt"):
+        inspect_checkpoint(broken)
+
+
+def test_the_original_image_processor_file_is_not_trusted(broken: Path) -> None:
+    """Some checkpoints ship CLIP's, whose mean and crop are not what InternVL's code uses."""
+    clip = {"image_processor_type": "CLIPFeatureExtractor", "image_mean": [0, 0, 0], "size": 224, "crop_size": 224}
+    (broken / "preprocessor_config.json").write_text(json.dumps(clip))
+    pixels = load_checkpoint(broken, device="cpu").family.encode(_prompt(np.zeros((9, 9, 3), np.uint8))).pixels
+    np.testing.assert_allclose(
+        pixels["pixel_values"][0, :, 0, 0], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-6
+    )
+
+
+def test_its_code_is_never_run(original_internvl: Path) -> None:
+    """The Python file beside the weights ends the process that runs it."""
+    assert "SystemExit" in (original_internvl / "modeling_internvl_chat.py").read_text()
+    load_checkpoint(original_internvl, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("ps_version", "v1", "'v2'"),
+        ("select_layer", -4, "-1"),
+        ("template", "phi3-chat", "internvl2_5"),
+        ("force_image_size", 224, "56"),
+        ("use_thumbnail", False, "True"),
+        ("llm_config", {"architectures": ["InternLM2ForCausalLM"]}, "'Qwen2ForCausalLM'"),
+    ],
+)
+def test_what_would_be_another_network_is_refused(setting: str, value: object, expected: str, broken: Path) -> None:
+    """Before weights are read; the setting, its value and what is expected are named."""
+    _edit(broken, "config.json", **{setting: value})
+    with pytest.raises(CheckpointError) as caught:
+        inspect_checkpoint(broken)
+    shown = value["architectures"][0] if isinstance(value, dict) else value
+    assert all(part in str(caught.value) for part in (setting, repr(shown), expected, "server"))
+
+
+def test_a_config_without_its_groups_is_refused(broken: Path) -> None:
+    """A half written file."""
+    _edit(broken, "config.json", vision_config=None)
+    with pytest.raises(CheckpointError, match="lacks vision_config"):
+        inspect_checkpoint(broken)
+
+
+def test_a_weight_that_internvl_lacks_is_named(broken: Path) -> None:
+    """A LoRA that was not merged, say."""
+    from safetensors.torch import load_file, save_file
+
+    file = min(broken.glob("*.safetensors"))
+    weights = load_file(file)
+    save_file(weights | {"vision_model.lora.weight": weights[next(iter(weights))].clone()}, file)
+    with pytest.raises(CheckpointError, match=r"unexpected weight 'vision_model\.lora\.weight'"):
+        load_checkpoint(broken, device="cpu")
+
+
+def test_a_missing_weight_is_named(broken: Path) -> None:
+    """By its new name."""
+    from safetensors.torch import load_file, save_file
+
+    for file in broken.glob("*.safetensors"):
+        save_file({key: value for key, value in load_file(file).items() if key != "mlp1.3.bias"}, file)
+    with pytest.raises(CheckpointError, match=r"1 missing keys: model\.multi_modal_projector\.linear_2\.bias"):
+        load_checkpoint(broken, device="cpu")
+
+
+def test_packed_attention_becomes_three() -> None:
+    """In the order query, key, value."""
+    assert convert_keys("vision_model.encoder.layers.7.attn.qkv.bias") == tuple(
+        f"model.vision_tower.encoder.layer.7.attention.{part}_proj.bias" for part in ("q", "k", "v")
+    )
+
+
+def test_converting_leaves_a_full_directory_alone(original_internvl: Path, tmp_path: Path) -> None:
+    """And a checkpoint that needs no conversion says so."""
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not an empty directory"):
+        convert_checkpoint(original_internvl, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_there_may_be_nothing_to_convert(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """Of a checkpoint in transformers' own format."""
+    with pytest.raises(CheckpointError, match="nothing to convert"):
+        convert_checkpoint(checkpoints["internvl"], tmp_path / "out")
