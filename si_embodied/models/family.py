@@ -71,15 +71,10 @@ class Family(ABC):
         """
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self._tokenizer.encode_special_tokens = True
-        self.image_processor = image_processor
+        self.image_processor = image_processor  # transformers', with the checkpoint's settings
         self._config = config
         self._turn_start, self.end_token = (self._special(token) for token in self.turn_tokens)
         self._image_tokens = tuple(self._special(token) for token in self.tokens)
-
-    @property
-    def image_processor(self) -> Any:
-        """transformers' image processor with the checkpoint's settings."""
-        return self.image_processor
 
     @classmethod
     @abstractmethod
