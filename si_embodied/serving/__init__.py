@@ -1,0 +1,23 @@
+"""Planning on another machine: the messages, the server that answers them, and the robot's thin client.
+
+The client (`RemotePlanner`) needs numpy, msgpack and websockets; the server FastAPI and uvicorn beside them. Neither
+imports a model: the server is given a backend. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from si_embodied.serving.client import RemotePlanner
+
+__all__ = ["RemotePlanner"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the client on first use: the package itself needs no library of its own."""
+    if name == "RemotePlanner":
+        from si_embodied.serving.client import RemotePlanner
+
+        return RemotePlanner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,175 @@
+"""The messages of robot and planning server: a request, and a decision or a refusal.
+
+A message is one msgpack map `{"version": 1, KIND: {...}}`. A side that meets another version says so and takes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.errors import MessageError, MissingExtraError, ObservationError, RequestRefused
+from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text
+from si_embodied.serving.values import CONFIG, DECISION, EMBODIMENT, MEMORY, TASK, observation_codec
+
+try:
+    import msgpack
+except ModuleNotFoundError as error:
+    raise MissingExtraError("msgpack", "remote") from error
+
+if TYPE_CHECKING:
+    from si_embodied.config import PlannerConfig
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.memory import Memory
+    from si_embodied.types import Decision, Observation, Task
+
+VERSION = 1
+
+CONTENT_TYPE = "application/msgpack"
+PLAN_PATH = "/v1/plan"
+
+MOST_BYTES = 64 << 20
+"""Of a message: eight raw 1280 x 720 images with their depth are 52 MB."""
+
+_LONGEST_LIST, _MOST_CONTAINERS = 1000, 20_000
+
+REASONS = {
+    "malformed": 400,
+    "unauthorized": 401,
+    "superseded": 409,
+    "too_large": 413,
+    "rate_limited": 429,
+    "failed": 500,
+    "busy": 503,
+    "stopping": 503,
+    "late": 504,
+}
+"""Why a request is not answered with a decision: stable names, and their HTTP status."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanRequest:
+    """All that one decision depends on; the server keeps nothing of a robot."""
+
+    robot: str  # its name, by which its newest request replaces one that waits
+    embodiment: Embodiment
+    config: PlannerConfig  # the robot's bounds; how the model is asked is the server's
+    task: Task
+    observation: Observation
+    memory: Memory
+    now_s: float  # by the clock of the observation's stamps
+    deadline_s: float  # that are left, from when it is sent
+
+    def __post_init__(self) -> None:
+        """Refuse a task for another kind of robot."""
+        if self.task.kind != self.embodiment.kind:
+            raise ObservationError(f"a robot for {self.embodiment.kind} was given a task of kind {self.task.kind!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    reason: str
+    message: str
+    retry_after_s: float | None
+
+
+def _request(*, compressed: bool) -> Codec[PlanRequest]:
+    return Record(
+        PlanRequest,
+        robot=Text(100),
+        embodiment=EMBODIMENT,
+        config=CONFIG,
+        task=TASK,
+        observation=observation_codec(compressed=compressed),
+        memory=MEMORY,
+        now_s=Number(),
+        deadline_s=Number(0.0, 3600.0),
+    )
+
+
+_REQUESTS = {compressed: _request(compressed=compressed) for compressed in (False, True)}
+_REFUSAL = Record(_Refusal, reason=OneOf(tuple(REASONS)), message=Text(20_000), retry_after_s=Maybe(Number(0.0)))
+
+
+def pack_request(request: PlanRequest, *, compressed: bool = False) -> bytes:
+    """A robot's message; `compressed` trades exactness of the images for bytes."""
+    return _pack("plan", _REQUESTS[compressed].encode(request))
+
+
+def unpack_request(message: bytes) -> PlanRequest:
+    """What a robot asked.
+
+    Raises:
+        MessageError: the message is not a request of this version.
+    """
+    return _REQUESTS[False].decode(_unpack(message, ("plan",))[1], "plan")
+
+
+def pack_decision(decision: Decision) -> bytes:
+    """The server's answer."""
+    return _pack("decision", DECISION.encode(decision))
+
+
+def pack_refusal(refused: RequestRefused) -> bytes:
+    """The server's answer where there is no decision."""
+    return _pack("refused", _REFUSAL.encode(_Refusal(refused.reason, str(refused)[:10_000], refused.retry_after_s)))
+
+
+def unpack_reply(message: bytes) -> Decision:
+    """What the server answered.
+
+    Raises:
+        RequestRefused: the server did not decide.
+        MessageError: the message is not a reply of this version.
+    """
+    kind, plain = _unpack(message, ("decision", "refused"))
+    if kind == "decision":
+        return DECISION.decode(plain, "decision")
+    refusal = _REFUSAL.decode(plain, "refused")
+    raise RequestRefused(refusal.reason, refusal.message, retry_after_s=refusal.retry_after_s)
+
+
+class _Counter:
+    """Ends the reading of a message made of millions of empty lists, which would need a hundred times its size."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, container: Any) -> Any:
+        self._count += 1
+        if self._count > _MOST_CONTAINERS:
+            raise ValueError(f"more than {_MOST_CONTAINERS} lists and maps")
+        return container
+
+
+def _pack(kind: str, plain: Any) -> bytes:
+    # A model's words may hold half a surrogate pair; they shall arrive as they were.
+    packed: bytes = msgpack.packb({"version": VERSION, kind: plain}, unicode_errors="surrogatepass")
+    return packed
+
+
+def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any]:
+    if len(message) > MOST_BYTES:
+        raise MessageError(f"a message of {len(message)} bytes, more than {MOST_BYTES}")
+    try:
+        plain = msgpack.unpackb(
+            message,
+            unicode_errors="surrogatepass",
+            max_array_len=_LONGEST_LIST,
+            max_map_len=_LONGEST_LIST,
+            max_ext_len=0,  # extension types could hold anything
+            list_hook=(counter := _Counter()),
+            object_hook=counter,
+        )
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise MessageError(f"not a msgpack message ({type(error).__name__}: {error}): {message[:20]!r}") from error
+    if not isinstance(plain, dict) or "version" not in plain:
+        raise MessageError(f"expected a map with its version, got {type(plain).__name__}: {message[:20]!r}")
+    version = plain.pop("version")
+    if version != VERSION or isinstance(version, bool):
+        raise MessageError(
+            f"expected version {VERSION} of the messages, got {version!r}; install one release on both sides"
+        )
+    if len(plain) != 1 or (kind := next(iter(plain))) not in kinds:
+        raise MessageError(f"expected one of {', '.join(kinds)}, got: {', '.join(map(str, plain))[:80] or 'nothing'}")
+    return kind, plain[kind]

@@ -1,0 +1,100 @@
+"""The codec of big arrays: exact and not copied, or small and lossy."""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from si_embodied.errors import MessageError, MissingExtraError
+from si_embodied.serving.codec import Many, Whole, wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A big array: its coding, its shape and its bytes. Decoded arrays cannot be written to: nothing was copied.
+
+    "raw" is exact. Colour may be "jpeg" (quality 90). Depth may be "millimetres": whole ones, deflated; beyond 65 m
+    and what is no number become 0, no return.
+    """
+
+    dtype: str  # "|u1", "<f4"
+    channels: int | None  # a third axis of this size
+    coding: str = "raw"  # to encode with; every coding of the dtype is decoded
+    longest_side: int = 4096
+
+    def encode(self, value: NDArray[Any]) -> list[Any]:
+        array = np.ascontiguousarray(value, dtype=self.dtype)
+        if self.coding == "jpeg":
+            data: bytes | memoryview = _to_jpeg(array)
+        elif self.coding == "millimetres":
+            data = _to_millimetres(array)
+        else:
+            data = array.data.cast("B") if array.size else b""
+        return [self.coding, list(array.shape), data]
+
+    def decode(self, plain: Any, where: str) -> NDArray[Any]:
+        if not (isinstance(plain, list) and len(plain) == 3 and isinstance(plain[2], bytes)):
+            raise wrong(where, "an array's coding, shape and bytes", plain)
+        coding, shape, data = plain
+        sides = Many(Whole(1, self.longest_side), 2 if self.channels is None else 3, 2).decode(shape, f"{where}.shape")
+        if len(sides) != (2 if self.channels is None else 3) or sides[2:] != (self.channels,)[: len(sides) - 2]:
+            raise wrong(f"{where}.shape", "rows, columns" + (f" and {self.channels}" if self.channels else ""), shape)
+        if coding == "raw":
+            size = math.prod(sides) * np.dtype(self.dtype).itemsize
+            if len(data) != size:
+                raise MessageError(f"{where}: expected {size} bytes for {sides} of {self.dtype}, got {len(data)}")
+            return np.frombuffer(data, dtype=self.dtype).reshape(sides)
+        if coding == "jpeg" and self.dtype == "|u1":
+            return _from_jpeg(data, sides, where)
+        if coding == "millimetres" and self.dtype == "<f4":
+            return _from_millimetres(data, sides, where)
+        raise wrong(f"{where}.coding", f"one for {self.dtype}", coding)
+
+
+def _to_jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    _pillow().fromarray(rgb).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def _from_jpeg(data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
+    try:
+        with _pillow().open(io.BytesIO(data), formats=("JPEG",)) as image:
+            # Looked at before it is decoded: a small file can hold a huge picture.
+            if (image.height, image.width, 3) != shape or image.mode != "RGB":
+                raise MessageError(f"{where}: expected an RGB picture of {shape}, got {image.mode} of {image.size}")
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MessageError(f"{where}: not a JPEG picture: {error}") from error
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("pillow", "serve") from error
+    return Image
+
+
+def _to_millimetres(depth_m: NDArray[np.float32]) -> bytes:
+    millimetres = np.rint(depth_m * np.float32(1000))
+    known = (millimetres >= 0) & (millimetres <= np.iinfo(np.uint16).max)
+    return zlib.compress(np.where(known, millimetres, 0).astype("<u2").tobytes(), level=1)
+
+
+def _from_millimetres(data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.float32]:
+    size = 2 * math.prod(shape)
+    unpacking = zlib.decompressobj()
+    try:
+        plain = unpacking.decompress(data, size)
+    except zlib.error as error:
+        raise MessageError(f"{where}: not deflated bytes: {error}") from error
+    if len(plain) != size or unpacking.unconsumed_tail:
+        raise MessageError(f"{where}: expected {size} bytes for {shape} of millimetres, got another number")
+    return np.frombuffer(plain, dtype="<u2").reshape(shape).astype(np.float32) / np.float32(1000)

@@ -1,0 +1,325 @@
+"""What a robot and a planning server tell each other arrives as it was sent, and nothing else is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("msgpack")
+import msgpack
+
+from si_embodied import (
+    CameraFrame,
+    Code,
+    Decision,
+    Execute,
+    Hold,
+    Intrinsics,
+    NavigationMap,
+    Observation,
+    Outcome,
+    Pose,
+    Task,
+    types,
+)
+from si_embodied.config import GuardConfig, PlannerConfig
+from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied.errors import MessageError, RequestRefused
+from si_embodied.memory import Attempt, Memory
+from si_embodied.plan import Goto, ManipulationPlan, NavigationPlan, Pick, Stop, Turn
+from si_embodied.serving.messages import (
+    PlanRequest,
+    pack_decision,
+    pack_refusal,
+    pack_request,
+    unpack_reply,
+    unpack_request,
+)
+
+GENERATOR = np.random.default_rng(4)
+SOMEWHERE = Pose.from_rpy(0.1, -0.2, 2.0, (1.5, -2.5, 0.25))
+
+GOALS: tuple[types.Goal, ...] = (
+    types.NavigateTo(SOMEWHERE, np.array([1.0, 2.0, 3.0])),
+    types.Rotate(-0.5),
+    types.Drive(0.75),
+    types.TiltCamera(0.25),
+    types.ExploreFrontier(),
+    types.Finish(),
+    types.Grasp(SOMEWHERE, 0.04, 0.02),
+    types.Release(np.array([0.5, 0.0, 0.1])),
+    types.PushAlong(np.array([0.5, 0.0, 0.1]), np.array([0.6, 0.0, 0.1])),
+    types.GoHome(),
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Deep equality, types and dtypes included; arrays to the last bit."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if dataclasses.is_dataclass(one):
+        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(one))
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def frame(width: int, height: int, *, depth: bool = True) -> CameraFrame:
+    depth_m = GENERATOR.uniform(0.2, 9.0, (height, width)).astype(np.float32)
+    depth_m[0, 0] = 0.0
+    return CameraFrame(
+        name="head",
+        stamp_s=12.5,
+        rgb=GENERATOR.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        depth_m=depth_m if depth else None,
+        intrinsics=Intrinsics(width, height, 50.0, 51.0, width / 2, height / 2),
+        T_map_camera=SOMEWHERE,
+    )
+
+
+def request(embodiment: Embodiment, **changes: Any) -> PlanRequest:
+    """One with something in every field."""
+    distances = GENERATOR.uniform(0, 9, (7, 5)).astype(np.float32)
+    distances[2:4] = math.inf
+    attempts = tuple(
+        Attempt(f"try {number}", goal, SOMEWHERE, Outcome(Code.GRASP_MISSED, "slipped"))
+        for number, goal in enumerate((*GOALS, None))
+    )
+    whole = PlanRequest(
+        robot="fetch-1",
+        embodiment=embodiment,
+        config=PlannerConfig(deadline_s=3.5, guard=GuardConfig(max_repeats=2)),
+        task=Task("bring me the «red» cup", embodiment.kind),
+        observation=Observation(
+            stamp_s=12.5,
+            frames=(frame(31, 20), frame(16, 24, depth=False)),
+            T_map_base=SOMEWHERE,
+            arm=types.ArmState(SOMEWHERE, 0.05),
+            navigation_map=NavigationMap(0.05, (-1.0, 2.0), distances),
+        ),
+        memory=Memory(12, attempts, 3),
+        now_s=12.75,
+        deadline_s=2.5,
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+RECORD = types.PlanRecord(
+    observation_stamp_s=12.5,
+    prompt_version="nav/v1",
+    model="si-nano",
+    kernel="sdpa",
+    dtype="float32",
+    raw_text=("no plan \udcff", '{"done":true}'),
+    prompt_tokens=500,
+    completion_tokens=24,
+    latency_s={"decode": 0.25, "total": 0.5},
+    code=Code.OK,
+    message="",
+)
+SUBGOALS = (Goto(object="red chair", view=1, point=(512, 730)), Turn(degrees=-90), Stop())
+
+
+def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> None:
+    for embodiment in (base, arm):
+        sent = request(embodiment)
+        assert same(unpack_request(pack_request(sent)), sent)
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Execute(GOALS[:4], SUBGOALS, NavigationPlan(subgoals=SUBGOALS, done=False), RECORD),
+        Execute((types.Finish(),), (), NavigationPlan(reasoning="it is here", subgoals=(), done=True), RECORD),
+        *(Execute((goal,), SUBGOALS[:1], NavigationPlan(subgoals=SUBGOALS, done=True), RECORD) for goal in GOALS),
+        Hold(Code.NO_GRASP, "nothing there", RECORD, ManipulationPlan(
+            subgoals=(Pick(object="cup", view=0, point=(0, 1000)),), done=False)),
+        Hold(Code.BACKEND_FAILED, "gone \udcff", dataclasses.replace(RECORD, code=Code.BACKEND_FAILED)),
+    ],
+)  # fmt: skip
+def test_a_decision_arrives_as_it_was_made(decision: Decision) -> None:
+    assert same(unpack_reply(pack_decision(decision)), decision)
+
+
+def test_a_refusal_arrives_as_an_error_with_its_reason() -> None:
+    with pytest.raises(RequestRefused, match="too many") as refused:
+        unpack_reply(pack_refusal(RequestRefused("rate_limited", "too many", retry_after_s=1.5)))
+    assert (refused.value.reason, refused.value.retry_after_s) == ("rate_limited", 1.5)
+
+
+def test_compressed_images_are_small_and_near(base: MobileBase) -> None:
+    """A picture as cameras make them: smooth. Depth is exact to half a millimetre."""
+    rows, columns = np.mgrid[0:480, 0:640]
+    rgb = np.stack([columns // 3, rows // 2, (rows + columns) // 5], axis=-1).astype(np.uint8)
+    depth = (1.0 + rows / 100).astype(np.float32)
+    depth[5, :4] = (0.0, math.nan, math.inf, 70.0)
+    whole = dataclasses.replace(
+        frame(4, 4), rgb=rgb, depth_m=depth, intrinsics=Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
+    )
+    sent = request(base, observation=Observation(12.5, (whole,), SOMEWHERE))
+    message = pack_request(sent, compressed=True)
+    assert len(message) < len(pack_request(sent)) / 10
+    (got,) = unpack_request(message).observation.frames
+    assert np.abs(got.rgb.astype(int) - rgb).mean() < 3
+    assert got.depth_m is not None
+    known = np.isfinite(depth) & (depth < 65.5)
+    assert np.abs(got.depth_m - depth)[known].max() <= 0.0005 + 1e-6
+    assert (got.depth_m[~known] == 0).all()
+
+
+def test_decoded_images_are_not_copies(base: MobileBase) -> None:
+    """They are read where the message lies."""
+    got = unpack_request(pack_request(request(base))).observation.frames[0]
+    assert not got.rgb.flags.owndata
+    assert not got.rgb.flags.writeable
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def plain(base: MobileBase) -> Any:
+    return msgpack.unpackb(pack_request(request(base)), unicode_errors="surrogatepass")
+
+
+def change(message: Any, path: str, value: Any) -> bytes:
+    *way, last = path.split(".")
+    node = message
+    for step in way:
+        node = node[int(step) if step.isdigit() else step]
+    node[int(last) if last.isdigit() else last] = value
+    return msgpack.packb(message)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("version", 2, ("version 1", "2", "one release")),
+        ("version", True, ("version 1",)),
+        ("plan.robot", 5, ("plan.robot", "a text")),
+        ("plan.robot", "x" * 101, ("plan.robot", "at most 100")),
+        ("plan.surprise", 1, ("not known: ['surprise']",)),
+        ("plan.task.kind", "cooking", ("plan.task.kind", "'navigation'", "'cooking'")),
+        ("plan.task.instruction", " ", ("plan.task", "empty")),
+        ("plan.task.instruction", "x" * 4001, ("plan.task.instruction", "4000")),
+        ("plan.deadline_s", -1.0, ("plan.deadline_s", "0")),
+        ("plan.deadline_s", math.nan, ("plan.deadline_s", "finite")),
+        ("plan.deadline_s", 10.0**12, ("plan.deadline_s", "3600")),
+        ("plan.deadline_s", True, ("plan.deadline_s", "a number")),
+        ("plan.now_s", math.inf, ("plan.now_s", "finite")),
+        ("plan.config.deadline_z", 3.0, ("plan.config", "Did you mean 'deadline_s'")),
+        ("plan.config.deadline_s", -3.0, ("plan.config", "positive")),
+        ("plan.config", [], ("plan.config", "named settings")),
+        ("plan.embodiment.0", "Submarine", ("plan.embodiment", "MobileBase")),
+        ("plan.embodiment.1.action_mode", "wild", ("plan.embodiment.MobileBase.action_mode", "'discrete'")),
+        ("plan.observation.frames", [0] * 9, ("plan.observation.frames", "0 to 8")),
+        ("plan.observation.frames.0.rgb", b"", ("plan.observation.frames[0].rgb",)),
+        ("plan.observation.frames.0.rgb.0", "pickle", ("rgb.coding", "'pickle'")),
+        ("plan.observation.frames.0.rgb.0", "millimetres", ("rgb.coding",)),
+        ("plan.observation.frames.0.rgb.0", "jpeg", ("not a JPEG",)),
+        ("plan.observation.frames.0.rgb.1", [20, 31], ("rgb.shape",)),
+        ("plan.observation.frames.0.rgb.1", [20, 31, 4], ("rgb.shape", "3")),
+        ("plan.observation.frames.0.rgb.1", [20, 3100000, 3], ("rgb.shape[1]", "4096")),
+        ("plan.observation.frames.0.rgb.1", [-20, -31, 3], ("rgb.shape[0]",)),
+        ("plan.observation.frames.0.rgb.2", b"too few", ("1860 bytes", "got 7")),
+        ("plan.observation.frames.0.depth_m.0", "millimetres", ("not deflated",)),
+        ("plan.observation.frames.0.intrinsics.width", 30, ("plan.observation.frames[0]", "intrinsics")),
+        ("plan.observation.frames.0.intrinsics.fx", 0.0, ("intrinsics.fx",)),
+        ("plan.observation.T_map_base.translation", b"\0" * 23, ("T_map_base.translation", "24 bytes")),
+        ("plan.observation.T_map_base.rotation", b"\0" * 72, ("T_map_base", "rotation matrix")),
+        ("plan.observation.T_map_base.translation", np.full(3, math.nan).tobytes(), ("finite",)),
+        ("plan.memory.attempts.0.outcome.code", 999, ("outcome.code", "999")),
+        ("plan.memory.attempts.0.goal.0", "Explode", ("goal", "NavigateTo")),
+        ("plan.memory.limit", 0, ("plan.memory.limit",)),
+    ],
+)  # fmt: skip
+def test_a_request_that_breaks_the_form_is_refused_by_the_place(
+    base: MobileBase, path: str, value: Any, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(MessageError) as error:
+        unpack_request(change(plain(base), path, value))
+    assert all(word in str(error.value) for word in words), error.value
+    assert len(str(error.value)) < 500
+
+
+def test_a_missing_field_is_named(base: MobileBase) -> None:
+    message = plain(base)
+    del message["plan"]["memory"]
+    with pytest.raises(MessageError, match=r"missing: \['memory'\].*one version"):
+        unpack_request(msgpack.packb(message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xc1",
+        b"hello",
+        b"\x93",
+        pickle.dumps({"version": 1}),
+        msgpack.packb([1, 2]),
+        msgpack.packb({"version": 1}),
+        msgpack.packb({"version": 1, "plan": {}, "decision": {}}),
+        msgpack.packb({"version": 1, "decision": {}}),
+        msgpack.packb({"version": 1, "plan": None}),
+        msgpack.packb({"version": 1, "plan": msgpack.ExtType(5, b"code")}),
+        msgpack.packb({"version": 1, "plan": msgpack.Timestamp(5)}),
+        msgpack.packb({1: 2}, strict_types=True),
+        b"\x91" * 100_000 + b"\xc0",  # a list in a list in a list
+        b"\xdd\xff\xff\xff\xff" + b"\x80" * 100_000,  # says that it has four billion items
+        b"\xdc\x03\xe8" + (b"\xdc\x03\xe8" + b"\x80" * 1000) * 1000,  # a million empty maps
+    ],
+)  # fmt: skip
+def test_what_is_no_message_is_refused(message: bytes) -> None:
+    with pytest.raises(MessageError):
+        unpack_request(message)
+
+
+def test_a_small_message_cannot_become_a_huge_picture(base: MobileBase) -> None:
+    """One that says it is small and unpacks to more; one that says it is big and is not."""
+    bomb = zlib.compress(b"\0" * 100_000_000)
+    assert len(bomb) < 200_000
+    with pytest.raises(MessageError, match="expected 1240 bytes"):
+        unpack_request(change(plain(base), "plan.observation.frames.0.depth_m", ["millimetres", [20, 31], bomb]))
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200)
+def test_no_bytes_raise_anything_else(message: bytes) -> None:
+    for unpack in (unpack_request, unpack_reply):
+        with pytest.raises(MessageError):
+            unpack(message)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+@settings(max_examples=300)
+def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> None:
+    """Whatever is damaged: no other exception, and no other type in a field."""
+    decision = Execute(GOALS[:3], SUBGOALS, NavigationPlan(subgoals=SUBGOALS, done=False), RECORD)
+    message = bytearray(pack_decision(decision))
+    message[place % len(message)] = byte
+    try:
+        got = unpack_reply(bytes(message))
+    except (MessageError, RequestRefused):
+        return
+    assert isinstance(got, Execute)
+    assert all(isinstance(goal, types.Goal) for goal in got.goals)
+
+
+def test_every_field_of_every_value_has_a_codec() -> None:
+    """A field that is added to a value without its codec shows when the package is imported."""
+    from si_embodied.serving.codec import Number, Record
+
+    with pytest.raises(TypeError, match=r"Rotate.*\['speed'\]"):
+        Record(types.Rotate, angle_rad=Number(), speed=Number())
+    with pytest.raises(TypeError, match=r"Rotate.*\['angle_rad'\]"):
+        Record(types.Rotate)
