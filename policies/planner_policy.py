@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
 from si_embodied.memory import Attempt, Memory
-from si_embodied.planner import Planner
 from si_embodied.policies.bodies import Body, make_body
 from si_embodied.types import Code, Finish, Hold, Outcome
 from si_embodied.worker import PlannerWorker
 
 if TYPE_CHECKING:
-    from si_embodied.backends.base import Backend
-    from si_embodied.embodiment import Embodiment
+    from si_embodied.planner import AnyPlanner
     from si_embodied.policies.base import Action, Skill
     from si_embodied.types import Decision, Execute, Goal, Observation, Task
 
@@ -26,36 +23,27 @@ GIVE_UP_AFTER_HOLDS = 5
 
 
 class SpatialPlannerPolicy:
-    """Plans with a backend and acts with skills, on the observations' clock. Sees observations only."""
+    """Plans and acts with skills, on the observations' clock. Sees observations only."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        embodiment: Embodiment,
-        *,
-        latency: Latency = 0.0,
-        config: PlannerConfig | None = None,
-    ) -> None:
+    def __init__(self, planner: AnyPlanner, *, latency: Latency = 0.0) -> None:
         """Make a policy for one robot.
 
         Args:
-            backend: the model.
-            embodiment: the robot; decides prompt, skills and bounds.
+            planner: decides, here or on another machine; its robot decides skills and bounds.
             latency: seconds of the observations' clock that a plan takes while the world goes on; "measured" takes
                 what the plan took on this machine, 0 stops the world while the planner thinks.
-            config: the planner's settings.
         """
         if latency != "measured" and not 0 <= latency < float("inf"):
             raise ConfigError(f"expected a latency of 'measured' or of seconds >= 0, got: {latency!r}")
-        self.config = config or PlannerConfig()
-        self._planner = Planner(backend, embodiment, self.config)
+        self.config = planner.config
+        self._planner = planner
         self._now_s = 0.0
         self._worker = PlannerWorker(
             self._planner,
             lambda: self._now_s,
             latency=(lambda measured_s: measured_s) if latency == "measured" else lambda _: float(latency),
         )
-        self._body: Body = make_body(embodiment)
+        self._body: Body = make_body(planner.embodiment)
         self._task: Task | None = None
         self.decisions: list[Decision] = []
 

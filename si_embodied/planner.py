@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import BackendError, DeadlineExceeded, PlanParseError
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from si_embodied.memory import Memory
     from si_embodied.plan import Plan, Subgoal
     from si_embodied.types import Decision, Goal, Observation, Prompt, Task
+
+
+class AnyPlanner(Protocol):
+    """What a worker and a policy need of a planner: `Planner` in this process, or `RemotePlanner` over the network."""
+
+    config: PlannerConfig
+    embodiment: Embodiment
+    guard: Guard
+
+    def plan(
+        self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
+    ) -> Decision:  # fmt: skip
+        """One decision; see `Planner.plan`."""
 
 
 class _Refused(Exception):

@@ -12,7 +12,7 @@ from si_embodied.types import Code, Hold
 
 if TYPE_CHECKING:
     from si_embodied.memory import Memory
-    from si_embodied.planner import Planner
+    from si_embodied.planner import AnyPlanner
     from si_embodied.types import Decision, Observation, Task
 
 Clock = Callable[[], float]
@@ -44,7 +44,7 @@ class PlannerWorker:
     is measured in simulation is what runs on the robot.
     """
 
-    def __init__(self, planner: Planner, clock: Clock, *, latency: LatencyModel | None = None) -> None:
+    def __init__(self, planner: AnyPlanner, clock: Clock, *, latency: LatencyModel | None = None) -> None:
         """Start the worker.
 
         Args:

@@ -126,12 +126,13 @@ def _planner(settings: PolicySettings) -> MakePolicy:
 
 
 def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -> MakePolicy:
+    from si_embodied.planner import Planner
     from si_embodied.policies.planner_policy import SpatialPlannerPolicy
 
     def make(env: Env, _: int) -> Policy:
         world: Any = env.unwrapped
-        backend = backend_for(env)
-        return SpatialPlannerPolicy(backend, world.embodiment, latency=settings.latency, config=settings.planner)
+        planner = Planner(backend_for(env), world.embodiment, settings.planner)
+        return SpatialPlannerPolicy(planner, latency=settings.latency)
 
     return make
 

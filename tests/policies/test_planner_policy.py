@@ -16,6 +16,7 @@ from si_embodied import Code, Execute, Hold, Observation, Pose, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.embodiment import BaseAction, MobileBase
 from si_embodied.errors import ConfigError
+from si_embodied.planner import Planner
 from si_embodied.policies.observation import from_gymnasium
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
 from si_embodied.policies.planner_policy import GIVE_UP_AFTER_HOLDS, SpatialPlannerPolicy
@@ -52,7 +53,7 @@ def run(policy: SpatialPlannerPolicy, world: Turntable, steps: int) -> list[Base
 def test_a_plan_is_carried_out_and_the_next_one_asked_for(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
-    policy = SpatialPlannerPolicy(ScriptedBackend([TURN_LEFT, STOP]), base)
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend([TURN_LEFT, STOP]), base))
     policy.reset(find_chair)
     assert run(policy, Turntable(wall_ahead), 3) == [BaseAction.TURN_LEFT, BaseAction.TURN_LEFT, BaseAction.STOP]
     assert [type(decision) for decision in policy.decisions] == [Execute, Execute]
@@ -67,7 +68,7 @@ def test_the_next_prompt_tells_how_the_last_plan_went(
         asked.append(prompt.text)
         return (TURN_LEFT, FORWARD_5_M, STOP)[len(asked) - 1]
 
-    policy = SpatialPlannerPolicy(ScriptedBackend(answer), base)
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend(answer), base))
     policy.reset(find_chair)
     run(policy, Turntable(wall_ahead), 10)  # the turntable does not drive: the forward is blocked
     assert "(nothing yet)" in asked[0]
@@ -78,7 +79,7 @@ def test_the_next_prompt_tells_how_the_last_plan_went(
 def test_a_refusal_holds_the_robot_and_is_remembered(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
-    policy = SpatialPlannerPolicy(ScriptedBackend(["no", "no", STOP]), base)
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend(["no", "no", STOP]), base))
     policy.reset(find_chair)
     assert run(policy, Turntable(wall_ahead), 2) == [BaseAction.WAIT, BaseAction.STOP]
     held = policy.decisions[0]
@@ -87,14 +88,14 @@ def test_a_refusal_holds_the_robot_and_is_remembered(
 
 
 def test_nothing_but_refusals_ends_the_task(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
-    policy = SpatialPlannerPolicy(ScriptedBackend(lambda _: "no"), base)
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend(lambda _: "no"), base))
     policy.reset(find_chair)
     actions = run(policy, Turntable(wall_ahead), GIVE_UP_AFTER_HOLDS)
     assert actions == [BaseAction.WAIT] * (GIVE_UP_AFTER_HOLDS - 1) + [BaseAction.STOP]
 
 
 def test_the_robot_waits_while_the_planner_thinks(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
-    policy = SpatialPlannerPolicy(ScriptedBackend([TURN_LEFT, STOP]), base, latency=1.2)
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend([TURN_LEFT, STOP]), base), latency=1.2)
     policy.reset(find_chair)
     # 0.5 s a step: asked at 0, answered at 1.2 s, which is first seen at 1.5 s.
     actions = run(policy, Turntable(wall_ahead), 5)
@@ -108,7 +109,7 @@ def test_a_reset_forgets_the_episode(base: MobileBase, wall_ahead: Observation, 
         asked.append(prompt.text)
         return TURN_LEFT
 
-    policy = SpatialPlannerPolicy(ScriptedBackend(answer), base)
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend(answer), base))
     for _ in range(2):
         policy.reset(find_chair)
         run(policy, Turntable(wall_ahead), 3)
@@ -118,18 +119,18 @@ def test_a_reset_forgets_the_episode(base: MobileBase, wall_ahead: Observation, 
 
 def test_a_task_for_another_robot_is_refused(base: MobileBase, stack_cubes: Task) -> None:
     with pytest.raises(ConfigError, match="navigation.*'manipulation'"):
-        SpatialPlannerPolicy(ScriptedBackend([]), base).reset(stack_cubes)
+        SpatialPlannerPolicy(Planner(ScriptedBackend([]), base)).reset(stack_cubes)
 
 
 @pytest.mark.parametrize("latency", [-1.0, math.inf, math.nan])
 def test_an_impossible_latency_is_refused(base: MobileBase, latency: float) -> None:
     with pytest.raises(ConfigError, match="latency"):
-        SpatialPlannerPolicy(ScriptedBackend([]), base, latency=latency)
+        SpatialPlannerPolicy(Planner(ScriptedBackend([]), base), latency=latency)
 
 
 def test_acting_before_the_reset_is_refused(base: MobileBase, wall_ahead: Observation) -> None:
     with pytest.raises(ConfigError, match="reset"):
-        SpatialPlannerPolicy(ScriptedBackend([]), base).act(wall_ahead)
+        SpatialPlannerPolicy(Planner(ScriptedBackend([]), base)).act(wall_ahead)
 
 
 # --- perfect pixels: perception from the simulator, geometry and skills real ----------------------------------------
@@ -138,7 +139,7 @@ def test_acting_before_the_reset_is_refused(base: MobileBase, wall_ahead: Observ
 def episode(env: gymnasium.Env[Any, Any], seed: int) -> tuple[bool, SpatialPlannerPolicy]:
     raw, info = env.reset(seed=seed)
     world: Any = env.unwrapped
-    policy = SpatialPlannerPolicy(perfect_pixels_backend(env), world.embodiment)
+    policy = SpatialPlannerPolicy(Planner(perfect_pixels_backend(env), world.embodiment))
     policy.reset(Task(str(raw["instruction"]), world.kind))
     over = False
     while not over:
