@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.models.families import Family
+    from si_embodied.models.footprint import Weights
     from si_embodied.types import Prompt
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class LocalBackend:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        weights: Weights = "full",
         max_new_tokens: int | None = None,
         image_size: int | None = None,
         decoding: Decoding | None = None,
@@ -55,22 +57,23 @@ class LocalBackend:
         """Load the checkpoint.
 
         Args:
-            directory: a local model directory of a supported family.
+            directory: a local model directory of a supported family, or `owner/name[@revision]` on the hub.
             device: "auto", "cpu", "cuda", "cuda:1".
             dtype: "auto", "float32", "bfloat16", "float16".
+            weights: "full", or on CUDA "8bit" or "4bit".
             max_new_tokens: give up on longer answers; by default the longest answer that the prompt's schema allows.
             image_size: longest side, in pixels, that an image is reduced to first; by default it is kept.
             decoding: reuse, drafts, temperature and seed; its other fields are set for each prompt.
 
         Raises:
             CheckpointError: the directory cannot be loaded.
-            ConfigError: no such device or dtype, or a number below 1.
-            MissingExtraError: torch, transformers or llguidance is not installed.
+            ConfigError: no such device, dtype or weights, or a number below 1.
+            MissingExtraError: torch, transformers, llguidance, or what `weights` needs is not installed.
         """
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
-        checkpoint = load_checkpoint(directory, device=device, dtype=dtype)
+        checkpoint = load_checkpoint(directory, device=device, dtype=dtype, weights=weights)
         self._family = checkpoint.family
         self._runner = TorchRunner(checkpoint.model)
         self._grammars = Grammars(
@@ -82,9 +85,7 @@ class LocalBackend:
         self._decoding = decoding or Decoding()
         self._canceled = threading.Event()
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # the last one by schema, as the next's draft
-        self.info = BackendInfo(
-            model=checkpoint.directory.resolve().name, kernel=checkpoint.kernel, dtype=checkpoint.dtype
-        )
+        self.info = BackendInfo(model=checkpoint.name, kernel=checkpoint.kernel, dtype=checkpoint.dtype)
         _LOG.info("%s: attention kernel %s, dtype %s", self.info.model, self.info.kernel, self.info.dtype)
 
     @property

@@ -23,7 +23,7 @@ QUANTIZED_BYTES: Mapping[str, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64 + 4 / 
 """An element of a quantized layer. NF4 has a one-byte scale for each 64, and a four-byte one for each 256 of those
 (QLoRA, arXiv 2305.14314); LLM.int8 one scale a row, which is nothing beside the row (arXiv 2208.07339)."""
 
-_NEVER_QUANTIZED = ("embed_tokens.weight", "lm_head.weight")
+_NEVER_QUANTIZED = ("embed_tokens.weight", "pos_embed.weight", "lm_head.weight")
 
 
 def weight_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: str, weights: Weights = "full") -> int:
