@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
-    "backends", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving", "training",
+    "backends", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving", "studies",
+    "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -24,7 +25,7 @@ LEARNING = (
 )  # fmt: skip
 ROBOT = ("rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "tf2_ros")
 SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx")
-DRAWING = ("PIL", "imageio", "imageio_ffmpeg", "rerun", "rich")
+DRAWING = ("PIL", "imageio", "imageio_ffmpeg", "matplotlib", "rerun", "rich")
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,19 @@ def test_nobody_imports_the_command_line() -> None:
         if entry.module.startswith("si_embodied.cli") and area(entry.file) not in ("cli", "tests", "benchmarks")
     ]
     assert not found, "the command line is the last user, of everything:\n" + "\n".join(found)
+
+
+def test_studies_are_the_command_lines_alone_and_draw_in_one_place() -> None:
+    found = [
+        str(entry)
+        for entry in ALL
+        if entry.module.startswith("si_embodied.studies") and area(entry.file) not in ("cli", "studies", "tests")
+    ]
+    found += offences("studies", *ours("cli", "envs", "policies", "ros_nodes", "serving"), "mujoco", "gymnasium")
+    found += [
+        str(entry) for entry in ALL if entry.module.partition(".")[0] == "matplotlib" and entry.file.name != "plots.py"
+    ]
+    assert not found, "studies use what the package offers, and matplotlib in plots.py alone:\n" + "\n".join(found)
 
 
 def test_a_verb_imports_nothing_heavy_before_it_runs() -> None:

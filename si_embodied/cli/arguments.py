@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from si_embodied.models.footprint import WEIGHTS
+
 
 def whole_number(minimum: int, example: int) -> Callable[[str], int]:
     """A parser of integers from `minimum` up, whose error names the value and an example of a right one."""
@@ -23,6 +25,17 @@ def whole_number(minimum: int, example: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def minutes(text: str) -> float:
+    """Minutes above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"expected minutes above 0, got {text!r}; for example 45")
+    return value
 
 
 def latency(text: str) -> float | str:
@@ -50,8 +63,29 @@ def add_world(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add `--model` and `--config`."""
+    """Add `--model`, `--weights` and `--config`."""
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a checkpoint directory (default: the package's small planner)"
+        "--model",
+        type=Path,
+        metavar="DIR|ID",
+        help="a checkpoint: a directory, or a name of `si-embodied models list`, or OWNER/NAME[@REVISION] on the hub "
+        "(default: the package's small planner)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="full",
+        help="on CUDA, hold the linear layers in 8 or 4 bits: less memory (default: %(default)s)",
     )
     parser.add_argument("--config", type=Path, metavar="YAML", help="the planner's settings")
+
+
+def given_model(args: argparse.Namespace) -> Path | None:
+    """The directory of `--model`, downloaded first if it is on the hub; None where it was not given.
+
+    Raises:
+        CheckpointError: it cannot be had.
+    """
+    from si_embodied.models.hub import resolve_model
+
+    return None if args.model is None else resolve_model(args.model)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from si_embodied.cli.arguments import whole_number
+from si_embodied.cli.arguments import given_model, whole_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--episodes", type=whole_number(1, 3), default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="the planner's checkpoint (default: the small one of the package)"
+        "--model", type=Path, metavar="DIR|ID", help="the planner's checkpoint (default: the small one of the package)"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: %(default)s")
     parser.set_defaults(run=run)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
     started_s = time.perf_counter()
-    model = args.model or shipped_checkpoint()
+    model = given_model(args) or shipped_checkpoint()
     reports: list[Report] = []
     interrupted = False
     for env, task in WORLDS:

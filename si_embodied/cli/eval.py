@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.cli.arguments import add_model, add_world, latency, whole_number
+from si_embodied.cli.arguments import add_model, add_world, given_model, latency, whole_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +98,8 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     from si_embodied.errors import CheckpointError
     from si_embodied.evaluation.config import EvaluationConfig
 
-    if args.model is not None and not args.model.is_dir():
+    model = given_model(args)
+    if model is not None and not model.is_dir():
         raise CheckpointError(
             f"no checkpoint directory at {str(args.model)!r}; give a local Hugging Face directory, "
             "or make one to try with: si-embodied models tiny DIR"
@@ -107,11 +108,12 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         env=args.env,
         policy=args.policy,
         task=args.task,
-        model=args.model,
+        model=model,
+        weights=args.weights,
         latency=args.latency,
         image_size=args.image_size,
         action_mode=args.action_mode,
-        planner=planner_config_for(args.model, args.config),
+        planner=planner_config_for(model, args.config),
         episodes=args.episodes,
         seed=args.seed,
     )

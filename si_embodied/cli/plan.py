@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.cli.arguments import add_model, add_world
+from si_embodied.cli.arguments import add_model, add_world, given_model
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +79,7 @@ def _model(args: argparse.Namespace) -> Path | None:
 
     if args.answer is not None:
         return None
-    model: Path | None = args.model
-    return model or shipped_checkpoint()
+    return given_model(args) or shipped_checkpoint()
 
 
 def _backend(args: argparse.Namespace, model: Path | None) -> Backend:
@@ -90,7 +89,7 @@ def _backend(args: argparse.Namespace, model: Path | None) -> Backend:
     if args.answer is not None:
         answer: str = args.answer
         return ScriptedBackend(lambda _: answer, name="--answer")
-    return load_backend(model)
+    return load_backend(model, weights=args.weights)
 
 
 def _from_episode(args: argparse.Namespace) -> Scene:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from si_embodied.cli.arguments import whole_number
+from si_embodied.cli.arguments import minutes, whole_number
 from si_embodied.cli.train_lora import add_lora_parser
 
 
@@ -20,25 +20,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "command with --resume goes on after an interruption, or with more minutes.",
     )
     nano.add_argument("--out", type=Path, default=Path("runs/nano"), metavar="DIR", help="default: %(default)s")
-    nano.add_argument("--minutes", type=_minutes, default=45.0, metavar="M", help="of training (default: %(default)s)")
+    nano.add_argument("--minutes", type=minutes, default=45.0, metavar="M", help="of training (default: %(default)s)")
     nano.add_argument("--resume", action="store_true", help="go on from the last saved state")
     nano.add_argument("--start", type=Path, metavar="DIR", help="start from the weights of this checkpoint")
     nano.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
     nano.add_argument("--tabletops", type=whole_number(1, 5040), default=5_040, metavar="N", help="images to render")
-    nano.add_argument("--apartments", type=whole_number(1, 14_400), default=14_400, metavar="N", help="images to render")
+    nano.add_argument(
+        "--apartments", type=whole_number(1, 14_400), default=14_400, metavar="N", help="images to render"
+    )
     nano.add_argument("--threads", type=whole_number(1, 2), default=2, metavar="N", help="default: %(default)s")
     nano.set_defaults(run=run_nano)
     add_lora_parser(verbs)
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e5:
-        raise argparse.ArgumentTypeError(f"expected minutes above 0, got {text!r}; for example 45")
-    return value
 
 
 def run_nano(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def add_lora_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "SenseNova-SI's JSONL form, the loss on the answers alone.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="a local checkpoint")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR|ID", help="a checkpoint: a directory or a hub id")
     parser.add_argument(
         "--data", type=Path, required=True, nargs="+", metavar="DIR|FILE",
         help="folders that `si-embodied data generate` wrote, or JSONL files",
@@ -65,6 +65,7 @@ def run_lora(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from si_embodied.models.hub import resolve_model
     from si_embodied.training.lora import LoraConfig, tune
 
     given = {field.name: getattr(args, field.name) for field in fields(LoraConfig) if hasattr(args, field.name)}
@@ -72,7 +73,7 @@ def run_lora(args: argparse.Namespace) -> int:
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("loading", total=None)
         run = tune(
-            args.model, args.data, args.out, LoraConfig(**given), image_root=args.images, merge=args.merge,
+            resolve_model(args.model), args.data, args.out, LoraConfig(**given), image_root=args.images, merge=args.merge,
             resume=args.resume, report=lambda step, steps, loss: progress.update(
                 bar, completed=step, total=steps, description=f"loss {loss:.4f}"
             ),
