@@ -6,10 +6,9 @@ import base64
 import io
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from si_embodied.backends.conventions import FAMILIES, Family
-from si_embodied.errors import BackendError, ConfigError, MissingExtraError, UnknownNameError
+from si_embodied.errors import BackendError, MissingExtraError
 
 try:
     from PIL import Image
@@ -21,43 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.backends.conventions import Question
-
-AnswerFormat: TypeAlias = Literal["json_schema", "json_object", "guided_json", "none"]
-ImageFormat: TypeAlias = Literal["png", "jpeg"]
-
-_ANSWER_FORMATS: tuple[AnswerFormat, ...] = ("json_schema", "json_object", "guided_json", "none")
-_IMAGE_FORMATS: tuple[ImageFormat, ...] = ("png", "jpeg")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How a server is asked."""
-
-    family: Family = "qwen3_vl"  # decides how points are meant and images numbered
-    answer_format: AnswerFormat = "json_schema"  # how the server is told the answer's schema; see docs/serving.md
-    image_format: ImageFormat = "png"
-    jpeg_quality: int = 90  # 1..95
-    max_tokens: int = 512  # an answer longer than this is refused
-    max_answer_bytes: int = 1 << 20
-    connect_timeout_s: float = 3.0  # and for writing the request; the answer may take the whole deadline
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be asked."""
-        known: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-            ("model family", self.family, FAMILIES),
-            ("answer_format", self.answer_format, _ANSWER_FORMATS),
-            ("image_format", self.image_format, _IMAGE_FORMATS),
-        )
-        for kind, name, names in known:
-            if name not in names:
-                raise UnknownNameError(kind, name, names)
-        for kind, number in (("max_tokens", self.max_tokens), ("max_answer_bytes", self.max_answer_bytes)):
-            if number < 1:
-                raise ConfigError(f"expected {kind} to be at least 1, got: {number}")
-        if not 1 <= self.jpeg_quality <= 95:
-            raise ConfigError(f"expected a jpeg_quality from 1 to 95, got: {self.jpeg_quality}")
-        if not self.connect_timeout_s > 0:
-            raise ConfigError(f"expected connect_timeout_s to be positive, got: {self.connect_timeout_s}")
+    from si_embodied.backends.options import AnswerFormat, ServerOptions
 
 
 @dataclass(frozen=True, slots=True)

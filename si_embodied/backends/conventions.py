@@ -10,10 +10,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from si_embodied.backends.options import FAMILIES, Family
 from si_embodied.errors import MissingExtraError, UnknownNameError
 from si_embodied.models.points import Size, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
 from si_embodied.plan import without_fence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.types import Prompt
-
-Family: TypeAlias = Literal["internvl", "qwen2_5_vl", "qwen3_vl"]
-FAMILIES: tuple[Family, ...] = ("internvl", "qwen2_5_vl", "qwen3_vl")
 
 _QWEN25_FACTOR_PX = 28  # patches of 14 pixels, two by two merged
 _QWEN25_MIN_PIXELS, _QWEN25_MAX_PIXELS = 56 * 56, 28 * 28 * 1280

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from si_embodied.backends.background import Background
 from si_embodied.backends.base import BackendInfo
 from si_embodied.backends.breaker import CircuitBreaker
-from si_embodied.backends.chat import ServerOptions, chat_answer, chat_request, model_names
+from si_embodied.backends.chat import chat_answer, chat_request, model_names
 from si_embodied.backends.conventions import question
+from si_embodied.backends.options import ServerOptions
 from si_embodied.backends.retries import Again, Retries, retry_after_s
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, MissingExtraError
 from si_embodied.types import Completion

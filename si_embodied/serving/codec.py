@@ -18,6 +18,8 @@ from si_embodied.errors import MessageError, SiEmbodiedError
 
 T = TypeVar("T")
 
+_BIGGEST = 1e9
+
 
 class Codec(Protocol[T]):
     """Both ways of one kind of value."""
@@ -215,8 +217,9 @@ class Array:
         if not isinstance(plain, bytes) or len(plain) != size:
             raise wrong(where, f"{size} bytes", plain)
         array = np.frombuffer(plain, dtype=self.dtype).reshape(self.shape)
-        if not np.isfinite(array).all():
-            raise MessageError(f"{where}: expected finite numbers, got: {array}")
+        # Beyond this nothing is a length in metres, and what is computed of it overflows.
+        if not (np.abs(array) < _BIGGEST).all():
+            raise MessageError(f"{where}: expected finite numbers below {_BIGGEST:g}, got: {array.tolist()}")
         return array
 
 

@@ -1,0 +1,90 @@
+"""Who may ask a planning server, and how often."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from si_embodied.errors import ConfigError, RequestRefused
+
+API_KEY_VARIABLE = "SI_EMBODIED_API_KEY"
+SHORTEST_KEY = 16
+
+_MOST_CALLERS = 4096
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server at `host` can be reached from its own machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class ApiKey:
+    """A secret that a caller sends as a bearer token."""
+
+    def __init__(self, key: str | None, *, host: str) -> None:
+        """Take the key for a server at `host`; None lets everybody on this machine in.
+
+        Raises:
+            ConfigError: no key for a host that others can reach, or one too short to be secret.
+        """
+        if key is None and not is_loopback(host):
+            raise ConfigError(
+                f"a server at {host!r} can be reached from other machines and needs a key: set {API_KEY_VARIABLE} to a "
+                "secret (openssl rand -hex 32 makes one), or serve at 127.0.0.1"
+            )
+        if key is not None and len(key) < SHORTEST_KEY:
+            raise ConfigError(
+                f"expected an API key of at least {SHORTEST_KEY} characters, got one of {len(key)}; "
+                "openssl rand -hex 32 makes one"
+            )
+        self._key = None if key is None else key.encode()
+
+    def check(self, authorization: str | None) -> None:
+        """Let a request with this `Authorization` header pass.
+
+        Raises:
+            RequestRefused: it lacks the key. How much of it was right cannot be told from the time that this takes.
+        """
+        if self._key is None:
+            return
+        scheme, _, given = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), self._key):
+            raise RequestRefused("unauthorized", f"this server needs its API key; set {API_KEY_VARIABLE} to it")
+
+
+class RateLimit:
+    """A token bucket for each caller: `per_s` requests a second in the long run, `burst` at once."""
+
+    def __init__(self, per_s: float, burst: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Make full buckets."""
+        if not per_s > 0 or burst < 1:
+            raise ConfigError(f"expected a rate above 0 and a burst of at least 1, got: {per_s} and {burst}")
+        self._per_s, self._burst, self._clock = per_s, burst, clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted
+
+    def take(self, caller: str) -> None:
+        """Take one token.
+
+        Raises:
+            RequestRefused: there is none; says in how many seconds there will be.
+        """
+        with self._lock:
+            now_s = self._clock()
+            tokens, counted_s = self._buckets.pop(caller, (float(self._burst), now_s))
+            tokens = min(self._burst, tokens + (now_s - counted_s) * self._per_s)
+            refused = tokens < 1
+            self._buckets[caller] = (tokens if refused else tokens - 1, now_s)
+            while len(self._buckets) > _MOST_CALLERS:  # the one that has been quiet longest has a full bucket by now
+                self._buckets.popitem(last=False)
+        if refused:
+            wait_s = (1 - tokens) / self._per_s
+            message = f"more than {self._per_s:g} requests a second; ask again in {wait_s:.2f} s"
+            raise RequestRefused("rate_limited", message, retry_after_s=wait_s)

@@ -1,0 +1,179 @@
+"""The planning server's routes: plans over HTTP and websocket, health, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from si_embodied.errors import ConfigError, MessageError, MissingExtraError, RequestRefused
+from si_embodied.serving import metrics
+from si_embodied.serving.access import ApiKey, RateLimit
+from si_embodied.serving.messages import (
+    CONTENT_TYPE,
+    MOST_BYTES,
+    PLAN_PATH,
+    REASONS,
+    pack_decision,
+    pack_refusal,
+    unpack_request,
+)
+from si_embodied.serving.scheduler import Scheduler
+
+try:
+    from fastapi import FastAPI, Request, Response, WebSocket
+    from starlette.requests import ClientDisconnect
+    from starlette.websockets import WebSocketDisconnect
+except ModuleNotFoundError as error:
+    raise MissingExtraError("fastapi", "serve") from error
+
+_LOG = logging.getLogger(__name__)
+_BODY_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller may ask for."""
+
+    most_bytes: int = 16 << 20  # of a message; a raw 1280 x 720 image with depth is 6.5 MB
+    per_s: float = 20.0  # requests a second of one address, in the long run
+    burst: int = 40
+
+    def __post_init__(self) -> None:
+        """Refuse what the messages' own limit forbids."""
+        if not 1 << 10 <= self.most_bytes <= MOST_BYTES:
+            raise ConfigError(f"expected messages of 1 kB to {MOST_BYTES >> 20} MB, got: {self.most_bytes} bytes")
+
+
+class PlanningApp:
+    """Answers requests by a scheduler; knows HTTP and nothing of planning."""
+
+    def __init__(self, scheduler: Scheduler, key: ApiKey, limits: Limits) -> None:
+        """Make the routes; `app` is what an ASGI server runs."""
+        self._scheduler, self._key, self._limits = scheduler, key, limits
+        self._rate = RateLimit(limits.per_s, limits.burst)
+        self._connections = 0
+        self._metrics = metrics.Metrics(
+            {
+                "si_embodied_waiting_robots": ("Robots whose request waits.", lambda: scheduler.waiting),
+                "si_embodied_connected_robots": ("Open websockets.", lambda: self._connections),
+            }
+        )
+        self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
+        self.app.add_api_route("/healthz", self._healthz, methods=["GET"])
+        self.app.add_api_route("/metrics", self._metrics_page, methods=["GET"])
+        self.app.add_api_route(PLAN_PATH, self._post, methods=["POST"])
+        self.app.add_api_websocket_route(PLAN_PATH, self._websocket)
+
+    async def _healthz(self) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def _metrics_page(self, request: Request) -> Response:
+        try:
+            self._key.check(request.headers.get("authorization"))
+        except RequestRefused as refused:
+            return Response(f"{refused}\n", REASONS[refused.reason], media_type="text/plain")
+        return Response(self._metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+    async def _post(self, request: Request) -> Response:
+        try:
+            self._admit(request)
+            body = await asyncio.wait_for(self._body(request), _BODY_TIMEOUT_S)
+            return Response(await self._decision(body), media_type=CONTENT_TYPE)
+        except RequestRefused as refused:
+            return self._refusal(refused)
+        except (ClientDisconnect, asyncio.TimeoutError):
+            return self._refusal(RequestRefused("malformed", f"the body did not arrive within {_BODY_TIMEOUT_S} s"))
+
+    async def _websocket(self, socket: WebSocket) -> None:
+        try:
+            self._admit(socket)
+        except RequestRefused as refused:
+            self._metrics.refused(refused.reason)
+            await socket.send_denial_response(
+                Response(str(refused), REASONS[refused.reason], media_type="text/plain")
+            )  # fmt: skip
+            return
+        await socket.accept()
+        self._connections += 1
+        try:
+            await self._converse(socket)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._connections -= 1
+
+    async def _converse(self, socket: WebSocket) -> None:
+        """Answer one message after another; a robot that leaves meanwhile leaves the queue too."""
+        arriving = asyncio.ensure_future(socket.receive())
+        answering: asyncio.Future[bytes] | None = None
+        try:
+            while (event := await arriving)["type"] != "websocket.disconnect":
+                arriving = asyncio.ensure_future(socket.receive())
+                answering = asyncio.ensure_future(self._reply(socket, event.get("bytes")))
+                await asyncio.wait({answering, arriving}, return_when=asyncio.FIRST_COMPLETED)
+                if arriving.done() and arriving.result()["type"] == "websocket.disconnect":
+                    return
+                await socket.send_bytes(await answering)
+        finally:
+            arriving.cancel()
+            if answering is not None:
+                answering.cancel()
+
+    async def _reply(self, socket: WebSocket, message: bytes | None) -> bytes:
+        try:
+            self._rate.take(_address(socket))
+            if message is None:
+                raise RequestRefused("malformed", "expected a binary message, got text")
+            return await self._decision(message)
+        except RequestRefused as refused:
+            self._metrics.refused(refused.reason)
+            return pack_refusal(refused)
+
+    async def _decision(self, message: bytes) -> bytes:
+        try:
+            # Compressed images take milliseconds to unpack, in which other robots shall be heard.
+            request = await asyncio.to_thread(unpack_request, message)
+        except MessageError as error:
+            raise RequestRefused("malformed", str(error)) from error
+        planned = self._scheduler.submit(request)
+        try:
+            decision = await asyncio.wrap_future(planned)
+        except asyncio.CancelledError:
+            self._scheduler.withdraw(planned)
+            raise
+        self._metrics.decided(decision)
+        return pack_decision(decision)
+
+    async def _body(self, request: Request) -> bytes:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._limits.most_bytes:
+                raise RequestRefused(
+                    "too_large",
+                    f"more than {self._limits.most_bytes} bytes; send compressed images, or raise the limit",
+                )
+        return bytes(body)
+
+    def _admit(self, caller: Request | WebSocket) -> None:
+        """Let a caller in, or say why not; before anything of its message is read."""
+        if "origin" in caller.headers:
+            # Without this, any page that somebody opens on this machine could talk to the server.
+            raise RequestRefused("unauthorized", "this server is for robots, not for web pages")
+        self._key.check(caller.headers.get("authorization"))
+        if isinstance(caller, Request):
+            if caller.headers.get("content-type") != CONTENT_TYPE:
+                raise RequestRefused("malformed", f"expected a body of {CONTENT_TYPE}")
+            if int(caller.headers.get("content-length") or 0) > self._limits.most_bytes:
+                raise RequestRefused("too_large", f"expected at most {self._limits.most_bytes} bytes")
+            self._rate.take(_address(caller))
+
+    def _refusal(self, refused: RequestRefused) -> Response:
+        self._metrics.refused(refused.reason)
+        headers = {} if refused.retry_after_s is None else {"Retry-After": f"{refused.retry_after_s:.2f}"}
+        return Response(pack_refusal(refused), REASONS[refused.reason], headers, CONTENT_TYPE)
+
+
+def _address(caller: Request | WebSocket) -> str:
+    return "" if caller.client is None else caller.client.host

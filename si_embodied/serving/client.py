@@ -1,0 +1,227 @@
+"""A planner that decides on another machine: numpy, msgpack and websockets, and no model on the robot."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import socket
+import threading
+import time
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.backends.background import Background
+from si_embodied.config import PlannerConfig
+from si_embodied.errors import ConfigError, MessageError, MissingExtraError, RequestRefused
+from si_embodied.guard import Guard
+from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
+from si_embodied.serving.messages import MOST_BYTES, PLAN_PATH, PlanRequest, pack_request, unpack_reply
+from si_embodied.types import Code, Execute, Hold, PlanRecord
+
+try:
+    from websockets.asyncio.client import ClientConnection, connect
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+except ModuleNotFoundError as error:
+    raise MissingExtraError("websockets", "remote") from error
+
+if TYPE_CHECKING:
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.memory import Memory
+    from si_embodied.types import Decision, Observation, Task
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 0.5
+_TOO_BIG, _GOING_AWAY = 1009, (1001, 1012)
+"""Close codes of RFC 6455, 7.4.1, and of the IANA registry (1012, service restart)."""
+
+
+class RemotePlanner:
+    """Decides as `Planner` does, by asking a planning server (`si-embodied serve`).
+
+    Whatever happens on the way is a `Hold`: a control loop sees no exception. The robot's own guard has the last word
+    on what comes back. A connection that broke is made again; used by one plan at a time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        embodiment: Embodiment,
+        config: PlannerConfig | None = None,
+        *,
+        robot: str | None = None,
+        api_key: str | None = None,
+        compressed: bool = False,
+        patience_s: float = 2.0,
+    ) -> None:
+        """Nothing is sent before the first plan.
+
+        Args:
+            url: the server, "ws://workstation:8421"; "wss" for one with a certificate.
+            embodiment: the robot; decides skills and bounds.
+            config: deadline, grounding and bounds. The prompts are the server's, which knows its model.
+            robot: a name that no other robot has; by default the host's with the process's number.
+            api_key: by default what the variable SI_EMBODIED_API_KEY holds, if anything.
+            compressed: send JPEG and whole millimetres, with Pillow: for a wireless network. Raw by default.
+            patience_s: how long within one plan a server that cannot be reached is tried again.
+
+        Raises:
+            ConfigError: the URL is none.
+        """
+        self.embodiment = embodiment
+        self.config = config or PlannerConfig()
+        self.guard = Guard(embodiment, self.config.guard)
+        self._url, host = _plan_url(url)
+        self._robot = robot or f"{socket.gethostname()}-{os.getpid()}"[:100]
+        key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
+        self._settings: dict[str, Any] = {
+            "additional_headers": {"Authorization": f"Bearer {key}"} if key else {},
+            "compression": None,  # images do not shrink by it
+            "max_size": MOST_BYTES,
+            "open_timeout": None,  # the deadline covers it
+            "proxy": None if is_loopback(host) else True,
+        }
+        self._compressed, self._patience_s = compressed, patience_s
+        self._lock = threading.Lock()
+        self._background = Background("remote-planner")
+        self._socket: ClientConnection | None = None
+
+    def plan(
+        self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
+    ) -> Decision:  # fmt: skip
+        """One decision; see `Planner.plan`. The record's latency has the "network" as a part.
+
+        A server that cannot be reached or refuses is a `Hold` with `BACKEND_FAILED`, one that is late is a `Hold` with
+        `DEADLINE_EXCEEDED`; a goal that the robot's own guard refuses is a `Hold` with the guard's code.
+        """
+        started = time.monotonic()
+        try:
+            request = PlanRequest(
+                self._robot,
+                self.embodiment,
+                self.config,
+                task,
+                observation,
+                memory,
+                now_s=observation.stamp_s if now_s is None else now_s,
+                deadline_s=self.config.deadline_s,
+            )
+            with self._lock:
+                reply = self._background.call(self._exchange(request, started), timeout_s=self.config.deadline_s)
+            decision = unpack_reply(reply)
+        except RequestRefused as refused:
+            code = Code.DEADLINE_EXCEEDED if refused.reason == "late" else Code.BACKEND_FAILED
+            return self._hold(code, f"{self._url} refused ({refused.reason}): {refused}", observation, started)
+        except MessageError as error:
+            return self._hold(Code.BACKEND_FAILED, f"{self._url}: {error}", observation, started)
+        except (WebSocketException, OSError) as error:
+            if isinstance(error, TimeoutError):
+                late = f"{self._url} did not answer within {self.config.deadline_s} s"
+                return self._hold(Code.DEADLINE_EXCEEDED, late, observation, started)
+            return self._hold(Code.BACKEND_FAILED, self._why(error), observation, started)
+        return self._checked(decision, observation, memory, time.monotonic() - started)
+
+    def close(self) -> None:
+        """Leave the server; nothing can be planned afterwards."""
+        self._background.close(last=self._leave())
+
+    async def _exchange(self, request: PlanRequest, started: float) -> bytes:
+        """Send the request and wait for the reply, over a connection that is made anew as long as patience lasts."""
+        wait_s = _FIRST_WAIT_S
+        try:
+            while True:
+                elapsed_s = time.monotonic() - started
+                try:
+                    if self._socket is None:
+                        self._socket = await connect(self._url, **self._settings)
+                    await self._socket.send(self._packed(request, time.monotonic() - started))
+                    reply = await self._socket.recv(decode=False)
+                except (WebSocketException, OSError) as error:
+                    self._drop()
+                    if elapsed_s + wait_s > self._patience_s or not _may_pass(error):
+                        raise
+                else:
+                    return bytes(reply)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        except BaseException:
+            self._drop()  # a reply that comes later must not be taken for the next one's
+            raise
+
+    def _packed(self, request: PlanRequest, elapsed_s: float) -> bytes:
+        """The request as of now: the image has aged, and less of the deadline is left."""
+        now = dataclasses.replace(
+            request, now_s=request.now_s + elapsed_s, deadline_s=max(0.0, request.deadline_s - elapsed_s)
+        )
+        return pack_request(now, compressed=self._compressed)
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.transport.abort()
+            self._socket = None
+
+    async def _leave(self) -> None:
+        if self._socket is not None:
+            self._socket.transport.close()
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, InvalidStatus):
+            status, said = error.response.status_code, (error.response.body or b"")[:300].decode("utf-8", "replace")
+            return f"{self._url} does not let this robot in ({status}): {said or 'is it a planning server?'}"
+        if isinstance(error, ConnectionClosed) and _close_code(error) == _TOO_BIG:
+            return f"{self._url} takes no message this big; use compressed=True, or serve with a higher --max-megabytes"
+        if isinstance(error, ConnectionClosed):
+            return f"{self._url} closed the connection ({error}); look at the server's log"
+        return f"cannot reach {self._url} ({error}); is `si-embodied serve` running there?"
+
+    def _checked(self, decision: Decision, observation: Observation, memory: Memory, elapsed_s: float) -> Decision:
+        """The decision with the time that it took from here, if the robot's own guard lets its goals through."""
+        took = decision.record.latency_s
+        latency_s = {**took, "network": max(0.0, elapsed_s - took.get("total", 0.0)), "total": elapsed_s}
+        record = dataclasses.replace(decision.record, latency_s=latency_s)
+        if isinstance(decision, Execute):
+            for goal in decision.goals:
+                refusal = self.guard.check_goal(goal, observation, memory)
+                if refusal is not None:
+                    record = dataclasses.replace(record, code=refusal.code, message=refusal.message)
+                    return Hold(refusal.code, refusal.message, record, decision.plan)
+        return dataclasses.replace(decision, record=record)
+
+    def _hold(self, code: Code, message: str, observation: Observation, started: float) -> Hold:
+        record = PlanRecord(
+            observation_stamp_s=observation.stamp_s,
+            prompt_version="none",
+            model=self._url,
+            kernel="none",
+            dtype="none",
+            raw_text=(),
+            prompt_tokens=0,
+            completion_tokens=0,
+            latency_s={"total": time.monotonic() - started},
+            code=code,
+            message=message,
+        )
+        return Hold(code, message, record)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may help: a server that starts or restarts, a connection that died while it idled."""
+    if isinstance(error, InvalidStatus):
+        return bool(error.response.status_code >= 500)
+    return not (isinstance(error, ConnectionClosed) and _close_code(error) == _TOO_BIG)
+
+
+def _close_code(error: ConnectionClosed) -> int | None:
+    """The code with which the other side closed, if it said one."""
+    return None if error.rcvd is None else error.rcvd.code
+
+
+def _plan_url(url: str) -> tuple[str, str]:
+    """The address of the planning socket, and its host."""
+    parts = urllib.parse.urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname:
+        raise ConfigError(f"expected a planning server's address such as ws://127.0.0.1:8421, got: {url!r}")
+    if parts.username is not None:
+        raise ConfigError(f"a password in an address ends up in logs; set {API_KEY_VARIABLE} instead")
+    path = parts.path.rstrip("/") or PLAN_PATH
+    return urllib.parse.urlunsplit((scheme, parts.netloc, path, "", "")), parts.hostname

@@ -1,0 +1,49 @@
+"""One model as a service: what a request and a backend make a decision, whatever carries them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from si_embodied.config import PlannerConfig
+from si_embodied.planner import Planner
+
+if TYPE_CHECKING:
+    from si_embodied.backends.base import Backend
+    from si_embodied.serving.messages import PlanRequest
+    from si_embodied.types import Decision
+
+
+class PlanningService:
+    """Decides for any robot. It keeps nothing between requests: a robot's memory comes with its request."""
+
+    def __init__(self, backend: Backend, config: PlannerConfig | None = None) -> None:
+        """Plan with a backend.
+
+        Args:
+            backend: the model.
+            config: its prompts, whether it reasons, and the longest that a robot may ask it to take. Bounds and
+                grounding are the robot's and come with each request.
+        """
+        self.backend, self.config = backend, config or PlannerConfig()
+
+    def decide(self, request: PlanRequest, waited_s: float) -> Decision:
+        """The decision; its record says how long the request has waited, and the image has aged by as much."""
+        config = dataclasses.replace(
+            request.config,
+            navigation_prompt=self.config.navigation_prompt,
+            manipulation_prompt=self.config.manipulation_prompt,
+            reasoning=self.config.reasoning,
+            deadline_s=min(request.deadline_s - waited_s, self.config.deadline_s),
+        )
+        planner = Planner(self.backend, request.embodiment, config)
+        decision = planner.plan(request.task, request.observation, request.memory, now_s=request.now_s + waited_s)
+        took = decision.record.latency_s
+        latency_s = {"queue": waited_s, **took, "total": took["total"] + waited_s}
+        return dataclasses.replace(decision, record=dataclasses.replace(decision.record, latency_s=latency_s))
+
+    def cancel(self) -> None:
+        """Make the decision under way give up, if its backend can."""
+        cancel = getattr(self.backend, "cancel", None)
+        if cancel is not None:
+            cancel()
