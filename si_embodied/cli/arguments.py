@@ -6,6 +6,10 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from si_embodied.backends.options import ServerOptions
 
 from si_embodied.models.footprint import WEIGHTS
 
@@ -89,3 +93,26 @@ def given_model(args: argparse.Namespace) -> Path | None:
     from si_embodied.models.hub import resolve_model
 
     return None if args.model is None else resolve_model(args.model)
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Add `--server` and how it is asked."""
+    group = parser.add_argument_group("a model behind an OpenAI-compatible server (docs/serving.md)")
+    group.add_argument("--server", metavar="URL", help="ask this server; --model is then the name that it serves")
+    group.add_argument(
+        "--family",
+        default="qwen3_vl",
+        metavar="NAME",
+        help="internvl, qwen2_5_vl or qwen3_vl: decides how points are meant",
+    )
+    group.add_argument(
+        "--answer-format", default="json_schema", metavar="NAME", help="json_schema, json_object, guided_json or none"
+    )
+    group.add_argument("--image-format", default="png", metavar="NAME", help="png or jpeg")
+
+
+def server_options(args: argparse.Namespace) -> ServerOptions:
+    """How the server is to be asked, from what `add_server` has added."""
+    from si_embodied.backends.options import ServerOptions
+
+    return ServerOptions(family=args.family, answer_format=args.answer_format, image_format=args.image_format)

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.cli.arguments import add_model, add_world, given_model, latency, whole_number
+from si_embodied.cli.arguments import (
+    add_model,
+    add_server,
+    add_world,
+    given_model,
+    latency,
+    server_options,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_world(parser, required=True)
     parser.add_argument("--policy", required=True, metavar="NAME", help="random, oracle, perfect-pixels or planner")
     add_model(parser)
+    add_server(parser)
+    parser.add_argument("--planner", metavar="URL", help="plan on this planning server (`si-embodied serve`)")
     parser.add_argument("--episodes", type=whole_number(1, 100), default=100, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--control",
@@ -69,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     make_env(config).close()  # an unknown name must not leave a folder behind
     out = args.out or _folder(config)
-    if spec.needs_model and config.model is None:
+    if spec.needs_model and config.model is None and config.server is None and config.planning_server is None:
         config = with_model(config, shipped_checkpoint(), args.config)
     plan = Evaluation(out, videos=args.videos, workers=args.workers, console=notes)
     own = plan.run(config)
@@ -95,11 +105,13 @@ def print_lines(console: Console, lines: list[str]) -> None:
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
     from si_embodied.config import planner_config_for
-    from si_embodied.errors import CheckpointError
+    from si_embodied.errors import CheckpointError, ConfigError
     from si_embodied.evaluation.config import EvaluationConfig
 
-    model = given_model(args)
-    if model is not None and not model.is_dir():
+    if args.planner is not None and (args.model is not None or args.server is not None):
+        raise ConfigError("a planning server (--planner) has a model of its own; give neither --model nor --server")
+    model = args.model if args.server else given_model(args)
+    if model is not None and args.server is None and not model.is_dir():
         raise CheckpointError(
             f"no checkpoint directory at {str(args.model)!r}; give a local Hugging Face directory, "
             "or make one to try with: si-embodied models tiny DIR"
@@ -113,9 +125,12 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         latency=args.latency,
         image_size=args.image_size,
         action_mode=args.action_mode,
-        planner=planner_config_for(model, args.config),
+        planner=planner_config_for(None if args.server else model, args.config),
         episodes=args.episodes,
         seed=args.seed,
+        server=args.server,
+        server_options=server_options(args),
+        planning_server=args.planner,
     )
 
 
@@ -130,7 +145,7 @@ def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:
     from si_embodied.evaluation.registry import find_policy
 
     if name != "blank":
-        return replace(config, policy=name, model=None)
+        return replace(config, policy=name, model=None, server=None, planning_server=None)
     if not find_policy(config.policy).needs_model:
         raise ConfigError(f"--control blank needs a policy that looks with a model (planner), got: {config.policy!r}")
     return replace(config, control="blank")

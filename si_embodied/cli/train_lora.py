@@ -19,7 +19,7 @@ def add_lora_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "SenseNova-SI's JSONL form, the loss on the answers alone.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR|ID", help="a checkpoint: a directory or a hub id")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR|ID", help="a checkpoint, local or on the hub")
     parser.add_argument(
         "--data", type=Path, required=True, nargs="+", metavar="DIR|FILE",
         help="folders that `si-embodied data generate` wrote, or JSONL files",
@@ -68,12 +68,13 @@ def run_lora(args: argparse.Namespace) -> int:
     from si_embodied.models.hub import resolve_model
     from si_embodied.training.lora import LoraConfig, tune
 
+    model = resolve_model(args.model)
     given = {field.name: getattr(args, field.name) for field in fields(LoraConfig) if hasattr(args, field.name)}
     columns = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("loading", total=None)
         run = tune(
-            resolve_model(args.model), args.data, args.out, LoraConfig(**given), image_root=args.images, merge=args.merge,
+            model, args.data, args.out, LoraConfig(**given), image_root=args.images, merge=args.merge,
             resume=args.resume, report=lambda step, steps, loss: progress.update(
                 bar, completed=step, total=steps, description=f"loss {loss:.4f}"
             ),

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from si_embodied.backends.options import ServerOptions
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
 
 Control: TypeAlias = Literal["blank"]
 Latency: TypeAlias = float | Literal["measured"]
+Weights: TypeAlias = Literal["full", "8bit", "4bit"]
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".data")
 _HEAD_BYTES = 1 << 20
@@ -27,6 +29,7 @@ class EvaluationConfig:
     policy: str
     task: str | None = None  # None is the environment's default
     model: Path | None = None  # a checkpoint directory, for policies that plan with one
+    weights: Weights = "full"  # of the model; 8 and 4 bits answer differently
     control: Control | None = None  # what is spoiled on purpose
     latency: Latency = 0.0  # simulated seconds a plan takes; 0 stops the world while the planner thinks
     image_size: int | None = None  # pixels, None is the environment's default
@@ -34,6 +37,9 @@ class EvaluationConfig:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     episodes: int = 100
     seed: int = 0  # of the first episode; the next one has the next seed
+    server: str | None = None  # address of an OpenAI-compatible server; `model` is then the name that it serves
+    server_options: ServerOptions = ServerOptions()
+    planning_server: str | None = None  # address of a planning server, which has a model of its own
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
@@ -51,17 +57,24 @@ class EvaluationConfig:
 
     def identity(self) -> dict[str, Any]:
         """What episodes must have in common to be one run; the seeds are not part of it, so that a run can grow."""
-        return {
+        model = self.model if self.server is None else None
+        identity: dict[str, Any] = {
             "env": self.env,
             "task": self.task,
             "policy": self.policy,
-            "model": None if self.model is None else model_fingerprint(self.model),
+            "model": None if model is None else model_fingerprint(model),
+            **({} if self.weights == "full" else {"weights": self.weights}),
             "control": self.control,
             "latency": self.latency,
             "image_size": self.image_size,
             "action_mode": self.action_mode,
             "planner": dataclasses.asdict(self.planner),
         }
+        if self.server is not None:
+            identity |= {"model": str(self.model), "server": dataclasses.asdict(self.server_options)}
+        if self.planning_server is not None:
+            identity["planning_server"] = self.planning_server
+        return identity
 
     def digest(self) -> str:
         """Twelve hexadecimal digits of the identity."""
@@ -71,9 +84,11 @@ class EvaluationConfig:
 
 def model_fingerprint(directory: Path) -> str:
     """A checkpoint's name and a digest of its files: of weights, their names, sizes and first mebibyte."""
+    from si_embodied.evaluation.registry import name_of_model
+
     digest = hashlib.sha256()
     for file in sorted(path for path in directory.glob("*") if path.is_file()):
         digest.update(f"{file.name}:{file.stat().st_size}:".encode())
         with file.open("rb") as stream:
             digest.update(stream.read(_HEAD_BYTES if file.suffix in _WEIGHT_SUFFIXES else -1))
-    return f"{directory.resolve().name}@{digest.hexdigest()[:12]}"
+    return f"{name_of_model(directory)}@{digest.hexdigest()[:12]}"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from si_embodied.backends.controls import BlankImages
+from si_embodied.backends.options import ServerOptions
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     import gymnasium
 
     from si_embodied.backends import Backend
-    from si_embodied.evaluation.config import Control, EvaluationConfig, Latency
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.evaluation.config import Control, EvaluationConfig, Latency, Weights
     from si_embodied.evaluation.episode import Policy
     from si_embodied.types import Observation
 
@@ -37,6 +40,10 @@ class PolicySettings:
     control: Control | None = None
     latency: Latency = 0.0
     planner: PlannerConfig = PlannerConfig()
+    weights: Weights = "full"
+    server: str | None = None
+    server_options: ServerOptions = ServerOptions()
+    planning_server: str | None = None
 
 
 MakePolicy: TypeAlias = Callable[["Env", int], "Policy"]
@@ -83,7 +90,14 @@ def find_policy(name: str) -> PolicySpec:
     return _POLICIES[name]
 
 
-def load_backend(model: Path | None, control: Control | None = None) -> Backend:
+def name_of_model(directory: Path) -> str:
+    """What a checkpoint is called in records: its directory's name, or in the hub's cache its id and commit."""
+    from si_embodied.models.hub import model_name
+
+    return model_name(directory)
+
+
+def load_backend(model: Path | None, control: Control | None = None, weights: Weights = "full") -> Backend:
     """The local backend for a checkpoint directory, with what a control spoils spoiled.
 
     Raises:
@@ -96,9 +110,26 @@ def load_backend(model: Path | None, control: Control | None = None) -> Backend:
         from si_embodied.backends.local import LocalBackend
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "models") from error
-    from si_embodied.backends.controls import BlankImages
 
-    backend = LocalBackend(model)
+    backend = LocalBackend(model, weights=weights)
+    return BlankImages(backend) if control == "blank" else backend
+
+
+def server_backend(
+    url: str, model: Path | str | None, options: ServerOptions, control: Control | None = None
+) -> Backend:
+    """The backend for a model behind an OpenAI-compatible server, once the server has said that it is ready.
+
+    Raises:
+        ConfigError: no model was named, or the URL is none.
+        BackendError: the server is not ready, or does not serve the model.
+    """
+    if model is None:
+        raise ConfigError("a server is asked for a model by name; give the name that it serves with --model NAME")
+    from si_embodied.backends import ServerBackend
+
+    backend = ServerBackend(url, str(model), options=options)
+    backend.check()
     return BlankImages(backend) if control == "blank" else backend
 
 
@@ -121,7 +152,12 @@ def _perfect_pixels(settings: PolicySettings) -> MakePolicy:
 
 
 def _planner(settings: PolicySettings) -> MakePolicy:
-    backend = load_backend(settings.model, settings.control)
+    if settings.planning_server is not None:
+        return _planning_remotely(settings.planning_server, settings)
+    if settings.server is not None:
+        backend = server_backend(settings.server, settings.model, settings.server_options, settings.control)
+    else:
+        backend = load_backend(settings.model, settings.control, settings.weights)
     return _planning(lambda _: backend, settings)
 
 
@@ -133,6 +169,25 @@ def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -
         world: Any = env.unwrapped
         planner = Planner(backend_for(env), world.embodiment, settings.planner)
         return SpatialPlannerPolicy(planner, latency=settings.latency)
+
+    return make
+
+
+def _planning_remotely(url: str, settings: PolicySettings) -> MakePolicy:
+    from si_embodied.policies.planner_policy import SpatialPlannerPolicy
+    from si_embodied.serving.client import RemotePlanner
+
+    if settings.control is not None:
+        raise ConfigError(
+            f"--control {settings.control} spoils what a model sees, which with --planner is the server's"
+        )
+    planners: dict[Embodiment, RemotePlanner] = {}
+
+    def make(env: Env, _: int) -> Policy:
+        body: Embodiment = env.unwrapped.embodiment  # type: ignore[attr-defined]
+        if body not in planners:  # one connection for all episodes
+            planners[body] = RemotePlanner(url, body, settings.planner)
+        return SpatialPlannerPolicy(planners[body], latency=settings.latency)
 
     return make
 

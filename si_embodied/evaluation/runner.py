@@ -70,7 +70,16 @@ class EpisodeRunner:
     def _policy(self, seed: int) -> Policy:
         if self._make_policy is None:
             config = self._config
-            settings = PolicySettings(config.model, config.control, config.latency, config.planner)
+            settings = PolicySettings(
+                model=config.model,
+                control=config.control,
+                latency=config.latency,
+                planner=config.planner,
+                weights=config.weights,
+                server=config.server,
+                server_options=config.server_options,
+                planning_server=config.planning_server,
+            )
             self._make_policy = find_policy(config.policy).prepare(settings)
         return self._make_policy(self._env, seed)
 

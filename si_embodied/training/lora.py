@@ -31,6 +31,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "peft", "train") from error
 
 from si_embodied.models.checkpoints import inspect_checkpoint
+from si_embodied.models.hub import model_name
 from si_embodied.models.loading import Checkpoint, load_checkpoint, resolve_device
 from si_embodied.training.conversations import NO_LOSS, Collator, Examples, Record, fingerprint, read_records
 from si_embodied.training.lora_files import save_adapter, save_merged
@@ -140,11 +141,17 @@ def tune(
         BackendError: the loss is not a number any more, or memory ran out.
     """
     config = config or LoraConfig()
-    family = inspect_checkpoint(model).model_type
+    files = inspect_checkpoint(model)
+    if files.original:
+        raise ConfigError(
+            f"{model} is in InternVL's original format, and what is tuned would not fit it: convert it first with "
+            "'si-embodied models convert --model DIR --out DIR'"
+        )
+    family = files.model_type
     resolve_device(config.device)
     records = read_records(data, image_root)
     settings = {
-        "model": model.resolve().name, "family": family, "data": [path.resolve().name for path in data],
+        "model": model_name(model), "family": family, "data": [path.resolve().name for path in data],
         "data_sha256": fingerprint(data), "records": len(records), "config": asdict(config),
     }  # fmt: skip
     with _writing(out):
