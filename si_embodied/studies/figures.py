@@ -57,7 +57,7 @@ def capability_groups(found: Found) -> dict[str, list[Found]]:
     """The rows of types by capability, and by form where an answer is no letter."""
     groups: dict[str, list[Found]] = defaultdict(list)
     for name, capability in CAPABILITIES.items():
-        for row in found["rows"]:
+        for row in sorted(found["rows"], key=lambda row: row.get("form") != "choice"):
             if row.get("capability") == name:
                 form = row["form"]
                 groups[capability if form in ("choice", "plan") else f"{capability} ({form}s)"].append(row)

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from si_embodied.training.examples import Labelled
+
 NAME = "generalisation"
-PLACES = {"trained in": ("train", "{}-000?0-*"), "new": ("held_out", "{}-*")}
-"""Shards of the places: the first apartments or tables of training, and those that are held out."""
+PLACES = {"trained in": "train", "new": "held_out"}
+"""Where the shards of each kind of place lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,21 @@ def measured_places(run: PlacesRun, *, report: Callable[[str], None] = lambda _:
     model.start_from(run.model)
     rows = []
     for world in ("tabletop", "apartment"):
-        for place, (part, pattern) in PLACES.items():
-            data = load_shards(run.data / part, pattern.format(world))
-            chosen = np.linspace(0, len(data) - 1, min(run.images, len(data))).round().astype(np.int64)
-            rows.append(
-                {"what": "places", "world": world, "place": place,
-                 "questions": questions_by(model.mean, [(data, chosen)])}
-            )  # fmt: skip
-            report(f"{world}, places {place}: {len(chosen)} images")
+        for place, part in PLACES.items():
+            tests = _first(run.data / part, world, run.images)
+            questions = questions_by(model.mean, tests)
+            rows.append({"what": "places", "world": world, "place": place, "questions": questions})
+            report(f"{world}, places {place}: {sum(len(chosen) for _, chosen in tests)} images")
     return rows
+
+
+def _first(shards: Path, world: str, count: int) -> list[tuple[Labelled, NDArray[np.int64]]]:
+    """The first `count` images of a world, shard by shard: all of training's would not fit in memory."""
+    tests: list[tuple[Labelled, NDArray[np.int64]]] = []
+    for file in sorted(shards.glob(f"{world}-*.json")):
+        if count <= 0:
+            break
+        data = load_shards(shards, file.stem)
+        tests.append((data, np.arange(min(count, len(data)))))
+        count -= len(data)
+    return tests

@@ -31,6 +31,7 @@ try:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
 except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "matplotlib", "train") from error
 
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 """Okabe and Ito's, which the colour-blind tell apart."""
-_BLACK = "#222222"
+_BLACK, _GREY = "#222222", "#999999"
+_LOOKS: dict[str, Any] = {
+    sight: {"marker": marker, "color": colour}
+    for sight, marker, colour in zip(
+        (*SIGHTS, shortcuts.CIRCULAR), "osxD", (*_COLOURS[:2], _BLACK, _COLOURS[2]), strict=True
+    )
+}
 _STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e6e6e6",
     "axes.axisbelow": True, "figure.titlesize": 12, "figure.titleweight": "bold", "axes.titlesize": 10,
@@ -90,8 +97,9 @@ def _scaling(found: Found) -> Any:
     for number, kind in enumerate(kinds):
         scores = [own_score(row, [kind], scaling.SEEN) for row in rows]
         means, reach = _bars(scores)
+        beside = [size * 1.02 ** (number - len(kinds) // 2) for size in sizes]
         left.errorbar(
-            sizes, means, reach, marker="o^sDvP*"[number % 7], color=_COLOURS[number % 7], capsize=2, elinewidth=0.8,
+            beside, means, reach, marker="o^sDvP*"[number % 7], color=_COLOURS[number % 7], capsize=2, elinewidth=0.8,
             linestyle="--" if kind.startswith("point") else "-", label=f"{KINDS[kind]} (n = {scores[-1].count})",
         )  # fmt: skip
     left.set_title("held-out questions answered without a mistake", loc="left")
@@ -101,12 +109,12 @@ def _scaling(found: Found) -> Any:
     means, reach = _bars(scores)
     right.errorbar(sizes, means, reach, marker="o", color=_BLACK, capsize=4, linewidth=2)
     for size, mean, score in zip(sizes, means, scores, strict=True):
-        right.annotate(f"{score.total:.0f} of {score.count}", (size, mean), (8, 4), textcoords="offset points")
+        right.annotate(f"{score.total:.0f} of {score.count}", (size, mean), (9, -13), textcoords="offset points")
     episodes = found["settings"]["episodes"]
     right.set_title(f"planner success, Tabletop {episodes['task']}, seeds from {episodes['seed']:,}", loc="left")
     for axes in (left, right):
         _sizes_axis(axes, rows)
-    right.margins(x=0.15)
+    right.margins(x=0.2)
     return figure
 
 
@@ -140,14 +148,12 @@ def _places(axes: Any, rows: Sequence[Found]) -> None:
         means, reach = _bars(scores)
         where = [index + 0.4 * (number - 0.5) for index in range(len(labels))]
         axes.bar(where, means, 0.36, yerr=reach, capsize=3, color=colour, label=f"places {place}")
-        for x, mean, score in zip(where, means, scores, strict=True):
-            axes.annotate(
-                f"n = {score.count}", (x, min(mean, 94)), (0, 9), textcoords="offset points", ha="center", size=7
-            )
+        for x, score in zip(where, scores, strict=True):
+            axes.annotate(f"n = {score.count}", (x, 2), ha="center", color="white", size=8)
     axes.set_xticks(range(len(labels)), [f"{world}\n{what}" for world, what in labels])
     axes.set_title("the finished planner, in places of its training and in new ones", loc="left")
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 
 
 def _shortcuts(found: Found) -> Any:
@@ -157,27 +163,24 @@ def _shortcuts(found: Found) -> Any:
     ]
     groups += [(name, scores, None) for name, scores in own_groups(found).items()]
     figure, axes = plt.subplots(figsize=(10, 1.6 + 0.5 * len(groups)), layout="constrained")
-    markers = dict(zip((*SIGHTS, shortcuts.CIRCULAR), "osxD", strict=True))
     for number, (_, scores, guess) in enumerate(groups):
-        for offset, (sight, colour) in enumerate(zip(markers, (*_COLOURS[:2], _BLACK, _COLOURS[2]), strict=True)):
+        axes.axhspan(number - 0.5, number + 0.5, color="#f6f6f6" if number % 2 else "white", zorder=-1)
+        for offset, (sight, look) in enumerate(_LOOKS.items()):
             if sight in scores and scores[sight].count:
-                means, (low, high) = _bars([scores[sight]])
-                axes.errorbar(
-                    means, [number + 0.18 * (offset - 1.5)], xerr=[low, high], fmt=markers[sight], color=colour,
-                    capsize=2, elinewidth=1, markersize=5, label=SIGHT_NAMES[sight] if not number else None,
-                )  # fmt: skip
+                means, reach = _bars([scores[sight]])
+                where = [number + 0.2 * (offset - 1.5)]
+                axes.errorbar(means, where, xerr=reach, linestyle="", capsize=2, elinewidth=1, markersize=5, **look)
         if guess is not None:
-            label = "chance, or the best constant" if not number else None
-            axes.plot(
-                [100 * guess] * 2, [number - 0.4, number + 0.4], color="#999999", linewidth=3, label=label, zorder=0
-            )
+            axes.plot([100 * guess] * 2, [number - 0.42, number + 0.42], color=_GREY, linewidth=3, zorder=0)
+    handles = [Line2D([], [], label=SIGHT_NAMES[sight], **look) for sight, look in _LOOKS.items()]
+    handles.append(Line2D([], [], color=_GREY, linewidth=3, label="chance, or the best constant"))
     names = [f"{name}\nn = {scores['images'].count}" for name, scores, _ in groups]
     axes.set_yticks(range(len(groups)), names)
-    axes.invert_yaxis()
     axes.set_xlim(-2, 102)
     axes.set_xlabel("score, % (95% interval); numbers by mean relative accuracy")
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.09), ncols=5)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
 
@@ -197,7 +200,7 @@ def _reasoning(found: Found) -> Any:
     _percent(left, "success, % (95% interval)")
     left.set_xticks(range(len(named)), [f"{t}\np = {by_reasoning(found, t).p_value:.2g}" for t in named])
     left.set_title("Episodes on the same seeds; p by McNemar's test", loc="left")
-    left.legend(loc="upper right")
+    figure.legend(loc="outside lower center", ncols=2)
     right.set_xticks(range(len(named)), named)
     right.set_ylabel("tokens a plan (mean)")
     for axes in (left, right):

@@ -43,8 +43,8 @@ def headline(found: Found) -> str:
 def _scaling_headline(found: Found) -> str:
     first, last = found["rows"][0], found["rows"][-1]
     few, many = (100 * success(row).mean for row in (first, last))
-    times, verb = last["images"] / first["images"], "raise" if many >= few else "lower"
-    return f"{times:.0f} times the pictures {verb} planner success from {few:.0f}% to {many:.0f}%"
+    times = last["images"] / first["images"]
+    return f"With {times:.0f} times the pictures, planner success goes from {few:.0f}% to {many:.0f}%"
 
 
 def _generalisation_headline(found: Found) -> str:
@@ -71,12 +71,13 @@ def _shortcuts_headline(found: Found) -> str:
 
 
 def _reasoning_headline(found: Found) -> str:
+    arms = (reasoning.WITHOUT, reasoning.WITH)
     parts = []
     for task in tasks(found):
-        without, with_it = (100 * arm_score(found, task, arm).mean for arm in (reasoning.WITHOUT, reasoning.WITH))
+        without, with_it = (100 * arm_score(found, task, arm).mean for arm in arms)
         parts.append(f"{task} {without:.0f}% to {with_it:.0f}% (p = {by_reasoning(found, task).p_value:.2g})")
-    tokens = [arm_tokens(found, tasks(found)[0], arm) for arm in (reasoning.WITHOUT, reasoning.WITH)]
-    return f"Reasoning first: success {', '.join(parts)}; tokens a plan {tokens[0]:.0f} to {tokens[1]:.0f}"
+    tokens = [arm_tokens(found, tasks(found)[0], arm) for arm in arms]
+    return f"Reasoning first: {', '.join(parts)}, for {tokens[1]:.0f} tokens a plan, not {tokens[0]:.0f}"
 
 
 # --- in a table -----------------------------------------------------------------------------------------------------
