@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.background import Background
 from si_embodied.config import PlannerConfig
-from si_embodied.errors import ConfigError, MessageError, MissingExtraError, RequestRefused
+from si_embodied.errors import ConfigError, MessageError, MissingExtraError, ObservationError, RequestRefused
 from si_embodied.guard import Guard
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
 from si_embodied.serving.messages import MOST_BYTES, PLAN_PATH, PlanRequest, pack_request, unpack_reply
@@ -111,7 +111,7 @@ class RemotePlanner:
         except RequestRefused as refused:
             code = Code.DEADLINE_EXCEEDED if refused.reason == "late" else Code.BACKEND_FAILED
             return self._hold(code, f"{self._url} refused ({refused.reason}): {refused}", observation, started)
-        except MessageError as error:
+        except (MessageError, ObservationError) as error:
             return self._hold(Code.BACKEND_FAILED, f"{self._url}: {error}", observation, started)
         except (WebSocketException, OSError) as error:
             if isinstance(error, TimeoutError):

@@ -1,0 +1,336 @@
+"""A robot whose planner is on another machine: the same decisions, and a `Hold` for whatever happens on the way."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import pytest
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+from websockets.sync.server import ServerConnection, serve
+
+from si_embodied import Code, Decision, Execute, Hold, Observation, Task
+from si_embodied.backends import ScriptedBackend
+from si_embodied.config import GuardConfig, PlannerConfig
+from si_embodied.embodiment import MobileBase
+from si_embodied.errors import ConfigError
+from si_embodied.memory import Memory
+from si_embodied.planner import Planner
+from si_embodied.serving import RemotePlanner
+from si_embodied.serving.messages import pack_decision, unpack_request
+from si_embodied.worker import PlannerWorker
+
+Server: TypeAlias = Any  # tests/serving/conftest.py
+StartServer: TypeAlias = Callable[..., AbstractContextManager[Any]]
+Remote: TypeAlias = Callable[..., RemotePlanner]
+
+KEY = "0123456789abcdef0123"
+TURN = Task("turn 90", "navigation")
+AGES_SLOWLY = PlannerConfig(guard=GuardConfig(max_observation_age_s=30.0))
+GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+
+
+@pytest.fixture
+def remote(base: MobileBase) -> Iterator[Remote]:
+    made: list[RemotePlanner] = []
+
+    def remote(url: str, **settings: Any) -> RemotePlanner:
+        made.append(RemotePlanner(url, base, **{"patience_s": 0.3, **settings}))
+        return made[-1]
+
+    yield remote
+    for planner in made:
+        planner.close()
+
+
+def held(decision: Decision, code: Code, *words: str) -> None:
+    assert isinstance(decision, Hold), decision
+    assert decision.code is code, decision.message
+    assert decision.record.code is code
+    assert all(word in decision.message for word in words), decision.message
+
+
+def within(seconds: float, work: Callable[[], Decision]) -> Decision:
+    started = time.monotonic()
+    decision = work()
+    assert time.monotonic() - started < seconds
+    return decision
+
+
+# --- as if it were here ---------------------------------------------------------------------------------------------
+
+
+def test_it_decides_as_a_planner_in_this_process_does(
+    remote: Remote, base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """Its server is this process's planner, so that only the way there and back is between the two."""
+    local = Planner(ScriptedBackend(lambda _: GOTO), base)
+
+    def answer(connection: ServerConnection) -> None:
+        for message in connection:
+            request = unpack_request(message)  # type: ignore[arg-type]
+            decision = local.plan(request.task, request.observation, request.memory, now_s=request.now_s)
+            connection.send(pack_decision(decision))
+
+    with a_websocket(answer) as url:
+        there = remote(url).plan(find_chair, wall_ahead, Memory())
+    here = local.plan(find_chair, wall_ahead, Memory())
+    assert isinstance(there, Execute)
+    assert isinstance(here, Execute)
+    assert there.plan == here.plan
+    (one,), (other,) = there.goals, here.goals
+    assert (one.T_map_base.matrix() == other.T_map_base.matrix()).all()  # type: ignore[union-attr]
+    assert (one.target_m == other.target_m).all()  # type: ignore[union-attr]
+    latency_s = there.record.latency_s
+    assert set(latency_s) == set(here.record.latency_s) | {"network"}
+    assert latency_s["total"] > latency_s["network"] > 0
+    assert replace(there.record, latency_s={}) == replace(here.record, latency_s={})
+
+
+def test_a_worker_takes_it_for_a_planner(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+    worker = PlannerWorker(remote(server.url), lambda: 10.0)
+    worker.submit(TURN, wall_ahead, Memory())
+    end = time.monotonic() + 10
+    while (decision := worker.poll()) is None and time.monotonic() < end:
+        time.sleep(0.005)
+    assert isinstance(decision, Execute)
+    worker.close()
+
+
+def test_compressed_images_are_planned_on_too(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+    assert isinstance(remote(server.url, compressed=True).plan(TURN, wall_ahead, Memory()), Execute)
+
+
+@pytest.mark.parametrize("form", ["{http}", "{http}/", "{ws}", "{ws}/v1/plan"])
+def test_the_address_may_be_written_in_several_ways(
+    server: Server, remote: Remote, wall_ahead: Observation, form: str
+) -> None:
+    planner = remote(form.format(http=server.http, ws=server.url))
+    assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+
+
+def test_the_key_comes_from_the_environment(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_server(api_key=KEY) as server:
+        held(remote(server.url).plan(TURN, wall_ahead, Memory()), Code.BACKEND_FAILED, "401", "SI_EMBODIED_API_KEY")
+        wrong = remote(server.url, api_key="another-key-0123456789").plan(TURN, wall_ahead, Memory())
+        held(wrong, Code.BACKEND_FAILED, "401")
+        assert "another-key" not in wrong.message  # type: ignore[union-attr]
+        monkeypatch.setenv("SI_EMBODIED_API_KEY", KEY)
+        assert isinstance(remote(server.url).plan(TURN, wall_ahead, Memory()), Execute)
+
+
+def test_the_robot_needs_no_model_library() -> None:
+    """It imports numpy, msgpack, websockets, and of ours nothing that needs more."""
+    code = (
+        "import sys; from si_embodied.serving import RemotePlanner; "
+        "heavy = {'torch', 'transformers', 'tokenizers', 'llguidance', 'fastapi', 'uvicorn', 'httpx', 'PIL', 'mujoco', "
+        "'gymnasium', 'scipy'} & set(sys.modules); assert not heavy, heavy; assert 'numpy' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["msgpack", "websockets"])
+def test_a_missing_library_names_its_extra(module: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from si_embodied.serving import RemotePlanner"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert f"{module!r} is not installed" in done.stderr
+    assert "si-embodied[remote]" in done.stderr
+
+
+# --- the robot has the last word ------------------------------------------------------------------------------------
+
+
+def test_a_goal_beyond_the_robots_own_bounds_is_held(
+    remote: Remote, base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """A server that plans with other bounds, or was taken over, moves no robot farther than the robot allows."""
+    generous = Planner(ScriptedBackend(lambda _: GOTO), base)
+    decision = generous.plan(find_chair, wall_ahead, Memory())
+
+    def answer(connection: ServerConnection) -> None:
+        for _ in connection:
+            connection.send(pack_decision(decision))
+
+    with a_websocket(answer) as url:
+        planner = remote(url, config=PlannerConfig(guard=GuardConfig(max_goal_distance_m=1.0)))
+        held(planner.plan(find_chair, wall_ahead, Memory()), Code.TOO_FAR, "more than 1.0 m")
+
+
+# --- what can happen on the way -------------------------------------------------------------------------------------
+
+
+def a_websocket(handler: Callable[[ServerConnection], None]) -> Any:
+    """A websocket server in a thread of this process; gives its address."""
+
+    class Running:
+        def __enter__(self) -> str:
+            self.server = serve(handler, "127.0.0.1", 0, compression=None, max_size=None)
+            self.thread = threading.Thread(target=self.server.serve_forever)
+            self.thread.start()
+            return f"ws://127.0.0.1:{self.server.socket.getsockname()[1]}"
+
+        def __exit__(self, *_: object) -> None:
+            self.server.shutdown()
+            self.thread.join()
+
+    return Running()
+
+
+def test_no_server_is_a_hold_when_patience_ends(remote: Remote, wall_ahead: Observation) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    planner = remote(f"ws://127.0.0.1:{port}", patience_s=0.3)
+    held(
+        within(2, lambda: planner.plan(TURN, wall_ahead, Memory())),
+        Code.BACKEND_FAILED, "cannot reach", f":{port}", "si-embodied serve",
+    )  # fmt: skip
+
+
+def test_a_server_that_restarts_is_waited_for(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation
+) -> None:
+    with start_server() as first:
+        planner = remote(first.url, patience_s=15.0, config=AGES_SLOWLY)
+        assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+    decisions: list[Decision] = []
+    asking = threading.Thread(target=lambda: decisions.append(planner.plan(TURN, wall_ahead, Memory())))
+    asking.start()
+    time.sleep(0.3)
+    with start_server(port=first.port):
+        asking.join(20)
+        assert isinstance(decisions[0], Execute)
+
+
+def test_an_image_that_grew_old_while_the_server_was_away_is_not_planned_on(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation
+) -> None:
+    """The robot said that 1 s is too old, and waited longer than that for a server."""
+    with start_server() as first:
+        planner = remote(first.url, patience_s=15.0)
+        assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+    decisions: list[Decision] = []
+    asking = threading.Thread(target=lambda: decisions.append(planner.plan(TURN, wall_ahead, Memory())))
+    asking.start()
+    time.sleep(1.2)
+    with start_server(port=first.port):
+        asking.join(20)
+        held(decisions[0], Code.STALE_OBSERVATION)
+
+
+def test_a_connection_that_died_while_it_idled_is_made_anew(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation
+) -> None:
+    with start_server() as first:
+        planner = remote(first.url)
+        assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+    with start_server(port=first.port):
+        assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+
+
+def test_a_host_that_accepts_and_says_nothing_ends_with_the_deadline(remote: Remote, wall_ahead: Observation) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        planner = remote(f"ws://127.0.0.1:{silent.getsockname()[1]}", config=PlannerConfig(deadline_s=0.4))
+        held(within(2, lambda: planner.plan(TURN, wall_ahead, Memory())), Code.DEADLINE_EXCEEDED, "0.4 s")
+
+
+def test_a_server_that_freezes_ends_with_the_deadline_and_is_used_again(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation
+) -> None:
+    """Stopped with an open connection: the kernel takes what is sent until its buffers are full."""
+    with start_server() as server:
+        planner = remote(server.url, config=PlannerConfig(deadline_s=1.0))
+        assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+        server.process.send_signal(signal.SIGSTOP)
+        held(within(3, lambda: planner.plan(TURN, wall_ahead, Memory())), Code.DEADLINE_EXCEEDED)
+        server.process.send_signal(signal.SIGCONT)
+        assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
+
+
+def test_a_late_answer_is_not_taken_for_the_next_ones(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+    planner = remote(server.url, config=PlannerConfig(deadline_s=0.6))
+    held(planner.plan(Task("wait 1.5", "navigation"), wall_ahead, Memory()), Code.DEADLINE_EXCEEDED)
+    time.sleep(1.5)
+    decision = planner.plan(TURN, wall_ahead, Memory())
+    assert isinstance(decision, Execute)
+    assert decision.plan.subgoals[0].degrees == 90  # type: ignore[union-attr]
+
+
+def test_a_server_that_dies_while_it_plans_is_a_hold(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation
+) -> None:
+    with start_server() as server:
+        planner = remote(server.url)
+        threading.Timer(0.5, server.process.kill).start()
+        held(within(5, lambda: planner.plan(Task("wait 9", "navigation"), wall_ahead, Memory())), Code.BACKEND_FAILED)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"hello", b"\x80", b"\x82\xa7version\x02\xa8decision\x80", b"\x82\xa7version\x01\xa8decision\x80", "text"],
+)
+def test_an_answer_that_is_none_is_a_hold(remote: Remote, wall_ahead: Observation, reply: bytes | str) -> None:
+    def answer(connection: ServerConnection) -> None:
+        for _ in connection:
+            connection.send(reply)
+
+    with a_websocket(answer) as url:
+        held(remote(url).plan(TURN, wall_ahead, Memory()), Code.BACKEND_FAILED, url)
+
+
+def test_a_refusal_is_a_hold_with_its_reason(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+    decision = remote(server.url).plan(Task("break", "navigation"), wall_ahead, Memory())
+    held(decision, Code.BACKEND_FAILED, "failed", "ZeroDivisionError")
+
+
+def test_an_image_too_big_for_the_server_is_a_hold_that_says_so(
+    start_server: StartServer, remote: Remote, wall_ahead: Observation
+) -> None:
+    with start_server(limits={"most_bytes": 20_000}) as server:
+        decision = within(2, lambda: remote(server.url).plan(TURN, wall_ahead, Memory()))
+        held(decision, Code.BACKEND_FAILED, "compressed=True", "--max-megabytes")
+
+
+def test_something_else_at_the_address_is_a_hold(remote: Remote, wall_ahead: Observation) -> None:
+    """A web server that knows no websockets, and one that hangs up."""
+    for said in (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b""):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+
+            def answer(other: socket.socket = other, said: bytes = said) -> None:
+                while True:
+                    try:
+                        connection, _ = other.accept()
+                    except OSError:
+                        return
+                    connection.recv(1000)
+                    connection.sendall(said)
+                    connection.close()
+
+            threading.Thread(target=answer, daemon=True).start()
+            planner = remote(f"ws://127.0.0.1:{other.getsockname()[1]}")
+            held(planner.plan(TURN, wall_ahead, Memory()), Code.BACKEND_FAILED)
+            other.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_task_for_another_kind_of_robot_is_a_hold(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+    decision = remote(server.url).plan(Task("turn 90", "manipulation"), wall_ahead, Memory())
+    held(decision, Code.BACKEND_FAILED, "navigation", "manipulation")
+
+
+@pytest.mark.parametrize("url", ["", "workstation:8421", "ftp://workstation", "ws://", "ws://me:secret@workstation"])
+def test_what_is_no_servers_address_is_refused_at_once(base: MobileBase, url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        RemotePlanner(url, base)
+    assert "secret" not in str(error.value)

@@ -1,0 +1,229 @@
+"""The planning server in a process of its own, asked over HTTP and told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import pytest
+
+pytest.importorskip("httpx")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+import httpx
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from si_embodied import Code, Execute, Hold, Observation, Task
+from si_embodied.config import PlannerConfig
+from si_embodied.embodiment import MobileBase
+from si_embodied.errors import ConfigError, RequestRefused
+from si_embodied.memory import Memory
+from si_embodied.serving.messages import CONTENT_TYPE, PLAN_PATH, PlanRequest, pack_request, unpack_reply
+from si_embodied.types import Rotate
+
+Server: TypeAlias = Any  # tests/serving/conftest.py
+StartServer: TypeAlias = Callable[..., AbstractContextManager[Any]]
+
+KEY = "0123456789abcdef0123"
+HEADERS = {"Content-Type": CONTENT_TYPE}
+
+
+@pytest.fixture
+def request_of(base: MobileBase, wall_ahead: Observation) -> Callable[..., PlanRequest]:
+    def request(instruction: str, **changes: Any) -> PlanRequest:
+        task = Task(instruction, "navigation")
+        whole = PlanRequest("robot", base, PlannerConfig(), task, wall_ahead, Memory(), 10.0, 10.0)
+        return replace(whole, **changes)
+
+    return request
+
+
+Ask = Callable[..., PlanRequest]
+
+
+def post(server: Server, body: bytes, **headers: str) -> Any:
+    return httpx.post(server.http + PLAN_PATH, content=body, headers=HEADERS | headers, timeout=20, trust_env=False)
+
+
+def refusal(body: bytes) -> str:
+    with pytest.raises(RequestRefused) as refused:
+        unpack_reply(body)
+    return refused.value.reason
+
+
+def test_a_posted_observation_becomes_a_decision(server: Server, request_of: Ask) -> None:
+    reply = post(server, pack_request(request_of("turn 90")))
+    assert (reply.status_code, reply.headers["content-type"]) == (200, CONTENT_TYPE)
+    decision = unpack_reply(reply.content)
+    assert isinstance(decision, Execute)
+    (goal,) = decision.goals
+    assert isinstance(goal, Rotate)
+    assert goal.angle_rad == pytest.approx(1.5708, abs=1e-4)
+    assert (decision.record.model, decision.record.prompt_version) == ("obedient", "nav/v1")
+    assert {"queue", "generate", "total"} <= set(decision.record.latency_s)
+
+
+def test_a_decision_over_the_websocket_is_the_same(server: Server, request_of: Ask) -> None:
+    with connect(server.url + PLAN_PATH, compression=None, proxy=None) as socket:
+        for degrees in (30, 60):
+            socket.send(pack_request(request_of(f"turn {degrees}")))
+            decision = unpack_reply(socket.recv(timeout=20, decode=False))
+            assert decision.plan.subgoals[0].degrees == degrees
+
+
+def test_the_robots_bounds_hold_on_the_server_and_its_prompts_do_not(server: Server, request_of: Ask) -> None:
+    """The image is 5 s old by the robot's clock, and the robot said that 1 s is too old."""
+    stale = unpack_reply(post(server, pack_request(request_of("turn 90", now_s=15.0))).content)
+    assert isinstance(stale, Hold)
+    assert stale.code is Code.STALE_OBSERVATION
+    other = request_of("turn 90", config=PlannerConfig(navigation_prompt="manip/v1"))
+    assert unpack_reply(post(server, pack_request(other)).content).record.prompt_version == "nav/v1"
+
+
+def test_a_plan_that_takes_too_long_is_a_hold_of_its_own(server: Server, request_of: Ask) -> None:
+    """The scripted model does not look at its deadline; that no time is left for a second try shows."""
+    decision = unpack_reply(post(server, pack_request(request_of("none"))).content)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.PLAN_INVALID
+
+
+def test_a_bug_on_the_server_is_an_answer(server: Server, request_of: Ask) -> None:
+    reply = post(server, pack_request(request_of("break")))
+    assert (reply.status_code, refusal(reply.content)) == (500, "failed")
+    assert unpack_reply(post(server, pack_request(request_of("turn 1"))).content)
+
+
+def test_what_is_no_request_is_refused(server: Server) -> None:
+    for body in (b"", b"hello", b"\x80"):
+        reply = post(server, body)
+        assert (reply.status_code, refusal(reply.content)) == (400, "malformed")
+    with connect(server.url + PLAN_PATH, proxy=None) as socket:
+        for message in (b"hello", "text"):
+            socket.send(message)
+            assert refusal(socket.recv(timeout=20, decode=False)) == "malformed"
+
+
+def test_a_body_of_another_type_is_not_read(server: Server) -> None:
+    assert refusal(post(server, b"{}", **{"Content-Type": "application/json"}).content) == "malformed"
+
+
+def test_web_pages_are_kept_out(server: Server, request_of: Ask) -> None:
+    """Whoever opens one on the workstation would let it talk to the robot's planner."""
+    reply = post(server, pack_request(request_of("turn 90")), Origin="https://example.org")
+    assert (reply.status_code, refusal(reply.content)) == (401, "unauthorized")
+    with pytest.raises(InvalidStatus, match="401"), connect(server.url + PLAN_PATH, origin="http://a", proxy=None):
+        pass
+
+
+def test_health_and_metrics(server: Server, request_of: Ask) -> None:
+    post(server, pack_request(request_of("turn 90")))
+    post(server, b"hello")
+    assert httpx.get(server.http + "/healthz", trust_env=False).text == "ok\n"
+    page = httpx.get(server.http + "/metrics", trust_env=False)
+    assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'si_embodied_decisions_total{code="ok"}' in page.text
+    assert 'si_embodied_refusals_total{reason="malformed"}' in page.text
+    assert 'si_embodied_plan_seconds_bucket{part="generate",le="+Inf"}' in page.text
+    assert "si_embodied_waiting_robots 0" in page.text
+
+
+def test_nothing_else_is_served(server: Server) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/v1", "/v1/plan/x"):
+        assert httpx.get(server.http + path, trust_env=False).status_code == 404
+
+
+def test_a_key_size_and_rate_are_insisted_on(start_server: StartServer, request_of: Ask) -> None:
+    body = pack_request(request_of("turn 90"))
+    with start_server(api_key=KEY, limits={"most_bytes": 200_000, "per_s": 0.5, "burst": 4}) as server:
+        right = {"Authorization": f"Bearer {KEY}"}
+        assert (post(server, body).status_code, refusal(post(server, body).content)) == (401, "unauthorized")
+        assert post(server, body, Authorization="Bearer wrong").status_code == 401
+        assert post(server, body, **right).status_code == 200
+        with pytest.raises(InvalidStatus, match="401"), connect(server.url + PLAN_PATH, proxy=None):
+            pass
+        assert httpx.get(server.http + "/healthz", trust_env=False).status_code == 200
+        assert httpx.get(server.http + "/metrics", trust_env=False).status_code == 401
+        assert httpx.get(server.http + "/metrics", headers=right, trust_env=False).status_code == 200
+        big = b"\0" * 200_001
+        reply = post(server, big, **right)
+        assert (reply.status_code, refusal(reply.content)) == (413, "too_large")
+        chunked = httpx.post(
+            server.http + PLAN_PATH,
+            content=(big[:70_000] for _ in range(3)),  # of unknown length
+            headers=HEADERS | right,
+            trust_env=False,
+        )
+        assert refusal(chunked.content) == "too_large"
+        with connect(server.url + PLAN_PATH, additional_headers=right, proxy=None) as socket:
+            socket.send(big)
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(timeout=20)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1009
+        replies = [post(server, body, **right) for _ in range(5)]
+        limited = [reply for reply in replies if reply.status_code == 429]
+        assert limited
+        assert float(limited[0].headers["retry-after"]) > 0
+        assert refusal(limited[0].content) == "rate_limited"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_answers_what_is_under_way_first(
+    start_server: StartServer, request_of: Ask, number: signal.Signals
+) -> None:
+    with start_server() as server, connect(server.url + PLAN_PATH, compression=None, proxy=None) as socket:
+        socket.send(pack_request(request_of("wait 1.0")))
+        time.sleep(0.4)
+        server.process.send_signal(number)
+        assert isinstance(unpack_reply(socket.recv(timeout=20, decode=False)), Execute)
+        assert server.process.wait(timeout=20) == 0
+        assert server.process.stdout is not None
+        assert server.process.stdout.read() == "stopped\n"
+
+
+def test_a_robot_that_hangs_up_frees_the_model(server: Server, request_of: Ask) -> None:
+    """Its plan would have taken a minute; the next robot's comes at once."""
+    with connect(server.url + PLAN_PATH, compression=None, proxy=None) as socket:
+        socket.send(pack_request(request_of("wait 60", deadline_s=100.0)))
+        time.sleep(0.4)
+    started = time.monotonic()
+    assert isinstance(unpack_reply(post(server, pack_request(request_of("turn 90"))).content), Execute)
+    assert time.monotonic() - started < 10
+
+
+def test_many_robots_are_answered_each_its_own(server: Server, request_of: Ask) -> None:
+    got: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        reply = post(server, pack_request(request_of(f"turn {number}", robot=f"robot-{number}")))
+        got[number] = unpack_reply(reply.content).plan.subgoals[0].degrees  # type: ignore[union-attr]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 13)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {number: number for number in range(1, 13)}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"host": "0.0.0.0"}, "SI_EMBODIED_API_KEY"),
+        ({"host": "999.9.9.9", "api_key": KEY}, "--port"),
+        ({"port": 99999}, "--port"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_the_fix(options: dict[str, Any], words: str) -> None:
+    from si_embodied.backends import ScriptedBackend
+    from si_embodied.serving.run import ServeOptions, serve
+    from si_embodied.serving.service import PlanningService
+
+    with pytest.raises(ConfigError, match=words):
+        serve(PlanningService(ScriptedBackend([])), ServeOptions(**options), ready=lambda _: None)
