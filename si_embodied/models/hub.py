@@ -68,7 +68,6 @@ def _download(repository: str, revision: str | None) -> Path:
         import huggingface_hub
         from huggingface_hub.errors import (
             GatedRepoError,
-            HfHubHTTPError,
             LocalEntryNotFoundError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
@@ -96,7 +95,8 @@ def _download(repository: str, revision: str | None) -> Path:
         ) from error
     except LocalEntryNotFoundError as error:
         raise CheckpointError(_offline(named, repository, revision)) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:
+        # the disk, the proxy, the HTTP library of the day: every one means that it was not downloaded
         raise CheckpointError(f"{named} could not be downloaded: {type(error).__name__}: {error}") from error
     _LOG.info("%s is %s", named, model_name(directory))
     return directory

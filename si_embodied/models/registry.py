@@ -13,7 +13,7 @@ from si_embodied.models.footprint import Weights, total_bytes
 
 Format: TypeAlias = Literal["transformers", "original InternVL", "BAGEL"]
 
-_OWNER = "sensenova"
+OWNER, SERIES = "sensenova", "SenseNova-SI-"
 _ROOM = 0.2
 """Of the 16-bit weights, for images and the key/value cache: an 8B model with one 6-tile image and 8,192 tokens."""
 
@@ -45,7 +45,7 @@ BAGEL_7B = Architecture("bagel", "BAGEL", 14_700_000_000, 0)
 class Release:
     """One released checkpoint."""
 
-    name: str  # short: without owner
+    short_name: str  # without owner and series
     architecture: Architecture
     best_at: str
     easi8: float  # mean of the eight benchmarks, percent
@@ -53,7 +53,7 @@ class Release:
     @property
     def hub_id(self) -> str:
         """`owner/name` on the Hugging Face hub."""
-        return f"{_OWNER}/{self.name}"
+        return f"{OWNER}/{SERIES}{self.short_name}"
 
     @property
     def family(self) -> str:
@@ -67,22 +67,22 @@ class Release:
 
 
 RELEASES = (
-    Release("SenseNova-SI-1.3-InternVL3-8B", INTERNVL3_8B, "relations, perspective, open questions", 65.2),
-    Release("SenseNova-SI-1.4-InternVL3-8B", INTERNVL3_8B, "grounding (RefCOCO 89.2), metric depth", 63.7),
-    Release("SenseNova-SI-1.5-InternVL3-8B", INTERNVL3_8B, "solid geometry", 64.4),
-    Release("SenseNova-SI-1.2-InternVL3-8B", INTERNVL3_8B, "general; 1.3 follows it", 64.5),
-    Release("SenseNova-SI-1.1-InternVL3-8B", INTERNVL3_8B, "general; the paper's figures", 61.5),
-    Release("SenseNova-SI-1.1-InternVL3-2B", INTERNVL3_2B, "small machines", 49.4),
-    Release("SenseNova-SI-1.3-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 61.4),
-    Release("SenseNova-SI-1.1-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 58.1),
-    Release("SenseNova-SI-1.1-Qwen2.5-VL-7B", QWEN25_VL_7B, "general, on Qwen2.5-VL", 51.0),
-    Release("SenseNova-SI-1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
-    Release("SenseNova-SI-1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one", 48.6),
+    Release("1.3-InternVL3-8B", INTERNVL3_8B, "relations, perspective, open questions", 65.2),
+    Release("1.4-InternVL3-8B", INTERNVL3_8B, "grounding (RefCOCO 89.2), metric depth", 63.7),
+    Release("1.5-InternVL3-8B", INTERNVL3_8B, "solid geometry", 64.4),
+    Release("1.2-InternVL3-8B", INTERNVL3_8B, "general; 1.3 follows it", 64.5),
+    Release("1.1-InternVL3-8B", INTERNVL3_8B, "general; the paper's figures", 61.5),
+    Release("1.1-InternVL3-2B", INTERNVL3_2B, "small machines", 49.4),
+    Release("1.3-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 61.4),
+    Release("1.1-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 58.1),
+    Release("1.1-Qwen2.5-VL-7B", QWEN25_VL_7B, "general, on Qwen2.5-VL", 51.0),
+    Release("1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
+    Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one", 48.6),
 )
 """What is released, the most useful to a robot first."""
 
 
 def find_release(name: str) -> Release | None:
-    """The release of that name, short or with its owner, in any case of letters; None if there is none."""
-    wanted = name.lower().removeprefix(f"{_OWNER}/")
-    return next((release for release in RELEASES if release.name.lower() == wanted), None)
+    """The release of that name, with or without owner and series, in any case of letters; None if there is none."""
+    wanted = name.lower().removeprefix(f"{OWNER}/").removeprefix(SERIES.lower())
+    return next((release for release in RELEASES if release.short_name.lower() == wanted), None)
