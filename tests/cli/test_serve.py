@@ -1,0 +1,86 @@
+"""`si-embodied serve`, and evaluating on what it serves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from si_embodied.cli.main import main
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+APARTMENT = ("--env", "si_embodied/Apartment-v0", "--policy", "planner")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--host", "0.0.0.0"), ("'0.0.0.0'", "SI_EMBODIED_API_KEY", "127.0.0.1")),
+        (("--api-key-file", "/no/such/file"), ("/no/such/file",)),
+        (("--server", "http://127.0.0.1:9"), ("--model NAME",)),
+        (("--server", "http://127.0.0.1:9", "--model", "m"), ("cannot connect", "is the server running")),
+        (("--server", "localhost:9", "--model", "m"), ("http://127.0.0.1:8000", "'localhost:9'")),
+        (("--server", "http://127.0.0.1:9", "--model", "m", "--family", "qwen3vl"), ("'qwen3vl'", "'qwen3_vl'")),
+    ],
+)
+def test_what_cannot_be_served_is_one_line_with_the_fix(
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SI_EMBODIED_API_KEY", raising=False)
+    assert main(["serve", *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert all(word in shown for word in words), shown
+
+
+def test_the_shipped_planner_is_served_and_evaluated_on_and_stops_on_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way: a model in one process, an episode in another."""
+    pytest.importorskip("torch")
+    pytest.importorskip("mujoco")
+    command = [sys.executable, "-m", "si_embodied.cli.main", "serve", "--port", "0", "--max-rate", "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            line = server.stdout.readline()
+            url = next(word for word in line.split() if word.startswith("ws://"))
+            out = ("--out", str(tmp_path / "run"), "--episodes", "1", "--json")
+            assert main(["eval", *APARTMENT, "--planner", url, *out]) == 0
+            row: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+            assert row["episodes"] == 1
+            assert "nano" in row["model"]
+            assert "BACKEND_FAILED" not in row["holds"]
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=30) == 0
+            assert server.stdout.read() == "stopped\n"
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--planner", "ws://127.0.0.1:9", "--model", "m"), ("--planner", "model of its own")),
+        (("--planner", "127.0.0.1:9"), ("ws://127.0.0.1:8421",)),
+        (("--planner", "ws://127.0.0.1:9", "--control", "blank"), ("--control blank",)),
+        (("--server", "http://127.0.0.1:9"), ("--model NAME",)),
+    ],
+)
+def test_an_evaluation_on_a_server_that_cannot_be_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mujoco")
+    assert main(["eval", *APARTMENT, "--episodes", "1", "--out", str(tmp_path), *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert all(word in shown for word in words), shown
