@@ -16,8 +16,7 @@ from si_embodied.backends.base import BackendInfo
 from si_embodied.errors import ConfigError, DeadlineExceeded, MissingExtraError
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
-from si_embodied.models.loading import load_checkpoint
-from si_embodied.models.torch_runner import TorchRunner
+from si_embodied.models.opening import open_model
 from si_embodied.types import Completion
 
 try:
@@ -57,8 +56,9 @@ class LocalBackend:
         """Load the checkpoint.
 
         Args:
-            directory: a local model directory of a supported family, or `owner/name[@revision]` on the hub.
-            device: "auto", "cpu", "cuda", "cuda:1".
+            directory: a local model directory of a supported family, `owner/name[@revision]` on the hub, or what
+                `si-embodied models export` wrote, which runs on ONNX Runtime.
+            device: "auto", "cpu", "cuda", "cuda:1"; of an export its execution providers, as "tensorrt,cuda,cpu".
             dtype: "auto", "float32", "bfloat16", "float16".
             weights: "full", or on CUDA "8bit" or "4bit".
             max_new_tokens: give up on longer answers; by default the longest answer that the prompt's schema allows.
@@ -73,19 +73,16 @@ class LocalBackend:
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
-        checkpoint = load_checkpoint(directory, device=device, dtype=dtype, weights=weights)
-        self._family = checkpoint.family
-        self._runner = TorchRunner(checkpoint.model)
+        model = open_model(directory, device=device, dtype=dtype, weights=weights)
+        self._family, self._runner = model.family, model.runner
         self._grammars = Grammars(
-            checkpoint.tokenizer_json,
-            vocabulary_size=checkpoint.vocabulary_size,
-            end_token=checkpoint.family.end_token,
+            model.tokenizer_json, vocabulary_size=model.vocabulary_size, end_token=model.family.end_token
         )
         self._max_new_tokens, self._image_size = max_new_tokens, image_size
         self._decoding = decoding or Decoding()
         self._canceled = threading.Event()
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # the last one by schema, as the next's draft
-        self.info = BackendInfo(model=checkpoint.name, kernel=checkpoint.kernel, dtype=checkpoint.dtype)
+        self.info = BackendInfo(model=model.name, kernel=model.kernel, dtype=model.dtype)
         _LOG.info("%s: attention kernel %s, dtype %s", self.info.model, self.info.kernel, self.info.dtype)
 
     @property

@@ -17,7 +17,7 @@ Control: TypeAlias = Literal["blank"]
 Latency: TypeAlias = float | Literal["measured"]
 Weights: TypeAlias = Literal["full", "8bit", "4bit"]
 
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".data")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".data", ".npy")
 _HEAD_BYTES = 1 << 20
 
 

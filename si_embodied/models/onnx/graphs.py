@@ -1,0 +1,275 @@
+"""What of a model becomes an ONNX graph: modules that take and give plain tensors, and nothing data-dependent.
+
+Everything that depends on an image's size is computed outside (layout.py) and comes in as a tensor: positions,
+interpolation weights, windows. One image at a time, so that no mask has to keep images apart.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import nn
+    from torch.export import Dim
+    from transformers import AttentionInterface
+except ModuleNotFoundError as error:
+    raise MissingExtraError(error.name or "transformers", "models") from error
+
+from si_embodied.models.onnx.manifest import cache_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from si_embodied.models.onnx.manifest import Manifest
+
+# transformers hands an implementation with "flash" in its name all images as one packed sequence, with what tells
+# their ends; the others get one call an image, whose number would be fixed in the graph.
+_ATTENTION = "flash_free_packed"
+
+_NEW, _SEEN = Dim("new"), Dim("seen")  # tokens: of this pass, and of the cache before it
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A module with examples of its inputs and which of their axes vary."""
+
+    module: nn.Module
+    inputs: dict[str, Any]  # tensors or lists of tensors, by the module's argument names
+    outputs: tuple[str, ...]
+    varying: dict[str, Any]
+
+
+def attention(
+    _module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention without copies of the shared keys and values, as transformers' attention functions are called.
+
+    Args:
+        query: (1, heads, T, D).
+        key: (1, shared heads, S, D).
+        value: as `key`.
+        attention_mask: (1, 1, T, S), added to the scores.
+        scaling: of the scores.
+        cu_seq_lens_q: not lengths but the segment of each position (T,): attention stays inside a segment.
+    """
+    batch, heads, length, width = query.shape
+    shared, total = key.shape[1], key.shape[2]
+    grouped = (query * scaling).reshape(batch, shared, (heads // shared) * length, width)
+    scores = torch.matmul(grouped, key.transpose(2, 3)).float()
+    if cu_seq_lens_q is not None and cu_seq_lens_q.shape[0] > 1:
+        apart = cu_seq_lens_q[:, None] != cu_seq_lens_q[None, :]
+        attention_mask = torch.zeros(length, total).masked_fill(apart, -torch.inf)[None, None]
+    if attention_mask is not None:
+        scores = scores.reshape(batch, shared, heads // shared, length, total) + attention_mask[:, :, None]
+        scores = scores.reshape(batch, shared, (heads // shared) * length, total)
+    weights = torch.softmax(scores, dim=-1).to(value.dtype)
+    mixed = torch.matmul(weights, value).reshape(batch, heads, length, width)
+    return mixed.transpose(1, 2), None
+
+
+@contextmanager
+def exportable(model: Any) -> Iterator[None]:
+    """`model` with attention that can be exported, and with DeepStack's features given for every position."""
+    AttentionInterface.register(_ATTENTION, attention)
+    configs = (model.config, model.config.get_text_config(), model.config.vision_config)
+    before = [config._attn_implementation for config in configs]
+    for config in configs:
+        config._attn_implementation = _ATTENTION  # not by set_attn_implementation, which would look for a kernel
+    text = model.model.language_model
+    if hasattr(text, "_deepstack_process"):
+        text._deepstack_process = lambda hidden, _mask, features: hidden + features
+    try:
+        yield
+    finally:
+        vars(text).pop("_deepstack_process", None)
+        for config, kernel in zip(configs, before, strict=True):
+            config._attn_implementation = kernel
+
+
+class _Cache:
+    """Keys and values as transformers' attention layers use them: `update` and nothing else."""
+
+    def __init__(self, past: list[torch.Tensor]) -> None:
+        self.states = list(past)  # keys and values of layer 0, of layer 1, …
+
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append to a layer's keys and values, and return all of them."""
+        for index, new in ((2 * layer, key), (2 * layer + 1, value)):
+            self.states[index] = torch.cat([self.states[index], new], dim=2)
+        return self.states[2 * layer], self.states[2 * layer + 1]
+
+
+class Decoder(nn.Module):
+    """The language model without its output layer: new positions and a cache to hidden states and a longer cache."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text = model.model.language_model
+
+    def forward(
+        self,
+        inputs_embeds: torch.Tensor,  # (1, T, H)
+        position_ids: torch.Tensor,  # (axes, 1, T)
+        past: list[torch.Tensor],  # each (1, shared heads, S, D)
+        deepstack: torch.Tensor | None = None,  # (layers, 1, T, H), zero but for images
+    ) -> tuple[torch.Tensor, ...]:
+        """Hidden states (1, T, H) behind the last norm, and the cache with T more positions."""
+        length, seen = inputs_embeds.shape[1], past[0].shape[2]
+        rows = torch.arange(length)[:, None] + seen
+        later = torch.arange(seen + length)[None, :] > rows
+        mask = torch.zeros(length, seen + length).masked_fill(later, -torch.inf)[None, None]
+        cache = _Cache(past)
+        arguments: dict[str, Any] = {}
+        if deepstack is not None:
+            arguments = {"deepstack_visual_embeds": list(deepstack.unbind(0)), "visual_pos_masks": None}
+        hidden = self.text(
+            inputs_embeds=inputs_embeds,
+            position_ids=position_ids if position_ids.shape[0] == 3 else position_ids[0],
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            **arguments,
+        ).last_hidden_state
+        return hidden, *cache.states
+
+
+class Qwen3Vision(nn.Module):
+    """One image's patches to its tokens' features (tokens, H), and DeepStack's (layers, tokens, H)."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.tower = model.model.visual
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        position_ids: torch.Tensor,
+        interp_indices: torch.Tensor,
+        interp_weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Everything but the pixels comes from layout.py."""
+        out = self.tower(
+            pixel_values,
+            grid_thw=None,
+            position_ids=position_ids,
+            interp_indices=interp_indices,
+            interp_weights=interp_weights,
+            cu_seqlens=_one_segment(),
+            max_seqlen=1,
+            return_dict=True,
+        )
+        return out.pooler_output, torch.stack(out.deepstack_features)
+
+
+class Qwen25Vision(nn.Module):
+    """One image's patches to its tokens' features (tokens, H); most layers look only inside windows."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.tower = model.model.visual
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        position_ids: torch.Tensor,
+        window_index: torch.Tensor,
+        window_of_patch: torch.Tensor,
+    ) -> torch.Tensor:
+        """Everything but the pixels comes from layout.py."""
+        features: torch.Tensor = self.tower(
+            pixel_values,
+            grid_thw=None,
+            position_ids=position_ids,
+            window_index=window_index,
+            cu_window_seqlens=window_of_patch,
+            cu_seqlens=_one_segment(),
+            max_seqlen=1,
+            max_window_seqlen=1,
+            return_dict=True,
+        ).pooler_output
+        return features
+
+
+def _one_segment() -> torch.Tensor:
+    """What `attention` takes for: everything is one segment."""
+    return torch.zeros(1, dtype=torch.int64)
+
+
+class InternVision(nn.Module):
+    """Tiles to their tokens' features."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.model
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(tiles, 3, side, side) to (tiles x tokens of one, H)."""
+        features: torch.Tensor = self.model.get_image_features(pixel_values, return_dict=True).pooler_output
+        return features.flatten(0, 1)
+
+
+def vision_graph(model: Any, family: str) -> Graph:
+    """The vision tower of one image."""
+    vision = model.config.vision_config
+    if family == "internvl":
+        tiles = torch.zeros(2, 3, *vision.image_size)
+        return Graph(InternVision(model), {"pixel_values": tiles}, ("features",), {"pixel_values": {0: Dim("tiles")}})
+    tokens, per_token = 12, vision.spatial_merge_size**2
+    patches = tokens * per_token
+    inputs = {
+        "pixel_values": torch.zeros(patches, 3 * vision.temporal_patch_size * vision.patch_size**2),
+        "position_ids": torch.zeros(patches, 2, dtype=torch.int64),
+    }
+    if family == "qwen3_vl":
+        inputs["interp_indices"] = torch.zeros(patches, 4, dtype=torch.int64)
+        inputs["interp_weights"] = torch.zeros(patches, 4)
+        module: nn.Module = Qwen3Vision(model)
+    else:
+        inputs["window_index"] = torch.arange(tokens)
+        inputs["window_of_patch"] = torch.zeros(patches, dtype=torch.int64)
+        module = Qwen25Vision(model)
+    varying = {name: {0: per_token * Dim("tokens")} for name in inputs}
+    if family == "qwen2_5_vl":
+        varying["window_index"] = {0: Dim("tokens")}
+    outputs = ("features", "deepstack") if family == "qwen3_vl" else ("features",)
+    return Graph(module, inputs, outputs, varying)
+
+
+def decoder_graph(model: Any, manifest: Manifest) -> Graph:
+    """The language model without its output layer."""
+    new, seen = 5, 7  # sizes of the example; none of them may be 0 or 1, which torch.export takes for constants
+    dtype = getattr(torch, manifest.dtype)
+    inputs: dict[str, Any] = {
+        "inputs_embeds": torch.zeros(1, new, manifest.hidden_size, dtype=dtype),
+        "position_ids": torch.zeros(manifest.position_axes, 1, new, dtype=torch.int64),
+    }
+    varying: dict[str, Any] = {"inputs_embeds": {1: _NEW}, "position_ids": {2: _NEW}}
+    past = [
+        torch.zeros(1, manifest.shared_heads, seen, manifest.head_dim, dtype=dtype) for _ in range(2 * manifest.layers)
+    ]
+    inputs["past"], varying["past"] = past, [{2: _SEEN} for _ in past]
+    if manifest.deepstack_layers:
+        shape = (manifest.deepstack_layers, 1, new, manifest.hidden_size)
+        inputs["deepstack"], varying["deepstack"] = torch.zeros(shape, dtype=dtype), {2: _NEW}
+    return Graph(Decoder(model), inputs, ("hidden", *cache_names("present", manifest.layers)), varying)
+
+
+def head_graph(model: Any, manifest: Manifest) -> Graph:
+    """The output layer for the whole vocabulary; of three axes, or it would become a Gemm, which is not quantized."""
+    hidden = torch.zeros(1, 2, manifest.hidden_size, dtype=getattr(torch, manifest.dtype))
+    return Graph(model.get_output_embeddings(), {"input": hidden}, ("logits",), {"input": {1: _NEW}})

@@ -1,0 +1,98 @@
+"""What a graph wants to know of an image's size, in numpy: positions, interpolation, windows.
+
+Each function computes for one image what transformers computes for several (`vision_utils.py`); the tests compare them.
+Patches are ordered in blocks of `merge` x `merge`, as one token stands for each block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from si_embodied.models.prefix import ImageSpan
+
+    Grid = NDArray[np.int64]  # (3,): frames (1 for an image), rows and columns of patches
+
+
+def vision_inputs(family: str, vision: Mapping[str, int], grid: Grid) -> dict[str, NDArray[np.int64 | np.float32]]:
+    """The vision graph's inputs besides the pixels.
+
+    Args:
+        family: transformers' model_type.
+        vision: the manifest's numbers.
+        grid: of the image.
+    """
+    positions = patch_positions(grid, vision["merge"])
+    if family == "qwen3_vl":
+        indices, weights = interpolation(positions, grid, vision["table_side"])
+        return {"position_ids": positions, "interp_indices": indices, "interp_weights": weights}
+    order, window_of_patch = windows(grid, vision["merge"], vision["window"])
+    return {"position_ids": positions, "window_index": order, "window_of_patch": window_of_patch}
+
+
+def patch_positions(grid: Grid, merge: int) -> NDArray[np.int64]:
+    """Row and column of each patch: (patches, 2)."""
+    rows, columns = (int(size) for size in grid[1:])
+    places: NDArray[np.int64] = np.moveaxis(np.indices((rows, columns)), 0, -1)
+    return places.reshape(rows // merge, merge, columns // merge, merge, 2).swapaxes(1, 2).reshape(-1, 2)
+
+
+def interpolation(positions: NDArray[np.int64], grid: Grid, side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Where in Qwen3-VL's table of `side` x `side` position embeddings each patch lies, corners on corners.
+
+    Returns:
+        Four entries of the flattened table for each patch, and their bilinear weights: (patches, 4) each.
+    """
+    exact = positions * np.float32(side - 1) / np.maximum(grid[1:] - 1, 1).astype(np.float32)
+    low = np.floor(exact).astype(np.int64)
+    high = np.minimum(low + 1, side - 1)
+    share = (exact - low).astype(np.float32)
+    taps = [(low, 1 - share), (high, share)]
+    pairs = [(row, column) for row in taps for column in taps]
+    indices = [row[0][:, 0] * side + column[0][:, 1] for row, column in pairs]
+    weights = [row[1][:, 0] * column[1][:, 1] for row, column in pairs]
+    return np.stack(indices, axis=1), np.stack(weights, axis=1)
+
+
+def windows(grid: Grid, merge: int, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Qwen2.5-VL's attention windows, of `window` x `window` tokens and smaller at the right and lower edges.
+
+    Returns:
+        The tokens ordered by window, (tokens,), and the window of each patch in that order, (patches,).
+    """
+    rows, columns = (int(size) // merge for size in grid[1:])
+    row, column = np.indices((rows, columns)).reshape(2, -1)
+    per_row = columns // window + 1
+    of_token = row // window * per_row + column // window
+    order = np.argsort(of_token, kind="stable")
+    return order, np.repeat(of_token[order], merge**2)
+
+
+def rotary_positions(
+    length: int, spans: Sequence[ImageSpan], grids: Sequence[Grid], merge: int
+) -> NDArray[np.int64]:  # fmt: skip
+    """Qwen-VL's positions in time, row and column: (3, length).
+
+    Text counts up on all three; an image stands still in time while its rows and columns count from where it begins,
+    and the text behind it goes on from its longer side (Qwen2-VL, arXiv 2409.12191, section 2.1).
+    """
+    positions = np.empty((3, length), dtype=np.int64)
+    start = token = 0
+    for span, grid in zip(spans, grids, strict=True):
+        text = span.start - token
+        positions[:, token : span.start] = start + np.arange(text)
+        start += text
+        rows, columns = (int(size) // merge for size in grid[1:])
+        positions[:, span.start : span.stop] = start + np.stack(
+            [np.zeros(rows * columns, dtype=np.int64), *np.indices((rows, columns)).reshape(2, -1)]
+        )
+        start += max(rows, columns)
+        token = span.stop
+    positions[:, token:] = start + np.arange(length - token)
+    return positions

@@ -1,0 +1,240 @@
+"""An exported model as a `ModelRunner`: onnxruntime and numpy, no torch.
+
+The cache stays where the decoder runs: its outputs are bound to the device and go back in as inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.errors import BackendError
+from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
+from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
+from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from si_embodied.models.families import ModelInputs
+
+_STORE_BYTES = 256 * 2**20
+_FEW_ROWS = 4096  # with more tokens allowed, gathering their rows costs as much as the whole layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """What the vision tower makes of one image."""
+
+    embeddings: NDArray[Any]  # (n, hidden), in place of its n tokens
+    deepstack: NDArray[Any] | None  # Qwen3-VL: (layers, n, hidden), added after the first layers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Images:
+    """A prompt's images, ready for the prefill."""
+
+    spans: tuple[ImageSpan, ...]
+    features: tuple[_Image, ...]
+
+
+class OnnxRunner:
+    """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
+
+    def __init__(
+        self,
+        directory: str | Path,
+        providers: str | Sequence[str] = "auto",
+        *,
+        threads: int = 0,
+        store_bytes: int = _STORE_BYTES,
+    ) -> None:
+        """Open an exported model.
+
+        Args:
+            directory: what `export_model` wrote.
+            providers: execution providers in the order in which they are tried for each part of a graph.
+            threads: of operators on the CPU; 0 for one a core.
+            store_bytes: the most that features of images seen before may take.
+
+        Raises:
+            CheckpointError: the directory is incomplete or a graph is broken.
+            ConfigError: an execution provider that is not in this build of onnxruntime.
+            BackendError: one that does not start.
+        """
+        path = Path(directory).expanduser()
+        self.manifest = read_manifest(path)
+        self.providers = choose_providers(providers)
+        self._device = "cpu" if self.providers[0] == "cpu" else "cuda"
+        self._dtype = np.dtype(self.manifest.dtype)
+
+        def open_graph(name: str) -> Any:
+            return open_session(path / name, self.providers, threads, tensorrt_options(path, name, self.manifest))
+
+        self._vision, self._decoder = open_graph(VISION), open_graph(DECODER)
+        self._head, self._trimmer = open_graph(HEAD), open_graph(TRIM)
+        self._embedding = np.load(path / EMBEDDING, mmap_mode="r")
+        self._rows = self._embedding if self.manifest.tied_embeddings else np.load(path / OUTPUT_ROWS, mmap_mode="r")
+        self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
+        self._reset()
+
+    def forget(self) -> None:
+        """Empty the cache and the store of image features."""
+        self._store.clear()
+        self._reset()
+
+    def _reset(self) -> None:
+        shape = (1, self.manifest.shared_heads, 0, self.manifest.head_dim)
+        self._cache = [place_on(self._device, np.zeros(shape, self._dtype)) for _ in range(2 * self.manifest.layers)]
+        self._cached = 0  # tokens in the cache: those held, and behind them some that were trimmed
+        self._held = Held()
+        self._next_position = 0
+        self._hidden: NDArray[np.float32] | None = None  # (n, hidden), behind the last n tokens taken
+
+    def encode_images(self, inputs: ModelInputs) -> _Images:
+        """The vision tower's output for each image; it runs only for those not seen lately."""
+        spans = image_spans(inputs)
+        parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
+        features = []
+        for span, part in zip(spans, parts, strict=True):
+            image = self._store.get(span.digest)
+            if image is None:
+                image = self._see(part["pixel_values"], part.get("image_grid_thw"))
+                size = image.embeddings.nbytes + (0 if image.deepstack is None else image.deepstack.nbytes)
+                self._store.put(span.digest, image, size)
+            features.append(image)
+        return _Images(spans, tuple(features))
+
+    def _see(self, pixels: NDArray[np.float32], grid: NDArray[np.int64] | None) -> _Image:
+        """Run the vision tower on one image."""
+        feed: dict[str, NDArray[Any]] = {"pixel_values": pixels}
+        if grid is not None:
+            feed |= vision_inputs(self.manifest.family, self.manifest.vision, grid[0])
+        try:
+            outputs = self._vision.run(None, feed)
+        except Exception as error:
+            raise _failure("vision tower", error) from error
+        return _Image(outputs[0], outputs[1] if len(outputs) > 1 else None)
+
+    def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
+        """Read the prompt and the first `forced` tokens of the answer, except for what the cache holds of them."""
+        if not isinstance(features, _Images):
+            raise TypeError(f"expected what encode_images returned, got: {type(features).__name__}")
+        ids = [*inputs.input_ids.tolist(), *forced]
+        # the prompt's last token is always read: the answer's first is chosen behind it
+        kept = self._held.common_prefix(ids[: len(inputs.input_ids) - 1], features.spans)
+        positions = self._positions(inputs, features.spans, len(ids))
+        embeds = self._embed(ids[kept:])
+        deepstack = self._no_deepstack(len(ids) - kept)
+        for span, image in zip(features.spans, features.features, strict=True):
+            if span.start >= kept:
+                embeds[span.start - kept : span.stop - kept] = image.embeddings
+                if image.deepstack is not None:
+                    deepstack[:, 0, span.start - kept : span.stop - kept] = image.deepstack
+        self._held = Held(self._held.tokens[:kept], self._held.images)
+        self._next_position = int(positions.max()) + 1
+        held = Held(tuple(ids), features.spans)
+        self._forward(embeds, positions[:, kept:], deepstack, held, keep=len(forced) + 1)
+        return kept
+
+    def step(self, tokens: Sequence[int]) -> None:
+        """Take one or more tokens; their keys and values join the cache."""
+        end = self._next_position + len(tokens)
+        positions = np.broadcast_to(
+            np.arange(self._next_position, end), (self.manifest.position_axes, len(tokens))
+        )  # fmt: skip
+        self._next_position = end
+        held = Held((*self._held.tokens, *tokens), self._held.images)
+        self._forward(self._embed(tokens), positions, self._no_deepstack(len(tokens)), held, keep=len(tokens))
+
+    def trim(self, count: int) -> None:
+        """Forget the last `count` of the tokens that were taken last."""
+        if self._hidden is None or not 0 <= count <= len(self._hidden):
+            raise BackendError(f"cannot forget {count} tokens: that is more than were taken last")
+        kept = len(self._held.tokens) - count
+        self._held = Held(self._held.tokens[:kept], self._held.images)  # the cache is cut when it is next used
+        self._next_position -= count
+        self._hidden = self._hidden[: len(self._hidden) - count]
+
+    def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
+        """The allowed tokens' logits; the output layer is computed for these alone when they are few.
+
+        Few rows are taken from the unquantized output layer, at any precision.
+        """
+        if self._hidden is None:
+            raise BackendError("the model has not read a prompt yet: call prefill first")
+        hidden, rows = self._hidden[after], np.flatnonzero(allowed)
+        if len(rows) <= _FEW_ROWS:
+            few: NDArray[np.float32] = self._rows[rows].astype(np.float32) @ hidden
+            return few
+        try:
+            (every,) = self._head.run(None, {"input": hidden[None, None].astype(self._dtype)})
+        except Exception as error:
+            raise _failure("output layer", error) from error
+        some: NDArray[np.float32] = every[0, 0, rows].astype(np.float32)
+        return some
+
+    def _embed(self, tokens: Sequence[int]) -> NDArray[Any]:
+        """Rows of the embedding: (T, hidden)."""
+        embeds: NDArray[Any] = self._embedding[np.array(tokens, dtype=np.int64)].astype(self._dtype)
+        return embeds
+
+    def _no_deepstack(self, length: int) -> NDArray[Any]:
+        """DeepStack's input where there is no image: (layers, 1, T, hidden)."""
+        return np.zeros((self.manifest.deepstack_layers, 1, length, self.manifest.hidden_size), self._dtype)
+
+    def _positions(self, inputs: ModelInputs, spans: Sequence[ImageSpan], length: int) -> NDArray[np.int64]:
+        """Rotary positions (axes, T) of a prompt and what follows it."""
+        grids = inputs.pixels.get("image_grid_thw")
+        if grids is None:
+            return np.broadcast_to(np.arange(length), (self.manifest.position_axes, length))
+        return rotary_positions(length, spans, list(grids), self.manifest.vision["merge"])
+
+    def _forward(
+        self,
+        embeds: NDArray[Any],  # (T, hidden)
+        positions: NDArray[np.int64],  # (axes, T)
+        deepstack: NDArray[Any],  # (layers, 1, T, hidden)
+        held: Held,
+        keep: int,
+    ) -> None:
+        """One pass through the decoder, after which the cache holds `held`; keeps `keep` hidden states."""
+        feed = {"inputs_embeds": embeds[None], "position_ids": np.ascontiguousarray(positions[:, None])}
+        if len(deepstack):
+            feed["deepstack"] = deepstack
+        kept = len(self._held.tokens)
+        try:
+            if kept < self._cached:
+                self._cache = self._run(self._trimmer, {"length": np.array([kept])})
+            hidden, *self._cache = self._run(self._decoder, feed)
+        except BaseException as error:
+            self._reset()
+            if isinstance(error, Exception):
+                raise _failure("decoder", error) from error
+            raise
+        self._cached, self._held = len(held.tokens), held
+        self._hidden = hidden.numpy()[0, -keep:].astype(np.float32)
+
+    def _run(self, session: Any, feed: dict[str, NDArray[Any]]) -> list[Any]:
+        """Run a graph that takes the cache and gives a new one, which stays on the device."""
+        binding = session.io_binding()
+        for name, array in feed.items():
+            binding.bind_cpu_input(name, array)
+        names = [entry.name for entry in session.get_inputs() if entry.name not in feed]
+        for name, value in zip(names, self._cache, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for entry in session.get_outputs():
+            binding.bind_output(entry.name, "cpu" if entry.name == "hidden" else self._device)
+        session.run_with_iobinding(binding)
+        return list(binding.get_outputs())
+
+
+def _failure(part: str, error: Exception) -> BackendError:
+    """What onnxruntime said, with the usual remedy."""
+    return BackendError(f"the {part} failed in onnxruntime: {error}; if memory ran out, show fewer or smaller images")
