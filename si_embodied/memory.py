@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from si_embodied.types import Code
+
 if TYPE_CHECKING:
     from si_embodied.geometry import Pose
     from si_embodied.types import Goal, Outcome
+
+NOTHING_YET = "(nothing yet)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +40,18 @@ class Memory:
 
     def describe(self) -> str:
         """One line an attempt, numbered from the episode's start, for the prompt; '(nothing yet)' when empty."""
-        lines = [
-            f"{self.forgotten + number}. {attempt.description}: "
-            + ("done" if attempt.outcome.succeeded else f"failed ({attempt.outcome.code.name.lower()})")
-            for number, attempt in enumerate(self.attempts, start=1)
-        ]
-        return "\n".join(lines) or "(nothing yet)"
+        lines = [f"{number}. {_words(attempt)}" for number, attempt in enumerate(self.attempts, self.forgotten + 1)]
+        return "\n".join(lines) or NOTHING_YET
+
+    def last(self) -> str:
+        """The latest attempt alone, without its number, for models that are told no more."""
+        return _words(self.attempts[-1]) if self.attempts else NOTHING_YET
+
+
+def outcome_words(code: Code) -> str:
+    """How an attempt went, as prompts say it."""
+    return "done" if code is Code.OK else f"failed ({code.name.lower()})"
+
+
+def _words(attempt: Attempt) -> str:
+    return f"{attempt.description}: {outcome_words(attempt.outcome.code)}"

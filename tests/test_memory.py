@@ -30,3 +30,11 @@ def test_adding_leaves_the_old_value_alone() -> None:
     memory = Memory()
     memory.add(attempt("explore"))
     assert memory.attempts == ()
+
+
+def test_the_latest_attempt_stands_alone_and_without_its_number() -> None:
+    memory = Memory()
+    assert memory.last() == "(nothing yet)"
+    for code, words in ((Code.OK, "done"), (Code.BLOCKED, "failed (blocked)")):
+        memory = memory.add(attempt("goto red chair", code))
+        assert memory.last() == f"goto red chair: {words}"

@@ -29,7 +29,8 @@ _SECTIONS = ("system", "user", "repair")
 class PromptTemplate:
     """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill.
 
-    A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`.
+    A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`, or
+    have `$last` in its place: the latest attempt alone.
     """
 
     version: str
@@ -42,7 +43,9 @@ class PromptTemplate:
 
         What an instruction says is text and nothing more: a `$` in it is not filled.
         """
-        filled = {"instruction": " ".join(task.instruction.split()), "memory": memory.describe()}
+        filled = {
+            "instruction": " ".join(task.instruction.split()), "memory": memory.describe(), "last": memory.last()
+        }  # fmt: skip
         if "$first_view" in self.user:
             return self._render_first_view(task, observation, filled, reasoning)
         before, after = self.user.split("$views")
@@ -81,7 +84,8 @@ def parse_template(version: str, text: str) -> PromptTemplate:
     sections = dict(zip(names, bodies, strict=True))
     allowed = {"system": set(), "user": {"instruction", "memory", "views"}, "repair": {"offence"}}
     if "$first_view" in sections["user"]:
-        allowed["user"] = {"instruction", "first_view"} | ({"memory"} if "$memory" in sections["user"] else set())
+        told = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
+        allowed["user"] = {"instruction", "first_view"} | (told if len(told) == 1 else set())
     for name, needed in allowed.items():
         found = re.findall(r"\$(\w+)", sections[name])
         if sorted(found) != sorted(needed):

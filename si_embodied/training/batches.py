@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 PROMPTS = ("manip/nano", "nav/nano")
 """By world: 0 is the tabletop, 1 the apartment."""
-_COORDINATE, _SKILL, _DONE, _NAME, _PIECE = 1.0, 1.0, 0.5, 0.5, 0.1
+APARTMENT = 1
+EXPLORE = "explore"
+"""The skill for what is not in view; while training, also what stands for a point that there is none of."""
+_COORDINATE, _SKILL, _DONE, _NAME, _PIECE = 1.0, 2.0, 0.5, 0.5, 0.1
 """Weights of an answer's tokens in the loss."""
 
 
@@ -37,6 +41,7 @@ class Answered:
     tokens: list[int]
     weights: list[float]  # 0 where nothing is asked of the model
     kind: str
+    early: tuple[int, int] | None = None  # a token of the instruction, by index, that is to say this token too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +81,22 @@ def answered(question: Question, world: int) -> Answered:
     """A question and its answer as tokens."""
     start, end = _special("<|im_start|>"), _special("<|im_end|>")
     asked: tuple[int, ...] = ()
-    if question.instruction is not None:
-        user = load_prompt(PROMPTS[world]).user.replace("$first_view", "").replace("$instruction", question.instruction)
-        asked = _text(user)
-    asked = (*asked, end, *_text("\n"), start, *_text("assistant\n"))
     said = make_tokenizer().encode(question.answer, add_special_tokens=False)
-    return Answered([*asked, *said], [0.0] * len(asked) + _weights(said, question.instruction is None), question.kind)
+    early = None
+    if question.instruction is not None:
+        user = Template(load_prompt(PROMPTS[world]).user)
+        asked = _text(user.substitute(first_view="", instruction=question.instruction, last=question.last))
+        if world == APARTMENT:
+            # The instruction ends in the target's name, and the picture stands before it: where it is, or that it is
+            # not there, is soonest learned in this place, and from here the answer only has to fetch it.
+            early = (len(asked) - 1, next((token for token in said if token < NUMBERS), _text(EXPLORE)[0]))
+            if question.glance:
+                return Answered([*asked], [0.0] * len(asked), question.kind, early)
+    asked = (*asked, end, *_text("\n"), start, *_text("assistant\n"))
+    weights = [0.0] * len(asked) + _weights(said, question.instruction is None)
+    if question.absent:
+        said, weights = [*said, _text(EXPLORE)[0]], [*weights, _COORDINATE]
+    return Answered([*asked, *said], weights, question.kind, early)
 
 
 @cache
@@ -140,22 +155,18 @@ def make_batch(
     rng: np.random.Generator,
     *,
     kept: int,
-    fragments: int,
-    plans: int,
+    asks: dict[str, int],
 ) -> Batch:
-    """Draw an image's questions anew and pack them; with no fragments and no plans, cells only."""
+    """Draw an image's questions anew, as many of each kind as `asks` says, and pack them; with none, cells only."""
     labels = data.labels[rows]
     cells = choose_cells(labels, kept, rng)
     shown = np.take_along_axis(labels, cells[..., None], axis=1)
     images, places = torch.from_numpy(data.images[rows]), torch.from_numpy(cells)
     told = torch.from_numpy(shown.astype(np.int64))
-    if fragments + plans == 0:
+    if not asks:
         empty = torch.zeros(0)
         return Batch(images, places, told, None, empty, empty, [])
-    asked = [
-        [answered(q, int(data.world[row])) for q in questions(data.notes[row], rng, fragments=fragments, plans=plans)]
-        for row in rows
-    ]
+    asked = [[answered(q, int(data.world[row])) for q in questions(data.notes[row], rng, **asks)] for row in rows]
     packed, targets, weights = pack([int(data.world[row]) for row in rows], asked, cells)
     return Batch(images, places, told, packed, targets, weights, [[one.kind for one in row] for row in asked])
 
@@ -190,6 +201,9 @@ def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64
             tokens[row, at:end], segments[row, at:end] = one.tokens, number
             positions[:, row, at:end] = after + 1 + np.arange(len(one.tokens))
             targets[row, at : end - 1], weights[row, at : end - 1] = one.tokens[1:], one.weights[1:]
+            if one.early is not None:
+                index, token = one.early
+                targets[row, at + index], weights[row, at + index] = token, _COORDINATE
             at = end
     arrays: tuple[Any, ...] = (tokens, is_image, segments, positions)
     return Packed(*map(torch.from_numpy, arrays)), torch.from_numpy(targets), torch.from_numpy(weights)

@@ -6,15 +6,17 @@ import itertools
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from si_embodied.errors import ConfigError
+from si_embodied.memory import NOTHING_YET, outcome_words
 from si_embodied.training.reasoning import REASONING, reasoned
 from si_embodied.training.scenes import NOTHING, RENDER_PX
+from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 MIN_VISIBLE_PX = 40
 """An apartment's target with fewer pixels is not there; between 1 and this many, it is not asked for."""
 NEAR_M = 2.3
-"""A target nearer than this, to its middle, is the end of the task; farther, the robot looks again when it is there."""
+"""A target nearer than this, to its middle, that the robot has just driven up to is the end of the task. Everywhere else
+it looks again when it is there, so that one wrong guess does not end the task in the wrong place."""
 NO_LABEL = -1
 
 _SEEN_SHARE = 0.5
@@ -49,6 +52,9 @@ class Question:
     instruction: str | None
     answer: str  # the plan's JSON; of a fragment, up to and with the point's y
     kind: str  # what accuracy is counted by
+    last: str = NOTHING_YET  # what the robot did before, as `Memory.last` says it
+    absent: bool = False  # a fragment that asks for the point of something that is not in view
+    glance: bool = False  # break off after the instruction: is its target in view, and where?
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,8 +157,16 @@ def fragment(skill: str, name: str, point: list[int]) -> Question:
     return Question(None, text[: text.index("]")], f"point {skill}")
 
 
-def questions(note: dict[str, Any], rng: np.random.Generator, *, fragments: int, plans: int) -> list[Question]:
-    """Draw questions about one image."""
+def absent_fragment(skill: str, name: str) -> Question:
+    """The same question about something that is not in view: it breaks off where the point would be."""
+    text = fragment(skill, name, [0, 0]).answer
+    return Question(None, text[: text.rindex("[") + 1], f"absent {skill}", absent=True)
+
+
+def questions(
+    note: dict[str, Any], rng: np.random.Generator, *, fragments: int, plans: int, glances: int = 0
+) -> list[Question]:
+    """Draw questions about one image; glances are for apartments alone."""
     draw = _TablePlans(note, rng) if "pick" in note else _FlatPlans(note, rng)
     drawn: list[Question] = []
     pointed = draw.named()
@@ -161,7 +175,14 @@ def questions(note: dict[str, Any], rng: np.random.Generator, *, fragments: int,
     for _ in range(plans + max(0, fragments - len(pointed))):
         if question := draw.plan():
             drawn.append(question)
-    return [reasoned(one, note) for one in drawn] if note.get(REASONING) else drawn
+    for _ in range(glances):
+        if question := draw.plan():
+            drawn.append(replace(question, glance=True, kind="glance"))
+    return drawn
+
+
+def _arrived(name: str) -> str:
+    return f"goto {name}: {outcome_words(Code.OK)}"
 
 
 class _FlatPlans:
@@ -177,21 +198,37 @@ class _FlatPlans:
         self._camera = note["camera_xy"]
 
     def named(self) -> list[Question]:
-        return [fragment("goto", o["name"], o["point"]) for o in self._seen]
+        there = [fragment("goto", o["name"], o["point"]) for o in self._seen]
+        return there + [absent_fragment("goto", name) for _ in there if (name := self._absent())]
 
     def plan(self) -> Question | None:
         rng = self._rng
         verb = self._choose(_VERBS)
         if self._seen and rng.random() < _SEEN_SHARE:
             target = self._choose(self._seen)
-            done = math.dist(target["xy"], self._camera) < NEAR_M
-            steps = [subgoal("goto", target["name"], target["point"])]
-            return Question(f"{verb} the {target['name']}", plan_json(steps, done=done), "goto")
-        resembling = self._resembling() if rng.random() < _RESEMBLING_SHARE else []
-        if not (absent := resembling or self._elsewhere):
+            name, near = target["name"], math.dist(target["xy"], self._camera) < NEAR_M
+            last = self._last(name, arrived_share=0.6 if near else 0.15)
+            done = near and last == _arrived(name)
+            steps = [subgoal("goto", name, target["point"])]
+            return Question(f"{verb} the {name}", plan_json(steps, done=done), "goto", last)
+        if not (name := self._absent()):
             return None
         answer = plan_json([{"skill": "explore"}], done=False)
-        return Question(f"{verb} the {self._choose(absent)}", answer, "explore")
+        return Question(f"{verb} the {name}", answer, "explore", self._last(name, arrived_share=0.25))
+
+    def _absent(self) -> str | None:
+        """The name of something that is not in view, if there is a sensible one."""
+        resembling = self._rng.random() < _RESEMBLING_SHARE
+        pools = (self._resembling(), self._elsewhere) if resembling else (self._elsewhere, self._resembling())
+        return next((str(self._choose(pool)) for pool in pools if pool), None)
+
+    def _last(self, name: str, *, arrived_share: float) -> str:
+        """What the robot may have done before: driven up to what it took for `name`, explored, failed, or nothing."""
+        if self._rng.random() < arrived_share:
+            return _arrived(name)
+        what, code = self._choose(("explore", f"goto {name}", "plan")), self._choose(list(Code))
+        failed = f"{what}: {outcome_words(code)}" if code is not Code.OK else NOTHING_YET
+        return self._choose((f"explore: {outcome_words(Code.OK)}",) * 3 + (NOTHING_YET, NOTHING_YET, failed))
 
     def _resembling(self) -> list[str]:
         """Things that are not in view but share their colour or their category with one that is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,7 +146,10 @@ def _things(note: dict[str, Any]) -> list[tuple[str, str, int]]:
 
 def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
     drawn = [questions(data.notes[row], np.random.default_rng(row), fragments=0, plans=5) for row in rows]
-    asked = [[answered(q, int(data.world[row])) for q in some] for row, some in zip(rows, drawn, strict=True)]
+    asked = [
+        [replace(answered(q, int(data.world[row])), early=None) for q in some]
+        for row, some in zip(rows, drawn, strict=True)
+    ]
     packed, targets, weights, said = _ask(model, data, rows, asked, tokens)
     for index, some in enumerate(drawn):
         for segment, question in enumerate(some, start=1):

@@ -46,10 +46,14 @@ class Recipe:
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     batch_images: int = 8
-    fragments: int = 5  # pointing questions an image
-    plans: int = 2  # whole plans an image
-    cycle: str = "aabtad"  # what the steps are about in turn: see `STEPS`
-    kept_cells: tuple[int, int] = (32, 56)  # of a tabletop and an apartment image, until the last part
+    fragments: tuple[int, int] = (5, 3)  # pointing questions of a tabletop and an apartment image
+    plans: tuple[int, int] = (2, 3)  # whole plans
+    glances: tuple[int, int] = (
+        0,
+        12,
+    )  # instructions alone; in an apartment, the hard part is whether the target is there
+    cycle: str = "aatabaatad"  # what the steps are about in turn: see `STEPS`
+    kept_cells: tuple[int, int] = (32, 64)  # of a tabletop and an apartment image, until the last part
     late_cells: tuple[int, int] = (CELLS, CELLS)  # in the last part
     learning_rate: float = 1.5e-3
     warmup_steps: int = 50
@@ -57,7 +61,7 @@ class Recipe:
     cell_weight: float = 0.5  # of the cells' loss beside the answers'
     average: float = 0.995  # of the weights' running mean, which is what is measured and kept
     dense_share: float = 0.2  # of the time: cells only
-    late_share: float = 0.2  # of the time, at the end: late cells, and a learning rate that falls to a tenth
+    late_share: float = 0.3  # of the time, at the end: late cells, and a learning rate that falls to a tenth
     threads: int = 2
 
 
@@ -187,8 +191,8 @@ def draw_batch(data: Labelled, worlds: tuple[Any, Any], step: int, progress: flo
     asks = asks and progress >= recipe.dense_share
     rows = rng.choice(worlds[world], size=recipe.batch_images * (1 if asks else 3))
     kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
-    fragments, plans = (recipe.fragments, recipe.plans) if asks else (0, 0)
-    return make_batch(data, rows, rng, kept=kept, fragments=fragments, plans=plans)
+    drawn = {name: getattr(recipe, name)[world] for name in ("fragments", "plans", "glances")} if asks else {}
+    return make_batch(data, rows, rng, kept=kept, asks=drawn)
 
 
 def train(

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from si_embodied.plan import parse_plan
+from si_embodied.training.batches import APARTMENT, EXPLORE, answered
 from si_embodied.training.examples import NO_LABEL, cell_labels, fragment, questions
+from si_embodied.training.vocabulary import make_tokenizer
 
 CATEGORIES, COLOURS = ("cube", "bowl", "chair"), ("red", "blue")
 RED, BLUE = "red cube", "blue cube"
@@ -84,15 +86,23 @@ def test_what_is_hardly_visible_is_not_asked_for() -> None:
     assert "blue chair" not in names  # 20 pixels of it are in view
 
 
-@pytest.mark.parametrize(("distance", "done"), [(1.0, True), (5.0, False)])
-def test_only_a_near_target_ends_the_task(distance: float, done: bool) -> None:
+@pytest.mark.parametrize(("distance", "near"), [(1.0, True), (5.0, False)])
+def test_only_a_near_target_that_was_driven_up_to_ends_the_task(distance: float, near: bool) -> None:
     note = {**flat(), "objects": [thing(1, "red chair", (distance, 0.0))]}
-    assert all(parse_plan(q.answer, "navigation", 1).done is done for q in drawn(note, "goto"))
+    asked = drawn(note, "goto")
+    arrived = [q for q in asked if q.last == "goto red chair: done"]
+    assert 0 < len(arrived) < len(asked)
+    for question in asked:
+        assert parse_plan(question.answer, "navigation", 1).done is (near and question in arrived)
 
 
 def test_a_robot_explores_for_what_only_resembles_what_it_sees() -> None:
     note = {
-        "objects": [thing(1, "red chair", (1.0, 0.0)), thing(2, "blue table", (2.0, 0.0)), thing(3, "red desk", (3, 0))],
+        "objects": [
+            thing(1, "red chair", (1.0, 0.0)),
+            thing(2, "blue table", (2.0, 0.0)),
+            thing(3, "red desk", (3, 0)),
+        ],
         "scene_names": ["red chair", "blue table", "green sofa"],
         "camera_xy": [0.0, 0.0],
     }
@@ -101,3 +111,30 @@ def test_a_robot_explores_for_what_only_resembles_what_it_sees() -> None:
     assert {"blue chair", "green chair", "green table", "red sofa", "blue sofa", "green sofa"} <= asked
     # A red desk is in view, and people would call it a table.
     assert not asked & {"red chair", "blue table", "red desk", "red table"}
+
+
+def test_a_glance_breaks_off_where_the_instruction_ends_and_asks_there() -> None:
+    rng = np.random.default_rng(0)
+    asked = questions(flat(), rng, fragments=0, plans=0, glances=40)
+    assert {q.kind for q in asked} == {"glance"}
+    tokenizer = make_tokenizer()
+    for question in asked:
+        one = answered(question, APARTMENT)
+        assert tokenizer.decode(one.tokens).endswith(f"Task: {question.instruction}")
+        assert one.early is not None
+        index, token = one.early
+        assert index == len(one.tokens) - 1
+        there = "red chair" in str(question.instruction)
+        assert tokenizer.decode([token]) == ("100" if there else EXPLORE)  # the point's x
+
+
+def test_pointing_at_what_is_not_there_breaks_off_before_the_point() -> None:
+    asked = [q for _ in range(40) for q in questions(flat(), np.random.default_rng(2), fragments=9, plans=0)]
+    absent = [q for q in asked if q.absent]
+    assert absent
+    for question in absent:
+        one = answered(question, APARTMENT)
+        assert question.answer.endswith('"point":[')
+        assert '"blue chair"' not in question.answer  # 20 pixels of it are in view
+        assert make_tokenizer().decode([one.tokens[-1]]) == EXPLORE
+        assert one.weights[-1] == max(one.weights)

@@ -23,7 +23,16 @@ from si_embodied.training.pipeline import NanoRun, train_nano
 from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
-SMALL = Recipe(sizes=MICRO, batch_images=2, fragments=1, plans=1, kept_cells=(12, 12), threads=1, dense_share=0.3)
+SMALL = Recipe(
+    sizes=MICRO,
+    batch_images=2,
+    fragments=(1, 1),
+    plans=(1, 1),
+    glances=(0, 2),
+    kept_cells=(12, 12),
+    threads=1,
+    dense_share=0.3,
+)
 
 
 @pytest.fixture(scope="module")
