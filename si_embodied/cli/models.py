@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from si_embodied.cli.models_export import add_verb as add_export
+
 if TYPE_CHECKING:
     from si_embodied.models.registry import Release
 
@@ -37,6 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     convert.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty directory")
     convert.set_defaults(run=run_convert)
+    add_export(verbs)
 
     tiny = verbs.add_parser(
         "tiny",
