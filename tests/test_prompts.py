@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from si_embodied import Observation, Task
+from si_embodied import Code, Observation, Outcome, Task
 from si_embodied.errors import ConfigError, UnknownNameError
-from si_embodied.memory import Memory
+from si_embodied.memory import Attempt, Memory
 from si_embodied.prompts import load_prompt, prompt_versions
 from si_embodied.prompts.template import parse_template
 
@@ -40,6 +40,15 @@ def test_a_small_model_sees_the_first_view_alone(version: str, wall_ahead: Obser
     prompt = load_prompt(version).render(Task("find it", kind), two, Memory())
     assert len(prompt.images) == 1
     assert '"view": {"maximum": 0' in json.dumps(prompt.schema)
+
+
+def test_a_small_model_is_told_how_the_last_attempt_went(wall_ahead: Observation) -> None:
+    memory = Memory()
+    for words, code in (("explore", Code.OK), ("goto red chair", Code.BLOCKED)):
+        memory = memory.add(Attempt(words, None, wall_ahead.T_map_base, Outcome(code)))
+    text = load_prompt("nav/nano").render(Task("find it", "navigation"), wall_ahead, memory).text
+    assert "So far: goto red chair: failed (blocked)\n" in text
+    assert "explore" not in text
 
 
 def test_a_dollar_in_the_instruction_is_text(wall_ahead: Observation) -> None:

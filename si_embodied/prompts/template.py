@@ -29,8 +29,8 @@ _SECTIONS = ("system", "user", "repair")
 class PromptTemplate:
     """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill.
 
-    A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`, or
-    have `$last` in its place: the latest attempt alone.
+    A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`,
+    or have `$last` in its place: the latest attempt alone.
     """
 
     version: str

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MIN_VISIBLE_PX = 40
 """An apartment's target with fewer pixels is not there; between 1 and this many, it is not asked for."""
 NEAR_M = 2.3
-"""A target nearer than this, to its middle, that the robot has just driven up to is the end of the task. Everywhere else
-it looks again when it is there, so that one wrong guess does not end the task in the wrong place."""
+"""A target nearer than this, to its middle, that the robot has just driven up to is the end of the task. Everywhere
+else it looks again when it is there, so that one wrong guess does not end the task in the wrong place."""
 NO_LABEL = -1
 
 _SEEN_SHARE = 0.5
@@ -178,7 +178,7 @@ def questions(
     for _ in range(glances):
         if question := draw.plan():
             drawn.append(replace(question, glance=True, kind="glance"))
-    return drawn
+    return [reasoned(one, note) for one in drawn] if note.get(REASONING) else drawn
 
 
 def _arrived(name: str) -> str:

@@ -51,7 +51,7 @@ class Recipe:
     glances: tuple[int, int] = (
         0,
         12,
-    )  # instructions alone; in an apartment, the hard part is whether the target is there
+    )  # instructions alone: whether the target is there is the hard part
     cycle: str = "aatabaatad"  # what the steps are about in turn: see `STEPS`
     kept_cells: tuple[int, int] = (32, 64)  # of a tabletop and an apartment image, until the last part
     late_cells: tuple[int, int] = (CELLS, CELLS)  # in the last part
