@@ -35,7 +35,7 @@ class Architecture:
 
 INTERNVL3_8B = Architecture("internvl", "original InternVL", 7_944_373_760, 6_854_803_456)
 INTERNVL3_2B = Architecture("internvl", "original InternVL", 2_088_957_440, 1_620_836_352)
-QWEN3_VL_8B = Architecture("qwen3_vl", "transformers", 8_767_123_696, 7_519_924_224)
+QWEN3_VL_8B = Architecture("qwen3_vl", "transformers", 8_767_123_696, 7_517_270_016)
 QWEN25_VL_7B = Architecture("qwen2_5_vl", "transformers", 8_292_166_656, 7_199_817_728)
 QWEN25_VL_3B = Architecture("qwen2_5_vl", "transformers", 3_754_622_976, 3_441_197_056)
 BAGEL_7B = Architecture("bagel", "BAGEL", 14_700_000_000, 0)

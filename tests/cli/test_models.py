@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -32,7 +33,43 @@ def test_tiny_writes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert str(tmp_path / "model") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["tiny"], ["tiny", "x", "--seed", "one"]])
+def test_list_names_every_release_and_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """For people, in 80 columns: no name is cut."""
+    from si_embodied.models.registry import RELEASES
+
+    args = _parse("list")
+    assert args.run(args) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for release in RELEASES:
+        assert sum(f" {release.short_name} " in line for line in lines) == 1
+    assert any("1.1-BAGEL-7B-MoT" in line and "server only" in line for line in lines)
+
+
+def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs: one line."""
+    args = _parse("list", "--json")
+    assert args.run(args) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    best = rows["1.4-InternVL3-8B"]
+    assert best["hub_id"] == "sensenova/SenseNova-SI-1.4-InternVL3-8B"
+    assert (best["family"], best["format"], best["easi8"]) == ("internvl", "original InternVL", 63.7)
+    assert best["memory_gb"]["full"] > best["memory_gb"]["8bit"] > best["memory_gb"]["4bit"] > 0
+    assert rows["1.1-BAGEL-7B-MoT"]["memory_gb"] is None
+
+
+def test_convert_writes_a_checkpoint(
+    original_internvl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says where."""
+    from si_embodied.models import inspect_checkpoint
+
+    args = _parse("convert", "--model", str(original_internvl), "--out", str(tmp_path / "out"))
+    assert args.run(args) == 0
+    assert not inspect_checkpoint(tmp_path / "out").original
+    assert str(tmp_path / "out") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["tiny"], ["convert", "--model", "x"], ["tiny", "x", "--seed", "one"]])
 def test_bad_arguments_end_in_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """argparse's own message and exit code."""
     with pytest.raises(SystemExit) as caught:

@@ -345,3 +345,9 @@ def test_a_folder_that_cannot_be_made_is_a_record_error(
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RecordError):
         tune(checkpoints["internvl"], [data], tmp_path / "file" / "run", CONFIG)
+
+
+def test_an_original_internvl_is_converted_first(original_internvl: Path, data: Path, tmp_path: Path) -> None:
+    """What is tuned would have other names than the base."""
+    with pytest.raises(ConfigError, match="si-embodied models convert"):
+        tune(original_internvl, [data], tmp_path / "run", CONFIG)

@@ -1,0 +1,87 @@
+"""How much memory weights take, and how much there is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from si_embodied.errors import CheckpointError
+from si_embodied.models.footprint import check_fits, free_ram_bytes, weight_bytes
+
+SHAPES = {
+    "model.embed_tokens.weight": (100, 8),
+    "layer.weight": (64, 32),
+    "layer.bias": (64,),
+    "conv.weight": (4, 3, 2, 2),
+}
+LINEAR, OTHERS = 64 * 32, 100 * 8 + 64 + 4 * 3 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "weights", "expected"),
+    [
+        ("float32", "full", 4 * (LINEAR + OTHERS)),
+        ("bfloat16", "full", 2 * (LINEAR + OTHERS)),
+        ("bfloat16", "8bit", LINEAR + 2 * OTHERS),
+        # half a byte each, a byte for 64 of them, and four bytes for 256 of those, of which there are 32 here
+        ("bfloat16", "4bit", LINEAR // 2 + LINEAR // 64 + round(4 * LINEAR / 64 / 256) + 2 * OTHERS),
+    ],
+)
+def test_bytes_of_weights(dtype: str, weights: str, expected: int) -> None:
+    """Only linear layers shrink."""
+    assert weight_bytes(SHAPES, dtype, weights) == pytest.approx(expected, abs=1)  # type: ignore[arg-type]
+
+
+def test_the_estimate_is_what_a_loaded_model_takes(family_name: str, checkpoints: dict[str, Path]) -> None:
+    """To the byte, in float32."""
+    pytest.importorskip("transformers")
+    from si_embodied.models.checkpoints import inspect_checkpoint, read_header
+    from si_embodied.models.loading import load_checkpoint
+
+    shapes = {
+        key: shape
+        for file in inspect_checkpoint(checkpoints[family_name]).weights
+        for key, shape in read_header(file).items()
+    }
+    model = load_checkpoint(checkpoints[family_name], device="cpu").model
+    assert weight_bytes(shapes, "float32") == sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _linux(
+    tmp_path: Path, available_kb: int, limit: str | None = None, used: int = 0, cached: int = 0
+) -> dict[str, Path]:
+    (tmp_path / "meminfo").write_text(f"MemTotal:       64000000 kB\nMemAvailable:   {available_kb} kB\n")
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text(f"{used}\n")
+        (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\n")
+    return {"proc": tmp_path / "meminfo", "cgroup": tmp_path}
+
+
+def test_free_memory_is_what_linux_says(tmp_path: Path) -> None:
+    """Without a container."""
+    assert free_ram_bytes(**_linux(tmp_path, 2_000_000)) == 2_048_000_000
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    """A container may have less than the machine; what it has cached of files is given back on demand."""
+    assert free_ram_bytes(**_linux(tmp_path, 2_000_000, "1000000000", used=700_000_000, cached=100)) == 300_000_100
+    assert free_ram_bytes(**_linux(tmp_path, 2_000_000, "max", used=700_000_000)) == 2_048_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_this_machine_has_some() -> None:
+    """A sane figure."""
+    assert 1e6 < (free_ram_bytes() or 0) < 1e14
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    """With needed, free and what helps; where the system does not say, nothing is refused."""
+    with pytest.raises(
+        CheckpointError, match=r"too little memory on cpu.*need 16\.0 GB and 8\.0 GB are free; buy more"
+    ):
+        check_fits("big", 16 * 10**9, 8 * 10**9, "cpu", ["buy more"])
+    check_fits("big", 16 * 10**9, 16 * 10**9, "cpu", [])
+    check_fits("big", 16 * 10**9, None, "cpu", [])
