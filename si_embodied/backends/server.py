@@ -127,16 +127,16 @@ class ServerBackend:
         )
 
     def check(self, *, deadline_s: float = 3.0) -> tuple[str, ...]:
-        """Whether the server is ready and serves the model; the names that it serves. Asks once.
+        """Whether the server is ready and serves the model; the names that it serves, if it can list them.
 
         Raises:
             DeadlineExceeded: it did not say so in time.
             BackendError: it cannot be reached, is not ready, or does not serve the model.
         """
         names = self._within(self._probe(), deadline_s)
-        if self.info.model not in names:
+        if names and self.info.model not in names:
             raise BackendError(
-                f"{self._url} does not serve {self.info.model!r} but: {', '.join(names) or 'nothing'}; "
+                f"{self._url} does not serve {self.info.model!r} but: {', '.join(names)}; "
                 "give one of those names, or start it with this model"
             )
         return names
@@ -180,14 +180,19 @@ class ServerBackend:
             await asyncio.sleep(wait_s)
 
     async def _probe(self) -> tuple[str, ...]:
+        """The models that a ready server lists; none where it is healthy and cannot list them."""
+        healthy = False
         try:
             try:
                 await self._exchange("GET", "/health")
+                healthy = True
             except _Refused as error:
                 if error.status != 404:  # not every server has it
                     raise
             return model_names(await self._exchange("GET", "/v1/models"), f"{self._url}/v1/models")
         except Again as failure:
+            if healthy:  # `transformers serve` fails to list when nothing was downloaded from the hub yet
+                return ()
             raise BackendError(f"not ready: {failure}") from failure
 
     async def _exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:

@@ -364,6 +364,11 @@ def test_a_ready_server_says_what_it_serves(make: Make) -> None:
     assert make("ok", "models:other+model").check() == ("other", "model")
 
 
+def test_a_healthy_server_that_cannot_list_its_models_is_taken_at_its_word(make: Make) -> None:
+    """As `transformers serve` does before anything was downloaded from the hub."""
+    assert make("ok", "status:500").check() == ()
+
+
 def test_a_server_without_a_health_page_is_asked_for_its_models(make: Make) -> None:
     assert make("status:404", "models:model").check() == ("model",)
 
@@ -373,6 +378,7 @@ def test_a_server_without_a_health_page_is_asked_for_its_models(make: Make) -> N
     [
         (("ok", "models:a+b"), ("does not serve 'model'", "a, b")),
         (("status:503",), ("not ready", "503")),
+        (("status:404", "status:503"), ("not ready", "503")),
         (("ok", "words"), ("no JSON",)),
         (("ok", "shape"), ("no list of models",)),
     ],
