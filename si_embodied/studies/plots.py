@@ -149,9 +149,9 @@ def _places(axes: Any, rows: Sequence[Found]) -> None:
         where = [index + 0.4 * (number - 0.5) for index in range(len(labels))]
         axes.bar(where, means, 0.36, yerr=reach, capsize=3, color=colour, label=f"places {place}")
         for x, score in zip(where, scores, strict=True):
-            axes.annotate(f"n = {score.count}", (x, 2), ha="center", color="white", size=8)
+            axes.annotate(f"{score.count:,}", (x, 2), ha="center", color="white", size=8)
     axes.set_xticks(range(len(labels)), [f"{world}\n{what}" for world, what in labels])
-    axes.set_title("the finished planner, in places of its training and in new ones", loc="left")
+    axes.set_title("the finished planner, in places of its training and in new ones (n in the bars)", loc="left")
     axes.grid(axis="x", visible=False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 

@@ -1,0 +1,170 @@
+"""Sentences, tables and plots are made of the results alone, and say the figures that are in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("llguidance")
+
+from si_embodied.cli.main import main
+from si_embodied.errors import ConfigError
+from si_embodied.studies.report import STUDIES, block, fill, headline, table
+from si_embodied.studies.results import Score, read_results, write_results
+
+PAGE = Path(__file__).parents[2] / "docs" / "studies" / "index.md"
+
+
+def right(count: int, of: int) -> dict[str, float]:
+    return Score.of([1.0] * count + [0.0] * (of - count)).to_json()
+
+
+def questions(*entries: tuple[str, str, int, int]) -> list[dict[str, Any]]:
+    return [{"kind": kind, "group": group, **right(count, of)} for kind, group, count, of in entries]
+
+
+def size(images: int, seen: int, unseen: int, won: int) -> dict[str, Any]:
+    asked = questions(
+        ("point pick", "seen", seen, 10), ("point pick", "unseen", unseen, 10), ("base", "seen", seen, 10),
+        ("base", "unseen", unseen, 10),
+    )  # fmt: skip
+    episodes = {"seen": right(won, 8), "unseen": right(0, 2)}
+    return {"images": images, "steps": 9, "minutes": 1.0, "questions": asked, "episodes": episodes}
+
+
+def type_row(name: str, form: str, **more: Any) -> dict[str, Any]:
+    seen = {"images": right(8, 10), "blank": right(5, 10), "none": right(4, 10)}
+    return {
+        "type": name,
+        "capability": name.split(".", maxsplit=1)[0],
+        "form": form,
+        "chance": 0.5,
+        "scores": seen,
+        **more,
+    }
+
+
+SIZES = [size(100, 2, 1, 0), size(400, 9, 6, 8)]
+PLACES = [
+    {"what": "places", "world": world, "place": place,
+     "questions": questions(("point pick" if world == "tabletop" else "point goto", "all", 9, 10),
+                            ("base" if world == "tabletop" else "goto", "all", 5, 10))}
+    for world in ("tabletop", "apartment") for place in ("trained in", "new")
+]  # fmt: skip
+ARM = {"task": "base", "steps": 5, "seeds": [1, 2, 3, 4], "plans": 4, "plan_ms_p50": 30.0, "example": "{}"}
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "scaling": SIZES,
+    "generalisation": [*({"what": "pairs", **row} for row in SIZES), *PLACES],
+    "shortcuts": [
+        type_row("relation.nearest", "choice", only_seeing=4, only_blank=1),
+        type_row("metric.depth", "number"),
+        *({"own": "tabletop", "sight": sight, **questions(("point pick", "all", count, 10))[0]}
+          for sight, count in (("images", 9), ("blank", 1), ("none", 0))),
+    ],
+    "reasoning": [
+        {**ARM, "arm": "without", "success": [1, 1, 1, 0], "completion_tokens": 19.6},
+        {**ARM, "arm": "with", "success": [0, 0, 1, 0], "completion_tokens": 41.2},
+    ],
+}  # fmt: skip
+SETTINGS = {"episodes": {"task": "base", "seed": 90_000}}
+
+
+def found(study: str) -> dict[str, Any]:
+    return {"study": study, "settings": SETTINGS, "rows": ROWS[study]}
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("scaling", "With 4 times the pictures, planner success goes from 0% to 80%"),
+        ("generalisation", "Pointing: 90% for colour-shape pairs seen in training, 60% for pairs never seen"),
+        (
+            "shortcuts",
+            (
+                "Choices 80% with images, 50% with blank ones, 50% by chance; own plans and points 90% with images, "
+                "10% with blank ones"
+            ),
+        ),
+        # Two seeds were won without reasoning alone, none with it alone: p = 2 * (1/2)^2.
+        ("reasoning", "Reasoning first: base 75% to 25% (p = 0.5), for 41 tokens a plan, not 20"),
+    ],
+)
+def test_the_sentence_has_the_figures(study: str, sentence: str) -> None:
+    assert headline(found(study)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("study", "cells"),
+    [
+        ("scaling", ["| point at a thing | 20% (6 to 51, n = 10) | 90% (60 to 98, n = 10) |", "| 100 pictures | 400"]),
+        ("generalisation", ["| pairs, 400 pictures: plans | 90% (60 to 98, n = 10) | 60% (31 to 83, n = 10) |"]),
+        # Four alone against one alone: p = 2 * (1 + 5) / 2^5.
+        ("shortcuts", ["| spatial relations | 50% | 80%", "| – | 0.38 |", "| metric measurement (numbers) | 50% |"]),
+        ("reasoning", ["| base | without | 75% (30 to 95, n = 4) | 2 | 0.5 | 20 | 30 | 5 |"]),
+    ],
+)
+def test_the_table_has_the_figures_with_intervals_and_counts(study: str, cells: list[str]) -> None:
+    lines = table(found(study))
+    assert len({line.count("|") for line in lines}) == 1, "every line has as many cells"
+    assert all(any(cell in line for line in lines) for cell in cells), "\n".join(lines)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_is_drawn_with_labelled_axes(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    from si_embodied.studies import plots
+
+    kept = []
+    monkeypatch.setattr(plots.plt, "close", kept.append)
+    plots.draw(found(study), tmp_path / "new" / "plot.png")
+    (figure,) = kept
+    assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert figure.get_suptitle() == headline(found(study))
+    assert any(axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes)
+    assert figure.legends or all(axes.get_title(loc="left") for axes in figure.axes)
+
+
+def test_a_block_is_put_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "index.md"
+    page.write_text("before\n<!-- scaling -->\nold\n<!-- end of scaling -->\nafter\n")
+    for _ in range(2):
+        fill(page, found("scaling"))
+    text = page.read_text()
+    assert text == f"before\n<!-- scaling -->\n{block(found('scaling'))}\n<!-- end of scaling -->\nafter\n"
+    with pytest.raises(ConfigError, match="lacks the marks <!-- reasoning -->"):
+        fill(page, found("reasoning"))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_page_says_what_the_results_say(study: str) -> None:
+    file = PAGE.parent / f"{study}.json"
+    text = PAGE.read_text(encoding="utf-8")
+    assert f"<!-- {study} -->" in text
+    if file.exists():
+        remedy = f"run: si-embodied study {study} --results docs/studies --report"
+        assert block(read_results(file)) in text, remedy
+        assert (PAGE.parent / f"{study}.png").exists(), remedy
+
+
+def test_plot_and_table_are_made_again_from_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    write_results(tmp_path / "reasoning.json", "reasoning", SETTINGS, ROWS["reasoning"])
+    assert main(["study", "reasoning", "--results", str(tmp_path), "--report"]) == 0
+    assert (tmp_path / "reasoning.png").exists()
+    said = capsys.readouterr().out
+    assert "base 75% to 25%" in said
+    assert "| base | with | 25%" in said
+
+
+def test_without_results_the_command_says_to_run_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["study", "scaling", "--results", str(tmp_path), "--report"]) == 2
+    assert "run the study first" in capsys.readouterr().err
+
+
+def test_shortcuts_needs_something_to_ask(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["study", "shortcuts", "--model", str(tmp_path)]) == 2
+    assert "--model and --data" in capsys.readouterr().err

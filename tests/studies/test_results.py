@@ -1,0 +1,56 @@
+"""Scores add up and know how sure they are; results and folders are of one study with one set of settings."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from si_embodied.errors import ConfigError, RecordError
+from si_embodied.evaluation.statistics import wilson_interval
+from si_embodied.studies.results import Score, claim, read_results, total, write_results
+
+
+def test_right_or_wrong_has_wilsons_interval() -> None:
+    score = Score.of([True] * 9 + [False])
+    assert score.mean == 0.9
+    assert score.interval == wilson_interval(9, 10)
+    assert str(score) == "90% (60 to 98, n = 10)"  # Wilson (1927) for 9 of 10: 0.596 to 0.982
+
+
+def test_fractions_have_the_interval_of_their_mean() -> None:
+    values = [0.2, 0.4, 0.4, 0.6]
+    half = 1.959964 * math.sqrt(0.08 / 3) / math.sqrt(4)  # squared deviations from 0.4 add up to 0.08
+    assert Score.of(values).interval == pytest.approx((0.4 - half, 0.4 + half))
+
+
+def test_scores_add_up_as_if_they_were_one() -> None:
+    parts = [Score.of([1, 0, 0.5]), Score.of([]), Score.of([0.25])]
+    assert total(parts) == Score.of([1, 0, 0.5, 0.25])
+    assert Score.from_json(parts[0].to_json()) == parts[0]
+
+
+def test_nothing_is_no_score() -> None:
+    assert math.isnan(Score().mean)
+    assert str(Score()) == "–"
+
+
+def test_results_are_read_back(tmp_path: Path) -> None:
+    written = write_results(tmp_path / "scaling.json", "scaling", {"steps": 3}, [{"images": 2}])
+    assert read_results(tmp_path / "scaling.json") == written
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"rows": []}'])
+def test_without_results_it_is_said_what_to_do(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "scaling.json").write_text(content)
+    with pytest.raises(RecordError, match="run the study first"):
+        read_results(tmp_path / "scaling.json")
+
+
+def test_a_folder_is_of_one_set_of_settings(tmp_path: Path) -> None:
+    claim(tmp_path / "new", {"steps": 3, "images": (1, 2)})
+    claim(tmp_path / "new", {"steps": 3, "images": (1, 2)})
+    with pytest.raises(ConfigError, match="steps 3, now 4"):
+        claim(tmp_path / "new", {"steps": 4, "images": (1, 2)})

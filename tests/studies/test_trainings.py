@@ -1,0 +1,143 @@
+"""The studies that train: what training never shows, what is measured, and that nothing is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("llguidance")
+
+from si_embodied.errors import ConfigError
+from si_embodied.studies import generalisation, reasoning, scaling
+from si_embodied.studies.episodes import Episodes
+from si_embodied.studies.results import Score
+from si_embodied.studies.tabletops import (
+    UNSEEN_PAIRS,
+    load_shards,
+    names_unseen_pair,
+    shows_unseen_pair,
+    with_unseen_pairs,
+    without_unseen_pairs,
+)
+from si_embodied.training.examples import Question
+from si_embodied.training.reasoning import REASONING
+
+Heard = tuple[list[str], Callable[[str], None]]
+
+
+def sizes(shards: Path, out: Path, world: str, micro: Any) -> scaling.SizesRun:
+    episodes = Episodes(world, "objectnav", count=2, seed=6)
+    return scaling.SizesRun(shards, out, (1, 3), steps=3, test_images=2, episodes=episodes, recipe=micro)
+
+
+# --- held-out pairs -------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_is_held_out_of_every_colour_and_no_shape_twice() -> None:
+    colours, shapes = zip(*(pair.split(" ", 1) for pair in UNSEEN_PAIRS), strict=True)
+    assert len(set(colours)) == len(set(shapes)) == len(UNSEEN_PAIRS)
+
+
+def test_no_training_picture_shows_a_held_out_pair(shards: Path) -> None:
+    data = load_shards(shards / "train", "tabletop-*")
+    kept, left_out = without_unseen_pairs(data, 4), with_unseen_pairs(data, 9)
+    assert (len(kept), len(left_out)) == (4, 2)
+    assert not any(thing["name"] in UNSEEN_PAIRS for note in kept.notes for thing in note["objects"])
+    assert all(shows_unseen_pair(note) for note in left_out.notes)
+
+
+def test_smaller_sets_are_parts_of_larger_ones(shards: Path) -> None:
+    data = load_shards(shards / "train", "tabletop-*")
+    small, large = without_unseen_pairs(data, 2), without_unseen_pairs(data, 4)
+    np.testing.assert_array_equal(small.images, large.images[:2])
+
+
+def test_too_few_pictures_say_what_to_do(shards: Path) -> None:
+    with pytest.raises(ConfigError, match=r"5 images .* there are 4: render more"):
+        without_unseen_pairs(load_shards(shards / "train", "tabletop-*"), 5)
+
+
+def test_a_question_is_about_what_it_or_its_answer_names() -> None:
+    assert names_unseen_pair(Question("put the red cube in the blue bowl", "{}", "base"))
+    assert names_unseen_pair(Question("put the object farthest to the left in the bin", '{"orange cross"}', "extreme"))
+    assert not names_unseen_pair(Question("put the red ball in the orange bowl", "{}", "base"))
+
+
+# --- scaling and generalisation -------------------------------------------------------------------------------------
+
+
+def test_every_size_is_trained_as_long_and_measured_by_pairs(
+    shards: Path, tmp_path: Path, fake_world: str, micro: Any, heard: Heard
+) -> None:
+    found = scaling.study(sizes(shards, tmp_path, fake_world, micro), tmp_path, report=heard[1])
+    assert [(row["images"], row["steps"]) for row in found["rows"]] == [(1, 3), (3, 3)]
+    for row in found["rows"]:
+        asked = {(one["kind"], one["group"]): Score.from_json(one).count for one in row["questions"]}
+        # Both new tables and the two left-out ones are asked about: 3 + 5 + 5 + 5 things, of which 3 x 2 are held out.
+        assert asked["point pick", "seen"] + asked["point pick", "unseen"] == 18
+        assert asked["point pick", "unseen"] == 6
+        assert sum(score["count"] for score in row["episodes"].values()) == 2
+
+
+def test_what_was_trained_and_measured_is_not_done_again(
+    shards: Path, tmp_path: Path, fake_world: str, micro: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sizes(shards, tmp_path, fake_world, micro)
+    first = scaling.measured_sizes(run)
+    monkeypatch.setattr(scaling, "train", None)
+    assert scaling.measured_sizes(run) == first
+    longer = replace(run, test_images=1)  # measured anew, of the same trainings
+    assert scaling.measured_sizes(longer)[1]["steps"] == 3
+    with pytest.raises(ConfigError, match="steps 3, now 4"):
+        scaling.measured_sizes(replace(run, steps=4))
+
+
+def test_places_of_training_stand_beside_new_ones(shards: Path, planner: Path, micro: Any) -> None:
+    rows = generalisation.measured_places(generalisation.PlacesRun(planner, shards, images=2, recipe=micro))
+    assert [(row["world"], row["place"]) for row in rows] == [
+        ("tabletop", "trained in"), ("tabletop", "new"), ("apartment", "trained in"), ("apartment", "new"),
+    ]  # fmt: skip
+    # The first two pictures of each: tables of 3 and 5 things.
+    assert [one["count"] for one in rows[0]["questions"] if one["kind"] == "point pick"] == [8]
+    assert [one["count"] for one in rows[2]["questions"] if one["kind"] == "point goto"] == [1]
+
+
+# --- reasoning ------------------------------------------------------------------------------------------------------
+
+
+def reasoning_run(model: Path, out: Path, world: str, **changes: Any) -> reasoning.ReasoningRun:
+    episodes = Episodes(world, count=2, seed=6)
+    return reasoning.ReasoningRun(model, out, minutes=None, steps=2, tasks=("objectnav",), episodes=episodes, **changes)
+
+
+def test_both_arms_start_alike_and_one_is_taught_to_reason(
+    shards: Path, planner: Path, tmp_path: Path, fake_world: str, micro: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught, weights = [], []
+    train = reasoning.train
+
+    def watched(run: Any, data: Any, *rest: Any, **more: Any) -> Any:
+        taught.append({note[REASONING] for note in data.notes})
+        weights.append(next(run.model.parameters()).detach().clone())
+        return train(run, data, *rest, **more)
+
+    monkeypatch.setattr(reasoning, "train", watched)
+    found = reasoning.study(reasoning_run(planner, tmp_path, fake_world, data=shards, recipe=micro), tmp_path)
+    assert taught == [{False}, {True}]
+    assert bool((weights[0] == weights[1]).all())
+    assert [(row["arm"], row["seeds"], row["steps"]) for row in found["rows"]] == [
+        ("without", [6, 7], 2), ("with", [6, 7], 2),
+    ]  # fmt: skip
+    assert [REASONING in row["example"] for row in found["rows"]] == [False, True]
+
+
+def test_without_training_only_the_question_differs(planner: Path, tmp_path: Path, fake_world: str) -> None:
+    found = reasoning.study(reasoning_run(planner, tmp_path, fake_world), tmp_path)
+    assert [REASONING in row["example"] for row in found["rows"]] == [False, True]
+    assert found["rows"][0]["completion_tokens"] < found["rows"][1]["completion_tokens"]
