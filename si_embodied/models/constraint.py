@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +28,10 @@ _GRAMMARS_KEPT = 16
 class Constraint:
     """The state of one answer in its grammar."""
 
-    def __init__(self, matcher: LLMatcher, vocabulary_size: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocabulary_size: int, token_text: Callable[[int], str]) -> None:
         """Start `matcher` at the first token of the answer."""
         self._matcher, self._size = matcher, vocabulary_size
+        self.token_text = token_text
         self._check()
 
     @property
@@ -89,6 +90,7 @@ class Grammars:
         self._size = vocabulary_size
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
         self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._texts: dict[int, str] = {}  # at most one a token of the vocabulary
 
     def start(self, schema: Mapping[str, object]) -> Constraint:
         """A fresh constraint for an answer of `schema`.
@@ -115,7 +117,14 @@ class Grammars:
             if len(self._matchers) > _GRAMMARS_KEPT:
                 self._matchers.popitem(last=False)
         self._matchers.move_to_end(text)
-        return Constraint(matcher.deep_copy(), self._size)
+        return Constraint(matcher.deep_copy(), self._size, self.token_text)
+
+    def token_text(self, token: int) -> str:
+        """The text of one token."""
+        text = self._texts.get(token)
+        if text is None:
+            text = self._texts[token] = self.text([token])
+        return text
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`."""

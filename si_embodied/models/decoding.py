@@ -121,7 +121,7 @@ def decode(
         runner.forget()
     answer = _Answer(runner, constraint, options, clock)
     if options.drafts:
-        answer.drafts = Drafts(last_answer, inputs.input_ids.tolist())
+        answer.drafts = Drafts(last_answer, inputs.input_ids.tolist(), constraint.token_text)
     started = answer.check()
     features = runner.encode_images(inputs)
     seen = answer.check()

@@ -58,15 +58,12 @@ class TorchRunner:
             store_bytes: the most that features of images seen before may take, on the model's device.
         """
         self._model = model
+        self._device: torch.device = model.device
         self._language: Any = model.model.language_model
+        self._head: Any = model.get_output_embeddings()
         self._rotary_3d = hasattr(model.model, "get_rope_index")  # Qwen-VL: time, row and column
         self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
         self._reset()
-
-    @property
-    def _device(self) -> torch.device:
-        device: torch.device = self._model.device
-        return device
 
     def forget(self) -> None:
         """Empty the cache and the store of image features."""
@@ -117,7 +114,7 @@ class TorchRunner:
         arguments: dict[str, Any] = {}
         if self._rotary_3d:
             positions = self._positions(inputs, ids)
-            arguments["position_ids"] = positions[..., kept:]
+            arguments["position_ids"] = positions[..., kept:].to(self._device)
             self._next_position = int(positions.max()) + 1
         input_ids = torch.tensor([ids[kept:]], device=self._device)
         new = [
@@ -174,21 +171,23 @@ class TorchRunner:
 
     def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
         """The allowed tokens' logits; the output layer is computed for these alone when they are few."""
+        array: NDArray[np.float32] = self._rows(np.flatnonzero(allowed), after).float().cpu().numpy()
+        return array
+
+    def _rows(self, ids: NDArray[np.intp], after: int) -> torch.Tensor:
+        """Logits of some tokens, on the device."""
         if self._hidden is None:
             raise BackendError("the model has not read a prompt yet: call prefill first")
-        rows = torch.from_numpy(np.flatnonzero(allowed)).to(self._device)
-        hidden: torch.Tensor = self._hidden[after]
-        head: Any = self._model.get_output_embeddings()
+        hidden, head = self._hidden[after], self._head
+        rows = torch.from_numpy(ids).to(self._device)
         with torch.inference_mode():
-            if type(head) is torch.nn.Linear and len(rows) < _FEW_ROWS * len(allowed):
-                bias: Any = head.bias  # often None, whatever torch's types say
-                # not head.weight[rows]: indexing starts threads, which for a few rows costs more than all the rest
-                weight = head.weight.index_select(0, rows)
-                logits = torch.nn.functional.linear(hidden, weight, bias if bias is None else bias[rows])
-            else:
-                logits = head(hidden)[rows]
-        array: NDArray[np.float32] = logits.float().cpu().numpy()
-        return array
+            if type(head) is not torch.nn.Linear or len(ids) > _FEW_ROWS * head.out_features:
+                logits: torch.Tensor = head(hidden)
+                return logits[rows]
+            bias: Any = head.bias  # often None, whatever torch's types say
+            # not head.weight[rows]: indexing starts threads, which for a few rows costs more than all the rest
+            weight = head.weight.index_select(0, rows)
+            return torch.nn.functional.linear(hidden, weight, bias if bias is None else bias[rows])
 
     def _wait(self) -> None:
         """Let the device finish, or the next part of the latency would be billed for this one."""
@@ -196,9 +195,9 @@ class TorchRunner:
             torch.cuda.synchronize(self._device)
 
     def _positions(self, inputs: ModelInputs, ids: list[int]) -> torch.Tensor:
-        """Rotary positions (3, 1, T) of a prompt and what follows it."""
+        """Rotary positions (3, 1, T) of a prompt and what follows it, on the CPU: their values are looked at."""
         if "image_grid_thw" not in inputs.pixels:
-            return torch.arange(len(ids), device=self._device).expand(3, 1, -1)
+            return torch.arange(len(ids)).expand(3, 1, -1)
         input_ids = torch.tensor([ids])
         kinds = torch.zeros_like(input_ids, dtype=torch.int32)
         kinds[0, : len(inputs.is_image)] = torch.from_numpy(inputs.is_image.astype(np.int32))
@@ -206,7 +205,7 @@ class TorchRunner:
         positions: torch.Tensor = self._model.model.get_rope_index(
             input_ids, mm_token_type_ids=kinds, image_grid_thw=grids
         )[0]
-        return positions.to(self._device)
+        return positions
 
     def _forward(self, arguments: dict[str, Any], held: Held, keep: int) -> None:
         """One pass through the language model, after which the cache holds `held`; keeps `keep` hidden states.

@@ -80,7 +80,7 @@ def test_tokens_equal_transformers_generate(
     """Over one to three images of different sizes; skipping forced tokens changes no token and saves passes."""
     checkpoint, rng = loaded[family_name], np.random.default_rng(11)
     grammars, runner, saved = _grammars(checkpoint), TorchRunner(checkpoint.model), 0
-    for _ in range(8):
+    for _ in range(5):
         prompt = draw_prompt(rng)
         inputs = checkpoint.family.encode(prompt)
         schema = checkpoint.family.schema(prompt, inputs)
