@@ -7,6 +7,7 @@ on plans as they are, and on plans that begin with where the things are that the
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.evaluation.config import model_fingerprint
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from si_embodied.evaluation.episode import EpisodeResult
+    from si_embodied.training.examples import Labelled
 
 NAME = "reasoning"
 WITHOUT, WITH = "without", "with"
@@ -88,17 +90,23 @@ def _continued(run: ReasoningRun, arm: str, report: Callable[[str], None]) -> tu
         recipe = run.recipe or Recipe(cycle="t", learning_rate=_LEARNING_RATE, seed=run.seed, threads=run.threads)
         trained = Training(replace(recipe, dense_share=0.0))
         trained.start_from(run.model)
-    data, held_out = (load_shards(run.data / part, "tabletop-*") for part in ("train", "held_out"))
-    for note in (*data.notes, *held_out.notes):
-        note[REASONING] = arm == WITH
     if budget.progress(trained.step, trained.seconds) < 1:
+        data, held_out = _pictures(run.data)
+        for note in (*data.notes, *held_out.notes):
+            note[REASONING] = arm == WITH
         report(f"{arm} reasoning: training from step {trained.step}")
         train(trained, data, held_out, folder / "run", budget, report=report)
     story = Story(
-        {"tabletop": len(data)}, digest(run.data / "train"), trained.recipe.seed, trained.step, trained.seconds / 60,
+        {}, digest(run.data / "train"), trained.recipe.seed, trained.step, trained.seconds / 60,
         notes=f"{run.model.name}, trained on {arm} reasoning by `si-embodied study reasoning`: not for use.",
     )  # fmt: skip
     return export(trained.mean, folder / "checkpoint", story), trained.step
+
+
+@cache
+def _pictures(data: Path) -> tuple[Labelled, Labelled]:
+    """Tables to train on and held-out ones; loading them takes half a minute."""
+    return load_shards(data / "train", "tabletop-*"), load_shards(data / "held_out", "tabletop-*")
 
 
 def _figures(played: tuple[EpisodeResult, ...]) -> dict[str, Any]:
