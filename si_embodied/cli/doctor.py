@@ -26,6 +26,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "torch": "torch", "transformers": "transformers", "llguidance": "llguidance", "tokenizers": "tokenizers",
         "safetensors": "safetensors",
     },
+    "quant": {"bitsandbytes": "bitsandbytes"},
     "train": {"peft": "peft", "accelerate": "accelerate"},
     "ros": {"rclpy": "ros-kilted-rclpy", "sensor_msgs": "ros-kilted-sensor-msgs", "mcap": "mcap"},
     "habitat": {"habitat": "habitat-lab", "habitat_sim": "habitat-sim"},
@@ -44,6 +45,7 @@ class Checkup:
     renderer_reason: str
     device: str | None  # None without torch
     dtype: str | None
+    kernel: str | None  # of attention
     threads: int | None
     can: dict[str, bool]  # "eval": worlds run; "planner": a checkpoint runs; …
 
@@ -87,7 +89,7 @@ def check() -> Checkup:
     }
     complete = {extra: None not in needs.values() for extra, needs in extras.items()}
     renderer, reason = _renderer() if complete["sim"] else (None, "the extra sim is not complete")
-    device, dtype, threads = _compute() if complete["models"] else (None, None, None)
+    device, dtype, kernel, threads = _compute() if complete["models"] else (None, None, None, None)
     return Checkup(
         versions={"si-embodied": __version__, "python": platform.python_version(), "platform": platform.platform()},
         extras=extras,
@@ -95,6 +97,7 @@ def check() -> Checkup:
         renderer_reason=reason,
         device=device,
         dtype=dtype,
+        kernel=kernel,
         threads=threads,
         can={
             "eval": complete["sim"] and renderer is not None,
@@ -144,15 +147,15 @@ def _renderer() -> tuple[str | None, str]:
     return choice.name, choice.reason
 
 
-def _compute() -> tuple[str, str, int]:
+def _compute() -> tuple[str, str, str, int]:
     import torch
 
-    from si_embodied.models.loading import resolve_device
+    from si_embodied.models.loading import place
 
-    device = resolve_device("auto")
-    dtype = "float32" if device.type == "cpu" else "bfloat16"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return f"{device} ({name})", dtype, torch.get_num_threads()
+    chosen = place()
+    cuda = chosen.device.type == "cuda"
+    name = torch.cuda.get_device_name(chosen.device) if cuda else f"{platform.machine()} CPU"
+    return f"{chosen.device} ({name})", chosen.dtype, chosen.kernel, torch.get_num_threads()
 
 
 def _table(found: Checkup) -> Table:
@@ -168,7 +171,8 @@ def _table(found: Checkup) -> Table:
         here = any(needs.values())
         table.add_row(escape(f"[{extra}]"), ", ".join(parts) if here else "[dim]not installed[/dim]")
     table.add_row("renderer", f"{found.renderer or '[red]none[/red]'}: {escape(found.renderer_reason)}")
-    table.add_row("model", f"{found.device}, {found.dtype}, {found.threads} threads" if found.device else "–")
+    model = f"{found.device}, {found.dtype}, attention {found.kernel}, {found.threads} threads"
+    table.add_row("model", model if found.device else "–")
     table.add_row("cores", str(os.cpu_count()))
     table.add_row("can run", ", ".join(name for name, works in found.can.items() if works) or "[red]nothing[/red]")
     return table
