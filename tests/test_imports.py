@@ -141,6 +141,12 @@ def test_models_and_backends_do_not_know_worlds() -> None:
         assert not found, f"{where} import the core and learning libraries:\n" + "\n".join(found)
 
 
+def test_serving_knows_neither_models_nor_worlds() -> None:
+    found = offences("serving", *ours("envs", "policies", "evaluation", "cli", "models", "ros_nodes", "data"))
+    found += offences("serving", *SIMULATORS, *LEARNING, *ROBOT)
+    assert not found, "serving is given a backend, and imports the core and what carries messages:\n" + "\n".join(found)
+
+
 def test_evaluation_reaches_worlds_and_policies_through_its_registry() -> None:
     found = offences("evaluation", *ours("envs", "policies", "models", "cli", "ros_nodes", "serving"))
     found = [text for text in found if "evaluation/registry.py" not in text]
@@ -224,6 +230,10 @@ def loaded_by(statement: str) -> set[str]:
         ("import si_embodied", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING, "pydantic", "yaml"}),
         ("import si_embodied.planner", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING}),
         ("import si_embodied.backends", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING}),
+        (
+            "import si_embodied.serving.client",
+            {*SIMULATORS, *LEARNING, *ROBOT, *DRAWING, "fastapi", "uvicorn", "httpx"},
+        ),
         ("import si_embodied.envs", {*LEARNING, *ROBOT, *SERVING, *DRAWING, "mujoco", "mink", "habitat", "trimesh"}),
         ("import si_embodied.evaluation.runner", {*LEARNING, *ROBOT, *SERVING, *DRAWING, "mujoco", "gymnasium"}),
         ("import si_embodied.cli.main", {*LEARNING, *SIMULATORS, *ROBOT, *SERVING, *DRAWING, "pydantic"}),

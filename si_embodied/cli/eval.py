@@ -110,6 +110,8 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
 
     if args.planner is not None and (args.model is not None or args.server is not None):
         raise ConfigError("a planning server (--planner) has a model of its own; give neither --model nor --server")
+    if args.planner is not None and "blank" in args.control:
+        raise ConfigError("--control blank spoils what a model sees, which with --planner is the server's to show it")
     model = args.model if args.server else given_model(args)
     if model is not None and args.server is None and not model.is_dir():
         raise CheckpointError(

@@ -177,16 +177,13 @@ def _planning_remotely(url: str, settings: PolicySettings) -> MakePolicy:
     from si_embodied.policies.planner_policy import SpatialPlannerPolicy
     from si_embodied.serving.client import RemotePlanner
 
-    if settings.control is not None:
-        raise ConfigError(
-            f"--control {settings.control} spoils what a model sees, which with --planner is the server's"
-        )
     planners: dict[Embodiment, RemotePlanner] = {}
 
     def make(env: Env, _: int) -> Policy:
         body: Embodiment = env.unwrapped.embodiment  # type: ignore[attr-defined]
         if body not in planners:  # one connection for all episodes
             planners[body] = RemotePlanner(url, body, settings.planner)
+            planners[body].check()  # a server that is not there is no score of 0
         return SpatialPlannerPolicy(planners[body], latency=settings.latency)
 
     return make

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.background import Background
 from si_embodied.config import PlannerConfig
-from si_embodied.errors import ConfigError, MessageError, MissingExtraError, ObservationError, RequestRefused
+from si_embodied.errors import (
+    BackendError,
+    ConfigError,
+    DeadlineExceeded,
+    MessageError,
+    MissingExtraError,
+    ObservationError,
+    RequestRefused,
+)
 from si_embodied.guard import Guard
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
 from si_embodied.serving.messages import MOST_BYTES, PLAN_PATH, PlanRequest, pack_request, unpack_reply
@@ -120,6 +128,23 @@ class RemotePlanner:
             return self._hold(Code.BACKEND_FAILED, self._why(error), observation, started)
         return self._checked(decision, observation, memory, time.monotonic() - started)
 
+    def check(self, *, deadline_s: float = 5.0) -> None:
+        """Connect, for those who would rather know now than hold later.
+
+        Raises:
+            DeadlineExceeded: the server has not answered in time.
+            BackendError: it cannot be reached, or does not let this robot in.
+        """
+        try:
+            with self._lock:
+                self._background.call(self._connected(), timeout_s=deadline_s)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self._url} did not answer within {deadline_s} s; is it busy, or another server?"
+            ) from None
+        except (WebSocketException, OSError) as error:
+            raise BackendError(self._why(error)) from error
+
     def close(self) -> None:
         """Leave the server; nothing can be planned afterwards."""
         self._background.close(last=self._leave())
@@ -131,10 +156,9 @@ class RemotePlanner:
             while True:
                 elapsed_s = time.monotonic() - started
                 try:
-                    if self._socket is None:
-                        self._socket = await connect(self._url, **self._settings)
-                    await self._socket.send(self._packed(request, time.monotonic() - started))
-                    reply = await self._socket.recv(decode=False)
+                    connection = await self._connected()
+                    await connection.send(self._packed(request, time.monotonic() - started))
+                    reply = await connection.recv(decode=False)
                 except (WebSocketException, OSError) as error:
                     self._drop()
                     if elapsed_s + wait_s > self._patience_s or not _may_pass(error):
@@ -146,6 +170,11 @@ class RemotePlanner:
         except BaseException:
             self._drop()  # a reply that comes later must not be taken for the next one's
             raise
+
+    async def _connected(self) -> ClientConnection:
+        if self._socket is None:
+            self._socket = await connect(self._url, **self._settings)
+        return self._socket
 
     def _packed(self, request: PlanRequest, elapsed_s: float) -> bytes:
         """The request as of now: the image has aged, and less of the deadline is left."""

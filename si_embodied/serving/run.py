@@ -41,6 +41,10 @@ class ServeOptions:
     threads: int = 1  # more than one only for a backend that may be asked from several
     grace_s: float = 10.0  # what is under way when the server is stopped has this long
 
+    def __post_init__(self) -> None:
+        """Refuse a host that others can reach without a key; before a model is loaded in vain."""
+        ApiKey(self.api_key, host=self.host)
+
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; what was taken by then is answered first.
@@ -51,7 +55,7 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
         ready: told the server's address when robots can connect.
 
     Raises:
-        ConfigError: no key for a host that others can reach, a port that is taken, a certificate that is none.
+        ConfigError: a port that is taken, a certificate that is none.
     """
     key = ApiKey(options.api_key, host=options.host)
     listening = _listen(options.host, options.port)

@@ -17,7 +17,7 @@ SIDES = st.integers(28, 2000)
 
 
 @given(SIDES, SIDES)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_what_qwen_would_resize_an_image_to_is_not_resized_again(width: int, height: int) -> None:
     """By the function that transformers, vLLM and SGLang use, with Qwen2.5-VL's own limits."""
     image_processing = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
@@ -27,7 +27,7 @@ def test_what_qwen_would_resize_an_image_to_is_not_resized_again(width: int, hei
 
 
 @given(SIDES, SIDES)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_an_image_within_the_limits_is_given_the_size_that_qwen_would_give_it(width: int, height: int) -> None:
     image_processing = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
     size = image_processing.smart_resize(height, width, factor=28, min_pixels=56 * 56, max_pixels=28 * 28 * 1280)

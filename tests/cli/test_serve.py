@@ -16,8 +16,6 @@ from si_embodied.cli.main import main
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
-APARTMENT = ("--env", "si_embodied/Apartment-v0", "--policy", "planner")
-
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -44,11 +42,10 @@ def test_what_cannot_be_served_is_one_line_with_the_fix(
 
 
 def test_the_shipped_planner_is_served_and_evaluated_on_and_stops_on_ctrl_c(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole way: a model in one process, an episode in another."""
     pytest.importorskip("torch")
-    pytest.importorskip("mujoco")
     command = [sys.executable, "-m", "si_embodied.cli.main", "serve", "--port", "0", "--max-rate", "1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -56,7 +53,7 @@ def test_the_shipped_planner_is_served_and_evaluated_on_and_stops_on_ctrl_c(
             line = server.stdout.readline()
             url = next(word for word in line.split() if word.startswith("ws://"))
             out = ("--out", str(tmp_path / "run"), "--episodes", "1", "--json")
-            assert main(["eval", *APARTMENT, "--planner", url, *out]) == 0
+            assert main(["eval", "--env", fake_world, "--policy", "planner", "--planner", url, *out]) == 0
             row: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
             assert row["episodes"] == 1
             assert "nano" in row["model"]
@@ -73,14 +70,23 @@ def test_the_shipped_planner_is_served_and_evaluated_on_and_stops_on_ctrl_c(
     [
         (("--planner", "ws://127.0.0.1:9", "--model", "m"), ("--planner", "model of its own")),
         (("--planner", "127.0.0.1:9"), ("ws://127.0.0.1:8421",)),
+        (("--planner", "ws://127.0.0.1:9"), ("cannot reach ws://127.0.0.1:9", "si-embodied serve")),
         (("--planner", "ws://127.0.0.1:9", "--control", "blank"), ("--control blank",)),
         (("--server", "http://127.0.0.1:9"), ("--model NAME",)),
     ],
 )
 def test_an_evaluation_on_a_server_that_cannot_be_is_refused(
-    tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    fake_world: str,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("mujoco")
-    assert main(["eval", *APARTMENT, "--episodes", "1", "--out", str(tmp_path), *arguments]) == 2
+    assert (
+        main(
+            ["eval", "--env", fake_world, "--policy", "planner", "--episodes", "1", "--out", str(tmp_path), *arguments]
+        )
+        == 2
+    )
     shown = capsys.readouterr().err
     assert all(word in shown for word in words), shown

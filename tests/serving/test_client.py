@@ -23,7 +23,7 @@ from si_embodied import Code, Decision, Execute, Hold, Observation, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.config import GuardConfig, PlannerConfig
 from si_embodied.embodiment import MobileBase
-from si_embodied.errors import ConfigError
+from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded
 from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.serving import RemotePlanner
@@ -197,6 +197,16 @@ def test_no_server_is_a_hold_when_patience_ends(remote: Remote, wall_ahead: Obse
         within(2, lambda: planner.plan(TURN, wall_ahead, Memory())),
         Code.BACKEND_FAILED, "cannot reach", f":{port}", "si-embodied serve",
     )  # fmt: skip
+
+
+def test_whether_the_server_is_there_can_be_asked_beforehand(server: Server, remote: Remote) -> None:
+    remote(server.url).check()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(DeadlineExceeded, match="0.3 s"):
+            remote(address).check(deadline_s=0.3)
+    with pytest.raises(BackendError, match=f"cannot reach {address}"):
+        remote(address).check()
 
 
 def test_a_server_that_restarts_is_waited_for(
