@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -28,6 +30,9 @@ from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.serving import RemotePlanner
 from si_embodied.serving.messages import pack_decision, unpack_request
+from si_embodied.serving.run import ServeOptions
+from si_embodied.serving.run import serve as serve_plans
+from si_embodied.serving.service import PlanningService
 from si_embodied.worker import PlannerWorker
 
 Server: TypeAlias = Any  # tests/serving/conftest.py
@@ -344,3 +349,44 @@ def test_what_is_no_servers_address_is_refused_at_once(base: MobileBase, url: st
     with pytest.raises(ConfigError) as error:
         RemotePlanner(url, base)
     assert "secret" not in str(error.value)
+
+
+# --- over a network that is not ours --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One for 127.0.0.1 that nobody has signed, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    pem, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-keyout", str(key), "-out", str(pem), "-subj", "/CN=planner", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return pem, key
+
+
+def test_with_a_certificate_it_is_spoken_to_in_private(
+    start_server: StartServer,
+    certificate: tuple[Path, Path],
+    remote: Remote,
+    wall_ahead: Observation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pem, key = (str(path) for path in certificate)
+    with start_server(certificate=pem, private_key=key) as server:
+        assert server.url.startswith("wss://")
+        held(remote(server.url).plan(TURN, wall_ahead, Memory()), Code.BACKEND_FAILED, "certificate")
+        held(remote(server.url.replace("wss", "ws")).plan(TURN, wall_ahead, Memory()), Code.BACKEND_FAILED)
+        monkeypatch.setenv("SSL_CERT_FILE", pem)
+        assert isinstance(remote(server.url).plan(TURN, wall_ahead, Memory()), Execute)
+
+
+def test_a_certificate_that_is_none_is_refused(certificate: tuple[Path, Path]) -> None:
+    pem, _ = certificate
+    for options in (ServeOptions(port=0, certificate=Path("/no/such.pem")), ServeOptions(port=0, certificate=pem)):
+        with pytest.raises(ConfigError, match="certificate"):
+            serve_plans(PlanningService(ScriptedBackend([])), options, ready=lambda _: None)
