@@ -99,7 +99,9 @@ def _ask(
     hidden = read(model, packed, tokens)
     said = torch.zeros_like(targets)
     counted = weights > 0
-    said[counted] = logits_of(model, hidden[counted]).argmax(1)
+    logits = logits_of(model, hidden[counted])
+    numbers = logits[:, :NUMBERS].argmax(1)  # the grammar has no other coordinates
+    said[counted] = torch.where(targets[counted] < NUMBERS, numbers, logits.argmax(1))
     return packed, targets, weights, said
 
 
