@@ -16,7 +16,7 @@ from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, 
 from si_embodied.models.conversion import convert_config, convert_weights
 
 try:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import save_file
     from transformers import GotOcr2ImageProcessorPil, InternVLConfig, Qwen2Tokenizer
     from transformers.utils import logging as transformers_logging
@@ -135,7 +135,7 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
         if (generation := files.directory / "generation_config.json").is_file():
             (path / generation.name).write_bytes(generation.read_bytes())
         config.save_pretrained(path)  # last: without it, a directory is no checkpoint
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise RecordError(f"{path} cannot be written ({error}): free some space or give another directory") from error
     _LOG.info("converted %s to %s", files.directory, path)
     return path

@@ -223,14 +223,19 @@ def _weight_files(path: Path, weights: dict[str, Any]) -> None:
 # --- the network ----------------------------------------------------------------------------------------------------
 
 
-def reference_logits(path: Path, ids: Any, is_image: Any, pixels: Any) -> Any:
-    """Logits (T, rows) of a prompt: `ids` (T,), where an image's feature stands (T,), and tiles (N, 3, side, side)."""
+def reference_logits(path: Path, ids: Any, is_image: Any, pixels: Any, *, halved: str | None = None) -> Any:
+    """Logits (T, rows) of a prompt: `ids` (T,), where an image's feature stands (T,), and tiles (N, 3, side, side).
+
+    The weight named by `halved` is taken by half.
+    """
     import torch
     from safetensors.torch import load_file
 
     w: dict[str, Any] = {}
     for file in sorted(path.glob("*.safetensors")):
         w |= load_file(file)
+    if halved is not None:
+        w[halved] = 0.5 * w[halved]
     config = json.loads((path / "config.json").read_text())
     hidden = w["language_model.model.embed_tokens.weight"][torch.as_tensor(ids)].clone()
     features = _image_features(w, config, torch.as_tensor(pixels))

@@ -101,9 +101,21 @@ def test_settings_of_the_seeds_do_not_change_the_identity_but_all_others_do(tmp_
     (model / "config.json").write_text('{"a": 1}')
     others = [
         EvaluationConfig(env="e", policy="p", **change).digest()
-        for change in ({"task": "t"}, {"latency": 1.0}, {"latency": "measured"}, {"control": "blank"}, {"model": model})
-    ]
-    assert len({base.digest(), with_model, *others}) == 7
+        for change in (
+            {"task": "t"}, {"latency": 1.0}, {"latency": "measured"}, {"control": "blank"}, {"model": model},
+            {"model": model, "weights": "4bit"},
+        )
+    ]  # fmt: skip
+    assert len({base.digest(), with_model, *others}) == 8
+
+
+def test_a_model_of_the_hub_is_known_by_its_id_and_commit(tmp_path: Path) -> None:
+    """Not by the name of its directory in the cache, which is the commit alone."""
+    model = tmp_path / "models--owner--name" / "snapshots" / "0123456789abcdef"
+    model.mkdir(parents=True)
+    assert str(EvaluationConfig(env="e", policy="p", model=model).identity()["model"]).startswith(
+        "owner/name@0123456789ab@"
+    )
 
 
 def test_an_unknown_policy_is_answered_with_the_nearest(fake_world: str, tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_pixels_of_many_sizes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # six minutes on two busy cores
 def test_pixels_of_10_000_sizes() -> None:
     """All of them."""
     _check_pixels(_processor(56), _sizes(10_000, 400), 6)
