@@ -92,7 +92,7 @@ class Family(ABC):
         A family that knows boxes only is asked for one, whose centre is the point.
 
         Args:
-            image: (H, W, 3).
+            image: (H, W, 3), as it will be encoded: pixels may be meant, so a backend must not reduce it on the way.
             phrase: what to look for, "the red cup".
             form: "box" or "point".
 
