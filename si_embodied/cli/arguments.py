@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from si_embodied.backends.options import ServerOptions
 
-from si_embodied.models.footprint import WEIGHTS
-
 
 def whole_number(minimum: int, example: int) -> Callable[[str], int]:
     """A parser of integers from `minimum` up, whose error names the value and an example of a right one."""
@@ -77,7 +75,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weights",
-        choices=WEIGHTS,
+        choices=("full", "8bit", "4bit"),
         default="full",
         help="on CUDA, hold the linear layers in 8 or 4 bits: less memory (default: %(default)s)",
     )

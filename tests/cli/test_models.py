@@ -6,7 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -55,6 +55,19 @@ def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert (best["family"], best["format"], best["easi8"]) == ("internvl", "original InternVL", 63.7)
     assert best["memory_gb"]["full"] > best["memory_gb"]["8bit"] > best["memory_gb"]["4bit"] > 0
     assert rows["1.1-BAGEL-7B-MoT"]["memory_gb"] is None
+
+
+def test_weights_can_be_given_as_they_can_be_loaded() -> None:
+    """The command's choices, the evaluation's and the loader's are the same."""
+    from si_embodied.cli.arguments import add_model
+    from si_embodied.evaluation import config
+    from si_embodied.models.footprint import WEIGHTS
+
+    parser = argparse.ArgumentParser()
+    add_model(parser)
+    for weights in WEIGHTS:
+        assert parser.parse_args(["--weights", weights]).weights == weights
+    assert get_args(config.Weights) == WEIGHTS
 
 
 def test_convert_writes_a_checkpoint(
