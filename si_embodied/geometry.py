@@ -176,6 +176,10 @@ class Intrinsics:
         cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
         return Intrinsics(width, height, self.fx * sx, self.fy * sy, cx, cy)
 
+    def cropped(self, left: int, top: int, width: int, height: int) -> Intrinsics:
+        """The same camera for a part of its image."""
+        return Intrinsics(width, height, self.fx, self.fy, self.cx - left, self.cy - top)
+
 
 def deproject(intrinsics: Intrinsics, uv: ArrayLike, depth_m: ArrayLike) -> NDArray[np.float64]:
     """Pixels (..., 2) at depths (...) along the optical axis to points (..., 3) in the optical frame, metres."""

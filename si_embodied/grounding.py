@@ -155,7 +155,9 @@ class Grounder:
         half = math.ceil(3 * self.config.object_radius_m / depth * max(frame.intrinsics.fx, frame.intrinsics.fy))
         rows = slice(max(0, round(v) - half), round(v) + half + 1)
         columns = slice(max(0, round(u) - half), round(u) + half + 1)
-        points = frame.T_map_camera.apply(deproject_image(frame.intrinsics, frame.depth_m)[rows, columns])
+        window = frame.depth_m[rows, columns]
+        camera = frame.intrinsics.cropped(columns.start, rows.start, window.shape[1], window.shape[0])
+        points = frame.T_map_camera.apply(deproject_image(camera, window))
         start = (round(v) - rows.start, round(u) - columns.start)
         support = _support_height(points, seed, 3 * self.config.object_radius_m)
         near = np.hypot(points[..., 0] - seed[0], points[..., 1] - seed[1]) < 2 * self.config.object_radius_m
@@ -242,12 +244,18 @@ def _connected(
     allowed: NDArray[np.bool_], points: NDArray[np.float64], start: tuple[int, int], step_m: float
 ) -> NDArray[np.bool_]:
     """Pixels that are joined to `start` through allowed neighbours less than `step_m` apart in height or in plane."""
-    region = np.zeros_like(allowed)
+    whole = np.zeros_like(allowed)
     row, column = start
-    region[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
-    region &= allowed
-    joined_down = np.linalg.norm(points[1:] - points[:-1], axis=-1) < step_m
-    joined_right = np.linalg.norm(points[:, 1:] - points[:, :-1], axis=-1) < step_m
+    whole[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
+    whole &= allowed
+    if not whole.any():
+        return whole
+    # only where something is allowed: mostly a small part of the window
+    rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
+    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    allowed, points, region = allowed[part], points[part], whole[part]
+    joined_down = _squared(points[1:] - points[:-1]) < step_m**2
+    joined_right = _squared(points[:, 1:] - points[:, :-1]) < step_m**2
     while True:
         grown = region.copy()
         grown[1:] |= region[:-1] & joined_down
@@ -255,6 +263,13 @@ def _connected(
         grown[:, 1:] |= region[:, :-1] & joined_right
         grown[:, :-1] |= region[:, 1:] & joined_right
         grown &= allowed
-        if grown.sum() == region.sum():
-            return region
+        if np.array_equal(grown, region):
+            whole[part] = region
+            return whole
         region = grown
+
+
+def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared lengths of (..., 3): a fifth of what `np.linalg.norm` takes for as short a last axis."""
+    squared: NDArray[np.float64] = np.einsum("...i,...i->...", vectors, vectors)
+    return squared

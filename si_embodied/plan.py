@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -143,6 +145,13 @@ def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[
         views: how many views a subgoal may name, at least 1.
         reasoning: whether the answer starts with a short free text.
     """
+    schema: dict[str, Any] = json.loads(_plan_schema(kind, views, reasoning))
+    return schema
+
+
+@functools.cache
+def _plan_schema(kind: TaskKind, views: int, reasoning: bool) -> str:
+    """The schema as JSON: making it takes longer than all else around a plan."""
     schema = _PLANS[kind].model_json_schema()
     if not reasoning:
         del schema["properties"]["reasoning"]
@@ -172,8 +181,7 @@ def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[
             kept["required"] = list(kept["properties"])
         return kept
 
-    result: dict[str, Any] = closed(schema)
-    return result
+    return json.dumps(closed(schema))
 
 
 def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:

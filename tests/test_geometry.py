@@ -152,3 +152,10 @@ def test_hand_eye_refuses_views_about_one_axis() -> None:
     tools = [Pose.planar(0.1 * k, 0.0, 0.3 * k) for k in range(4)]
     with pytest.raises(ConfigError, match="two axes"):
         solve_hand_eye(tools, tools)
+
+
+def test_a_part_of_an_image_is_of_the_same_camera() -> None:
+    """Its points are those of the whole image at the same pixels."""
+    camera, depth = Intrinsics(40, 30, 50.0, 60.0, 21.0, 13.0), np.full((30, 40), 2.0, dtype=np.float32)
+    part = deproject_image(camera.cropped(5, 7, 10, 8), depth[7:15, 5:15])
+    np.testing.assert_allclose(part, deproject_image(camera, depth)[7:15, 5:15])
