@@ -2,9 +2,9 @@
 
 The backend answers at once. Views, memories and plans are drawn at random: one or two views of a wall with boxes before
 it, or of a table with boxes on it, up to a full memory, plans of one to three subgoals; what is picked is a box. A
-plan's cost is the sum of the four parts that its record names; the limit is on the 99th percentile. In that, everything else that the machine does shows; the
-median, and the 99th percentile of the processor time of the whole decision, are the steadier figures. The last line is
-JSON.
+plan's cost is the sum of the four parts that its record names; the limit is on the 99th percentile. In that, everything
+else that the machine does shows; the median, and the 99th percentile of the processor time of the whole decision, are
+the steadier figures. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -159,8 +159,9 @@ class Grounder:
         camera = frame.intrinsics.cropped(columns.start, rows.start, window.shape[1], window.shape[0])
         points = frame.T_map_camera.apply(deproject_image(camera, window))
         start = (round(v) - rows.start, round(u) - columns.start)
-        support = _support_height(points, seed, 3 * self.config.object_radius_m)
-        near = np.hypot(points[..., 0] - seed[0], points[..., 1] - seed[1]) < 2 * self.config.object_radius_m
+        aside = _squared(points[..., :2] - seed[:2])
+        support = _support_height(points[..., 2][aside < (3 * self.config.object_radius_m) ** 2], float(seed[2]))
+        near = aside < (2 * self.config.object_radius_m) ** 2
         above = points[..., 2] > support + self.config.min_object_height_m
         # A slanted surface steps more than its distance over the focal length from pixel to pixel.
         step = max(self.config.surface_step_m, 2.5 * depth / frame.intrinsics.fy)
@@ -222,16 +223,14 @@ def _facing(x: float, y: float, target_x: float, target_y: float) -> Pose:
     return Pose.planar(x, y, math.atan2(target_y - y, target_x - x))
 
 
-def _support_height(points: NDArray[np.float64], seed: NDArray[np.float64], radius_m: float) -> float:
-    """Height of the surface that the thing at `seed` stands on: the most frequent level around and not above it.
+def _support_height(heights: NDArray[np.float64], seed: float) -> float:
+    """Height of the surface that the thing at height `seed` stands on: the most frequent of `heights` and not above it.
 
     A frequent level and not the lowest one: at the edge of a table the floor is around, too.
     """
-    around = np.hypot(points[..., 0] - seed[0], points[..., 1] - seed[1]) < radius_m
-    heights = points[..., 2][around]
-    heights = heights[(heights > seed[2] - MAX_THING_HEIGHT_M) & (heights < seed[2] + _LEVEL_M)]
+    heights = heights[(heights > seed - MAX_THING_HEIGHT_M) & (heights < seed + _LEVEL_M)]
     if not heights.size:
-        return float(seed[2])
+        return seed
     counts, edges = np.histogram(heights, bins=max(1, math.ceil(np.ptp(heights) / _LEVEL_M)))
     # Two bins, because a level that lies on the edge of one is split.
     pairs = counts[:-1] + counts[1:] if len(counts) > 1 else counts
@@ -270,6 +269,6 @@ def _connected(
 
 
 def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared lengths of (..., 3): a fifth of what `np.linalg.norm` takes for as short a last axis."""
+    """Squared lengths of (..., n): a fifth of what `np.linalg.norm` takes for as short a last axis."""
     squared: NDArray[np.float64] = np.einsum("...i,...i->...", vectors, vectors)
     return squared
