@@ -228,7 +228,7 @@ class _FlatPlans:
             return _arrived(name)
         what, code = self._choose(("explore", f"goto {name}", "plan")), self._choose(list(Code))
         failed = f"{what}: {outcome_words(code)}" if code is not Code.OK else NOTHING_YET
-        return self._choose((f"explore: {outcome_words(Code.OK)}",) * 3 + (NOTHING_YET, NOTHING_YET, failed))
+        return str(self._choose((f"explore: {outcome_words(Code.OK)}",) * 3 + (NOTHING_YET, NOTHING_YET, failed)))
 
     def _resembling(self) -> list[str]:
         """Things that are not in view but share their colour or their category with one that is.

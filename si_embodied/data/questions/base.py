@@ -24,6 +24,7 @@ Form: TypeAlias = Literal["choice", "number", "point", "box", "plan"]
 """How an answer is given: a letter, a number, [x, y] or [x0, y0, x1, y1] in 0..1000 of the image, a plan as JSON."""
 
 LETTERS = "ABCDEFGH"
+_NEARER_BY = 1.3
 CAPABILITIES: dict[str, str] = {
     "metric": "metric measurement",
     "relation": "spatial relations",
@@ -149,6 +150,30 @@ def some_view(scene: Scene, rng: np.random.Generator) -> LabelledView:
 def shuffled(rng: np.random.Generator, items: Sequence[Any]) -> list[Any]:
     """The items in random order."""
     return [items[int(k)] for k in rng.permutation(len(items))]
+
+
+def some_of(rng: np.random.Generator, items: Sequence[Any], count: int, what: str = "clear objects") -> list[Any]:
+    """`count` of the items in random order.
+
+    Raises:
+        LeftOut: there are fewer.
+    """
+    if len(items) < count:
+        raise LeftOut(f"fewer than {count} {what}")
+    return shuffled(rng, items)[:count]
+
+
+def nearest_first(things: Sequence[SeenObject], place: NDArray[np.float64]) -> list[SeenObject]:
+    """Things by the distance of their middles to a place (2,) of the map; the second is farther by three tenths.
+
+    Raises:
+        LeftOut: it is not.
+    """
+    away = {o.id: float(np.linalg.norm(ground(o) - place)) for o in things}
+    ranked = sorted(things, key=lambda o: away[o.id])
+    if away[ranked[1].id] < _NEARER_BY * away[ranked[0].id]:
+        raise LeftOut("two equally near")
+    return ranked
 
 
 # --- what can be asked about ---------------------------------------------------------------------------------------

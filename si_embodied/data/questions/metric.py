@@ -22,6 +22,7 @@ from si_embodied.data.questions.base import (
     pick,
     question,
     shuffled,
+    some_of,
     some_view,
     table_objects,
 )
@@ -134,9 +135,7 @@ def height(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 def farther_object(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Which of two marked pieces has its middle farther from the camera on the floor plan, by a quarter at least."""
     view = some_view(scene, rng)
-    things = shuffled(rng, clear_objects(view))[:2]
-    if len(things) < 2:
-        raise LeftOut("fewer than two clear objects")
+    things = some_of(rng, clear_objects(view), 2)
     ranges = [float(np.hypot(*in_camera(view, o)[[0, 2]])) for o in things]
     if max(ranges) < 1.25 * min(ranges):
         raise LeftOut("equally far")

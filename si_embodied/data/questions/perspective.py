@@ -17,7 +17,7 @@ from si_embodied.data.questions.base import (
     named_objects,
     pick,
     question,
-    shuffled,
+    some_of,
     some_view,
     table_objects,
 )
@@ -92,9 +92,7 @@ def from_place(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 def across_table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Side of one object from another for a person elsewhere at the table: along that person's left hand, 7 cm."""
     view = some_view(scene, rng)
-    things = shuffled(rng, table_objects(view))[:2]
-    if len(things) < 2:
-        raise LeftOut("fewer than two clear objects")
+    things = some_of(rng, table_objects(view), 2)
     place = pick(rng, list(_AT_THE_TABLE))
     left_hand = np.array(_AT_THE_TABLE[place])
     a, b = sorted(things, key=lambda o: -float(ground(o) @ left_hand))

@@ -15,9 +15,10 @@ from si_embodied.data.questions.base import (
     choice,
     ground,
     named_objects,
+    nearest_first,
     pick,
     question,
-    shuffled,
+    some_of,
     some_view,
     table_objects,
 )
@@ -31,7 +32,6 @@ _MOVES: dict[str, tuple[float, float]] = {
     "to the left": (0.0, 1.0), "to the right": (0.0, -1.0), "away from the robot": (1.0, 0.0),
     "towards the robot": (-1.0, 0.0),
 }  # fmt: skip
-_NEARER_BY = 1.3
 _ORDER_STEP_M = 0.04
 
 
@@ -65,19 +65,14 @@ def route_turn(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 def after_moves(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """What an object is nearest to after two moves across the table; the next is farther by three tenths."""
     view = some_view(scene, rng)
-    things = shuffled(rng, table_objects(view))[:4]
-    if len(things) < 4:
-        raise LeftOut("fewer than four clear objects")
+    things = some_of(rng, table_objects(view), 4)
     moved, others = things[0], things[1:]
     across, along = pick(rng, list(_MOVES)[:2]), pick(rng, list(_MOVES)[2:])
     steps_cm = [int(5 * rng.integers(2, 6)), int(5 * rng.integers(1, 4))]
     end = ground(moved) + sum(np.array(_MOVES[w]) * cm / 100 for w, cm in zip((across, along), steps_cm, strict=True))
     if not (0.3 <= end[0] <= 0.95 and abs(end[1]) <= 0.5):
         raise LeftOut("moved off the table")
-    ranked = sorted(others, key=lambda o: float(np.linalg.norm(ground(o) - end)))
-    first, second = (float(np.linalg.norm(ground(o) - end)) for o in ranked[:2])
-    if second < _NEARER_BY * first:
-        raise LeftOut("two equally near")
+    ranked = nearest_first(others, end)
     text = (
         f"The robot moves the {moved.name} {steps_cm[0]} cm {across} and then {steps_cm[1]} cm {along}. "
         "Which object is it nearest to then?"
@@ -89,9 +84,7 @@ def after_moves(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 def pick_order(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """The order of three objects by a direction on the table, 4 cm apart each: nearest first, or from left to right."""
     view = some_view(scene, rng)
-    things = shuffled(rng, table_objects(view))[:3]
-    if len(things) < 3:
-        raise LeftOut("fewer than three clear objects")
+    things = some_of(rng, table_objects(view), 3)
     by, axis = pick(
         rng,
         (

@@ -17,9 +17,11 @@ from si_embodied.data.questions.base import (
     in_camera,
     marked,
     named_objects,
+    nearest_first,
     pick,
     question,
     shuffled,
+    some_of,
     some_view,
     table_objects,
 )
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 _ASIDE_DEG = 8.0
 _DEPTH_STEP_M = 0.06  # on the table
-_NEARER_BY = 1.3
 
 
 def bearing_deg(view: LabelledView, thing: SeenObject) -> float:
@@ -60,9 +61,7 @@ def _left_to_right(view: LabelledView, a: SeenObject, b: SeenObject) -> tuple[Se
 def left_right(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Which side of another a named piece is on in the picture: by the bearing of their middles, 8 degrees apart."""
     view = some_view(scene, rng)
-    things = shuffled(rng, named_objects(view))[:2]
-    if len(things) < 2:
-        raise LeftOut("fewer than two named objects")
+    things = some_of(rng, named_objects(view), 2, "named objects")
     left, right = _left_to_right(view, things[0], things[1])
     wanted = slot.content(2)
     a, b = (left, right) if wanted == 0 else (right, left)
@@ -75,9 +74,7 @@ def left_right(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 def front_behind(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Whether an object is nearer to the robot than another: along the map's x, the robot's forward, 6 cm apart."""
     view = some_view(scene, rng)
-    things = shuffled(rng, table_objects(view))[:2]
-    if len(things) < 2:
-        raise LeftOut("fewer than two clear objects")
+    things = some_of(rng, table_objects(view), 2)
     near, far = sorted(things, key=lambda o: float(ground(o)[0]))
     if float(ground(far)[0] - ground(near)[0]) < _DEPTH_STEP_M:
         raise LeftOut("neither clearly in front")
@@ -92,14 +89,9 @@ def front_behind(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question
 def nearest(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Which of three objects is nearest to a fourth, middle to middle; the next is farther by three tenths."""
     view = some_view(scene, rng)
-    things = shuffled(rng, table_objects(view))[:4]
-    if len(things) < 4:
-        raise LeftOut("fewer than four clear objects")
+    things = some_of(rng, table_objects(view), 4)
     anchor, others = things[0], things[1:]
-    ranked = sorted(others, key=lambda o: float(np.linalg.norm(ground(o) - ground(anchor))))
-    first, second = (float(np.linalg.norm(ground(o) - ground(anchor))) for o in ranked[:2])
-    if second < _NEARER_BY * first:
-        raise LeftOut("two equally near")
+    ranked = nearest_first(others, ground(anchor))
     text = f"Which of these objects is nearest to the {anchor.name}?"
     return choice(text, (view.frame.rgb,), ranked[0].name, [o.name for o in ranked[1:]], slot, rng)
 
@@ -145,14 +137,9 @@ def between(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 def nearest_marked(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Which of two marked pieces has its middle nearer to a third's on the floor plan, by three tenths."""
     view = some_view(scene, rng)
-    things = shuffled(rng, clear_objects(view))[:3]
-    if len(things) < 3:
-        raise LeftOut("fewer than three clear objects")
+    things = some_of(rng, clear_objects(view), 3)
     anchor = things[0]
-    ranked = sorted(things[1:], key=lambda o: float(np.linalg.norm(ground(o) - ground(anchor))))
-    first, second = (float(np.linalg.norm(ground(o) - ground(anchor))) for o in ranked)
-    if second < _NEARER_BY * first:
-        raise LeftOut("two equally near")
+    ranked = nearest_first(things[1:], ground(anchor))
     label = slot.content(2)
     image = marked(view, (anchor, ranked[label], ranked[1 - label]), ("0", "1", "2"))
     text = "Three pieces of furniture are marked. Which of 1 and 2 is nearer to piece 0?"
@@ -163,9 +150,7 @@ def nearest_marked(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questi
 def taller(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     """Which of two marked pieces reaches higher above the floor, by 20 cm."""
     view = some_view(scene, rng)
-    things = shuffled(rng, clear_objects(view))[:2]
-    if len(things) < 2:
-        raise LeftOut("fewer than two clear objects")
+    things = some_of(rng, clear_objects(view), 2)
     tops = [float(o.T_map_object.translation[2] + o.size_m[2] / 2) for o in things]
     if abs(tops[0] - tops[1]) < 0.2:
         raise LeftOut("equally tall")
