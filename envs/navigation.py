@@ -37,6 +37,24 @@ _MIN_VISIBLE_PX_AT_224 = 40
 _OVERHEAD_PX = 448
 
 
+def fetch_base(*, discrete: bool) -> MobileBase:
+    """What a planner may know of Fetch's base: its size, its steps and limits, and its head camera's."""
+    return MobileBase(
+        cameras=(CAMERA,),
+        action_mode="discrete" if discrete else "continuous",
+        radius_m=ROBOT_RADIUS_M,
+        height_m=1.1,
+        forward_step_m=0.25,
+        turn_step_rad=math.radians(15.0),
+        tilt_step_rad=math.radians(15.0),
+        tilt_range_rad=(-1.05, 0.52),
+        max_speed_m_s=1.0,
+        max_turn_rate_rad_s=1.5,
+        control_period_s=_DISCRETE_PERIOD_S if discrete else _CONTINUOUS_PERIOD_S,
+        success_distance_m=SUCCESS_DISTANCE_M,
+    )
+
+
 class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
     """A disc on wheels with one RGB-D camera in a procedural apartment; every episode is a function of its seed.
 
@@ -98,20 +116,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         self.task, self.render_mode = task, render_mode
         self.discrete = action_mode == "discrete"
         self.camera = CameraSetup(camera_height_m, camera_pan_rad, camera_tilt_rad, math.radians(fov_y_deg))
-        self.embodiment = MobileBase(
-            cameras=(CAMERA,),
-            action_mode="discrete" if self.discrete else "continuous",
-            radius_m=ROBOT_RADIUS_M,
-            height_m=1.1,
-            forward_step_m=0.25,
-            turn_step_rad=math.radians(15.0),
-            tilt_step_rad=math.radians(15.0),
-            tilt_range_rad=(-1.05, 0.52),
-            max_speed_m_s=1.0,
-            max_turn_rate_rad_s=1.5,
-            control_period_s=_DISCRETE_PERIOD_S if self.discrete else _CONTINUOUS_PERIOD_S,
-            success_distance_m=SUCCESS_DISTANCE_M,
-        )
+        self.embodiment = fetch_base(discrete=self.discrete)
         self.min_visible_px = max(1, round(_MIN_VISIBLE_PX_AT_224 * (image_size / 224) ** 2))
         self.ground_truth = NavigationGroundTruth(self)
         self.observation_space = observation_space(1, image_size, image_size, max_range_m=MAX_RANGE_M)
