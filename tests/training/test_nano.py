@@ -82,6 +82,15 @@ def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> 
     assert len(set(histories[0])) == 8
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_real_recipe_gives_its_first_100_losses_again(data: Labelled, tmp_path: Path) -> None:
+    recipe = Recipe(threads=1, dense_share=0.5)  # half of the steps with questions
+    histories = [train(Training(recipe), data, data, tmp_path / name, Budget(steps=100)) for name in ("a", "b")]
+    assert histories[0] == histories[1]
+    assert len(histories[0]) == 100
+
+
 def test_a_run_goes_on_as_if_it_had_not_stopped(data: Labelled, tmp_path: Path) -> None:
     whole = train(Training(SMALL), data, data, tmp_path / "whole", Budget(steps=6))
     part = Training(SMALL)
