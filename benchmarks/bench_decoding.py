@@ -372,7 +372,7 @@ class Recorder:
 
 
 def record_episodes(replans: int) -> list[list[Prompt]]:
-    """Prompts of episodes of both worlds, by episode, until there are enough re-plans."""
+    """Prompts of episodes by episode: 20 on the table, which mostly plan once, and in apartments until it is enough."""
     from si_embodied.backends.local import LocalBackend
     from si_embodied.config import CHECKPOINT_SETTINGS, load_planner_config
     from si_embodied.evaluation.config import EvaluationConfig
@@ -385,16 +385,16 @@ def record_episodes(replans: int) -> list[list[Prompt]]:
     config = load_planner_config(shipped_checkpoint() / CHECKPOINT_SETTINGS)
     recorder = Recorder(LocalBackend(shipped_checkpoint(), device="cpu"))
     episodes: list[list[Prompt]] = []
-    for name in ("si_embodied/Tabletop-v0", "si_embodied/Apartment-v0"):
+    for name, most in (("si_embodied/Tabletop-v0", 20), ("si_embodied/Apartment-v0", replans)):
         env: Any = make_env(EvaluationConfig(env=name, policy="planner"))
         policy = SpatialPlannerPolicy(Planner(recorder, env.unwrapped.embodiment, config))
-        enough, seed = sum(len(episode) - 1 for episode in episodes) + (replans + 1) // 2, 0
-        while sum(len(episode) - 1 for episode in episodes) < enough and seed < 10 * replans:
+        for seed in range(most):
+            if sum(len(episode) - 1 for episode in episodes) >= replans:
+                break
             recorder.prompts = []
-            run_episode(env, policy, seed, observe=observe, step_limit=400)
-            seed += 1
+            run_episode(env, policy, seed, observe=observe, step_limit=120)
             if recorder.prompts:
-                episodes.append(recorder.prompts)
+                episodes.append(recorder.prompts[:26])
         env.close()
     return episodes
 

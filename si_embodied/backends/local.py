@@ -52,6 +52,7 @@ class LocalBackend:
         max_new_tokens: int | None = None,
         image_size: int | None = None,
         decoding: Decoding | None = None,
+        compiled: bool = False,
     ) -> None:
         """Load the checkpoint.
 
@@ -64,6 +65,7 @@ class LocalBackend:
             max_new_tokens: give up on longer answers; by default the longest answer that the prompt's schema allows.
             image_size: longest side, in pixels, that an image is reduced to first; by default it is kept.
             decoding: reuse, drafts, temperature and seed; its other fields are set for each prompt.
+            compiled: have torch compile the steps, which pays on CUDA alone and takes a minute first.
 
         Raises:
             CheckpointError: the directory cannot be loaded.
@@ -73,7 +75,7 @@ class LocalBackend:
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
-        model = open_model(directory, device=device, dtype=dtype, weights=weights)
+        model = open_model(directory, device=device, dtype=dtype, weights=weights, compiled=compiled)
         self._family, self._runner = model.family, model.runner
         self._grammars = Grammars(
             model.tokenizer_json, vocabulary_size=model.vocabulary_size, end_token=model.family.end_token

@@ -29,8 +29,13 @@ class OpenedModel:
 
 
 def open_model(
-    model: str | Path, *, device: str = "auto", dtype: str = "auto", weights: Weights = "full"
-) -> OpenedModel:  # fmt: skip
+    model: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    weights: Weights = "full",
+    compiled: bool = False,
+) -> OpenedModel:
     """Open a checkpoint or an export.
 
     Args:
@@ -39,6 +44,7 @@ def open_model(
             "tensorrt,cuda,cpu", or "auto".
         dtype: of a checkpoint; an export has its own.
         weights: of a checkpoint; an export has its own.
+        compiled: of a checkpoint, have torch compile the steps; an export is compiled anyway.
 
     Raises:
         CheckpointError: it cannot be opened.
@@ -59,7 +65,7 @@ def open_model(
     return OpenedModel(
         loaded.name,
         loaded.family,
-        TorchRunner(loaded.model),
+        TorchRunner(loaded.model, compiled=compiled),
         loaded.tokenizer_json,
         loaded.vocabulary_size,
         loaded.kernel,

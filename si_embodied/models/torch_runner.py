@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError, MissingExtraError
+from si_embodied.models.compiled import compiled_pass
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
 
 try:
@@ -50,12 +51,13 @@ class _Images:
 class TorchRunner:
     """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
 
-    def __init__(self, model: Any, *, store_bytes: int = _STORE_BYTES) -> None:
+    def __init__(self, model: Any, *, store_bytes: int = _STORE_BYTES, compiled: bool = False) -> None:
         """Run a model.
 
         Args:
             model: a `…ForConditionalGeneration` of a supported family, in evaluation mode.
             store_bytes: the most that features of images seen before may take, on the model's device.
+            compiled: have torch compile the steps, on CUDA alone; takes a minute, and is logged where it does not work.
         """
         self._model = model
         self._device: torch.device = model.device
@@ -63,6 +65,16 @@ class TorchRunner:
         self._head: Any = model.get_output_embeddings()
         self._rotary_3d = hasattr(model.model, "get_rope_index")  # Qwen-VL: time, row and column
         self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
+        self._reset()
+        self._step_pass: Any = self._language
+        if compiled:
+            self._step_pass = compiled_pass(self._language, self._device, self._attempt)
+
+    def _attempt(self, language: Any) -> None:
+        """Steps of one token and of more, with `language`."""
+        self._step_pass = language
+        for count in (1, 1, 2, 9):
+            self.step([0] * count)
         self._reset()
 
     def forget(self) -> None:
@@ -121,7 +133,7 @@ class TorchRunner:
             (span, image) for span, image in zip(features.spans, features.features, strict=True) if span.start >= kept
         ]
         arguments.update(self._embedded(input_ids, kept, new))
-        self._forward(arguments, held, len(forced) + 1)
+        self._forward(self._language, arguments, held, len(forced) + 1)
         self._wait()
         return kept
 
@@ -150,7 +162,8 @@ class TorchRunner:
             text = torch.arange(self._next_position, end, device=self._device)
             arguments["position_ids"] = text.expand(3, 1, -1)
             self._next_position = end
-        self._forward(arguments, Held((*self._held.tokens, *tokens), self._held.images), len(tokens))
+        held = Held((*self._held.tokens, *tokens), self._held.images)
+        self._forward(self._step_pass, arguments, held, len(tokens))
 
     def trim(self, count: int) -> None:
         """Forget the last `count` of the tokens that were taken last."""
@@ -207,8 +220,8 @@ class TorchRunner:
         )[0]
         return positions
 
-    def _forward(self, arguments: dict[str, Any], held: Held, keep: int) -> None:
-        """One pass through the language model, after which the cache holds `held`; keeps `keep` hidden states.
+    def _forward(self, language: Any, arguments: dict[str, Any], held: Held, keep: int) -> None:
+        """One pass through the `language` model, after which the cache holds `held`; keeps `keep` hidden states.
 
         Until the pass has succeeded nothing is held: a cache whose layers differ in length must never be used again.
         """
@@ -216,7 +229,7 @@ class TorchRunner:
         self._cache, self._held, self._hidden = None, Held(), None
         try:
             with torch.inference_mode():
-                output = self._language(past_key_values=cache, use_cache=True, **arguments)
+                output = language(past_key_values=cache, use_cache=True, **arguments)
         except BaseException as error:
             self._reset()
             if isinstance(error, torch.OutOfMemoryError):
