@@ -18,6 +18,10 @@ class ObservationError(SiEmbodiedError, ValueError):
     """An observation that breaks its contract: shape, dtype, frame or unit."""
 
 
+class TransformError(SiEmbodiedError, LookupError):
+    """Where a frame was at some instant is not known."""
+
+
 class UnknownNameError(SiEmbodiedError, LookupError):
     """A name that is not registered: an environment, a task, a policy, a prompt version."""
 

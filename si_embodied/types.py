@@ -31,6 +31,7 @@ class Code(enum.IntEnum):
     NO_IMAGE = 101
     STALE_OBSERVATION = 102
     NO_DEPTH = 103
+    NO_TRANSFORM = 104
     BACKEND_FAILED = 201
     DEADLINE_EXCEEDED = 202
     PLAN_INVALID = 203
@@ -51,6 +52,7 @@ class Code(enum.IntEnum):
     GRASP_MISSED = 504
     TIMED_OUT = 505
     CANCELED = 506
+    EMERGENCY_STOP = 507
 
 
 @dataclass(frozen=True, slots=True, eq=False)
