@@ -17,7 +17,10 @@ large: an untrained Qwen3-VL with Qwen's own vocabulary of 151,936 rows and the 
     Untrained logits would fill every string to its bound with noise, or plan nothing; a bias in the weights, the same
     for both sides, makes plans of one to three subgoals (about 55 tokens) with short names.
 nano: the model that ships, in episodes of Tabletop-v0 and Apartment-v0. The prompts are those that it meets there; each
-    is then decoded by both sides, in the order of the episode. Re-plans are all but the first of an episode.
+    is then decoded by both sides, in the order of the episode.
+    - first: nothing is known of the prompt.
+    - next episode: the same prompts, in a process that has run the episode before: with its last answer as the draft.
+    - replan: all but the first of an episode. The pictures are new, for the robot has moved.
 
 Needs `qwen.tiktoken`, Qwen's vocabulary, which the wheels of `qwen-agent` and `dashscope` bring; neither has to be
 installed: `pip download --no-deps qwen-agent`, unpack `qwen_agent/utils/qwen.tiktoken`, and give it with --vocabulary.
@@ -412,9 +415,10 @@ def run_nano(replans: int) -> dict[str, Timing]:
         checkpoint.model, checkpoint.family, grammars, TorchRunner(checkpoint.model), checkpoint.vocabulary_size
     )
     episodes = record_episodes(replans)
-    timings = {"first": Timing(), "replan": Timing()}
+    timings = {"next episode": Timing(), "first": Timing(), "replan": Timing()}
     compare(model, episodes[0][0], Timing())
     for episode in episodes:
+        compare(model, episode[0], timings["next episode"])
         model.forget()
         for index, prompt in enumerate(episode):
             compare(model, prompt, timings["replan" if index else "first"])
