@@ -42,6 +42,8 @@ _BESIDE = {
     "front": "put the {0} in front of the {1}, on your side of it, close to it",
     "behind": "put the {0} behind the {1}, on the far side of it from you, close to it",
 }
+_CODES = tuple(code for code in Code if code not in (Code.NO_TRANSFORM, Code.EMERGENCY_STOP))
+"""A robot's own codes came later: with them the shipped recipe would draw other examples."""
 _FLAT = ("cube", "cylinder", "hexagonal prism")
 
 
@@ -226,7 +228,7 @@ class _FlatPlans:
         """What the robot may have done before: driven up to what it took for `name`, explored, failed, or nothing."""
         if self._rng.random() < arrived_share:
             return _arrived(name)
-        what, code = self._choose(("explore", f"goto {name}", "plan")), self._choose(list(Code))
+        what, code = self._choose(("explore", f"goto {name}", "plan")), self._choose(_CODES)
         failed = f"{what}: {outcome_words(code)}" if code is not Code.OK else NOTHING_YET
         return str(self._choose((f"explore: {outcome_words(Code.OK)}",) * 3 + (NOTHING_YET, NOTHING_YET, failed)))
 
