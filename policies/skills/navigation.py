@@ -288,9 +288,9 @@ class Explorer:
             if not isinstance(action, Outcome):
                 return action
             self._spin = None
-            self._visited.append((float(pose.translation[0]), float(pose.translation[1])))
+            self.looked_around(float(pose.translation[0]), float(pose.translation[1]))
         if self._follower is None:
-            spot = self._choose(pose)
+            spot = self.next_spot(pose)
             if spot is None:
                 self._visited.clear()  # asked again, it goes around again: another thing may be looked for by then
                 return Outcome(Code.SKILL_FAILED, "nothing is left to explore")
@@ -303,14 +303,18 @@ class Explorer:
         if not isinstance(command, Outcome):
             return command
         # There: look around. What even that does not show stays unseen.
-        self._visited.append(self._spot)
+        self.looked_around(*self._spot)
         self._follower = None
         if command.succeeded:
             self._spin = RotateSkill(Rotate(2 * math.pi), self._base)
         return None
 
-    def _choose(self, T_map_base: Pose) -> tuple[float, float] | None:
-        """The frontier that is near and wide; when there is none, the nearest place not looked around from yet."""
+    def looked_around(self, x: float, y: float) -> None:
+        """Note that nothing new is to be seen from map point (x, y)."""
+        self._visited.append((x, y))
+
+    def next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
+        """Map xy to look around from next: the frontier that is near and wide, or else the nearest spot not yet used."""
         frontiers = [
             frontier
             for frontier in self._mapper.frontiers(T_map_base)
