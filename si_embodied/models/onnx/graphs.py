@@ -267,9 +267,3 @@ def decoder_graph(model: Any, manifest: Manifest) -> Graph:
         shape = (manifest.deepstack_layers, 1, new, manifest.hidden_size)
         inputs["deepstack"], varying["deepstack"] = torch.zeros(shape, dtype=dtype), {2: _NEW}
     return Graph(Decoder(model), inputs, ("hidden", *cache_names("present", manifest.layers)), varying)
-
-
-def head_graph(model: Any, manifest: Manifest) -> Graph:
-    """The output layer for the whole vocabulary; of three axes, or it would become a Gemm, which is not quantized."""
-    hidden = torch.zeros(1, 2, manifest.hidden_size, dtype=getattr(torch, manifest.dtype))
-    return Graph(model.get_output_embeddings(), {"input": hidden}, ("logits",), {"input": {1: _NEW}})

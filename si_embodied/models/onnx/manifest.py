@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
 
 FILE = "si_embodied_onnx.json"
 FORMAT = 1
+OPSET = 20  # what TensorRT and NVIDIA's builds for Jetson read
 VISION, DECODER, HEAD, TRIM = "vision.onnx", "decoder.onnx", "head.onnx", "trim.onnx"
 EMBEDDING, OUTPUT_ROWS = "embedding.npy", "output_rows.npy"
 
@@ -42,8 +43,10 @@ class Manifest:
     files: dict[str, int] = field(default_factory=dict)  # bytes of every file that must be there
 
     def write(self, directory: Path) -> None:
-        """Write it beside the graphs."""
-        (directory / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Write it beside the files that it then names: everything that is there."""
+        files = {file.name: file.stat().st_size for file in sorted(directory.iterdir()) if file.name != FILE}
+        text = json.dumps(asdict(replace(self, files=files)), indent=2) + "\n"
+        (directory / FILE).write_text(text, encoding="utf-8")
 
 
 def is_exported(directory: str | Path) -> bool:

@@ -174,10 +174,10 @@ class OnnxRunner:
             few: NDArray[np.float32] = self._rows[rows].astype(np.float32) @ hidden
             return few
         try:
-            (every,) = self._head.run(None, {"input": hidden[None, None].astype(self._dtype)})
+            (every,) = self._head.run(None, {"hidden": hidden[None].astype(self._dtype)})
         except Exception as error:
             raise _failure("output layer", error) from error
-        some: NDArray[np.float32] = every[0, 0, rows].astype(np.float32)
+        some: NDArray[np.float32] = every[0, rows].astype(np.float32)
         return some
 
     def _embed(self, tokens: Sequence[int]) -> NDArray[Any]:

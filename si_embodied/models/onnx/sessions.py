@@ -78,9 +78,7 @@ def open_session(
         session = onnxruntime.InferenceSession(str(graph), settings, providers=chosen)
     except Exception as error:
         # onnxruntime has a dozen kinds of its own, all straight below Exception or RuntimeError
-        raise CheckpointError(
-            f"{graph} could not be opened by onnxruntime: {error}; export or copy it again"
-        ) from error
+        raise CheckpointError(f"{graph} is not a graph that onnxruntime opens: {error}; export it again") from error
     session.disable_fallback()
     if missing := [name for name, _ in chosen if name not in session.get_providers()]:
         raise BackendError(

@@ -1,0 +1,75 @@
+"""The graphs that are one operator each, made by hand: the output layer, and cutting the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.models.onnx.manifest import OPSET, cache_names
+
+try:
+    from onnx import TensorProto, helper, numpy_helper
+except ModuleNotFoundError as error:
+    raise MissingExtraError("onnx", "onnx") from error
+
+if TYPE_CHECKING:
+    from si_embodied.models.onnx.manifest import Manifest
+
+_IR_VERSION = 10  # of the file format; what came with the opset
+_TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+
+
+def head_graph(manifest: Manifest, rows: Path) -> Any:
+    """The output layer for the whole vocabulary, (1, H) to (1, V), on rows that lie beside it in a .npy file (V, H)."""
+    weight = _stored(rows, manifest.dtype, (manifest.vocabulary_size, manifest.hidden_size), _npy_offset(rows))
+    return _head(manifest, helper.make_node("Gemm", ["hidden", "weight"], ["logits"], transB=1), weight)
+
+
+def quantizable_head_graph(manifest: Manifest, columns: Path) -> Any:
+    """The same on a file of nothing but weights, (H, V): the only form that the quantizer takes."""
+    weight = _stored(columns, manifest.dtype, (manifest.hidden_size, manifest.vocabulary_size), 0)
+    return _head(manifest, helper.make_node("MatMul", ["hidden", "weight"], ["logits"], name="output_layer"), weight)
+
+
+def trim_graph(manifest: Manifest) -> Any:
+    """Every key and value cut to its first `length` positions, on whatever device the cache is."""
+    inputs = [helper.make_tensor_value_info("length", TensorProto.INT64, [1])]
+    outputs, nodes = list[Any](), list[Any]()
+    names = zip(cache_names("past", manifest.layers), cache_names("present", manifest.layers), strict=True)
+    for past, present in names:
+        nodes.append(helper.make_node("Slice", [past, "start", "length", "axis"], [present]))
+        for name, length, values in ((past, "seen", inputs), (present, "kept", outputs)):
+            shape = [1, manifest.shared_heads, length, manifest.head_dim]
+            values.append(helper.make_tensor_value_info(name, _TYPES[manifest.dtype], shape))
+    constants = [numpy_helper.from_array(np.array([n]), name) for n, name in ((0, "start"), (2, "axis"))]
+    return _model(helper.make_graph(nodes, "trim", inputs, outputs, initializer=constants))
+
+
+def _head(manifest: Manifest, node: Any, weight: Any) -> Any:
+    dtype = _TYPES[manifest.dtype]
+    inputs = [helper.make_tensor_value_info("hidden", dtype, [1, manifest.hidden_size])]
+    outputs = [helper.make_tensor_value_info("logits", dtype, [1, manifest.vocabulary_size])]
+    return _model(helper.make_graph([node], "head", inputs, outputs, initializer=[weight]))
+
+
+def _stored(file: Path, dtype: str, shape: tuple[int, int], offset: int) -> Any:
+    """A weight that stays in its file, of which a protobuf of at most 2 GB could not hold a big vocabulary's."""
+    tensor = TensorProto(name="weight", data_type=_TYPES[dtype], dims=shape, data_location=TensorProto.EXTERNAL)
+    length = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    for key, value in (("location", file.name), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def _npy_offset(file: Path) -> int:
+    """Where an array's values begin in its file."""
+    array = np.load(file, mmap_mode="r")
+    assert isinstance(array, np.memmap)
+    return int(array.offset)
+
+
+def _model(graph: Any) -> Any:
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)

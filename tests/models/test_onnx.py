@@ -1,0 +1,286 @@
+"""Exported models on ONNX Runtime, against torch on the same checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+import onnxruntime
+
+from si_embodied.errors import BackendError, CheckpointError, ConfigError
+from si_embodied.models.onnx.export import export_model
+from si_embodied.models.onnx.manifest import FILE, read_manifest
+from si_embodied.models.onnx.quantize import quantize_export
+from si_embodied.models.onnx.runner import OnnxRunner
+from si_embodied.models.onnx.sessions import choose_providers, input_shapes, open_session
+from si_embodied.models.opening import open_model
+from si_embodied.plan import parse_plan, plan_schema
+from si_embodied.types import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LOGITS = 1e-4  # the largest difference in fp32
+
+
+@pytest.fixture(scope="session")
+def export(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """An export of a family in a precision, made when it is first asked for; tracing takes seconds."""
+    made: dict[tuple[str, str], Path] = {}
+    root = tmp_path_factory.mktemp("exports")
+
+    def get(family: str, precision: str = "fp32") -> Path:
+        if (family, precision) not in made:
+            out = root / f"{family}-{precision}"
+            if precision in ("int8", "int4"):
+                made[family, precision] = quantize_export(get(family), out, precision)  # type: ignore[arg-type]
+            else:
+                made[family, precision] = export_model(checkpoints[family], out, precision=precision)  # type: ignore[arg-type]
+        return made[family, precision]
+
+    return get
+
+
+FAMILIES = [
+    "qwen3_vl",
+    pytest.param("qwen2_5_vl", marks=pytest.mark.slow),
+    pytest.param("internvl", marks=pytest.mark.slow),
+]
+
+
+def _images(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    return [rng.integers(0, 256, (*rng.integers(40, 200, 2), 3), dtype=np.uint8) for _ in range(count)]
+
+
+def _prompt(*images: np.ndarray, text: str = "find the red chair") -> Prompt:
+    return Prompt("test/v1", "You plan.", (text, *images), plan_schema("navigation", max(1, len(images))))
+
+
+def _both(family: str, checkpoints: dict[str, Path], export: Callable[..., Path]) -> tuple[Any, Any]:
+    return open_model(checkpoints[family], device="cpu"), open_model(export(family), device="cpu")
+
+
+def _take(model: Any, prompt: Prompt, forced: tuple[int, ...] = ()) -> int:
+    inputs = model.family.encode(prompt)
+    return int(model.runner.prefill(inputs, model.runner.encode_images(inputs), forced))
+
+
+def _all(model: Any, after: int = -1) -> np.ndarray:
+    return np.asarray(model.runner.logits(np.ones(model.vocabulary_size, dtype=np.bool_), after))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_equal_torch(family: str, checkpoints: dict[str, Path], export: Callable[..., Path]) -> None:
+    """Without and with images, behind the prompt, forced tokens, several tokens at once, and after a trim."""
+    rng = np.random.default_rng(0)
+    models = _both(family, checkpoints, export)
+    for count in (0, 1, 2, 3):
+        prompt = _prompt(*_images(rng, count))
+        for model in models:
+            model.runner.forget()
+            _take(model, prompt, (5, 6, 7))
+        for after in (-1, -2, -4):
+            np.testing.assert_allclose(_all(models[1], after), _all(models[0], after), atol=LOGITS)
+        for model in models:
+            model.runner.trim(1)
+            model.runner.step([9, 10, 11])
+            model.runner.trim(2)
+            model.runner.step([12])
+        np.testing.assert_allclose(_all(models[1]), _all(models[0]), atol=LOGITS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_equal_torch(
+    family: str, checkpoints: dict[str, Path], export: Callable[..., Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    from si_embodied.backends import LocalBackend
+
+    torch_backend = LocalBackend(checkpoints[family], device="cpu")
+    onnx_backend = LocalBackend(export(family), device="cpu")
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        prompt = draw_prompt(rng)
+        texts = [backend.generate(prompt, deadline_s=60.0).text for backend in (torch_backend, onnx_backend)]
+        assert texts[0] == texts[1]
+
+
+def test_what_two_prompts_share_is_read_once(checkpoints: dict[str, Path], export: Callable[..., Path]) -> None:
+    """An image that stays is kept with the text before it; the answer is as if nothing had been kept."""
+    rng = np.random.default_rng(1)
+    stays, first, second = _images(rng, 3)
+    used, fresh = (open_model(export("qwen3_vl"), device="cpu") for _ in range(2))
+    _take(used, _prompt(stays, first), (5, 6))
+    new = _prompt(stays, second)
+    kept = _take(used, new)
+    is_image = used.family.encode(new).is_image
+    last_image = int(np.flatnonzero(np.diff(is_image.astype(int)) == 1)[1]) + 1
+    assert kept == last_image
+    assert _take(fresh, new) == 0
+    np.testing.assert_allclose(_all(used), _all(fresh), atol=LOGITS)
+
+
+def test_few_logits_are_those_of_all(export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows in numpy and the graph of the whole layer."""
+    model = open_model(export("qwen3_vl"), device="cpu")
+    _take(model, _prompt())
+    allowed = np.random.default_rng(0).random(model.vocabulary_size) < 0.1
+    few = model.runner.logits(allowed)
+    monkeypatch.setattr("si_embodied.models.onnx.runner._FEW_ROWS", 0)
+    np.testing.assert_allclose(model.runner.logits(allowed), few, atol=1e-5)
+
+
+def test_more_than_was_taken_cannot_be_trimmed(export: Callable[..., Path]) -> None:
+    model = open_model(export("qwen3_vl"), device="cpu")
+    _take(model, _prompt())
+    model.runner.step([4])
+    with pytest.raises(BackendError, match="cannot forget 2 tokens"):
+        model.runner.trim(2)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4", pytest.param("fp16", marks=pytest.mark.slow)])
+def test_lower_precisions_plan(precision: str, export: Callable[..., Path]) -> None:
+    from si_embodied.backends import LocalBackend
+
+    backend = LocalBackend(export("qwen3_vl", precision), device="cpu")
+    (image,) = _images(np.random.default_rng(2), 1)
+    text = backend.generate(_prompt(image), deadline_s=60.0).text
+    parse_plan(text, "navigation", 1)
+    assert backend.info.dtype == precision
+
+
+@pytest.mark.parametrize(("precision", "share"), [("int8", 0.03), ("int4", 0.4)])
+def test_quantization_moves_logits_by_a_share_of_their_spread(
+    precision: str, share: float, export: Callable[..., Path]
+) -> None:
+    """Random weights are the worst case. 8 bits round by 1/254 of a block's largest weight, 4 bits by 1/14."""
+    exact, rounded = (open_model(export("qwen3_vl", name), device="cpu") for name in ("fp32", precision))
+    for model in (exact, rounded):
+        _take(model, _prompt())
+    assert np.std(_all(rounded) - _all(exact)) <= share * np.std(_all(exact))
+
+
+def test_an_export_decodes_where_torch_cannot_be_imported(export: Callable[..., Path]) -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from si_embodied.backends import LocalBackend
+from si_embodied.plan import plan_schema
+from si_embodied.types import Prompt
+image = np.full((80, 64, 3), 90, dtype=np.uint8)
+prompt = Prompt("test/v1", "You plan.", ("find it", image), plan_schema("navigation", 1))
+print(LocalBackend(sys.argv[1], device="cpu").generate(prompt, deadline_s=60.0).text)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(export("qwen3_vl"))], capture_output=True, text=True, check=True
+    )
+    parse_plan(done.stdout.strip().splitlines()[-1], "navigation", 1)
+
+
+def test_the_manifest_tells_what_was_exported(export: Callable[..., Path]) -> None:
+    manifest = read_manifest(export("qwen3_vl"))
+    assert (manifest.family, manifest.precision, manifest.source) == ("qwen3_vl", "fp32", "qwen3_vl")
+    assert (manifest.layers, manifest.vocabulary_size, manifest.deepstack_layers) == (2, 768, 1)
+    assert "torch" in manifest.versions
+
+
+def test_the_graphs_do_not_tell_where_they_were_made(export: Callable[..., Path]) -> None:
+    import transformers
+
+    library = str(transformers.__file__).rsplit("/", maxsplit=2)[0].encode()
+    assert not [file.name for file in export("qwen3_vl").glob("*.onnx") if library in file.read_bytes()]
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(export: Callable[..., Path], tmp_path: Path) -> Path:
+    """A copy of an export, to be broken."""
+    return shutil.copytree(export("qwen3_vl"), tmp_path / "export")
+
+
+@pytest.mark.parametrize("name", ["decoder.onnx", "decoder.onnx.data", "embedding.npy", "tokenizer.json"])
+def test_a_missing_or_cut_file_is_named(name: str, broken: Path) -> None:
+    file = broken / name
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match=f"{name} has .* bytes"):
+        OnnxRunner(broken, "cpu")
+    file.unlink()
+    with pytest.raises(CheckpointError, match=f"lacks {name}"):
+        OnnxRunner(broken, "cpu")
+
+
+def test_a_graph_of_noise_is_refused(broken: Path) -> None:
+    graph = broken / "decoder.onnx"
+    graph.write_bytes(b"\x07" * graph.stat().st_size)
+    with pytest.raises(CheckpointError, match=r"decoder\.onnx is not a graph"):
+        OnnxRunner(broken, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"family": "bagel"}, "family 'bagel'"),
+        ({"surplus": 1}, "surplus"),
+        ({"files": {"../weights": 3}}, "outside its directory"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(change: dict[str, Any], said: str, broken: Path) -> None:
+    values = json.loads((broken / FILE).read_text())
+    (broken / FILE).write_text(json.dumps(values | change))
+    with pytest.raises(CheckpointError, match=said):
+        read_manifest(broken)
+
+
+def test_an_absent_provider_is_an_error_and_says_what_to_install() -> None:
+    with pytest.raises(ConfigError, match=r"no CUDAExecutionProvider: .*onnxruntime-gpu.*Jetson"):
+        choose_providers("cuda,cpu")
+
+
+def test_a_provider_that_does_not_start_is_an_error(
+    export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built in, but its libraries are not there: onnxruntime itself would go on with the CPU."""
+    built_in = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_in)
+    with pytest.raises((BackendError, CheckpointError), match="CUDAExecutionProvider"):
+        OnnxRunner(export("qwen3_vl"), "cuda,cpu")
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cpu,cpu", "", "auto,cpu"])
+def test_unknown_providers_are_refused(asked: str) -> None:
+    with pytest.raises(ConfigError, match="expected execution providers among tensorrt, cuda, cpu"):
+        choose_providers(asked)
+
+
+def test_tensorrt_is_told_every_input_of_the_decoder(export: Callable[..., Path]) -> None:
+    path = export("qwen3_vl")
+    session = open_session(path / "decoder.onnx", ("cpu",))
+    shapes = input_shapes("decoder.onnx", read_manifest(path), new=3, seen=7)
+    assert set(shapes) == {entry.name for entry in session.get_inputs()}
+    for entry in session.get_inputs():
+        named = {"new": 3, "seen": 7}
+        assert shapes[entry.name] == tuple(named.get(size, size) for size in entry.shape)
+
+
+def test_an_export_is_not_written_over(export: Callable[..., Path], checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="not an empty directory"):
+        export_model(checkpoints["qwen3_vl"], export("qwen3_vl"))
+
+
+def test_an_export_keeps_its_own_precision(export: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match="its own precision"):
+        open_model(export("qwen3_vl"), dtype="float16")
