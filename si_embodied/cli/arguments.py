@@ -65,13 +65,20 @@ def add_world(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add `--model`, `--weights` and `--config`."""
+    """Add `--model`, `--device`, `--weights` and `--config`."""
     parser.add_argument(
         "--model",
         type=Path,
         metavar="DIR|ID",
         help="a checkpoint: a directory, or a name of `si-embodied models list`, or OWNER/NAME[@REVISION] on the hub "
         "(default: the package's small planner)",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda or cuda:1; for an exported model its execution providers in order, as tensorrt,cuda,cpu "
+        "(default: CUDA if there is one)",
     )
     parser.add_argument(
         "--weights",

@@ -124,6 +124,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         task=args.task,
         model=model,
         weights=args.weights,
+        device=args.device,
         latency=args.latency,
         image_size=args.image_size,
         action_mode=args.action_mode,

@@ -89,7 +89,7 @@ def _backend(args: argparse.Namespace, model: Path | None) -> Backend:
     if args.answer is not None:
         answer: str = args.answer
         return ScriptedBackend(lambda _: answer, name="--answer")
-    return load_backend(model, weights=args.weights)
+    return load_backend(model, weights=args.weights, device=args.device)
 
 
 def _from_episode(args: argparse.Namespace) -> Scene:

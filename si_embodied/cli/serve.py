@@ -85,7 +85,7 @@ def _backend(args: argparse.Namespace) -> tuple[Backend, PlannerConfig]:
     if args.server:
         return server_backend(args.server, args.model, server_options(args)), planner_config_for(None, args.config)
     model = given_model(args) or shipped_checkpoint()
-    return load_backend(model, weights=args.weights), planner_config_for(model, args.config)
+    return load_backend(model, weights=args.weights, device=args.device), planner_config_for(model, args.config)
 
 
 def _key(file: Path | None) -> str | None:

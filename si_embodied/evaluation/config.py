@@ -30,6 +30,7 @@ class EvaluationConfig:
     task: str | None = None  # None is the environment's default
     model: Path | None = None  # a checkpoint directory, for policies that plan with one
     weights: Weights = "full"  # of the model; 8 and 4 bits answer differently
+    device: str = "auto"  # that the model runs on
     control: Control | None = None  # what is spoiled on purpose
     latency: Latency = 0.0  # simulated seconds a plan takes; 0 stops the world while the planner thinks
     image_size: int | None = None  # pixels, None is the environment's default
@@ -64,6 +65,7 @@ class EvaluationConfig:
             "policy": self.policy,
             "model": None if model is None else model_fingerprint(model),
             **({} if self.weights == "full" else {"weights": self.weights}),
+            **({} if self.device == "auto" else {"device": self.device}),
             "control": self.control,
             "latency": self.latency,
             "image_size": self.image_size,

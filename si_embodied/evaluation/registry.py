@@ -41,6 +41,7 @@ class PolicySettings:
     latency: Latency = 0.0
     planner: PlannerConfig = PlannerConfig()
     weights: Weights = "full"
+    device: str = "auto"
     server: str | None = None
     server_options: ServerOptions = ServerOptions()
     planning_server: str | None = None
@@ -97,8 +98,10 @@ def name_of_model(directory: Path) -> str:
     return model_name(directory)
 
 
-def load_backend(model: Path | None, control: Control | None = None, weights: Weights = "full") -> Backend:
-    """The local backend for a checkpoint directory, with what a control spoils spoiled.
+def load_backend(
+    model: Path | None, control: Control | None = None, weights: Weights = "full", device: str = "auto"
+) -> Backend:
+    """The local backend for a checkpoint's or an export's directory, with what a control spoils spoiled.
 
     Raises:
         ConfigError: no directory was given.
@@ -111,7 +114,7 @@ def load_backend(model: Path | None, control: Control | None = None, weights: We
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "models") from error
 
-    backend = LocalBackend(model, weights=weights)
+    backend = LocalBackend(model, device=device, weights=weights)
     return BlankImages(backend) if control == "blank" else backend
 
 
@@ -157,7 +160,7 @@ def _planner(settings: PolicySettings) -> MakePolicy:
     if settings.server is not None:
         backend = server_backend(settings.server, settings.model, settings.server_options, settings.control)
     else:
-        backend = load_backend(settings.model, settings.control, settings.weights)
+        backend = load_backend(settings.model, settings.control, settings.weights, settings.device)
     return _planning(lambda _: backend, settings)
 
 

@@ -76,6 +76,7 @@ class EpisodeRunner:
                 latency=config.latency,
                 planner=config.planner,
                 weights=config.weights,
+                device=config.device,
                 server=config.server,
                 server_options=config.server_options,
                 planning_server=config.planning_server,
