@@ -206,13 +206,9 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         stopped = self._move_discrete(int(action)) if self.discrete else self._move_continuous(action)
         self._steps += 1
         self._stamp_s += self.embodiment.control_period_s
-        self._trail.append(self.pose[:2])
-        self._place()
-        last = len(episode.task.goals) - 1
-        while self.leg < last and self.leg_reached():
-            self.leg += 1
+        self._arrive()
         if stopped:
-            self._success = self.leg == last and self.leg_reached()
+            self._success = self.leg == len(episode.task.goals) - 1 and self.leg_reached()
         limit = self._max_steps or STEPS_PER_GOAL * len(episode.task.goals)
         truncated = not stopped and self._steps >= limit
         self._over = stopped or truncated
@@ -237,13 +233,30 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
     def _move_continuous(self, action: NDArray[np.float32]) -> bool:
         if action[2] > 0.5:
             return True
-        period = self.embodiment.control_period_s
-        v, w = float(action[0]), float(action[1])
-        x, y, yaw, length, touched = drive(self.episode.obstacles, self.embodiment.radius_m, self.pose, v, w, period)
+        self.drive(float(action[0]), float(action[1]), self.embodiment.control_period_s)
+        return False
+
+    # --- for whoever runs the clock itself, as a robot over ROS does ------------------------------------------------
+
+    def drive(self, speed_m_s: float, turn_rate_rad_s: float, period_s: float) -> None:
+        """Drive for a time without looking and without counting a step."""
+        body, obstacles = self.embodiment, self.episode.obstacles
+        x, y, yaw, length, touched = drive(obstacles, body.radius_m, self.pose, speed_m_s, turn_rate_rad_s, period_s)
         self.pose = x, y, yaw
         self._path_m += length
         self._collisions += touched
-        return False
+
+    def observe(self) -> dict[str, Any]:
+        """Look from where the robot is by now."""
+        self._arrive()
+        return self._observe()
+
+    def _arrive(self) -> None:
+        """The robot is where its pose says: move its camera there, and note the goals of a route that it came to."""
+        self._trail.append(self.pose[:2])
+        self._place()
+        while self.leg < len(self.episode.task.goals) - 1 and self.leg_reached():
+            self.leg += 1
 
     # --- what is measured -------------------------------------------------------------------------------------------
 

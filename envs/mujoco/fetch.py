@@ -23,6 +23,8 @@ except ImportError as error:
     raise MissingExtraError(error.name or "mujoco", "sim") from error
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
 ARM_JOINTS = (
@@ -244,6 +246,16 @@ class CartesianController:
         Returns:
             Whether the tool is there, within the controller's tolerances, when it is still or `limit_s` has passed.
         """
+        motion = self.motion(target, opening_m, limit_s)
+        while True:
+            try:
+                next(motion)
+            except StopIteration as end:
+                reached: bool = end.value
+                return reached
+
+    def motion(self, target: Pose, opening_m: float, limit_s: float) -> Generator[None, None, bool]:
+        """The same move, given back after every control step; it can be left for another at any time."""
         finger = float(np.clip((opening_m - (MAX_OPENING_M - 0.1)) / 2, 0.0, 0.05))
         self._data.ctrl[self._fingers] = finger
         if np.linalg.norm(self._commanded().translation() - self.tool.translation) > 0.01:
@@ -272,6 +284,7 @@ class CartesianController:
                 last_error = error
             if tick >= ticks + 2 and self._settled(finger):
                 break
+            yield
         return self._reached(target)
 
     def _commanded(self) -> mink.SE3:
