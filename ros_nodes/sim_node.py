@@ -1,0 +1,207 @@
+"""The Apartment or the Tabletop as a robot over ROS: `python -m si_embodied.ros_nodes.sim_node`.
+
+It publishes what a robot's drivers publish and takes what they take, so that the same planner node runs against it and
+against a robot. Time is simulated and comes from here: run everything else with `use_sim_time:=true`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock as ClockMessage
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from si_embodied.errors import SiEmbodiedError
+from si_embodied.ros_nodes import bridge, parameters
+from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
+from si_embodied.ros_nodes.simulator.publishing import LATCHED, CameraPublisher, TransformPublisher, optical_frame
+from si_embodied.ros_nodes.simulator.settings import FIXED, SimulatorSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from si_embodied.ros_nodes.simulator.robots import SimulatedRobot
+    from si_embodied.types import CameraFrame, Observation
+
+START_S = 1.0
+"""Time 0 means "no time yet" to everyone who uses simulated time."""
+
+
+class Drivers(Protocol):
+    """What is particular to a kind of robot: its own topics."""
+
+    def start(self, stamp_s: float) -> None:
+        """An episode has begun."""
+
+    def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
+        """A tick has passed: publish the robot's state."""
+
+    def look(self, stamp_s: float) -> None:
+        """Images were taken: publish what else is sensed with them."""
+
+
+class Simulator:
+    """One simulated robot on one node. Everything happens in the executor's thread; nothing here waits."""
+
+    def __init__(self, node: Node) -> None:
+        """Read the parameters, start the first episode, and begin to tick.
+
+        Raises:
+            SiEmbodiedError: parameters that cannot be honoured, or a world that cannot be rendered.
+        """
+        self._node = node
+        parameters.declare(node, SimulatorSettings)
+        self._settings = parameters.read(node, SimulatorSettings)
+        self._now_s, self._ticks, self._images = START_S, 0, 0
+        self._commands: DelayLine[Callable[[], None]] = DelayLine()
+        self._exposed: DelayLine[tuple[CameraFrame, ...]] = DelayLine()
+        self._transforms = TransformPublisher(node)
+        self._robot, self._drivers = self._make_robot()
+        self._cameras = [CameraPublisher(node, name) for name in self._robot.embodiment.cameras]
+        self._clock = node.create_publisher(ClockMessage, "/clock", 1)
+        self._instruction = node.create_publisher(String, "~/instruction", LATCHED)
+        truths = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._truth = node.create_publisher(String, "~/ground_truth", truths)
+        node.create_service(Trigger, "~/reset", self._on_reset)
+        node.add_on_set_parameters_callback(self._on_parameters)
+        self._reset()
+        period_s = self._robot.tick_s / self._settings.real_time_factor
+        # Not the node's own clock: that one may be told to follow /clock, which is published here.
+        self._timer = node.create_timer(period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Give the renderer's resources back."""
+        self._robot.close()
+
+    def _make_robot(self) -> tuple[SimulatedRobot, Drivers]:
+        # Each world brings its own physics; only the one that runs is imported.
+        if self._settings.world == "apartment":
+            from si_embodied.ros_nodes.simulator.apartment import ApartmentRobot
+            from si_embodied.ros_nodes.simulator.mobile import BaseDrivers
+
+            base = ApartmentRobot(self._settings.task or "objectnav", self._settings.image_size)
+            return base, BaseDrivers(self._node, base, self._transforms, self._later)
+        from si_embodied.ros_nodes.simulator.arm import ArmDrivers
+        from si_embodied.ros_nodes.simulator.tabletop import TabletopRobot
+
+        arm = TabletopRobot(self._settings.task or "base", self._settings.image_size)
+        return arm, ArmDrivers(self._node, arm, self._transforms, self._later)
+
+    def _later(self, command: Callable[[], None]) -> None:
+        self._commands.put(self._now_s + self._settings.command_latency_s, command)
+
+    # --- episodes ---------------------------------------------------------------------------------------------------
+
+    def _reset(self) -> None:
+        """Start the episode of the seed that is set; time goes on."""
+        seed = self._settings.seed
+        self._robot.reset(seed)
+        self._rng = np.random.default_rng([seed, 0x51])
+        self._commands.clear()
+        self._exposed.clear()
+        self._drivers.start(self._now_s)
+        self._instruction.publish(String(data=self._robot.instruction))
+        self._node.get_logger().info(f"{self._settings.world}, seed {seed}: {self._robot.instruction}")
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._reset()
+        except SiEmbodiedError as error:
+            response.success, response.message = False, str(error)
+        else:
+            response.success, response.message = True, self._robot.instruction
+        return response
+
+    def _on_parameters(self, changed: Sequence[Any]) -> SetParametersResult:
+        fixed = [parameter.name for parameter in changed if parameter.name in FIXED]
+        if fixed:
+            reason = f"{', '.join(fixed)} is read when the node starts: start it again"
+            return SetParametersResult(successful=False, reason=reason)
+        names = {field.name for field in dataclasses.fields(SimulatorSettings)}
+        changes = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
+        try:
+            self._settings = parameters.read(self._node, SimulatorSettings, changes)
+        except SiEmbodiedError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Let one tick pass, and publish what came of it."""
+        for command in self._commands.take(self._now_s):
+            command()
+        self._robot.advance()
+        self._ticks += 1
+        self._now_s = START_S + self._ticks * self._robot.tick_s
+        self._publish_clock()
+        self._drivers.tick(self._now_s, self._settings, self._rng)
+        if self._now_s - START_S >= self._images / self._settings.camera_rate_hz - 1e-9:
+            self._images = int((self._now_s - START_S) * self._settings.camera_rate_hz + 1e-9) + 1
+            self._look()
+        for frames in self._exposed.take(self._now_s):
+            for publisher, frame in zip(self._cameras, frames, strict=True):
+                publisher.publish(frame, self._settings.depth_encoding)
+
+    def _publish_clock(self) -> None:
+        message = ClockMessage()
+        bridge.set_stamp(message.clock, self._now_s)
+        self._clock.publish(message)
+
+    def _look(self) -> None:
+        """Expose every camera; its images are published once their latency has passed."""
+        observation = self._robot.observe(self._now_s)
+        if self._settings.publish_tf:
+            self._transforms.publish(self._now_s, *_camera_poses(observation))
+        self._drivers.look(self._now_s)
+        frames = tuple(degraded(frame, self._settings, self._rng) for frame in observation.frames)
+        if self._settings.publish_ground_truth:
+            self._publish_truth(frames[0].stamp_s)
+        self._exposed.put(self._now_s + self._settings.image_latency_s, frames)
+
+    def _publish_truth(self, stamp_s: float) -> None:
+        """The ground truth of the images with a stamp, ahead of them."""
+        values = dataclasses.asdict(self._robot.ground_truth())
+        self._truth.publish(String(data=json.dumps({"stamp_s": stamp_s, **values})))
+
+
+def _camera_poses(observation: Observation) -> list[tuple[str, str, Any]]:
+    T_base_map = observation.T_map_base.inverse()
+    return [("base_link", optical_frame(each.name), T_base_map @ each.T_map_camera) for each in observation.frames]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop; 2 on settings that cannot be honoured."""
+    rclpy.init(args=arguments)
+    node = Node("sim_node")
+    simulator: Simulator | None = None
+    try:
+        simulator = Simulator(node)
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except SiEmbodiedError as error:
+        node.get_logger().fatal(str(error))
+        return 2
+    finally:
+        if simulator is not None:
+            simulator.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main())

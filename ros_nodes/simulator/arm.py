@@ -1,0 +1,77 @@
+"""What an arm's drivers publish and take: the tool's frame, the gripper's opening, goals for both."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from geometry_msgs.msg import PoseStamped
+from std_msgs.msg import Float64
+
+from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from si_embodied.geometry import Pose
+    from si_embodied.ros_nodes.simulator.publishing import TransformPublisher
+    from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
+    from si_embodied.ros_nodes.simulator.tabletop import TabletopRobot
+
+
+class ArmDrivers:
+    """An arm on a base that stands still. `later` runs a command after its latency.
+
+    A motion is two messages: `gripper/goal`, metres between the finger pads, and then `arm/goal`, the tool's pose.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        robot: TabletopRobot,
+        transforms: TransformPublisher,
+        later: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Publish and subscribe on `node`."""
+        self._node, self._robot, self._transforms, self._later = node, robot, transforms, later
+        self._outcomes = OutcomePublisher(node, "arm/outcome")
+        self._opening = node.create_publisher(Float64, "gripper/opening", 10)
+        node.create_subscription(PoseStamped, "arm/goal", self._on_goal, 10)
+        node.create_subscription(Float64, "gripper/goal", self._on_opening, 10)
+
+    def start(self, stamp_s: float) -> None:
+        """The episode has begun."""
+        self._transforms.publish_static(stamp_s, ("map", "base_link", self._robot.T_map_base))
+
+    def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
+        """Publish where the tool is now, and how its motion ended."""
+        del rng
+        if settings.publish_tf:
+            T_base_tool = self._robot.T_map_base.inverse() @ self._robot.T_map_tool
+            self._transforms.publish(stamp_s, ("base_link", "tool", T_base_tool))
+        self._opening.publish(Float64(data=self._robot.opening_m))
+        outcome = self._robot.take_outcome()
+        if outcome is not None:
+            self._outcomes.ended(outcome)
+
+    def look(self, stamp_s: float) -> None:
+        """Nothing beside the cameras."""
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def _on_opening(self, message: Float64) -> None:
+        if math.isfinite(message.data):
+            self._later(lambda: self._robot.grip(message.data))
+        else:
+            self._node.get_logger().error(f"gripper/goal must be finite, got: {message.data}; it is ignored")
+
+    def _on_goal(self, message: PoseStamped) -> None:
+        goal = self._outcomes.accepted(message)
+        if goal is not None:
+            self._later(lambda: self._move(message.header.stamp, goal))
+
+    def _move(self, stamp: Any, goal: Pose) -> None:
+        self._outcomes.begin(stamp)
+        self._robot.move(goal)
