@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 from si_embodied.backends import BlankImages, LocalBackend
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import BackendError, CheckpointError, ConfigError, DeadlineExceeded
+from si_embodied.models.decoding import Decoding
 from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.types import Prompt
 
@@ -179,3 +180,38 @@ def test_cuda_in_float32_answers_as_the_cpu_does(checkpoints: dict[str, Path], b
         for prompt in prompts
     ]
     assert sum(same) >= 8
+
+
+def test_an_answer_is_given_up_when_canceled(backends: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From within the first pass; the next answer is not canceled."""
+    backend, prompt = backends["qwen3_vl"], _one_image(np.random.default_rng(0))
+    encode = backend._runner.encode_images
+    monkeypatch.setattr(backend._runner, "encode_images", lambda inputs: (encode(inputs), backend.cancel())[0])
+    with pytest.raises(BackendError, match="canceled"):
+        backend.generate(prompt, deadline_s=60.0)
+    monkeypatch.undo()
+    assert backend.generate(prompt, deadline_s=60.0).text
+
+
+def test_the_same_prompt_again_takes_one_pass(checkpoints: dict[str, Path]) -> None:
+    """The last answer is the draft, and all but the prompt's last token is still there."""
+    backend, prompt = LocalBackend(checkpoints["qwen3_vl"], device="cpu"), _one_image(np.random.default_rng(0))
+    first, again = (backend.generate(prompt, deadline_s=60.0) for _ in range(2))
+    assert again.text == first.text
+    assert again.counts["reused"] == first.prompt_tokens - 1
+    assert again.counts["steps"] <= first.completion_tokens // 64 < first.counts["steps"]
+
+
+def test_answers_drawn_with_a_seed_are_plans_and_repeat(checkpoints: dict[str, Path]) -> None:
+    """The same seed draws the same answer to the same prompt, and some other seed another one."""
+    prompt = _one_image(np.random.default_rng(0))
+
+    def draw(seed: int) -> str:
+        backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu", decoding=Decoding(temperature=1.5, seed=seed))
+        return backend.generate(prompt, deadline_s=60.0).text
+
+    texts = [draw(seed) for seed in (0, 0, 1, 2, 3)]
+    assert texts[0] == texts[1]
+    assert len(set(texts)) > 1
+    for text in texts:
+        parse_plan(text, "navigation", 1)
