@@ -48,7 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--force", action="store_true", help="build also what is there already")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once (default: %(default)s)"
+        "--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once"
     )
     parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "interfaces", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -60,7 +60,7 @@ def main() -> int:
     missing = [source for source in sources if args.force or not is_built(source.name)]
     if missing and not (prefix() / "share" / "rosidl_default_generators").is_dir():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", *BUILD_WHEELS]
-        if subprocess.run(pip).returncode:
+        if subprocess.run(pip, check=False).returncode:
             return _fail(f"the code generators could not be installed; try: {' '.join(pip)}")
     for source in missing:
         if not build(source, args.build_dir / f"{source.name}-build", args.jobs):
@@ -129,7 +129,7 @@ def build(source: Path, folder: Path, jobs: int) -> bool:
     ]  # fmt: skip
     environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix())}
     return all(
-        subprocess.run(command, env=environment).returncode == 0
+        subprocess.run(command, env=environment, check=False).returncode == 0
         for command in (configure, ["cmake", "--build", str(folder), f"-j{jobs}"], ["cmake", "--install", str(folder)])
     )
 

@@ -157,7 +157,7 @@ def lens_of(info: Message) -> Lens:
     k, name = list(info.k), info.distortion_model
     if info.width < 1 or info.height < 1 or not (k[0] > 0 and k[4] > 0):
         raise ObservationError(
-            f"the camera_info of frame {info.header.frame_id!r} is not calibrated: {info.width} x {info.height}, k = {k}"
+            f"the camera_info of {info.header.frame_id!r} is not calibrated: {info.width} x {info.height}, k = {k}"
         )
     coefficients = tuple(float(value) for value in info.d)
     if name not in ("", "plumb_bob", "rational_polynomial") and any(coefficients):

@@ -80,6 +80,20 @@ class TransformBuffer:
             T_common_target = self._pose_in(common, up_from_target, stamp_s)
         return T_common_target.inverse() @ T_common_source
 
+    def latest(self, target: str, source: str) -> Pose | None:
+        """`T_target_source` at the newest time at which it is known, None where it never was."""
+        with self._lock:
+            try:
+                chains = self._chain(source), self._chain(target)
+            except TransformError:
+                return None
+            moving = [self._frames[frame] for chain in chains for frame in chain if frame in self._frames]
+            times = [history.stamps_s[-1] for history in moving if history.static is None and history.stamps_s]
+        try:
+            return self.lookup(target, source, min(times, default=0.0))
+        except TransformError:
+            return None
+
     def _chain(self, frame: str) -> list[str]:
         """The frame, its parent, and so on to the root."""
         chain = [frame]

@@ -89,8 +89,12 @@ def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = 
     return cls(**arguments)
 
 
-def _checked(expected: type, value: Any, where: str) -> Any:
-    """`value` if it is of the scalar type `expected`; an int is taken for a float."""
+def _checked(expected: Any, value: Any, where: str) -> Any:
+    """`value` if it is of the scalar type `expected`; an int is taken for a float, a list for a tuple of one type."""
+    if typing.get_origin(expected) is tuple:
+        if isinstance(value, str) or not isinstance(value, typing.Sequence):
+            raise ConfigError(f"expected {where!r} to be a list, got: {value!r}")
+        return tuple(_checked(typing.get_args(expected)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):

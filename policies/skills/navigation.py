@@ -314,7 +314,7 @@ class Explorer:
         self._visited.append((x, y))
 
     def next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
-        """Map xy to look around from next: the frontier that is near and wide, or else the nearest spot not yet used."""
+        """Map xy to look around from next: the frontier that is near and wide, or else the nearest spot not used."""
         frontiers = [
             frontier
             for frontier in self._mapper.frontiers(T_map_base)

@@ -1,0 +1,88 @@
+"""A planner that knows where its base can go: it maps what it is shown, in the thread that plans."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import TYPE_CHECKING
+
+from si_embodied.policies.mapping import OccupancyMapper
+from si_embodied.policies.skills.navigation import Explorer
+from si_embodied.types import Execute, ExploreFrontier
+
+if TYPE_CHECKING:
+    from si_embodied.config import PlannerConfig
+    from si_embodied.embodiment import MobileBase
+    from si_embodied.geometry import Pose
+    from si_embodied.guard import Guard
+    from si_embodied.memory import Memory
+    from si_embodied.planner import AnyPlanner
+    from si_embodied.types import Decision, Observation, Task
+
+KEYFRAMES = 12
+"""Observations on the way that are kept until the next plan; mapping them takes a fraction of planning."""
+
+
+class MappingPlanner:
+    """Adds the map to the observations of another planner, and says what to explore.
+
+    `plan` runs in the worker's thread; `keyframe` and `spot` are the control thread's, `spot` after a plan was polled.
+    """
+
+    def __init__(self, planner: AnyPlanner, base: MobileBase) -> None:
+        """An empty map."""
+        self.inner = planner  # another one may be put here between plans: settings have changed
+        self.embodiment = planner.embodiment
+        self.spot: tuple[float, float] | None = None  # map xy, of the last plan that explores
+        self._base = base
+        self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
+        self._fresh = True
+        self._make_map()
+
+    @property
+    def config(self) -> PlannerConfig:
+        """The other planner's."""
+        return self.inner.config
+
+    @property
+    def guard(self) -> Guard:
+        """The other planner's."""
+        return self.inner.guard
+
+    def reset(self) -> None:
+        """Forget the map before the next plan: a new task, or the map frame has jumped."""
+        self._keyframes.clear()
+        self._fresh = True
+
+    def keyframe(self, observation: Observation) -> None:
+        """Keep what was seen on the way for the map."""
+        self._keyframes.append(observation)
+
+    def plan(
+        self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
+    ) -> Decision:  # fmt: skip
+        """The other planner's decision, on the observation with the map."""
+        if self._fresh:
+            self._fresh = False
+            self._make_map()
+        while self._keyframes:
+            self._mapper.update(self._keyframes.popleft())
+        self._mapper.update(observation)
+        base = observation.T_map_base
+        observation = dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(base))
+        decision = self.inner.plan(task, observation, memory, now_s=now_s)
+        if isinstance(decision, Execute) and any(isinstance(goal, ExploreFrontier) for goal in decision.goals):
+            self.spot = self._next_spot(base)
+        return decision
+
+    def _next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
+        spot = self._explorer.next_spot(T_map_base)
+        if spot is None:
+            self._explorer = Explorer(self._base, self._mapper)  # asked again, it goes around again
+        else:
+            self._explorer.looked_around(*spot)
+        return spot
+
+    def _make_map(self) -> None:
+        self._mapper = OccupancyMapper(self._base)
+        self._explorer = Explorer(self._base, self._mapper)

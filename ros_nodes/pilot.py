@@ -1,0 +1,191 @@
+"""Everything that the planner node has while it is configured: eyes, planner, worker, hands and brake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.qos import QoSProfile
+from std_msgs.msg import String
+
+from si_embodied.errors import SiEmbodiedError
+from si_embodied.ros_nodes import bridge, planners
+from si_embodied.ros_nodes.mapping import MappingPlanner
+from si_embodied.ros_nodes.navigation_client import NavigationClient, make_navigator
+from si_embodied.ros_nodes.perfect_pixels import PerfectPixels
+from si_embodied.ros_nodes.sensors import Sensors
+from si_embodied.ros_nodes.settings import NodeSettings
+from si_embodied.ros_nodes.task import Phase, TaskReport, TaskRunner
+from si_embodied.types import Code, Decision, Observation, Refusal, Task
+from si_embodied.worker import PlannerWorker
+
+_BRAKE_S = 0.5
+"""Zero velocity is repeated for so long: a controller that was just told to go may still have a command on its way."""
+_KEYFRAME_S = 1.0
+
+
+class Pilot:
+    """Used from the executor's thread alone; the worker's thread is the planner's."""
+
+    def __init__(
+        self, node: Any, settings: NodeSettings, on_decision: Callable[[Decision, Observation | None], None]
+    ) -> None:
+        """Load the model and subscribe.
+
+        Raises:
+            SiEmbodiedError: something cannot be had; nothing is left behind.
+        """
+        self.settings = settings
+        self._node = node
+        self._body = settings.robot.base(settings.cameras)
+        self._backend = planners.make_backend(settings)
+        try:
+            planner = planners.make_planner(settings, self._backend, self._body)
+        except SiEmbodiedError:
+            planners.close(self._backend)
+            raise
+        self.info = planners.info_of(planner)
+        self._mapping = MappingPlanner(planner, self._body)
+        self.sensors = Sensors(node, settings)
+        self._truth = self._subscribe_truth()
+        self._brake = Brake(node, self.now_s, stamped=settings.navigation.cmd_vel_stamped)
+        navigator = make_navigator(node, settings, clock=self.now_s, base_now=self.sensors.base_now)
+        self._client = NavigationClient(
+            node, settings, navigator, clock=self.now_s, next_spot=lambda: self._mapping.spot
+        )
+        self._worker = PlannerWorker(self._mapping, self.now_s)
+        self._keyframe_s = 0.0
+        self.runner = TaskRunner(
+            worker=self._worker,
+            sight=self.sensors,
+            client=self._client,
+            clock=self.now_s,
+            info=lambda: self.info,
+            prompt_version=settings.planner.navigation_prompt,
+            memory_entries=settings.planner.memory_entries,
+            most_holds=settings.most_holds,
+            observation_timeout_s=settings.observation_timeout_s,
+            on_decision=on_decision,
+        )
+
+    def now_s(self) -> float:
+        """The ROS clock."""
+        return 1e-9 * float(self._node.get_clock().now().nanoseconds)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is under way."""
+        return self.runner.phase is not Phase.IDLE
+
+    @property
+    def report(self) -> TaskReport | None:
+        """Of the task under way or the last one."""
+        return self.runner.report
+
+    def start(self, instruction: str, timeout_s: float) -> None:
+        """Begin a task.
+
+        Raises:
+            ObservationError: an empty instruction.
+        """
+        task = Task(instruction, "navigation")
+        self._mapping.reset()
+        self._client.reset()
+        self._brake.release()
+        self._keyframe_s = 0.0
+        self.runner.start(task, timeout_s if timeout_s > 0 else self.settings.task_timeout_s)
+
+    def halt(self, code: Code, message: str) -> None:
+        """End the task and stand still, now."""
+        self.runner.end(code, message)
+        self._brake.apply()
+
+    def tick(self) -> None:
+        """Everything that is done at the node's own pace."""
+        busy = self.busy
+        try:
+            self.runner.tick()
+        except Exception as error:  # noqa: BLE001 - whatever the planner raised, the robot stands and the node lives
+            self._node.get_logger().error(f"planning failed: {type(error).__name__}: {error}")
+            self.halt(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
+        if busy and not self.busy:
+            self._brake.apply()
+        self._brake.tick()
+        self._keep_keyframe()
+
+    def apply(self, settings: NodeSettings) -> None:
+        """Take live settings; the next plan is made with them."""
+        self.settings = settings
+        self.runner.memory_entries = settings.planner.memory_entries
+        self._mapping.inner = planners.make_planner(settings, self._backend, self._body)
+
+    @property
+    def takes_live_settings(self) -> bool:
+        """Whether it plans here."""
+        return self._backend is not None
+
+    def close(self) -> None:
+        """Stop, and release everything."""
+        self.halt(Code.CANCELED, "the planner is cleaned up")
+        self._worker.close(timeout_s=self.settings.planner.deadline_s)
+        self.sensors.close()
+        self._client.close()
+        self._brake.close()
+        if self._truth is not None:
+            self._node.destroy_subscription(self._truth)
+        planners.close(self._backend if self._backend is not None else self._mapping.inner)
+
+    def _keep_keyframe(self) -> None:
+        """Keep what is seen on the way for the map."""
+        now_s = self.now_s()
+        if self.runner.phase is Phase.EXECUTING and now_s - self._keyframe_s >= _KEYFRAME_S:
+            seen = self.sensors.observe(self._keyframe_s)
+            self._keyframe_s = now_s
+            if not isinstance(seen, Refusal):
+                self._mapping.keyframe(seen)
+
+    def _subscribe_truth(self) -> Any:
+        if not isinstance(self._backend, PerfectPixels):
+            return None
+        topic, backend = self.settings.ground_truth_topic, self._backend
+        return self._node.create_subscription(String, topic, backend.on_truth, QoSProfile(depth=50))
+
+
+class Brake:
+    """Zero velocity on cmd_vel, for a while."""
+
+    def __init__(self, node: Any, clock: Callable[[], float], *, stamped: bool) -> None:
+        """Publish on cmd_vel, with a stamp where the base wants it."""
+        self._node, self._clock, self._stamped = node, clock, stamped
+        self._publisher = node.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", 1)
+        self._until_s: float | None = None
+
+    def apply(self) -> None:
+        """Stop now, and go on saying so."""
+        self._until_s = self._clock() + _BRAKE_S
+        self._publish()
+
+    def release(self) -> None:
+        """Let the robot move."""
+        self._until_s = None
+
+    def tick(self) -> None:
+        """Say it again while it is to be said."""
+        if self._until_s is None:
+            return
+        if self._clock() >= self._until_s:
+            self._until_s = None
+        else:
+            self._publish()
+
+    def close(self) -> None:
+        """Publish no more."""
+        self._node.destroy_publisher(self._publisher)
+
+    def _publish(self) -> None:
+        message = TwistStamped() if self._stamped else Twist()
+        if self._stamped:
+            bridge.set_stamp(message.header.stamp, self._clock())
+            message.header.frame_id = "base_link"
+        self._publisher.publish(message)

@@ -1,0 +1,155 @@
+"""What the robot sees, from its topics: cameras joined by stamp, and where they were when they saw it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geometry_msgs.msg import TransformStamped
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+
+from si_embodied.errors import ObservationError, TransformError
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.joining import Joiner, Pair
+from si_embodied.ros_nodes.lens import Lens
+from si_embodied.ros_nodes.settings import NodeSettings
+from si_embodied.ros_nodes.transforms import TransformBuffer
+from si_embodied.types import CameraFrame, Code, Observation, Refusal
+
+TF_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Camera:
+    """One camera's topics: NAME/image_raw (or NAME/image_raw/compressed), NAME/depth, NAME/camera_info."""
+
+    def __init__(self, node: Any, name: str, settings: NodeSettings) -> None:
+        """Subscribe."""
+        self.name = name
+        self.joiner = Joiner(slop_s=settings.join_slop_s)
+        self.received = 0  # images
+        self._info: Any = None
+        self._lens: tuple[Any, Lens] | None = None  # with the message that it is of
+        self._compressed = settings.compressed
+        kind, topic = (CompressedImage, "image_raw/compressed") if settings.compressed else (Image, "image_raw")
+        qos = qos_profile_sensor_data
+        self.subscriptions = [
+            node.create_subscription(kind, f"{name}/{topic}", self._on_image, qos),
+            node.create_subscription(Image, f"{name}/depth", self.joiner.add_depth, qos),
+            node.create_subscription(CameraInfo, f"{name}/camera_info", self._on_info, qos),
+        ]
+
+    def _on_image(self, message: Any) -> None:
+        self.received += 1
+        self.joiner.add_image(message)
+
+    def _on_info(self, message: Any) -> None:
+        if self._info is None or message.k.tolist() != self._info.k.tolist() or message.d != self._info.d:
+            self._info = message
+
+    def frame(self, pair: Pair, T_map_camera: Pose) -> CameraFrame:
+        """A pair of messages as the core's value, undistorted.
+
+        Raises:
+            ObservationError: no calibration yet, or an image that cannot be read.
+        """
+        if self._info is None:
+            topic = self.subscriptions[2].topic_name
+            raise ObservationError(f"no calibration of the camera {self.name!r} has come on {topic}")
+        if self._lens is None or self._lens[0] is not self._info:
+            self._lens = (self._info, bridge.lens_of(self._info))
+        lens = self._lens[1]
+        rgb = bridge.rgb_of_compressed(pair.image) if self._compressed else bridge.rgb_of(pair.image)
+        depth = None if pair.depth is None else lens.undistorted(bridge.depth_of(pair.depth))
+        return CameraFrame(self.name, pair.stamp_s, lens.undistorted(rgb), depth, lens.intrinsics, T_map_camera)
+
+
+class Sensors:
+    """The cameras and the tree of frames. Used from the executor's thread alone."""
+
+    def __init__(self, node: Any, settings: NodeSettings) -> None:
+        """Subscribe to everything."""
+        self._node, self._settings = node, settings
+        self.transforms = TransformBuffer()
+        self.cameras = [Camera(node, name, settings) for name in settings.cameras]
+        self._subscriptions = [
+            node.create_subscription(TFMessage, "/tf", self._on_tf, TF_QOS),
+            node.create_subscription(TFMessage, "/tf_static", self._on_static, STATIC_QOS),
+        ]
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        for subscription in [*self._subscriptions, *(each for c in self.cameras for each in c.subscriptions)]:
+            self._node.destroy_subscription(subscription)
+
+    def observe(self, after_s: float = 0.0) -> Observation | Refusal:
+        """The newest images taken after a time, each with its own pose, or what is missing."""
+        frames: list[CameraFrame] = []
+        for camera in self.cameras:
+            frame = self._frame(camera, after_s)
+            if isinstance(frame, Refusal):
+                return frame
+            frames.append(frame)
+        stamp_s = max(frame.stamp_s for frame in frames)
+        newest = next(frame for frame in frames if frame.stamp_s == stamp_s)
+        try:
+            T_map_base = self.base_at(newest.stamp_s)
+        except TransformError as error:
+            return Refusal(Code.NO_TRANSFORM, str(error))
+        return Observation(stamp_s, tuple(frames), T_map_base)
+
+    def base_at(self, stamp_s: float) -> Pose:
+        """`T_map_base` at a time.
+
+        Raises:
+            TransformError: where the robot was then is not known.
+        """
+        return self.transforms.lookup(self._settings.map_frame, self._settings.base_frame, stamp_s)
+
+    def base_now(self) -> Pose | None:
+        """`T_map_base` as last heard of, None before that."""
+        return self.transforms.latest(self._settings.map_frame, self._settings.base_frame)
+
+    def _frame(self, camera: Camera, after_s: float) -> CameraFrame | Refusal:
+        """The newest image of a camera of whose instant the transforms are known."""
+        pairs = camera.joiner.pairs(after_s=after_s)
+        if not pairs:
+            if camera.received:
+                return Refusal(Code.STALE_OBSERVATION, f"the camera {camera.name!r} has sent no new image")
+            topic = camera.subscriptions[0].topic_name
+            return Refusal(Code.NO_IMAGE, f"the camera {camera.name!r} has sent nothing on {topic}")
+        missing: TransformError | None = None
+        for pair in pairs:
+            try:
+                frame_id = pair.image.header.frame_id
+                T_map_camera = self.transforms.lookup(self._settings.map_frame, frame_id, pair.stamp_s)
+                self.base_at(pair.stamp_s)
+            except TransformError as error:
+                missing = missing or error
+                continue
+            try:
+                return camera.frame(pair, T_map_camera)
+            except ObservationError as error:
+                return Refusal(Code.NO_IMAGE, str(error))
+        return Refusal(Code.NO_TRANSFORM, str(missing))
+
+    def _on_tf(self, message: Any) -> None:
+        for each in message.transforms:
+            self._add(each, static=False)
+
+    def _on_static(self, message: Any) -> None:
+        for each in message.transforms:
+            self._add(each, static=True)
+
+    def _add(self, each: TransformStamped, *, static: bool) -> None:
+        try:
+            pose = bridge.pose_of_transform(each.transform)
+        except ValueError as error:
+            self._node.get_logger().warning(
+                f"ignoring a transform of {each.child_frame_id!r}: {error}", throttle_duration_sec=5.0
+            )
+            return
+        stamp_s = bridge.seconds(each.header.stamp)
+        self.transforms.add(each.header.frame_id, each.child_frame_id, stamp_s, pose, static=static)

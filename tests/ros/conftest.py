@@ -1,0 +1,142 @@
+"""ROS in processes of its own: every node is started as a user would start it, and spoken to over DDS."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra ros)")
+pytest.importorskip("si_embodied_msgs.msg", reason="the interfaces are not built (interfaces/build.py)")
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+HERE = Path(__file__).parent
+STARTS_S, ANSWERS_S, TASK_S = 60.0, 20.0, 90.0
+"""Deadlines, for a busy machine: nothing here waits for ever, and nothing is as slow as this."""
+
+
+@dataclass
+class Ros:
+    """A test's own ROS domain: processes in it, and a node to speak to them."""
+
+    folder: Path
+    domain: int = field(default_factory=lambda: random.Random().randint(1, 200))
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.environment = {
+            **os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_PYTHON_CHECK_FIELDS": "1",
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_LOG_DIR": str(self.folder), "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=self.domain)
+        self.node = Node("tester", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+
+    def start(self, command: list[str], parameters: Mapping[str, Any] | None = None) -> subprocess.Popen[str]:
+        """Start a Python process (a file or -m and a module) with ROS parameters."""
+        file = self.folder / f"{len(self.processes)}.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters or {})}}))
+        process = subprocess.Popen(
+            [sys.executable, *command, "--ros-args", *(["--params-file", str(file)] if parameters else [])],
+            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def wait(self, condition: Callable[[], Any], seconds: float, what: str) -> Any:
+        """Spin until a condition holds; its value."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            value = condition()
+            if value:
+                return value
+            for process in self.processes:
+                if process.poll() not in (None, 0):
+                    raise AssertionError(f"a process ended while waiting for {what}:\n{process.communicate()[0]}")
+            self.executor.spin_once(timeout_sec=0.05)
+        raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+
+    def result(self, future: Any, seconds: float, what: str) -> Any:
+        """What a future brings."""
+        self.wait(future.done, seconds, what)
+        return future.result()
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Call a service."""
+        client = self.node.create_client(kind, name)
+        try:
+            self.wait(client.service_is_ready, STARTS_S, f"the service {name}")
+            return self.result(client.call_async(request), ANSWERS_S, f"an answer of {name}")
+        finally:
+            self.node.destroy_client(client)
+
+    def listen(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:
+        """A list that grows by the messages of a topic."""
+        heard: list[Any] = []
+        self.node.create_subscription(kind, topic, heard.append, qos)
+        return heard
+
+    def action(self, kind: Any, name: str) -> ActionClient:
+        """An action client whose server is there."""
+        client = ActionClient(self.node, kind, name)
+        self.wait(client.server_is_ready, STARTS_S, f"the action {name}")
+        return client
+
+    def stop(self, process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
+        """End a process as a user would; its output."""
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.communicate(timeout=ANSWERS_S)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"it did not end within {ANSWERS_S} s:\n{process.communicate()[0]}") from None
+
+    def close(self) -> None:
+        """End everything."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+@contextmanager
+def ros_in(folder: Path) -> Iterator[Ros]:
+    ros = Ros(folder)
+    try:
+        yield ros
+    finally:
+        ros.close()
+
+
+@pytest.fixture
+def ros(tmp_path: Path) -> Iterator[Ros]:
+    with ros_in(tmp_path) as ros:
+        yield ros
+
+
+@pytest.fixture(scope="module")
+def shared_ros(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ros]:
+    with ros_in(tmp_path_factory.mktemp("ros")) as ros:
+        yield ros
