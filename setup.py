@@ -28,7 +28,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         *share("launch", "*.launch.py"),
-        *share("config", "*.yaml"),
+        *share("config", "*"),
     ],
     # colcon test looks for pytest here, and only here.
     extras_require={"test": ["pytest"]},

@@ -1,0 +1,127 @@
+"""Starts a set of nodes, each in a process of its own, without the `launch` package; all end together."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import si_embodied
+from si_embodied.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+_STOPS_S = 5.0
+"""For a node to end by itself after SIGINT; the planner first stops the robot."""
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProcess:
+    """One node to start."""
+
+    name: str  # "planner"
+    module: str  # "si_embodied.ros_nodes.planner_node"
+    files: tuple[Path, ...] = ()  # of parameters; later ones win
+    parameters: Mapping[str, object] = field(default_factory=dict)  # on top of the files
+
+    def command(self) -> list[str]:
+        """What is run."""
+        arguments = [each for file in self.files for each in ("--params-file", str(file))]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={_yaml(value)}"]
+        return [sys.executable, "-m", self.module, "--ros-args", *arguments]
+
+
+def _yaml(value: object) -> str:
+    """A scalar as rcl's parser reads it: text stays text, even "" and "yes"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "'{}'".format(value.replace("'", "''")) if isinstance(value, str) else str(value)
+
+
+def config_file(name: str) -> Path:
+    """A file of `config/`, from the checkout or from where the package was installed.
+
+    Raises:
+        ConfigError: it is in none of those places.
+    """
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    places = [Path(si_embodied.__file__).parents[1] / "config"]
+    places += [Path(prefix) / "share" / "si_embodied" / "config" for prefix in prefixes if prefix]
+    found = next((place / name for place in places if (place / name).is_file()), None)
+    if found is None:
+        raise ConfigError(f"config/{name} is in none of {[str(p) for p in places]}; install si-embodied again")
+    return found
+
+
+def require_ros() -> None:
+    """Say what is missing before anything is started.
+
+    Raises:
+        MissingExtraError: rclpy is not installed.
+        ConfigError: the interfaces are not built.
+    """
+    if importlib.util.find_spec("rclpy") is None:
+        raise MissingExtraError("rclpy", "ros")
+    for package in ("tf2_msgs", "si_embodied_msgs"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"the ROS interfaces {package!r} are not there; build them: python interfaces/build.py")
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with a DDS profile that does not lose images unless one is set."""
+    values = dict(os.environ)
+    values.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+    if not values.get(PROFILE_VARIABLE):
+        values[PROFILE_VARIABLE] = str(config_file("fastdds.xml"))
+    return values
+
+
+def run(nodes: Sequence[NodeProcess], say: Callable[[str], None]) -> int:
+    """Run nodes until one ends or this process is told to stop (SIGINT, SIGTERM), and then end all.
+
+    Returns:
+        0 when told to stop and every node ended well, else 1.
+    """
+    told = threading.Event()
+    previous = {each: signal.signal(each, lambda *_: told.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for node in nodes:
+            # A session of its own: Ctrl-C reaches this process alone, which ends the nodes in order.
+            processes[node.name] = subprocess.Popen(node.command(), env=environment(), start_new_session=True)
+        while not told.wait(_POLL_S):
+            ended = [name for name, process in processes.items() if process.poll() is not None]
+            if ended:
+                say(f"{ended[0]} ended with code {processes[ended[0]].returncode}; stopping the rest")
+                break
+    finally:
+        codes = [_stop(process) for process in reversed(processes.values())]
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0 if told.is_set() and not any(codes) else 1
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    """End a process as Ctrl-C would, then less politely; its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            process.send_signal(number)
+            _wait(process)
+    return process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _STOPS_S
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(_POLL_S / 2)
