@@ -1,0 +1,77 @@
+"""`si-embodied ros up`: the whole set as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from si_embodied_msgs.action import PlanTask
+from std_msgs.msg import String
+
+pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
+
+from si_embodied.types import Code
+
+UP = [sys.executable, "-m", "si_embodied.cli.main", "ros", "up"]
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STARTS_S, ENDS_S, TASK_S = 90.0, 30.0, 180.0
+
+
+class Up:
+    """One `ros up` in its process, and what the simulator says of itself."""
+
+    def __init__(self, ros: Any, *arguments: str) -> None:
+        self.ros = ros
+        self.process = subprocess.Popen(
+            [*UP, *arguments], env=ros.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        ros.processes.append(self.process)
+        self.instructions = ros.listen(String, "sim_node/instruction", LATCHED)
+        self.truths = ros.listen(String, "sim_node/ground_truth")
+
+    def instruction(self) -> str:
+        self.ros.wait(lambda: self.instructions, STARTS_S, "the simulator's instruction")
+        return str(self.instructions[-1].data)
+
+    def carry_out(self, instruction: str) -> Any:
+        """The result of the task, from a planner that may still be getting active."""
+        client, until = self.ros.action(PlanTask, "plan_task"), time.monotonic() + STARTS_S
+        while time.monotonic() < until:
+            goal = PlanTask.Goal(instruction=instruction, timeout_s=float(TASK_S))
+            handle = self.ros.result(client.send_goal_async(goal), ENDS_S, "an answer to the task")
+            if handle.accepted:
+                return self.ros.result(handle.get_result_async(), TASK_S, "the task's end").result
+            time.sleep(0.2)
+        raise AssertionError("the planner accepts no task")
+
+    def stop(self) -> str:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=ENDS_S)[0]
+
+
+def test_a_task_in_the_apartment_ends_in_success_and_ctrl_c_ends_all(ros: Any) -> None:
+    up = Up(ros, "--sim", "--backend", "perfect_pixels", "--seed", "0")
+    result = up.carry_out(up.instruction())
+    up.truths.clear()
+    ros.wait(lambda: up.truths, ENDS_S, "ground truth")
+    assert result.code == Code.OK, result.message
+    assert json.loads(up.truths[-1].data)["at_goal"], "the simulator agrees"
+    output = up.stop()
+    assert up.process.returncode == 0, output
+    assert output.endswith("stopped\n")
+    assert "Traceback" not in output
+
+
+def test_when_one_node_ends_so_do_the_others(ros: Any) -> None:
+    """A planner that cannot be configured stays to be told better; a node that dies takes the rest with it."""
+    up = Up(ros, "--sim", "--no-planner", "--task", "objectnaw")
+    output = up.process.communicate(timeout=STARTS_S)[0]
+    assert up.process.returncode == 1
+    assert "sim_node ended with code 2" in output
+    assert "Did you mean 'objectnav'?" in output
