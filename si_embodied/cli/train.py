@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "command with --resume goes on after an interruption, or with more minutes.",
     )
     nano.add_argument("--out", type=Path, default=Path("runs/nano"), metavar="DIR", help="default: %(default)s")
-    nano.add_argument("--minutes", type=minutes, default=45.0, metavar="M", help="of training (default: %(default)s)")
+    nano.add_argument("--minutes", type=minutes, default=110.0, metavar="M", help="of training (default: %(default)s)")
     nano.add_argument("--resume", action="store_true", help="go on from the last saved state")
     nano.add_argument("--start", type=Path, metavar="DIR", help="start from the weights of this checkpoint")
     nano.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")

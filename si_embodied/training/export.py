@@ -85,8 +85,9 @@ project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing
 
 - Input: one {IMAGE_PX} px image (others are resized) and an instruction in the worlds' own words; prompts `nav/nano`
   and `manip/nano` (`planner.yaml`). Output: a plan in the planner's JSON.
-- Data: {images}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds from 100,000 on were never
-  used. Mark of the data: `{story.data_digest}`. Instructions and plans are drawn anew each time an image is shown.
+- Data: {images}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds
+  from 100,000 on were never used. Mark of the data: `{story.data_digest}`. Instructions and plans are drawn anew each
+  time an image is shown.
 - Training: seed {story.seed}, {story.steps:,} steps, {story.minutes:.0f} minutes of steps. Again:
   `si-embodied train nano --out DIR --minutes {max(1, round(story.minutes))}`.
 
@@ -102,8 +103,9 @@ coordinates within 40 of 1000.
 {story.notes or "Not measured yet."}
 
 ## Limits
-It was taught the tabletop tasks base, spatial and stack, and the apartment task objectnav. It has no memory of what it
-tried, sees one view, knows only these objects and colours, and answers anything else with nonsense of the right form.
+It was taught the tabletop tasks base, spatial and stack, and the apartment task objectnav. Of what it tried it is told
+the last attempt alone; it sees one view, knows only these objects and colours, and answers anything else with nonsense
+of the right form.
 """
 
 

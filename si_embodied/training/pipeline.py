@@ -30,7 +30,7 @@ class NanoRun:
     """
 
     out: Path
-    minutes: float | None = 45.0
+    minutes: float | None = 110.0
     resume: bool = False
     start: Path | None = None  # a checkpoint whose weights to start from, instead of from nothing
     seed: int = 0
