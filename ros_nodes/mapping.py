@@ -37,7 +37,8 @@ class MappingPlanner:
         self._base = base
         self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
         self._fresh = True
-        self._make_map()
+        self._mapper = OccupancyMapper(base)
+        self._explorer = Explorer(base, self._mapper)
 
     @property
     def config(self) -> PlannerConfig:
@@ -64,7 +65,8 @@ class MappingPlanner:
         """The other planner's decision, on the observation with the map."""
         if self._fresh:
             self._fresh = False
-            self._make_map()
+            self._mapper = OccupancyMapper(self._base)
+            self._explorer = Explorer(self._base, self._mapper)
         while self._keyframes:
             self._mapper.update(self._keyframes.popleft())
         self._mapper.update(observation)
@@ -82,7 +84,3 @@ class MappingPlanner:
         else:
             self._explorer.looked_around(*spot)
         return spot
-
-    def _make_map(self) -> None:
-        self._mapper = OccupancyMapper(self._base)
-        self._explorer = Explorer(self._base, self._mapper)

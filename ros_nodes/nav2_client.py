@@ -51,9 +51,7 @@ class Nav2Navigator:
             return None
         waited_s = self._clock() - self._started_s
         if self._outcome is None and not self._taken and waited_s > self._settings.server_timeout_s:
-            self._outcome = Outcome(
-                Code.TIMED_OUT, f"Nav2 did not take the goal within {waited_s:.1f} s; is it active?"
-            )
+            self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 has not taken the goal in {waited_s:.1f} s; is it active?")
         if self._outcome is None and waited_s > self._settings.goal_timeout_s:
             self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 was not there after {waited_s:.0f} s")
         if self._outcome is None:

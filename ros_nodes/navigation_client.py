@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, String
 
 from si_embodied.errors import MissingExtraError
 from si_embodied.geometry import Pose, wrap_angle
@@ -101,9 +102,9 @@ class NavigationClient:
             return outcome
         if self._tilt_until_s is not None:
             return None
-        outcome = self._navigator.poll()
-        if outcome is None or not outcome.succeeded or not self._poses:
-            return outcome
+        reached = self._navigator.poll()
+        if reached is None or not reached.succeeded or not self._poses:
+            return reached
         self._go_on()
         return None
 
@@ -157,7 +158,10 @@ def turned(T_map_base: Pose, angle_rad: float) -> Pose:
 
 
 class TopicNavigator:
-    """Publishes `goal_pose` and watches the base: arrived, not moving, or out of time."""
+    """Publishes `goal_pose` and watches the base: arrived, not moving, or out of time.
+
+    A base that says how its goals end (`sim_node` does, on navigation/outcome) is believed before that.
+    """
 
     def __init__(
         self,
@@ -172,15 +176,18 @@ class TopicNavigator:
         self._node, self._settings, self._map_frame = node, settings, map_frame
         self._clock, self._base_now = clock, base_now
         self._publisher = node.create_publisher(PoseStamped, "goal_pose", 1)
+        self._outcomes = node.create_subscription(String, "navigation/outcome", self._on_outcome, 10)
+        self._stamp_ns = 0
+        self._said: Outcome | None = None
         self._goal: Pose | None = None
         self._started_s = self._moved_s = 0.0
         self._last: Pose | None = None
 
     def go(self, T_map_base: Pose) -> None:
         """Publish the goal."""
-        self._goal, self._last = T_map_base, None
+        self._goal, self._last, self._said = T_map_base, None, None
         self._started_s = self._moved_s = self._clock()
-        self._publish(T_map_base)
+        self._stamp_ns = self._publish(T_map_base)
 
     def poll(self) -> Outcome | None:
         """OK once the base is there, BLOCKED when it has not moved for long, TIMED_OUT when it takes too long."""
@@ -202,8 +209,19 @@ class TopicNavigator:
     def close(self) -> None:
         """Publish no more."""
         self._node.destroy_publisher(self._publisher)
+        self._node.destroy_subscription(self._outcomes)
+
+    def _on_outcome(self, message: String) -> None:
+        try:
+            values = json.loads(message.data)
+            if int(values["goal_stamp_ns"]) == self._stamp_ns:
+                self._said = Outcome(Code(values["code"]), str(values["message"]))
+        except (ValueError, TypeError, LookupError) as error:
+            self._node.get_logger().warning(f"not an outcome: {message.data[:80]!r} ({error!r})", once=True)
 
     def _look(self, goal: Pose) -> Outcome | None:
+        if self._said is not None:
+            return self._said
         now_s, base = self._clock(), self._base_now()
         if base is None:
             return None if now_s - self._started_s < self._settings.stuck_s else Outcome(Code.BLOCKED, "no pose known")
@@ -224,8 +242,11 @@ class TopicNavigator:
         if base is not None:
             self._publish(base)
 
-    def _publish(self, pose: Pose) -> None:
-        self._publisher.publish(goal_message(pose, self._map_frame, self._clock()))
+    def _publish(self, pose: Pose) -> int:
+        """Publish a pose; its stamp, by which an outcome names its goal."""
+        message = goal_message(pose, self._map_frame, self._clock())
+        self._publisher.publish(message)
+        return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
 def goal_message(pose: Pose, frame: str, now_s: float) -> PoseStamped:

@@ -80,11 +80,16 @@ def read(node: Any, cls: type[T], changes: Mapping[str, Any] | None = None) -> T
 
 
 def check(node: Any, cls: type[Any], parameters: Sequence[Any], *, configured: bool) -> SetParametersResult:
-    """Whether parameters may be set now; the reason says what to do instead."""
+    """Whether parameters may be set now; the reason says what to do instead.
+
+    Before the node is configured each may be set alone, whatever the others are: together they are judged then.
+    """
+    if not configured:
+        return SetParametersResult(successful=True)
     ours = {setting.name for setting in settings_of(cls)}
     changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in ours}
     fixed = [name for name in changes if not name.startswith(LIVE)]
-    if configured and fixed:
+    if fixed:
         reason = f"{', '.join(fixed)} is read when the node is configured: clean up, set it, configure again"
         return SetParametersResult(successful=False, reason=reason)
     try:

@@ -1,4 +1,4 @@
-"""Perfect perception over ROS: a backend that points where the simulator says the thing is. For tests of all the rest."""
+"""Perfect perception over ROS: it points where the simulator says the thing is, to test all the rest."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Pilot:
 
     def apply(self, settings: NodeSettings) -> None:
         """Take live settings; the next plan is made with them."""
-        self.settings = settings
+        self.settings = self.sensors.settings = settings
         self.runner.memory_entries = settings.planner.memory_entries
         self._mapping.inner = planners.make_planner(settings, self._backend, self._body)
 

@@ -214,12 +214,11 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     # --- at the node's own pace --------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._pilot is not None:
-            if self._active:
-                self._pilot.tick()
-                self._hand_over()
-                self._publish_status()
-                self._publish_feedback()
+        if self._pilot is not None and self._active:
+            self._pilot.tick()
+            self._hand_over()
+            self._publish_status()
+            self._publish_feedback()
         if time.monotonic() - self._reported_at >= _REPORT_S:
             self._reported_at = time.monotonic()
             self._publish_diagnostics()
@@ -255,9 +254,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
                 status.code, status.message = int(report.end.code), report.end.message
         if runner.step is not None and runner.step.subgoal is not None:
             status.subgoal = messages.subgoal_message(runner.step.subgoal, runner.step.goal, None)
-        last = self._last_status
-        changed = last is None or (last.state, last.plans, last.code) != (status.state, status.plans, status.code)
-        if changed or last.header.stamp.sec != status.header.stamp.sec:
+        if self._last_status is None or _gist(self._last_status) != _gist(status):
             self._statuses.publish(status)
             self._last_status = status
 
@@ -302,6 +299,11 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         return result
 
 
+def _gist(status: PlannerStatus) -> tuple[int, ...]:
+    """What makes a status worth publishing when it changes: the second is part of it."""
+    return status.state, status.plans, status.code, status.header.stamp.sec
+
+
 def _result(report: TaskReport) -> PlanTask.Result:
     assert report.end is not None  # the caller has checked
     return PlanTask.Result(
@@ -322,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     asked_to_stop = False
 
-    def stop(number: int, frame: object) -> None:
+    def stop(*_: object) -> None:
         nonlocal asked_to_stop
         asked_to_stop = True
 

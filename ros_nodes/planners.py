@@ -76,7 +76,7 @@ def _repeating(script: str, delay_s: float) -> ScriptedBackend:
     answers = [line for line in script.splitlines() if line.strip()]
     asked = itertools.count()
 
-    def answer(prompt: Prompt) -> str:
+    def answer(_: Prompt) -> str:
         time.sleep(delay_s)
         return answers[min(next(asked), len(answers) - 1)]
 

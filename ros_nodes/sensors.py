@@ -30,6 +30,8 @@ class Camera:
         self.name = name
         self.joiner = Joiner(slop_s=settings.join_slop_s)
         self.received = 0  # images
+        self.ahead_s = 0.0  # of the last image's stamp before the clock when it came
+        self._clock = node.get_clock()
         self._info: Any = None
         self._lens: tuple[Any, Lens] | None = None  # with the message that it is of
         self._compressed = settings.compressed
@@ -43,6 +45,7 @@ class Camera:
 
     def _on_image(self, message: Any) -> None:
         self.received += 1
+        self.ahead_s = bridge.seconds(message.header.stamp) - 1e-9 * self._clock.now().nanoseconds
         self.joiner.add_image(message)
 
     def _on_info(self, message: Any) -> None:
@@ -71,7 +74,7 @@ class Sensors:
 
     def __init__(self, node: Any, settings: NodeSettings) -> None:
         """Subscribe to everything."""
-        self._node, self._settings = node, settings
+        self._node, self.settings = node, settings
         self.transforms = TransformBuffer()
         self.cameras = [Camera(node, name, settings) for name in settings.cameras]
         self._subscriptions = [
@@ -106,11 +109,11 @@ class Sensors:
         Raises:
             TransformError: where the robot was then is not known.
         """
-        return self.transforms.lookup(self._settings.map_frame, self._settings.base_frame, stamp_s)
+        return self.transforms.lookup(self.settings.map_frame, self.settings.base_frame, stamp_s)
 
     def base_now(self) -> Pose | None:
         """`T_map_base` as last heard of, None before that."""
-        return self.transforms.latest(self._settings.map_frame, self._settings.base_frame)
+        return self.transforms.latest(self.settings.map_frame, self.settings.base_frame)
 
     def _frame(self, camera: Camera, after_s: float) -> CameraFrame | Refusal:
         """The newest image of a camera of whose instant the transforms are known."""
@@ -120,11 +123,14 @@ class Sensors:
                 return Refusal(Code.STALE_OBSERVATION, f"the camera {camera.name!r} has sent no new image")
             topic = camera.subscriptions[0].topic_name
             return Refusal(Code.NO_IMAGE, f"the camera {camera.name!r} has sent nothing on {topic}")
+        refusal = self._clocks_differ(camera, pairs[0].stamp_s)
+        if refusal is not None:
+            return refusal
         missing: TransformError | None = None
         for pair in pairs:
             try:
                 frame_id = pair.image.header.frame_id
-                T_map_camera = self.transforms.lookup(self._settings.map_frame, frame_id, pair.stamp_s)
+                T_map_camera = self.transforms.lookup(self.settings.map_frame, frame_id, pair.stamp_s)
                 self.base_at(pair.stamp_s)
             except TransformError as error:
                 missing = missing or error
@@ -134,6 +140,18 @@ class Sensors:
             except ObservationError as error:
                 return Refusal(Code.NO_IMAGE, str(error))
         return Refusal(Code.NO_TRANSFORM, str(missing))
+
+    def _clocks_differ(self, camera: Camera, newest_s: float) -> Refusal | None:
+        """Why the stamps of a camera cannot be trusted: transforms would be looked up at a wrong time."""
+        if camera.ahead_s > self.settings.most_ahead_s:
+            words = f"the camera {camera.name!r} is {camera.ahead_s:.2f} s ahead of the clock; synchronise clocks"
+            return Refusal(Code.STALE_OBSERVATION, words)
+        limit_s = self.settings.planner.guard.max_observation_age_s
+        age_s = 1e-9 * self._node.get_clock().now().nanoseconds - newest_s
+        if age_s > limit_s:
+            words = f"the newest image of the camera {camera.name!r} is {age_s:.2f} s old, more than {limit_s} s"
+            return Refusal(Code.STALE_OBSERVATION, words)
+        return None
 
     def _on_tf(self, message: Any) -> None:
         for each in message.transforms:

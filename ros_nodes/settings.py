@@ -71,6 +71,7 @@ class NodeSettings:
     map_frame: str = "map"
     base_frame: str = "base_link"
     join_slop_s: float = 0.02  # most time between an image and its depth
+    most_ahead_s: float = 0.1  # of an image's stamp before the clock when it arrives; more are clocks that differ
     observation_timeout_s: float = 3.0  # to wait for images, depth and transforms of one instant
     task_timeout_s: float = 600.0  # where the goal gives none
     most_holds: int = 5  # refusals in a row that end a task

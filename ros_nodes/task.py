@@ -94,7 +94,7 @@ class TaskRunner:
     memory_entries: int = 12
     most_holds: int = 5
     observation_timeout_s: float = 3.0
-    on_decision: Callable[[Decision, Observation | None], None] = lambda decision, observation: None
+    on_decision: Callable[[Decision, Observation | None], None] = lambda *_: None
     phase: Phase = Phase.IDLE
     report: TaskReport | None = None
     step: _Step | None = None  # the goal under way

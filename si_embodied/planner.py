@@ -27,9 +27,17 @@ if TYPE_CHECKING:
 class AnyPlanner(Protocol):
     """What a worker and a policy need of a planner: `Planner` in this process, or `RemotePlanner` over the network."""
 
-    config: PlannerConfig
-    embodiment: Embodiment
-    guard: Guard
+    @property
+    def config(self) -> PlannerConfig:
+        """Its settings."""
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The robot that it plans for."""
+
+    @property
+    def guard(self) -> Guard:
+        """What refuses its goals."""
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
