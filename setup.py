@@ -22,7 +22,14 @@ setup(
     # Through the links si_embodied/envs, policies and ros_nodes too; nothing of those names beside the package.
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.prompts": ["**/*.md"], f"{PACKAGE}.models": ["nano/*"]},
-    entry_points={"console_scripts": ["si-embodied = si_embodied.cli.main:main"]},
+    entry_points={
+        "console_scripts": [
+            "si-embodied = si_embodied.cli.main:main",
+            # For `ros2 run` and `ros2 launch`.
+            "planner_node = si_embodied.ros_nodes.planner_node:main",
+            "sim_node = si_embodied.ros_nodes.sim_node:main",
+        ]
+    },
     zip_safe=False,
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
