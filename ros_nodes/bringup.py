@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import signal
@@ -23,6 +24,8 @@ PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _STOPS_S = 5.0
 """For a node to end by itself after SIGINT; the planner first stops the robot."""
 _POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,12 @@ def run(nodes: Sequence[NodeProcess], say: Callable[[str], None]) -> int:
     try:
         for node in nodes:
             # A session of its own: Ctrl-C reaches this process alone, which ends the nodes in order.
-            processes[node.name] = subprocess.Popen(node.command(), env=environment(), start_new_session=True)
+            processes[node.name] = subprocess.Popen(
+                node.command(),
+                env=environment(),
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  (one system call, which takes no lock)
+            )
         while not told.wait(_POLL_S):
             ended = [name for name, process in processes.items() if process.poll() is not None]
             if ended:
@@ -110,6 +118,12 @@ def run(nodes: Sequence[NodeProcess], say: Callable[[str], None]) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return 0 if told.is_set() and not any(codes) else 1
+
+
+def _end_with_parent() -> None:
+    """In the child: be told to stop when the parent is killed too; no robot drives on because a terminal crashed."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:

@@ -69,3 +69,11 @@ def test_the_dds_profile_holds_images_and_stays_on_this_machine() -> None:
     assert message >= 1280 * 720 * 3
     assert segment >= 4 * message
     assert [each.text for each in root.findall(".//d:address", space)] == ["127.0.0.1"]
+
+
+def test_rviz_shows_topics_that_are_published() -> None:
+    """The names are those of the planner node, of sim_node and of Nav2."""
+    manager = yaml.safe_load(config_file("planner.rviz").read_text())["Visualization Manager"]
+    shown = {each["Topic"]["Value"] for each in manager["Displays"] + manager["Tools"] if "Topic" in each}
+    assert shown == {"/scan", "/head/image_raw", "/odom", "/planner/markers", "/goal_pose"}
+    assert manager["Global Options"]["Fixed Frame"] == "map"
