@@ -27,6 +27,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 HERE = Path(__file__).parent
+# For this process too, before its first participant: without it a busy machine loses images.
+os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(HERE.parents[1] / "config" / "fastdds.xml"))
 STARTS_S, ANSWERS_S, TASK_S = 60.0, 20.0, 90.0
 """Deadlines, for a busy machine: nothing here waits for ever, and nothing is as slow as this."""
 
@@ -38,6 +40,9 @@ class Ros:
     folder: Path
     domain: int = field(default_factory=lambda: random.Random().randint(1, 200))
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    actions: dict[str, ActionClient] = field(default_factory=dict)
+    plans: list[Any] = field(default_factory=list)  # for the tests' own use
+    velocities: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.environment = {
@@ -97,7 +102,8 @@ class Ros:
 
     def action(self, kind: Any, name: str) -> ActionClient:
         """An action client whose server is there."""
-        client = ActionClient(self.node, kind, name)
+        client = self.actions.get(name) or ActionClient(self.node, kind, name)
+        self.actions[name] = client
         self.wait(client.server_is_ready, STARTS_S, f"the action {name}")
         return client
 
