@@ -100,6 +100,8 @@ def test_perfect_pixels_find_things_over_ros_on_at_least_18_of_20_seeds(ros: Any
         request = SetParameters.Request(parameters=[Parameter("seed", value=seed).to_parameter_msg()])
         assert ros.call(SetParameters, "sim_node/set_parameters", request).results[0].successful
         instruction = ros.call(Trigger, "sim_node/reset", Trigger.Request()).message
+        up.truths.clear()
+        ros.wait(lambda: len(up.truths) > 5, ENDS_S, "images of the new episode")
         result = up.carry_out(instruction)
         up.truths.clear()
         ros.wait(lambda: up.truths, ENDS_S, "ground truth")
