@@ -3,8 +3,9 @@
 An untrained Qwen3-VL of 111 million parameters, 78 million of them the tied vocabulary of 151,936 rows, is exported in
 fp32, int8 and int4. All runners read the same prompt (one 448 px image, about 400 tokens), then take the same tokens
 one at a time and give the logits of the whole vocabulary after each. They take turns token by token, and a ratio is of
-the medians. "rows" is the same with 64 allowed tokens, as a grammar leaves them mostly: both sides then compute no more of
-the output layer. The last line is JSON.
+the medians. "rows" is the same with 64 allowed tokens, as a grammar leaves them mostly: both sides then compute no more
+of the output layer. The default is one thread: with more, waiting for the slowest one is what a busy machine measures.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def main() -> None:
     """Export, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=96, help="to decode, half with all logits (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of every runner (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of every runner (default: %(default)s)")
     parser.add_argument("--depth", type=int, default=8, help="layers of the decoder (default: %(default)s)")
     args = parser.parse_args()
     logging.disable(logging.WARNING)

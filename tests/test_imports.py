@@ -21,7 +21,8 @@ PACKAGES = (
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
 LEARNING = (
-    "torch", "transformers", "peft", "accelerate", "onnxruntime", "onnx", "llguidance", "tokenizers", "safetensors",
+    "torch", "transformers", "peft", "accelerate", "onnxruntime", "onnx", "onnxscript", "llguidance",
+    "tokenizers", "safetensors",
 )  # fmt: skip
 ROBOT = ("rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "tf2_ros")
 SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx")

@@ -64,7 +64,9 @@ def _images(rng: np.random.Generator, count: int) -> list[np.ndarray]:
 
 
 def _prompt(*images: np.ndarray, text: str = "find the red chair") -> Prompt:
-    return Prompt("test/v1", "You plan.", (text, *images), plan_schema("navigation", max(1, len(images))))
+    """A plan asked for; without images, a prompt that is only read."""
+    schema = plan_schema("navigation", len(images)) if images else {}
+    return Prompt("test/v1", "You plan.", (text, *images), schema)
 
 
 def _both(family: str, checkpoints: dict[str, Path], export: Callable[..., Path]) -> tuple[Any, Any]:
@@ -113,6 +115,23 @@ def test_answers_equal_torch(
         prompt = draw_prompt(rng)
         texts = [backend.generate(prompt, deadline_s=60.0).text for backend in (torch_backend, onnx_backend)]
         assert texts[0] == texts[1]
+
+
+@pytest.mark.slow
+def test_the_shipped_planner_answers_as_in_torch(tmp_path: Path, draw_prompt: Callable[..., Prompt]) -> None:
+    """It has no DeepStack, and a planner.yaml that goes with it."""
+    from si_embodied.backends import LocalBackend
+    from si_embodied.models.checkpoints import shipped_checkpoint
+
+    out = export_model(shipped_checkpoint(), tmp_path / "export")
+    assert (out / "planner.yaml").read_bytes() == (shipped_checkpoint() / "planner.yaml").read_bytes()
+    torch_backend, onnx_backend = LocalBackend(shipped_checkpoint(), device="cpu"), LocalBackend(out, device="cpu")
+    rng = np.random.default_rng(4)
+    for _ in range(8):
+        prompt = draw_prompt(rng, max_images=1)
+        assert (
+            onnx_backend.generate(prompt, deadline_s=60.0).text == torch_backend.generate(prompt, deadline_s=60.0).text
+        )
 
 
 def test_what_two_prompts_share_is_read_once(checkpoints: dict[str, Path], export: Callable[..., Path]) -> None:

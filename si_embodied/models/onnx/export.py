@@ -144,7 +144,7 @@ def _save(graph: Graph, file: Path) -> None:
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise CheckpointError(
-            f"torch {torch.__version__} could not export {type(graph.module).__name__} to ONNX: {error}"
+            f"torch {torch.__version__} cannot export {type(graph.module).__name__} to ONNX: {error.__cause__ or error}"
         ) from error
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # the stack in which torch made it: half of the file, and paths of this machine

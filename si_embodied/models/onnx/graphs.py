@@ -149,7 +149,7 @@ class Decoder(nn.Module):
 
 
 class Qwen3Vision(nn.Module):
-    """One image's patches to its tokens' features (tokens, H), and DeepStack's (layers, tokens, H)."""
+    """One image's patches to its tokens' features (tokens, H), and DeepStack's (layers, tokens, H) if it has any."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class Qwen3Vision(nn.Module):
         position_ids: torch.Tensor,
         interp_indices: torch.Tensor,
         interp_weights: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, ...]:
         """Everything but the pixels comes from layout.py."""
         out = self.tower(
             pixel_values,
@@ -173,7 +173,8 @@ class Qwen3Vision(nn.Module):
             max_seqlen=1,
             return_dict=True,
         )
-        return out.pooler_output, torch.stack(out.deepstack_features)
+        layers = out.deepstack_features
+        return (out.pooler_output, torch.stack(layers)) if layers else (out.pooler_output,)
 
 
 class Qwen25Vision(nn.Module):
@@ -246,7 +247,8 @@ def vision_graph(model: Any, family: str) -> Graph:
     varying = {name: {0: per_token * Dim("tokens")} for name in inputs}
     if family == "qwen2_5_vl":
         varying["window_index"] = {0: Dim("tokens")}
-    outputs = ("features", "deepstack") if family == "qwen3_vl" else ("features",)
+    deepstack = getattr(vision, "deepstack_visual_indexes", None)
+    outputs = ("features", "deepstack") if deepstack else ("features",)
     return Graph(module, inputs, outputs, varying)
 
 
