@@ -12,7 +12,7 @@ from si_embodied.types import Execute, ExploreFrontier
 
 if TYPE_CHECKING:
     from si_embodied.config import PlannerConfig
-    from si_embodied.embodiment import MobileBase
+    from si_embodied.embodiment import Embodiment, MobileBase
     from si_embodied.geometry import Pose
     from si_embodied.guard import Guard
     from si_embodied.memory import Memory
@@ -23,22 +23,12 @@ KEYFRAMES = 12
 """Observations on the way that are kept until the next plan; mapping them takes a fraction of planning."""
 
 
-class MappingPlanner:
-    """Adds the map to the observations of another planner, and says what to explore.
+class ReplaceablePlanner:
+    """Another planner, which may be replaced between plans: settings have changed."""
 
-    `plan` runs in the worker's thread; `keyframe` and `spot` are the control thread's, `spot` after a plan was polled.
-    """
-
-    def __init__(self, planner: AnyPlanner, base: MobileBase) -> None:
-        """An empty map."""
-        self.inner = planner  # another one may be put here between plans: settings have changed
-        self.embodiment = planner.embodiment
-        self.spot: tuple[float, float] | None = None  # map xy, of the last plan that explores
-        self._base = base
-        self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
-        self._fresh = True
-        self._mapper = OccupancyMapper(base)
-        self._explorer = Explorer(base, self._mapper)
+    def __init__(self, planner: AnyPlanner) -> None:
+        """Begin with `planner`."""
+        self.inner = planner
 
     @property
     def config(self) -> PlannerConfig:
@@ -46,9 +36,37 @@ class MappingPlanner:
         return self.inner.config
 
     @property
+    def embodiment(self) -> Embodiment:
+        """The other planner's."""
+        return self.inner.embodiment
+
+    @property
     def guard(self) -> Guard:
         """The other planner's."""
         return self.inner.guard
+
+    def plan(
+        self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
+    ) -> Decision:  # fmt: skip
+        """The other planner's decision."""
+        return self.inner.plan(task, observation, memory, now_s=now_s)
+
+
+class MappingPlanner(ReplaceablePlanner):
+    """Adds the map to the observations of another planner, and says what to explore.
+
+    `plan` runs in the worker's thread; `keyframe` and `spot` are the control thread's, `spot` after a plan was polled.
+    """
+
+    def __init__(self, planner: AnyPlanner, base: MobileBase) -> None:
+        """An empty map."""
+        super().__init__(planner)
+        self.spot: tuple[float, float] | None = None  # map xy, of the last plan that explores
+        self._base = base
+        self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
+        self._fresh = True
+        self._mapper = OccupancyMapper(base)
+        self._explorer = Explorer(base, self._mapper)
 
     def reset(self) -> None:
         """Forget the map before the next plan: a new task, or the map frame has jumped."""
@@ -72,7 +90,7 @@ class MappingPlanner:
         self._mapper.update(observation)
         base = observation.T_map_base
         observation = dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(base))
-        decision = self.inner.plan(task, observation, memory, now_s=now_s)
+        decision = super().plan(task, observation, memory, now_s=now_s)
         if isinstance(decision, Execute) and any(isinstance(goal, ExploreFrontier) for goal in decision.goals):
             self.spot = self._next_spot(base)
         return decision

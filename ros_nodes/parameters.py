@@ -71,6 +71,8 @@ def read(node: Any, cls: type[T], changes: Mapping[str, Any] | None = None) -> T
     values: dict[str, Any] = {}
     for setting in settings_of(cls):
         given = (changes or {}).get(setting.name, node.get_parameter(setting.name).value)
+        if isinstance(setting.default, tuple):
+            given = list(given)  # rclpy gives arrays
         *groups, leaf = setting.name.split(".")
         place = values
         for group in groups:

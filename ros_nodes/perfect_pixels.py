@@ -6,13 +6,13 @@ import json
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from si_embodied.backends.base import BackendInfo
 from si_embodied.errors import BackendError
 from si_embodied.plan import plan_text
 from si_embodied.planner import Planner
-from si_embodied.policies.perfect_pixels import navigation_answer
+from si_embodied.policies.perfect_pixels import manipulation_answer, navigation_answer
 from si_embodied.types import Completion
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ _LATENESS_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the simulator says of one image; fits `NavigationGroundTruth` as far as pointing needs it."""
+    """What the simulator says of one image; as much of both kinds of ground truth as pointing needs."""
 
     stamp_s: float
     visible: tuple[int, float, float] | None  # view, u, v
     name: str
     there: bool
+    kind: str | None = None  # of the step that a task at the table lacks: "pick" or "place"
 
     @classmethod
     def from_json(cls, text: str) -> Truth:
@@ -46,7 +47,9 @@ class Truth:
             values = json.loads(text)
             visible = values["visible"]
             pixel = None if visible is None else (int(visible[0]), float(visible[1]), float(visible[2]))
-            return cls(float(values["stamp_s"]), pixel, str(values["name"]), bool(values["at_goal"]))
+            return cls(
+                float(values["stamp_s"]), pixel, str(values["name"]), bool(values["at_goal"]), values.get("skill")
+            )
         except (ValueError, TypeError, LookupError) as error:
             raise BackendError(f"not ground truth as sim_node publishes it: {text[:120]!r} ({error!r})") from error
 
@@ -61,6 +64,19 @@ class Truth:
     def target_name(self) -> str:
         """What it is called."""
         return self.name
+
+    @property
+    def object_name(self) -> str:
+        """What the step is about."""
+        return self.name
+
+    def next_step(self) -> Truth | None:
+        """The step that the task lacks."""
+        return None if self.kind is None else self
+
+    def pixel_of(self, step: Any) -> tuple[int, float, float] | None:
+        """Where the step's object is in the images."""
+        return self.visible
 
     def next_action(self) -> Any:
         """Not for a robot over ROS."""
@@ -103,7 +119,9 @@ class PerfectPixels:
             raise BackendError(
                 f"no ground truth of the image of {wanted_s:.3f} s; run sim_node with publish_ground_truth:=true"
             )
-        return Completion(plan_text(navigation_answer(truth, prompt)))
+        if prompt.version.startswith("nav"):
+            return Completion(plan_text(navigation_answer(truth, prompt)))
+        return Completion(plan_text(manipulation_answer(cast("Any", truth), prompt)))
 
     def _truth(self) -> Truth | None:
         """That of the instant looked at; the caller holds the lock."""

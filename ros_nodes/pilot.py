@@ -11,18 +11,16 @@ from std_msgs.msg import String
 
 from si_embodied.errors import SiEmbodiedError
 from si_embodied.ros_nodes import bridge, planners
-from si_embodied.ros_nodes.mapping import MappingPlanner
-from si_embodied.ros_nodes.navigation_client import NavigationClient, make_navigator
+from si_embodied.ros_nodes.bodies import make_body
 from si_embodied.ros_nodes.perfect_pixels import PerfectPixels
 from si_embodied.ros_nodes.sensors import Sensors
 from si_embodied.ros_nodes.settings import NodeSettings
 from si_embodied.ros_nodes.task import Phase, TaskReport, TaskRunner
-from si_embodied.types import Code, Decision, Observation, Refusal, Task
+from si_embodied.types import Code, Decision, Observation, Task
 from si_embodied.worker import PlannerWorker
 
 _BRAKE_S = 0.5
 """Zero velocity is repeated for so long: a controller that was just told to go may still have a command on its way."""
-_KEYFRAME_S = 1.0
 
 
 class Pilot:
@@ -38,31 +36,25 @@ class Pilot:
         """
         self.settings = settings
         self._node = node
-        self._body = settings.robot.base(settings.cameras)
         self._backend = planners.make_backend(settings)
         try:
-            planner = planners.make_planner(settings, self._backend, self._body)
+            planner = planners.make_planner(settings, self._backend, settings.body)
         except SiEmbodiedError:
             planners.close(self._backend)
             raise
         self.info = planners.info_of(planner)
-        self._mapping = MappingPlanner(planner, self._body)
         self.sensors = Sensors(node, settings)
         self._truth = self._subscribe_truth()
         self._brake = Brake(node, self.now_s, stamped=settings.navigation.cmd_vel_stamped)
-        navigator = make_navigator(node, settings, clock=self.now_s, base_now=self.sensors.base_now)
-        self._client = NavigationClient(
-            node, settings, navigator, clock=self.now_s, next_spot=lambda: self._mapping.spot
-        )
-        self._worker = PlannerWorker(self._mapping, self.now_s)
-        self._keyframe_s = 0.0
+        self._body = make_body(node, settings, planner, self.sensors, self.now_s)
+        self._worker = PlannerWorker(self._body.planner, self.now_s)
         self.runner = TaskRunner(
             worker=self._worker,
-            sight=self.sensors,
-            client=self._client,
+            sight=self._body,
+            client=self._body.client,
             clock=self.now_s,
             info=lambda: self.info,
-            prompt_version=settings.planner.navigation_prompt,
+            prompt_version=settings.prompt_version,
             memory_entries=settings.planner.memory_entries,
             most_holds=settings.most_holds,
             observation_timeout_s=settings.observation_timeout_s,
@@ -89,11 +81,9 @@ class Pilot:
         Raises:
             ObservationError: an empty instruction.
         """
-        task = Task(instruction, "navigation")
-        self._mapping.reset()
-        self._client.reset()
+        task = Task(instruction, self.settings.body.kind)
+        self._body.reset()
         self._brake.release()
-        self._keyframe_s = 0.0
         self.runner.start(task, timeout_s if timeout_s > 0 else self.settings.task_timeout_s)
 
     def halt(self, code: Code, message: str) -> None:
@@ -112,13 +102,14 @@ class Pilot:
         if busy and not self.busy:
             self._brake.apply()
         self._brake.tick()
-        self._keep_keyframe()
+        if self.runner.phase is Phase.EXECUTING:
+            self._body.on_the_way(self.now_s())
 
     def apply(self, settings: NodeSettings) -> None:
         """Take live settings; the next plan is made with them."""
         self.settings = self.sensors.settings = settings
         self.runner.memory_entries = settings.planner.memory_entries
-        self._mapping.inner = planners.make_planner(settings, self._backend, self._body)
+        self._body.planner.inner = planners.make_planner(settings, self._backend, settings.body)
 
     @property
     def takes_live_settings(self) -> bool:
@@ -130,20 +121,11 @@ class Pilot:
         self.halt(Code.CANCELED, "the planner is cleaned up")
         self._worker.close(timeout_s=self.settings.planner.deadline_s)
         self.sensors.close()
-        self._client.close()
+        self._body.close()
         self._brake.close()
         if self._truth is not None:
             self._node.destroy_subscription(self._truth)
-        planners.close(self._backend if self._backend is not None else self._mapping.inner)
-
-    def _keep_keyframe(self) -> None:
-        """Keep what is seen on the way for the map."""
-        now_s = self.now_s()
-        if self.runner.phase is Phase.EXECUTING and now_s - self._keyframe_s >= _KEYFRAME_S:
-            seen = self.sensors.observe(self._keyframe_s)
-            self._keyframe_s = now_s
-            if not isinstance(seen, Refusal):
-                self._mapping.keyframe(seen)
+        planners.close(self._backend if self._backend is not None else self._body.planner.inner)
 
     def _subscribe_truth(self) -> Any:
         if not isinstance(self._backend, PerfectPixels):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from si_embodied.config import PlannerConfig
-from si_embodied.embodiment import MobileBase
+from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
 
 BACKENDS = ("local", "server", "remote", "scripted", "perfect_pixels")
@@ -42,6 +42,45 @@ class RobotSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmSettings:
+    """The arm, where `kind` is manipulation. The defaults are Fetch's at the simulated table."""
+
+    tool_frame: str = "tool"  # between the fingertips; z out of the gripper, y the closing direction
+    lowest_m: tuple[float, ...] = (0.0, -0.62, 0.60)  # corner of the workspace, map
+    highest_m: tuple[float, ...] = (1.0, 0.38, 1.60)  # the opposite corner, map
+    shoulder_m: tuple[float, ...] = (0.0326, 0.0, 0.976)  # in the map; reach is measured from here
+    reach_m: float = 0.87
+    max_opening_m: float = 0.1018  # between the finger pads
+    finger_depth_m: float = 0.012  # how far below the tool centre point the fingertips go
+    home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position that does not hide the scene, in the map
+
+    def __post_init__(self) -> None:
+        """Refuse points that are none."""
+        for name in ("lowest_m", "highest_m", "shoulder_m", "home_m"):
+            if len(getattr(self, name)) != 3:
+                raise ConfigError(f"expected arm.{name} to be x, y, z in metres, got: {getattr(self, name)}")
+
+    def body(self, cameras: tuple[str, ...]) -> TableArm:
+        """The body that the planner plans for."""
+        return TableArm(
+            cameras=cameras,
+            action_mode="pose",
+            workspace_m=(_xyz(self.lowest_m), _xyz(self.highest_m)),
+            shoulder_m=_xyz(self.shoulder_m),
+            reach_m=self.reach_m,
+            max_opening_m=self.max_opening_m,
+            finger_depth_m=self.finger_depth_m,
+            home_m=_xyz(self.home_m),
+            control_period_s=3.0,
+        )
+
+
+def _xyz(values: tuple[float, ...]) -> tuple[float, float, float]:
+    x, y, z = values
+    return x, y, z
+
+
+@dataclass(frozen=True, slots=True)
 class NavigationSettings:
     """How goals reach the base."""
 
@@ -58,6 +97,7 @@ class NavigationSettings:
 class NodeSettings:
     """The planner node."""
 
+    kind: str = "navigation"  # of the tasks: navigation or manipulation
     backend: str = "local"  # local, server, remote, scripted or perfect_pixels
     model: str = ""  # checkpoint directory, or the model's name at a server; empty: the one that is shipped
     weights: str = "full"  # of a local model: full, 8bit or 4bit
@@ -77,6 +117,7 @@ class NodeSettings:
     most_holds: int = 5  # refusals in a row that end a task
     autostart: bool = False  # configure and activate without being told; for use without a lifecycle manager
     robot: RobotSettings = field(default_factory=RobotSettings)
+    arm: ArmSettings = field(default_factory=ArmSettings)
     navigation: NavigationSettings = field(default_factory=NavigationSettings)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
 
@@ -84,6 +125,8 @@ class NodeSettings:
         """Refuse what cannot work."""
         if self.backend not in BACKENDS:
             raise UnknownNameError("backend", self.backend, BACKENDS)
+        if self.kind not in ("navigation", "manipulation"):
+            raise UnknownNameError("kind of tasks", self.kind, ("navigation", "manipulation"))
         if self.navigation.navigator not in NAVIGATORS:
             raise UnknownNameError("navigator", self.navigation.navigator, NAVIGATORS)
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
@@ -95,3 +138,13 @@ class NodeSettings:
         for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {getattr(self, name)}")
+
+    @property
+    def body(self) -> Embodiment:
+        """The robot that the planner plans for."""
+        return self.robot.base(self.cameras) if self.kind == "navigation" else self.arm.body(self.cameras)
+
+    @property
+    def prompt_version(self) -> str:
+        """The prompt that it is asked with."""
+        return self.planner.navigation_prompt if self.kind == "navigation" else self.planner.manipulation_prompt
