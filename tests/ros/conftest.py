@@ -17,20 +17,37 @@ from typing import Any
 import pytest
 import yaml
 
-pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra ros)")
-pytest.importorskip("si_embodied_msgs.msg", reason="the interfaces are not built (interfaces/build.py)")
-
-import rclpy
-from rclpy.action import ActionClient
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+try:
+    import rclpy
+    import si_embodied_msgs.msg  # noqa: F401
+    import tf2_msgs.msg  # noqa: F401
+    from rclpy.action import ActionClient
+    from rclpy.context import Context
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.node import Node
+except ModuleNotFoundError as error:
+    fix = "pip install 'si-embodied[ros]'" if error.name == "rclpy" else "build it: python interfaces/build.py"
+    MISSING = f"{error.name} is not installed: {fix}"
+else:
+    MISSING = ""
 
 HERE = Path(__file__).parent
 # For this process too, before its first participant: without it a busy machine loses images.
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(HERE.parents[1] / "config" / "fastdds.xml"))
 STARTS_S, ANSWERS_S, TASK_S = 60.0, 20.0, 90.0
 """Deadlines, for a busy machine: nothing here waits for ever, and nothing is as slow as this."""
+
+
+class WithoutRos(pytest.Module):
+    """A test module that is not imported."""
+
+    def collect(self) -> Any:
+        pytest.skip(MISSING, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Skip every module here, with the reason, where there is no ROS to test with."""
+    return WithoutRos.from_parent(parent, path=module_path) if MISSING else None
 
 
 @dataclass
