@@ -57,7 +57,7 @@ class BaseBody:
         self._sensors = sensors
         self._keyframe_s = 0.0
         navigator = make_navigator(node, settings, clock=clock, base_now=sensors.base_now)
-        self.client = NavigationClient(node, settings, navigator, clock=clock, next_spot=lambda: self.planner.spot)
+        self.client = NavigationClient(node, settings, navigator, clock=clock, next_spot=self.planner.take_spot)
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """What the cameras see."""

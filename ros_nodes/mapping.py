@@ -99,6 +99,10 @@ class MappingPlanner(ReplaceablePlanner):
         spot = self._explorer.next_spot(T_map_base)
         if spot is None:
             self._explorer = Explorer(self._base, self._mapper)  # asked again, it goes around again
-        else:
-            self._explorer.looked_around(*spot)
         return spot
+
+    def take_spot(self) -> tuple[float, float] | None:
+        """What to explore now, if there is anything; it will not be said again, so only who goes there may ask."""
+        if self.spot is not None:
+            self._explorer.looked_around(*self.spot)
+        return self.spot
