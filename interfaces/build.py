@@ -47,9 +47,7 @@ def main() -> int:
     """Build what is missing; 0 when all of it is there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--force", action="store_true", help="build also what is there already")
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once"
-    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once")
     parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "interfaces", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if sys.prefix == sys.base_prefix:
