@@ -67,7 +67,10 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
     if args.sim is None and (args.task is not None or args.seed is not None):
         raise ConfigError("--task and --seed are of a simulated world; give --sim too")
     if args.sim == "tabletop" and not args.no_planner:
-        raise ConfigError("the planner node drives mobile bases; start the tabletop's arm alone with --no-planner")
+        raise ConfigError(
+            "the planner needs its arm's settings (kind: manipulation and arm.* in config/planner.yaml): start the "
+            "tabletop alone with --no-planner, and planner_node beside it with its own --params-file"
+        )
     if args.params_file is not None and not args.params_file.is_file():
         raise ConfigError(f"there is no parameter file {str(args.params_file)!r}")
     given = () if args.params_file is None else (args.params_file,)
