@@ -32,6 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     up.add_argument("--task", metavar="T", help="of the simulated world (default: its first)")
     up.add_argument("--seed", type=whole_number(0, 7), metavar="N", help="of the simulated episode (default: 0)")
+    up.add_argument("--speed", type=float, metavar="X", help="simulated seconds in a second, if the machine can")
     up.add_argument("--backend", metavar="NAME", help="of the planner: local (default), server, perfect_pixels, …")
     up.add_argument("--model", metavar="DIR", help="of the planner (default: the one that is shipped)")
     up.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameters of the nodes, on top of config/")
@@ -64,24 +65,25 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
 
     if args.no_planner and not args.sim:
         raise ConfigError("--no-planner leaves nothing to start; give --sim too")
-    if args.sim is None and (args.task is not None or args.seed is not None):
-        raise ConfigError("--task and --seed are of a simulated world; give --sim too")
-    if args.sim == "tabletop" and not args.no_planner:
-        raise ConfigError(
-            "the planner needs its arm's settings (kind: manipulation and arm.* in config/planner.yaml): start the "
-            "tabletop alone with --no-planner, and planner_node beside it with its own --params-file"
-        )
+    if args.sim is None and not (args.task is args.seed is args.speed is None):
+        raise ConfigError("--task, --seed and --speed are of a simulated world; give --sim too")
     if args.params_file is not None and not args.params_file.is_file():
         raise ConfigError(f"there is no parameter file {str(args.params_file)!r}")
     given = () if args.params_file is None else (args.params_file,)
-    files = (config_file("sim.yaml"), *given) if args.sim else given
+    files = (config_file("sim.yaml"), config_file(f"{args.sim}.yaml"), *given) if args.sim else given
     nodes = []
     if args.sim:
         truth = True if args.backend == "perfect_pixels" else None
-        parameters = {"world": args.sim, "task": args.task, "seed": args.seed, "publish_ground_truth": truth}
+        parameters = {
+            "world": args.sim, "task": args.task, "seed": args.seed, "real_time_factor": args.speed,
+            "publish_ground_truth": truth,
+        }  # fmt: skip
         nodes.append(NodeProcess("sim_node", "si_embodied.ros_nodes.sim_node", files, _given(parameters)))
     if not args.no_planner:
-        parameters = {"autostart": True, "backend": args.backend, "model": args.model}
+        simulated = True if args.sim else None
+        parameters = {
+            "autostart": True, "use_sim_time": simulated, "backend": args.backend, "model": args.model,
+        }  # fmt: skip
         nodes.append(NodeProcess("planner", "si_embodied.ros_nodes.planner_node", files, _given(parameters)))
     return nodes
 

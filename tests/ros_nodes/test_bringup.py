@@ -14,7 +14,19 @@ from si_embodied.cli.ros import nodes_for
 from si_embodied.config import from_mapping
 from si_embodied.errors import ConfigError
 from si_embodied.ros_nodes.bringup import config_file
+from si_embodied.ros_nodes.settings import NodeSettings
 from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
+
+
+def parameters_in(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(config_file(name).read_text())["/**"]["ros__parameters"]
+    return values
+
+
+def planner_settings(name: str) -> NodeSettings:
+    simulators = SimulatorSettings.__dataclass_fields__
+    values = {key: value for key, value in parameters_in(name).items() if key not in simulators}
+    return from_mapping(NodeSettings, values)
 
 
 def nodes(*arguments: str) -> Any:
@@ -34,11 +46,30 @@ def test_perfect_pixels_get_the_ground_truth_that_they_need() -> None:
     assert "publish_ground_truth:=true" not in " ".join(nodes("--sim")[0].command())
 
 
-def test_a_users_parameters_come_after_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", ["apartment", "tabletop"])
+def test_both_nodes_get_the_worlds_parameters_and_then_the_users(world: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("")
-    command = nodes("--sim", "--params-file", str(file))[1].command()
-    assert command.index(str(config_file("sim.yaml"))) < command.index(str(file))
+    for node in nodes("--sim", world, "--params-file", str(file)):
+        assert node.files == (config_file("sim.yaml"), config_file(f"{world}.yaml"), file)
+
+
+def test_the_planner_lives_by_the_simulators_clock() -> None:
+    assert "use_sim_time:=true" in nodes("--sim")[1].command()
+    assert "use_sim_time:=true" not in nodes()[0].command()
+
+
+def test_the_shipped_settings_of_the_simulated_robots_are_their_bodies() -> None:
+    """So that the planner over ROS plans for the same robot as the policy in the environment."""
+    pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
+    from si_embodied.envs.manipulation import TabletopEnv
+    from si_embodied.envs.navigation import ApartmentEnv
+
+    env = ApartmentEnv(action_mode="continuous")
+    body, wanted = planner_settings("apartment.yaml").body, env.embodiment
+    assert (body.cameras, body.radius_m, body.height_m) == (wanted.cameras, wanted.radius_m, wanted.height_m)
+    assert body.tilt_range_rad == pytest.approx(wanted.tilt_range_rad, abs=0.01)
+    assert planner_settings("tabletop.yaml").body == TabletopEnv().embodiment
 
 
 @pytest.mark.parametrize(
@@ -46,7 +77,7 @@ def test_a_users_parameters_come_after_ours(tmp_path: Path) -> None:
     [
         (("--no-planner",), "--sim"),
         (("--seed", "1"), "--sim"),
-        (("--sim", "tabletop"), "--no-planner"),
+        (("--speed", "5"), "--sim"),
         (("--params-file", "/no/such.yaml"), "/no/such.yaml"),
     ],
 )
@@ -56,7 +87,7 @@ def test_what_cannot_be_started_says_the_fix(arguments: tuple[str, ...], fix: st
 
 
 def test_the_shipped_parameters_of_the_simulator_are_its_defaults() -> None:
-    values = yaml.safe_load(config_file("sim.yaml").read_text())["sim_node"]["ros__parameters"]
+    values = parameters_in("sim.yaml")
     assert from_mapping(SimulatorSettings, values) == SimulatorSettings()
     assert len(values) == len(SimulatorSettings.__dataclass_fields__), "every one is explained"
 
