@@ -36,11 +36,11 @@ class Pilot:
         """
         self.settings = settings
         self._node = node
-        self._backend = planners.make_backend(settings)
+        self.backend = planners.make_backend(settings)
         try:
-            planner = planners.make_planner(settings, self._backend, settings.body)
+            planner = planners.make_planner(settings, self.backend, settings.body)
         except SiEmbodiedError:
-            planners.close(self._backend)
+            planners.close(self.backend)
             raise
         self.info = planners.info_of(planner)
         self.sensors = Sensors(node, settings)
@@ -109,12 +109,12 @@ class Pilot:
         """Take live settings; the next plan is made with them."""
         self.settings = self.sensors.settings = settings
         self.runner.memory_entries = settings.planner.memory_entries
-        self._body.planner.inner = planners.make_planner(settings, self._backend, settings.body)
+        self._body.planner.inner = planners.make_planner(settings, self.backend, settings.body)
 
     @property
     def takes_live_settings(self) -> bool:
         """Whether it plans here."""
-        return self._backend is not None
+        return self.backend is not None
 
     def close(self) -> None:
         """Stop, and release everything."""
@@ -125,12 +125,12 @@ class Pilot:
         self._brake.close()
         if self._truth is not None:
             self._node.destroy_subscription(self._truth)
-        planners.close(self._backend if self._backend is not None else self._body.planner.inner)
+        planners.close(self.backend if self.backend is not None else self._body.planner.inner)
 
     def _subscribe_truth(self) -> Any:
-        if not isinstance(self._backend, PerfectPixels):
+        if not isinstance(self.backend, PerfectPixels):
             return None
-        topic, backend = self.settings.ground_truth_topic, self._backend
+        topic, backend = self.settings.ground_truth_topic, self.backend
         return self._node.create_subscription(String, topic, backend.on_truth, QoSProfile(depth=50))
 
 

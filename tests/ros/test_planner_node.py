@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from action_msgs.msg import GoalStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -81,6 +82,12 @@ def set_parameter(ros: Ros, name: str, value: float | str) -> Any:
     given = ParameterValue(type=kind, **{"string_value" if isinstance(value, str) else "double_value": value})
     request = SetParameters.Request(parameters=[Parameter(name=name, value=given)])
     return ros.call(SetParameters, "planner/set_parameters", request).results[0]
+
+
+def images_seen(diagnostics: DiagnosticArray) -> int:
+    """How many images have reached the planner, as it tells."""
+    values = {each.key: each.value for status in diagnostics.status for each in status.values}
+    return int(values.get("images of head", 0))
 
 
 def is_zero(twist: Twist) -> bool:
@@ -229,10 +236,12 @@ def test_interrupted_it_stops_the_robot_and_ends_well(ros: Ros, number: int) -> 
 def test_a_robot_that_cannot_be_trusted_is_held_still(ros: Ros, robot: dict[str, Any], code: Code) -> None:
     settings = {"most_holds": 1, "observation_timeout_s": 1.5, "planner.guard.max_observation_age_s": 1.0}
     plans = started(ros, scripted(goto(), **settings), **robot)
-    odometry = ros.listen(Odometry, "odom")
+    odometry, diagnostics = ros.listen(Odometry, "odom"), ros.listen(DiagnosticArray, "/diagnostics")
     ros.wait(lambda: odometry, STARTS_S, "odometry")
+    if code is not Code.NO_IMAGE:
+        ros.wait(lambda: diagnostics and images_seen(diagnostics[-1]), STARTS_S, "the planner's first image")
     answer = end(ros, send(ros))
-    assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(code))
+    assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(code)), answer.result.message
     ros.wait(lambda: plans, ANSWERS_S, "the plan")
     assert [plan.code for plan in plans] == [int(code)]
     odometry.clear()

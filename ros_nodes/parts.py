@@ -1,0 +1,30 @@
+"""What the planner node has beside planning while it is configured. Each part is one class, and one line below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from si_embodied.ros_nodes.pilot import Pilot
+    from si_embodied.ros_nodes.planner_node import PlannerNode
+    from si_embodied.types import Decision, Observation
+
+
+class Part(Protocol):
+    """Made when the node is configured, closed when it is cleaned up. Called from the executor's thread alone."""
+
+    def on_decision(self, decision: Decision, observation: Observation | None) -> None:
+        """A plan, or why there is none; without an observation where the robot could not see."""
+
+    def tick(self) -> None:
+        """Called often while the node is active; it returns at once."""
+
+    def close(self) -> None:
+        """Destroy what was made on the node."""
+
+
+MakePart: TypeAlias = "Callable[[PlannerNode, Pilot], Part]"
+
+PARTS: tuple[MakePart, ...] = ()
+"""Made in this order. One that raises a `SiEmbodiedError` fails the configuration with its reason."""

@@ -1,0 +1,138 @@
+"""Tasks as they come: through the action, or as a bare instruction on a topic. One at a time, the newest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.task import Future
+from si_embodied_msgs.action import PlanTask
+from std_msgs.msg import String
+
+from si_embodied.types import Code
+
+if TYPE_CHECKING:
+    from si_embodied.ros_nodes.pilot import Pilot
+    from si_embodied.ros_nodes.planner_node import PlannerNode
+    from si_embodied.ros_nodes.task import TaskReport
+    from si_embodied.ros_nodes.telemetry import Telemetry
+
+_FEEDBACK_S = 0.5
+
+
+class TaskServer:
+    """Used from the executor's thread alone; the work is done by the node's ticks."""
+
+    def __init__(self, node: PlannerNode, pilot: Pilot, telemetry: Telemetry, refusal: Callable[[str], str]) -> None:
+        """Serve `plan_task`, and listen on `instruction`.
+
+        Args:
+            node: the planner node.
+            pilot: carries the tasks out.
+            telemetry: what feedback is made of.
+            refusal: why an instruction is not taken now; empty where it is.
+        """
+        self._node, self._pilot, self._telemetry, self._refusal = node, pilot, telemetry, refusal
+        self._handle: Any = None  # of the action under way; none for a task by topic
+        self._waiting: Future | None = None  # for the end of the action under way
+        self._fed_at = 0.0  # time.monotonic
+        self._instructions = node.create_subscription(String, "instruction", self._on_instruction, 1)
+        self._action = ActionServer(
+            node, PlanTask, "plan_task", self._execute, goal_callback=self._on_goal, cancel_callback=self._on_cancel
+        )
+
+    def end_task(self, code: Code, message: str) -> None:
+        """Stand still now; whatever is under way ends with a code."""
+        self._pilot.halt(code, message)
+        self._hand_over()
+
+    def tick(self) -> None:
+        """Tell whoever waits for a task how it goes, or how it ended."""
+        self._hand_over()
+        if self._handle is not None and time.monotonic() - self._fed_at >= _FEEDBACK_S:
+            self._fed_at = time.monotonic()
+            self._handle.publish_feedback(self._feedback())
+
+    def close(self) -> None:
+        """Take no more."""
+        self._action.destroy()
+        self._node.destroy_subscription(self._instructions)
+
+    def _on_goal(self, request: PlanTask.Goal) -> GoalResponse:
+        refused = self._refusal(request.instruction)
+        if refused:
+            self._node.get_logger().warning(f"task rejected: {refused}")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _on_cancel(self, handle: Any) -> CancelResponse:
+        if self._handle is not None and handle.goal_id == self._handle.goal_id:
+            self.end_task(Code.CANCELED, "the client cancelled")
+        return CancelResponse.ACCEPT
+
+    def _on_instruction(self, message: String) -> None:
+        refused = self._refusal(message.data)
+        if refused:
+            self._node.get_logger().warning(f"instruction ignored: {refused}")
+            return
+        self._begin(message.data, 0.0)
+
+    def _begin(self, instruction: str, timeout_s: float) -> None:
+        self.end_task(Code.CANCELED, "a newer task has come")
+        self._telemetry.begin()
+        self._pilot.start(instruction, timeout_s)
+
+    async def _execute(self, handle: Any) -> PlanTask.Result:
+        """One action, from acceptance to its end."""
+        # Between acceptance and now the client may have cancelled, or the node have been stopped.
+        refused = self._refusal(handle.request.instruction)
+        if handle.is_cancel_requested:
+            handle.canceled()
+            return PlanTask.Result(code=int(Code.CANCELED), message="the client cancelled")
+        if refused:
+            handle.abort()
+            return PlanTask.Result(code=int(Code.CANCELED), message=refused)
+        self._begin(handle.request.instruction, float(handle.request.timeout_s))
+        self._handle, self._waiting = handle, Future()
+        report: TaskReport = await self._waiting
+        assert report.end is not None  # it is handed over at its end
+        if report.end.succeeded:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return _result(report)
+
+    def _hand_over(self) -> None:
+        """Give the report of a task that has ended to whoever waits for it."""
+        report = self._pilot.report
+        if self._waiting is not None and report is not None and report.end is not None:
+            waiting, self._waiting, self._handle = self._waiting, None, None
+            words = f"{report.end.code.name} {report.end.message}".strip()
+            self._node.get_logger().info(f"task {report.task.instruction!r} ended after {report.plans} plans: {words}")
+            waiting.set_result(report)
+
+    def _feedback(self) -> PlanTask.Feedback:
+        feedback = PlanTask.Feedback(plan=self._telemetry.plan)
+        if self._pilot.report is not None:
+            feedback.elapsed_s = float(self._pilot.now_s() - self._pilot.report.started_s)
+        if self._telemetry.status is not None:
+            feedback.subgoal = self._telemetry.status.subgoal
+        return feedback
+
+
+def _result(report: TaskReport) -> PlanTask.Result:
+    assert report.end is not None  # the caller has checked
+    return PlanTask.Result(
+        code=int(report.end.code),
+        message=report.end.message,
+        duration_s=report.ended_s - report.started_s,
+        planning_s=report.planning_s,
+        plans=report.plans,
+        holds=report.holds,
+        subgoals=report.subgoals,
+        failures=report.failures,
+    )
