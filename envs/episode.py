@@ -113,7 +113,8 @@ def _legs(
     return tuple(regions), tuple(fields)
 
 
-def _start(rng: np.random.Generator, grid: Grid, field: GeodesicField) -> tuple[float, float, float] | None:
+def draw_start(rng: np.random.Generator, grid: Grid, field: GeodesicField) -> tuple[float, float, float] | None:
+    """A pose to start from, well off everything and at least 2 m of way from the goal; None where there is none."""
     far = np.isfinite(field.distance_m) & (field.distance_m >= MIN_START_DISTANCE_M + 0.1) & grid.free
     far &= grid.clearance_m >= ROBOT_RADIUS_M + 0.1
     cells = np.argwhere(far)
@@ -136,7 +137,7 @@ def build_episode(
     if legs is None:
         return None
     regions, fields = legs
-    start = _start(rng, grid, fields[0])
+    start = draw_start(rng, grid, fields[0])
     if start is None:
         return None
     targets = tuple(Outlines.of(goal.world_parts, below_m=math.inf) for goal in goals)
@@ -160,4 +161,4 @@ def draw_episode(seed: int, task: str, camera: CameraSetup, room_count: int | No
     raise SceneError(f"no {task} task in {_SCENES_TRIED} apartments of seed {seed}; try another seed or more rooms")
 
 
-__all__ = ["CameraSetup", "Episode", "build_episode", "draw_episode", "goal_region"]
+__all__ = ["CameraSetup", "Episode", "build_episode", "draw_episode", "draw_start", "goal_region"]

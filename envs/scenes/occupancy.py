@@ -140,6 +140,15 @@ class Grid:
         column = math.floor((x - self.origin_m[0]) / CELL_M)
         return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
+    def nearest_free(self, x: float, y: float, within_m: float) -> tuple[int, int] | None:
+        """(row, column) of the free cell nearest to a map point, None where there is none within a distance."""
+        cells = np.argwhere(self.free)
+        if not len(cells):
+            return None
+        away = np.hypot(*(self.centres(self.free) - (x, y)).T)
+        best = int(np.argmin(away))
+        return (int(cells[best][0]), int(cells[best][1])) if away[best] <= within_m else None
+
     def point(self, row: int, column: int) -> tuple[float, float]:
         """Map x and y of a cell's centre."""
         return self.origin_m[0] + (column + 0.5) * CELL_M, self.origin_m[1] + (row + 0.5) * CELL_M
@@ -217,3 +226,25 @@ class GeodesicField:
                 centre = self.distance_m[row, column]
                 return 0.0 if centre == 0.0 else float(total.min())
         return math.inf
+
+    def path(self, x: float, y: float) -> NDArray[np.float64]:
+        """Map points (N, 2) of the shortest way from a map point, a cell or two apart; empty where there is none."""
+        row, column = self.grid.cell(x, y)
+        if not np.isfinite(self.distance_m[row, column]):
+            start = self.grid.nearest_free(x, y, _FAR_M)
+            if start is None or not np.isfinite(self.distance_m[start]):
+                return np.zeros((0, 2))
+            row, column = start
+        points = [(x, y)]
+        steps = [(sign * dr, sign * dc, math.hypot(dr, dc) * CELL_M) for (dr, dc), _ in _STEPS for sign in (1, -1)]
+        rows, columns = self.distance_m.shape
+        while self.distance_m[row, column] > 1e-9:
+            # The next cell is the one whose distance and step add up; others may lie behind a corner.
+            _, row, column = min(
+                (abs(self.distance_m[row + dr, column + dc] + length - self.distance_m[row, column]), row + dr, column + dc)
+                for dr, dc, length in steps
+                if 0 <= row + dr < rows and 0 <= column + dc < columns
+                and self.distance_m[row + dr, column + dc] < self.distance_m[row, column]
+            )
+            points.append(self.grid.point(row, column))
+        return np.array(points)

@@ -1,0 +1,150 @@
+"""habitat-lab's simulator cameras, made from the same configs as habitat-sim's, for images that MuJoCo drew."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from si_embodied.envs.habitat.frames import to_base
+from si_embodied.envs.habitat.lab import load_habitat
+from si_embodied.errors import ConfigError, UnknownNameError
+
+load_habitat()
+
+from gym import spaces  # noqa: E402
+from habitat.core.simulator import DepthSensor, RGBSensor, SemanticSensor  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+Modality = Literal["rgb", "depth", "semantic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """A pinhole camera on the agent, in Habitat's agent frame (x right, y up, looks along -z)."""
+
+    height: int  # pixels
+    width: int
+    hfov_rad: float
+    position: tuple[float, float, float]  # metres
+    orientation: tuple[float, float, float]  # rotations about x (up positive), y (left) and z, radians
+
+    @classmethod
+    def of(cls, config: Any) -> Eye:
+        """From a sensor's config.
+
+        Raises:
+            ConfigError: it is no pinhole camera without noise, or it is rolled.
+        """
+        subtype, noise = config.get("sensor_subtype", "PINHOLE"), config.get("noise_model", "None")
+        position, orientation = tuple(map(float, config.position)), tuple(map(float, config.orientation))
+        if subtype != "PINHOLE" or noise != "None":
+            raise ConfigError(
+                f"the embedded simulator has pinhole cameras without noise, got: {subtype} with noise {noise!r}; "
+                'use simulator="habitat-sim" for others'
+            )
+        if orientation[2] != 0.0:
+            raise ConfigError(f"the embedded simulator's cameras do not roll, got orientation: {list(orientation)}")
+        return cls(config.height, config.width, math.radians(config.hfov), position, orientation)  # type: ignore[arg-type]
+
+    @property
+    def fov_y_rad(self) -> float:
+        """The vertical field of view, with square pixels."""
+        return 2 * math.atan(math.tan(self.hfov_rad / 2) * self.height / self.width)
+
+    @property
+    def pitch_rad(self) -> float:
+        """Up positive."""
+        return self.orientation[0]
+
+    def mount(self, tilt_rad: float) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+        """Position and rotation (w, x, y, z) of a head in base_link, whose camera looks along the head's x.
+
+        Args:
+            tilt_rad: added to the pitch.
+        """
+        x, y, z = (float(value) for value in to_base(self.position))
+        pan, down = self.orientation[1] / 2, -(self.pitch_rad + tilt_rad) / 2
+        c, s, cd, sd = math.cos(pan), math.sin(pan), math.cos(down), math.sin(down)
+        return (x, y, z), (c * cd, -s * sd, c * sd, s * cd)  # about z, then about the new y
+
+
+class _ApartmentCamera:
+    """What the three cameras share."""
+
+    modality: ClassVar[Modality]
+    config: Any
+    uuid: str
+
+    @property
+    def eye(self) -> Eye:
+        """Where it looks from."""
+        return Eye.of(self.config)
+
+
+class ApartmentRgbSensor(_ApartmentCamera, RGBSensor):  # type: ignore[misc]  # habitat-lab has no types
+    """Colour (H, W, 3)."""
+
+    modality = "rgb"
+
+    def _get_observation_space(self, *_: Any, **__: Any) -> Any:
+        return spaces.Box(0, 255, (self.config.height, self.config.width, 3), np.uint8)
+
+    def get_observation(self, images: Mapping[str, NDArray[Any]], *_: Any, **__: Any) -> NDArray[Any]:
+        """Its picture."""
+        return images[self.uuid]
+
+
+class ApartmentDepthSensor(_ApartmentCamera, DepthSensor):  # type: ignore[misc]
+    """Depth (H, W, 1) in metres or, as habitat-lab has it by default, scaled to 0..1."""
+
+    modality = "depth"
+
+    def _get_observation_space(self, *_: Any, **__: Any) -> Any:
+        low, high = (0.0, 1.0) if self.config.normalize_depth else (self.config.min_depth, self.config.max_depth)
+        return spaces.Box(low, high, (self.config.height, self.config.width, 1), np.float32)
+
+    def get_observation(self, images: Mapping[str, NDArray[Any]], *_: Any, **__: Any) -> NDArray[Any]:
+        """Clipped to its range; 0 is no return."""
+        low, high = self.config.min_depth, self.config.max_depth
+        depth = np.clip(images[self.uuid], low, high)[..., None]
+        return (depth - np.float32(low)) / np.float32(high - low) if self.config.normalize_depth else depth
+
+
+class ApartmentSemanticSensor(_ApartmentCamera, SemanticSensor):  # type: ignore[misc]
+    """Semantic ids (H, W, 1)."""
+
+    modality = "semantic"
+
+    def _get_observation_space(self, *_: Any, **__: Any) -> Any:
+        return spaces.Box(0, np.iinfo(np.int32).max, (self.config.height, self.config.width, 1), np.int32)
+
+    def get_observation(self, images: Mapping[str, NDArray[Any]], *_: Any, **__: Any) -> NDArray[Any]:
+        """Its picture."""
+        return images[self.uuid][..., None]
+
+
+_CAMERAS = {
+    "HabitatSimRGBSensor": ApartmentRgbSensor,
+    "HabitatSimDepthSensor": ApartmentDepthSensor,
+    "HabitatSimSemanticSensor": ApartmentSemanticSensor,
+}
+
+
+def make_sensor(config: Any) -> Any:
+    """The camera that a sensor's config asks for, by the name of habitat-sim's.
+
+    Raises:
+        UnknownNameError: the embedded simulator has no such sensor.
+    """
+    if config.type not in _CAMERAS:
+        raise UnknownNameError("sensor of the embedded simulator", config.type, _CAMERAS)
+    sensor = _CAMERAS[config.type](config=config)
+    sensor.eye  # noqa: B018 - refuses now what it cannot draw
+    return sensor
