@@ -12,6 +12,7 @@ from std_msgs.msg import String
 from si_embodied.errors import SiEmbodiedError
 from si_embodied.ros_nodes import bridge, planners
 from si_embodied.ros_nodes.bodies import make_body
+from si_embodied.ros_nodes.mapping import Asked
 from si_embodied.ros_nodes.perfect_pixels import PerfectPixels
 from si_embodied.ros_nodes.sensors import Sensors
 from si_embodied.ros_nodes.settings import NodeSettings
@@ -21,6 +22,9 @@ from si_embodied.worker import PlannerWorker
 
 _BRAKE_S = 0.5
 """Zero velocity is repeated for so long: a controller that was just told to go may still have a command on its way."""
+
+_WORKER_ENDS_S = 2.0
+"""For a plan in flight, which nobody waits for any more; `launch` gives a process 5 s to end."""
 
 
 class Pilot:
@@ -75,6 +79,11 @@ class Pilot:
         """Of the task under way or the last one."""
         return self.runner.report
 
+    @property
+    def asked(self) -> Asked | None:
+        """What the last decision that was made from an observation rests on."""
+        return self._body.planner.asked
+
     def start(self, instruction: str, timeout_s: float) -> None:
         """Begin a task.
 
@@ -119,7 +128,7 @@ class Pilot:
     def close(self) -> None:
         """Stop, and release everything."""
         self.halt(Code.CANCELED, "the planner is cleaned up")
-        self._worker.close(timeout_s=self.settings.planner.deadline_s)
+        self._worker.close(timeout_s=_WORKER_ENDS_S)
         self.sensors.close()
         self._body.close()
         self._brake.close()

@@ -47,9 +47,9 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self.active = False
         self.stopped = False  # by the emergency stop, until it is released
         self._pilot: Pilot | None = None
-        self._tasks: TaskServer | None = None
         self._telemetry: Telemetry | None = None
         self._parts: list[Part] = []
+        self._tasks = TaskServer(self, self._refusal)
         self._reported_at = 0.0  # time.monotonic
         self.create_subscription(Bool, "emergency_stop", self._on_stop_topic, 1)
         self.create_service(SetBool, "~/emergency_stop", self._on_stop_service)
@@ -71,7 +71,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             self.get_logger().error(f"cannot be configured: {error}")
             self._release()
             return TransitionCallbackReturn.FAILURE
-        self._tasks = TaskServer(self, self._pilot, self._telemetry, self._refusal)
+        self._tasks.attach(self._pilot, self._telemetry)
         self.get_logger().info(f"planning with {self._pilot.info.model}, cameras {self._pilot.settings.cameras}")
         return TransitionCallbackReturn.SUCCESS
 
@@ -105,14 +105,12 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def _release(self) -> None:
         """Close whatever is there, the last first; the robot stands before anything is."""
-        self.end_task(Code.CANCELED, "the planner is shut down")
-        if self._tasks is not None:
-            self._tasks.close()
+        self._tasks.detach("the planner is shut down")
         for part in reversed(self._parts):
             part.close()
         if self._pilot is not None:
             self._pilot.close()
-        self._pilot, self._tasks, self._telemetry, self._parts = None, None, None, []
+        self._pilot, self._telemetry, self._parts = None, None, []
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
@@ -126,8 +124,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def end_task(self, code: Code, message: str) -> None:
         """Stand still now; whatever is under way ends with a code."""
-        if self._tasks is not None:
-            self._tasks.end_task(code, message)
+        self._tasks.end_task(code, message)
 
     def _on_decision(self, decision: Decision, observation: Observation | None) -> None:
         for part in self._parts:
@@ -158,7 +155,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     # --- at the node's own pace --------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._pilot is not None and self._tasks is not None and self.active:
+        if self._pilot is not None and self.active:
             self._pilot.tick()
             for part in self._parts:
                 part.tick()

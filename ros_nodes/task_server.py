@@ -23,42 +23,52 @@ _FEEDBACK_S = 0.5
 
 
 class TaskServer:
-    """Used from the executor's thread alone; the work is done by the node's ticks."""
+    """There for as long as its node, so that who waits for a task hears of its end whatever ends it.
 
-    def __init__(self, node: PlannerNode, pilot: Pilot, telemetry: Telemetry, refusal: Callable[[str], str]) -> None:
+    Used from the executor's thread alone; the work is done by the node's ticks.
+    """
+
+    def __init__(self, node: PlannerNode, refusal: Callable[[str], str]) -> None:
         """Serve `plan_task`, and listen on `instruction`.
 
         Args:
             node: the planner node.
-            pilot: carries the tasks out.
-            telemetry: what feedback is made of.
             refusal: why an instruction is not taken now; empty where it is.
         """
-        self._node, self._pilot, self._telemetry, self._refusal = node, pilot, telemetry, refusal
+        self._node, self._refusal = node, refusal
+        self._pilot: Pilot | None = None
+        self._telemetry: Telemetry | None = None
         self._handle: Any = None  # of the action under way; none for a task by topic
         self._waiting: Future | None = None  # for the end of the action under way
         self._fed_at = 0.0  # time.monotonic
-        self._instructions = node.create_subscription(String, "instruction", self._on_instruction, 1)
+        node.create_subscription(String, "instruction", self._on_instruction, 1)
         self._action = ActionServer(
             node, PlanTask, "plan_task", self._execute, goal_callback=self._on_goal, cancel_callback=self._on_cancel
         )
 
+    def attach(self, pilot: Pilot, telemetry: Telemetry) -> None:
+        """Let `pilot` carry the tasks out; feedback is made of `telemetry`."""
+        self._pilot, self._telemetry = pilot, telemetry
+
+    def detach(self, message: str) -> None:
+        """End the task under way; none is carried out from now on."""
+        self.end_task(Code.CANCELED, message)
+        self._pilot = self._telemetry = None
+
     def end_task(self, code: Code, message: str) -> None:
         """Stand still now; whatever is under way ends with a code."""
-        self._pilot.halt(code, message)
-        self._hand_over()
+        if self._pilot is not None:
+            self._pilot.halt(code, message)
+            self._hand_over(self._pilot)
 
     def tick(self) -> None:
         """Tell whoever waits for a task how it goes, or how it ended."""
-        self._hand_over()
+        if self._pilot is None or self._telemetry is None:
+            return
+        self._hand_over(self._pilot)
         if self._handle is not None and time.monotonic() - self._fed_at >= _FEEDBACK_S:
             self._fed_at = time.monotonic()
-            self._handle.publish_feedback(self._feedback())
-
-    def close(self) -> None:
-        """Take no more."""
-        self._action.destroy()
-        self._node.destroy_subscription(self._instructions)
+            self._handle.publish_feedback(_feedback(self._pilot, self._telemetry))
 
     def _on_goal(self, request: PlanTask.Goal) -> GoalResponse:
         refused = self._refusal(request.instruction)
@@ -80,6 +90,8 @@ class TaskServer:
         self._begin(message.data, 0.0)
 
     def _begin(self, instruction: str, timeout_s: float) -> None:
+        assert self._pilot is not None  # an active node is configured
+        assert self._telemetry is not None  # the same
         self.end_task(Code.CANCELED, "a newer task has come")
         self._telemetry.begin()
         self._pilot.start(instruction, timeout_s)
@@ -106,22 +118,23 @@ class TaskServer:
             handle.abort()
         return _result(report)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, pilot: Pilot) -> None:
         """Give the report of a task that has ended to whoever waits for it."""
-        report = self._pilot.report
+        report = pilot.report
         if self._waiting is not None and report is not None and report.end is not None:
             waiting, self._waiting, self._handle = self._waiting, None, None
             words = f"{report.end.code.name} {report.end.message}".strip()
             self._node.get_logger().info(f"task {report.task.instruction!r} ended after {report.plans} plans: {words}")
             waiting.set_result(report)
 
-    def _feedback(self) -> PlanTask.Feedback:
-        feedback = PlanTask.Feedback(plan=self._telemetry.plan)
-        if self._pilot.report is not None:
-            feedback.elapsed_s = float(self._pilot.now_s() - self._pilot.report.started_s)
-        if self._telemetry.status is not None:
-            feedback.subgoal = self._telemetry.status.subgoal
-        return feedback
+
+def _feedback(pilot: Pilot, telemetry: Telemetry) -> PlanTask.Feedback:
+    feedback = PlanTask.Feedback(plan=telemetry.plan)
+    if pilot.report is not None:
+        feedback.elapsed_s = float(pilot.now_s() - pilot.report.started_s)
+    if telemetry.status is not None:
+        feedback.subgoal = telemetry.status.subgoal
+    return feedback
 
 
 def _result(report: TaskReport) -> PlanTask.Result:

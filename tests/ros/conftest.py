@@ -19,12 +19,13 @@ import yaml
 
 try:
     import rclpy
-    import si_embodied_msgs.msg  # noqa: F401
     import tf2_msgs.msg  # noqa: F401
+    from lifecycle_msgs.srv import ChangeState
     from rclpy.action import ActionClient
     from rclpy.context import Context
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.node import Node
+    from si_embodied_msgs.action import PlanTask
 except ModuleNotFoundError as error:
     fix = "pip install 'si-embodied[ros]'" if error.name == "rclpy" else "build it: python interfaces/build.py"
     MISSING = f"{error.name} is not installed: {fix}"
@@ -123,6 +124,23 @@ class Ros:
         self.actions[name] = client
         self.wait(client.server_is_ready, STARTS_S, f"the action {name}")
         return client
+
+    def task(self, instruction: str = "go to the wall", timeout_s: float = 60.0) -> Any:
+        """The goal handle of a task that was sent to the planner."""
+        client = self.action(PlanTask, "plan_task")
+        goal = PlanTask.Goal(instruction=instruction, timeout_s=timeout_s)
+        return self.result(client.send_goal_async(goal), ANSWERS_S, "the goal's acceptance")
+
+    def end(self, handle: Any) -> Any:
+        """Status and result of a task."""
+        assert handle.accepted
+        return self.result(handle.get_result_async(), TASK_S, "the task's end")
+
+    def change(self, transition: int) -> bool:
+        """Ask the planner for a transition; whether it was made."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(self.call(ChangeState, "planner/change_state", request).success)
 
     def stop(self, process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
         """End a process as a user would; its output."""

@@ -21,7 +21,7 @@ from si_embodied.geometry import Intrinsics, Pose, wrap_angle
 from si_embodied.ros_nodes import bridge
 
 WALL_M, EYE_M = 3.0, 1.0
-CAMERA = Intrinsics.from_vertical_fov(64, 48, math.radians(70))
+CAMERA = Intrinsics.from_vertical_fov(65, 49, math.radians(70))  # odd: the image's centre is a pixel's
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # x right, y down, z forward, in base_link
 T_base_camera = Pose(OPTICAL, np.array([0.0, 0.0, EYE_M]))
 PERIOD_S = 0.05
@@ -49,7 +49,8 @@ class WallRobot(Node):
         self.with_images = bool(declare("images", True).value)
         self.tf_until_s = float(declare("tf_for_s", 1e9).value)  # then transforms come no more
         self.speed = float(declare("speed", 1.5).value)
-        self.drift = float(declare("drift", 0.0).value)  # m/s to the left, always
+        self.drift = float(declare("drift", 0.0).value)  # m/s to the map's left, while somebody looks
+        self.spin = float(declare("spin", 0.0).value)  # rad/s to the left, while somebody looks
         self.x = self.y = self.yaw = 0.0
         self.goal: tuple[float, float, float] | None = None
         self.start_s = self.now_s()
@@ -78,7 +79,8 @@ class WallRobot(Node):
 
     def step(self) -> None:
         now_s = self.now_s()
-        self.y += self.drift * PERIOD_S
+        if self.images.get_subscription_count():
+            self.y, self.yaw = self.y + self.drift * PERIOD_S, self.yaw + self.spin * PERIOD_S
         if self.goal is not None:
             x, y, yaw = self.goal
             dx, dy, turn = x - self.x, y - self.y, wrap_angle(yaw - self.yaw)
