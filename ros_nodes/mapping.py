@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from si_embodied.policies.mapping import OccupancyMapper
@@ -23,12 +24,23 @@ KEYFRAMES = 12
 """Observations on the way that are kept until the next plan; mapping them takes a fraction of planning."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What a decision rests on beside its task, its observation and the settings."""
+
+    memory: Memory
+    now_s: float  # when planning began, by the observation's clock
+    keyframes: tuple[Observation, ...] = ()  # mapped since the last plan, before the plan's own observation
+    fresh: bool = False  # whether the map was new before them
+
+
 class ReplaceablePlanner:
     """Another planner, which may be replaced between plans: settings have changed."""
 
     def __init__(self, planner: AnyPlanner) -> None:
         """Begin with `planner`."""
         self.inner = planner
+        self.asked: Asked | None = None  # for the last decision
 
     @property
     def config(self) -> PlannerConfig:
@@ -49,6 +61,7 @@ class ReplaceablePlanner:
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
         """The other planner's decision."""
+        self.asked = Asked(memory, observation.stamp_s if now_s is None else now_s)
         return self.inner.plan(task, observation, memory, now_s=now_s)
 
 
@@ -81,16 +94,20 @@ class MappingPlanner(ReplaceablePlanner):
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
         """The other planner's decision, on the observation with the map."""
-        if self._fresh:
-            self._fresh = False
+        fresh, self._fresh = self._fresh, False
+        if fresh:
             self._mapper = OccupancyMapper(self._base)
             self._explorer = Explorer(self._base, self._mapper)
+        keyframes = []
         while self._keyframes:
-            self._mapper.update(self._keyframes.popleft())
+            keyframes.append(self._keyframes.popleft())
+            self._mapper.update(keyframes[-1])
         self._mapper.update(observation)
         base = observation.T_map_base
         observation = dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(base))
         decision = super().plan(task, observation, memory, now_s=now_s)
+        assert self.asked is not None  # just now
+        self.asked = dataclasses.replace(self.asked, keyframes=tuple(keyframes), fresh=fresh)
         if isinstance(decision, Execute) and any(isinstance(goal, ExploreFrontier) for goal in decision.goals):
             self.spot = self._next_spot(base)
         return decision

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from si_embodied.ros_nodes.record_publisher import RecordPublisher
+
 if TYPE_CHECKING:
     from si_embodied.ros_nodes.pilot import Pilot
     from si_embodied.ros_nodes.planner_node import PlannerNode
@@ -26,5 +28,5 @@ class Part(Protocol):
 
 MakePart: TypeAlias = "Callable[[PlannerNode, Pilot], Part]"
 
-PARTS: tuple[MakePart, ...] = ()
+PARTS: tuple[MakePart, ...] = (RecordPublisher,)
 """Made in this order. One that raises a `SiEmbodiedError` fails the configuration with its reason."""

@@ -121,7 +121,7 @@ _INTRINSICS = Record(
 _MAP = Record(
     types.NavigationMap, resolution_m=_POSITIVE, origin_m=_Triple(2), path_length_m=Picture("<f4", None)
 )  # fmt: skip
-_ARM = Record(types.ArmState, T_map_tool=POSE, gripper_opening_m=_ANY)
+ARM = Record(types.ArmState, T_map_tool=POSE, gripper_opening_m=_ANY)
 
 
 def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
@@ -140,7 +140,7 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
         stamp_s=_ANY,
         frames=Many(frame, MOST_FRAMES),
         T_map_base=POSE,
-        arm=Maybe(_ARM),
+        arm=Maybe(ARM),
         navigation_map=Maybe(_MAP),
     )
 
