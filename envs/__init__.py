@@ -5,7 +5,13 @@ Importing this registers the environments and loads nothing heavier than gymnasi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 from si_embodied.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import gymnasium
 
 APARTMENT_ID = "si_embodied/Apartment-v0"
 TABLETOP_ID = "si_embodied/Tabletop-v0"
@@ -15,7 +21,30 @@ _ENTRY_POINTS = {
     TABLETOP_ID: "si_embodied.envs.manipulation:TabletopEnv",
 }
 
-__all__ = ["APARTMENT_ID", "TABLETOP_ID", "register_all"]
+__all__ = ["APARTMENT_ID", "TABLETOP_ID", "Maker", "register_all"]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What Gymnasium calls to make one of our environments: here, or with `python=` by another Python."""
+
+    env_id: str
+    entry_point: str
+
+    def world(self) -> type[gymnasium.Env[Any, Any]]:
+        """The environment's class."""
+        from gymnasium.envs.registration import load_env_creator
+
+        world: Any = load_env_creator(self.entry_point)
+        return world  # type: ignore[no-any-return]
+
+    def __call__(self, *, python: str | None = None, **arguments: Any) -> gymnasium.Env[Any, Any]:
+        """Make it; `python` is the path of another Python's executable (see `ProcessEnv`)."""
+        if python is None:
+            return self.world()(**arguments)
+        from si_embodied.envs.process import ProcessEnv
+
+        return ProcessEnv(self.env_id, python=python, **arguments)
 
 
 def register_all() -> None:
@@ -31,7 +60,7 @@ def register_all() -> None:
     for env_id, entry_point in _ENTRY_POINTS.items():
         if env_id not in gymnasium.registry:
             # The episode limit is the environments' own (`max_episode_steps`), so that no wrapper hides their state.
-            gymnasium.register(id=env_id, entry_point=entry_point)
+            gymnasium.register(id=env_id, entry_point=Maker(env_id, entry_point))
 
 
 register_all()

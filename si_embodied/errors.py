@@ -102,6 +102,19 @@ class DataError(SiEmbodiedError, ValueError):
     """A data set that is missing, incomplete or not of the form it should have; the message gives file and line."""
 
 
+class SimulatorError(SiEmbodiedError, RuntimeError):
+    """An environment in another Python raised an exception; the cause is its traceback."""
+
+    def __init__(self, message: str, exception: str = "") -> None:
+        """`exception` is the name of its type there."""
+        super().__init__(message)
+        self.exception = exception
+
+
+class SimulatorLost(SimulatorError):
+    """The process of an environment crashed, or did not answer in time: its episode cannot be gone on with."""
+
+
 class SceneError(SiEmbodiedError, RuntimeError):
     """No scene could be drawn that fits the request."""
 

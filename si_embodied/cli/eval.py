@@ -60,6 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: a folder under runs/ named by the settings")
     parser.add_argument("--videos", type=whole_number(0, 5), default=0, metavar="K", help="keep K, failures first")
     parser.add_argument("--workers", type=whole_number(1, 2), default=1, metavar="N", help="processes")
+    parser.add_argument("--python", type=Path, metavar="PATH", help="run the world in this Python (docs/habitat.md)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.set_defaults(run=run)
 
@@ -134,6 +135,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         server=args.server,
         server_options=server_options(args),
         planning_server=args.planner,
+        python=args.python,
     )
 
 

@@ -41,6 +41,7 @@ class EvaluationConfig:
     server: str | None = None  # address of an OpenAI-compatible server; `model` is then the name that it serves
     server_options: ServerOptions = ServerOptions()
     planning_server: str | None = None  # address of a planning server, which has a model of its own
+    python: Path | None = None  # executable of another Python, where the environment runs
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
@@ -76,6 +77,8 @@ class EvaluationConfig:
             identity |= {"model": str(self.model), "server": dataclasses.asdict(self.server_options)}
         if self.planning_server is not None:
             identity["planning_server"] = self.planning_server
+        if self.python is not None:
+            identity["python"] = str(self.python)
         return identity
 
     def digest(self) -> str:

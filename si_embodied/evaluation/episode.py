@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from si_embodied.errors import SimulatorLost
 from si_embodied.types import Execute, Task
 
 if TYPE_CHECKING:
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
 
     from si_embodied.types import Decision, Observation, PlanRecord
 
-Ended: TypeAlias = Literal["terminated", "truncated", "step_limit"]
+Ended: TypeAlias = Literal["terminated", "truncated", "step_limit", "lost"]
 Observe: TypeAlias = Callable[[Mapping[str, Any], Sequence[str]], "Observation"]
+
+_log = logging.getLogger(__name__)
 
 STEP_LIMIT = 10_000
 """An environment ends its own episodes long before; one that forgets must not hang an evaluation."""
@@ -76,7 +80,7 @@ def run_episode(
     watcher: Watcher | None = None,
     step_limit: int = STEP_LIMIT,
 ) -> EpisodeResult:
-    """Run one episode to its end.
+    """Run one episode to its end. One whose simulator is lost on the way (`SimulatorLost`) has no figures.
 
     Args:
         env: has the contract of docs/evaluation.md: `instruction` and `stamp_s` in the observation, `success` in the
@@ -87,6 +91,21 @@ def run_episode(
         watcher: sees every step.
         step_limit: ends what the environment does not end.
     """
+    try:
+        return _run_episode(env, policy, seed, observe, watcher, step_limit)
+    except SimulatorLost as error:
+        _log.warning("the episode of seed %d is lost: %s", seed, error)
+        return EpisodeResult(seed, "", "", False, 0, "lost", 0.0, 0.0, {})
+
+
+def _run_episode(
+    env: gymnasium.Env[Any, Any],
+    policy: Policy,
+    seed: int,
+    observe: Observe,
+    watcher: Watcher | None,
+    step_limit: int,
+) -> EpisodeResult:
     started_s = time.perf_counter()
     raw, info = env.reset(seed=seed)
     world: Any = env.unwrapped

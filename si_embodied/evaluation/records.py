@@ -143,7 +143,7 @@ def _read_episodes(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, E
                 if row["index"] == 0:
                     plans = []
                 plans.append(plan_from_json(row))
-            elif row["type"] == "episode":
+            elif row["type"] == "episode" and row["ended"] != "lost":  # those are tried again
                 values = {name: row[name] for name in names}
                 # An episode without plans must not inherit those of one that was cut off before it.
                 episodes[row["seed"]] = EpisodeResult(**values, plans=tuple(plans) if row["plans"] else ())

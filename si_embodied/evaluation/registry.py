@@ -225,16 +225,21 @@ def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
     Raises:
         UnknownNameError: no such environment or task.
         ConfigError: the environment does not take what was asked of it.
+        SimulatorError: the environment cannot be made in the other Python.
     """
     known = environments()
     import gymnasium
 
-    if ":" not in config.env and config.env not in gymnasium.registry:
-        raise UnknownNameError("environment", config.env, known)
     asked = {"task": config.task, "image_size": config.image_size, "action_mode": config.action_mode}
     kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     if render:
         kwargs["render_mode"] = "rgb_array"
+    if config.python is not None:
+        from si_embodied.envs.process import ProcessEnv
+
+        return ProcessEnv(config.env, python=config.python, **kwargs)
+    if ":" not in config.env and config.env not in gymnasium.registry:
+        raise UnknownNameError("environment", config.env, known)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module=r"gymnasium\..*")
@@ -267,10 +272,12 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
     """Read off a world's class and its module's `TASKS` and `ACTION_MODES`, without making one."""
     import gymnasium
 
+    from si_embodied.envs import Maker
+
     entry = gymnasium.spec(env_id).entry_point
-    if entry is None:
-        raise ConfigError(f"{env_id!r} has no entry point, so that it cannot be described")
-    world: Any = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    if not isinstance(entry, Maker):
+        raise ConfigError(f"{env_id!r} is no world of this package, so that it cannot be described")
+    world = entry.world()
     module = inspect.getmodule(world)
     parameters = list(inspect.signature(world).parameters.values())
     return EnvironmentInfo(

@@ -44,7 +44,8 @@ class Report:
     policy: str
     model: str | None
     control: str | None
-    episodes: int  # that ended
+    episodes: int  # that ended, by which all figures are
+    lost: int  # whose simulator was lost
     asked: int
     seed: int
     success_rate: float
@@ -79,7 +80,7 @@ class Report:
 
 def make_report(run: Run) -> Report:
     """Count and average what a run left."""
-    config, episodes = run.config, run.episodes
+    config, episodes = run.config, [episode for episode in run.episodes if episode.ended != "lost"]
     plans = [plan for episode in episodes for plan in episode.plans]
     successes = sum(episode.success for episode in episodes)
     metrics = _mean_metrics(episodes)
@@ -91,6 +92,7 @@ def make_report(run: Run) -> Report:
         model=first.model if first else (name_of_model(config.model) if config.model else None),
         control=config.control,
         episodes=len(episodes),
+        lost=len(run.episodes) - len(episodes),
         asked=config.episodes,
         seed=config.seed,
         success_rate=successes / len(episodes) if episodes else math.nan,
@@ -115,8 +117,8 @@ def make_report(run: Run) -> Report:
 
 def compare(name: str, run: Run, control: Run) -> Comparison:
     """A policy's run beside a control's, paired by seed."""
-    theirs = {episode.seed: episode.success for episode in control.episodes}
-    ours = {episode.seed: episode.success for episode in run.episodes if episode.seed in theirs}
+    theirs = {episode.seed: episode.success for episode in control.episodes if episode.ended != "lost"}
+    ours = {e.seed: e.success for e in run.episodes if e.seed in theirs and e.ended != "lost"}
     paired = mcnemar(list(ours.values()), [theirs[seed] for seed in ours])
     return Comparison(name, make_report(control), len(ours), paired)
 
@@ -176,6 +178,9 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
             f"against {comparison.name}, {comparison.episodes} shared seeds: {paired.only_first} won alone, "
             f"{paired.only_second} lost alone, McNemar p = {paired.p_value:.3g}"
         )
+    if report.lost:
+        count = "1 episode" if report.lost == 1 else f"{report.lost} episodes"
+        lines.append(f"{count} lost by the simulator, in no figure; the same command tries again")
     if report.interrupted:
         lines.append(f"interrupted after {report.episodes} of {report.asked} episodes; the same command goes on")
     return lines

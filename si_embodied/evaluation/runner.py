@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 OnEpisode = Callable[[EpisodeResult], None]
 
+MOST_LOST = 5
+"""Episodes in a row whose simulator was lost: another one would be too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -58,7 +61,7 @@ class EpisodeRunner:
             return result
         finally:
             if watcher is not None:
-                watcher.close(keep=result is not None)
+                watcher.close(keep=result is not None and result.ended != "lost")
             close = getattr(policy, "close", None)
             if close is not None:
                 close()
@@ -111,13 +114,14 @@ def evaluate(
         on_episode: told of every new episode.
 
     Raises:
+        EvaluationError: the simulator was lost in several episodes in a row.
         SiEmbodiedError: an episode could not be run; those before it are in the records.
     """
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
     resumed = config.episodes - len(missing)
     source = _in_processes(config, missing, shelf, workers) if workers > 1 else _here(config, missing, shelf)
-    interrupted = False
+    interrupted, lost = False, 0
     try:
         # Closed here: a generator left to the garbage collector would keep its environment open past the report.
         for result in source:
@@ -125,6 +129,12 @@ def evaluate(
             if shelf is not None:
                 shelf.put(result)
             on_episode(result)
+            lost = lost + 1 if result.ended == "lost" else 0
+            if lost >= MOST_LOST:
+                raise EvaluationError(
+                    f"the simulator was lost in {lost} episodes in a row, the last of seed {result.seed}; see its last "
+                    "words above. The same command tries them again"
+                )
     except KeyboardInterrupt:
         interrupted = True
     finally:

@@ -33,6 +33,7 @@ _FAILURES: dict[Ended, str] = {
     "terminated": "failed",
     "truncated": "failed: out of steps",
     "step_limit": "failed: never ended",
+    "lost": "the simulator was lost",
 }
 _INK, _FADED, _GOOD, _BAD, _PAPER = (240, 240, 240), (165, 170, 180), (120, 220, 130), (255, 130, 110), (24, 26, 30)
 

@@ -1,0 +1,120 @@
+"""The other side: makes one environment, and does to it what it is told, until it is told no more."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import os
+import signal
+import socket
+import threading
+import traceback
+from typing import Any
+
+import gymnasium
+
+from si_embodied.envs.process.spaces import to_values
+from si_embodied.envs.process.wire import Block, Channel
+
+
+def serve(connection: int, memory: int) -> None:
+    """Answer requests `[verb, arguments]` with `["value", …]` or `["error", type, message, trace]` until hung up on."""
+    end_with_parent()
+    faulthandler.enable()  # a simulator that crashes says where; the parent shows it
+    for descriptor in (connection, memory):
+        os.set_inheritable(descriptor, False)
+    channel = Channel(socket.socket(fileno=connection), Block(memory))
+    world = World()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            verb, arguments = channel.receive()
+            try:
+                channel.send(["value", getattr(world, f"do_{verb}")(*arguments)])
+            except ConnectionError:
+                break
+            except Exception as error:  # noqa: BLE001 - carried to the parent, which raises it
+                channel.send(["error", type(error).__name__, str(error), traceback.format_exc()])
+    world.do_close()
+
+
+class World:
+    """The environment, and a method `do_VERB` for everything that is asked of it."""
+
+    def __init__(self) -> None:
+        self._env: gymnasium.Env[Any, Any] | None = None
+
+    @property
+    def env(self) -> gymnasium.Env[Any, Any]:
+        """The environment.
+
+        Raises:
+            gymnasium.error.Error: none was made.
+        """
+        if self._env is None:
+            raise gymnasium.error.Error("no environment was made here")
+        return self._env
+
+    def do_make(self, env_id: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Make the environment of an id; returns its spaces and metadata."""
+        import si_embodied.envs  # noqa: F401 - registers ours
+
+        self._env = gymnasium.make(env_id, disable_env_checker=True, **arguments)
+        return {
+            "action_space": to_values(self._env.action_space),
+            "observation_space": to_values(self._env.observation_space),
+            "metadata": dict(self._env.metadata),
+        }
+
+    def do_reset(self, seed: int | None, options: dict[str, Any] | None) -> Any:
+        """Gymnasium's."""
+        return self.env.reset(seed=seed, options=options)
+
+    def do_step(self, action: Any) -> Any:
+        """Gymnasium's."""
+        return self.env.step(action)
+
+    def do_render(self) -> Any:
+        """Gymnasium's."""
+        return self.env.render()
+
+    def do_get(self, names: list[str]) -> Any:
+        """What the bare environment has under these names, one within the other."""
+        value: Any = self.env.unwrapped
+        for name in names:
+            value = getattr(value, name)
+        return value
+
+    def do_call(self, names: list[str], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call a method under these names."""
+        return self.do_get(names)(*arguments, **named)
+
+    def do_close(self) -> None:
+        """Gymnasium's."""
+        if self._env is not None:
+            env, self._env = self._env, None
+            env.close()
+
+
+def end_with_parent() -> None:
+    """End this process and those that it starts when the parent ends, which closes our standard input.
+
+    On Linux the kernel does it, whatever simulator holds the interpreter's lock; elsewhere a thread. Linux's own signal
+    of a parent's death will not do: it comes when the parent's *thread* ends.
+    """
+    lifeline = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    # Also for a parent that was gone before the kernel was asked.
+    threading.Thread(target=_end_at_eof, args=(lifeline,), name="end-with-parent", daemon=True).start()
+
+
+def _end_at_eof(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,0 +1,162 @@
+"""A Gymnasium environment that lives in another Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
+
+import gymnasium
+
+from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied.envs.process.interpreter import Interpreter
+from si_embodied.envs.process.spaces import from_values
+from si_embodied.errors import ConfigError, SimulatorError, SimulatorLost
+
+DEADLINE_S = 120.0
+
+
+class ProcessEnv(gymnasium.Env[Any, Any]):
+    """Any registered environment, run by another Python: its conda environment, its old packages.
+
+    Observations arrive as they are there, arrays through shared memory. An exception there is a `SimulatorError` here,
+    with its traceback. When that process crashes or does not answer in time the episode is lost, which `SimulatorLost`
+    says; the next `reset` starts another. Attributes and methods that the environment has beyond Gymnasium's
+    (`kind`, `ground_truth.next_action()`) are asked for there; a dataclass arrives as a namespace of its fields.
+
+    Example:
+        >>> env = ProcessEnv("si_embodied/Apartment-v0", python=sys.executable, task="objectnav")
+        >>> observation, info = env.reset(seed=0)
+        >>> env.close()
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        *,
+        python: str | os.PathLike[str],
+        environ: Mapping[str, str] | None = None,
+        deadline_s: float = DEADLINE_S,
+        **arguments: Any,
+    ) -> None:
+        """Start the other Python and make the environment there.
+
+        Args:
+            env_id: what `gymnasium.make` is given there, a module to import first included (`package.module:My-v0`).
+            python: path of the other Python's executable; it needs numpy, gymnasium and what the environment needs.
+            environ: variables to set there; it inherits those of this process but its Python's, conda's and ROS's.
+            deadline_s: for every answer, the start and the first images included.
+            arguments: the environment's own.
+
+        Raises:
+            ConfigError: there is no such Python.
+            SimulatorError: the environment cannot be made there; the message says why.
+        """
+        if not deadline_s > 0:
+            raise ConfigError(f"expected a deadline above 0 s, got: {deadline_s}")
+        self._made = env_id, arguments
+        self._python, self._environ, self._deadline_s = python, environ, deadline_s
+        self._interpreter: Interpreter | None = None
+        self.render_mode = arguments.get("render_mode")
+        made = self._start()
+        self.action_space = from_values(made["action_space"])
+        self.observation_space = from_values(made["observation_space"])
+        self.metadata = made["metadata"]
+
+    def _start(self) -> dict[str, Any]:
+        interpreter = Interpreter(self._python, self._environ)
+        try:
+            made: dict[str, Any] = interpreter.ask("make", *self._made, deadline_s=self._deadline_s)
+        except BaseException:
+            interpreter.end()
+            raise
+        self._interpreter = interpreter
+        return made
+
+    def _ask(self, verb: str, *arguments: Any) -> Any:
+        if self._interpreter is None or not self._interpreter.alive:
+            raise SimulatorLost("there is no simulator: it was closed or lost; reset() starts another")
+        return self._interpreter.ask(verb, *arguments, deadline_s=self._deadline_s)
+
+    # --- Gymnasium's interface --------------------------------------------------------------------------------------
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, in a new process where there is none.
+
+        Raises:
+            SimulatorLost: the process ended, or was too slow.
+            SimulatorError: the environment raised an exception.
+        """
+        super().reset(seed=seed)
+        if self._interpreter is None or not self._interpreter.alive:
+            self._start()
+        observation, info = self._ask("reset", seed, options)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """One step; raises what `reset` raises."""
+        observation, reward, terminated, truncated, info = self._ask("step", action)
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        """What the environment renders."""
+        return self._ask("render")
+
+    def close(self) -> None:
+        """End the process; `reset` starts another."""
+        if self._interpreter is not None:
+            self._interpreter.close()
+            self._interpreter = None
+
+    # --- what environments have beyond that -------------------------------------------------------------------------
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The robot, where the environment has one (docs/evaluation.md).
+
+        Raises:
+            AttributeError: it has none.
+        """
+        fields = vars(_Elsewhere(self, ("embodiment",)).value())
+        return MobileBase(**fields) if self.kind == "navigation" else TableArm(**fields)
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute of the environment there: its value, or something to ask further."""
+        if name.startswith("_") or name in ("np_random", "spec", "action_space", "observation_space", "metadata"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(_Elsewhere(self, ()), name)
+
+
+class _Elsewhere:
+    """Something in the environment there that is no value: an object with attributes, or a method."""
+
+    def __init__(self, env: ProcessEnv, names: tuple[str, ...]) -> None:
+        self._env, self._names = env, names
+
+    def value(self) -> Any:
+        """What it is.
+
+        Raises:
+            AttributeError: it is not there.
+            SimulatorError: it cannot cross.
+        """
+        try:
+            return self._env._ask("get", list(self._names))
+        except SimulatorError as error:
+            if error.exception == "AttributeError":
+                raise AttributeError(str(error)) from error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        inner = _Elsewhere(self._env, (*self._names, name))
+        try:
+            return inner.value()
+        except SimulatorError as error:
+            if error.exception == "MessageError":
+                return inner
+            raise
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._env._ask("call", list(self._names), arguments, named)

@@ -1,0 +1,89 @@
+"""Episodes whose simulator is lost are said to be, are in no figure, and are tried again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from si_embodied.errors import EvaluationError, SimulatorError
+from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.episode import EpisodeResult
+from si_embodied.evaluation.records import RecordFile
+from si_embodied.evaluation.registry import PolicySpec, make_env, policies, register_policy
+from si_embodied.evaluation.report import compare, detail_lines, make_report
+from si_embodied.evaluation.runner import Run, evaluate
+
+pytest.importorskip("gymnasium")
+pytestmark = pytest.mark.timeout(120)
+
+
+class Walker:
+    """Walks on."""
+
+    def reset(self, task):
+        pass
+
+    def act(self, observation):
+        return 1
+
+
+if "brittle-walker" not in policies():
+    register_policy(PolicySpec("brittle-walker", "walks on", False, lambda _: lambda env, seed: Walker()))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The brittle world, in a Python that finds it: a link to this one with a path of its own."""
+    worlds = Path(__file__).parents[1] / "worlds"
+    import si_embodied.envs.process.interpreter as interpreter
+
+    clean = interpreter.clean_environment
+    monkeypatch.setattr(interpreter, "clean_environment", lambda *given: {**clean(*given), "PYTHONPATH": str(worlds)})
+    return "brittle_world:brittle/World-v0"
+
+
+def run(config: EvaluationConfig, path: Path, **options) -> Run:
+    return evaluate(config, RecordFile(path / "records.jsonl", config.digest(), {}), **options)
+
+
+def config(world: str, **changes) -> EvaluationConfig:
+    return EvaluationConfig(env=world, policy="brittle-walker", python=Path(sys.executable), **changes)
+
+
+def test_an_episode_is_lost_alone_and_tried_again_by_the_same_command(world: str, tmp_path: Path) -> None:
+    result = run(config(world, episodes=4), tmp_path)  # its simulator crashes in the episode of seed 1
+    assert [(e.seed, e.ended, e.success) for e in result.episodes] == [
+        (0, "terminated", True), (1, "lost", False), (2, "terminated", True), (3, "terminated", True),
+    ]  # fmt: skip
+    report = make_report(result)
+    assert (report.episodes, report.asked, report.lost, report.success_rate) == (3, 4, 1, 1.0)
+    assert report.to_json()["lost"] == 1
+    assert any("1 episode lost by the simulator" in line for line in detail_lines(report))
+    assert compare("same", result, result).episodes == 3
+    seen: list[int] = []
+    again = run(config(world, episodes=4), tmp_path, on_episode=lambda episode: seen.append(episode.seed))
+    assert (seen, again.resumed) == ([1], 3)
+
+
+def test_a_simulator_that_is_lost_every_time_ends_the_run(
+    world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("si_embodied.evaluation.runner.MOST_LOST", 2)
+    lost = EpisodeResult(0, "", "", False, 0, "lost", 0.0, 0.0, {})
+    monkeypatch.setattr(
+        "si_embodied.evaluation.runner.run_episode", lambda env, policy, seed, **_: replace(lost, seed=seed)
+    )
+    with pytest.raises(EvaluationError, match="lost in 2 episodes in a row, the last of seed 8"):
+        run(config(world, episodes=20, seed=7), tmp_path)
+
+
+def test_a_world_that_cannot_be_made_there_is_no_lost_episode(world: str) -> None:
+    with pytest.raises(SimulatorError, match="NameNotFound|UnregisteredEnv|brittle"):
+        make_env(EvaluationConfig(env="brittle_world:brittle/Other-v0", policy="random", python=Path(sys.executable)))
+
+
+def test_where_a_world_runs_is_a_setting(world: str) -> None:
+    assert config(world).digest() != EvaluationConfig(env=world, policy="brittle-walker").digest()
