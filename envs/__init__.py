@@ -15,13 +15,30 @@ if TYPE_CHECKING:
 
 APARTMENT_ID = "si_embodied/Apartment-v0"
 TABLETOP_ID = "si_embodied/Tabletop-v0"
+HABITAT_POINTNAV_ID = "si_embodied/HabitatPointNav-v0"
+HABITAT_OBJECTNAV_ID = "si_embodied/HabitatObjectNav-v0"
+HABITAT_IMAGENAV_ID = "si_embodied/HabitatImageNav-v0"
+HABITAT_INSTRUCTIONNAV_ID = "si_embodied/HabitatInstructionNav-v0"
 
 _ENTRY_POINTS = {
     APARTMENT_ID: "si_embodied.envs.navigation:ApartmentEnv",
     TABLETOP_ID: "si_embodied.envs.manipulation:TabletopEnv",
+    HABITAT_POINTNAV_ID: "si_embodied.envs.habitat.navigation:HabitatPointNavEnv",
+    HABITAT_OBJECTNAV_ID: "si_embodied.envs.habitat.navigation:HabitatObjectNavEnv",
+    HABITAT_IMAGENAV_ID: "si_embodied.envs.habitat.navigation:HabitatImageNavEnv",
+    HABITAT_INSTRUCTIONNAV_ID: "si_embodied.envs.habitat.navigation:HabitatInstructionNavEnv",
 }
 
-__all__ = ["APARTMENT_ID", "TABLETOP_ID", "Maker", "register_all"]
+__all__ = [
+    "APARTMENT_ID",
+    "HABITAT_IMAGENAV_ID",
+    "HABITAT_INSTRUCTIONNAV_ID",
+    "HABITAT_OBJECTNAV_ID",
+    "HABITAT_POINTNAV_ID",
+    "TABLETOP_ID",
+    "Maker",
+    "register_all",
+]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from si_embodied.envs.base_motion import slide
 from si_embodied.geometry import wrap_angle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from si_embodied.envs.navigation import ApartmentEnv
@@ -20,6 +22,57 @@ if TYPE_CHECKING:
 _ARRIVED_M = 0.04  # to the goal region: less than its cells are wide
 _TURN_COST_M = 0.004  # a turn costs no way; among headings that are nearly as good the nearest is taken
 _TOUCH_COST_M = 0.03
+
+
+def best_heading(
+    pose: tuple[float, float, float],
+    turn_step_rad: float,
+    forward_step_m: float,
+    *,
+    to_goal: Callable[[float, float], float],
+    move: Callable[[float, float, float, float], tuple[float, float, bool]],
+    arrived: Callable[[float, float], bool],
+) -> float:
+    """The heading (map, radians) among those that turning in steps can reach which brings a base nearest to its goal.
+
+    Args:
+        pose: x, y and yaw in the map.
+        turn_step_rad: of one turn.
+        forward_step_m: of one drive.
+        to_goal: driving distance from a map point.
+        move: where a drive from x, y in a direction over a length ends, and whether it touches something.
+        arrived: whether a map point is one to stop at.
+    """
+    x, y, yaw = pose
+    count = round(2 * math.pi / turn_step_rad)
+    here = to_goal(x, y)
+    best, best_score = yaw, -math.inf
+    for length in (forward_step_m, 2 * forward_step_m):
+        for k in range(count):
+            turns = k if k <= count // 2 else k - count
+            heading = yaw + turns * turn_step_rad
+            nx, ny, touched = move(x, y, heading, length)
+            gain = here - to_goal(nx, ny)
+            if arrived(nx, ny):
+                gain = max(gain, 0.5 * length)
+            score = gain - _TURN_COST_M * abs(turns) * turn_step_rad / 0.26 - _TOUCH_COST_M * touched
+            if score > best_score:
+                best, best_score = heading, score
+        if best_score > 0.1 * length:
+            break
+    return best
+
+
+def inner_pixel(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """(u, v) well inside the largest part of a mask (H, W) that marks at least one pixel."""
+    parts, count = label(mask)
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        mask = parts == int(sizes.argmax())
+    depth_inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    v, u = np.unravel_index(int(np.argmax(depth_inside)), mask.shape)
+    return float(u), float(v)
 
 
 class NavigationGroundTruth:
@@ -43,14 +96,11 @@ class NavigationGroundTruth:
         mask = self._env.target_mask()
         if int(mask.sum()) < self._env.min_visible_px:
             return None
-        parts, count = label(mask)
-        if count > 1:
-            sizes = np.bincount(parts.ravel())
-            sizes[0] = 0
-            mask = parts == int(sizes.argmax())
-        depth_inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-        v, u = np.unravel_index(int(np.argmax(depth_inside)), mask.shape)
-        return 0, float(u), float(v)
+        return 0, *inner_pixel(mask)
+
+    def straight_way(self) -> None:
+        """The goals are things, which are pointed at."""
+        return
 
     def next_action(self) -> int | NDArray[np.float32]:
         """The next action of the shortest way, in the environment's action mode; stops where that is success."""
@@ -67,28 +117,17 @@ class NavigationGroundTruth:
     def _heading(self) -> float | None:
         """Best direction to drive in, map, radians; None where the current target can be seen from."""
         env = self._env
-        x, y, yaw = env.pose
-        region, grid = env.episode.regions[env.leg], env.episode.grid
+        x, y, _ = env.pose
+        region, grid, body = env.episode.regions[env.leg], env.episode.grid, env.embodiment
         if region[grid.cell(x, y)]:
             return None
-        step = env.embodiment.turn_step_rad if env.discrete else math.radians(7.5)
-        count = round(2 * math.pi / step)
-        here = self._to_region(x, y)
-        best, best_score = yaw, -math.inf
-        for length in (env.embodiment.forward_step_m, 2 * env.embodiment.forward_step_m):
-            for k in range(count):
-                turns = k if k <= count // 2 else k - count
-                heading = yaw + turns * step
-                nx, ny, touched = slide(env.episode.obstacles, env.embodiment.radius_m, x, y, heading, length)
-                gain = here - self._to_region(nx, ny)
-                if region[grid.cell(nx, ny)]:
-                    gain = max(gain, here - self._to_region(x, y) + 0.5 * length)
-                score = gain - _TURN_COST_M * abs(turns) * step / 0.26 - _TOUCH_COST_M * touched
-                if score > best_score:
-                    best, best_score = heading, score
-            if best_score > 0.1 * length:
-                break
-        return best
+
+        def move(x: float, y: float, heading: float, length: float) -> tuple[float, float, bool]:
+            return slide(env.episode.obstacles, body.radius_m, x, y, heading, length)
+
+        step = body.turn_step_rad if env.discrete else math.radians(7.5)
+        arrived = lambda x, y: bool(region[grid.cell(x, y)])  # noqa: E731
+        return best_heading(env.pose, step, body.forward_step_m, to_goal=self._to_region, move=move, arrived=arrived)
 
     def _face(self, heading: float | None) -> int | NDArray[np.float32]:
         """One turn or step towards a direction; without one, turn and tilt until the target is seen."""

@@ -29,6 +29,12 @@ class NavigationGroundTruth(Protocol):
     def visible_target(self) -> tuple[int, float, float] | None:
         """(view, u, v): a pixel well inside the current leg's target as last observed, None if it is not."""
 
+    def straight_way(self) -> tuple[float, float] | None:
+        """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a place near by.
+
+        None where the goal is a thing, or a place whose way is seen far enough to be pointed at.
+        """
+
     def at_goal(self) -> bool:
         """Whether stopping now is success."""
 

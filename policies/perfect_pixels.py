@@ -6,6 +6,7 @@ model misses of its score is the model's.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,12 +15,14 @@ from si_embodied.errors import ConfigError
 from si_embodied.grounding import point_of
 from si_embodied.plan import (
     Explore,
+    Forward,
     Goto,
     Home,
     ManipulationPlan,
     NavigationPlan,
     Pick,
     Place,
+    Turn,
     plan_text,
 )
 
@@ -54,9 +57,18 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
 
 
 def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> NavigationPlan:
-    """Stop at the goal, go to the target where it is seen, explore where it is not or where that was refused."""
+    """Stop at the goal, go to the target where it is seen, explore where it is not or where that was refused.
+
+    A goal that is a place and no thing cannot be pointed at from near: the last of its way is turned to and driven.
+    """
     if truth.at_goal():
         return NavigationPlan(subgoals=(), done=True)
+    straight = truth.straight_way()
+    if straight is not None:
+        bearing_rad, distance_m = straight
+        centimetres = min(max(round(100 * distance_m), 5), 300)
+        turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)
+        return NavigationPlan(subgoals=(turn, forward), done=False)
     visible = truth.visible_target()
     if visible is None or _just_failed(prompt):
         return NavigationPlan(subgoals=(Explore(),), done=False)

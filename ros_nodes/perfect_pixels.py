@@ -57,6 +57,10 @@ class Truth:
         """Whether stopping here is success."""
         return self.there
 
+    def straight_way(self) -> None:
+        """The goal is a thing, which is pointed at."""
+        return
+
     def visible_target(self) -> tuple[int, float, float] | None:
         """Where the target is in the image."""
         return self.visible

@@ -160,7 +160,7 @@ def _object_goal(stage: Stage, piece: Furniture, seen_from: NDArray[np.bool_]) -
         state = {"position": _position(x, y), "rotation": agent_rotation(facing)}
         view_points.append({"agent_state": state, "iou": None})
     low, high = piece.bounds
-    number = [other.name for other in stage.apartment.furniture].index(piece.name) + 1
+    number = _number(stage, piece)
     return {
         "position": to_habitat((low + high) / 2).tolist(),
         "radius": None,
@@ -194,11 +194,14 @@ def _pictures(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> It
 def _instructions(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
     """A piece of furniture that a spatial instruction means, true in exactly one way."""
     for task in task_candidates(stage.apartment, "spatial", rng)[:3]:
-        region = _seen_from(stage, stage.apartment.piece(task.goals[0]), camera)
+        piece = stage.apartment.piece(task.goals[0])
+        region = _seen_from(stage, piece, camera)
         goals = [{"position": _position(x, y), "radius": None} for x, y in _spread(stage, region)]
         if goals:
             instruction = {"instruction_text": task.instruction, "instruction_tokens": None}
-            yield _Goal(region, {"goals": goals, "instruction": instruction, "info": {"object_name": task.goals[0]}})
+            yield _Goal(
+                region, {"goals": goals, "instruction": instruction, "info": {"object_id": _number(stage, piece)}}
+            )
 
 
 _GOALS: dict[HabitatTask, _Goals] = {
@@ -207,6 +210,11 @@ _GOALS: dict[HabitatTask, _Goals] = {
     "imagenav": _pictures,
     "instructionnav": _instructions,
 }
+
+
+def _number(stage: Stage, piece: Furniture) -> int:
+    """A piece's semantic id: its place in the apartment's furniture, from 1."""
+    return 1 + [other.name for other in stage.apartment.furniture].index(piece.name)
 
 
 def _seen_from(stage: Stage, piece: Furniture, camera: CameraSetup) -> NDArray[np.bool_]:

@@ -25,17 +25,20 @@ _CAMERA_OPTICAL = np.diag([1.0, -1.0, -1.0])
 
 def to_habitat(points: ArrayLike) -> NDArray[np.float64]:
     """Map points (..., 3) in Habitat's world."""
-    return np.asarray(points, np.float64) @ _MAP_HABITAT
+    turned: NDArray[np.float64] = np.asarray(points, np.float64) @ _MAP_HABITAT
+    return turned
 
 
 def to_map(points: ArrayLike) -> NDArray[np.float64]:
     """Points (..., 3) of Habitat's world in the map."""
-    return np.asarray(points, np.float64) @ _MAP_HABITAT.T
+    turned: NDArray[np.float64] = np.asarray(points, np.float64) @ _MAP_HABITAT.T
+    return turned
 
 
 def to_base(points: ArrayLike) -> NDArray[np.float64]:
     """Points (..., 3) of an agent's own frame in base_link."""
-    return np.asarray(points, np.float64) @ _AGENT_BASE
+    turned: NDArray[np.float64] = np.asarray(points, np.float64) @ _AGENT_BASE
+    return turned
 
 
 def agent_rotation(yaw_rad: float) -> list[float]:

@@ -113,9 +113,9 @@ class Pathfinder:
             region = np.zeros(grid.free.shape, bool)
             for x, y, _ in to_map(points):
                 cell = grid.cell(float(x), float(y))
-                cell = cell if grid.free[cell] else grid.nearest_free(float(x), float(y), _SNAP_M)
-                if cell is not None:
-                    region[cell] = True
+                free = cell if grid.free[cell] else grid.nearest_free(float(x), float(y), _SNAP_M)
+                if free is not None:
+                    region[free] = True
             self._field = key, grid.geodesic(region)
         return self._field[1]
 

@@ -200,12 +200,12 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
 
     @property
     def up_vector(self) -> NDArray[np.float64]:
-        """y."""
+        """Against gravity."""
         return np.array([0.0, 1.0, 0.0])
 
     @property
     def forward_vector(self) -> NDArray[np.float64]:
-        """-z."""
+        """Where an agent without rotation looks."""
         return np.array([0.0, 0.0, -1.0])
 
     def render(self, mode: str = "rgb") -> Any:

@@ -241,9 +241,14 @@ class GeodesicField:
         while self.distance_m[row, column] > 1e-9:
             # The next cell is the one whose distance and step add up; others may lie behind a corner.
             _, row, column = min(
-                (abs(self.distance_m[row + dr, column + dc] + length - self.distance_m[row, column]), row + dr, column + dc)
+                (
+                    abs(self.distance_m[row + dr, column + dc] + length - self.distance_m[row, column]),
+                    row + dr,
+                    column + dc,
+                )
                 for dr, dc, length in steps
-                if 0 <= row + dr < rows and 0 <= column + dc < columns
+                if 0 <= row + dr < rows
+                and 0 <= column + dc < columns
                 and self.distance_m[row + dr, column + dc] < self.distance_m[row, column]
             )
             points.append(self.grid.point(row, column))

@@ -269,7 +269,7 @@ class EnvironmentInfo:
 
 
 def describe_environment(env_id: str) -> EnvironmentInfo:
-    """Read off a world's class and its module's `TASKS` and `ACTION_MODES`, without making one."""
+    """Read off a world's class and its own or its module's `TASKS` and `ACTION_MODES`, without making one."""
     import gymnasium
 
     from si_embodied.envs import Maker
@@ -282,7 +282,7 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
     parameters = list(inspect.signature(world).parameters.values())
     return EnvironmentInfo(
         id=env_id,
-        tasks=tuple(getattr(module, "TASKS", ())),
+        tasks=tuple(getattr(world, "TASKS", getattr(module, "TASKS", ()))),
         action_modes=tuple(getattr(module, "ACTION_MODES", ())),
         arguments=tuple(_argument(parameter) for parameter in parameters),
         summary=(inspect.getdoc(world) or "").partition("\n")[0],

@@ -1,0 +1,80 @@
+"""Users' data for habitat-lab's own configs: what is missing, where to get it, and where it must lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from si_embodied.errors import DataError
+
+_HOST = "https://dl.fbaipublicfiles.com/habitat/data/datasets"
+_TOOL = "python -m habitat_sim.utils.datasets_download --data-path data/ --uids"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A data set that Habitat's documents name."""
+
+    prefix: str  # of its path, as in habitat-lab's configs
+    get: str
+
+
+# From DATASETS.md of habitat-lab and of habitat-sim.
+_EPISODES = (
+    _Source("data/datasets/pointnav/habitat-test-scenes/v1/", f"{_TOOL} habitat_test_pointnav_dataset"),
+    _Source("data/datasets/pointnav/gibson/v1/", f"{_HOST}/pointnav/gibson/v1/pointnav_gibson_v1.zip"),
+    _Source("data/datasets/pointnav/gibson/v2/", f"{_HOST}/pointnav/gibson/v2/pointnav_gibson_v2.zip"),
+    _Source("data/datasets/pointnav/mp3d/v1/", f"{_HOST}/pointnav/mp3d/v1/pointnav_mp3d_v1.zip"),
+    _Source("data/datasets/pointnav/hm3d/v1/", f"{_HOST}/pointnav/hm3d/v1/pointnav_hm3d_v1.zip"),
+    _Source("data/datasets/objectnav/mp3d/v1/", f"{_HOST}/objectnav/m3d/v1/objectnav_mp3d_v1.zip"),
+    _Source("data/datasets/objectnav/hm3d/v1/", f"{_HOST}/objectnav/hm3d/v1/objectnav_hm3d_v1.zip"),
+    _Source("data/datasets/objectnav/hm3d/v2/", f"{_HOST}/objectnav/hm3d/v2/objectnav_hm3d_v2.zip"),
+    _Source("data/datasets/vln/mp3d/r2r/v1/", f"{_HOST}/vln/mp3d/r2r/v1/vln_r2r_mp3d_v1.zip"),
+)
+_SCENES = (
+    _Source("data/scene_datasets/habitat-test-scenes/", f"{_TOOL} habitat_test_scenes"),
+    _Source(
+        "data/scene_datasets/hm3d/",
+        f"{_TOOL} hm3d_val_v0.2 --username <API token id> --password <API token secret>, after asking for access at "
+        "https://matterport.com/habitat-matterport-3d-research-dataset",
+    ),
+    _Source(
+        "data/scene_datasets/mp3d/",
+        "download_mp.py --task habitat, which Matterport sends after its terms are signed: https://niessner.github.io/Matterport/",
+    ),
+    _Source(
+        "data/scene_datasets/gibson/",
+        "the form at https://stanfordvl.github.io/iGibson/dataset.html, then gibson_habitat_trainval.zip",
+    ),
+)
+
+
+def check_episodes(dataset: Any) -> None:
+    """See that the episodes of a habitat-lab dataset config are there.
+
+    Raises:
+        DataError: they are not; the message says what to download and where it must lie.
+    """
+    path = str(dataset.data_path).format(split=dataset.split)
+    if not Path(path).is_file():
+        raise DataError(_complaint(f"the episodes of split {dataset.split!r}", path, _EPISODES))
+
+
+def check_scene(scene_id: str) -> None:
+    """See that an episode's scene is there.
+
+    Raises:
+        DataError: it is not; the message says what to download and where it must lie.
+    """
+    if not Path(scene_id).is_file():
+        raise DataError(_complaint("a scene of the episodes", scene_id, _SCENES))
+
+
+def _complaint(what: str, path: str, sources: tuple[_Source, ...]) -> str:
+    where = Path(path) if Path(path).is_absolute() else Path.cwd() / path
+    text = f"{what} is missing: expected a file at {where}."
+    source = next((source for source in sources if path.removeprefix("./").startswith(source.prefix)), None)
+    if source is None:
+        return f"{text} Put it there, or say where it is with overrides=['habitat.dataset.data_path=…']"
+    return f"{text} Get it with: {source.get}. Unpacked, it must lie under {source.prefix} of the working directory"

@@ -1,0 +1,434 @@
+"""Habitat's navigation tasks as Gymnasium environments: habitat-lab decides, this speaks Gymnasium and our contract."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
+
+import gymnasium
+import numpy as np
+
+from si_embodied.embodiment import BaseAction
+from si_embodied.envs.habitat.frames import base_pose, camera_pose, to_habitat, to_map
+from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, category_words, instruction_of
+from si_embodied.envs.mujoco.selection import select_renderer
+from si_embodied.envs.spaces import observation_dict, observation_space
+from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.geometry import Intrinsics, Pose
+from si_embodied.types import CameraFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.habitat.config import Setup
+    from si_embodied.envs.habitat.episodes import HabitatTask
+
+SimulatorName = Literal["embedded", "habitat-sim"]
+ACTION_MODES = ("discrete",)
+MAX_STEPS = 500  # Habitat's
+_GOAL_SENSORS = {"pointgoal_with_gps_compass": "pointgoal", "imagegoal": "goal_image"}
+"""habitat-lab's goal sensors, and what they are called in the observation."""
+
+
+class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
+    """One of habitat-lab's navigation tasks, on our apartments or with any habitat-lab config.
+
+    The observation is that of our other worlds; PointNav adds `pointgoal` (distance in metres, angle in radians, left
+    positive) and ImageNav `goal_image` (H, W, 3). Actions are `BaseAction`: Habitat's six and waiting; where a task has
+    no tilt, looking up and down is waiting. `info` has habitat-lab's measures: `success`, `spl`, `soft_spl`,
+    `distance_to_goal`, `collisions`, and ours: `path_length`, `geodesic_distance`, `sees_goal`.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (as gymnasium.Env has it)
+    kind: ClassVar[Literal["navigation"]] = "navigation"
+    TASKS: ClassVar[tuple[HabitatTask, ...]]
+
+    def __init__(
+        self,
+        task: str | None = None,
+        *,
+        simulator: str = "embedded",
+        config: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        image_size: int = 224,
+        action_mode: str = "discrete",
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        camera_height_m: float = 1.1,
+        camera_tilt_rad: float = -0.35,
+        fov_y_deg: float = 70.0,
+        top_down_map: bool = False,
+    ) -> None:
+        """Make the environment; nothing is rendered and no simulator is started before `reset`.
+
+        Args:
+            task: the class has one.
+            simulator: "embedded" (MuJoCo draws) or "habitat-sim", which must be installed in this Python.
+            config: a habitat-lab config, by path or by its name among habitat-lab's own; its dataset, agent and
+                measures are then used as they are. None for our apartments and our robot.
+            overrides: hydra overrides of the config, like "habitat.dataset.split=val".
+            image_size: height and width of the pictures, pixels; a config's own where one is given.
+            action_mode: "discrete".
+            render_mode: None or "rgb_array".
+            max_episode_steps: steps until the episode is truncated; None for 500, or the config's.
+            camera_height_m: of the head camera above the floor.
+            camera_tilt_rad: of the head camera at the start, up positive.
+            fov_y_deg: vertical field of view, whole degrees.
+            top_down_map: add habitat-lab's measure TopDownMap to `info` and to the rendered picture; it costs time.
+
+        Raises:
+            UnknownNameError: no such task, simulator, action mode or render mode.
+            ConfigError: a number out of range, or a config that cannot be used.
+            MissingExtraError: habitat-lab is not installed.
+        """
+        self.task: HabitatTask = self.TASKS[0]
+        for what, name, known in (
+            ("task", task or self.task, self.TASKS),
+            ("simulator", simulator, get_args(SimulatorName)),
+            ("action mode", action_mode, ACTION_MODES),
+            ("render mode", render_mode, (None, "rgb_array")),
+        ):
+            if name not in known:
+                raise UnknownNameError(what, name, [str(k) for k in known])
+        if not 16 <= image_size <= 4096:
+            raise ConfigError(f"expected image_size from 16 to 4096 pixels, got: {image_size}")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ConfigError(f"expected max_episode_steps of at least 1, got: {max_episode_steps}")
+        if not 10 <= fov_y_deg <= 140:
+            raise ConfigError(f"expected fov_y_deg from 10 to 140 degrees, got: {fov_y_deg}")
+        select_renderer()  # before mujoco's first import, which reads the choice
+        from si_embodied.envs.episode import CameraSetup
+        from si_embodied.envs.habitat.truth import HabitatGroundTruth
+
+        self.render_mode, self._own_config = render_mode, config is not None
+        self._simulator = simulator
+        self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
+        self._top_down_map = top_down_map
+        self._setup = self._configure(config, overrides, image_size, max_episode_steps)
+        self.embodiment = self._setup.embodiment
+        self.ground_truth = HabitatGroundTruth(self)
+        self.observation_space = self._observation_space()
+        self.action_space = gymnasium.spaces.Discrete(len(BaseAction))
+        self._env: Any = None
+        self._episode: Any = None
+        self._over = True
+
+    def _configure(
+        self, config: str | Path | None, overrides: Sequence[str], image_size: int, max_steps: int | None
+    ) -> Setup:
+        from si_embodied.envs.habitat import config as configs
+
+        if config is None:
+            made = configs.stock_config(self.task, overrides)
+            configs.fit_to_apartments(made, self.task, self._camera, image_size, max_steps or MAX_STEPS)
+        else:
+            from si_embodied.envs.habitat.data import check_episodes
+
+            extra = [] if max_steps is None else [f"habitat.environment.max_episode_steps={max_steps}"]
+            made = configs.user_config(config, [*overrides, *extra])
+            check_episodes(made.habitat.dataset)
+        setup = configs.complete(made, self._simulator, top_down_map=self._top_down_map)  # type: ignore[arg-type]
+        if self._simulator == "habitat-sim":
+            self._real().prepare(setup.config)
+        return setup
+
+    @staticmethod
+    def _real() -> Any:
+        """The adapter to habitat-sim."""
+        from si_embodied.envs.habitat.lab import has_habitat_sim
+
+        if not has_habitat_sim():
+            raise ConfigError(
+                "habitat-sim is not installed in this Python, and has no wheel on PyPI. Install it into a conda "
+                "environment, `conda install habitat-sim withbullet headless -c conda-forge -c aihabitat`, run there, "
+                'or give that environment\'s interpreter as python=…; simulator="embedded" needs nothing of it'
+            )
+        return importlib.import_module("si_embodied.envs.habitat.real")
+
+    def _observation_space(self) -> gymnasium.spaces.Dict:
+        from si_embodied.envs.habitat.config import MAX_RANGE_M
+
+        setup, box = self._setup, gymnasium.spaces.Box
+        far = max(setup.depth_scale.max_m, MAX_RANGE_M)
+        space = observation_space(1, setup.height, setup.width, max_range_m=far)
+        space.spaces["instruction"] = gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=CHARSET)
+        sensors = setup.config.habitat.task.lab_sensors
+        if "pointgoal_with_gps_compass_sensor" in sensors:
+            space.spaces["pointgoal"] = box(-1e6, 1e6, (2,), np.float32)
+        if "imagegoal_sensor" in sensors:
+            space.spaces["goal_image"] = box(0, 255, (setup.height, setup.width, 3), np.uint8)
+        return gymnasium.spaces.Dict(dict(sorted(space.spaces.items())))
+
+    # --- the episode ------------------------------------------------------------------------------------------------
+
+    @property
+    def habitat_env(self) -> Any:
+        """The `habitat.Env` that runs the episode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: there is none yet.
+        """
+        if self._env is None:
+            raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
+        return self._env
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start the episode of `seed`; without one, of the next seed drawn from `np_random`.
+
+        With a config of one's own, the seed counts through its dataset's episodes, again from the first after the last.
+        """
+        super().reset(seed=seed)
+        del options
+        number = int(self.np_random.integers(2**31)) if seed is None else seed
+        self._episode = self._user_episode(number) if self._own_config else self._drawn_episode(number)
+        self._env.current_episode = self._episode
+        self._env.seed(number % 2**32)
+        self._habitat_observation = self._env.reset()
+        self.goal_words, self._instruction = self._words()
+        self._goals, self._goal_ids = self._goal_points(), self._goal_objects()
+        self._steps, self._path_m, self._over = 0, 0.0, False
+        self._look()
+        self._geodesic_m = self.distance_to_goal()
+        return self._observe(), self._info()
+
+    def _drawn_episode(self, seed: int) -> Any:
+        from habitat.core.registry import registry
+
+        from si_embodied.envs.habitat.episodes import DATASET_TYPES, dataset
+
+        made = registry.get_dataset(DATASET_TYPES[self.task])()
+        made.from_json(json.dumps(dataset(self.task, [seed], self._camera)), scenes_dir=None)
+        episode = made.episodes[0]
+        if self._simulator == "habitat-sim":
+            self._real().place_scene(episode)
+        self._open(made)
+        return episode
+
+    def _user_episode(self, number: int) -> Any:
+        from si_embodied.envs.habitat.data import check_scene
+
+        if self._env is None:
+            from habitat.datasets import make_dataset
+
+            config = self._setup.config.habitat.dataset
+            made = make_dataset(id_dataset=config.type, config=config)
+            if not made.episodes:
+                raise ConfigError(f"the dataset at {config.data_path!r}, split {config.split!r}, has no episodes")
+            self._all_episodes = list(made.episodes)
+            if self._simulator == "habitat-sim":  # it would abort the process
+                check_scene(self._all_episodes[number % len(self._all_episodes)].scene_id)
+            self._open(made)
+        episode = self._all_episodes[number % len(self._all_episodes)]
+        if self._simulator == "habitat-sim":
+            check_scene(episode.scene_id)
+        return episode
+
+    def _open(self, dataset: Any) -> None:
+        """Make the `habitat.Env`, or give the one that there is the episode's dataset."""
+        from si_embodied.envs.habitat.lab import load_habitat
+
+        if self._env is None:
+            self._env = load_habitat().Env(self._setup.config, dataset=dataset)
+        else:
+            self._env.episodes = dataset.episodes
+
+    def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
+        """One of habitat's actions. The reward is the metres driven nearer to the goal, and 2.5 for success.
+
+        Raises:
+            gymnasium.error.InvalidAction: the action is not in the action space.
+            gymnasium.error.ResetNeeded: there is no episode, or it is over.
+        """
+        env = self.habitat_env
+        if self._over:
+            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
+        if not self.action_space.contains(action):
+            raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
+        before, (x, y, _) = self.distance_to_goal(), self.pose
+        self._habitat_observation = env.step(self._setup.action_names[int(action)])
+        self._steps += 1
+        self._look()
+        self._path_m += math.hypot(self.pose[0] - x, self.pose[1] - y)
+        stopped = int(action) == BaseAction.STOP
+        self._over = bool(env.episode_over)
+        info = self._info()
+        reward = before - self.distance_to_goal() + (2.5 if info["success"] else 0.0)
+        return self._observe(), reward, stopped, self._over and not stopped, info
+
+    # --- what is seen -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take in the last habitat observation, with where it was made."""
+        setup, raw = self._setup, self._habitat_observation
+        state = self._env.sim.get_agent_state()
+        self.T_map_base: Pose = base_pose(state.position, state.rotation)
+        translation = self.T_map_base.translation
+        self.pose = (float(translation[0]), float(translation[1]), self.T_map_base.yaw)
+        eye = state.sensor_states[setup.rgb]
+        self.frame = CameraFrame(
+            name=self.embodiment.cameras[0],
+            stamp_s=self._steps * self.embodiment.control_period_s,
+            rgb=np.ascontiguousarray(raw[setup.rgb][..., :3]),
+            depth_m=self._metres(np.asarray(raw[setup.depth])[..., 0]),
+            intrinsics=Intrinsics.from_vertical_fov(setup.width, setup.height, setup.fov_y_rad),
+            T_map_camera=camera_pose(eye.position, eye.rotation),
+        )
+        self.__dict__.pop("_goal_mask", None)  # drawn when asked for, of the current view
+
+    def _metres(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Depth in metres, 0 where habitat-lab has clipped it: nothing is known there."""
+        scale = self._setup.depth_scale
+        metres = depth * np.float32(scale.max_m - scale.min_m) + np.float32(scale.min_m) if scale.normalised else depth
+        known = (metres > scale.min_m) & (metres < scale.max_m)
+        return np.where(known, metres, np.float32(0)).astype(np.float32)
+
+    def _observe(self) -> dict[str, Any]:
+        observation = observation_dict((self.frame,), self.T_map_base, self._instruction, self.frame.stamp_s)
+        for sensor, name in _GOAL_SENSORS.items():
+            if sensor in self._habitat_observation:
+                observation[name] = np.array(self._habitat_observation[sensor])  # habitat-lab keeps its own
+        return observation
+
+    def _info(self) -> dict[str, Any]:
+        metrics: Mapping[str, Any] = self._env.get_metrics()
+        info = {
+            "success": bool(metrics["success"]),
+            "spl": float(metrics["spl"]),
+            "soft_spl": float(metrics["soft_spl"]),
+            "distance_to_goal": float(metrics["distance_to_goal"]),
+            "collisions": int(metrics["collisions"]["count"]),
+            "path_length": self._path_m,
+            "geodesic_distance": self._geodesic_m,
+        }
+        if not self.goal_is_a_place and self._over:
+            info["sees_goal"] = bool(self.goal_mask().any())
+        if "top_down_map" in metrics:
+            info["top_down_map"] = metrics["top_down_map"]
+        return info
+
+    # --- what the oracle may ask ------------------------------------------------------------------------------------
+
+    def distance_to_goal(self) -> float:
+        """habitat-lab's measure, metres."""
+        return float(self._env.get_metrics()["distance_to_goal"])
+
+    def distance_from(self, x: float, y: float) -> float:
+        """The simulator's driving distance from a map point to the goal, metres. Privileged."""
+        point = to_habitat([x, y, float(self.T_map_base.translation[2])])
+        return float(self._env.sim.geodesic_distance(point, self._goals, self._episode))
+
+    def would_move(self, x: float, y: float, heading_rad: float, length_m: float) -> tuple[float, float, bool]:
+        """Where a drive from a map point ends, and whether it touches something. Privileged."""
+        z = float(self.T_map_base.translation[2])
+        end = [x + math.cos(heading_rad) * length_m, y + math.sin(heading_rad) * length_m, z]
+        reached = to_map(self._env.sim.pathfinder.try_step(to_habitat([x, y, z]), to_habitat(end)))
+        touched = math.hypot(reached[0] - end[0], reached[1] - end[1]) > 1e-3
+        return float(reached[0]), float(reached[1]), touched
+
+    def shortest_path(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (N, 3) of Habitat's world on the way to the first goal. Privileged."""
+        points = self._env.sim.get_straight_shortest_path_points(position, self._goals[0])
+        return np.asarray(points, np.float64).reshape(-1, 3)
+
+    @property
+    def goal_is_a_place(self) -> bool:
+        """Whether the goal is a point or a picture's place, not a thing."""
+        return self.task in ("pointnav", "imagenav")
+
+    def goal_mask(self) -> NDArray[np.bool_]:
+        """(H, W), the pixels of the last observation that show the goal. Privileged."""
+        return self._goal_mask
+
+    @cached_property
+    def _goal_mask(self) -> NDArray[np.bool_]:
+        sim = self._env.sim
+        if not hasattr(sim, "semantic"):
+            return np.zeros((self._setup.height, self._setup.width), bool)
+        return np.isin(sim.semantic(), self._goal_ids)
+
+    def _words(self) -> tuple[str, str]:
+        """The goal's words, and the instruction."""
+        episode = self._episode
+        words = category_words(episode.object_category) if self.task == "objectnav" else "point"
+        return words, instruction_of(self.task, episode)
+
+    def _goal_points(self) -> NDArray[np.float64]:
+        """Points (N, 3) of Habitat's world at which `distance_to_goal` is 0."""
+        measure = self._setup.config.habitat.task.measurements.distance_to_goal
+        goals = self._episode.goals
+        if measure.distance_to == "VIEW_POINTS":
+            points = [view.agent_state.position for goal in goals for view in goal.view_points]
+        else:
+            points = [goal.position for goal in goals]
+        return np.asarray(points, np.float64)
+
+    def _goal_objects(self) -> list[int]:
+        """Semantic ids of the things that are goals."""
+        if self.task == "objectnav":
+            return [int(goal.object_id) for goal in self._episode.goals]
+        named = (self._episode.info or {}).get("object_id")
+        return [] if named is None else [int(named)]
+
+    # --- pictures ---------------------------------------------------------------------------------------------------
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The robot's view, (H, W, 3), beside habitat-lab's top-down map if there is one."""
+        if self.render_mode is None:
+            gymnasium.logger.warn('nothing to render: make the environment with render_mode="rgb_array"')
+            return None
+        self.habitat_env  # noqa: B018 - refuses before the first reset
+        view = self.frame.rgb
+        if not self._top_down_map:
+            return view
+        from habitat.utils.visualizations.maps import colorize_draw_agent_and_fit_to_height
+
+        drawn = colorize_draw_agent_and_fit_to_height(self._env.get_metrics()["top_down_map"], view.shape[0])
+        picture: NDArray[np.uint8] = np.concatenate([view, np.asarray(drawn, np.uint8)], axis=1)
+        return picture
+
+    def close(self) -> None:
+        """Free the simulator; the environment can be reset again."""
+        if self._env is not None:
+            self._env.close()
+            self._env, self._over = None, True
+
+
+class HabitatPointNavEnv(HabitatEnv):
+    """Go to a point: within 0.2 m of it, told as distance and direction from the start."""
+
+    TASKS = ("pointnav",)
+
+
+class HabitatObjectNavEnv(HabitatEnv):
+    """Find any object of a category, and stop where it is within 1 m and in view."""
+
+    TASKS = ("objectnav",)
+
+
+class HabitatImageNavEnv(HabitatEnv):
+    """Go to where a picture was taken."""
+
+    TASKS = ("imagenav",)
+
+
+class HabitatInstructionNavEnv(HabitatEnv):
+    """Follow an instruction in words to a thing, and stop where it is within 1 m and in view."""
+
+    TASKS = ("instructionnav",)
+
+
+__all__ = [
+    "HabitatEnv",
+    "HabitatImageNavEnv",
+    "HabitatInstructionNavEnv",
+    "HabitatObjectNavEnv",
+    "HabitatPointNavEnv",
+]
