@@ -26,8 +26,12 @@ def _trimesh() -> Any:
     return trimesh
 
 
-def _mesh(part: Part) -> Any:
-    """One primitive as a coloured mesh in the map."""
+def part_mesh(part: Part) -> Any:
+    """One primitive as a coloured mesh in the map.
+
+    Raises:
+        MissingExtraError: trimesh is not installed.
+    """
     trimesh, half = _trimesh(), np.array(part.half)
     if part.shape == "box":
         mesh = trimesh.creation.box(extents=2 * half)
@@ -62,6 +66,12 @@ def _floors(apartment: Apartment) -> list[tuple[str, Part]]:
     return slabs
 
 
+def shell(apartment: Apartment) -> list[tuple[str, Part]]:
+    """All but the furniture, with names: floors, ceilings, walls and what is over the doors."""
+    walls = [(f"wall_{i}", part) for i, part in enumerate(apartment.walls)]
+    return [*_floors(apartment), *walls, *((f"lintel_{i}", part) for i, part in enumerate(apartment.lintels))]
+
+
 def apartment_scene(apartment: Apartment) -> Any:
     """The apartment as a `trimesh.Scene`, y up; nodes are named as the furniture, with `/` and a number for each part.
 
@@ -70,12 +80,10 @@ def apartment_scene(apartment: Apartment) -> Any:
     """
     trimesh = _trimesh()
     scene = trimesh.Scene()
-    parts = _floors(apartment)
-    parts += [(f"wall_{i}", part) for i, part in enumerate(apartment.walls)]
-    parts += [(f"lintel_{i}", part) for i, part in enumerate(apartment.lintels)]
+    parts = shell(apartment)
     parts += [(f"{p.name}/{i}", part) for p in apartment.furniture for i, part in enumerate(p.world_parts)]
     for name, part in parts:
-        scene.add_geometry(_mesh(part), node_name=name, geom_name=name)
+        scene.add_geometry(part_mesh(part), node_name=name, geom_name=name)
     scene.apply_transform(_Y_UP)
     return scene
 

@@ -11,6 +11,13 @@ from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M, Apartment, Part, Rg
 OVERHEAD_GROUP = 2  # geoms that would hide the rooms from above: ceilings, lintels
 CAMERA, ROBOT = "head", "robot"
 
+AMBIENT, HEADLIGHT = 0.52, 0.28  # of the light at the camera: from all sides, and along the line of sight
+LIGHTS: tuple[tuple[tuple[float, float, float], float], ...] = (  # from infinitely far: direction and strength
+    ((0.5, 0.25, -0.9), 0.36),
+    ((-0.6, -0.35, -0.5), 0.20),
+    ((0.1, -0.6, 0.5), 0.12),
+)
+
 _AXIS_QUATERNION = {"x": "0.70710678 0 0.70710678 0", "y": "0.70710678 -0.70710678 0 0", "z": "1 0 0 0"}
 _REPEAT = {"planks": (1.1, 7.0), "tiles": (2.5, 2.5), "carpet": (1.5, 1.5)}  # textures a metre
 
@@ -104,17 +111,16 @@ def apartment_mjcf(apartment: Apartment, *, camera_height_m: float, fov_y_rad: f
     ElementTree.SubElement(root, "statistic", {"extent": "10", "center": _numbers(((x0 + x1) / 2, (y0 + y1) / 2, 1.0))})
     visual = ElementTree.SubElement(root, "visual")
     ElementTree.SubElement(visual, "map", {"znear": "0.004", "zfar": "4"})
-    ElementTree.SubElement(
-        visual, "headlight", {"ambient": ".52 .52 .52", "diffuse": ".28 .28 .28", "specular": "0 0 0"}
-    )
+    headlight = {"ambient": _numbers((AMBIENT,) * 3), "diffuse": _numbers((HEADLIGHT,) * 3), "specular": "0 0 0"}
+    ElementTree.SubElement(visual, "headlight", headlight)
     asset = ElementTree.SubElement(root, "asset")
     sky = {"type": "skybox", "builtin": "gradient", "rgb1": ".75 .85 .95", "rgb2": ".9 .93 .95"}
     ElementTree.SubElement(asset, "texture", {**sky, "width": "32", "height": "192"})
     default = ElementTree.SubElement(root, "default")
     ElementTree.SubElement(default, "geom", {"contype": "0", "conaffinity": "0"})
     world = ElementTree.SubElement(root, "worldbody")
-    for direction, strength in (("0.5 0.25 -0.9", 0.36), ("-0.6 -0.35 -0.5", 0.20), ("0.1 -0.6 0.5", 0.12)):
-        light = {"directional": "true", "castshadow": "false", "dir": direction, "specular": "0 0 0"}
+    for direction, strength in LIGHTS:
+        light = {"directional": "true", "castshadow": "false", "dir": _numbers(direction), "specular": "0 0 0"}
         ElementTree.SubElement(world, "light", {**light, "diffuse": _numbers((strength,) * 3), "pos": "0 0 5"})
     for index, room in enumerate(apartment.rooms):
         _floor(asset, world, room, index)

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-trimesh = pytest.importorskip("trimesh")
-
 from si_embodied.envs.habitat.export import SceneFiles, brightness, export_scene
 from si_embodied.envs.habitat.frames import to_habitat
 from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part, Room
@@ -19,6 +17,7 @@ from si_embodied.envs.scenes.catalogue import CATALOGUE
 from si_embodied.envs.scenes.generator import generate_apartment
 from si_embodied.errors import RecordError
 
+trimesh = pytest.importorskip("trimesh")
 NAME = "apartment-7-0"
 
 

@@ -1,0 +1,207 @@
+"""An apartment as habitat-sim's files: a stage, an object for each piece of furniture, and the configs that join them.
+
+    FOLDER/NAME.scene_dataset_config.json     what there is
+    FOLDER/NAME.scene_instance.json           the stage, and where each object stands
+    FOLDER/NAME.semantics.json                which semantic id is which piece, of which category
+    FOLDER/stages/NAME.glb, .stage_config.json
+    FOLDER/objects/PIECE.glb, .object_config.json
+
+A dataset has one apartment, because habitat-sim reads all configs of a dataset when it starts. Colours are those of the
+MuJoCo world, its light included: it is baked into the vertices, and drawn flat. The same apartment, the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.envs.habitat.frames import to_habitat
+from si_embodied.envs.scenes.catalogue import CATALOGUE
+from si_embodied.envs.scenes.glb import part_mesh, shell
+from si_embodied.envs.scenes.mjcf import AMBIENT, HEADLIGHT, LIGHTS
+from si_embodied.errors import RecordError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part
+
+_UPRIGHT = {"up": [0, 1, 0], "front": [0, 0, -1]}  # without it, a GLB is taken to be z-up and lands on its side
+_FLAT = {"shader_type": "flat"}
+_HEADLIGHT_COSINE = (
+    0.6  # of a surface's normal to the line of sight, typically: a baked light does not follow the camera
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFiles:
+    """What habitat-sim is given to load an exported apartment."""
+
+    dataset_config: Path  # SimulatorConfiguration.scene_dataset_config_file
+    scene: str  # SimulatorConfiguration.scene_id
+
+
+def export_scene(apartment: Apartment, folder: str | Path, name: str) -> SceneFiles:
+    """Write an apartment's files.
+
+    Semantic ids are places in `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
+
+    Args:
+        apartment: what is written.
+        folder: where; made if it is not there, and files of the same names are overwritten.
+        name: of the scene, for example `apartment-7-0`.
+
+    Raises:
+        RecordError: a file cannot be written.
+        MissingExtraError: trimesh is not installed.
+    """
+    target = Path(folder)
+    files: dict[str, bytes] = {f"stages/{name}.glb": _glb(_stage_meshes(apartment))}
+    files[f"stages/{name}.stage_config.json"] = _json(
+        {"render_asset": f"{name}.glb", "collision_asset": f"{name}.glb", **_UPRIGHT, **_FLAT}
+    )
+    for number, piece in enumerate(apartment.furniture, start=1):
+        files[f"objects/{piece.name}.glb"] = _glb({piece.name: _piece_mesh(piece)})
+        files[f"objects/{piece.name}.object_config.json"] = _json(_object_config(piece, number))
+    files[f"{name}.semantics.json"] = _json(_semantics(apartment))
+    files[f"{name}.scene_instance.json"] = _json(_scene_instance(apartment, name))
+    files[f"{name}.scene_dataset_config.json"] = _json(_dataset_config(name))
+    _write(target, files)
+    return SceneFiles(target / f"{name}.scene_dataset_config.json", name)
+
+
+# --- configs --------------------------------------------------------------------------------------------------------
+
+
+def _object_config(piece: Furniture, number: int) -> dict[str, Any]:
+    return {
+        "render_asset": f"{piece.name}.glb",
+        "collision_asset": f"{piece.name}.glb",
+        **_UPRIGHT,
+        **_FLAT,
+        "COM": [0, 0, 0],  # so that an object's place is that of its file's origin
+        "semantic_id": number,
+        "user_defined": {"category": piece.category, "colour": piece.colour, "phrase": piece.phrase},
+    }
+
+
+def _scene_instance(apartment: Apartment, name: str) -> dict[str, Any]:
+    objects = [
+        {
+            # The whole file name: habitat-sim looks for a part of a path, and chair_1 is a part of chair_10.
+            "template_name": f"objects/{piece.name}.object_config.json",
+            "translation": to_habitat([piece.x_m, piece.y_m, 0.0]).tolist(),
+            "rotation": [1, 0, 0, 0],  # w, x, y, z; the files are turned already, as their light is
+            "translation_origin": "asset_local",
+            "motion_type": "STATIC",
+        }
+        for piece in apartment.furniture
+    ]
+    return {
+        "stage_instance": {"template_name": f"stages/{name}.stage_config.json"},
+        "default_lighting": "no_lights",
+        "object_instances": objects,
+        "semantic_scene_instance": name,
+    }
+
+
+def _semantics(apartment: Apartment) -> dict[str, Any]:
+    categories = sorted(CATALOGUE)
+
+    def row(number: int, piece: Furniture) -> dict[str, Any]:
+        low, high = (to_habitat(corner) for corner in piece.bounds)
+        box = {"center": ((low + high) / 2).tolist(), "sizes": np.abs(high - low).tolist()}
+        upright = {"translation": [0, 0, 0], "rotation": [0, 0, 0, 1]}
+        class_id = 1 + categories.index(piece.category)
+        return {"id": number, "class_id": class_id, "oriented_bbox": {"abb": box, "orientation": upright}}
+
+    return {
+        "classes": [{"id": 0, "name": "unknown"}, *({"id": i, "name": n} for i, n in enumerate(categories, start=1))],
+        "objects": [row(number, piece) for number, piece in enumerate(apartment.furniture, start=1)],
+    }
+
+
+def _dataset_config(name: str) -> dict[str, Any]:
+    return {
+        "stages": {"paths": {".json": ["stages"]}},
+        "objects": {"paths": {".json": ["objects"]}},
+        "scene_instances": {"paths": {".json": [f"{name}.scene_instance.json"]}},
+        "semantic_scene_descriptor_instances": {name: f"{name}.semantics.json"},
+    }
+
+
+# --- meshes ---------------------------------------------------------------------------------------------------------
+
+
+def _stage_meshes(apartment: Apartment) -> dict[str, Any]:
+    return {name: _joined([part]) for name, part in shell(apartment)}
+
+
+def _piece_mesh(piece: Furniture) -> Any:
+    """A piece about its own origin, turned as it stands."""
+    x, y = piece.x_m, piece.y_m
+    return _joined([replace(p, centre=(p.centre[0] - x, p.centre[1] - y, p.centre[2])) for p in piece.world_parts])
+
+
+def _joined(parts: Sequence[Part]) -> Any:
+    """Parts as one mesh, y up, coloured as they look in the light: one draw call."""
+    import trimesh
+
+    vertices: list[NDArray[np.float64]] = []
+    colours: list[NDArray[np.uint8]] = []
+    for part in parts:
+        mesh = part_mesh(part)
+        triangles = np.asarray(mesh.triangles)  # (N, 3, 3): corners are not shared, so that edges stay sharp
+        shaded = np.asarray(part.rgb)[None] * brightness(np.asarray(mesh.face_normals))[:, None]
+        vertices.append(to_habitat(triangles.reshape(-1, 3)))
+        rgba = np.pad(np.rint(255 * np.clip(shaded, 0, 1)), ((0, 0), (0, 1)), constant_values=255)
+        colours.append(rgba.astype(np.uint8).repeat(3, axis=0))
+    points = np.concatenate(vertices)
+    faces = np.arange(len(points)).reshape(-1, 3)
+    return trimesh.Trimesh(points, faces, vertex_colors=np.concatenate(colours), process=False)
+
+
+def brightness(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of their colour surfaces with these normals (N, 3), map, give back in the MuJoCo world (N,)."""
+    light = np.full(len(normals), AMBIENT + HEADLIGHT * _HEADLIGHT_COSINE)
+    for direction, strength in LIGHTS:
+        towards = -np.asarray(direction) / np.linalg.norm(direction)
+        light += strength * np.maximum(normals @ towards, 0.0)
+    return light
+
+
+def _glb(meshes: Mapping[str, Any]) -> bytes:
+    import trimesh
+
+    scene = trimesh.Scene()
+    for name, mesh in meshes.items():
+        scene.add_geometry(mesh, node_name=name, geom_name=name)
+    content: bytes = scene.export(file_type="glb")
+    return content
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all, the dataset's config last: a folder that has it is complete."""
+    try:
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.part")
+            part.write_bytes(content)
+            part.replace(path)
+    except OSError as error:
+        raise RecordError(
+            f"could not write the scene to {folder}: {error}; check the folder, the rights and the free space"
+        ) from error
