@@ -8,24 +8,27 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-SHARE = Path(get_package_share_directory("si_embodied"))
+CONFIG = Path(get_package_share_directory("si_embodied")) / "config"
+YES_NO = ("true", "false")
 ARGUMENTS = (
     # name, default, what it says, choices
-    ("params_file", str(SHARE / "config" / "planner.yaml"), "parameters of the node, each explained there", None),
+    ("params_file", str(CONFIG / "planner.yaml"), "parameters of the node, each explained there", None),
     ("backend", "", "local, server, remote, scripted or perfect_pixels; empty: as params_file says", None),
     ("model", "", "checkpoint directory, or a server's name for its model; empty: as params_file says", None),
     ("url", "", "of the server or of the planning server; empty: as params_file says", None),
     ("namespace", "", "of the node and of its relative topics", None),
-    ("use_sim_time", "false", "follow /clock", ("true", "false")),
-    ("autostart", "true", "configure and activate at once; false: a lifecycle manager does", ("true", "false")),
-    ("respawn", "false", "start the node again when it ends", ("true", "false")),
+    ("use_sim_time", "false", "follow /clock", YES_NO),
+    ("autostart", "true", "configure and activate at once; false: someone else does", YES_NO),
+    ("lifecycle_manager", "false", "let a lifecycle manager of Nav2's do it instead, without a bond", YES_NO),
+    ("respawn", "false", "start the node again when it dies", YES_NO),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
-    ("image_topic", "head/image_raw", "the camera's colour image; compressed, its topic ends in /compressed", None),
-    ("depth_topic", "head/depth", "its depth, registered to the colour image", None),
-    ("camera_info_topic", "head/camera_info", "its calibration", None),
+    ("camera", "head", "which of the parameter `cameras` the next three are of", None),
+    ("image_topic", "", "its colour image, without /compressed; empty: CAMERA/image_raw", None),
+    ("depth_topic", "", "its depth, registered to the colour image; empty: CAMERA/depth", None),
+    ("camera_info_topic", "", "its calibration; empty: CAMERA/camera_info", None),
     ("cmd_vel_topic", "cmd_vel", "where zero velocity is published to stop", None),
     ("goal_topic", "goal_pose", "where goals go without Nav2", None),
-)  # fmt: skip
+)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -40,28 +43,51 @@ def generate_launch_description() -> LaunchDescription:
 def planner(context: LaunchContext) -> list[Node]:
     """The node, with what was given on the command line on top of the file's parameters."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
-    over = {name: given[name] for name in ("backend", "model", "url") if given[name]}
-    flags = {name: given[name] == "true" for name in ("use_sim_time", "autostart")}
-    remappings = [
-        ("head/image_raw", given["image_topic"]),
-        ("head/image_raw/compressed", f"{given['image_topic']}/compressed"),
-        ("head/depth", given["depth_topic"]),
-        ("head/camera_info", given["camera_info_topic"]),
+    managed = given["lifecycle_manager"] == "true"
+    simulated = {"use_sim_time": given["use_sim_time"] == "true"}
+    named = {name: given[name] for name in ("backend", "model", "url") if given[name]}
+    node = Node(
+        package="si_embodied",
+        executable="planner_node",
+        name="planner",
+        namespace=given["namespace"],
+        output="screen",
+        parameters=[
+            given["params_file"],
+            {**named, **simulated, "autostart": given["autostart"] == "true" and not managed},
+        ],
+        remappings=remappings(given),
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+        respawn=given["respawn"] == "true",
+        respawn_delay=2.0,
+        sigterm_timeout="10",  # after Ctrl-C it first stops the robot
+    )
+    return [node, *([lifecycle_manager(given, simulated)] if managed else [])]
+
+
+def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
+    """From the names that the node uses to those that were given."""
+    camera = given["camera"]
+    renamed = [
+        (f"{camera}/image_raw", given["image_topic"]),
+        (f"{camera}/image_raw/compressed", given["image_topic"] and f"{given['image_topic']}/compressed"),
+        (f"{camera}/depth", given["depth_topic"]),
+        (f"{camera}/camera_info", given["camera_info_topic"]),
         ("cmd_vel", given["cmd_vel_topic"]),
         ("goal_pose", given["goal_topic"]),
     ]
-    return [
-        Node(
-            package="si_embodied",
-            executable="planner_node",
-            name="planner",
-            namespace=given["namespace"],
-            output="screen",
-            parameters=[given["params_file"], {**over, **flags}],
-            remappings=[(name, topic) for name, topic in remappings if name != topic],
-            arguments=["--ros-args", "--log-level", given["log_level"]],
-            respawn=given["respawn"] == "true",
-            respawn_delay=2.0,
-            sigterm_timeout="10",
-        )
-    ]
+    return [(name, topic) for name, topic in renamed if topic not in ("", name)]
+
+
+def lifecycle_manager(given: dict[str, str], simulated: dict[str, bool]) -> Node:
+    """Nav2's manager for this node alone. To bring it up with Nav2, add it to that manager's node_names instead."""
+    return Node(
+        package="nav2_lifecycle_manager",
+        executable="lifecycle_manager",
+        name="lifecycle_manager_planner",
+        namespace=given["namespace"],
+        output="screen",
+        parameters=[
+            {**simulated, "autostart": given["autostart"] == "true", "node_names": ["planner"], "bond_timeout": 0.0}
+        ],
+    )
