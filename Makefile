@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ROS := $(VENV)/.ros
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench docs clean
+.PHONY: help install ros demo test test-slow test-ros lint bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +24,13 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	fi
 	@touch $@
 
+ros: $(ROS)  ## ROS 2 from PyPI and our interfaces into .venv; needs a C++ compiler. An installed ROS 2 needs colcon instead
+
+$(ROS): $(STAMP) $(shell find interfaces -type f -not -name '*.pyc')
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ros]'
+	$(BIN)/python interfaces/build.py $(if $(wildcard $(ROS)),--force)
+	@touch $@
+
 demo: $(STAMP)  ## both worlds, every policy, a few episodes: a table, records and videos under runs/demo/
 	$(BIN)/si-embodied demo
 
@@ -31,6 +39,9 @@ test: $(STAMP)  ## the tests, without the slow ones
 
 test-slow: $(STAMP)  ## the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
+
+test-ros: $(ROS)  ## the statistical tests over ROS: 20 episodes in each world, five minutes or so
+	$(BIN)/python -m pytest tests/ros -m slow
 
 lint: $(STAMP)  ## ruff, formatting and types
 	$(BIN)/ruff check .

