@@ -13,6 +13,7 @@ from si_embodied.ros_nodes.navigation_client import NavigationClient, make_navig
 from si_embodied.types import Code, Observation, Refusal
 
 if TYPE_CHECKING:
+    from si_embodied.geometry import Pose
     from si_embodied.planner import AnyPlanner
     from si_embodied.ros_nodes.sensors import Sensors
     from si_embodied.ros_nodes.settings import NodeSettings
@@ -34,6 +35,9 @@ class Body(Protocol):
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """What is planned on, or what is missing."""
+
+    def base_now(self) -> Pose | None:
+        """Where the base is, as last heard of."""
 
     def reset(self) -> None:
         """A new task."""
@@ -62,6 +66,10 @@ class BaseBody:
     def observe(self, after_s: float) -> Observation | Refusal:
         """What the cameras see."""
         return self._sensors.observe(after_s)
+
+    def base_now(self) -> Pose | None:
+        """Where the base is, as last heard of."""
+        return self._sensors.base_now()
 
     def reset(self) -> None:
         """A new map; exploring begins with a look around."""
@@ -107,6 +115,10 @@ class ArmBody:
             return Refusal(Code.NO_TRANSFORM, "nothing has been heard of the tool's frame and of gripper/opening")
         seen = self._sensors.observe(after_s)
         return seen if isinstance(seen, Refusal) else dataclasses.replace(seen, arm=state)
+
+    def base_now(self) -> Pose | None:
+        """Where the base is that the arm stands on."""
+        return self._sensors.base_now()
 
     def reset(self) -> None:
         """Nothing is held."""

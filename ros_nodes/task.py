@@ -5,6 +5,7 @@ What `SpatialPlannerPolicy` is to an environment's steps this is to a robot's cl
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections import deque
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class GoalClient(Protocol):
     """Whoever moves the robot: one goal at a time, and nothing here waits."""
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
-        """Begin a goal; `T_map_base` is where the robot stood when it was decided."""
+        """Begin a goal; turns and drives count from `T_map_base`."""
 
     def poll(self) -> Outcome | None:
         """How the goal ended, once; None while it is under way."""
@@ -50,6 +51,9 @@ class Sight(Protocol):
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """The newest observation of a later instant, or what is missing."""
+
+    def base_now(self) -> Pose | None:
+        """Where the base is, None before that is known."""
 
 
 @dataclass(slots=True)
@@ -71,7 +75,7 @@ class TaskReport:
 class _Step:
     goal: Goal
     subgoal: Subgoal | None  # None for the end that `done` means
-    T_map_base: Pose
+    T_map_base: Pose  # where it counts from: a plan's first goal from its images, those after it from where they begin
 
     @property
     def words(self) -> str:
@@ -187,13 +191,15 @@ class TaskRunner:
         self._pending.extend(_steps(decision, observation.T_map_base))
         self._next(now_s)
 
-    def _next(self, now_s: float) -> None:
-        """Start the next goal, or look again."""
+    def _next(self, now_s: float, *, follows: bool = False) -> None:
+        """Start the next goal, which follows another of its plan or is the first; or look again."""
         if not self._pending:
             self._after_s = now_s
             self._enter(Phase.OBSERVING, now_s)
             return
         self.step = self._pending.popleft()
+        if follows:
+            self.step = dataclasses.replace(self.step, T_map_base=self.sight.base_now() or self.step.T_map_base)
         if isinstance(self.step.goal, Finish):
             self.end(Code.OK, "")
             return
@@ -213,7 +219,7 @@ class TaskRunner:
         else:
             self.report.failures += 1
             self._pending.clear()  # what was to follow was planned for a success
-        self._next(now_s)
+        self._next(now_s, follows=True)
 
 
 def _steps(decision: Execute, T_map_base: Pose) -> list[_Step]:

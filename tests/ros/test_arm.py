@@ -96,6 +96,9 @@ class ArmRobot:
         self.truth.looking_at_s = seen.stamp_s
         return dataclasses.replace(seen, arm=self.client.state())
 
+    def base_now(self) -> None:
+        """An arm's motions do not count from its base."""
+
     def begin(self, seed: int) -> str:
         """Start the episode of a seed; its instruction."""
         self.ros.wait(lambda: self.clock_s > 0, STARTS_S, "the simulator's clock")

@@ -1,0 +1,228 @@
+"""The Gymnasium policy and the planner node, shown the same and answered the same, decide the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseStamped
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
+
+from si_embodied.backends import ScriptedBackend
+from si_embodied.geometry import Pose
+from si_embodied.planner import Planner
+from si_embodied.policies.planner_policy import SpatialPlannerPolicy
+from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.mapping import ReplaceablePlanner
+from si_embodied.ros_nodes.records import DecisionRecord
+from si_embodied.ros_nodes.settings import NodeSettings
+from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher
+from si_embodied.types import (
+    CameraFrame,
+    Code,
+    Decision,
+    Drive,
+    Execute,
+    Goal,
+    NavigateTo,
+    Observation,
+    Rotate,
+    Task,
+)
+
+_SPEC = importlib.util.spec_from_file_location("wall_robot", Path(__file__).parent / "wall_robot.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+wall = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(wall)
+
+INSTRUCTION = "go to the wall, and look about"
+SAME_M = 1e-6
+TICK_S, MOST_S = 0.05, 120.0
+
+
+def answer(*subgoals: dict[str, Any]) -> str:
+    return json.dumps({"subgoals": list(subgoals), "done": False})
+
+
+def goto(u: int, v: int) -> dict[str, Any]:
+    return {"skill": "goto", "object": "wall", "view": 0, "point": [u, v]}
+
+
+TURN_LEFT, TURN_RIGHT = {"skill": "turn", "degrees": 90}, {"skill": "turn", "degrees": -90}
+FORWARD = {"skill": "forward", "centimetres": 50}
+SKY = (100, 100)  # above the horizon, where there is no wall
+
+SCRIPT = [
+    answer(goto(420, 480)),
+    answer(TURN_LEFT, FORWARD),  # the second counts from where the first ends
+    answer(goto(*SKY)),  # no depth
+    answer(FORWARD, goto(*SKY)),  # what comes before the refused stands
+    "I think I should turn.", answer(TURN_RIGHT),  # mended
+    "I think", "still",  # twice no plan
+    answer(),  # empty
+    *[answer(goto(500, 500))] * 5,  # again and again, from the same place after the first
+    answer(TURN_RIGHT, TURN_RIGHT),
+    answer({"skill": "explore"}),
+]  # fmt: skip
+CODES = [
+    Code.OK, Code.OK, Code.DEPTH_INVALID, Code.OK, Code.OK, Code.PLAN_INVALID, Code.EMPTY_PLAN,
+    Code.OK, Code.OK, Code.OK, Code.OK, Code.REPETITION, Code.OK, Code.OK,
+]  # fmt: skip
+
+
+@dataclass
+class Decided:
+    """One decision, and what the model was told had happened before it."""
+
+    decision: Decision
+    memory: str
+
+
+@dataclass
+class Tape:
+    """The poses that a robot was seen from, in order, and what was decided."""
+
+    poses: list[Pose] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)
+
+
+def seen_from(T_map_base: Pose, stamp_s: float) -> Observation:
+    T_map_camera = T_map_base @ wall.T_base_camera
+    depth = wall.depth_seen(T_map_camera)
+    rgb = np.repeat((depth[..., None] * 20).astype(np.uint8), 3, axis=2)
+    return Observation(
+        stamp_s, (CameraFrame("head", stamp_s, rgb, depth, wall.CAMERA, T_map_camera),), T_map_base
+    )  # fmt: skip
+
+
+def reached(T_map_base: Pose, goal: Goal) -> Pose:
+    """Where a robot without faults is after a goal."""
+    if isinstance(goal, NavigateTo):
+        return goal.T_map_base
+    if isinstance(goal, Rotate):
+        return T_map_base @ Pose.planar(0.0, 0.0, goal.angle_rad)
+    return T_map_base @ Pose.planar(goal.distance_m, 0.0, 0.0) if isinstance(goal, Drive) else T_map_base
+
+
+class Spy(ReplaceablePlanner):
+    """Keeps the memory of every question."""
+
+    def __init__(self, planner: Planner) -> None:
+        super().__init__(planner)
+        self.memories: list[str] = []
+
+    def plan(self, task: Task, observation: Observation, memory: Any, *, now_s: float | None = None) -> Decision:
+        self.memories.append(memory.describe())
+        return super().plan(task, observation, memory, now_s=now_s)
+
+
+@pytest.fixture(scope="module")
+def tape() -> Tape:
+    """What the policy sees and decides."""
+    settings = NodeSettings()
+    spy = Spy(Planner(ScriptedBackend(SCRIPT), settings.body, settings.planner))
+    policy = SpatialPlannerPolicy(spy)
+    policy.reset(Task(INSTRUCTION, "navigation"))
+    tape, pose, stamp_s, goals = Tape(), Pose.identity(), 1.0, []
+    while len(policy.decisions) < len(CODES):
+        known = len(policy.decisions)
+        policy.act(seen_from(pose, stamp_s))
+        for decision in policy.decisions[known:]:
+            goals += decision.goals if isinstance(decision, Execute) else ()
+        if goals:
+            pose = reached(pose, goals.pop(0))
+            tape.poses.append(pose)
+        stamp_s += 1.0
+    tape.decided = [Decided(*each) for each in zip(policy.decisions, spy.memories, strict=True)][: len(CODES)]
+    return tape
+
+
+class Recorded:
+    """The robot of the tape over ROS: it shows what was seen, and is where the tape says once it was sent there."""
+
+    def __init__(self, ros: Any, poses: list[Pose]) -> None:
+        node = ros.node
+        self.pose, self.now_s = Pose.identity(), 1.0
+        self.left = list(poses)
+        self.asked: list[Pose] = []
+        self.clock = node.create_publisher(Clock, "/clock", 10)
+        self.camera, self.transforms = CameraPublisher(node, "head"), TransformPublisher(node)
+        node.create_subscription(PoseStamped, "goal_pose", self.on_goal, 10)
+        node.create_timer(0.02, self.step)
+        self.transforms.publish_static(self.now_s, ("base_link", "head_optical_frame", wall.T_base_camera))
+
+    def on_goal(self, message: PoseStamped) -> None:
+        self.asked.append(bridge.pose_of_message(message.pose))
+        self.pose = self.left.pop(0) if self.left else self.asked[-1]
+
+    def step(self) -> None:
+        self.now_s += TICK_S
+        message = Clock()
+        bridge.set_stamp(message.clock, self.now_s)
+        self.clock.publish(message)
+        self.transforms.publish(self.now_s, ("map", "base_link", self.pose))
+        self.camera.publish(seen_from(self.pose, self.now_s).frames[0], "32FC1")
+
+
+@pytest.fixture(scope="module")
+def node_decided(shared_ros: Any, tape: Tape) -> list[Decided]:
+    """What the planner node decides, in a process of its own."""
+    ros = shared_ros
+    robot = Recorded(ros, tape.poses)
+    heard: list[String] = ros.listen(String, "planner/record", 50)
+    ros.start(
+        ["-m", "si_embodied.ros_nodes.planner_node"],
+        {
+            "use_sim_time": True, "autostart": True, "backend": "scripted", "script": "\n".join(SCRIPT),
+            "navigation.navigator": "topic",
+        },
+    )  # fmt: skip
+    ros.wait(lambda: ros.node.count_publishers("planner/record"), MOST_S, "the records' publisher")
+    handle = ros.task(INSTRUCTION, timeout_s=600.0)
+    ros.wait(lambda: len(heard) >= len(CODES), MOST_S, f"{len(CODES)} decisions")
+    ros.result(handle.cancel_goal_async(), MOST_S, "the cancellation")
+    for asked, shown in zip(robot.asked, tape.poses, strict=False):
+        assert np.allclose(asked.translation, shown.translation, atol=SAME_M), "sent elsewhere than the policy went"
+    records = [DecisionRecord.from_json(message.data) for message in heard[: len(CODES)]]
+    return [Decided(record.decision, record.memory.describe()) for record in records]
+
+
+def test_the_tape_holds_what_it_is_meant_to_hold(tape: Tape) -> None:
+    assert [each.decision.record.code for each in tape.decided] == CODES
+
+
+@pytest.mark.parametrize("index", range(len(CODES)))
+def test_the_node_decides_what_the_policy_decides(tape: Tape, node_decided: list[Decided], index: int) -> None:
+    ours, theirs = tape.decided[index].decision, node_decided[index].decision
+    assert type(theirs) is type(ours)
+    assert theirs.record.raw_text == ours.record.raw_text
+    assert (theirs.record.code, theirs.record.message) == (ours.record.code, ours.record.message)
+    assert theirs.plan == ours.plan
+    if isinstance(ours, Execute):
+        assert isinstance(theirs, Execute)
+        assert theirs.subgoals == ours.subgoals
+        assert [type(goal) for goal in theirs.goals] == [type(goal) for goal in ours.goals]
+        for mine, other in zip(ours.goals, theirs.goals, strict=True):
+            assert np.allclose(numbers(mine), numbers(other), rtol=0, atol=SAME_M)
+
+
+@pytest.mark.parametrize("index", range(len(CODES)))
+def test_the_node_tells_the_model_what_the_policy_tells_it(
+    tape: Tape, node_decided: list[Decided], index: int
+) -> None:  # fmt: skip
+    assert node_decided[index].memory == tape.decided[index].memory
+
+
+def numbers(goal: Goal) -> np.ndarray:
+    """Metres and radians of a goal."""
+    if isinstance(goal, NavigateTo):
+        return np.concatenate([goal.T_map_base.translation, goal.T_map_base.rotation.ravel(), goal.target_m])
+    return np.array([getattr(goal, "angle_rad", getattr(goal, "distance_m", math.nan if goal is None else 0.0))])
