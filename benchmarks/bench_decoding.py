@@ -21,6 +21,7 @@ nano: the model that ships, in episodes of Tabletop-v0 and Apartment-v0. The pro
     - first: nothing is known of the prompt.
     - next episode: the same prompts, in a process that has run the episode before: with its last answer as the draft.
     - replan: all but the first of an episode. The pictures are new, for the robot has moved.
+nano onnx: the same prompts on ONNX Runtime, of an export made for it, against the same `generate`.
 
 Needs `qwen.tiktoken`, Qwen's vocabulary, which the wheels of `qwen-agent` and `dashscope` bring; neither has to be
 installed: `pip download --no-deps qwen-agent`, unpack `qwen_agent/utils/qwen.tiktoken`, and give it with --vocabulary.
@@ -34,6 +35,7 @@ import base64
 import importlib.util
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +50,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from si_embodied.models.constraint import Constraint, Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoded, Decoding, decode
 from si_embodied.models.families import Family, ModelInputs
+from si_embodied.models.onnx.export import export_model
+from si_embodied.models.onnx.runner import OnnxRunner
 from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.types import Prompt
 
@@ -58,6 +62,8 @@ LIMITS = {
     "large unchanged total": 0.25,
     "nano first total": 0.75,
     "nano replan total": 0.40,
+    "nano onnx first total": 0.75,
+    "nano onnx replan total": 0.40,
 }
 
 
@@ -72,7 +78,7 @@ class Model:
     model: Any
     family: Family
     grammars: Grammars
-    runner: TorchRunner
+    runner: TorchRunner | OnnxRunner
     rows: int
     last: tuple[int, ...] = ()
 
@@ -343,7 +349,7 @@ def run_large(vocabulary: Path, rounds: int) -> dict[str, Timing]:
                 compare(model, same, timings["unchanged"])
                 break
     print(f"large: {len(timings['unchanged'].tokens)} of {tried} noisy pictures left the answer unchanged")
-    return timings
+    return {f"large {kind}": timing for kind, timing in timings.items()}
 
 
 def _unchanged(
@@ -402,8 +408,8 @@ def record_episodes(replans: int) -> list[list[Prompt]]:
     return episodes
 
 
-def run_nano(replans: int) -> dict[str, Timing]:
-    """First plans and re-plans of the model that ships."""
+def run_nano(replans: int, folder: Path) -> dict[str, Timing]:
+    """First plans and re-plans of the model that ships, with torch and, exported into `folder`, with ONNX Runtime."""
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.models.loading import load_checkpoint
 
@@ -411,21 +417,26 @@ def run_nano(replans: int) -> dict[str, Timing]:
     grammars = Grammars(
         checkpoint.tokenizer_json, vocabulary_size=checkpoint.vocabulary_size, end_token=checkpoint.family.end_token
     )
-    model = Model(
-        checkpoint.model, checkpoint.family, grammars, TorchRunner(checkpoint.model), checkpoint.vocabulary_size
-    )
+    export_model(shipped_checkpoint(), folder)
+    runners: dict[str, TorchRunner | OnnxRunner] = {
+        "nano": TorchRunner(checkpoint.model),
+        "nano onnx": OnnxRunner(folder, threads=2),
+    }
     episodes = record_episodes(replans)
-    timings = {"next episode": Timing(), "first": Timing(), "replan": Timing()}
-    compare(model, episodes[0][0], Timing())
-    for episode in episodes:
-        compare(model, episode[0], timings["next episode"])
-        model.forget()
-        for index, prompt in enumerate(episode):
-            compare(model, prompt, timings["replan" if index else "first"])
+    timings: dict[str, Timing] = {}
+    for name, runner in runners.items():
+        model = Model(checkpoint.model, checkpoint.family, grammars, runner, checkpoint.vocabulary_size)
+        compare(model, episodes[0][0], Timing())
+        known = {kind: timings.setdefault(f"{name} {kind}", Timing()) for kind in ("next episode", "first", "replan")}
+        for episode in episodes:
+            compare(model, episode[0], known["next episode"])
+            model.forget()
+            for index, prompt in enumerate(episode):
+                compare(model, prompt, known["replan" if index else "first"])
     return timings
 
 
-def report(name: str, kind: str, timing: Timing) -> dict[str, Any]:
+def report(name: str, timing: Timing) -> dict[str, Any]:
     """Print a kind of plan, and give it back as JSON."""
     total = statistics.median(timing.ours_total) / statistics.median(timing.peer_total)
     decoding = statistics.median(timing.ours_decode) / statistics.median(timing.peer_decode)
@@ -436,8 +447,8 @@ def report(name: str, kind: str, timing: Timing) -> dict[str, Any]:
         for key in ("ours_total", "peer_total", "tokens", "steps", "accepted", "reused")
     }
     print(
-        f"{name} {kind}: total {total:.2f}{_verdict(f'{name} {kind} total', total)}, "
-        f"decode {decoding:.2f}{_verdict(f'{name} {kind} decode', decoding)} of generate's, processor {processor:.2f} "
+        f"{name}: total {total:.2f}{_verdict(f'{name} total', total)}, "
+        f"decode {decoding:.2f}{_verdict(f'{name} decode', decoding)} of generate's, processor {processor:.2f} "
         f"({middle['ours_total'] * 1e3:.0f} of {middle['peer_total'] * 1e3:.0f} ms); "
         f"vision {vision:.0f}, prefill {prefill:.0f}, decode {rest:.0f} ms; {middle['tokens']:.0f} tokens in "
         f"{middle['steps']:.0f} steps, {middle['accepted']:.0f} drafted and accepted, {middle['reused']:.0f} reused; "
@@ -468,14 +479,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--replans", type=int, default=100, help="of the model that ships; 0 leaves it out")
     args = parser.parse_args(arguments)
     torch.set_num_threads(2)
-    result: dict[str, Any] = {}
+    timings: dict[str, Timing] = {}
     vocabulary = args.vocabulary or find_vocabulary()
-    if args.rounds and vocabulary is None:
-        print("large: left out, there is no qwen.tiktoken; the beginning of this file says where to get it")
+    if args.rounds and vocabulary is not None:
+        timings |= run_large(vocabulary, args.rounds)
     elif args.rounds:
-        result |= {f"large {kind}": report("large", kind, t) for kind, t in run_large(vocabulary, args.rounds).items()}
+        print("large: left out, there is no qwen.tiktoken; the beginning of this file says where to get it")
     if args.replans:
-        result |= {f"nano {kind}": report("nano", kind, t) for kind, t in run_nano(args.replans).items()}
+        with tempfile.TemporaryDirectory() as folder:
+            timings |= run_nano(args.replans, Path(folder))
+    result = {name: report(name, timing) for name, timing in timings.items()}
     cases = sum(entry["n"] for entry in result.values())
     identical = sum(entry["identical"] for entry in result.values())
     print(f"token for token identical: {identical} of {cases}")
