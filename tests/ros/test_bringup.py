@@ -26,6 +26,8 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STARTS_S, ENDS_S = 90.0, 30.0
 TASK_S, SLOWDOWN = 180.0, 5.0
 """Simulated seconds for a task, and how much longer a busy machine may take for one."""
+FAST = "5"
+"""Times real time; what a machine cannot do takes longer."""
 
 
 class Up:
@@ -55,18 +57,33 @@ class Up:
             time.sleep(0.2)
         raise AssertionError("the planner accepts no task")
 
+    def begin(self, seed: int) -> str:
+        """The episode of a seed; its instruction."""
+        request = SetParameters.Request(parameters=[Parameter("seed", value=seed).to_parameter_msg()])
+        assert self.ros.call(SetParameters, "sim_node/set_parameters", request).results[0].successful
+        instruction = str(self.ros.call(Trigger, "sim_node/reset", Trigger.Request()).message)
+        self.truths.clear()
+        self.ros.wait(lambda: len(self.truths) > 3, ENDS_S, "images of the new episode")
+        return instruction
+
+    def at_goal(self) -> bool:
+        """Whether the simulator sees the task done, once the robot has come to rest."""
+        self.truths.clear()
+        self.ros.wait(lambda: len(self.truths) > 1, ENDS_S, "ground truth")
+        return bool(json.loads(self.truths[-1].data)["at_goal"])
+
     def stop(self) -> str:
         self.process.send_signal(signal.SIGINT)
         return self.process.communicate(timeout=ENDS_S)[0]
 
 
-def test_a_task_in_the_apartment_ends_in_success_and_ctrl_c_ends_all(ros: Any) -> None:
-    up = Up(ros, "--sim", "--backend", "perfect_pixels", "--seed", "0")
+@pytest.mark.parametrize("world", ["apartment", "tabletop"])
+def test_a_task_ends_in_success_and_ctrl_c_ends_all(ros: Any, world: str) -> None:
+    up = Up(ros, "--sim", world, "--backend", "perfect_pixels", "--seed", "0", "--speed", FAST)
     result = up.carry_out(up.instruction())
-    up.truths.clear()
-    ros.wait(lambda: up.truths, ENDS_S, "ground truth")
     assert result.code == Code.OK, result.message
-    assert json.loads(up.truths[-1].data)["at_goal"], "the simulator agrees"
+    assert result.subgoals >= 2
+    assert up.at_goal(), "the simulator agrees"
     output = up.stop()
     assert up.process.returncode == 0, output
     assert output.endswith("stopped\n")
@@ -90,21 +107,15 @@ def test_when_one_node_ends_so_do_the_others(ros: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_perfect_pixels_find_things_over_ros_on_at_least_18_of_20_seeds(ros: Any) -> None:
-    """As without ROS: what is left to miss is the geometry's and the skills'."""
-    up = Up(ros, "--sim", "--backend", "perfect_pixels")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("world", "least"), [("apartment", 18), ("tabletop", 17)])
+def test_tasks_end_in_success_on_most_of_20_seeds(ros: Any, world: str, least: int) -> None:
+    """As without ROS, perfect pixels have only the geometry and the skills left to fail."""
+    up = Up(ros, "--sim", world, "--backend", "perfect_pixels", "--speed", FAST)
     up.instruction()
     failures = []
     for seed in range(20):
-        request = SetParameters.Request(parameters=[Parameter("seed", value=seed).to_parameter_msg()])
-        assert ros.call(SetParameters, "sim_node/set_parameters", request).results[0].successful
-        instruction = ros.call(Trigger, "sim_node/reset", Trigger.Request()).message
-        up.truths.clear()
-        ros.wait(lambda: len(up.truths) > 5, ENDS_S, "images of the new episode")
-        result = up.carry_out(instruction)
-        up.truths.clear()
-        ros.wait(lambda: up.truths, ENDS_S, "ground truth")
-        if not json.loads(up.truths[-1].data)["at_goal"]:
-            failures.append(f"{seed} ({instruction}): {result.code} {result.message}")
-    assert len(failures) <= 2, "\n".join(failures)
+        result = up.carry_out(up.begin(seed))
+        if result.code != Code.OK or not up.at_goal():
+            failures.append(f"{seed} ({up.instructions[-1].data}): code {result.code} {result.message}")
+    assert len(failures) <= 20 - least, "\n".join(failures)
