@@ -27,6 +27,7 @@ setup(
             "si-embodied = si_embodied.cli.main:main",
             # For `ros2 run` and `ros2 launch`.
             "planner_node = si_embodied.ros_nodes.planner_node:main",
+            "recorder_node = si_embodied.ros_nodes.recorder_node:main",
             "sim_node = si_embodied.ros_nodes.sim_node:main",
         ]
     },

@@ -1,0 +1,213 @@
+"""Recordings as `ros2 bag` makes them: a folder with an MCAP file and a metadata.yaml. Without rclpy.
+
+The metadata is of version 5, which every `ros2 bag` from Humble on reads; the file alone is what Foxglove opens.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from si_embodied.errors import ConfigError, MissingExtraError, RecordError
+
+COMPRESSIONS = ("zstd", "lz4", "none")
+_VERSION = 5
+_WORDS = {"double": "float64", "float": "float32", "boolean": "bool", "octet": "byte"}
+_ARRAY = re.compile(r"^(?:sequence<(?P<item>[^,]+)(?:, \d+)?>|(?P<of>.+)\[(?P<count>\d+)\])$")
+_RULE = "=" * 80
+_FOREVER = {"sec": 9223372036, "nsec": 854775807}
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of a recording."""
+
+    name: str  # with its namespace: "/tf"
+    type: str  # "tf2_msgs/msg/TFMessage"
+    definition: str  # the type's fields and those of the types in it
+    latched: bool = False  # late subscribers get the last message, also when the recording is played
+
+    def qos(self) -> str:
+        """The publisher's quality of service in YAML, as `ros2 bag` keeps it."""
+        profile = {
+            "history": 3,  # unknown
+            "depth": 0,
+            "reliability": 1,
+            "durability": 1 if self.latched else 2,
+            "deadline": _FOREVER,
+            "lifespan": _FOREVER,
+            "liveliness": 1,
+            "liveliness_lease_duration": _FOREVER,
+            "avoid_ros_namespace_conventions": False,
+        }
+        return yaml.safe_dump([profile], sort_keys=False)
+
+
+class BagWriter:
+    """Writes one recording. Not thread safe."""
+
+    def __init__(self, folder: Path, *, compression: str = "zstd") -> None:
+        """Make the folder and open the file.
+
+        Args:
+            folder: does not exist yet; its parents are made.
+            compression: of the file's chunks, one of `COMPRESSIONS`.
+
+        Raises:
+            ConfigError: no such compression.
+            RecordError: the folder cannot be made, or is there.
+            MissingExtraError: mcap is not installed.
+        """
+        try:
+            from mcap.writer import CompressionType, Writer
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(str(error.name), "ros") from error
+        if compression not in COMPRESSIONS:
+            raise ConfigError(f"expected a compression of {', '.join(COMPRESSIONS)}, got: {compression!r}")
+        self.folder, self.messages = folder, 0
+        self._file = folder / f"{folder.name}_0.mcap"
+        self._topics: dict[str, tuple[Topic, int]] = {}  # with the channel
+        self._schemas: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._first_ns = self._last_ns = 0
+        try:
+            folder.mkdir(parents=True)
+            self._stream = self._file.open("xb")
+            self._writer = Writer(self._stream, compression=CompressionType[compression.upper()])
+            self._writer.start(profile="ros2", library="si_embodied")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The names of those announced."""
+        return self._topics.keys()
+
+    def add(self, topic: Topic) -> None:
+        """Announce a topic before its first message.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        try:
+            if topic.type not in self._schemas:
+                text = topic.definition.encode()
+                self._schemas[topic.type] = self._writer.register_schema(topic.type, "ros2msg", text)
+            channel = self._writer.register_channel(
+                topic.name, "cdr", self._schemas[topic.type], {"offered_qos_profiles": topic.qos()}
+            )
+        except OSError as error:
+            raise self._failed(error) from error
+        self._topics[topic.name], self._counts[topic.name] = (topic, channel), 0
+
+    def write(self, topic: str, data: bytes, stamp_ns: int) -> None:
+        """Write a message as it came over the network, with the time at which it did.
+
+        Raises:
+            RecordError: it cannot be written; what was before it is kept.
+        """
+        channel, count = self._topics[topic][1], self._counts[topic]
+        try:
+            self._writer.add_message(channel, stamp_ns, data, stamp_ns, count)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._first_ns = min(self._first_ns, stamp_ns) if self.messages else stamp_ns
+        self._last_ns = max(self._last_ns, stamp_ns)
+        self._counts[topic] = count + 1
+        self.messages += 1
+
+    def close(self) -> None:
+        """Finish the file, and say in metadata.yaml what is in it.
+
+        Raises:
+            RecordError: that cannot be written; `mcap recover` and `ros2 bag reindex` mend the rest.
+        """
+        if self._stream.closed:
+            return
+        try:
+            try:
+                self._writer.finish()
+            finally:
+                self._stream.close()
+            text = yaml.safe_dump(self._metadata(), sort_keys=False)
+            (self.folder / "metadata.yaml").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _metadata(self) -> dict[str, Any]:
+        span = {
+            "duration": {"nanoseconds": max(0, self._last_ns - self._first_ns)},
+            "starting_time": {"nanoseconds_since_epoch": self._first_ns},
+            "message_count": self.messages,
+        }
+        topics = [
+            {
+                "topic_metadata": {
+                    "name": topic.name,
+                    "type": topic.type,
+                    "serialization_format": "cdr",
+                    "offered_qos_profiles": topic.qos(),
+                },
+                "message_count": self._counts[topic.name],
+            }
+            for topic, _ in self._topics.values()
+        ]
+        information = {
+            "version": _VERSION,
+            "storage_identifier": "mcap",
+            **span,
+            "topics_with_message_count": topics,
+            "compression_format": "",
+            "compression_mode": "",
+            "relative_file_paths": [self._file.name],
+            "files": [{"path": self._file.name, **span}],
+        }
+        return {"rosbag2_bagfile_information": _copied(information)}
+
+    def _failed(self, error: OSError) -> RecordError:
+        fix = "give another folder" if isinstance(error, FileExistsError) else "free some space or give another folder"
+        return RecordError(f"cannot record to {str(self.folder)!r}: {error.strerror or error}; {fix}")
+
+
+def _copied(value: Any) -> Any:
+    """The same with no part shared: YAML would write the second one as a reference, which `ros2 bag` does not read."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
+
+
+def definition_of(message: type[Any]) -> str:
+    """A message type's definition, and after it those of all types in it, from the Python class.
+
+    Constants and comments are not in it: no decoder needs them.
+    """
+    texts: dict[str, str] = {}
+    _collect(message, texts)
+    (_, first), *others = texts.items()
+    return first + "".join(f"{_RULE}\nMSG: {name}\n{text}" for name, text in others)
+
+
+def _collect(message: type[Any], texts: dict[str, str]) -> None:
+    name = f"{message.__module__.split('.')[0]}/{message.__name__}"
+    if name in texts:
+        return
+    texts[name] = ""  # holds its place: what is asked for comes first
+    lines, inner = [], []
+    for field, kind in message.get_fields_and_field_types().items():
+        found = _ARRAY.match(kind)
+        item = kind if found is None else found["item"] or found["of"]
+        suffix = "" if found is None else f"[{found['count'] or ''}]"
+        word = "string" if item.startswith("string") else "wstring" if item.startswith("wstring") else item
+        lines.append(f"{_WORDS.get(word, word)}{suffix} {field}\n")
+        if "/" in item:
+            inner.append(item)
+    texts[name] = "".join(lines)
+    for each in inner:
+        package, _, short = each.partition("/")
+        _collect(getattr(importlib.import_module(f"{package}.msg"), short), texts)

@@ -1,0 +1,109 @@
+"""The recorder in a process of its own, and what others read of what it wrote."""
+
+from __future__ import annotations
+
+import io
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mcap", reason="recording needs the extra ros")
+pytest.importorskip("rosbags", reason="reading recordings needs the extra ros")
+
+from PIL import Image as Pillow
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import Reader
+from sensor_msgs.msg import CameraInfo
+from si_embodied_msgs.msg import Plan
+
+from si_embodied.errors import RecordError
+from si_embodied.ros_nodes.bags import BagWriter, Topic, definition_of
+
+Ros = Any  # of conftest.py
+RECORDER, ROBOT = ["-m", "si_embodied.ros_nodes.recorder_node"], [str(Path(__file__).parent / "wall_robot.py")]
+SOON_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some seconds of the robot before a wall."""
+    folder = tmp_path_factory.mktemp("recordings") / "wall"
+    shared_ros.start(ROBOT, {})
+    recorder = shared_ros.start(RECORDER, {"output": str(folder), "image_format": "png"})
+    shared_ros.wait((folder / "wall_0.mcap").exists, SOON_S, "the recording's file")
+    shared_ros.wait(lambda: shared_ros.node.count_subscribers("head/depth"), SOON_S, "the recorder's subscriptions")
+    shared_ros.wait(lambda: (folder / "wall_0.mcap").stat().st_size > 1000, SOON_S, "something recorded")
+    output = shared_ros.stop(recorder, signal.SIGINT)
+    assert recorder.returncode == 0, output
+    assert "messages to" in output
+    return folder
+
+
+def test_ros2_bag_opens_it(recording: Path) -> None:
+    with Reader(recording) as reader:
+        counts = {each.topic: each.msgcount for each in reader.connections}
+        assert counts["/tf_static"] == 1, "latched, and from before the recording"
+        assert counts["/head/depth"] > 2
+        assert reader.message_count == sum(counts.values()) == sum(1 for _ in reader.messages())
+
+
+def test_depth_is_kept_as_it_was_and_images_are_compressed(recording: Path) -> None:
+    with AnyReader([recording]) as reader:
+        messages = {each.topic: (each, raw) for each, _, raw in reader.messages()}
+        read = {topic: reader.deserialize(raw, each.msgtype) for topic, (each, raw) in messages.items()}
+    depth, image = read["/head/depth"], read["/head/image_raw/compressed"]
+    metres = np.frombuffer(depth.data, dtype="<f4").reshape(depth.height, depth.width)
+    assert metres[depth.height // 2, depth.width // 2] == pytest.approx(3.0, abs=0.05), "the wall's distance"
+    assert Pillow.open(io.BytesIO(bytes(image.data))).size == (depth.width, depth.height)
+    assert read["/head/camera_info"].k[0] > 0
+
+
+def test_a_folder_that_is_there_is_not_written_into(shared_ros: Ros, recording: Path) -> None:
+    recorder = shared_ros.start(RECORDER, {"output": str(recording)})
+    shared_ros.processes.remove(recorder)  # it is to fail
+    output = recorder.communicate(timeout=SOON_S)[0]
+    assert recorder.returncode == 2
+    assert "File exists; give another folder" in output
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_a_definition_names_every_type_in_it() -> None:
+    text = definition_of(Plan)
+    first, *others = text.split("=" * 80 + "\n")
+    assert "float64[] latency_s\n" in first
+    assert {each.splitlines()[0] for each in others} >= {
+        "MSG: std_msgs/Header", "MSG: si_embodied_msgs/Subgoal", "MSG: builtin_interfaces/Time",
+        "MSG: geometry_msgs/Pose",
+    }  # fmt: skip
+    assert "float64[9] k\n" in definition_of(CameraInfo)
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
+    bag = BagWriter(tmp_path / "full", compression="none")
+    bag.add(Topic("/noise", "std_msgs/msg/UInt8MultiArray", "uint8[] data\n"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(RecordError, match="cannot record to .*full.*free some space"):
+            write_noise(bag)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, previous)
+
+
+def write_noise(bag: BagWriter) -> None:
+    for stamp_ns in range(40):
+        bag.write("/noise", bytes(1 << 18), stamp_ns)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="cannot record to"):
+        BagWriter(tmp_path / "file" / "recording")
