@@ -135,7 +135,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             check_episodes(made.habitat.dataset)
         setup = configs.complete(made, self._simulator, top_down_map=self._top_down_map)  # type: ignore[arg-type]
         if self._simulator == "habitat-sim":
-            self._real().prepare(setup.config)
+            self._real().prepare(setup.config, exported=config is None)
         return setup
 
     @staticmethod
@@ -206,11 +206,8 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
 
         made = registry.get_dataset(DATASET_TYPES[self.task])()
         made.from_json(json.dumps(dataset(self.task, [seed], self._camera)), scenes_dir=None)
-        episode = made.episodes[0]
-        if self._simulator == "habitat-sim":
-            self._real().place_scene(episode)
         self._open(made)
-        return episode
+        return made.episodes[0]
 
     def _user_episode(self, number: int) -> Any:
         from si_embodied.envs.habitat.data import check_scene

@@ -1,0 +1,151 @@
+"""Habitat's own simulator: how it is set up on any machine, and how it is shown our apartments.
+
+Our apartments are exported (`export`) when an episode needs one, and drawn flat in the colours of the MuJoCo world.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from si_embodied.envs.habitat import actions
+from si_embodied.envs.habitat.export import SceneFiles, export_scene
+from si_embodied.envs.habitat.frames import as_quaternion
+from si_embodied.envs.habitat.lab import load_habitat
+from si_embodied.envs.habitat.simulator import TILT_RANGE_RAD
+from si_embodied.envs.habitat.stage import apartment_of, stage_of_scene
+
+load_habitat()
+
+from habitat.config import read_write  # noqa: E402
+from habitat.config.default import get_agent_config  # noqa: E402
+from habitat.config.default_structured_configs import HabitatSimSemanticSensorConfig  # noqa: E402
+from habitat.core.registry import registry  # noqa: E402
+from habitat.sims.habitat_simulator.habitat_simulator import HabitatSim  # noqa: E402
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+EXPORTED_SIMULATOR = "SiEmbodiedExported-v0"
+"""The name in `habitat.simulator.type`."""
+
+_SEMANTIC = "semantic"
+_CELL_HEIGHT_M = 0.02  # of the navmesh; by default 0.2, and the floor that much too high
+_MAX_CLIMB_M = 0.05  # a rug, and no furniture
+
+
+def prepare(config: Any, *, exported: bool) -> None:
+    """Set up a habitat-lab config for habitat-sim on this machine.
+
+    Args:
+        config: the whole config; changed in place.
+        exported: whether the scenes are our apartments; a user's own are left as their config has them.
+    """
+    for name in ("HABITAT_SIM_LOG", "MAGNUM_LOG"):  # read when a simulator starts
+        os.environ.setdefault(name, "quiet")
+    with read_write(config):
+        simulator = config.habitat.simulator
+        if not any(Path("/dev").glob("nvidia[0-9]*")):
+            simulator.habitat_sim_v0.gpu_device_id = -1  # any other aborts the process where there is no CUDA
+        if exported:
+            _fit(config.habitat)
+
+
+def _fit(habitat: Any) -> None:
+    simulator = habitat.simulator
+    simulator.type = EXPORTED_SIMULATOR
+    simulator.default_agent_navmesh = simulator.navmesh_include_static_objects = True
+    agent = get_agent_config(simulator)
+    agent.max_climb = _MAX_CLIMB_M
+    camera = next(iter(agent.sim_sensors.values()))
+    shared = {key: camera[key] for key in ("height", "width", "hfov", "position", "orientation")}
+    agent.sim_sensors["semantic_sensor"] = HabitatSimSemanticSensorConfig(**shared)
+    for name, ours in (("look_up", actions.LOOK_UP), ("look_down", actions.LOOK_DOWN)):
+        if name in habitat.task.actions:
+            habitat.task.actions[name].type = ours
+
+
+@registry.register_simulator(name=EXPORTED_SIMULATOR)
+class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-lab has no types
+    """habitat-sim on our apartments, by their names: `apartment-7-0`.
+
+    Semantic ids are places in `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
+    """
+
+    def __init__(self, config: Any) -> None:
+        """Start it on the apartment of the config."""
+        self._files = tempfile.TemporaryDirectory(prefix="si-embodied-")
+        self._tilt_rad = 0.0
+        super().__init__(config)
+
+    def create_sim_config(self, sensor_suite: Any) -> Any:
+        """habitat-lab's, on the exported files, with a navmesh that lies on the floor."""
+        made = super().create_sim_config(sensor_suite)
+        files = self._export(stage_of_scene(self.habitat_config.scene))
+        made.sim_cfg.scene_dataset_config_file, made.sim_cfg.scene_id = str(files.dataset_config), files.scene
+        made.sim_cfg.navmesh_settings.cell_height = _CELL_HEIGHT_M
+        return made
+
+    def _export(self, name: str) -> SceneFiles:
+        """The files of an apartment; those of the one before it are removed."""
+        folder = Path(self._files.name)
+        for old in folder.iterdir():
+            if old.name != name:
+                shutil.rmtree(old)
+        return export_scene(apartment_of(name), folder / name, name)
+
+    def _config_backend(self, config: Any) -> None:
+        # Nothing of ours has a texture. For those that have, habitat-sim computes image-based light: on a CPU half a
+        # minute, at every start.
+        config.sim_cfg.requires_textures = False
+        super()._config_backend(config)
+
+    def set_agent_state(
+        self, position: ArrayLike, rotation: Any, agent_id: int = 0, reset_sensors: bool = True
+    ) -> bool:
+        """Put the agent somewhere; the rotation is (x, y, z, w) or a quaternion."""
+        if reset_sensors:
+            self._tilt_rad = 0.0
+        done: bool = super().set_agent_state(position, rotation, agent_id, reset_sensors)
+        return done
+
+    def step_filter(self, start: Any, end: Any) -> Any:
+        """Where a step ends: on the navmesh, and on the floor, which is flat."""
+        reached = super().step_filter(start, end)
+        reached[1] = start[1]
+        return reached
+
+    def tilt(self, angle_rad: float) -> None:
+        """Tilt all cameras, up positive, within what a Fetch's head can."""
+        mounted = float(next(iter(get_agent_config(self.habitat_config).sim_sensors.values())).orientation[0])
+        low, high = TILT_RANGE_RAD
+        wanted = min(max(mounted + self._tilt_rad + angle_rad, low), high) - mounted
+        turn = as_quaternion([math.sin((wanted - self._tilt_rad) / 2), 0, 0, math.cos((wanted - self._tilt_rad) / 2)])
+        agent = self.get_agent(0)
+        state = agent.get_state()
+        for camera in state.sensor_states.values():
+            camera.rotation = camera.rotation * turn  # about the camera's own x
+        agent.set_state(state, reset_sensors=False, infer_sensor_states=False)
+        self._tilt_rad = wanted
+
+    def semantic(self) -> NDArray[np.int32]:
+        """Semantic ids (H, W) of what the cameras show now."""
+        ids = np.asarray(self.get_sensor_observations()[_SEMANTIC])
+        return ids.reshape(ids.shape[:2]).astype(np.int32)
+
+    def semantic_ids(self, category: str) -> list[int]:
+        """The semantic ids of a category's instances."""
+        furniture = apartment_of(stage_of_scene(self.habitat_config.scene)).furniture
+        return [index for index, piece in enumerate(furniture, start=1) if piece.category == category]
+
+    def close(self, destroy: bool = True) -> None:
+        """Free habitat-sim's; calling it again does nothing."""
+        super().close(destroy)
+        if destroy:
+            self._files.cleanup()
