@@ -150,10 +150,16 @@ def build(source: Path, folder: Path, jobs: int) -> bool:
         f"-DCMAKE_PROJECT_INCLUDE={HERE / 'wheels.cmake'}", "-DCMAKE_C_FLAGS=-O1", "-DCMAKE_CXX_FLAGS=-O0",
     ]  # fmt: skip
     environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix())}
-    return all(
-        subprocess.run(command, env=environment, check=False).returncode == 0
-        for command in (configure, [program, "--build", str(folder), f"-j{jobs}"], [program, "--install", str(folder)])
-    )
+    commands = (configure, [program, "--build", str(folder), f"-j{jobs}"], [program, "--install", str(folder)])
+    for command in commands:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode:
+            sys.stderr.write(done.stdout)  # hundreds of lines, which nobody wants to see otherwise
+            return False
+    sys.stdout.write(f"{source.name} is built\n")
+    return True
 
 
 def _fail(message: str) -> int:
