@@ -151,14 +151,15 @@ class GlPipeline:
         mj.mjr_readPixels(rgb, None, self._viewport, self._mjr)
         channels = rgb[::-1].astype(np.int32)
         packed: NDArray[np.int32] = channels[..., 0] | channels[..., 1] << 8 | channels[..., 2] << 16
-        drawn, inverse = np.unique(packed, return_inverse=True)
         # A geom's segment number is its place in the scene; 0 is the background. Decor is not a geom of the model.
-        geoms = np.full(drawn.size, -1, np.int32)
-        for i, number in enumerate(drawn):
-            if 0 < number <= self._scene.ngeom:
+        count = self._scene.ngeom
+        numbers = np.minimum(packed, count + 1)
+        geoms = np.full(count + 2, -1, np.int32)
+        for number in np.flatnonzero(np.bincount(numbers.ravel())):  # which takes a tenth of np.unique's time
+            if 0 < number <= count:
                 geom = self._scene.geoms[number - 1]
-                geoms[i] = geom.objid if geom.objtype == mj.mjtObj.mjOBJ_GEOM else -1
-        image: NDArray[np.int32] = geoms[inverse.reshape(self._shape)]
+                geoms[number] = geom.objid if geom.objtype == mj.mjtObj.mjOBJ_GEOM else -1
+        image: NDArray[np.int32] = geoms[numbers]
         return image
 
     def close(self) -> None:
