@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from si_embodied import __version__
 from si_embodied.errors import SiEmbodiedError
 
-VERBS = ("demo", "eval", "plan", "envs", "models", "data", "train", "study", "serve", "ros", "doctor")
+VERBS = ("demo", "eval", "plan", "envs", "models", "data", "train", "study", "serve", "ros", "replay", "doctor")
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 

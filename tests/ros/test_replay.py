@@ -1,0 +1,96 @@
+"""What was recorded of a run in the simulated apartment, planned again without ROS."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
+pytest.importorskip("mcap", reason="recording needs the extra ros")
+pytest.importorskip("rosbags", reason="replaying needs the extra replay")
+
+from std_msgs.msg import String
+
+from si_embodied.cli.main import main
+from si_embodied.errors import DataError
+from si_embodied.ros_nodes.recordings import Recording
+
+Ros = Any  # of conftest.py
+SIM, PLANNER, RECORDER = (["-m", f"si_embodied.ros_nodes.{name}_node"] for name in ("sim", "planner", "recorder"))
+STARTS_S, TASK_S = 90.0, 240.0
+
+
+def goto(u: int, v: int) -> dict[str, Any]:
+    return {"skill": "goto", "object": "thing", "view": 0, "point": [u, v]}
+
+
+SCRIPT = [
+    [{"skill": "turn", "degrees": 60}],
+    [goto(500, 640)],
+    [goto(300, 620)],  # depends on what was mapped on the way
+    [{"skill": "explore"}],
+    [goto(650, 600), {"skill": "turn", "degrees": -90}],
+    [goto(500, 5000)],  # no plan, twice
+    [goto(500, 660)],
+]
+DECISIONS = len(SCRIPT) - 1  # an answer that is no plan is asked for again
+
+
+@pytest.fixture(scope="module")
+def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some decisions, whatever they lead to."""
+    ros, folder = shared_ros, tmp_path_factory.mktemp("recordings") / "apartment"
+    records = ros.listen(String, "planner/record", 50)
+    recorder = ros.start(RECORDER, {"output": str(folder), "use_sim_time": True})
+    ros.start(SIM, {"image_size": 96, "camera_rate_hz": 5.0, "seed": 3, "real_time_factor": 3.0})
+    ros.start(
+        PLANNER,
+        {
+            "use_sim_time": True, "autostart": True, "backend": "scripted", "navigation.navigator": "topic",
+            "script": "\n".join(json.dumps({"subgoals": each, "done": False}) for each in SCRIPT),
+        },
+    )  # fmt: skip
+    ros.wait(lambda: ros.node.count_subscribers("planner/record") > 1, STARTS_S, "the recorder")
+    handle = ros.task("find it", timeout_s=600.0)
+    ros.wait(lambda: len(records) >= DECISIONS, TASK_S, f"{DECISIONS} decisions")
+    ros.result(handle.cancel_goal_async(), TASK_S, "the cancellation")
+    ros.wait(lambda: ros.end(handle), TASK_S, "the end")
+    output = ros.stop(recorder, signal.SIGINT)
+    assert recorder.returncode == 0, output
+    return folder
+
+
+def replayed(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and summary."""
+    code = main(["replay", str(path), "--json", *more])
+    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_recorded_answers_lead_to_the_recorded_decisions(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, summary = replayed(recording, capsys)
+    assert (code, summary["decisions"]) == (0, len(Recording(recording).records))
+    assert summary["identical"] == summary["decisions"] >= DECISIONS, summary["plans"]
+    assert summary["greatest_distance_m"] < 1e-6, "and there were goals"
+
+
+def test_the_file_alone_will_do(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replayed(recording / "apartment_0.mcap", capsys)[0] == 0
+
+
+def test_another_body_shows(recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Settings under which nothing near may be a goal."""
+    (tmp_path / "strict.yaml").write_text("guard: {max_goal_distance_m: 0.01}\n")
+    code, summary = replayed(recording, capsys, "--config", str(tmp_path / "strict.yaml"))
+    drives = [each for each in summary["plans"] if each["recorded"]["plan"] and each["distance_m"] is None]
+    assert code == 1
+    assert 0 < summary["different"] <= len(drives)
+
+
+def test_what_is_no_recording_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.mcap").write_text("not a recording")
+    with pytest.raises(DataError, match="cannot be read as a recording"):
+        Recording(tmp_path / "notes.mcap")
