@@ -12,6 +12,7 @@ from si_embodied.backends.options import ServerOptions
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.errors import ConfigError, MissingExtraError
 from si_embodied.planner import AnyPlanner, Planner
+from si_embodied.ros_nodes.asking import SharedBackend
 
 if TYPE_CHECKING:
     from si_embodied.backends.base import Backend
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def make_backend(settings: NodeSettings) -> Backend | None:
-    """The backend, loaded and ready; None where another machine plans.
+    """The backend, loaded and ready, which questions may be put to beside plans; None where another machine plans.
 
     Raises:
         SiEmbodiedError: it cannot be had, and why.
@@ -29,14 +30,14 @@ def make_backend(settings: NodeSettings) -> Backend | None:
     if settings.backend == "remote":
         return None
     if settings.backend == "scripted":
-        return _repeating(settings.script, settings.script_delay_s)
+        return SharedBackend(_repeating(settings.script, settings.script_delay_s))
     if settings.backend == "perfect_pixels":
         from si_embodied.ros_nodes.perfect_pixels import PerfectPixels
 
         return PerfectPixels()
     if settings.backend == "server":
-        return _server(settings)
-    return _local(settings)
+        return SharedBackend(_server(settings))
+    return SharedBackend(_local(settings))
 
 
 def make_planner(settings: NodeSettings, backend: Backend | None, body: Embodiment) -> AnyPlanner:
