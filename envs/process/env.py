@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import gymnasium
 
-from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied import embodiment as embodiments
 from si_embodied.envs.process.interpreter import Interpreter
 from si_embodied.envs.process.spaces import from_values
 from si_embodied.errors import ConfigError, SimulatorError, SimulatorLost
+
+if TYPE_CHECKING:
+    from si_embodied.embodiment import Embodiment
 
 DEADLINE_S = 120.0
 
@@ -118,7 +121,9 @@ class ProcessEnv(gymnasium.Env[Any, Any]):
             AttributeError: it has none.
         """
         fields = vars(_Elsewhere(self, ("embodiment",)).value())
-        return MobileBase(**fields) if self.kind == "navigation" else TableArm(**fields)
+        name = _Elsewhere(self, ("embodiment", "__class__", "__name__")).value()
+        robot: Embodiment = getattr(embodiments, name)(**fields)
+        return robot
 
     def __getattr__(self, name: str) -> Any:
         """An attribute of the environment there: its value, or something to ask further."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from si_embodied.backends.options import ServerOptions
@@ -51,6 +52,17 @@ def latency(text: str) -> float | str:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"expected 'measured' or seconds of at least 0, got {text!r}; for example 1.5")
     return value
+
+
+def named_value(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON where it is that, else as it stands."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}; for example room_count=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def add_world(parser: argparse.ArgumentParser, *, required: bool) -> None:

@@ -16,6 +16,7 @@ from si_embodied.cli.arguments import (
     add_world,
     given_model,
     latency,
+    named_value,
     server_options,
     whole_number,
 )
@@ -60,6 +61,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: a folder under runs/ named by the settings")
     parser.add_argument("--videos", type=whole_number(0, 5), default=0, metavar="K", help="keep K, failures first")
     parser.add_argument("--workers", type=whole_number(1, 2), default=1, metavar="N", help="processes")
+    parser.add_argument(
+        "--env-arg",
+        type=named_value,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another argument of the world, as `si-embodied envs` lists them: a JSON value or a text",
+    )
     parser.add_argument("--python", type=Path, metavar="PATH", help="run the world in this Python (docs/habitat.md)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.set_defaults(run=run)
@@ -136,6 +145,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         server_options=server_options(args),
         planning_server=args.planner,
         python=args.python,
+        env_args=tuple(args.env_arg),
     )
 
 

@@ -42,6 +42,7 @@ class EvaluationConfig:
     server_options: ServerOptions = ServerOptions()
     planning_server: str | None = None  # address of a planning server, which has a model of its own
     python: Path | None = None  # executable of another Python, where the environment runs
+    env_args: tuple[tuple[str, Any], ...] = ()  # further arguments of the environment, by name
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
@@ -79,6 +80,8 @@ class EvaluationConfig:
             identity["planning_server"] = self.planning_server
         if self.python is not None:
             identity["python"] = str(self.python)
+        if self.env_args:
+            identity["env_args"] = dict(self.env_args)
         return identity
 
     def digest(self) -> str:

@@ -231,7 +231,7 @@ def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
     import gymnasium
 
     asked = {"task": config.task, "image_size": config.image_size, "action_mode": config.action_mode}
-    kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None} | dict(config.env_args)
     if render:
         kwargs["render_mode"] = "rgb_array"
     if config.python is not None:

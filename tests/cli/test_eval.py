@@ -40,6 +40,14 @@ def test_a_control_runs_on_the_same_seeds(fake_world: str, tmp_path: Path, capsy
     assert (row["controls"]["random"]["episodes"], row["controls"]["random"]["shared_seeds"]) == (3, 3)
 
 
+def test_a_world_takes_further_arguments_as_json_or_text(fake_world: str, tmp_path: Path) -> None:
+    arguments = ("--policy", "stopper", "--episodes", "1", "--env-arg", "image_size=48", "--env-arg", "task=a=b")
+    assert evaluate(fake_world, tmp_path, *arguments) == 0
+    run, episode = (json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines())
+    assert run["config"]["env_args"] == {"image_size": 48, "task": "a=b"}
+    assert episode["task"] == "a=b"
+
+
 def test_videos_lie_beside_the_records(fake_world: str, tmp_path: Path) -> None:
     assert evaluate(fake_world, tmp_path, "--policy", "stopper", "--episodes", "3", "--videos", "2") == 0
     names = sorted(path.name for path in (tmp_path / "videos").iterdir())
@@ -55,6 +63,7 @@ def test_videos_lie_beside_the_records(fake_world: str, tmp_path: Path) -> None:
         (("--latency", "fast"), ("'fast'", "measured", "seconds")),
         (("--latency", "nan"), ("'nan'", "measured")),
         (("--control", "blind"), ("blind", "blank")),
+        (("--env-arg", "rooms"), ("'rooms'", "room_count=3")),
     ],
 )
 def test_an_argument_that_is_no_number_is_named_with_a_right_one(
@@ -75,6 +84,8 @@ def test_an_argument_that_is_no_number_is_named_with_a_right_one(
         (("--policy", "stopper", "--control", "blank"), ("--control blank", "'stopper'")),
         (("--policy", "stopper", "--config", "/no/such.yaml"), ("/no/such.yaml",)),
         (("--policy", "stopper", "--action-mode", "pose"), ("action_mode",)),
+        (("--policy", "stopper", "--env-arg", "lamps=3"), ("lamps",)),
+        (("--policy", "stopper", "--python", "/no/python"), ("no Python at '/no/python'",)),
     ],
 )
 def test_a_bad_request_names_its_fix(

@@ -102,8 +102,9 @@ def test_an_observation_is_not_overwritten_by_the_next(world):
 
 def test_attributes_and_methods_are_asked_for_there(world):
     assert world.kind == "navigation"
-    assert isinstance(world.embodiment, MobileBase)
-    assert world.embodiment.tilt_range_rad == (-0.5, 0.5)
+    assert world.embodiment == MobileBase(
+        ("head",), "discrete", 0.2, 1.0, 0.25, 0.26, 0.26, (-0.5, 0.5), 0.5, 1.0, 0.5, 1.0
+    )
     assert world.ground_truth.add(2, b=3) == 5
     step = world.ground_truth.step()
     assert (step.name, step.position_m.tolist()) == ("cup", [1.0, 2.0, 3.0])
@@ -312,10 +313,12 @@ def test_the_simulator_ends_with_its_parent_even_when_it_hangs(tmp_path, ending)
     assert gone(*pids)
 
 
-def traces() -> tuple[set[str], int]:
-    """Files in shared memory, and how many files and processes this process has."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return {p.name for p in Path("/dev/shm").iterdir()}, len([*Path("/proc/self/fd").iterdir(), *children])
+def traces() -> tuple[int, int, int]:
+    """How many open files, child processes and pieces of shared memory this process has."""
+    me = Path(f"/proc/{os.getpid()}")
+    children = (me / "task" / str(os.getpid()) / "children").read_text().split()
+    maps = [line for line in (me / "maps").read_text().splitlines() if "memfd:si_embodied" in line]
+    return len([*(me / "fd").iterdir()]), len(children), len(maps)
 
 
 def creations(count: int) -> list[int]:
