@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from si_embodied.embodiment import MobileBase
 from si_embodied.ros_nodes.arm_client import ArmClient
+from si_embodied.ros_nodes.head import Head
 from si_embodied.ros_nodes.mapping import MappingPlanner, ReplaceablePlanner
 from si_embodied.ros_nodes.navigation_client import NavigationClient, make_navigator
 from si_embodied.types import Code, Observation, Refusal
@@ -61,7 +62,8 @@ class BaseBody:
         self._sensors = sensors
         self._keyframe_s = 0.0
         navigator = make_navigator(node, settings, clock=clock, base_now=sensors.base_now)
-        self.client = NavigationClient(node, settings, navigator, clock=clock, next_spot=self.planner.take_spot)
+        head = Head(node, settings.robot, clock=clock, camera_now=sensors.camera_now)
+        self.client = NavigationClient(settings, navigator, head=head, next_spot=self.planner.take_spot)
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """What the cameras see."""

@@ -10,17 +10,16 @@ from typing import Any, Protocol
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
-from std_msgs.msg import Float64, String
+from std_msgs.msg import String
 
 from si_embodied.errors import MissingExtraError
 from si_embodied.geometry import Pose, wrap_angle
 from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.head import Head
 from si_embodied.ros_nodes.settings import NavigationSettings, NodeSettings
 from si_embodied.types import Code, Drive, ExploreFrontier, Goal, NavigateTo, Outcome, Rotate, TiltCamera
 
 _MOVED_M, _MOVED_RAD = 0.02, 0.03
-_TILT_S = 1.0
-"""For a head camera to get where it was told to look; nothing on the topic says when it has."""
 
 
 class Navigator(Protocol):
@@ -44,31 +43,25 @@ class NavigationClient:
 
     def __init__(
         self,
-        node: Any,
         settings: NodeSettings,
         navigator: Navigator,
         *,
-        clock: Callable[[], float],
+        head: Head,
         next_spot: Callable[[], tuple[float, float] | None],
     ) -> None:
         """Carry goals out with `navigator`.
 
         Args:
-            node: publishes the camera's tilt.
             settings: of the node.
             navigator: brings the base to a pose.
-            clock: seconds of the ROS clock.
+            head: tilts the camera.
             next_spot: map xy of what to explore next, None when there is nothing.
         """
-        self._settings, self._navigator, self._clock = settings, navigator, clock
-        self._node, self._next_spot = node, next_spot
+        self._settings, self._navigator, self._head = settings, navigator, head
+        self._next_spot = next_spot
         self._poses: deque[Pose] = deque()  # still to go to
         self._looks: deque[float] = deque()  # still to turn, while looking around
         self._outcome: Outcome | None = None  # known without moving
-        self._tilt_until_s: float | None = None
-        self._tilt_rad = 0.0
-        topic = settings.robot.tilt_topic
-        self._tilt = node.create_publisher(Float64, topic, 1) if topic else None
         self.reset()
 
     def reset(self) -> None:
@@ -77,7 +70,7 @@ class NavigationClient:
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
         """Begin a goal; turns and drives count from `T_map_base`, where they were decided."""
-        self._outcome, self._tilt_until_s = None, None
+        self._outcome = None
         self._poses.clear()
         if isinstance(goal, NavigateTo):
             self._poses.append(goal.T_map_base)
@@ -88,20 +81,16 @@ class NavigationClient:
         elif isinstance(goal, ExploreFrontier):
             self._explore(T_map_base)
         elif isinstance(goal, TiltCamera):
-            self._start_tilt(goal.angle_rad)
+            self._head.start(goal.angle_rad)
         else:
             self._outcome = Outcome(Code.SKILL_FAILED, f"a mobile base has no skill for {type(goal).__name__}")
         self._go_on()
 
     def poll(self) -> Outcome | None:
         """How the goal ended, once."""
-        if self._tilt_until_s is not None and self._clock() >= self._tilt_until_s:
-            self._tilt_until_s, self._outcome = None, Outcome(Code.OK)
-        if self._outcome is not None:
-            outcome, self._outcome = self._outcome, None
+        outcome, self._outcome = self._outcome or self._head.poll(), None
+        if outcome is not None:
             return outcome
-        if self._tilt_until_s is not None:
-            return None
         reached = self._navigator.poll()
         if reached is None or not reached.succeeded or not self._poses:
             return reached
@@ -111,15 +100,15 @@ class NavigationClient:
     def cancel(self) -> None:
         """Stop at once."""
         self._poses.clear()
-        self._outcome, self._tilt_until_s = None, None
+        self._outcome = None
         self._navigator.cancel()
+        self._head.cancel()
 
     def close(self) -> None:
         """Publish and ask no more."""
         self.cancel()
         self._navigator.close()
-        if self._tilt is not None:
-            self._node.destroy_publisher(self._tilt)
+        self._head.close()
 
     def _go_on(self) -> None:
         if self._poses:
@@ -141,15 +130,6 @@ class NavigationClient:
         heading = math.atan2(spot[1] - T_map_base.translation[1], spot[0] - T_map_base.translation[0])
         self._poses.append(Pose.planar(*spot, heading))
         self.reset()
-
-    def _start_tilt(self, angle_rad: float) -> None:
-        if self._tilt is None:
-            self._outcome = Outcome(Code.SKILL_FAILED, "the camera is fixed; set robot.tilt_topic where it tilts")
-            return
-        robot = self._settings.robot
-        self._tilt_rad = float(np.clip(self._tilt_rad + angle_rad, robot.lowest_tilt_rad, robot.highest_tilt_rad))
-        self._tilt.publish(Float64(data=self._tilt_rad))
-        self._tilt_until_s = self._clock() + _TILT_S
 
 
 def turned(T_map_base: Pose, angle_rad: float) -> Pose:

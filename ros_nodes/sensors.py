@@ -29,7 +29,7 @@ class Camera:
         """Subscribe."""
         self.name = name
         self.joiner = Joiner(slop_s=settings.join_slop_s)
-        self.received = 0  # images
+        self.received = self.received_depths = 0
         self.ahead_s = 0.0  # of the last image's stamp before the clock when it came
         self._clock = node.get_clock()
         self._info: Any = None
@@ -39,7 +39,7 @@ class Camera:
         qos = qos_profile_sensor_data
         self.subscriptions = [
             node.create_subscription(kind, f"{name}/{topic}", self._on_image, qos),
-            node.create_subscription(Image, f"{name}/depth", self.joiner.add_depth, qos),
+            node.create_subscription(Image, f"{name}/depth", self._on_depth, qos),
             node.create_subscription(CameraInfo, f"{name}/camera_info", self._on_info, qos),
         ]
 
@@ -47,6 +47,10 @@ class Camera:
         self.received += 1
         self.ahead_s = bridge.seconds(message.header.stamp) - 1e-9 * self._clock.now().nanoseconds
         self.joiner.add_image(message)
+
+    def _on_depth(self, message: Any) -> None:
+        self.received_depths += 1
+        self.joiner.add_depth(message)
 
     def _on_info(self, message: Any) -> None:
         if self._info is None or message.k.tolist() != self._info.k.tolist() or message.d != self._info.d:
@@ -114,6 +118,11 @@ class Sensors:
     def base_now(self) -> Pose | None:
         """`T_map_base` as last heard of, None before that."""
         return self.transforms.latest(self.settings.map_frame, self.settings.base_frame)
+
+    def camera_now(self) -> Pose | None:
+        """`T_base_camera` of the first camera as last heard of, None before its first image."""
+        pairs = self.cameras[0].joiner.pairs()
+        return self.transforms.latest(self.settings.base_frame, pairs[0].image.header.frame_id) if pairs else None
 
     def _frame(self, camera: Camera, after_s: float) -> CameraFrame | Refusal:
         """The newest image of a camera of whose instant the transforms are known."""

@@ -89,7 +89,9 @@ def diagnosis(node: PlannerNode, pilot: Pilot | None, plan: Plan) -> DiagnosticS
         status.level, status.message = DiagnosticStatus.WARN, "not configured"
     else:
         values |= {"model": pilot.info.model, "phase": pilot.runner.phase.name}
-        values |= {f"images of {camera.name}": camera.received for camera in pilot.sensors.cameras}
+        for camera in pilot.sensors.cameras:
+            values[f"images of {camera.name}"] = camera.received
+            values[f"depth images of {camera.name}"] = camera.received_depths
         values |= dict(zip(plan.latency_part, plan.latency_s, strict=True))
         code = Code(plan.code)
         status.level = DiagnosticStatus.OK if code is Code.OK else DiagnosticStatus.WARN

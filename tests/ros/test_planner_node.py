@@ -16,12 +16,16 @@ from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.action import ActionClient
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from si_embodied_msgs.action import PlanTask
 from si_embodied_msgs.msg import Code as CodeMessage
 from si_embodied_msgs.msg import Plan
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool
 
+from si_embodied.grounding import LOOK_STEP_RAD
 from si_embodied.ros_nodes.bridge import pose_of_message, seconds
 from si_embodied.types import Code
 
@@ -88,6 +92,16 @@ def test_a_task_through_the_action_drives_up_to_the_wall_and_ends_in_success(ros
     assert plans[0].subgoals[0].target.x == pytest.approx(WALL_M, abs=0.02)
 
 
+def test_a_camera_is_tilted_from_where_it_looks(ros: Ros) -> None:
+    """As /tf has it: nothing says that it looked straight ahead at first."""
+    told = ros.listen(Float64, "head/tilt")
+    look = json.dumps({"subgoals": [{"skill": "look", "direction": "up"}], "done": False})
+    started(ros, scripted(look, DONE, **{"robot.tilt_topic": "head/tilt"}), tilt=-0.35)
+    answer = ros.end(ros.task())
+    assert (answer.result.code, answer.result.subgoals) == (int(Code.OK), 1)
+    assert [each.data for each in told] == pytest.approx([-0.35 + LOOK_STEP_RAD], abs=1e-6)
+
+
 @pytest.fixture(scope="module")
 def busy(shared_ros: Ros) -> Ros:
     """A robot and a planner that goes on for ever."""
@@ -126,6 +140,29 @@ def test_a_newer_task_ends_the_one_under_way(busy: Ros) -> None:
     busy.wait(lambda: busy.plans[-1].instruction == "go to the other wall", ANSWERS_S, "a plan for the second task")
     busy.result(second.cancel_goal_async(), ANSWERS_S, "the cancellation")
     busy.end(second)
+
+
+def test_two_clients_each_hear_of_their_own_task_and_cancel_no_other(busy: Ros) -> None:
+    first = under_way(busy)
+    other = Node("other_client", context=busy.context)
+    busy.executor.add_node(other)
+    client = ActionClient(other, PlanTask, "plan_task")
+    try:
+        busy.wait(client.server_is_ready, ANSWERS_S, "the action, seen by the other client")
+        goal = PlanTask.Goal(instruction="go to the other wall", timeout_s=60.0)
+        second = busy.result(client.send_goal_async(goal), ANSWERS_S, "the goal's acceptance")
+        assert "newer task" in busy.end(first).result.message
+        late = busy.result(first.cancel_goal_async(), ANSWERS_S, "an answer to a cancellation that comes too late")
+        assert not late.goals_canceling
+        seen = len(busy.plans)
+        busy.wait(lambda: len(busy.plans) > seen, ANSWERS_S, "a plan for the second task, which goes on")
+        assert busy.plans[-1].instruction == "go to the other wall"
+        busy.result(second.cancel_goal_async(), ANSWERS_S, "the cancellation")
+        assert busy.end(second).status == GoalStatus.STATUS_CANCELED
+    finally:
+        client.destroy()
+        busy.executor.remove_node(other)
+        other.destroy_node()
 
 
 def test_the_emergency_stop_ends_the_task_and_holds_until_it_is_released(busy: Ros) -> None:

@@ -15,6 +15,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float64
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose, wrap_angle
@@ -51,6 +52,7 @@ class WallRobot(Node):
         self.speed = float(declare("speed", 1.5).value)
         self.drift = float(declare("drift", 0.0).value)  # m/s to the map's left, while somebody looks
         self.spin = float(declare("spin", 0.0).value)  # rad/s to the left, while somebody looks
+        self.tilt = float(declare("tilt", 0.0).value)  # of the camera, radians, up positive; 0: it is fixed
         self.x = self.y = self.yaw = 0.0
         self.goal: tuple[float, float, float] | None = None
         self.start_s = self.now_s()
@@ -63,7 +65,10 @@ class WallRobot(Node):
         self.infos = self.create_publisher(CameraInfo, "head/camera_info", qos_profile_sensor_data)
         self.create_subscription(PoseStamped, "goal_pose", self.on_goal, 1)
         self.create_subscription(Twist, "cmd_vel", self.on_velocity, 1)
-        self.static.publish(TFMessage(transforms=[self.transform("base_link", "head_optical", T_base_camera, 0.0)]))
+        if self.tilt:
+            self.create_subscription(Float64, "head/tilt", self.on_tilt, 1)
+        else:
+            self.static.publish(TFMessage(transforms=[self.transform("base_link", "head_optical", T_base_camera, 0.0)]))
         self.create_timer(PERIOD_S, self.step)
 
     def now_s(self) -> float:
@@ -77,6 +82,15 @@ class WallRobot(Node):
         if message.linear.x == 0.0 and message.angular.z == 0.0:
             self.goal = None
 
+    def on_tilt(self, message: Float64) -> None:
+        self.tilt = message.data
+
+    def camera(self) -> Pose:
+        """T_base_camera."""
+        cos, sin = math.cos(self.tilt), math.sin(self.tilt)
+        up = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
+        return Pose(up @ OPTICAL, T_base_camera.translation)
+
     def step(self) -> None:
         now_s = self.now_s()
         if self.images.get_subscription_count():
@@ -89,14 +103,17 @@ class WallRobot(Node):
             self.x, self.y, self.yaw = self.x + share * dx, self.y + share * dy, self.yaw + share * turn
         base = Pose.planar(self.x, self.y, self.yaw)
         if now_s - self.start_s < self.tf_until_s:
-            self.tf.publish(TFMessage(transforms=[self.transform("map", "base_link", base, now_s)]))
+            moving = [self.transform("map", "base_link", base, now_s)]
+            if self.tilt:
+                moving.append(self.transform("base_link", "head_optical", self.camera(), now_s))
+            self.tf.publish(TFMessage(transforms=moving))
         odometry = Odometry()
         odometry.header.frame_id = "map"
         bridge.set_stamp(odometry.header.stamp, now_s)
         bridge.set_pose(odometry.pose.pose, base)
         self.odometry.publish(odometry)
         if self.with_images:
-            self.look(base @ T_base_camera, now_s + self.offset_s)
+            self.look(base @ self.camera(), now_s + self.offset_s)
 
     def look(self, T_map_camera: Pose, stamp_s: float) -> None:
         depth = depth_seen(T_map_camera)
