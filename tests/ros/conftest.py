@@ -35,7 +35,7 @@ else:
 HERE = Path(__file__).parent
 # For this process too, before its first participant: without it a busy machine loses images.
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(HERE.parents[1] / "config" / "fastdds.xml"))
-STARTS_S, ANSWERS_S, TASK_S = 60.0, 20.0, 90.0
+STARTS_S, ANSWERS_S, TASK_S, ENDS_S = 60.0, 20.0, 90.0, 10.0
 """Deadlines, for a busy machine: nothing here waits for ever, and nothing is as slow as this."""
 
 
@@ -56,7 +56,7 @@ class Ros:
     """A test's own ROS domain: processes in it, and a node to speak to them."""
 
     folder: Path
-    domain: int = field(default_factory=lambda: random.Random().randint(1, 200))
+    domain: int = field(default_factory=lambda: random.Random().randint(1, 100))  # above, ports are handed out by Linux
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     actions: dict[str, ActionClient] = field(default_factory=dict)
     plans: list[Any] = field(default_factory=list)  # for the tests' own use
@@ -153,10 +153,17 @@ class Ros:
             raise AssertionError(f"it did not end within {ANSWERS_S} s:\n{process.communicate()[0]}") from None
 
     def close(self) -> None:
-        """End everything."""
+        """End everything: politely, because what is killed leaves its shared memory behind."""
         for process in self.processes:
-            process.kill()
-            process.communicate()
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        until = time.monotonic() + ENDS_S
+        for process in self.processes:
+            try:
+                process.communicate(timeout=max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)

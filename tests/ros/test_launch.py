@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,8 +85,7 @@ def test_a_simulated_robot_in_a_namespace_does_its_task_and_ctrl_c_ends_all(ros:
     truths.clear()
     ros.wait(lambda: len(truths) > 1, ENDS_S, "ground truth")
     assert json.loads(truths[-1].data)["at_goal"]
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=ENDS_S)[0]
+    output = ros.stop(process)
     assert process.returncode == 0, output
     assert output.count("process has finished cleanly") == 2, output
 
@@ -98,7 +96,7 @@ def test_parameters_come_from_the_file_and_the_command_line_and_someone_else_may
 ) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("/**: {ros__parameters: {most_holds: 4, backend: local}}")
-    launch(ros, "planner.launch.py", f"params_file:={file}", "backend:=perfect_pixels", "autostart:=false")
+    process = launch(ros, "planner.launch.py", f"params_file:={file}", "backend:=perfect_pixels", "autostart:=false")
     assert state(ros, "/planner") == State.PRIMARY_STATE_UNCONFIGURED
     request = GetParameters.Request(names=["most_holds", "backend"])
     holds, backend = ros.call(GetParameters, "/planner/get_parameters", request).values
@@ -106,6 +104,7 @@ def test_parameters_come_from_the_file_and_the_command_line_and_someone_else_may
     change = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
     assert ros.call(ChangeState, "/planner/change_state", change).success
     assert state(ros, "/planner") == State.PRIMARY_STATE_INACTIVE
+    assert "process has finished cleanly" in ros.stop(process)
 
 
 def state(ros: Any, node: str) -> int:
