@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from si_embodied.ros_nodes.annotated import AnnotatedImage
 from si_embodied.ros_nodes.ask_server import AskSpatialServer
 from si_embodied.ros_nodes.record_publisher import RecordPublisher
 
@@ -29,5 +30,5 @@ class Part(Protocol):
 
 MakePart: TypeAlias = "Callable[[PlannerNode, Pilot], Part]"
 
-PARTS: tuple[MakePart, ...] = (RecordPublisher, AskSpatialServer)
+PARTS: tuple[MakePart, ...] = (AnnotatedImage, RecordPublisher, AskSpatialServer)
 """Made in this order. One that raises a `SiEmbodiedError` fails the configuration with its reason."""
