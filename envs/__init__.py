@@ -19,6 +19,7 @@ HABITAT_POINTNAV_ID = "si_embodied/HabitatPointNav-v0"
 HABITAT_OBJECTNAV_ID = "si_embodied/HabitatObjectNav-v0"
 HABITAT_IMAGENAV_ID = "si_embodied/HabitatImageNav-v0"
 HABITAT_INSTRUCTIONNAV_ID = "si_embodied/HabitatInstructionNav-v0"
+HABITAT_REARRANGE_ID = "si_embodied/HabitatRearrange-v0"
 
 _ENTRY_POINTS = {
     APARTMENT_ID: "si_embodied.envs.navigation:ApartmentEnv",
@@ -27,6 +28,7 @@ _ENTRY_POINTS = {
     HABITAT_OBJECTNAV_ID: "si_embodied.envs.habitat.navigation:HabitatObjectNavEnv",
     HABITAT_IMAGENAV_ID: "si_embodied.envs.habitat.navigation:HabitatImageNavEnv",
     HABITAT_INSTRUCTIONNAV_ID: "si_embodied.envs.habitat.navigation:HabitatInstructionNavEnv",
+    HABITAT_REARRANGE_ID: "si_embodied.envs.habitat.rearrange:HabitatRearrangeEnv",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "HABITAT_INSTRUCTIONNAV_ID",
     "HABITAT_OBJECTNAV_ID",
     "HABITAT_POINTNAV_ID",
+    "HABITAT_REARRANGE_ID",
     "TABLETOP_ID",
     "Maker",
     "register_all",

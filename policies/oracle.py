@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from si_embodied.embodiment import TableArm
 from si_embodied.errors import ConfigError
 from si_embodied.geometry import Pose
 from si_embodied.policies.skills.arm import ArmSkills
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from si_embodied.embodiment import TableArm
     from si_embodied.policies.base import Action, Skill
     from si_embodied.types import Observation, Task
 
@@ -81,7 +81,7 @@ class ManipulationGroundTruth(Protocol):
 
 
 class OraclePolicy:
-    """The shortest path, or picks and places at exact poses, by the kind of the environment."""
+    """The shortest path, picks and places at exact poses, or the skills that are missing, by the kind of the robot."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         """Look into `env`.
@@ -94,7 +94,7 @@ class OraclePolicy:
         if kind not in ("navigation", "manipulation"):
             raise ConfigError(f"the oracle needs an environment of ours with ground truth, got: {type(world).__name__}")
         self._world = world
-        self._arm = _ArmOracle(world.embodiment) if kind == "manipulation" else None
+        self._arm = _ArmOracle(world.embodiment) if isinstance(getattr(world, "embodiment", None), TableArm) else None
 
     def reset(self, task: Task) -> None:
         """Start an episode."""

@@ -59,3 +59,15 @@ class TableArm:
 
 
 Embodiment: TypeAlias = MobileBase | TableArm
+
+
+@dataclass(frozen=True, slots=True)
+class SkillRobot:
+    """A robot that carries out skills by their names, as in EmbodiedBench's EB-Habitat; it takes no plan in pixels."""
+
+    kind: ClassVar[TaskKind] = "manipulation"
+
+    cameras: tuple[str, ...]  # in the order of the observation's leading axis
+    action_mode: Literal["skill"]
+    reach_m: float  # from the base to a piece of furniture that is handled
+    control_period_s: float  # simulated time that one skill stands for

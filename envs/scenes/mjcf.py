@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M, Apartment, Part, Rgb, Room
@@ -103,8 +105,21 @@ def _floor(asset: ElementTree.Element, world: ElementTree.Element, room: Room, i
     _geom(world, ceiling, f"ceiling_{index}", OVERHEAD_GROUP)
 
 
-def apartment_mjcf(apartment: Apartment, *, camera_height_m: float, fov_y_rad: float) -> MujocoScene:
-    """Export to MuJoCo. The camera looks along x of a `head` body (pan and tilt) on a mocap body, the `robot`."""
+def apartment_mjcf(
+    apartment: Apartment,
+    *,
+    camera_height_m: float,
+    fov_y_rad: float,
+    movable: Mapping[str, Sequence[Part]] = MappingProxyType({}),
+) -> MujocoScene:
+    """Export to MuJoCo. The camera looks along x of a `head` body (pan and tilt) on a mocap body, the `robot`.
+
+    Args:
+        apartment: what stands still.
+        camera_height_m: of the head's origin above the floor.
+        fov_y_rad: the camera's vertical field of view.
+        movable: things on mocap bodies of their names, their parts in the body's frame.
+    """
     x0, y0, x1, y1 = apartment.bounds
     root = ElementTree.Element("mujoco", {"model": "apartment"})
     ElementTree.SubElement(root, "compiler", {"angle": "radian"})
@@ -134,6 +149,11 @@ def apartment_mjcf(apartment: Apartment, *, camera_height_m: float, fov_y_rad: f
             name = f"{piece.name}/{index}"
             owner[name] = piece.name
             _geom(world, part, name)
+    for name, parts in movable.items():
+        body = ElementTree.SubElement(world, "body", {"name": name, "mocap": "true"})
+        for index, part in enumerate(parts):
+            owner[f"{name}/{index}"] = name
+            _geom(body, part, f"{name}/{index}")
     robot = ElementTree.SubElement(world, "body", {"name": ROBOT, "mocap": "true"})
     head = ElementTree.SubElement(robot, "body", {"name": CAMERA, "pos": _numbers((0.0, 0.0, camera_height_m))})
     # MuJoCo's camera looks along its -z with y up: looking along x, its own x, to the right, is -y.

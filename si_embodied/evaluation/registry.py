@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.options import ServerOptions
 from si_embodied.config import PlannerConfig
+from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -
 
     def make(env: Env, _: int) -> Policy:
         world: Any = env.unwrapped
+        if not isinstance(world.embodiment, MobileBase | TableArm):
+            raise ConfigError(
+                f"the planner plans for a base or an arm, not for a {type(world.embodiment).__name__}; "
+                "random and oracle can act there"
+            )
         planner = Planner(backend_for(env), world.embodiment, settings.planner)
         return SpatialPlannerPolicy(planner, latency=settings.latency)
 

@@ -13,6 +13,7 @@ TASKS = {
     "si_embodied/HabitatObjectNav-v0": {"objectnav"},
     "si_embodied/HabitatImageNav-v0": {"imagenav"},
     "si_embodied/HabitatInstructionNav-v0": {"instructionnav"},
+    "si_embodied/HabitatRearrange-v0": {"base", "swap", "clear", "store"},
 }
 
 

@@ -1,0 +1,103 @@
+"""Household things that a robot carries from one piece of furniture to another, and the furniture that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from si_embodied.envs.scenes.apartment import Part, Rgb
+from si_embodied.envs.scenes.furniture import COLOURS
+
+SURFACES = frozenset(
+    {"table", "coffee table", "desk", "sofa", "armchair", "bed", "nightstand", "dresser", "cupboard", "stove"}
+    | {"washing machine", "piano", "bathtub"}
+)
+"""Categories that things are put on."""
+
+CONTAINERS = frozenset({"fridge", "wardrobe", "filing cabinet"})
+"""Categories that things are put in; they open and close."""
+
+TRAY_DEPTH_M, TRAY_WIDTH_M, TRAY_HEIGHT_M = 0.30, 0.40, 0.55
+"""What an open container pushes out at its front, with what is in it."""
+
+Parts = tuple[Part, ...]
+
+
+def _post(z: float, radius: float, height: float, rgb: Rgb) -> Part:
+    """An upright cylinder about the origin by its bottom."""
+    return Part("cylinder", (0.0, 0.0, z + height / 2), (radius, radius, height / 2), rgb)
+
+
+def _box(dx: float, dy: float, dz: float, rgb: Rgb) -> Part:
+    return Part("box", (0.0, 0.0, dz / 2), (dx / 2, dy / 2, dz / 2), rgb)
+
+
+def _mug(c: Rgb) -> Parts:
+    handle = Part("box", (0.055, 0.0, 0.05), (0.015, 0.006, 0.025), c)
+    return (_post(0.0, 0.04, 0.09, c), _post(0.09, 0.034, 0.002, COLOURS["brown"]), handle)
+
+
+def _bowl(c: Rgb) -> Parts:
+    return (_post(0.0, 0.035, 0.02, c), _post(0.02, 0.07, 0.035, c), _post(0.055, 0.062, 0.002, COLOURS["white"]))
+
+
+def _ball(c: Rgb) -> Parts:
+    return (Part("sphere", (0.0, 0.0, 0.055), (0.055, 0.055, 0.055), c),)
+
+
+def _book(c: Rgb) -> Parts:
+    return (_box(0.15, 0.21, 0.035, c),)
+
+
+def _can(c: Rgb) -> Parts:
+    return (_post(0.0, 0.034, 0.12, c), _post(0.12, 0.030, 0.004, COLOURS["gray"]))
+
+
+def _bottle(c: Rgb) -> Parts:
+    return (_post(0.0, 0.04, 0.17, c), _post(0.17, 0.016, 0.07, c))
+
+
+def _box_thing(c: Rgb) -> Parts:
+    return (_box(0.16, 0.12, 0.12, c),)
+
+
+THINGS: dict[str, Callable[[Rgb], Parts]] = {
+    "mug": _mug,
+    "bowl": _bowl,
+    "ball": _ball,
+    "book": _book,
+    "can": _can,
+    "bottle": _bottle,
+    "box": _box_thing,
+}
+THING_COLOURS = ("red", "blue", "green", "yellow", "orange", "purple")
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One thing to carry."""
+
+    category: str
+    colour: str
+
+    @property
+    def name(self) -> str:
+        """Unique, as every thing has its own colour and category: "red_mug"."""
+        return f"{self.colour}_{self.category}"
+
+    @property
+    def phrase(self) -> str:
+        """Words for it: "red mug"."""
+        return f"{self.colour} {self.category}"
+
+    @property
+    def parts(self) -> Parts:
+        """About the middle of its bottom."""
+        return THINGS[self.category](COLOURS[self.colour])
+
+
+def tray(rgb: Rgb) -> Parts:
+    """The tray of an open container, about the middle of the edge at the container's front; it goes along x."""
+    board = Part("box", (TRAY_DEPTH_M / 2, 0.0, -0.01), (TRAY_DEPTH_M / 2, TRAY_WIDTH_M / 2, 0.01), rgb)
+    face = Part("box", (TRAY_DEPTH_M, 0.0, 0.03), (0.01, TRAY_WIDTH_M / 2, 0.05), rgb)
+    return (board, face)

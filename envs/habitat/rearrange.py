@@ -1,0 +1,284 @@
+"""Language rearrangement as a Gymnasium environment (`si_embodied/HabitatRearrange-v0`)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat
+
+import gymnasium
+import numpy as np
+
+from si_embodied.embodiment import SkillRobot
+from si_embodied.envs.habitat.instructions import CHARSET
+from si_embodied.envs.habitat.rearrange_tasks import (
+    REARRANGE_TASKS,
+    At,
+    RearrangeTask,
+    Skill,
+    draw_rearrangement,
+    holds,
+    skills_of,
+)
+from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer
+from si_embodied.envs.spaces import observation_dict, observation_space
+from si_embodied.errors import ConfigError, SceneError, UnknownNameError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
+    from si_embodied.types import CameraFrame
+
+TASKS, ACTION_MODES = REARRANGE_TASKS, ("skill",)
+MAX_SKILLS = 70
+"""EB-Habitat's number of actions; an episode here has fewer, and the others are invalid."""
+MAX_STEPS, MAX_INVALID = 30, 10  # EB-Habitat's
+_PERIOD_S = 5.0
+_SCENES_TRIED = 50
+
+
+class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
+    """Bring things to where an instruction wants them, by skills in words: navigate, pick, place, open, close.
+
+    An action is the number of a skill in the observation's `skills` (one a line); `feedback` says how the last one went
+    and `holding` what is in the gripper, beside the usual observation of the head camera. The episode ends with success
+    as soon as all predicates hold; it is cut after 30 actions or 10 invalid ones, as in EmbodiedBench's EB-Habitat.
+
+    Example:
+        >>> import gymnasium, si_embodied.envs
+        >>> env = gymnasium.make("si_embodied/HabitatRearrange-v0", task="swap")
+        >>> observation, info = env.reset(seed=0)
+        >>> env.close()
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012  (as gymnasium.Env has it)
+    kind: ClassVar[Literal["manipulation"]] = "manipulation"
+
+    def __init__(
+        self,
+        task: str = "base",
+        *,
+        simulator: str = "embedded",
+        image_size: int = 224,
+        action_mode: str = "skill",
+        render_mode: str | None = None,
+        max_episode_steps: int = MAX_STEPS,
+        camera_height_m: float = 1.1,
+        camera_tilt_rad: float = -0.35,
+        fov_y_deg: float = 70.0,
+    ) -> None:
+        """Make the environment; nothing is rendered before `reset`.
+
+        Args:
+            task: "base" (one thing), "swap" (two), "clear" (all of one place), "store" (into a container).
+            simulator: "embedded".
+            image_size: height and width of the pictures, pixels.
+            action_mode: "skill".
+            render_mode: None or "rgb_array".
+            max_episode_steps: actions until the episode is truncated.
+            camera_height_m: of the head camera above the floor.
+            camera_tilt_rad: of the head camera at the start, up positive; at a piece of furniture it looks at that.
+            fov_y_deg: vertical field of view.
+
+        Raises:
+            UnknownNameError: no such task, simulator, action mode or render mode.
+            ConfigError: a number out of range.
+        """
+        for what, name, known in (
+            ("task", task, TASKS),
+            ("simulator", simulator, ("embedded",)),
+            ("action mode", action_mode, ACTION_MODES),
+            ("render mode", render_mode, (None, "rgb_array")),
+        ):
+            if name not in known:
+                raise UnknownNameError(what, name, [str(k) for k in known])
+        if not 16 <= image_size <= 4096 or max_episode_steps < 1 or not 10 <= fov_y_deg <= 140:
+            raise ConfigError(
+                "expected image_size from 16 to 4096, max_episode_steps of at least 1 and fov_y_deg from 10 to 140, "
+                f"got: {image_size}, {max_episode_steps} and {fov_y_deg}"
+            )
+        from si_embodied.envs.episode import CameraSetup
+        from si_embodied.envs.habitat.rearrange_world import REACH_M
+
+        self.task, self.render_mode = task, render_mode
+        self._image_size, self._max_steps = image_size, max_episode_steps
+        self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
+        self.embodiment = SkillRobot(("head",), "skill", REACH_M, _PERIOD_S)
+        self.ground_truth = RearrangeGroundTruth(self)
+        self.action_space = gymnasium.spaces.Discrete(MAX_SKILLS)
+        space = observation_space(1, image_size, image_size, max_range_m=MAX_RANGE_M)
+        words = gymnasium.spaces.Text(6000, min_length=0, charset=CHARSET + "\n")
+        extra = dict.fromkeys(("skills", "feedback", "holding"), words)
+        self.observation_space = gymnasium.spaces.Dict({**space.spaces, **extra})
+        self._renderer: SceneRenderer | None = None
+        self._world: RearrangeWorld | None = None
+        self._over = True
+
+    # --- the episode ------------------------------------------------------------------------------------------------
+
+    @property
+    def world(self) -> RearrangeWorld:
+        """The flat and what is in it.
+
+        Raises:
+            gymnasium.error.ResetNeeded: there is no episode yet.
+        """
+        if self._world is None:
+            raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
+        return self._world
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start the episode of `seed`; without one, of the next seed drawn from `np_random`."""
+        super().reset(seed=seed)
+        del options
+        self.close()
+        self._world = draw_world(int(self.np_random.integers(2**31)) if seed is None else seed, self.task, self._camera)
+        self._renderer = SceneRenderer(self._world.model, self._image_size, self._image_size)
+        self.skills: tuple[Skill, ...] = skills_of(self._world.task, self._world.stage.apartment)
+        self._steps, self._invalid, self._path_m, self._over = 0, 0, 0.0, False
+        self._feedback = "the task begins"
+        return self._observe(), self._info()
+
+    def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
+        """Carry one skill out. The reward is the progress made.
+
+        Raises:
+            gymnasium.error.InvalidAction: the action is not in the action space.
+            gymnasium.error.ResetNeeded: there is no episode, or it is over.
+        """
+        world = self.world
+        if self._over:
+            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
+        if not self.action_space.contains(action):
+            raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
+        before = self.progress()
+        if int(action) < len(self.skills):
+            result = world.do(self.skills[int(action)])
+            self._feedback, valid = result.feedback, result.done
+            self._path_m += result.driven_m
+        else:
+            self._feedback, valid = f"there is no skill {int(action)}", False
+        self._steps += 1
+        self._invalid += not valid
+        info = self._info()
+        truncated = not info["success"] and (self._steps >= self._max_steps or self._invalid >= MAX_INVALID)
+        self._over = info["success"] or truncated
+        return self._observe(), self.progress() - before, info["success"], truncated, info
+
+    def predicates(self) -> tuple[bool, ...]:
+        """Whether each condition of the task holds."""
+        world = self.world
+        return tuple(holds(condition, world.where, frozenset(world.opened)) for condition in world.task.conditions)
+
+    def progress(self) -> float:
+        """Share of the subgoals that are reached: things at their places, and containers closed after that."""
+        subgoals = [done for done, condition in self._subgoals() if isinstance(condition, At) or self._all_at()]
+        return sum(subgoals) / len(self.world.task.conditions)
+
+    def _subgoals(self) -> list[tuple[bool, Any]]:
+        return list(zip(self.predicates(), self.world.task.conditions, strict=True))
+
+    def _all_at(self) -> bool:
+        """A container that was never opened is no merit."""
+        return all(done for done, condition in self._subgoals() if isinstance(condition, At))
+
+    # --- what is seen -----------------------------------------------------------------------------------------------
+
+    def _observe(self) -> dict[str, Any]:
+        world = self.world
+        if self._renderer is None:
+            raise gymnasium.error.ResetNeeded("the environment was closed; call reset() first")
+        stamp_s = self._steps * _PERIOD_S
+        self.frame: CameraFrame = world.frame(self._renderer, stamp_s)
+        observation = observation_dict((self.frame,), world.T_map_base, world.task.instruction, stamp_s)
+        observation["skills"] = "\n".join(skill.text for skill in self.skills)
+        observation["feedback"] = self._feedback
+        observation["holding"] = (world.held or "nothing").replace("_", " ")
+        return observation
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "success": all(self.predicates()),
+            "progress": self.progress(),
+            "invalid_actions": self._invalid,
+            "path_length": self._path_m,
+            "feedback": self._feedback,
+        }
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The head camera's last picture, (H, W, 3); None without a render mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn('nothing to render: make the environment with render_mode="rgb_array"')
+            return None
+        self.world  # noqa: B018 - refuses before the first reset
+        return self.frame.rgb
+
+    def close(self) -> None:
+        """Free the renderer; the environment can be reset again."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def draw_world(seed: int, task: str, camera: Any) -> RearrangeWorld:
+    """The flat and the task of a seed: apartments are drawn within it until one has a task of the kind.
+
+    Raises:
+        SceneError: nothing was found, which the generator should never let happen.
+    """
+    from si_embodied.envs.habitat.household import CONTAINERS, SURFACES
+    from si_embodied.envs.habitat.rearrange_world import RearrangeWorld, free_spots
+    from si_embodied.envs.habitat.stage import load_stage, stage_name
+
+    for attempt in range(_SCENES_TRIED):
+        stage = load_stage(stage_name((seed, attempt)))
+        rng = np.random.default_rng((seed, attempt, 10 + TASKS.index(task)))
+        takers = [piece for piece in stage.apartment.furniture if piece.category in SURFACES | CONTAINERS]
+        spots = {piece.name: free_spots(stage, piece) for piece in takers}
+        for _ in range(5):
+            drawn = draw_rearrangement(stage.apartment, task, {name: len(s) for name, s in spots.items()}, rng)
+            if drawn is None:
+                continue
+            cells = np.argwhere(stage.grid.free)
+            row, column = (int(value) for value in cells[int(rng.integers(len(cells)))])
+            start = (*stage.grid.point(row, column), float(rng.uniform(-math.pi, math.pi)))
+            return RearrangeWorld(stage, drawn, camera, start, spots)
+    raise SceneError(f"no {task!r} task in {_SCENES_TRIED} apartments of seed {seed}; this is a bug, please report it")
+
+
+class RearrangeGroundTruth:
+    """What only the oracle may know: where everything is, and so which skill comes next."""
+
+    def __init__(self, env: HabitatRearrangeEnv) -> None:
+        """Look into `env`."""
+        self._env = env
+
+    def next_action(self) -> int:
+        """The number of the next skill on the way to the first condition that does not hold."""
+        verb, target = self._next(self._env.world, self._env.world.task)
+        skills = self._env.skills
+        return next(i for i, skill in enumerate(skills) if (skill.verb, skill.target) == (verb, target))
+
+    def _next(self, world: RearrangeWorld, task: RearrangeTask) -> tuple[str, str]:
+        held = world.held
+        if held is not None:
+            place = next((c.place for c in task.conditions if isinstance(c, At) and c.thing == held), task.start[held])
+            return ("place", place) if world.near(place) else ("navigate", place)
+        for condition in task.conditions:
+            if holds(condition, world.where, frozenset(world.opened)):
+                continue
+            if not isinstance(condition, At):
+                return self._at(world, condition.place, "close")
+            if world.shut(condition.place):  # with a free hand, before the thing is fetched
+                return self._at(world, condition.place, "open")
+            source = world.where[condition.thing]
+            if not world.near(source):
+                return "navigate", source
+            return ("open", source) if world.shut(source) else ("pick", condition.thing)
+        raise ConfigError("every condition of the task holds; there is nothing left to do")
+
+    @staticmethod
+    def _at(world: RearrangeWorld, place: str, verb: str) -> tuple[str, str]:
+        return (verb, place) if world.near(place) else ("navigate", place)

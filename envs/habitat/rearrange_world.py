@@ -1,0 +1,273 @@
+"""A flat whose things are carried about by skills: no arm is simulated, and everything is seen by the head camera."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
+from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, apartment_mjcf
+from si_embodied.geometry import Pose
+
+select_renderer()  # before mujoco's first import, which reads the choice
+
+import mujoco  # noqa: E402
+
+from si_embodied.envs.habitat.household import (  # noqa: E402
+    CONTAINERS,
+    TRAY_DEPTH_M,
+    TRAY_HEIGHT_M,
+    tray,
+)
+from si_embodied.envs.habitat.rearrange_tasks import HAND  # noqa: E402
+from si_embodied.envs.mujoco.camera import camera_frame  # noqa: E402
+from si_embodied.envs.scenes.occupancy import Outlines  # noqa: E402
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.episode import CameraSetup
+    from si_embodied.envs.habitat.rearrange_tasks import RearrangeTask, Skill
+    from si_embodied.envs.habitat.stage import Stage
+    from si_embodied.envs.scenes.apartment import Furniture, Part
+    from si_embodied.types import CameraFrame
+
+REACH_M = 1.0
+"""From the base's middle to a piece of furniture that is handled."""
+_STAND_M, _OFF_M = 0.75, 0.6  # from a piece's outline, at most, and from its things, at best, where the robot stops
+_SLOT_M, _LOWEST_M, _HIGHEST_M = 0.24, 0.25, 1.15  # between things; heights that can be reached
+_AWAY_M = -10.0  # under the floor: what is hidden
+_HELD_M = (0.55, -0.18, -0.35)  # before the camera, in the head's frame without its tilt
+_TILT_RANGE_RAD = (-1.05, 0.52)
+
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a skill ended."""
+
+    done: bool
+    feedback: str  # what EmbodiedBench tells the policy
+    driven_m: float = 0.0
+
+
+def _world_tray(piece: Furniture) -> tuple[Part, ...]:
+    return tuple(part.turned(piece.quarter_turns) for part in tray(piece.parts[0].rgb))
+
+
+def _tray_edge(piece: Furniture) -> Point:
+    """Middle of the container's front, at the tray's height."""
+    low, high = piece.bounds
+    middle, half = (low + high) / 2, (high - low) / 2
+    fx, fy = piece.front
+    return float(middle[0] + fx * half[0]), float(middle[1] + fy * half[1]), TRAY_HEIGHT_M
+
+
+def free_spots(stage: Stage, piece: Furniture) -> list[Point]:
+    """Where things can stand on a piece, spread over it, those near its middle first (map).
+
+    Found by rays from above: level over a palm's width, at a height that can be reached. Of a container, on its tray.
+    """
+    if piece.category in CONTAINERS:
+        (x, y, z), (fx, fy) = _tray_edge(piece), piece.front
+        out = TRAY_DEPTH_M / 2
+        return [(x + fx * out - fy * s, y + fy * out + fx * s, z) for s in (-0.11, 0.11)]
+    data = mujoco.MjData(stage.model)
+    mujoco.mj_kinematics(stage.model, data)
+    own = {stage.model.geom(name).id for name, owner in stage.scene.owner.items() if owner == piece.name}
+    low, high = piece.bounds
+    found: list[Point] = []
+    xs, ys = np.arange(low[0] + 0.08, high[0] - 0.07, 0.05), np.arange(low[1] + 0.08, high[1] - 0.07, 0.05)
+    for x, y in sorted(((float(x), float(y)) for x in xs for y in ys), key=lambda p: math.dist(p, piece.centre)):
+        heights = [_height(stage.model, data, x + dx, y + dy, own) for dx, dy in _PALM]
+        z = heights[0]
+        level = _LOWEST_M <= z <= _HIGHEST_M and all(abs(height - z) < _LEVEL_M for height in heights)
+        if level and all(math.dist((x, y), spot[:2]) >= _SLOT_M for spot in found):
+            found.append((x, y, z))
+        if len(found) == _MOST_SPOTS:
+            break
+    return found
+
+
+_MOST_SPOTS, _LEVEL_M = 6, 0.012
+_PALM = ((0.0, 0.0), (0.07, 0.0), (-0.07, 0.0), (0.0, 0.07), (0.0, -0.07))
+
+
+def _height(model: mujoco.MjModel, data: mujoco.MjData, x: float, y: float, own: set[int]) -> float:
+    """Of what a ray from above meets first, NaN where that is not one of `own`."""
+    geom = np.zeros(1, np.int32)
+    start, down = np.array([x, y, 2.4]), np.array([0.0, 0.0, -1.0])
+    distance = mujoco.mj_ray(model, data, start, down, None, True, -1, geom, None)
+    return 2.4 - distance if int(geom[0]) in own else math.nan
+
+
+@dataclass
+class RearrangeWorld:
+    """The state of an episode, and what the skills do to it."""
+
+    stage: Stage
+    task: RearrangeTask
+    camera: CameraSetup
+    start: tuple[float, float, float]  # x, y, yaw in the map
+    spots: dict[str, list[Point]]  # of each place
+    where: dict[str, str] = field(init=False)  # thing -> furniture, or HAND
+    opened: set[str] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Put everything where the task starts."""
+        self.pose, self.tilt_rad = self.start, self.camera.tilt_rad
+        self.where = dict(self.task.start)
+        self._spot: dict[str, Point] = {}
+        for thing, place in sorted(self.where.items()):
+            self._spot[thing] = self._next_spot(place)
+        movable = {thing.name: thing.parts for thing in self.task.things}
+        apartment = self.stage.apartment
+        self._containers = [place for place in self.task.places if apartment.piece(place).category in CONTAINERS]
+        movable |= {f"tray_{place}": _world_tray(apartment.piece(place)) for place in self._containers}
+        scene = apartment_mjcf(
+            apartment, camera_height_m=self.camera.height_m, fov_y_rad=self.camera.fov_y_rad, movable=movable
+        )
+        self.model = mujoco.MjModel.from_xml_string(scene.xml)
+        self.data = mujoco.MjData(self.model)
+
+    def _next_spot(self, place: str) -> Point:
+        """The first free spot of a place; the task and `can_place` see to it that there is one."""
+        taken = set(self._spot.values())
+        return next(spot for spot in self.spots[place] if spot not in taken)
+
+    # --- what is where ----------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> str | None:
+        """The thing in the gripper."""
+        return next((thing for thing, place in self.where.items() if place == HAND), None)
+
+    def near(self, place: str) -> bool:
+        """Whether the robot stands within reach of a piece of furniture."""
+        outline = Outlines.of(self.stage.apartment.piece(place).world_parts, below_m=math.inf)
+        return outline.distance(self.pose[0], self.pose[1]) <= REACH_M
+
+    def shut(self, place: str) -> bool:
+        """Whether a place is a container that is closed."""
+        return place in self._containers and place not in self.opened
+
+    # --- skills -----------------------------------------------------------------------------------------------------
+
+    def do(self, skill: Skill) -> Result:
+        """Carry a skill out, or say why that is not possible now; nothing changes then."""
+        return getattr(self, f"_{skill.verb}")(skill.target)  # type: ignore[no-any-return]
+
+    def _navigate(self, place: str) -> Result:
+        x, y, _ = self.pose
+        grid, piece = self.stage.grid, self.stage.apartment.piece(place)
+        here = np.zeros(grid.free.shape, bool)
+        start = grid.nearest_free(x, y, math.inf)
+        assert start is not None  # every apartment has free floor
+        here[start] = True
+        way = grid.geodesic(here).distance_m
+        near = grid.distance_from(Outlines.of(piece.world_parts, below_m=math.inf), _STAND_M)
+        ends = np.argwhere(np.isfinite(near) & np.isfinite(way) & grid.free)
+        if not len(ends):
+            return Result(False, f"no way to the {self.task.places[place]}")
+        middle = np.mean(self.spots[place], axis=0)
+        points = np.array([grid.point(int(row), int(column)) for row, column in ends])
+        off = np.hypot(*(points - middle[:2]).T)
+        best = int(np.argmin(np.abs(off - _OFF_M) + 0.2 * way[ends[:, 0], ends[:, 1]]))
+        ex, ey = float(points[best][0]), float(points[best][1])
+        driven = float(way[ends[best][0], ends[best][1]])
+        self.pose = ex, ey, math.atan2(float(middle[1]) - ey, float(middle[0]) - ex)
+        down = math.atan2(float(middle[2]) - self.camera.height_m, max(float(off[best]), 0.1))
+        self.tilt_rad = min(max(down, _TILT_RANGE_RAD[0]), _TILT_RANGE_RAD[1])
+        return Result(True, f"you are at the {self.task.places[place]}", driven)
+
+    def _pick(self, thing: str) -> Result:
+        words = thing.replace("_", " ")
+        if self.held is not None:
+            return Result(False, f"cannot pick up the {words}: you hold the {self.held.replace('_', ' ')}")
+        if not self.near(self.where[thing]):
+            return Result(False, f"cannot pick up the {words}: it is not near")
+        if self.shut(self.where[thing]):
+            return Result(False, f"cannot pick up the {words}: it is not seen")
+        self.where[thing] = HAND
+        self._spot.pop(thing)
+        return Result(True, f"you hold the {words}")
+
+    def _place(self, place: str) -> Result:
+        words, thing = self.task.places[place], self.held
+        if thing is None:
+            return Result(False, f"cannot place at the {words}: you hold nothing")
+        if not self.near(place):
+            return Result(False, f"cannot place at the {words}: it is not near")
+        if self.shut(place):
+            return Result(False, f"cannot place at the {words}: it is closed")
+        if len(set(self.spots[place]) - set(self._spot.values())) == 0:
+            return Result(False, f"cannot place at the {words}: there is no room")
+        self.where[thing], self._spot[thing] = place, self._next_spot(place)
+        return Result(True, f"the {thing.replace('_', ' ')} is at the {words}")
+
+    def _open(self, place: str) -> Result:
+        return self._handle(place, "open")
+
+    def _close(self, place: str) -> Result:
+        return self._handle(place, "close")
+
+    def _handle(self, place: str, verb: str) -> Result:
+        words = self.task.places[place]
+        if self.held is not None:
+            return Result(False, f"cannot {verb} the {words}: you hold the {self.held.replace('_', ' ')}")
+        if not self.near(place):
+            return Result(False, f"cannot {verb} the {words}: it is not near")
+        if (place in self.opened) == (verb == "open"):
+            return Result(False, f"cannot {verb} the {words}: it is {'open' if verb == 'open' else 'closed'} already")
+        (self.opened.add if verb == "open" else self.opened.remove)(place)
+        return Result(True, f"the {words} is {'open' if verb == 'open' else 'closed'}")
+
+    # --- drawing ----------------------------------------------------------------------------------------------------
+
+    def frame(self, renderer: SceneRenderer, stamp_s: float) -> CameraFrame:
+        """What the head camera sees now."""
+        self.arrange()
+        return camera_frame(renderer, self.data, CAMERA, stamp_s)
+
+    @property
+    def T_map_base(self) -> Pose:  # noqa: N802  (how the field writes a transform)
+        """Where the robot is."""
+        return Pose.planar(*self.pose)
+
+    def arrange(self) -> None:
+        """Move MuJoCo's bodies to where things and the robot are."""
+        x, y, yaw = self.pose
+        self._put(ROBOT, (x, y, 0.0), yaw)
+        half = -self.tilt_rad / 2
+        self.model.body_quat[self.model.body(CAMERA).id] = math.cos(half), 0.0, math.sin(half), 0.0
+        for place in self._containers:
+            edge = _tray_edge(self.stage.apartment.piece(place))
+            self._put(f"tray_{place}", edge if place in self.opened else (*edge[:2], _AWAY_M))
+        held = self.T_map_base.apply(np.add(_HELD_M, (0.0, 0.0, self.camera.height_m)))
+        for thing, place in self.where.items():
+            if place == HAND:
+                self._put(thing, (float(held[0]), float(held[1]), float(held[2])))
+            elif self.shut(place):
+                self._put(thing, (*self._spot[thing][:2], _AWAY_M))
+            else:
+                self._put(thing, self._spot[thing])
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def _put(self, body: str, position: Point, yaw: float = 0.0) -> None:
+        index = int(self.model.body(body).mocapid[0])
+        self.data.mocap_pos[index] = position
+        self.data.mocap_quat[index] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+
+
+def segmentation_of(world: RearrangeWorld, renderer: SceneRenderer, thing: str) -> NDArray[np.bool_]:
+    """(H, W), the pixels of the head camera that show a thing."""
+    world.arrange()
+    body = world.model.body(thing)
+    first, count = int(body.geomadr[0]), int(body.geomnum[0])
+    ids = renderer.segmentation(world.data, CAMERA)
+    return np.asarray((ids >= first) & (ids < first + count))

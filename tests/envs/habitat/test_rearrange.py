@@ -1,0 +1,187 @@
+"""Language rearrangement: Gymnasium's contract, what skills may and may not do, predicates, and the oracle."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import si_embodied.envs  # noqa: F401  (registers)
+from si_embodied.envs.habitat.rearrange import MAX_INVALID, HabitatRearrangeEnv
+from si_embodied.envs.habitat.rearrange_tasks import REARRANGE_TASKS, At, Closed, holds
+from si_embodied.envs.habitat.rearrange_world import REACH_M, segmentation_of
+from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.episode import run_episode
+from si_embodied.evaluation.registry import PolicySettings, find_policy, make_env, observe
+
+REARRANGE = "si_embodied/HabitatRearrange-v0"
+
+
+@pytest.fixture
+def store():
+    env = HabitatRearrangeEnv("store", image_size=64, render_mode="rgb_array")
+    env.reset(seed=0)
+    yield env
+    env.close()
+
+
+def act(env: HabitatRearrangeEnv, verb: str, target: str):
+    index = next(i for i, skill in enumerate(env.skills) if (skill.verb, skill.target) == (verb, target))
+    return env.step(index)
+
+
+def goal(env: HabitatRearrangeEnv) -> At:
+    return next(c for c in env.world.task.conditions if isinstance(c, At))
+
+
+def test_gymnasiums_checker_passes() -> None:
+    env = gymnasium.make(REARRANGE, task="store", image_size=32, render_mode="rgb_array")
+    check_env(env.unwrapped)
+    env.close()
+
+
+def test_predicates_read_where_things_are_and_what_stands_open() -> None:
+    where, opened = {"red_mug": "sofa_1"}, frozenset({"fridge_1"})
+    assert holds(At("red_mug", "sofa_1"), where, opened)
+    assert not holds(At("red_mug", "fridge_1"), where, opened)
+    assert not holds(Closed("fridge_1"), where, opened)
+    assert holds(Closed("wardrobe_1"), where, opened)
+
+
+# --- what skills may do --------------------------------------------------------------------------------------------
+
+
+def test_navigating_ends_within_reach_facing_the_things(store: HabitatRearrangeEnv) -> None:
+    source = store.world.task.start[goal(store).thing]
+    *_, info = act(store, "navigate", source)
+    assert store.world.near(source)
+    assert info["path_length"] > 0
+    assert segmentation_of(store.world, store._renderer, goal(store).thing).sum() > 5
+
+
+def test_a_thing_that_is_not_near_cannot_be_picked_up(store: HabitatRearrangeEnv) -> None:
+    far = next(thing for thing, place in store.world.where.items() if not store.world.near(place))
+    *_, info = act(store, "pick", far)
+    assert (info["invalid_actions"], store.world.held) == (1, None)
+    assert "not near" in info["feedback"]
+
+
+def test_a_picked_thing_leaves_its_place_and_is_seen_in_the_hand(store: HabitatRearrangeEnv) -> None:
+    thing = goal(store).thing
+    act(store, "navigate", store.world.where[thing])
+    observation, *_ = act(store, "pick", thing)
+    assert observation["holding"] == thing.replace("_", " ")
+    assert segmentation_of(store.world, store._renderer, thing).sum() > 20
+
+
+def test_only_one_thing_is_held_at_a_time(store: HabitatRearrangeEnv) -> None:
+    first, second = list(store.world.where)[:2]
+    act(store, "navigate", store.world.where[first])
+    act(store, "pick", first)
+    act(store, "navigate", store.world.where[second])
+    *_, info = act(store, "pick", second)
+    assert store.world.held == first
+    assert "you hold" in info["feedback"]
+
+
+def test_a_closed_container_takes_nothing_and_opens_with_a_free_hand_only(store: HabitatRearrangeEnv) -> None:
+    thing, place = goal(store).thing, goal(store).place
+    act(store, "navigate", store.world.where[thing])
+    act(store, "pick", thing)
+    act(store, "navigate", place)
+    assert "closed" in act(store, "place", place)[-1]["feedback"]
+    assert "you hold" in act(store, "open", place)[-1]["feedback"]
+
+
+def test_closing_what_was_never_opened_is_no_progress(store: HabitatRearrangeEnv) -> None:
+    assert all(holds(c, store.world.where, frozenset()) for c in store.world.task.conditions if isinstance(c, Closed))
+    assert store.progress() == 0.0
+
+
+def test_what_is_shut_away_is_not_seen(store: HabitatRearrangeEnv) -> None:
+    thing, place = goal(store).thing, goal(store).place
+    shown = []
+    for _ in range(7):  # open, fetch, put in, close
+        _, _, terminated, _, _ = store.step(store.ground_truth.next_action())
+        if store.world.where[thing] == place:
+            shown.append(bool(segmentation_of(store.world, store._renderer, thing).any()))
+        if terminated:
+            break
+    assert shown == [True, False]
+
+
+def test_ten_invalid_actions_end_the_episode(store: HabitatRearrangeEnv) -> None:
+    for _ in range(MAX_INVALID):
+        *_, truncated, info = store.step(69)
+    assert (truncated, info["invalid_actions"]) == (True, MAX_INVALID)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="over"):
+        store.step(0)
+
+
+def test_every_thing_stands_on_its_place_within_reach() -> None:
+    env = HabitatRearrangeEnv("clear", image_size=32)
+    for seed in range(3):
+        env.reset(seed=seed)
+        world = env.world
+        for thing, place in world.where.items():
+            low, high = world.stage.apartment.piece(place).bounds
+            x, y, z = world._spot[thing]
+            assert low[0] <= x <= high[0]
+            assert low[1] <= y <= high[1]
+            assert 0.25 <= z <= 1.15
+        spots = list(world._spot.values())
+        assert all(math.dist(a, b) > 0.2 for i, a in enumerate(spots) for b in spots[:i])
+    assert REACH_M == 1.0
+    env.close()
+
+
+# --- policies ------------------------------------------------------------------------------------------------------
+
+
+def run(policy: str, task: str, seeds: range) -> list:
+    env = make_env(EvaluationConfig(REARRANGE, policy, task=task, image_size=32))
+    make = find_policy(policy).prepare(PolicySettings())
+    try:
+        return [run_episode(env, make(env, seed), seed, observe=observe) for seed in seeds]
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("task", REARRANGE_TASKS)
+def test_the_oracle_does_what_is_asked(task: str) -> None:
+    results = run("oracle", task, range(2))
+    assert all(result.success and result.metrics["invalid_actions"] == 0 for result in results)
+
+
+def test_random_skills_fail() -> None:
+    assert not any(result.success for result in run("random", "base", range(2)))
+
+
+def test_the_planner_says_that_it_has_no_skills_for_this_robot() -> None:
+    with pytest.raises(ConfigError, match="SkillRobot"):
+        run("perfect-pixels", "base", range(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", REARRANGE_TASKS)
+def test_the_bounds_hold_over_fifty_episodes(task: str) -> None:
+    assert np.mean([result.success for result in run("oracle", task, range(50))]) >= 0.97
+    assert np.mean([result.success for result in run("random", task, range(50))]) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "words"),
+    [
+        ({"task": "swop"}, UnknownNameError, "Did you mean 'swap'"),
+        ({"simulator": "habitat-sim"}, UnknownNameError, "embedded"),
+        ({"action_mode": "pose"}, UnknownNameError, "skill"),
+        ({"image_size": 4}, ConfigError, "image_size"),
+    ],
+)
+def test_bad_options_name_their_fix(kwargs: dict, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        HabitatRearrangeEnv(**kwargs)
