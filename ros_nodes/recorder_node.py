@@ -46,7 +46,7 @@ class RecorderSettings:
     compression: str = "zstd"  # of the file: zstd, lz4 or none
     topics: tuple[str, ...] = (  # beside the cameras'; what nobody publishes is waited for
         "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/annotated", "instruction",
-        "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "goal_pose", "navigation/outcome", "arm/goal",
+        "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome", "arm/goal",
         "arm/outcome", "gripper/goal", "gripper/opening",
     )  # fmt: skip
 
@@ -83,8 +83,7 @@ class Recorder:
         self.bag = BagWriter(settings.folder, compression=settings.compression)
         self.error: RecordError | None = None  # what ended the recording
         cameras = settings.cameras
-        images = [*(f"{name}/image_raw" for name in cameras), "planner/annotated"]
-        self._images = {node.resolve_topic_name(name) for name in images}
+        self._images = {node.resolve_topic_name(f"{name}/image_raw") for name in cameras}
         suffixes = ("image_raw", "image_raw/compressed", "depth", "camera_info")
         wanted = [*settings.topics, *(f"{name}/{suffix}" for name in cameras for suffix in suffixes)]
         self._wanted = {node.resolve_topic_name(name) for name in wanted}

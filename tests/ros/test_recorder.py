@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("mcap", reason="recording needs the extra ros")
 pytest.importorskip("rosbags", reason="reading recordings needs the extra ros")
@@ -22,6 +23,8 @@ from si_embodied_msgs.msg import Plan
 
 from si_embodied.errors import RecordError
 from si_embodied.ros_nodes.bags import BagWriter, Topic, definition_of
+from si_embodied.ros_nodes.parameters import settings_of
+from si_embodied.ros_nodes.recorder_node import RecorderSettings
 
 Ros = Any  # of conftest.py
 RECORDER, ROBOT = ["-m", "si_embodied.ros_nodes.recorder_node"], [str(Path(__file__).parent / "wall_robot.py")]
@@ -68,6 +71,17 @@ def test_a_folder_that_is_there_is_not_written_into(shared_ros: Ros, recording: 
     output = recorder.communicate(timeout=SOON_S)[0]
     assert recorder.returncode == 2
     assert "File exists; give another folder" in output
+
+
+def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "config" / "recorder.yaml").read_text(encoding="utf-8")
+    written = yaml.safe_load(text)["/**"]["ros__parameters"]
+    del written["use_sim_time"]  # every node's
+    settings = list(settings_of(RecorderSettings))
+    assert written == {
+        each.name: list(each.default) if isinstance(each.default, tuple) else each.default for each in settings
+    }
+    assert not [each.name for each in settings if each.description and f"# {each.description}" not in text]
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
