@@ -78,7 +78,7 @@ class DeadlineExceeded(BackendError, TimeoutError):
 
 
 class MessageError(SiEmbodiedError, ValueError):
-    """A message between a robot and a planning server that is not of the agreed form."""
+    """A message between two machines or processes that is not of the agreed form."""
 
 
 class RequestRefused(SiEmbodiedError, RuntimeError):

@@ -30,11 +30,10 @@ def serve(connection: int, memory: int) -> None:
         while True:
             verb, arguments = channel.receive()
             try:
-                channel.send(["value", getattr(world, f"do_{verb}")(*arguments)])
-            except ConnectionError:
-                break
+                answer = channel.pack(["value", getattr(world, f"do_{verb}")(*arguments)])
             except Exception as error:  # noqa: BLE001 - carried to the parent, which raises it
-                channel.send(["error", type(error).__name__, str(error), traceback.format_exc()])
+                answer = channel.pack(["error", type(error).__name__, str(error), traceback.format_exc()])
+            channel.send(answer)
     world.do_close()
 
 

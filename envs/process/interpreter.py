@@ -117,12 +117,14 @@ class Interpreter:
         Raises:
             SimulatorLost: it crashed, or has not answered in time; it is ended then.
             SimulatorError: what was asked raised an exception there; it lives on.
+            MessageError: an argument is of no type that crosses.
         """
         if not self.alive:
             raise SimulatorLost(f"the Python at {self.python} was ended")
         self._shorten()
+        request = self._channel.pack([verb, list(arguments)])  # what cannot cross is refused before anything is sent
         try:
-            self._channel.send([verb, list(arguments)], deadline_s)
+            self._channel.send(request, deadline_s)
             kind, *answer = self._channel.receive(deadline_s)
         except TimeoutError as error:
             self.end()
@@ -175,7 +177,7 @@ def _end(owner: int, process: subprocess.Popen[bytes], channel: Channel, words: 
     if os.getpid() != owner:  # a fork's copy is not the one to end it
         return
     channel.close()
-    # The leader may be gone while what it started is not; its number cannot be another's before it is waited for.
+    # The process may be gone while what it started is not.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):

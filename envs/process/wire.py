@@ -92,19 +92,26 @@ class Channel:
         """Talk over `connection`; arrays go through `block`."""
         self._connection, self._block = connection, block
 
-    def send(self, value: Any, timeout_s: float | None = None) -> None:
-        """Send a value.
+    def pack(self, value: Any) -> bytes:
+        """A value as a message; its arrays are in the shared memory already.
 
         Raises:
             MessageError: a part of it is of no type that crosses.
-            OSError: the other side is gone, or (TimeoutError) does not listen.
         """
-        plain, _ = _Encoder(self._block).encode(value, "the message")
+        plain = _Encoder(self._block).plain(value, "the message")
         data = json.dumps(plain, separators=(",", ":")).encode()
         if len(data) > _LONGEST:
             raise MessageError(f"a message of {len(data)} bytes beside its arrays, more than {_LONGEST}")
+        return _LENGTH.pack(len(data)) + data
+
+    def send(self, message: bytes, timeout_s: float | None = None) -> None:
+        """Send what `pack` made last.
+
+        Raises:
+            OSError: the other side is gone, or (TimeoutError) does not listen.
+        """
         self._connection.settimeout(timeout_s)
-        self._connection.sendall(_LENGTH.pack(len(data)) + data)
+        self._connection.sendall(message)
 
     def receive(self, timeout_s: float | None = None) -> Any:
         """The next value.
@@ -170,22 +177,19 @@ class _Encoder:
     def __init__(self, block: Block) -> None:
         self._block, self._offset = block, 0
 
-    def encode(self, value: Any, where: str) -> tuple[Any, int]:
-        """The value as JSON's, and how much of the block is used."""
-        return self._plain(value, where), self._offset
-
-    def _plain(self, value: Any, where: str) -> Any:
+    def plain(self, value: Any, where: str) -> Any:
+        """The value in JSON's own; `where` says in errors which part of the message it is."""
         if isinstance(value, (np.ndarray, np.generic)):
             return self._array(value, where)
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, list):
-            return [self._plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+            return [self.plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
         if isinstance(value, tuple):
-            return {"tuple": [self._plain(item, f"{where}[{index}]") for index, item in enumerate(value)]}
+            return {"tuple": [self.plain(item, f"{where}[{index}]") for index, item in enumerate(value)]}
         if isinstance(value, dict):
             items = value.items()
-            return {"dict": [[self._plain(key, where), self._plain(item, f"{where}[{key!r}]")] for key, item in items]}
+            return {"dict": [[self.plain(key, where), self.plain(item, f"{where}[{key!r}]")] for key, item in items]}
         if isinstance(value, SimpleNamespace):
             return self._record(vars(value), where)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -196,7 +200,7 @@ class _Encoder:
         )
 
     def _record(self, fields: dict[str, Any], where: str) -> dict[str, Any]:
-        return {"record": [[name, self._plain(value, f"{where}.{name}")] for name, value in fields.items()]}
+        return {"record": [[name, self.plain(value, f"{where}.{name}")] for name, value in fields.items()]}
 
     def _array(self, value: Any, where: str) -> dict[str, Any]:
         array = np.asarray(value)

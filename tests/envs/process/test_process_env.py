@@ -21,7 +21,7 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.envs import APARTMENT_ID
 from si_embodied.envs.process import ProcessEnv
 from si_embodied.envs.process.interpreter import clean_environment
-from si_embodied.errors import ConfigError, SimulatorError, SimulatorLost
+from si_embodied.errors import ConfigError, MessageError, SimulatorError, SimulatorLost
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -148,6 +148,13 @@ def test_what_cannot_cross_is_named(brittle):
     env.step(1), env.step(1)
     with pytest.raises(SimulatorError, match=r"\['rgb'\] is a builtins.object"):
         env.step(1)
+
+
+def test_an_argument_that_cannot_cross_is_refused_here_and_the_episode_goes_on(world):
+    world.reset(seed=0)
+    with pytest.raises(MessageError, match="builtins.object"):
+        world.step(object())
+    world.step(1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -25,15 +26,13 @@ from si_embodied.geometry import Pose
 def ends() -> Iterator[tuple[Channel, Channel]]:
     here, there = socket.socketpair()
     block = Block.create()
-    import os
-
     yield (a := Channel(here, block)), (b := Channel(there, Block(os.dup(block.descriptor))))
     a.close()
     b.close()
 
 
 def sent(ends: tuple[Channel, Channel], value: object) -> object:
-    ends[0].send(value)
+    ends[0].send(ends[0].pack(value))
     return ends[1].receive(5.0)
 
 
@@ -100,7 +99,7 @@ def test_other_things_do_not_cross_and_the_error_says_where_they_are(
     ends: tuple[Channel, Channel], value: object
 ) -> None:
     with pytest.raises(MessageError, match=r"\['info'\]\[1\]"):
-        ends[0].send({"info": [0, value]})
+        ends[0].pack({"info": [0, value]})
 
 
 @pytest.mark.parametrize(
