@@ -21,6 +21,7 @@ ARGUMENTS = (
     ("autostart", "true", "configure and activate at once; false: someone else does", YES_NO),
     ("lifecycle_manager", "false", "let a lifecycle manager of Nav2's do it instead, without a bond", YES_NO),
     ("respawn", "false", "start the node again when it dies", YES_NO),
+    ("record", "", "folder to record everything to, for si-embodied replay and Foxglove; empty: none", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
     ("camera", "head", "which of the parameter `cameras` the next three are of", None),
     ("image_topic", "", "its colour image, without /compressed; empty: CAMERA/image_raw", None),
@@ -62,7 +63,11 @@ def planner(context: LaunchContext) -> list[Node]:
         respawn_delay=2.0,
         sigterm_timeout="10",  # after Ctrl-C it first stops the robot
     )
-    return [node, *([lifecycle_manager(given, simulated)] if managed else [])]
+    beside = [
+        *([lifecycle_manager(given, simulated)] if managed else []),
+        *([recorder(given, simulated)] if given["record"] else []),
+    ]
+    return [node, *beside]
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
@@ -77,6 +82,20 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
         ("goal_pose", given["goal_topic"]),
     ]
     return [(name, topic) for name, topic in renamed if topic not in ("", name)]
+
+
+def recorder(given: dict[str, str], simulated: dict[str, bool]) -> Node:
+    """What records; it subscribes to the same topics by the same names."""
+    return Node(
+        package="si_embodied",
+        executable="recorder_node",
+        name="recorder",
+        namespace=given["namespace"],
+        output="screen",
+        parameters=[given["params_file"], {**simulated, "output": given["record"]}],
+        remappings=remappings(given),
+        sigterm_timeout="10",  # to write what it has
+    )
 
 
 def lifecycle_manager(given: dict[str, str], simulated: dict[str, bool]) -> Node:

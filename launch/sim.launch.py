@@ -38,12 +38,13 @@ ARGUMENTS = (
     ("namespace", "", "of both nodes and of their relative topics", None),
     ("autostart", "true", "configure and activate the planner at once", YES_NO),
     ("respawn", "false", "start the planner again when it dies", YES_NO),
+    ("record", "", "folder to record everything to, for si-embodied replay and Foxglove; empty: none", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
     ("planner", "true", "start the planner; false: the robot alone", YES_NO),
     ("rviz", "false", "open RViz, with config/planner.rviz", YES_NO),
     ("foxglove", "false", "serve Foxglove: foxglove_bridge, on port 8765", YES_NO),
 )
-TO_PLANNER = ("backend", "model", "url", "namespace", "autostart", "respawn", "log_level")
+TO_PLANNER = ("backend", "model", "url", "namespace", "autostart", "respawn", "record", "log_level")
 
 
 def generate_launch_description() -> LaunchDescription:

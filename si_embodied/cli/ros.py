@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     up.add_argument("--backend", metavar="NAME", help="of the planner: local (default), server, perfect_pixels, …")
     up.add_argument("--model", metavar="DIR", help="of the planner (default: the one that is shipped)")
     up.add_argument("--params-file", type=Path, metavar="FILE", help="ROS parameters of the nodes, on top of config/")
+    up.add_argument("--record", metavar="DIR", help="a folder to make, for si-embodied replay, ros2 bag and Foxglove")
     up.add_argument("--no-planner", action="store_true", help="the simulated robot alone")
     up.set_defaults(run=run)
 
@@ -71,7 +72,11 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
         raise ConfigError(f"there is no parameter file {str(args.params_file)!r}")
     given = () if args.params_file is None else (args.params_file,)
     files = (config_file("sim.yaml"), config_file(f"{args.sim}.yaml"), *given) if args.sim else given
+    simulated = True if args.sim else None
     nodes = []
+    if args.record is not None:
+        parameters = {"output": str(Path(args.record).absolute()), "use_sim_time": simulated}
+        nodes.append(NodeProcess("recorder", "si_embodied.ros_nodes.recorder_node", files, _given(parameters)))
     if args.sim:
         truth = True if args.backend == "perfect_pixels" else None
         parameters = {
@@ -80,7 +85,6 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
         }  # fmt: skip
         nodes.append(NodeProcess("sim_node", "si_embodied.ros_nodes.sim_node", files, _given(parameters)))
     if not args.no_planner:
-        simulated = True if args.sim else None
         parameters = {
             "autostart": True, "use_sim_time": simulated, "backend": args.backend, "model": args.model,
         }  # fmt: skip

@@ -54,6 +54,14 @@ def test_both_nodes_get_the_worlds_parameters_and_then_the_users(world: str, tmp
         assert node.files == (config_file("sim.yaml"), config_file(f"{world}.yaml"), file)
 
 
+def test_what_is_recorded_goes_where_the_user_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorder = nodes("--sim", "tabletop", "--record", "monday")[0]
+    assert recorder.module == "si_embodied.ros_nodes.recorder_node"
+    assert recorder.parameters == {"output": str(tmp_path / "monday"), "use_sim_time": True}
+    assert config_file("tabletop.yaml") in recorder.files, "the cameras that it records"
+
+
 def test_the_planner_lives_by_the_simulators_clock() -> None:
     assert "use_sim_time:=true" in nodes("--sim")[1].command()
     assert "use_sim_time:=true" not in nodes()[0].command()
@@ -106,5 +114,5 @@ def test_rviz_shows_topics_that_are_published() -> None:
     """The names are those of the planner node, of sim_node and of Nav2."""
     manager = yaml.safe_load(config_file("planner.rviz").read_text())["Visualization Manager"]
     shown = {each["Topic"]["Value"] for each in manager["Displays"] + manager["Tools"] if "Topic" in each}
-    assert shown == {"/scan", "/head/image_raw", "/odom", "/planner/markers", "/goal_pose"}
+    assert shown == {"/scan", "/head/image_raw", "/odom", "/planner/markers", "/planner/annotated", "/goal_pose"}
     assert manager["Global Options"]["Fixed Frame"] == "map"
