@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="in each")
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="default: this one")
     args = parser.parse_args()
-    arguments = {"image_size": SIZE_PX, "disable_env_checker": True}
+    arguments: dict[str, Any] = {"image_size": SIZE_PX, "disable_env_checker": True}
     with (
         closing(gymnasium.make(APARTMENT_ID, **arguments)) as here,
         closing(gymnasium.make(APARTMENT_ID, python=args.python, **arguments)) as there,

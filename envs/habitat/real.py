@@ -81,6 +81,7 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
     def __init__(self, config: Any) -> None:
         """Start it on the apartment of the config."""
         self._files = tempfile.TemporaryDirectory(prefix="si-embodied-")
+        self._exported: SceneFiles | None = None
         self._tilt_rad = 0.0
         super().__init__(config)
 
@@ -93,12 +94,14 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         return made
 
     def _export(self, name: str) -> SceneFiles:
-        """The files of an apartment; those of the one before it are removed."""
+        """The files of an apartment, which are made once; those of the one before it are removed."""
         folder = Path(self._files.name)
         for old in folder.iterdir():
             if old.name != name:
                 shutil.rmtree(old)
-        return export_scene(apartment_of(name), folder / name, name)
+        if self._exported is None or self._exported.scene != name:
+            self._exported = export_scene(apartment_of(name), folder / name, name)
+        return self._exported
 
     def _config_backend(self, config: Any) -> None:
         # Nothing of ours has a texture. For those that have, habitat-sim computes image-based light: on a CPU half a
