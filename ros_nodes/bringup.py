@@ -114,10 +114,13 @@ def run(nodes: Sequence[NodeProcess], say: Callable[[str], None]) -> int:
                 say(f"{ended[0]} ended with code {processes[ended[0]].returncode}; stopping the rest")
                 break
     finally:
-        codes = [_stop(process) for process in reversed(processes.values())]
+        codes = {name: _stop(process) for name, process in reversed(processes.items())}
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 0 if told.is_set() and not any(codes) else 1
+    failed = {name: code for name, code in codes.items() if code}
+    if told.is_set() and failed:
+        say("did not end well: " + ", ".join(f"{name} with code {code}" for name, code in failed.items()))
+    return 0 if told.is_set() and not failed else 1
 
 
 def _end_with_parent() -> None:

@@ -38,7 +38,7 @@ class Pilot:
         Raises:
             SiEmbodiedError: something cannot be had; nothing is left behind.
         """
-        self.settings = settings
+        self.settings = settings = planners.with_trained_prompts(settings)
         self._node = node
         self.backend = planners.make_backend(settings)
         try:
@@ -116,6 +116,7 @@ class Pilot:
 
     def apply(self, settings: NodeSettings) -> None:
         """Take live settings; the next plan is made with them."""
+        settings = planners.with_trained_prompts(settings)
         self.settings = self.sensors.settings = settings
         self.runner.memory_entries = settings.planner.memory_entries
         self._body.planner.inner = planners.make_planner(settings, self.backend, settings.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from si_embodied.backends.base import BackendInfo
 from si_embodied.backends.options import ServerOptions
 from si_embodied.backends.scripted import ScriptedBackend
+from si_embodied.config import PlannerConfig, planner_config_for
 from si_embodied.errors import ConfigError, MissingExtraError
 from si_embodied.planner import AnyPlanner, Planner
 from si_embodied.ros_nodes.asking import SharedBackend
@@ -38,6 +40,20 @@ def make_backend(settings: NodeSettings) -> Backend | None:
     if settings.backend == "server":
         return SharedBackend(_server(settings))
     return SharedBackend(_local(settings))
+
+
+def with_trained_prompts(settings: NodeSettings) -> NodeSettings:
+    """The settings with the prompts that a local checkpoint was trained with, as `eval`, `demo` and `plan` take them.
+
+    Raises:
+        ConfigError: the checkpoint's planner.yaml cannot be read.
+    """
+    if settings.backend != "local" or not settings.trained_prompts:
+        return settings
+    named = planner_config_for(_checkpoint(settings), None)
+    prompts = {name: getattr(named, name) for name in ("navigation_prompt", "manipulation_prompt")}
+    asked = {name: prompt for name, prompt in prompts.items() if prompt != getattr(PlannerConfig(), name)}
+    return dataclasses.replace(settings, planner=dataclasses.replace(settings.planner, **asked))
 
 
 def make_planner(settings: NodeSettings, backend: Backend | None, body: Embodiment) -> AnyPlanner:
@@ -85,16 +101,19 @@ def _repeating(script: str, delay_s: float) -> ScriptedBackend:
 
 
 def _local(settings: NodeSettings) -> Backend:
-    from si_embodied.models.checkpoints import shipped_checkpoint
-
     try:
         from si_embodied.backends.local import LocalBackend
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "models") from error
-    directory = Path(settings.model).expanduser() if settings.model else shipped_checkpoint()
     if settings.weights not in ("full", "8bit", "4bit"):
         raise ConfigError(f"expected weights to be full, 8bit or 4bit, got: {settings.weights!r}")
-    return LocalBackend(directory, weights=cast("Any", settings.weights))
+    return LocalBackend(_checkpoint(settings), weights=cast("Any", settings.weights))
+
+
+def _checkpoint(settings: NodeSettings) -> Path:
+    from si_embodied.models.checkpoints import shipped_checkpoint
+
+    return Path(settings.model).expanduser() if settings.model else shipped_checkpoint()
 
 
 def _server(settings: NodeSettings) -> Backend:

@@ -101,6 +101,7 @@ class NodeSettings:
     backend: str = "local"  # local, server, remote, scripted or perfect_pixels
     model: str = ""  # checkpoint directory, or the model's name at a server; empty: the one that is shipped
     weights: str = "full"  # of a local model: full, 8bit or 4bit
+    trained_prompts: bool = True  # ask a local model with the prompts that its checkpoint names, where it names any
     url: str = ""  # of the server (OpenAI-compatible) or of the planning server (remote)
     family: str = "qwen3_vl"  # of a server's model: internvl, qwen2_5_vl or qwen3_vl
     script: str = ""  # for the scripted backend: answers, one a line; the last is said again and again
