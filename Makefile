@@ -16,7 +16,7 @@ install: $(STAMP)  ## install into .venv what everything else needs
 # Made anew only when what is installed has changed. Without OpenGL on the machine, a wheel brings a software renderer.
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim,models,onnx,train,serve,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim,models,onnx,train,serve,habitat,dev]'
 	@if ! $(BIN)/si-embodied doctor --has-opengl; then \
 		echo "No OpenGL renderer on this machine: installing one from a wheel."; \
 		$(BIN)/python -m pip install --quiet --no-deps lavavu-osmesa \

@@ -73,7 +73,7 @@ def check_scene(scene_id: str) -> None:
 
 def _complaint(what: str, path: str, sources: tuple[_Source, ...]) -> str:
     where = Path(path) if Path(path).is_absolute() else Path.cwd() / path
-    text = f"{what} is missing: expected a file at {where}."
+    text = f"could not find {what}: expected a file at {where}."
     source = next((source for source in sources if path.removeprefix("./").startswith(source.prefix)), None)
     if source is None:
         return f"{text} Put it there, or say where it is with overrides=['habitat.dataset.data_path=…']"

@@ -146,7 +146,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         if not has_habitat_sim():
             raise ConfigError(
                 "habitat-sim is not installed in this Python, and has no wheel on PyPI. Install it into a conda "
-                "environment, `conda install habitat-sim withbullet headless -c conda-forge -c aihabitat`, run there, "
+                "environment (`conda install habitat-sim withbullet headless -c conda-forge -c aihabitat`), run there, "
                 'or give that environment\'s interpreter as python=…; simulator="embedded" needs nothing of it'
             )
         return importlib.import_module("si_embodied.envs.habitat.real")
@@ -346,10 +346,12 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
 
     @cached_property
     def _goal_mask(self) -> NDArray[np.bool_]:
-        sim = self._env.sim
-        if not hasattr(sim, "semantic"):
-            return np.zeros((self._setup.height, self._setup.width), bool)
-        return np.isin(sim.semantic(), self._goal_ids)
+        sim, raw = self._env.sim, self._habitat_observation
+        if hasattr(sim, "semantic"):
+            return np.isin(sim.semantic(), self._goal_ids)
+        if "semantic" in raw:  # a user's config with a semantic camera beside the others
+            return np.isin(np.asarray(raw["semantic"]).reshape(self._setup.height, self._setup.width), self._goal_ids)
+        return np.zeros((self._setup.height, self._setup.width), bool)
 
     def _words(self) -> tuple[str, str]:
         """The goal's words, and the instruction."""
