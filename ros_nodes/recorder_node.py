@@ -46,8 +46,8 @@ class RecorderSettings:
     compression: str = "zstd"  # of the file: zstd, lz4 or none
     topics: tuple[str, ...] = (  # beside the cameras'; what nobody publishes is waited for
         "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/annotated", "instruction",
-        "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome", "arm/goal",
-        "arm/outcome", "gripper/goal", "gripper/opening",
+        "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome",
+        "arm/goal", "arm/outcome", "gripper/goal", "gripper/opening",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

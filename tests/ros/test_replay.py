@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path
             "script": "\n".join(json.dumps({"subgoals": each, "done": False}) for each in SCRIPT),
         },
     )  # fmt: skip
-    ros.wait(lambda: ros.node.count_subscribers("planner/record") > 1, STARTS_S, "the recorder")
+    both = ("/tf", "head/image_raw", "head/depth", "head/camera_info")  # for the planner and for the recorder
+    ros.wait(lambda: all(ros.node.count_subscribers(each) == 2 for each in both), STARTS_S, "the cameras' listeners")
+    ros.wait(lambda: ros.node.count_subscribers("planner/record") == 2, STARTS_S, "the recorder")  # and for the test
+    ready_s = time.monotonic()
+    ros.wait(lambda: time.monotonic() > ready_s + 2.0, STARTS_S, "images of after that")
     handle = ros.task("find it", timeout_s=600.0)
     ros.wait(lambda: len(records) >= DECISIONS, TASK_S, f"{DECISIONS} decisions")
     ros.result(handle.cancel_goal_async(), TASK_S, "the cancellation")
