@@ -41,7 +41,7 @@ test-slow: $(STAMP)  ## the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
 test-ros: $(ROS)  ## the statistical tests over ROS: 20 episodes in each world, five minutes or so
-	$(BIN)/python -m pytest tests/ros -m slow
+	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
 
 lint: $(STAMP)  ## ruff, formatting and types
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from si_embodied_msgs.action import PlanTask
 from std_msgs.msg import String
 
-for module in ("launch", "launch_ros", "ros2cli", "ros2launch"):
+for module in ("launch_ros", "ros2cli", "ros2launch"):
     pytest.importorskip(module, reason=f"{module} comes with an installed ROS 2 and is not on PyPI")
 pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
 
