@@ -79,16 +79,17 @@ def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]
     lefts = np.cumsum([0, *widths[:-1]]).tolist()
     for frame, left in zip(frames, lefts, strict=True):
         canvas.paste(Pillow.fromarray(np.ascontiguousarray(frame.rgb)), (left, 0))
-    held = isinstance(decision, Hold)
-    carried = 0 if held else len(decision.subgoals)
+    carried = 0 if isinstance(decision, Hold) else len(decision.subgoals)
     subgoals = () if decision.plan is None else decision.plan.subgoals
     for number, subgoal in enumerate(subgoals, 1):
         if isinstance(subgoal, PointedSubgoal) and subgoal.view < len(frames):
             colour = _DONE if number <= carried else _REFUSED
             _point(draw, frames[subgoal.view], lefts[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
-    words = f"hold {decision.code.name}" if isinstance(decision, Hold) else "done" if not subgoals else ""
-    plan = ", ".join(_words(subgoal) for subgoal in subgoals)
-    draw.text((4, height + 3), ": ".join(filter(None, (words, plan))), fill=_REFUSED if held else _DONE)
+    words = ", ".join(_words(subgoal) for subgoal in subgoals)
+    if isinstance(decision, Hold):
+        draw.text((4, height + 3), f"hold {decision.code.name}: {words}", fill=_REFUSED)
+    else:
+        draw.text((4, height + 3), words or "done", fill=_DONE)
     return np.asarray(canvas)
 
 

@@ -90,11 +90,14 @@ class JsonForm:
 
     def question(self, images: Sequence[NDArray[np.uint8]], question: str) -> Prompt:
         """For an object with an answer."""
-        answer = {"type": "string", "maxLength": LONGEST_ANSWER}
-        schema = {"type": "object", "properties": {"answer": answer}, "required": ["answer"]}
-        schema["additionalProperties"] = False
-        content = (*images, f'{question}\nAnswer briefly, as JSON: {{"answer": "..."}}')
-        return Prompt(PROMPT_VERSION, "", content, schema)
+        schema = {
+            "type": "object",
+            "properties": {"answer": {"type": "string", "maxLength": LONGEST_ANSWER}},
+            "required": ["answer"],
+            "additionalProperties": False,
+        }
+        words = f'{question}\nAnswer briefly, as JSON: {{"answer": "..."}}'
+        return Prompt(PROMPT_VERSION, "", (*images, words), schema)
 
     def words(self, text: str) -> str:
         """The object's answer."""
