@@ -41,32 +41,43 @@ SCRIPT = [
 DECISIONS = len(SCRIPT) - 1  # an answer that is no plan is asked for again
 
 
-@pytest.fixture(scope="module")
-def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some decisions, whatever they lead to."""
-    ros, folder = shared_ros, tmp_path_factory.mktemp("recordings") / "apartment"
+def recorded(
+    ros: Ros, folder: Path, cameras: list[str], sim: dict[str, Any], planner: dict[str, Any], decisions: int
+) -> Path:
+    """A recording of a task's first decisions."""
     records = ros.listen(String, "planner/record", 50)
-    recorder = ros.start(RECORDER, {"output": str(folder), "use_sim_time": True})
-    ros.start(SIM, {"image_size": 96, "camera_rate_hz": 5.0, "seed": 3, "real_time_factor": 3.0})
-    ros.start(
-        PLANNER,
-        {
-            "use_sim_time": True, "autostart": True, "backend": "scripted", "navigation.navigator": "topic",
-            "script": "\n".join(json.dumps({"subgoals": each, "done": False}) for each in SCRIPT),
-        },
-    )  # fmt: skip
-    both = ("/tf", "head/image_raw", "head/depth", "head/camera_info")  # for the planner and for the recorder
-    ros.wait(lambda: all(ros.node.count_subscribers(each) == 2 for each in both), STARTS_S, "the cameras' listeners")
-    ros.wait(lambda: ros.node.count_subscribers("planner/record") == 2, STARTS_S, "the recorder")  # and for the test
+    recorder = ros.start(RECORDER, {"output": str(folder), "use_sim_time": True, "cameras": cameras})
+    ros.start(SIM, sim)
+    ros.start(PLANNER, {"use_sim_time": True, "autostart": True, "cameras": cameras, **planner})
+    topics = ("/tf", *(f"{name}/{kind}" for name in cameras for kind in ("image_raw", "depth", "camera_info")))
+    # By the planner and by the recorder; the records by the recorder and by the test.
+    heard = (*topics, "planner/record")
+    ros.wait(lambda: all(ros.node.count_subscribers(each) == 2 for each in heard), STARTS_S, "all listeners")
     ready_s = time.monotonic()
     ros.wait(lambda: time.monotonic() > ready_s + 2.0, STARTS_S, "images of after that")
-    handle = ros.task("find it", timeout_s=600.0)
-    ros.wait(lambda: len(records) >= DECISIONS, TASK_S, f"{DECISIONS} decisions")
+    handle = ros.task("do it", timeout_s=600.0)
+    ros.wait(lambda: len(records) >= decisions, TASK_S, f"{decisions} decisions")
     ros.result(handle.cancel_goal_async(), TASK_S, "the cancellation")
     ros.wait(lambda: ros.end(handle), TASK_S, "the end")
     output = ros.stop(recorder, signal.SIGINT)
     assert recorder.returncode == 0, output
     return folder
+
+
+@pytest.fixture(scope="module")
+def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the apartment; some decisions, whatever they lead to."""
+    return recorded(
+        shared_ros,
+        tmp_path_factory.mktemp("recordings") / "apartment",
+        ["head"],
+        {"image_size": 96, "camera_rate_hz": 5.0, "seed": 3, "real_time_factor": 3.0},
+        {
+            "backend": "scripted", "navigation.navigator": "topic",
+            "script": "\n".join(json.dumps({"subgoals": each, "done": False}) for each in SCRIPT),
+        },
+        DECISIONS,
+    )  # fmt: skip
 
 
 def replayed(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, Any]]:
@@ -93,6 +104,23 @@ def test_another_body_shows(recording: Path, capsys: pytest.CaptureFixture[str],
     drives = [each for each in summary["plans"] if each["recorded"]["plan"] and each["distance_m"] is None]
     assert code == 1
     assert 0 < summary["different"] <= len(drives)
+
+
+def test_a_pick_at_the_table_is_decided_again(
+    ros: Ros, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    folder = recorded(
+        ros,
+        tmp_path / "table",
+        ["head", "side", "wrist"],
+        {"world": "tabletop", "camera_rate_hz": 2.0, "publish_ground_truth": True},
+        {"kind": "manipulation", "backend": "perfect_pixels"},
+        2,
+    )
+    code, summary = replayed(folder, capsys)
+    assert (code, summary["identical"]) == (0, summary["decisions"]), summary["plans"]
+    assert '"pick"' in summary["plans"][0]["replayed"]["plan"]
+    assert summary["greatest_distance_m"] < 1e-6
 
 
 def test_what_is_no_recording_is_an_error(tmp_path: Path) -> None:
