@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, stop)
-    node, executor = PlannerNode(), _executor()
+    node, executor = PlannerNode(), make_executor()
     executor.add_node(node)
     if node.get_parameter("autostart").value and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
         node.trigger_activate()
@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _executor() -> Any:
+def make_executor() -> Any:
     """The events executor where rclpy has it: half the cost of an image, because no wait set is rebuilt for it."""
     try:
         from rclpy.experimental import EventsExecutor

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from geometry_msgs.msg import TransformStamped
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from tf2_msgs.msg import TFMessage
 
 from si_embodied.errors import ObservationError, TransformError
 from si_embodied.geometry import Pose
@@ -15,11 +13,8 @@ from si_embodied.ros_nodes import bridge
 from si_embodied.ros_nodes.joining import Joiner, Pair
 from si_embodied.ros_nodes.lens import Lens
 from si_embodied.ros_nodes.settings import NodeSettings
-from si_embodied.ros_nodes.transforms import TransformBuffer
+from si_embodied.ros_nodes.tf import make_transforms
 from si_embodied.types import CameraFrame, Code, Observation, Refusal
-
-TF_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
-STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Camera:
@@ -79,17 +74,15 @@ class Sensors:
     def __init__(self, node: Any, settings: NodeSettings) -> None:
         """Subscribe to everything."""
         self._node, self.settings = node, settings
-        self.transforms = TransformBuffer()
+        self.transforms = make_transforms(node)
         self.cameras = [Camera(node, name, settings) for name in settings.cameras]
-        self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", self._on_tf, TF_QOS),
-            node.create_subscription(TFMessage, "/tf_static", self._on_static, STATIC_QOS),
-        ]
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in [*self._subscriptions, *(each for c in self.cameras for each in c.subscriptions)]:
-            self._node.destroy_subscription(subscription)
+        self.transforms.close()
+        for camera in self.cameras:
+            for subscription in camera.subscriptions:
+                self._node.destroy_subscription(subscription)
 
     def observe(self, after_s: float = 0.0) -> Observation | Refusal:
         """The newest images taken after a time, each with its own pose, or what is missing."""
@@ -161,22 +154,3 @@ class Sensors:
             words = f"the newest image of the camera {camera.name!r} is {age_s:.2f} s old, more than {limit_s} s"
             return Refusal(Code.STALE_OBSERVATION, words)
         return None
-
-    def _on_tf(self, message: Any) -> None:
-        for each in message.transforms:
-            self._add(each, static=False)
-
-    def _on_static(self, message: Any) -> None:
-        for each in message.transforms:
-            self._add(each, static=True)
-
-    def _add(self, each: TransformStamped, *, static: bool) -> None:
-        try:
-            pose = bridge.pose_of_transform(each.transform)
-        except ValueError as error:
-            self._node.get_logger().warning(
-                f"ignoring a transform of {each.child_frame_id!r}: {error}", throttle_duration_sec=5.0
-            )
-            return
-        stamp_s = bridge.seconds(each.header.stamp)
-        self.transforms.add(each.header.frame_id, each.child_frame_id, stamp_s, pose, static=static)

@@ -1,4 +1,4 @@
-"""However a task is stopped, its goal is cancelled and zero velocity published within 100 ms; nodes in their processes."""
+"""However a task is stopped, its goal is cancelled and zero velocity published within 100 ms."""
 
 from __future__ import annotations
 
