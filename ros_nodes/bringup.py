@@ -81,17 +81,25 @@ def require_ros() -> None:
             raise ConfigError(f"the ROS interfaces {package!r} are not there; build them: python interfaces/build.py")
 
 
-def environment() -> dict[str, str]:
-    """This process's environment, with a DDS profile that does not lose images unless one is set."""
+def environment(*, simulated: bool) -> dict[str, str]:
+    """This process's environment; for a simulated robot with a DDS profile that keeps images, unless one is set.
+
+    Not for a real one: the profile binds to this machine, and a robot may be several.
+    """
     values = dict(os.environ)
     values.setdefault("AMENT_PREFIX_PATH", sys.prefix)
-    if not values.get(PROFILE_VARIABLE):
+    if simulated and not values.get(PROFILE_VARIABLE):
         values[PROFILE_VARIABLE] = str(config_file("fastdds.xml"))
     return values
 
 
-def run(nodes: Sequence[NodeProcess], say: Callable[[str], None]) -> int:
+def run(nodes: Sequence[NodeProcess], say: Callable[[str], None], *, simulated: bool) -> int:
     """Run nodes until one ends or this process is told to stop (SIGINT, SIGTERM), and then end all.
+
+    Args:
+        nodes: started in this order, and ended in the other.
+        say: takes lines for the user.
+        simulated: whether everything that they talk to is on this machine.
 
     Returns:
         0 when told to stop and every node ended well, else 1.
@@ -104,7 +112,7 @@ def run(nodes: Sequence[NodeProcess], say: Callable[[str], None]) -> int:
             # A session of its own: Ctrl-C reaches this process alone, which ends the nodes in order.
             processes[node.name] = subprocess.Popen(
                 node.command(),
-                env=environment(),
+                env=environment(simulated=simulated),
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509  (one system call, which takes no lock)
             )

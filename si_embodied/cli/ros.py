@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     bringup.require_ros()
     console = Console(highlight=False, soft_wrap=True, stderr=True)
     console.print(f"starting {', '.join(node.name for node in nodes)} (Ctrl-C stops)", markup=False)
-    code = bringup.run(nodes, lambda text: console.print(text, markup=False))
+    code = bringup.run(nodes, lambda text: console.print(text, markup=False), simulated=args.sim is not None)
     console.print("stopped", markup=False)
     return code
 

@@ -13,7 +13,7 @@ from si_embodied.cli.main import make_parser
 from si_embodied.cli.ros import nodes_for
 from si_embodied.config import from_mapping
 from si_embodied.errors import ConfigError
-from si_embodied.ros_nodes.bringup import config_file
+from si_embodied.ros_nodes.bringup import PROFILE_VARIABLE, config_file, environment
 from si_embodied.ros_nodes.settings import NodeSettings
 from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
 
@@ -98,6 +98,14 @@ def test_the_shipped_parameters_of_the_simulator_are_its_defaults() -> None:
     values = parameters_in("sim.yaml")
     assert from_mapping(SimulatorSettings, values) == SimulatorSettings()
     assert len(values) == len(SimulatorSettings.__dataclass_fields__), "every one is explained"
+
+
+def test_the_profile_that_stays_on_this_machine_is_for_simulated_robots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROFILE_VARIABLE, raising=False)
+    assert environment(simulated=True)[PROFILE_VARIABLE] == str(config_file("fastdds.xml"))
+    assert PROFILE_VARIABLE not in environment(simulated=False)
+    monkeypatch.setenv(PROFILE_VARIABLE, "mine.xml")
+    assert environment(simulated=True)[PROFILE_VARIABLE] == "mine.xml"
 
 
 def test_the_dds_profile_holds_images_and_stays_on_this_machine() -> None:
