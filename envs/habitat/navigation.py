@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
 
 import gymnasium
 import numpy as np
 
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.habitat.frames import base_pose, camera_pose, to_habitat, to_map
-from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, category_words, instruction_of
+from si_embodied.envs.habitat.frames import base_pose, camera_pose
+from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, instruction_of
 from si_embodied.envs.mujoco.selection import select_renderer
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.errors import ConfigError, UnknownNameError
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 
     from si_embodied.envs.habitat.config import Setup
     from si_embodied.envs.habitat.episodes import HabitatTask
+    from si_embodied.envs.habitat.sources import EpisodeSource
 
 SimulatorName = Literal["embedded", "habitat-sim"]
 ACTION_MODES = ("discrete",)
@@ -106,17 +105,19 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         from si_embodied.envs.episode import CameraSetup
         from si_embodied.envs.habitat.truth import HabitatGroundTruth
 
-        self.render_mode, self._own_config = render_mode, config is not None
-        self._simulator = simulator
+        self.render_mode, self._simulator = render_mode, simulator
         self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
         self._top_down_map = top_down_map
-        self._setup = self._configure(config, overrides, image_size, max_episode_steps)
-        self.embodiment = self._setup.embodiment
+        self.setup = self._configure(config, overrides, image_size, max_episode_steps)
+        self._source = self._episodes(own_config=config is not None)
+        self.embodiment = self.setup.embodiment
         self.ground_truth = HabitatGroundTruth(self)
         self.observation_space = self._observation_space()
         self.action_space = gymnasium.spaces.Discrete(len(BaseAction))
         self._env: Any = None
-        self._episode: Any = None
+        self._dataset: Any = None
+        self.episode: Any = None  # habitat-lab's, of the running episode
+        self.raw: Any = {}  # habitat-lab's last observation
         self._over = True
 
     def _configure(
@@ -128,15 +129,20 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             made = configs.stock_config(self.task, overrides)
             configs.fit_to_apartments(made, self.task, self._camera, image_size, max_steps or MAX_STEPS)
         else:
-            from si_embodied.envs.habitat.data import check_episodes
-
             extra = [] if max_steps is None else [f"habitat.environment.max_episode_steps={max_steps}"]
             made = configs.user_config(config, [*overrides, *extra])
-            check_episodes(made.habitat.dataset)
         setup = configs.complete(made, self._simulator, top_down_map=self._top_down_map)  # type: ignore[arg-type]
         if self._simulator == "habitat-sim":
             self._real().prepare(setup.config, exported=config is None)
         return setup
+
+    def _episodes(self, *, own_config: bool) -> EpisodeSource:
+        from si_embodied.envs.habitat.sources import DatasetEpisodes, SeededEpisodes
+
+        if not own_config:
+            return SeededEpisodes(self.task, self._camera)
+        dataset = self.setup.config.habitat.dataset
+        return DatasetEpisodes(dataset, scenes_are_files=self._simulator == "habitat-sim")
 
     @staticmethod
     def _real() -> Any:
@@ -154,7 +160,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
     def _observation_space(self) -> gymnasium.spaces.Dict:
         from si_embodied.envs.habitat.config import MAX_RANGE_M
 
-        setup, box = self._setup, gymnasium.spaces.Box
+        setup, box = self.setup, gymnasium.spaces.Box
         far = max(setup.depth_scale.max_m, MAX_RANGE_M)
         space = observation_space(1, setup.height, setup.width, max_range_m=far)
         space.spaces["instruction"] = gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=CHARSET)
@@ -188,54 +194,26 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         super().reset(seed=seed)
         del options
         number = int(self.np_random.integers(2**31)) if seed is None else seed
-        self._episode = self._user_episode(number) if self._own_config else self._drawn_episode(number)
-        self._env.current_episode = self._episode
-        self._env.seed(number % 2**32)
-        self._habitat_observation = self._env.reset()
-        self.goal_words, self._instruction = self._words()
-        self._goals, self._goal_ids = self._goal_points(), self._goal_objects()
+        self._start(*self._source.draw(number))
+        self._env.sim.seed(number % 2**32)  # not `Env.seed`, which seeds numpy's and Python's own generators
+        self.raw = self._env.reset()
+        self._instruction = instruction_of(self.task, self.episode)
         self._steps, self._path_m, self._over = 0, 0.0, False
         self._look()
+        self.ground_truth.begin()
         self._geodesic_m = self.distance_to_goal()
         return self._observe(), self._info()
 
-    def _drawn_episode(self, seed: int) -> Any:
-        from habitat.core.registry import registry
-
-        from si_embodied.envs.habitat.episodes import DATASET_TYPES, dataset
-
-        made = registry.get_dataset(DATASET_TYPES[self.task])()
-        made.from_json(json.dumps(dataset(self.task, [seed], self._camera)), scenes_dir=None)
-        self._open(made)
-        return made.episodes[0]
-
-    def _user_episode(self, number: int) -> Any:
-        from si_embodied.envs.habitat.data import check_scene
-
+    def _start(self, dataset: Any, episode: Any) -> None:
+        """Make the `habitat.Env`, or give the one that there is the episode."""
         if self._env is None:
-            from habitat.datasets import make_dataset
+            from si_embodied.envs.habitat.lab import load_habitat
 
-            config = self._setup.config.habitat.dataset
-            made = make_dataset(id_dataset=config.type, config=config)
-            if not made.episodes:
-                raise ConfigError(f"the dataset at {config.data_path!r}, split {config.split!r}, has no episodes")
-            self._all_episodes = list(made.episodes)
-            if self._simulator == "habitat-sim":  # it would abort the process
-                check_scene(self._all_episodes[number % len(self._all_episodes)].scene_id)
-            self._open(made)
-        episode = self._all_episodes[number % len(self._all_episodes)]
-        if self._simulator == "habitat-sim":
-            check_scene(episode.scene_id)
-        return episode
-
-    def _open(self, dataset: Any) -> None:
-        """Make the `habitat.Env`, or give the one that there is the episode's dataset."""
-        from si_embodied.envs.habitat.lab import load_habitat
-
-        if self._env is None:
-            self._env = load_habitat().Env(self._setup.config, dataset=dataset)
-        else:
+            self._env = load_habitat().Env(self.setup.config, dataset=dataset)
+        elif dataset is not self._dataset:
             self._env.episodes = dataset.episodes
+        self._dataset, self.episode = dataset, episode
+        self._env.current_episode = episode
 
     def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
         """One of habitat's actions. The reward is the metres driven nearer to the goal, and 2.5 for success.
@@ -250,7 +228,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         if not self.action_space.contains(action):
             raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
         before, (x, y, _) = self.distance_to_goal(), self.pose
-        self._habitat_observation = env.step(self._setup.action_names[int(action)])
+        self.raw = env.step(self.setup.action_names[int(action)])
         self._steps += 1
         self._look()
         self._path_m += math.hypot(self.pose[0] - x, self.pose[1] - y)
@@ -264,7 +242,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
 
     def _look(self) -> None:
         """Take in the last habitat observation, with where it was made."""
-        setup, raw = self._setup, self._habitat_observation
+        setup, raw = self.setup, self.raw
         state = self._env.sim.get_agent_state()
         self.T_map_base: Pose = base_pose(state.position, state.rotation)
         translation = self.T_map_base.translation
@@ -278,11 +256,10 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             intrinsics=Intrinsics.from_vertical_fov(setup.width, setup.height, setup.fov_y_rad),
             T_map_camera=camera_pose(eye.position, eye.rotation),
         )
-        self.__dict__.pop("_goal_mask", None)  # drawn when asked for, of the current view
 
     def _metres(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Depth in metres, 0 where habitat-lab has clipped it: nothing is known there."""
-        scale = self._setup.depth_scale
+        scale = self.setup.depth_scale
         metres = depth * np.float32(scale.max_m - scale.min_m) + np.float32(scale.min_m) if scale.normalised else depth
         known = (metres > scale.min_m) & (metres < scale.max_m)
         return np.where(known, metres, np.float32(0)).astype(np.float32)
@@ -290,8 +267,8 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
     def _observe(self) -> dict[str, Any]:
         observation = observation_dict((self.frame,), self.T_map_base, self._instruction, self.frame.stamp_s)
         for sensor, name in _GOAL_SENSORS.items():
-            if sensor in self._habitat_observation:
-                observation[name] = np.array(self._habitat_observation[sensor])  # habitat-lab keeps its own
+            if sensor in self.raw:
+                observation[name] = np.array(self.raw[sensor])  # habitat-lab keeps its own
         return observation
 
     def _info(self) -> dict[str, Any]:
@@ -305,76 +282,15 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             "path_length": self._path_m,
             "geodesic_distance": self._geodesic_m,
         }
-        if not self.goal_is_a_place and self._over:
-            info["sees_goal"] = bool(self.goal_mask().any())
+        if not self.ground_truth.goal_is_a_place and self._over:
+            info["sees_goal"] = bool(self.ground_truth.goal_mask().any())
         if "top_down_map" in metrics:
             info["top_down_map"] = metrics["top_down_map"]
         return info
 
-    # --- what the oracle may ask ------------------------------------------------------------------------------------
-
     def distance_to_goal(self) -> float:
-        """habitat-lab's measure, metres."""
+        """habitat-lab's measure, metres. Privileged."""
         return float(self._env.get_metrics()["distance_to_goal"])
-
-    def distance_from(self, x: float, y: float) -> float:
-        """The simulator's driving distance from a map point to the goal, metres. Privileged."""
-        point = to_habitat([x, y, float(self.T_map_base.translation[2])])
-        return float(self._env.sim.geodesic_distance(point, self._goals, self._episode))
-
-    def would_move(self, x: float, y: float, heading_rad: float, length_m: float) -> tuple[float, float, bool]:
-        """Where a drive from a map point ends, and whether it touches something. Privileged."""
-        z = float(self.T_map_base.translation[2])
-        end = [x + math.cos(heading_rad) * length_m, y + math.sin(heading_rad) * length_m, z]
-        reached = to_map(self._env.sim.pathfinder.try_step(to_habitat([x, y, z]), to_habitat(end)))
-        touched = math.hypot(reached[0] - end[0], reached[1] - end[1]) > 1e-3
-        return float(reached[0]), float(reached[1]), touched
-
-    def shortest_path(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (N, 3) of Habitat's world on the way to the first goal. Privileged."""
-        points = self._env.sim.get_straight_shortest_path_points(position, self._goals[0])
-        return np.asarray(points, np.float64).reshape(-1, 3)
-
-    @property
-    def goal_is_a_place(self) -> bool:
-        """Whether the goal is a point or a picture's place, not a thing."""
-        return self.task in ("pointnav", "imagenav")
-
-    def goal_mask(self) -> NDArray[np.bool_]:
-        """(H, W), the pixels of the last observation that show the goal. Privileged."""
-        return self._goal_mask
-
-    @cached_property
-    def _goal_mask(self) -> NDArray[np.bool_]:
-        sim, raw = self._env.sim, self._habitat_observation
-        if hasattr(sim, "semantic"):
-            return np.isin(sim.semantic(), self._goal_ids)
-        if "semantic" in raw:  # a user's config with a semantic camera beside the others
-            return np.isin(np.asarray(raw["semantic"]).reshape(self._setup.height, self._setup.width), self._goal_ids)
-        return np.zeros((self._setup.height, self._setup.width), bool)
-
-    def _words(self) -> tuple[str, str]:
-        """The goal's words, and the instruction."""
-        episode = self._episode
-        words = category_words(episode.object_category) if self.task == "objectnav" else "point"
-        return words, instruction_of(self.task, episode)
-
-    def _goal_points(self) -> NDArray[np.float64]:
-        """Points (N, 3) of Habitat's world at which `distance_to_goal` is 0."""
-        measure = self._setup.config.habitat.task.measurements.distance_to_goal
-        goals = self._episode.goals
-        if measure.distance_to == "VIEW_POINTS":
-            points = [view.agent_state.position for goal in goals for view in goal.view_points]
-        else:
-            points = [goal.position for goal in goals]
-        return np.asarray(points, np.float64)
-
-    def _goal_objects(self) -> list[int]:
-        """Semantic ids of the things that are goals."""
-        if self.task == "objectnav":
-            return [int(goal.object_id) for goal in self._episode.goals]
-        named = (self._episode.info or {}).get("object_id")
-        return [] if named is None else [int(named)]
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,10 @@ def point():
 # --- Gymnasium -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task",
+    ["PointNav", "ImageNav", *(pytest.param(task, marks=pytest.mark.slow) for task in ("ObjectNav", "InstructionNav"))],
+)
 def test_gymnasiums_checker_passes(task: str) -> None:
     env = gymnasium.make(env_id(task), image_size=32, render_mode="rgb_array")
     check_env(env.unwrapped)
@@ -104,7 +107,7 @@ def test_an_episode_does_not_depend_on_the_one_before_it(point: HabitatPointNavE
 
 def test_pixels_of_the_floor_lie_on_the_floor(point: HabitatPointNavEnv) -> None:
     observation = point.reset(seed=0)[0]
-    while point.would_move(*point.pose, 0.9)[2]:  # until the way ahead is free
+    while point.ground_truth.would_move(*point.pose, 0.9)[2]:  # until the way ahead is free
         observation = point.step(int(BaseAction.TURN_LEFT))[0]
     camera = Pose.from_matrix(observation["T_map_camera"][0])
     lens = Intrinsics.from_matrix(observation["intrinsics"][0], 64, 64)
@@ -118,7 +121,7 @@ def test_pixels_of_the_floor_lie_on_the_floor(point: HabitatPointNavEnv) -> None
 def test_the_point_goal_is_where_the_instruction_says(point: HabitatPointNavEnv) -> None:
     observation = point.reset(seed=0)[0]
     distance, angle = observation["pointgoal"]
-    goal = point._episode.goals[0].position
+    goal = point.episode.goals[0].position
     assert distance == pytest.approx(np.hypot(goal[0] - point.pose[0], -goal[2] - point.pose[1]), abs=1e-4)
     forward, left = distance * np.cos(angle), distance * np.sin(angle)
     side = "left" if left > 0 else "right"
@@ -160,7 +163,7 @@ def test_the_top_down_map_is_drawn_beside_the_view(point: HabitatPointNavEnv) ->
 def test_the_goal_picture_is_what_is_seen_at_the_goal() -> None:
     env = gymnasium.make(env_id("ImageNav"), image_size=48).unwrapped
     observation, _ = env.reset(seed=0)
-    episode = env._episode
+    episode = env.episode
     seen = env.habitat_env.sim.get_observations_at(episode.goals[0].position, episode.info["goal_rotation"])
     np.testing.assert_array_equal(observation["goal_image"], seen["rgb"])
     env.close()
@@ -206,9 +209,9 @@ def test_a_stock_config_runs_on_a_dataset_of_ours(tmp_path: Path) -> None:
         overrides=[f"habitat.dataset.data_path={tmp_path}/val.json.gz", "habitat.dataset.scenes_dir=''"],
     )
     observation, info = env.reset(seed=3)  # the second of two
-    assert env._episode.scene_id.startswith("apartment-1-")
+    assert env.episode.scene_id.startswith("apartment-1-")
     assert observation["rgb"].shape == (1, 256, 256, 3)
-    shares = env._habitat_observation["depth"][..., 0]  # of habitat-lab's range of 10 m
+    shares = env.raw["depth"][..., 0]  # of habitat-lab's range of 10 m
     np.testing.assert_allclose(observation["depth"][0], 10 * shares, atol=1e-5)
     over = False
     while not over:

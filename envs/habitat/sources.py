@@ -1,0 +1,76 @@
+"""Where an environment's episodes come from: our seeds, or the data set of a habitat-lab config."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from si_embodied.envs.habitat.data import check_episodes, check_scene
+from si_embodied.envs.habitat.lab import load_habitat
+from si_embodied.errors import DataError
+
+load_habitat()
+
+from habitat.core.registry import registry  # noqa: E402
+from habitat.datasets import make_dataset  # noqa: E402
+
+from si_embodied.envs.habitat.episodes import DATASET_TYPES, HabitatTask, dataset  # noqa: E402
+
+if TYPE_CHECKING:
+    from si_embodied.envs.episode import CameraSetup
+
+
+class EpisodeSource(Protocol):
+    """Gives the episode of a number, whatever was asked for before."""
+
+    def draw(self, number: int) -> tuple[Any, Any]:
+        """A habitat-lab dataset and the one of its episodes that is meant."""
+
+
+class SeededEpisodes:
+    """Our episodes, a dataset of one for each seed."""
+
+    def __init__(self, task: HabitatTask, camera: CameraSetup) -> None:
+        """Of one task, for one camera."""
+        self._task, self._camera = task, camera
+
+    def draw(self, number: int) -> tuple[Any, Any]:
+        """The episode of a seed, read by habitat-lab's own class."""
+        made = registry.get_dataset(DATASET_TYPES[self._task])()
+        made.from_json(json.dumps(dataset(self._task, [number], self._camera)), scenes_dir=None)
+        return made, made.episodes[0]
+
+
+class DatasetEpisodes:
+    """A data set's episodes in their order, again from the first after the last."""
+
+    def __init__(self, config: Any, *, scenes_are_files: bool) -> None:
+        """Of a `habitat.dataset` config; nothing is read before the first episode is asked for.
+
+        Args:
+            config: as habitat-lab has it.
+            scenes_are_files: whether the simulator loads scenes from files; habitat-sim aborts where one is missing.
+
+        Raises:
+            DataError: the episodes are not there.
+        """
+        check_episodes(config)
+        self._config, self._scenes_are_files = config, scenes_are_files
+        self._dataset: Any = None
+
+    def draw(self, number: int) -> tuple[Any, Any]:
+        """The episode of a number.
+
+        Raises:
+            DataError: the data set has no episodes, or the episode's scene is not there.
+        """
+        if self._dataset is None:
+            self._dataset = make_dataset(id_dataset=self._config.type, config=self._config)
+            self._episodes = list(self._dataset.episodes)
+        if not self._episodes:
+            path = self._config.data_path.format(split=self._config.split)
+            raise DataError(f"the data set {path!r} has no episodes of the scenes {list(self._config.content_scenes)}")
+        episode = self._episodes[number % len(self._episodes)]
+        if self._scenes_are_files:
+            check_scene(episode.scene_id)
+        return self._dataset, episode
