@@ -67,7 +67,7 @@ class BagWriter:
         try:
             from mcap.writer import CompressionType, Writer
         except ModuleNotFoundError as error:
-            raise MissingExtraError(str(error.name), "ros") from error
+            raise MissingExtraError(str(error.name), "bags") from error
         if compression not in COMPRESSIONS:
             raise ConfigError(f"expected a compression of {', '.join(COMPRESSIONS)}, got: {compression!r}")
         self.folder, self.messages = folder, 0

@@ -168,7 +168,7 @@ def _require_pillow() -> None:
     try:
         import PIL  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingExtraError("PIL", "sim") from error
+        raise MissingExtraError("PIL", "bags") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -110,7 +110,7 @@ class Recording:
             from rosbags.rosbag2 import ReaderError
             from rosbags.serde import SerdeError
         except ModuleNotFoundError as error:
-            raise MissingExtraError(str(error.name), "replay") from error
+            raise MissingExtraError(str(error.name), "bags") from error
         try:
             with AnyReader([self._path]) as reader:
                 connections = [each for each in reader.connections if each.topic.endswith(topics)]

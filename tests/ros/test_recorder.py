@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-pytest.importorskip("mcap", reason="recording needs the extra ros")
-pytest.importorskip("rosbags", reason="reading recordings needs the extra ros")
+pytest.importorskip("mcap", reason="recording needs the extra bags")
+pytest.importorskip("rosbags", reason="reading recordings needs the extra bags")
 
 from PIL import Image as Pillow
 from rosbags.highlevel import AnyReader

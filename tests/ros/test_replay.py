@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
-pytest.importorskip("mcap", reason="recording needs the extra ros")
-pytest.importorskip("rosbags", reason="replaying needs the extra replay")
+pytest.importorskip("mcap", reason="recording needs the extra bags")
+pytest.importorskip("rosbags", reason="replaying needs the extra bags")
 
 from std_msgs.msg import String
 
