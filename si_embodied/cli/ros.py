@@ -10,6 +10,8 @@ from si_embodied.cli.arguments import whole_number
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from si_embodied.ros_nodes.bringup import NodeProcess
 
 WORLDS = ("apartment", "tabletop")
@@ -92,5 +94,5 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
     return nodes
 
 
-def _given(parameters: dict[str, object]) -> dict[str, object]:
+def _given(parameters: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if value is not None}
