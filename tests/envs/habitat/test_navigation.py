@@ -22,6 +22,7 @@ from si_embodied.embodiment import BaseAction
 from si_embodied.envs.habitat.episodes import write_dataset
 from si_embodied.envs.habitat.lab import has_habitat_sim
 from si_embodied.envs.habitat.navigation import HabitatObjectNavEnv, HabitatPointNavEnv
+from si_embodied.envs.mujoco import renderer
 from si_embodied.errors import ConfigError, DataError, UnknownNameError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import run_episode
@@ -263,3 +264,21 @@ def test_habitat_sim_that_is_not_there_says_how_to_install_it() -> None:
 def test_stepping_before_reset_is_refused() -> None:
     with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
         HabitatPointNavEnv().step(1)
+
+
+@pytest.mark.slow
+def test_two_hundred_environments_leave_nothing_behind() -> None:
+    def held() -> tuple[float, int, int]:
+        memory_mb = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return memory_mb, len(list(Path("/proc/self/fd").iterdir())), len(renderer._open_renderers)
+
+    for number in range(200):
+        env = gymnasium.make(env_id("PointNav"), image_size=64)
+        env.reset(seed=number % 3)
+        env.step(int(BaseAction.TURN_LEFT))
+        env.close()
+        if number == 19:
+            before = held()
+    after = held()
+    assert after[0] - before[0] < 100
+    assert after[1:] == (before[1], 0)
