@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
     from si_embodied.evaluation.runner import Run
 
-_PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidance")
+_PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidance", "habitat-lab", "habitat-sim")
 
 
 @dataclass(frozen=True, slots=True)
