@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from si_embodied.embodiment import MobileBase
-from si_embodied.ros_nodes.arm_client import ArmClient
+from si_embodied.ros_nodes.arm_client import UNKNOWN, ArmClient
+from si_embodied.ros_nodes.arm_drivers import make_arm_driver
 from si_embodied.ros_nodes.head import Head
 from si_embodied.ros_nodes.mapping import MappingPlanner, ReplaceablePlanner
 from si_embodied.ros_nodes.navigation_client import NavigationClient, make_navigator
@@ -103,18 +104,17 @@ class ArmBody:
         self._sensors = sensors
         map_frame, tool_frame = settings.map_frame, settings.arm.tool_frame
         self.client = ArmClient(
-            node,
             settings.arm.body(settings.cameras),
+            make_arm_driver(node, settings.arm, map_frame, clock=clock),
             clock=clock,
             tool_now=lambda: sensors.transforms.latest(map_frame, tool_frame),
-            map_frame=map_frame,
         )
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """What the cameras see, and where the tool is."""
         state = self.client.state()
         if state is None:
-            return Refusal(Code.NO_TRANSFORM, "nothing has been heard of the tool's frame and of gripper/opening")
+            return Refusal(Code.NO_TRANSFORM, UNKNOWN)
         seen = self._sensors.observe(after_s)
         return seen if isinstance(seen, Refusal) else dataclasses.replace(seen, arm=state)
 

@@ -9,6 +9,7 @@ from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
 
 BACKENDS = ("local", "server", "remote", "scripted", "perfect_pixels")
+ARM_DRIVERS = ("topic", "moveit")
 NAVIGATORS = ("auto", "nav2", "topic")
 
 
@@ -53,9 +54,20 @@ class ArmSettings:
     max_opening_m: float = 0.1018  # between the finger pads
     finger_depth_m: float = 0.012  # how far below the tool centre point the fingertips go
     home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position that does not hide the scene, in the map
+    driver: str = "topic"  # topic (arm/goal and gripper/goal) or moveit
+    group: str = "arm"  # MoveIt's planning group that ends in the tool frame
+    pipeline: str = ""  # MoveIt's, pilz_industrial_motion_planner for one; empty: MoveIt's default
+    planner: str = ""  # of the pipeline, LIN for straight ways of the tool; empty: the pipeline's default
+    speed_ratio: float = 0.2  # of the joints' greatest speeds and accelerations
+    gripper_action: str = "gripper_controller/gripper_cmd"  # control_msgs/GripperCommand
+    gripper_joints: tuple[str, ...] = ("l_gripper_finger_joint", "r_gripper_finger_joint")  # their sum is the opening
+    gripper_scale_ratio: float = 1.0  # the command's position for an opening of 1 m; 0.5 where it is a finger's way
+    gripper_effort_n: float = 30.0  # most force of a grasp
 
     def __post_init__(self) -> None:
-        """Refuse points that are none."""
+        """Refuse points that are none, and drivers that there are not."""
+        if self.driver not in ARM_DRIVERS:
+            raise UnknownNameError("arm driver", self.driver, ARM_DRIVERS)
         for name in ("lowest_m", "highest_m", "shoulder_m", "home_m"):
             if len(getattr(self, name)) != 3:
                 raise ConfigError(f"expected arm.{name} to be x, y, z in metres, got: {getattr(self, name)}")
