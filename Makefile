@@ -40,7 +40,7 @@ test: $(STAMP)  ## the tests, without the slow ones
 test-slow: $(STAMP)  ## the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
-test-ros: $(ROS)  ## the statistical tests over ROS: 20 episodes in each world, five minutes or so
+test-ros: $(ROS)  ## the statistical tests over ROS: 20 episodes in each world
 	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
 
 lint: $(STAMP)  ## ruff, formatting and types
