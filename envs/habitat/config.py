@@ -108,6 +108,16 @@ def fit_to_apartments(config: Any, task: HabitatTask, camera: CameraSetup, image
             habitat.task.measurements.success.success_distance = 0.1
 
 
+def override(config: Any, overrides: Sequence[str]) -> None:
+    """Set the plain values of hydra overrides ("habitat.simulator.turn_angle=30") again, over what was set since."""
+    from habitat.config import read_write
+    from omegaconf import OmegaConf
+
+    plain = [text for text in overrides if text[0] not in "+~" and "/" not in text.partition("=")[0]]
+    with read_write(config):
+        config.merge_with(OmegaConf.from_dotlist(plain))
+
+
 def complete(config: Any, simulator: SimulatorName, *, top_down_map: bool) -> Setup:
     """Add what every one of our environments has: waiting, and habitat's measures; choose the simulator.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
@@ -72,7 +73,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             config: a habitat-lab config, by path or by its name among habitat-lab's own; its dataset, agent and
                 measures are then used as they are. None for our apartments and our robot.
             overrides: hydra overrides of the config, like "habitat.dataset.split=val".
-            image_size: height and width of the pictures, pixels; a config's own where one is given.
+            image_size: height and width of the pictures, pixels; with a config, it and the camera are the config's.
             action_mode: "discrete".
             render_mode: None or "rgb_array".
             max_episode_steps: steps until the episode is truncated; None for 500, or the config's.
@@ -101,6 +102,14 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             raise ConfigError(f"expected max_episode_steps of at least 1, got: {max_episode_steps}")
         if not 10 <= fov_y_deg <= 140:
             raise ConfigError(f"expected fov_y_deg from 10 to 140 degrees, got: {fov_y_deg}")
+        ours = {"image_size": 224, "camera_height_m": 1.1, "camera_tilt_rad": -0.35, "fov_y_deg": 70.0}
+        given = (image_size, camera_height_m, camera_tilt_rad, fov_y_deg)
+        changed = [name for name, value in zip(ours, given, strict=True) if value != ours[name]]
+        if config is not None and changed:
+            raise ConfigError(
+                f"{changed} set our own agent; a config has its own, which "
+                'overrides=["habitat.simulator.agents.main_agent.sim_sensors.rgb_sensor.width=…"] changes'
+            )
         select_renderer()  # before mujoco's first import, which reads the choice
         from si_embodied.envs.episode import CameraSetup
         from si_embodied.envs.habitat.truth import HabitatGroundTruth
@@ -128,6 +137,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         if config is None:
             made = configs.stock_config(self.task, overrides)
             configs.fit_to_apartments(made, self.task, self._camera, image_size, max_steps or MAX_STEPS)
+            configs.override(made, overrides)
         else:
             extra = [] if max_steps is None else [f"habitat.environment.max_episode_steps={max_steps}"]
             made = configs.user_config(config, [*overrides, *extra])
@@ -285,7 +295,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         if not self.ground_truth.goal_is_a_place and self._over:
             info["sees_goal"] = bool(self.ground_truth.goal_mask().any())
         if "top_down_map" in metrics:
-            info["top_down_map"] = metrics["top_down_map"]
+            info["top_down_map"] = copy.deepcopy(metrics["top_down_map"])  # habitat-lab draws on in the same one
         return info
 
     def distance_to_goal(self) -> float:

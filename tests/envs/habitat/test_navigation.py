@@ -222,6 +222,12 @@ def test_a_stock_config_runs_on_a_dataset_of_ours(tmp_path: Path) -> None:
     assert (info["success"], info["spl"] > 0.95) == (True, True)
 
 
+def test_overrides_change_our_own_agent_too() -> None:
+    env = HabitatPointNavEnv(overrides=["habitat.simulator.turn_angle=30", "habitat.simulator.forward_step_size=0.5"])
+    assert np.degrees(env.embodiment.turn_step_rad) == pytest.approx(30)
+    assert env.embodiment.forward_step_m == 0.5
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -248,6 +254,7 @@ def test_missing_data_says_what_to_download_and_where_it_must_lie(config: str, w
         ({"image_size": 4}, ConfigError, "image_size"),
         ({"config": "benchmark/nav/pointnav/no_such.yaml"}, ConfigError, "no_such.yaml"),
         ({"overrides": ["habitat.no_such=1"]}, ConfigError, "no_such"),
+        ({"config": "benchmark/nav/pointnav/pointnav_hm3d.yaml", "image_size": 64}, ConfigError, "image_size"),
     ],
 )
 def test_bad_options_name_their_fix(kwargs: dict, error: type[Exception], words: str) -> None:
