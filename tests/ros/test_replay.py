@@ -83,7 +83,9 @@ def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path
 def replayed(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, Any]]:
     """Exit code and summary."""
     code = main(["replay", str(path), "--json", *more])
-    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+    printed = capsys.readouterr()
+    assert code != 2, printed.err
+    return code, json.loads(printed.out.splitlines()[-1])
 
 
 def test_recorded_answers_lead_to_the_recorded_decisions(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
