@@ -148,7 +148,9 @@ def score_table(reports: Sequence[Report]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None
     for report in reports:
-        world = f"{report.env.rpartition('/')[2].partition('-v')[0]} {report.task}"
+        world = report.env.rpartition("/")[2].partition("-v")[0]
+        if not world.lower().endswith(report.task):  # HabitatObjectNav says it itself
+            world += f" {report.task}"
         if world != previous:
             if previous is not None:
                 table.add_section()
