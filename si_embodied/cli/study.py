@@ -81,7 +81,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--test-images", type=whole_number(1, 240), default=240, metavar="N", help="default: 240")
     parser.add_argument("--task", default="base", metavar="T", help="of the tabletop, to play (default: %(default)s)")
-    _add_budget(parser, steps=900)
+    _add_budget(parser, steps=1200)
     _add_episodes(parser)
     _add_threads(parser)
 
@@ -89,7 +89,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
 def _add_budget(parser: argparse.ArgumentParser, *, steps: int | None = None, default_minutes: float = 0.0) -> None:
     default = f"{steps} steps" if steps else f"{default_minutes:g} minutes"
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=whole_number(1, 900), metavar="N", help=f"a training (default: {default})")
+    budget.add_argument("--steps", type=whole_number(1, 1200), metavar="N", help=f"a training (default: {default})")
     budget.add_argument("--minutes", type=minutes, metavar="M", help="a training, in place of steps")
     parser.set_defaults(default_steps=steps, default_minutes=default_minutes or None)
 

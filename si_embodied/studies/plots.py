@@ -89,7 +89,7 @@ def _sizes_axis(axes: Any, rows: Sequence[Found]) -> None:
 
 def _scaling(found: Found) -> Any:
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 4.8), width_ratios=[3, 2], layout="constrained", sharey=True
+        1, 2, figsize=(11, 5.4), width_ratios=[3, 2], layout="constrained", sharey=True
     )
     rows = found["rows"]
     sizes = [row["images"] for row in rows]
@@ -104,12 +104,12 @@ def _scaling(found: Found) -> Any:
         )  # fmt: skip
     left.set_title("held-out questions answered without a mistake", loc="left")
     _percent(left, "right, % (95% interval)")
-    left.legend(loc="upper left", bbox_to_anchor=(0, 1))
+    figure.legend(loc="outside lower center", ncols=4)
     scores = [success(row) for row in rows]
     means, reach = _bars(scores)
     right.errorbar(sizes, means, reach, marker="o", color=_BLACK, capsize=4, linewidth=2)
     for size, mean, score in zip(sizes, means, scores, strict=True):
-        right.annotate(f"{score.total:.0f} of {score.count}", (size, mean), (9, -13), textcoords="offset points")
+        right.annotate(f"{score.total:.0f} of {score.count}", (size, mean), (9, 9), textcoords="offset points")
     episodes = found["settings"]["episodes"]
     right.set_title(f"planner success, Tabletop {episodes['task']}, seeds from {episodes['seed']:,}", loc="left")
     for axes in (left, right):
@@ -151,7 +151,7 @@ def _places(axes: Any, rows: Sequence[Found]) -> None:
         for x, score in zip(where, scores, strict=True):
             axes.annotate(f"{score.count:,}", (x, 2), ha="center", color="white", size=8)
     axes.set_xticks(range(len(labels)), [f"{world}\n{what}" for world, what in labels])
-    axes.set_title("the finished planner, in places of its training and in new ones (n in the bars)", loc="left")
+    axes.set_title("the finished planner, in old places and new ones (n in the bars)", loc="left")
     axes.grid(axis="x", visible=False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 

@@ -49,7 +49,7 @@ class SizesRun:
     data: Path  # the shards of `train nano`: `train/` and `held_out/`
     out: Path
     images: tuple[int, ...] = (150, 600, 2400)
-    steps: int | None = 900  # of each training
+    steps: int | None = 1200  # of each training
     minutes: float | None = None  # of each training, in place of steps
     test_images: int = 240  # new tables, and as many with unseen pairs
     episodes: Episodes = field(default_factory=Episodes)
