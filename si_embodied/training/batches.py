@@ -116,7 +116,8 @@ def _weights(said: list[int], only_points: bool) -> list[float]:
     opening, bridge = _text('{"reasoning":"'), _text('","subgoals":[{"skill":"')
     if tuple(said[: len(opening)]) == opening:  # words, and then a plan that begins differently
         end = said.index(bridge[0])
-        words = [0.0] * len(opening) + [_NAME] * (end + 1 - len(opening)) + [0.0] * (len(bridge) - 1)
+        # the quote counts too: a grammar does not force it where a token goes on behind it, like the one of `","`
+        words = [0.0] * (len(opening) - 1) + [_NAME] * (end + 2 - len(opening)) + [_PIECE] * (len(bridge) - 1)
         return words + _weights([first, *said[end + len(bridge) :]], only_points)[1:]
     named, point = _text('","object":"')[0], _text(POINT_PIECE)[0]
     weights: list[float] = []

@@ -118,6 +118,12 @@ def test_a_word_of_the_reasoning_counts_and_what_the_grammar_forces_does_not() -
     with_words, without = answered(reasoned(plain, table()), 0), answered(plain, 0)
     told = dict(zip(map(make_tokenizer().decode, with_words.tokens), with_words.weights, strict=True))
     assert told[" left"] > 0
-    assert told["g"] == 0  # of "reasoning" and "subgoals"
+    assert told["e"] == 0  # of "reasoning"
+    opening = make_tokenizer().encode('{"reasoning":"', add_special_tokens=False)
+    said = with_words.tokens[-len(make_tokenizer().encode(reasoned(plain, table()).answer, add_special_tokens=False)) :]
+    assert said[: len(opening)] == opening
+    assert with_words.weights[-len(said) :][len(opening) - 1] > 0, (
+        'the quote: one that goes on, as in `","`, is allowed'
+    )
     counted = [weight for weight in without.weights if weight][-12:]
     assert [weight for weight in with_words.weights if weight][-12:] == counted, "the plan counts as it did"
