@@ -181,8 +181,17 @@ def _glb(meshes: Mapping[str, Any]) -> bytes:
     scene = trimesh.Scene()
     for name, mesh in meshes.items():
         scene.add_geometry(mesh, node_name=name, geom_name=name)
-    content: bytes = scene.export(file_type="glb")
+    content: bytes = scene.export(file_type="glb", tree_postprocessor=_give_material)
     return content
+
+
+def _give_material(tree: dict[str, Any]) -> None:
+    """Give all of a glTF a white material that is drawn as it is: a mesh without one is lit, whatever its config says."""
+    tree["extensionsUsed"] = ["KHR_materials_unlit"]
+    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0}, "extensions": {"KHR_materials_unlit": {}}}]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

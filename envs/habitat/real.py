@@ -5,6 +5,7 @@ Our apartments are exported (`export`) when an episode needs one, and drawn flat
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -37,6 +38,8 @@ EXPORTED_SIMULATOR = "SiEmbodiedExported-v0"
 
 _SEMANTIC = "semantic"
 _CELL_HEIGHT_M = 0.02  # of the navmesh; by default 0.2, and the floor that much too high
+# Disabled, the light's maps are computed all the same; maps that are not there are not.
+_NO_IMAGE_LIGHT = {"enable_ibl": False, "ibl_blut_filename": "none.png", "ibl_envmap_filename": "none.hdr"}
 _MAX_CLIMB_M = 0.05  # a rug, and no furniture
 
 
@@ -71,6 +74,26 @@ def _fit(habitat: Any) -> None:
             habitat.task.actions[name].type = ours
 
 
+def _metadata_without_image_light() -> Any:
+    """What habitat-sim starts from, told that there is no image-based light.
+
+    It would be computed at every start, half a minute on a CPU, even where all is drawn flat. habitat-sim reads whether
+    there is one from a path in the working directory, and only there: for that moment this process is elsewhere.
+    """
+    from habitat_sim.metadata import MetadataMediator
+
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="si-embodied-") as folder:
+        told = Path(folder) / "data" / "default.pbr_config.json"
+        told.parent.mkdir()
+        told.write_text(json.dumps(_NO_IMAGE_LIGHT))
+        os.chdir(folder)
+        try:
+            return MetadataMediator()
+        finally:
+            os.chdir(before)
+
+
 @registry.register_simulator(name=EXPORTED_SIMULATOR)
 class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-lab has no types
     """habitat-sim on our apartments, by their names: `apartment-7-0`.
@@ -82,6 +105,7 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         """Start it on the apartment of the config."""
         self._files = tempfile.TemporaryDirectory(prefix="si-embodied-")
         self._exported: SceneFiles | None = None
+        self._metadata = _metadata_without_image_light()
         self._tilt_rad = 0.0
         super().__init__(config)
 
@@ -91,6 +115,7 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         files = self._export(stage_of_scene(self.habitat_config.scene))
         made.sim_cfg.scene_dataset_config_file, made.sim_cfg.scene_id = str(files.dataset_config), files.scene
         made.sim_cfg.navmesh_settings.cell_height = _CELL_HEIGHT_M
+        made.metadata_mediator = self._metadata
         return made
 
     def _export(self, name: str) -> SceneFiles:
@@ -102,12 +127,6 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         if self._exported is None or self._exported.scene != name:
             self._exported = export_scene(apartment_of(name), folder / name, name)
         return self._exported
-
-    def _config_backend(self, config: Any) -> None:
-        # Nothing of ours has a texture. For those that have, habitat-sim computes image-based light: on a CPU half a
-        # minute, at every start.
-        config.sim_cfg.requires_textures = False
-        super()._config_backend(config)
 
     def set_agent_state(
         self, position: ArrayLike, rotation: Any, agent_id: int = 0, reset_sensors: bool = True

@@ -20,6 +20,7 @@ from scipy.ndimage import binary_erosion
 import si_embodied.envs  # noqa: F401 - registers the environments
 from si_embodied.envs.habitat.frames import agent_rotation, to_habitat
 from si_embodied.envs.habitat.lab import has_habitat_sim
+from si_embodied.envs.mujoco.selection import ENVIRONMENT_VARIABLE
 
 pytestmark = [pytest.mark.habitat_sim, pytest.mark.timeout(600)]
 if not has_habitat_sim() or importlib.util.find_spec("habitat") is None:
@@ -40,10 +41,13 @@ def make(task: str, simulator: str, **arguments: Any) -> gymnasium.Env:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    both = Pair(ours=make("ObjectNav", "embedded"), theirs=make("ObjectNav", "habitat-sim"))
-    yield both
-    both.ours.close()
-    both.theirs.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # Where habitat-sim ends an OpenGL context, it ends all that this process has by EGL.
+        patch.setenv(ENVIRONMENT_VARIABLE, "rays")
+        both = Pair(ours=make("ObjectNav", "embedded"), theirs=make("ObjectNav", "habitat-sim"))
+        yield both
+        both.ours.close()
+        both.theirs.close()
 
 
 @pytest.fixture(params=SEEDS)
