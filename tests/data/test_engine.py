@@ -42,7 +42,13 @@ def test_another_process_with_two_workers_makes_the_same_bytes(dataset: Path, tm
     # The workers are fresh processes: they must get the small shards from somewhere.
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text("import si_embodied.data.engine as e\ne.SHARD_SIZE = 4\n")
+    # The script and its workers alone: importing it in each Python that it makes MuJoCo start would never end.
+    (site / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if sys.orig_argv[-1].endswith('make.py') or '--multiprocessing-fork' in sys.orig_argv:\n"
+        "    import si_embodied.data.engine as e\n"
+        "    e.SHARD_SIZE = 4\n"
+    )
     code = (
         "from pathlib import Path\n"
         "from si_embodied.data.engine import DataConfig, generate\n"
