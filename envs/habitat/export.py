@@ -186,7 +186,7 @@ def _glb(meshes: Mapping[str, Any]) -> bytes:
 
 
 def _give_material(tree: dict[str, Any]) -> None:
-    """Give all of a glTF a white material that is drawn as it is: a mesh without one is lit, whatever its config says."""
+    """Give all a white material that is drawn as it is: a mesh without one is lit, whatever its config says."""
     tree["extensionsUsed"] = ["KHR_materials_unlit"]
     tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0}, "extensions": {"KHR_materials_unlit": {}}}]
     for mesh in tree["meshes"]:

@@ -140,8 +140,8 @@ def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
     drawn = renderer.rgb(data, CAMERA)[16, 16]
     renderer.close()
     export_scene(apartment, tmp_path, "scene")
-    mesh = trimesh.load(tmp_path / "objects" / "box_1.glb", force="mesh")
-    top = mesh.visual.vertex_colors[mesh.faces[mesh.face_normals[:, 1] > 0.9]].reshape(-1, 4)
+    (mesh,) = trimesh.load(tmp_path / "objects" / "box_1.glb").geometry.values()
+    top = np.asarray(mesh.visual.vertex_attributes["color"])[mesh.faces[mesh.face_normals[:, 1] > 0.9]].reshape(-1, 4)
     assert np.abs(top[:, :3].astype(int) - drawn).max() <= 3
     assert (top[:, 3] == 255).all()
 
