@@ -21,6 +21,7 @@ from si_embodied.envs.habitat.frames import as_quaternion
 from si_embodied.envs.habitat.lab import load_habitat
 from si_embodied.envs.habitat.simulator import TILT_RANGE_RAD
 from si_embodied.envs.habitat.stage import apartment_of, stage_of_scene
+from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M
 
 load_habitat()
 
@@ -40,6 +41,7 @@ _SEMANTIC = "semantic"
 _CELL_HEIGHT_M = 0.02  # of the navmesh; by default 0.2, and the floor that much too high
 # Disabled, the light's maps are computed all the same; maps that are not there are not.
 _NO_IMAGE_LIGHT = {"enable_ibl": False, "ibl_blut_filename": "none.png", "ibl_envmap_filename": "none.hdr"}
+_CLEARANCE_M = ROBOT_RADIUS_M + PATH_MARGIN_M  # of the ways that both simulators measure
 _MAX_CLIMB_M = 0.05  # a rug, and no furniture
 
 
@@ -114,7 +116,8 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         made = super().create_sim_config(sensor_suite)
         files = self._export(stage_of_scene(self.habitat_config.scene))
         made.sim_cfg.scene_dataset_config_file, made.sim_cfg.scene_id = str(files.dataset_config), files.scene
-        made.sim_cfg.navmesh_settings.cell_height = _CELL_HEIGHT_M
+        settings = made.sim_cfg.navmesh_settings
+        settings.cell_height, settings.agent_radius = _CELL_HEIGHT_M, _CLEARANCE_M
         made.metadata_mediator = self._metadata
         return made
 
