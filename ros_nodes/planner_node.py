@@ -6,7 +6,6 @@ python -m si_embodied.ros_nodes.planner_node --ros-args -p backend:=scripted …
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -18,13 +17,13 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 from si_embodied_msgs.msg import Plan
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
 from si_embodied.errors import SiEmbodiedError
 from si_embodied.ros_nodes import parameters
+from si_embodied.ros_nodes.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.parts import PARTS, Part
 from si_embodied.ros_nodes.pilot import Pilot
 from si_embodied.ros_nodes.settings import NodeSettings
@@ -182,21 +181,12 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; then the robot is stopped before the node goes."""
-    # ROS's own handlers would close the context first, and then nothing can be published any more.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    asked_to_stop = False
-
-    def stop(*_: object) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
+    interrupted = init_until_interrupted(arguments)
     node, executor = PlannerNode(), make_executor()
     executor.add_node(node)
     if node.get_parameter("autostart").value and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
         node.trigger_activate()
-    while not asked_to_stop:
+    while not interrupted():
         executor.spin_once(timeout_sec=TICK_S)
     node.end_task(Code.CANCELED, "the planner was interrupted")
     until = time.monotonic() + 0.3  # for the cancellations and the result to go out

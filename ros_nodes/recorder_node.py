@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,12 +20,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from si_embodied.errors import ConfigError, MissingExtraError, ObservationError, RecordError, SiEmbodiedError
 from si_embodied.ros_nodes import bridge, parameters
 from si_embodied.ros_nodes.bags import COMPRESSIONS, BagWriter, Topic, definition_of
+from si_embodied.ros_nodes.interrupts import init_until_interrupted
 
 LOOK_S = 0.25
 """Between two looks for topics that have come up."""
@@ -173,16 +172,7 @@ def _require_pillow() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record until SIGINT or SIGTERM; 2 where that is impossible."""
-    # ROS's own handlers would end the context, and with it the wait for messages under way.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    asked_to_stop = False
-
-    def stop(*_: object) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
+    interrupted = init_until_interrupted(arguments)
     node = Node("recorder")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -191,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recorder = Recorder(node)
         node.get_logger().info(f"recording to {recorder.bag.folder}; Ctrl-C ends it")
-        while not asked_to_stop and recorder.error is None:
+        while not interrupted() and recorder.error is None:
             executor.spin_once(timeout_sec=_SPIN_S)
         if recorder.error is not None:
             raise recorder.error
