@@ -17,10 +17,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "nano",
         help="the small planner, from nothing",
         description="Render data, train the small planner in stages, and write a checkpoint with its card. The same "
-        "command with --resume goes on after an interruption, or with more minutes.",
+        "command with --resume goes on after an interruption, or with more steps.",
     )
     nano.add_argument("--out", type=Path, default=Path("runs/nano"), metavar="DIR", help="default: %(default)s")
-    nano.add_argument("--minutes", type=minutes, default=110.0, metavar="M", help="of training (default: %(default)s)")
+    nano.add_argument("--steps", type=whole_number(1, 9000), default=9_000, metavar="N", help="default: %(default)s")
+    nano.add_argument("--minutes", type=minutes, metavar="M", help="stop by then if the steps take longer")
     nano.add_argument("--resume", action="store_true", help="go on from the last saved state")
     nano.add_argument("--start", type=Path, metavar="DIR", help="start from the weights of this checkpoint")
     nano.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
@@ -41,8 +42,8 @@ def run_nano(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False, soft_wrap=True)
     run = NanoRun(
-        out=args.out, minutes=args.minutes, resume=args.resume, start=args.start, seed=args.seed,
-        tabletops=args.tabletops, apartments=args.apartments, threads=args.threads,
+        out=args.out, steps=args.steps, minutes=args.minutes, resume=args.resume, start=args.start,
+        seed=args.seed, tabletops=args.tabletops, apartments=args.apartments, threads=args.threads,
     )  # fmt: skip
     checkpoint = train_nano(run, report=lambda text: console.print(text, markup=False))
     console.print(

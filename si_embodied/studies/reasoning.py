@@ -82,7 +82,7 @@ def study(run: ReasoningRun, results: Path, *, report: Callable[[str], None] = l
 def _continued(run: ReasoningRun, arm: str, report: Callable[[str], None]) -> tuple[Path, int]:
     """The checkpoint trained on with or without reasoning in its plans, and how many steps that took."""
     assert run.data is not None
-    folder, budget = run.out / arm, Budget(run.minutes, run.steps, 60.0, _NEVER_S)
+    folder, budget = run.out / arm, Budget(run.steps, run.minutes, 60.0, _NEVER_S)
     state = folder / "run" / STATE
     if state.exists():
         trained = Training.load(state, threads=run.threads)

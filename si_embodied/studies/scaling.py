@@ -120,7 +120,7 @@ def _trained(
 ) -> tuple[Training, Path]:  # fmt: skip
     """One training, from its last state on if there is one, and its checkpoint."""
     folder = run.out / f"images-{len(data)}"
-    state, budget = folder / "run" / STATE, Budget(run.minutes, run.steps, 60.0, _MEASURE_EVERY_S)
+    state, budget = folder / "run" / STATE, Budget(run.steps, run.minutes, 60.0, _MEASURE_EVERY_S)
     recipe = run.recipe or Recipe(cycle="ttd", seed=run.seed, threads=run.threads)
     trained = Training.load(state, threads=run.threads) if state.exists() else Training(recipe)
     if budget.progress(trained.step, trained.seconds) < 1:

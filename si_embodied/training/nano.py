@@ -67,10 +67,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When to stop: after some minutes of training in all, or after a number of steps."""
+    """When to stop: after a number of steps, or after some minutes of training in all, whichever comes first.
 
-    minutes: float | None = None
+    A run is repeated by its steps: minutes are another number of them on each machine, and the learning rate follows.
+    """
+
     steps: int | None = None
+    minutes: float | None = None
     save_every_s: float = 120.0
     measure_every_s: float = 240.0
 

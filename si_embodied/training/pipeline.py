@@ -30,7 +30,8 @@ class NanoRun:
     """
 
     out: Path
-    minutes: float | None = 110.0
+    steps: int | None = 9_000
+    minutes: float | None = None  # stop by then if the steps take longer
     resume: bool = False
     start: Path | None = None  # a checkpoint whose weights to start from, instead of from nothing
     seed: int = 0
@@ -38,7 +39,6 @@ class NanoRun:
     apartments: int = 14_400
     threads: int = 2
     recipe: Recipe | None = None  # by default, the recipe of the shipped checkpoint with the seed and threads above
-    steps: int | None = None  # stop after as many, whatever the time
     held_out: int = HELD_OUT_IMAGES
 
 
@@ -71,7 +71,7 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         else:
             trained = Training(replace(recipe, dense_share=0.0))  # it knows what things look like
             trained.start_from(run.start)
-    train(trained, data, measured, run.out / "run", Budget(run.minutes, run.steps), report=report)
+    train(trained, data, measured, run.out / "run", Budget(run.steps, run.minutes), report=report)
     story = Story(
         images=dict(world_counts(data)),
         data_digest=digest(training),

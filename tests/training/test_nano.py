@@ -110,7 +110,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
 
 
 def test_one_call_goes_from_nothing_to_a_checkpoint(tmp_path: Path) -> None:
-    run = NanoRun(out=tmp_path, minutes=None, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
+    run = NanoRun(out=tmp_path, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
     directory = train_nano(run)
     assert planner_config_for(directory, None).navigation_prompt == "nav/nano"
     assert "seeds below 80,000" in (directory / "README.md").read_text()
