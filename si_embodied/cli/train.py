@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "command with --resume goes on after an interruption, or with more steps.",
     )
     nano.add_argument("--out", type=Path, default=Path("runs/nano"), metavar="DIR", help="default: %(default)s")
-    nano.add_argument("--steps", type=whole_number(1, 9000), default=9_000, metavar="N", help="default: %(default)s")
+    nano.add_argument("--steps", type=whole_number(1, 8000), default=8_000, metavar="N", help="default: %(default)s")
     nano.add_argument("--minutes", type=minutes, metavar="M", help="stop by then if the steps take longer")
     nano.add_argument("--resume", action="store_true", help="go on from the last saved state")
     nano.add_argument("--start", type=Path, metavar="DIR", help="start from the weights of this checkpoint")

@@ -30,7 +30,7 @@ class NanoRun:
     """
 
     out: Path
-    steps: int | None = 9_000
+    steps: int | None = 8_000
     minutes: float | None = None  # stop by then if the steps take longer
     resume: bool = False
     start: Path | None = None  # a checkpoint whose weights to start from, instead of from nothing
