@@ -178,7 +178,7 @@ def spin_until(executor: SingleThreadedExecutor, condition: Any, seconds: float)
 def main() -> int:
     """Start the planner, publish, and say what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=int, default=60, help="with 30 frames in each; before them half as many with 3")
+    parser.add_argument("--seconds", type=int, default=60, help="of 30 frames each, after half as many of 3")
     seconds = parser.parse_args().seconds
     os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(PROFILE))  # for the planner too
     os.environ.setdefault("ROS_DOMAIN_ID", str(100 + os.getpid() % 100))
@@ -211,8 +211,8 @@ def main() -> int:
     good = not any(lost.values()) and frame_ms <= LIMIT_MS and result["memory_growth_mb"] <= LIMIT_MB
     print(f"{robot.sent} frames at {RATE_HZ} Hz ({result['late_ms_p95']:.1f} ms late in 1 of 20); lost: {lost}")
     print(
-        f"a frame costs the node {frame_ms:.2f} ms (from medians of seconds); without frames it needs "
-        f"{result['without_frames_ms_s']:.0f} ms a second, its other threads {result['other_threads_ms_s']:.0f} ms with them"
+        f"a frame costs the node {frame_ms:.2f} ms (from medians of seconds), and without frames it needs "
+        f"{result['without_frames_ms_s']:.0f} ms a second; its other threads need {result['other_threads_ms_s']:.0f} ms"
     )
     print(f"memory {result['memory_mb']:.0f} MB, grown by {result['memory_growth_mb']:+.1f} MB once warm")
     print("within the limits" if good else f"OVER: none lost, {LIMIT_MS} ms and {LIMIT_MB} MB are allowed")

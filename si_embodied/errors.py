@@ -50,7 +50,7 @@ class MissingRosPackageError(SiEmbodiedError, ImportError):
 
     def __init__(self, module: str) -> None:
         """`module`, of the ROS package of that name, failed to import."""
-        package = module.split(".")[0]
+        package = module.partition(".")[0]
         super().__init__(
             f"the ROS package {package!r} is not installed, and this needs it. Install it with: "
             f"apt install ros-$ROS_DISTRO-{package.replace('_', '-')}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import signal
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import GetState
+
+from si_embodied.ros_nodes.bridge import seconds
 
 PLANNER = ["-m", "si_embodied.ros_nodes.planner_node"]
 SETTINGS = {"backend": "scripted", "script": '{"subgoals": [], "done": true}', "bond": True}
@@ -46,14 +49,26 @@ def test_a_planner_that_is_active_is_bound_until_it_is_not(ros: Any, bond: Any) 
     assert ros.change(Transition.TRANSITION_ACTIVATE), "it binds itself anew"
 
 
-def test_a_planner_that_is_killed_is_missed(ros: Any, bond: Any) -> None:
+def test_a_planner_that_is_killed_falls_silent(ros: Any, bond: Any) -> None:
+    """Which bondcpp, the real manager's end, takes for its death after its `bond_timeout`."""
+    from bond.msg import Status
+
     process = activated(ros)
-    bond.heartbeat_timeout = 1.0
     formed(ros, bond)
+    heard = ros.listen(Status, "bond")
+
+    def beats() -> list[Any]:
+        return [each for each in heard if each.instance_id == bond.sister_instance_id and each.active]
+
+    ros.wait(lambda: len(beats()) > 10, ENDS_S, "heartbeats")
+    stamps_s = [seconds(each.header.stamp) for each in beats()]
+    assert statistics.median(np.diff(stamps_s)) < 0.5, "far below the 4 s that Nav2 waits"
     ros.processes.remove(process)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
-    ros.wait(bond.is_broken, ENDS_S, "the bond's end")
+    heard.clear()
+    with pytest.raises(AssertionError, match="in vain"):
+        ros.wait(beats, 1.0, "a heartbeat of a dead process")
 
 
 def test_a_bond_without_bondpy_fails_the_configuration_and_says_what_to_install(ros: Any) -> None:
