@@ -19,7 +19,8 @@ ARGUMENTS = (
     ("namespace", "", "of the node and of its relative topics", None),
     ("use_sim_time", "false", "follow /clock", YES_NO),
     ("autostart", "true", "configure and activate at once; false: someone else does", YES_NO),
-    ("lifecycle_manager", "false", "let a lifecycle manager of Nav2's do it instead, without a bond", YES_NO),
+    ("lifecycle_manager", "false", "let a lifecycle manager of Nav2's do it instead", YES_NO),
+    ("bond", "false", "keep a bond with the lifecycle manager, this one's or Nav2's own; needs bondpy", YES_NO),
     ("respawn", "false", "start the node again when it dies", YES_NO),
     ("record", "", "folder to record everything to, for si-embodied replay and Foxglove; empty: none", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
@@ -55,7 +56,7 @@ def planner(context: LaunchContext) -> list[Node]:
         output="screen",
         parameters=[
             given["params_file"],
-            {**named, **simulated, "autostart": given["autostart"] == "true" and not managed},
+            {**named, **simulated, "autostart": given["autostart"] == "true" and not managed, **bond(given)},
         ],
         remappings=remappings(given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
@@ -84,6 +85,11 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     return [(name, topic) for name, topic in renamed if topic not in ("", name)]
 
 
+def bond(given: dict[str, str]) -> dict[str, bool]:
+    """Where it is asked for; else as params_file says."""
+    return {"bond": True} if given["bond"] == "true" else {}
+
+
 def recorder(given: dict[str, str], simulated: dict[str, bool]) -> Node:
     """What records; it subscribes to the same topics by the same names."""
     return Node(
@@ -107,6 +113,11 @@ def lifecycle_manager(given: dict[str, str], simulated: dict[str, bool]) -> Node
         namespace=given["namespace"],
         output="screen",
         parameters=[
-            {**simulated, "autostart": given["autostart"] == "true", "node_names": ["planner"], "bond_timeout": 0.0}
+            {
+                **simulated,
+                "autostart": given["autostart"] == "true",
+                "node_names": ["planner"],
+                "bond_timeout": 4.0 if given["bond"] == "true" else 0.0,
+            }
         ],
     )

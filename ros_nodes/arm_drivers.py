@@ -10,7 +10,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Float64, String
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import MissingRosPackageError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes import bridge
 from si_embodied.ros_nodes.settings import ArmSettings
@@ -108,12 +108,12 @@ def make_arm_driver(node: Any, settings: ArmSettings, map_frame: str, *, clock: 
     """The driver that the settings name.
 
     Raises:
-        MissingExtraError: MoveIt is named, and its messages are not installed.
+        MissingRosPackageError: MoveIt is named, and its messages are not installed.
     """
     if settings.driver == "topic":
         return TopicArm(node, map_frame, clock=clock)
     try:
         from si_embodied.ros_nodes.moveit_arm import MoveItArm
     except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "ros") from error
+        raise MissingRosPackageError(str(error.name)) from error
     return MoveItArm(node, settings, map_frame)

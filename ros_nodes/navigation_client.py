@@ -12,7 +12,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import String
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import MissingRosPackageError
 from si_embodied.geometry import Pose, wrap_angle
 from si_embodied.ros_nodes import bridge
 from si_embodied.ros_nodes.head import Head
@@ -249,7 +249,7 @@ def make_navigator(
     """Nav2 where it is wanted and installed, else the goal topic.
 
     Raises:
-        MissingExtraError: Nav2 is insisted on and nav2_msgs is not installed.
+        MissingRosPackageError: Nav2 is insisted on and nav2_msgs is not installed.
     """
     wanted = settings.navigation.navigator
     if wanted != "topic":
@@ -259,5 +259,5 @@ def make_navigator(
             return Nav2Navigator(node, settings.navigation, settings.map_frame, clock=clock)
         except ModuleNotFoundError as error:
             if wanted == "nav2":
-                raise MissingExtraError(str(error.name), "ros") from error
+                raise MissingRosPackageError(str(error.name)) from error
     return TopicNavigator(node, settings.navigation, settings.map_frame, clock=clock, base_now=base_now)

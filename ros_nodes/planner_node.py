@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,7 +21,7 @@ from si_embodied_msgs.msg import Plan
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
-from si_embodied.errors import SiEmbodiedError
+from si_embodied.errors import MissingRosPackageError, SiEmbodiedError
 from si_embodied.ros_nodes import parameters
 from si_embodied.ros_nodes.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.parts import PARTS, Part
@@ -30,6 +30,9 @@ from si_embodied.ros_nodes.settings import NodeSettings
 from si_embodied.ros_nodes.task_server import TaskServer
 from si_embodied.ros_nodes.telemetry import Telemetry, diagnosis
 from si_embodied.types import Code, Decision, Observation
+
+if TYPE_CHECKING:
+    from si_embodied.ros_nodes.manager_bond import ManagerBond
 
 TICK_S = 0.05
 _REPORT_S = 1.0
@@ -48,6 +51,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._pilot: Pilot | None = None
         self._telemetry: Telemetry | None = None
         self._parts: list[Part] = []
+        self._make_bond: Callable[[Any], ManagerBond] | None = None  # with a lifecycle manager that asks for one
+        self._bond: ManagerBond | None = None
         self._tasks = TaskServer(self, self._refusal)
         self._reported_at = 0.0  # time.monotonic
         self.create_subscription(Bool, "emergency_stop", self._on_stop_topic, 1)
@@ -66,6 +71,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             self._parts = [self._telemetry]
             for make in PARTS:
                 self._parts.append(make(self, self._pilot))
+            self._make_bond = bond_maker(wanted=self._pilot.settings.bond)
         except SiEmbodiedError as error:
             self.get_logger().error(f"cannot be configured: {error}")
             self._release()
@@ -77,12 +83,15 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take tasks from now on."""
         self.active = True
+        if self._make_bond is not None:
+            self._bond = self._make_bond(self)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stand still and take no more tasks."""
         self.active = False
         self.end_task(Code.CANCELED, "the planner is deactivated")
+        self._break_bond()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -105,11 +114,17 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def _release(self) -> None:
         """Close whatever is there, the last first; the robot stands before anything is."""
         self._tasks.detach("the planner is shut down")
+        self._break_bond()
         for part in reversed(self._parts):
             part.close()
         if self._pilot is not None:
             self._pilot.close()
         self._pilot, self._telemetry, self._parts = None, None, []
+
+    def _break_bond(self) -> None:
+        if self._bond is not None:
+            self._bond.close()
+        self._bond = None
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
@@ -197,6 +212,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     node.destroy_node()
     rclpy.shutdown()
     return 0
+
+
+def bond_maker(*, wanted: bool) -> Callable[[Any], ManagerBond] | None:
+    """What makes a bond with the lifecycle manager, where that is wanted.
+
+    Raises:
+        MissingRosPackageError: bondpy is not installed.
+    """
+    if not wanted:
+        return None
+    try:
+        from si_embodied.ros_nodes.manager_bond import ManagerBond
+    except ModuleNotFoundError as error:
+        raise MissingRosPackageError(str(error.name)) from error
+    return ManagerBond
 
 
 def make_executor() -> Any:

@@ -129,6 +129,7 @@ class NodeSettings:
     task_timeout_s: float = 600.0  # where the goal gives none
     most_holds: int = 5  # refusals in a row that end a task
     autostart: bool = False  # configure and activate without being told; for use without a lifecycle manager
+    bond: bool = False  # keep a bond with Nav2's lifecycle manager, which has a bond_timeout; needs bondpy
     robot: RobotSettings = field(default_factory=RobotSettings)
     arm: ArmSettings = field(default_factory=ArmSettings)
     navigation: NavigationSettings = field(default_factory=NavigationSettings)

@@ -45,6 +45,19 @@ class MissingExtraError(SiEmbodiedError, ImportError):
         self.module, self.extra = module, extra
 
 
+class MissingRosPackageError(SiEmbodiedError, ImportError):
+    """A ROS package is absent that comes with ROS and not from PyPI; the message names it."""
+
+    def __init__(self, module: str) -> None:
+        """`module`, of the ROS package of that name, failed to import."""
+        package = module.partition(".")[0]
+        super().__init__(
+            f"the ROS package {package!r} is not installed, and this needs it. Install it with: "
+            f"apt install ros-$ROS_DISTRO-{package.replace('_', '-')}"
+        )
+        self.package = package
+
+
 class PlanParseError(SiEmbodiedError, ValueError):
     """The model's answer is not a plan of the closed schema."""
 

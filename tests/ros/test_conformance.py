@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import conformance
 import numpy as np
 import pytest
+import wall_robot as wall
 from geometry_msgs.msg import PoseStamped
 from rosgraph_msgs.msg import Clock
-from std_msgs.msg import String
 
 from si_embodied.backends import ScriptedBackend
 from si_embodied.geometry import Pose
 from si_embodied.planner import Planner
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
 from si_embodied.ros_nodes import bridge
-from si_embodied.ros_nodes.mapping import ReplaceablePlanner
-from si_embodied.ros_nodes.records import DecisionRecord
 from si_embodied.ros_nodes.settings import NodeSettings
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher
 from si_embodied.types import (
     CameraFrame,
     Code,
-    Decision,
     Drive,
     Execute,
     Goal,
@@ -37,14 +32,7 @@ from si_embodied.types import (
     Task,
 )
 
-_SPEC = importlib.util.spec_from_file_location("wall_robot", Path(__file__).parent / "wall_robot.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-wall = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(wall)
-
 INSTRUCTION = "go to the wall, and look about"
-SAME_M = 1e-6
 TICK_S, MOST_S = 0.05, 120.0
 
 
@@ -79,19 +67,11 @@ CODES = [
 
 
 @dataclass
-class Decided:
-    """One decision, and what the model was told had happened before it."""
-
-    decision: Decision
-    memory: str
-
-
-@dataclass
 class Tape:
     """The poses that a robot was seen from, in order, and what was decided."""
 
     poses: list[Pose] = field(default_factory=list)
-    decided: list[Decided] = field(default_factory=list)
+    decided: list[Any] = field(default_factory=list)
 
 
 def seen_from(T_map_base: Pose, stamp_s: float) -> Observation:
@@ -112,23 +92,11 @@ def reached(T_map_base: Pose, goal: Goal) -> Pose:
     return T_map_base @ Pose.planar(goal.distance_m, 0.0, 0.0) if isinstance(goal, Drive) else T_map_base
 
 
-class Spy(ReplaceablePlanner):
-    """Keeps the memory of every question."""
-
-    def __init__(self, planner: Planner) -> None:
-        super().__init__(planner)
-        self.memories: list[str] = []
-
-    def plan(self, task: Task, observation: Observation, memory: Any, *, now_s: float | None = None) -> Decision:
-        self.memories.append(memory.describe())
-        return super().plan(task, observation, memory, now_s=now_s)
-
-
 @pytest.fixture(scope="module")
 def tape() -> Tape:
     """What the policy sees and decides."""
     settings = NodeSettings()
-    spy = Spy(Planner(ScriptedBackend(SCRIPT), settings.body, settings.planner))
+    spy = conformance.Spy(Planner(ScriptedBackend(SCRIPT), settings.body, settings.planner))
     policy = SpatialPlannerPolicy(spy)
     policy.reset(Task(INSTRUCTION, "navigation"))
     tape, pose, stamp_s, goals = Tape(), Pose.identity(), 1.0, []
@@ -141,7 +109,9 @@ def tape() -> Tape:
             pose = reached(pose, goals.pop(0))
             tape.poses.append(pose)
         stamp_s += 1.0
-    tape.decided = [Decided(*each) for each in zip(policy.decisions, spy.memories, strict=True)][: len(CODES)]
+    tape.decided = [conformance.Decided(*each) for each in zip(policy.decisions, spy.memories, strict=True)][
+        : len(CODES)
+    ]
     return tape
 
 
@@ -173,26 +143,14 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def node_decided(shared_ros: Any, tape: Tape) -> list[Decided]:
+def node_decided(shared_ros: Any, tape: Tape) -> list[Any]:
     """What the planner node decides, in a process of its own."""
-    ros = shared_ros
-    robot = Recorded(ros, tape.poses)
-    heard: list[String] = ros.listen(String, "planner/record", 50)
-    ros.start(
-        ["-m", "si_embodied.ros_nodes.planner_node"],
-        {
-            "use_sim_time": True, "autostart": True, "backend": "scripted", "script": "\n".join(SCRIPT),
-            "navigation.navigator": "topic",
-        },
-    )  # fmt: skip
-    ros.wait(lambda: ros.node.count_publishers("planner/record"), MOST_S, "the records' publisher")
-    handle = ros.task(INSTRUCTION, timeout_s=600.0)
-    ros.wait(lambda: len(heard) >= len(CODES), MOST_S, f"{len(CODES)} decisions")
-    ros.result(handle.cancel_goal_async(), MOST_S, "the cancellation")
+    robot = Recorded(shared_ros, tape.poses)
+    parameters = {"script": "\n".join(SCRIPT), "navigation.navigator": "topic"}
+    decided = conformance.node_decides(shared_ros, INSTRUCTION, parameters, len(CODES), MOST_S)
     for asked, shown in zip(robot.asked, tape.poses, strict=False):
-        assert np.allclose(asked.translation, shown.translation, atol=SAME_M), "sent elsewhere than the policy went"
-    records = [DecisionRecord.from_json(message.data) for message in heard[: len(CODES)]]
-    return [Decided(record.decision, record.memory.describe()) for record in records]
+        assert np.allclose(asked.translation, shown.translation, atol=conformance.SAME_M), "not where the policy went"
+    return decided
 
 
 def test_the_tape_holds_what_it_is_meant_to_hold(tape: Tape) -> None:
@@ -200,29 +158,12 @@ def test_the_tape_holds_what_it_is_meant_to_hold(tape: Tape) -> None:
 
 
 @pytest.mark.parametrize("index", range(len(CODES)))
-def test_the_node_decides_what_the_policy_decides(tape: Tape, node_decided: list[Decided], index: int) -> None:
-    ours, theirs = tape.decided[index].decision, node_decided[index].decision
-    assert type(theirs) is type(ours)
-    assert theirs.record.raw_text == ours.record.raw_text
-    assert (theirs.record.code, theirs.record.message) == (ours.record.code, ours.record.message)
-    assert theirs.plan == ours.plan
-    if isinstance(ours, Execute):
-        assert isinstance(theirs, Execute)
-        assert theirs.subgoals == ours.subgoals
-        assert [type(goal) for goal in theirs.goals] == [type(goal) for goal in ours.goals]
-        for mine, other in zip(ours.goals, theirs.goals, strict=True):
-            assert np.allclose(numbers(mine), numbers(other), rtol=0, atol=SAME_M)
+def test_the_node_decides_what_the_policy_decides(tape: Tape, node_decided: list[Any], index: int) -> None:
+    conformance.assert_same(tape.decided[index].decision, node_decided[index].decision)
 
 
 @pytest.mark.parametrize("index", range(len(CODES)))
 def test_the_node_tells_the_model_what_the_policy_tells_it(
-    tape: Tape, node_decided: list[Decided], index: int
+    tape: Tape, node_decided: list[Any], index: int
 ) -> None:  # fmt: skip
     assert node_decided[index].memory == tape.decided[index].memory
-
-
-def numbers(goal: Goal) -> np.ndarray:
-    """Metres and radians of a goal."""
-    if isinstance(goal, NavigateTo):
-        return np.concatenate([goal.T_map_base.translation, goal.T_map_base.rotation.ravel(), goal.target_m])
-    return np.array([getattr(goal, "angle_rad", getattr(goal, "distance_m", math.nan if goal is None else 0.0))])

@@ -252,6 +252,21 @@ def test_a_robot_that_cannot_be_trusted_is_held_still(ros: Ros, robot: dict[str,
     assert odometry[-1].pose.pose.position.x == 0.0
 
 
+def test_transforms_that_stop_on_the_way_stop_the_robot_too(ros: Ros) -> None:
+    """They stop as it sets off on a way of many seconds."""
+    settings = {"most_holds": 1, "observation_timeout_s": 1.5, "navigation.stuck_s": 2.0}
+    plans = started(ros, scripted(goto(), **settings), tf_until_goal=1, speed=0.1)
+    answer = ros.end(ros.task())
+    assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(Code.NO_TRANSFORM))
+    assert "known only up to" in answer.result.message
+    ros.wait(lambda: len(plans) == 2, ANSWERS_S, "the refusal")
+    assert [plan.code for plan in plans] == [0, int(Code.NO_TRANSFORM)]
+    odometry = ros.listen(Odometry, "odom")
+    ros.wait(lambda: len(odometry) > 20, ANSWERS_S, "odometry")
+    assert odometry[0].pose.pose == odometry[-1].pose.pose
+    assert 0.0 < odometry[0].pose.pose.position.x < WALL_M - STANDOFF_M - 0.5, "it stands, long before its goal"
+
+
 def test_a_goal_is_where_the_image_was_taken_and_not_where_the_robot_is_by_now(ros: Ros) -> None:
     """The robot drifts and turns while the model thinks for a second; what it saw straight ahead stays where it was.
 

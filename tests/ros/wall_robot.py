@@ -49,6 +49,7 @@ class WallRobot(Node):
         self.with_depth = bool(declare("depth", True).value)
         self.with_images = bool(declare("images", True).value)
         self.tf_until_s = float(declare("tf_for_s", 1e9).value)  # then transforms come no more
+        self.tf_until_goal = int(declare("tf_until_goal", 0).value)  # with the goal of this number too; 0: never
         self.speed = float(declare("speed", 1.5).value)
         self.drift = float(declare("drift", 0.0).value)  # m/s to the map's left, while somebody looks
         self.spin = float(declare("spin", 0.0).value)  # rad/s to the left, while somebody looks
@@ -75,6 +76,9 @@ class WallRobot(Node):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def on_goal(self, message: PoseStamped) -> None:
+        self.tf_until_goal -= 1
+        if self.tf_until_goal == 0:
+            self.tf_until_s = 0.0
         pose = bridge.pose_of_message(message.pose)
         self.goal = (float(pose.translation[0]), float(pose.translation[1]), pose.yaw)
 
