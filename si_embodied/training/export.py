@@ -88,8 +88,8 @@ project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing
 - Data: {images}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds
   from 100,000 on were never used. Mark of the data: `{story.data_digest}`. Instructions and plans are drawn anew each
   time an image is shown.
-- Training: seed {story.seed}, {story.steps:,} steps, {story.minutes:.0f} minutes of steps. Again:
-  `si-embodied train nano --out DIR --minutes {max(1, round(story.minutes))}`.
+- Training: {story.steps:,} steps in {story.minutes:.0f} minutes. Again, from nothing:
+  `si-embodied train nano --out DIR --seed {story.seed} --steps {story.steps}`.
 
 ## Held-out accuracy
 `point …`: the pixel lies on the named thing. `… words`: skills, names and `done` given what precedes them. `… points`:
