@@ -62,6 +62,7 @@ class NavigationClient:
         self._poses: deque[Pose] = deque()  # still to go to
         self._looks: deque[float] = deque()  # still to turn, while looking around
         self._outcome: Outcome | None = None  # known without moving
+        self._arrival = Outcome(Code.OK)  # of the goal, once all poses are reached
         self.reset()
 
     def reset(self) -> None:
@@ -70,10 +71,11 @@ class NavigationClient:
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
         """Begin a goal; turns and drives count from `T_map_base`, where they were decided."""
-        self._outcome = None
+        self._outcome, self._arrival = None, Outcome(Code.OK)
         self._poses.clear()
         if isinstance(goal, NavigateTo):
             self._poses.append(goal.T_map_base)
+            self._arrival = Outcome(goal.on_arrival)
         elif isinstance(goal, Rotate):
             self._poses.append(turned(T_map_base, goal.angle_rad))
         elif isinstance(goal, Drive):
@@ -92,8 +94,10 @@ class NavigationClient:
         if outcome is not None:
             return outcome
         reached = self._navigator.poll()
-        if reached is None or not reached.succeeded or not self._poses:
+        if reached is None or not reached.succeeded:
             return reached
+        if not self._poses:
+            return self._arrival
         self._go_on()
         return None
 

@@ -27,6 +27,7 @@ class GroundingConfig:
     min_surface_ratio: float = 0.5  # of the patch that must lie on the pixel's own surface; less is an edge
     preferred_standoff_m: float = 0.6  # of the base's centre from the point, for goto
     max_standoff_m: float = 1.6  # a wide bed is pointed at in its middle
+    min_approach_m: float = 0.5  # nearer at least, for a goto that ends where the map does
     object_radius_m: float = 0.06  # largest half extent of a thing to pick, from the point
     surface_step_m: float = 0.012  # two neighbouring pixels farther apart than this are two things
     min_object_height_m: float = 0.012  # lower than this above its support there is nothing to grasp

@@ -105,7 +105,8 @@ class Grounder:
     def _standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
         """A place to stand that faces the target: the nearest to it that the base can reach.
 
-        Without a map it lies on the straight line from the base.
+        Without a map it lies on the straight line from the base. Where the map ends before the target, seen through a
+        door for one, it is the way there as far as it is known, which ends in NO_STANDOFF.
         """
         base = observation.T_map_base
         x, y = float(target[0]), float(target[1])
@@ -116,26 +117,31 @@ class Grounder:
                 return NavigateTo(_facing(base.translation[0], base.translation[1], x, y), target)
             stand = target[:2] + away / distance * self.config.preferred_standoff_m
             return NavigateTo(_facing(float(stand[0]), float(stand[1]), x, y), target)
-        cell = self._best_cell(x, y, observation.navigation_map)
-        if cell is None:
+        grid = observation.navigation_map
+        cell = self._best_cell(x, y, grid, self.config.max_standoff_m)
+        if cell is not None:
+            return NavigateTo(_facing(*cell, x, y), target)
+        from_here_m = float(np.hypot(*(target - base.translation)[:2]))
+        nearer = self._best_cell(x, y, grid, from_here_m - self.config.min_approach_m)
+        if nearer is None:
             return Refusal(
                 Code.NO_STANDOFF,
                 f"nowhere within {self.config.max_standoff_m} m of ({x:.2f}, {y:.2f}) that the base can reach",
             )
-        return NavigateTo(_facing(*cell, x, y), target)
+        return NavigateTo(_facing(*nearer, x, y), target, on_arrival=Code.NO_STANDOFF)
 
-    def _best_cell(self, x: float, y: float, grid: NavigationMap) -> tuple[float, float] | None:
+    def _best_cell(self, x: float, y: float, grid: NavigationMap, within_m: float) -> tuple[float, float] | None:
         """The reachable cell that is best to stand at: near the target first, then a short way."""
         xs, ys = grid.centres()
-        columns = np.flatnonzero(np.abs(xs - x) <= self.config.max_standoff_m)
-        rows = np.flatnonzero(np.abs(ys - y) <= self.config.max_standoff_m)
+        columns = np.flatnonzero(np.abs(xs - x) <= within_m)
+        rows = np.flatnonzero(np.abs(ys - y) <= within_m)
         if not len(columns) or not len(rows):
             return None
         window = grid.path_length_m[np.ix_(rows, columns)]
         distance = np.hypot(xs[columns][None, :] - x, ys[rows][:, None] - y)
         # Twice as eager to be near as to save way: seen from here, a cell behind a wall costs the way around it.
         cost = np.where(
-            np.isfinite(window) & (distance <= self.config.max_standoff_m),
+            np.isfinite(window) & (distance <= within_m),
             2 * np.abs(distance - self.config.preferred_standoff_m) + window,
             np.inf,
         )

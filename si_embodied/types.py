@@ -157,6 +157,7 @@ class NavigateTo:
 
     T_map_base: Pose
     target_m: NDArray[np.float64]  # (3,), the point that the model meant, in the map
+    on_arrival: Code = Code.OK  # how the goal ends there; NO_STANDOFF: the map ends before the target, look again
 
 
 @dataclass(frozen=True, slots=True)

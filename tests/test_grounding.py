@@ -80,6 +80,27 @@ def test_goto_takes_a_cell_that_the_base_can_reach(wall_ahead: Observation) -> N
     assert goal.T_map_base.yaw == pytest.approx(math.atan2(-y, 3 - x), abs=0.02)
 
 
+def test_goto_drives_as_near_as_the_map_goes_and_says_that_it_is_not_there(wall_ahead: Observation) -> None:
+    # Known is what lies within 1 m ahead of the base; the wall is 3 m ahead.
+    lengths = np.full((80, 80), np.inf, dtype=np.float32)
+    lengths[35:45, :11] = 0.1 * np.arange(11)
+    observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
+    goal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    assert isinstance(goal, NavigateTo)
+    assert goal.on_arrival is Code.NO_STANDOFF
+    np.testing.assert_allclose(goal.T_map_base.translation[:2], [1.05, 0.0], atol=0.06)
+    np.testing.assert_allclose(goal.target_m[:2], [3.0, 0.0], atol=0.05)
+
+
+def test_goto_that_comes_no_nearer_is_refused(wall_ahead: Observation) -> None:
+    lengths = np.full((80, 80), np.inf, dtype=np.float32)
+    lengths[35:45, :4] = 0.1  # 0.4 m ahead at most, where 0.5 are asked for
+    observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
+    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.NO_STANDOFF
+
+
 def test_goto_without_a_reachable_cell_is_refused(wall_ahead: Observation) -> None:
     grid = NavigationMap(0.1, (0.0, -4.0), np.full((80, 80), np.inf, dtype=np.float32))
     observation = dataclasses.replace(wall_ahead, navigation_map=grid)

@@ -175,7 +175,7 @@ class GoToSkill:
         self._arrived = False
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next command, or the outcome once the base stands there and faces the target."""
+        """The next command, or the goal's outcome once the base stands there and faces the target."""
         pose = observation.T_map_base
         if not self._arrived:
             action = self._follower.step(pose)
@@ -193,7 +193,7 @@ class GoToSkill:
         wanted = math.atan2(float(below[2]), float(np.hypot(below[0], below[1])))
         low, high = self._base.tilt_range_rad
         tilt = self._commands.tilt(float(np.clip(wanted, low, high)) - camera_tilt(observation))
-        return Outcome(Code.OK) if tilt is None else tilt
+        return Outcome(self._goal.on_arrival) if tilt is None else tilt
 
 
 class RotateSkill:

@@ -259,7 +259,8 @@ def describe_goal(goal: object) -> str:
 
     if isinstance(goal, types.NavigateTo):
         (x, y, _), yaw = goal.T_map_base.translation, math.degrees(goal.T_map_base.yaw)
-        return f"drive to ({x:.2f}, {y:.2f}) m, facing {yaw:.0f}°, for what is at {_point(goal.target_m)}"
+        short = "" if goal.on_arrival is types.Code.OK else ", as far as the map goes"
+        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, for what is at {_point(goal.target_m)}"
     if isinstance(goal, types.Rotate):
         return f"turn {math.degrees(goal.angle_rad):+.0f}°"
     if isinstance(goal, types.Drive):

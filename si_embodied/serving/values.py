@@ -179,7 +179,7 @@ EMBODIMENT: Codec[Embodiment] = Union(
 )
 
 GOAL: Codec[types.Goal] = Union(
-    Record(types.NavigateTo, T_map_base=POSE, target_m=_POINT),
+    Record(types.NavigateTo, T_map_base=POSE, target_m=_POINT, on_arrival=_Code()),
     Record(types.Rotate, angle_rad=_ANY),
     Record(types.Drive, distance_m=_ANY),
     Record(types.TiltCamera, angle_rad=_ANY),

@@ -155,6 +155,17 @@ def test_goto_drives_through_the_door_and_faces_the_target(world: BoxWorld, base
     assert abs(math.remainder(bearing - world.yaw, 2 * math.pi)) <= math.radians(8)
 
 
+def test_goto_to_where_the_map_ends_gets_there_and_says_that_it_is_not_the_target(
+    world: BoxWorld, base: MobileBase
+) -> None:  # fmt: skip
+    mapper = OccupancyMapper(base)
+    look_around(world, mapper)
+    short = NavigateTo(Pose.planar(3.0, 3.0, 0.0), np.array([6.0, 3.0, 0.5]), on_arrival=Code.NO_STANDOFF)
+    outcome, _ = run(world, mapper, GoToSkill(short, base, mapper))
+    assert outcome.code is Code.NO_STANDOFF
+    assert math.hypot(world.x - 3.0, world.y - 3.0) < 0.2
+
+
 def test_goto_into_a_closed_room_is_unreachable(world: BoxWorld, base: MobileBase) -> None:
     world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]
     mapper = OccupancyMapper(base)
