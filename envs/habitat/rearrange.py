@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 
 from si_embodied.embodiment import SkillRobot
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
 from si_embodied.envs.habitat.household import taking_area
 from si_embodied.envs.habitat.instructions import CHARSET
 from si_embodied.envs.habitat.rearrange_tasks import (
@@ -21,7 +22,7 @@ from si_embodied.envs.habitat.rearrange_tasks import (
 )
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer
 from si_embodied.envs.spaces import observation_dict, observation_space
-from si_embodied.errors import ConfigError, SceneError, UnknownNameError
+from si_embodied.errors import SceneError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,19 +87,15 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
             UnknownNameError: no such task, simulator, action mode or render mode.
             ConfigError: a number out of range.
         """
-        for what, name, known in (
+        check_names(
             ("task", task, TASKS),
             ("simulator", simulator, ("embedded",)),
             ("action mode", action_mode, ACTION_MODES),
             ("render mode", render_mode, (None, "rgb_array")),
-        ):
-            if name not in known:
-                raise UnknownNameError(what, name, [str(k) for k in known])
-        if not 16 <= image_size <= 4096 or max_episode_steps < 1 or not 10 <= fov_y_deg <= 140:
-            raise ConfigError(
-                "expected image_size from 16 to 4096, max_episode_steps of at least 1 and fov_y_deg from 10 to 140, "
-                f"got: {image_size}, {max_episode_steps} and {fov_y_deg}"
-            )
+        )
+        check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
+        check_number("max_episode_steps", max_episode_steps, 1)
+        check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
         from si_embodied.envs.episode import CameraSetup
         from si_embodied.envs.habitat.rearrange_truth import RearrangeGroundTruth
         from si_embodied.envs.habitat.rearrange_world import REACH_M
