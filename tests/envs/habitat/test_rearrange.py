@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -233,6 +234,19 @@ def test_a_plan_in_words_and_pixels_becomes_the_skill_of_its_number(store: Habit
     assert store.skills[action].text == f"navigate to the {place}"
     assert raw["skills"] in asked[0]
     assert "In the gripper: nothing" in asked[0]
+
+
+def test_an_untrained_model_plays_an_episode_to_its_end(checkpoints: dict[str, Path]) -> None:
+    """What it answers are plans of things that are there, and what cannot be done of them holds the robot."""
+    env = make_env(EvaluationConfig(REARRANGE, "planner", task="base", image_size=64))
+    make = find_policy("planner").prepare(PolicySettings(model=checkpoints["qwen3_vl"], device="cpu"))
+    result = run_episode(env, make(env, 0), 0, observe=observe)
+    env.close()
+    assert result.ended in ("terminated", "truncated")
+    assert result.plans
+    for entry in result.plans:
+        assert entry.plan is not None  # the schema lets nothing else through
+        assert entry.executed or entry.record.code in range(300, 500)
 
 
 @pytest.mark.slow
