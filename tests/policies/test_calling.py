@@ -100,3 +100,9 @@ def test_the_planner_calls_skills_and_tells_the_next_prompt_how_they_went(home: 
     assert policy.act(there) == 0
     assert "1. navigate green sofa: done" in asked[1]
     assert "2. plan: failed (no_grasp)" in asked[2]
+
+
+@pytest.mark.parametrize("latency", [1.5, "measured"])
+def test_a_robot_of_skills_cannot_wait_for_the_planner(latency: float | str) -> None:
+    with pytest.raises(ConfigError, match="latency of 0"):
+        SpatialPlannerPolicy(Planner(ScriptedBackend([]), ROBOT), latency=latency)  # type: ignore[arg-type]
