@@ -9,6 +9,7 @@ import numpy as np
 
 from si_embodied.arm_actions import DISCRETE_LEVELS, decode_discrete, decode_pose
 from si_embodied.embodiment import TableArm
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
 from si_embodied.envs.mujoco.camera import camera_frame
 from si_embodied.envs.mujoco.fetch import FINGER_DEPTH_M, HOME_M, MAX_OPENING_M
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer
@@ -16,7 +17,7 @@ from si_embodied.envs.mujoco.tabletop import CAMERAS, REST_S, TabletopWorld
 from si_embodied.envs.scenes.tabletop_tasks import TASKS, TabletopTask, draw_task
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.envs.tabletop_truth import TabletopGroundTruth
-from si_embodied.errors import ConfigError, SceneError, UnknownNameError
+from si_embodied.errors import ConfigError, SceneError
 from si_embodied.types import ArmState
 
 if TYPE_CHECKING:
@@ -85,19 +86,15 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
 
         Raises:
             UnknownNameError: no such task, action mode or render mode.
-            ConfigError: a size or a number of steps that is not positive.
+            ConfigError: a number out of range.
         """
-        if task not in TASKS:
-            raise UnknownNameError("task", task, TASKS)
-        if action_mode not in ACTION_MODES:
-            raise UnknownNameError("action mode", action_mode, ACTION_MODES)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise UnknownNameError("render mode", render_mode, self.metadata["render_modes"])
-        if image_size < 16 or (max_episode_steps is not None and max_episode_steps < 1):
-            raise ConfigError(
-                f"expected image_size of at least 16 and max_episode_steps of at least 1, got: {image_size} and "
-                f"{max_episode_steps}"
-            )
+        check_names(
+            ("task", task, TASKS),
+            ("action mode", action_mode, ACTION_MODES),
+            ("render mode", render_mode, (None, "rgb_array")),
+        )
+        check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
+        check_number("max_episode_steps", max_episode_steps, 1)
         self.task, self.render_mode = task, render_mode
         self._image_size, self._max_steps, self._renderer_name = image_size, max_episode_steps, renderer
         self.embodiment = TableArm(

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from si_embodied.embodiment import BaseAction, MobileBase
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, RendererChoice, SceneRenderer, select_renderer
 from si_embodied.envs.spaces import observation_dict, observation_space
-from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.geometry import Pose
 
 select_renderer()  # before mujoco's first import, which reads the choice
@@ -105,14 +105,16 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             UnknownNameError: no such task, action mode or render mode.
             ConfigError: a number out of range.
         """
-        for what, name, known in (
+        check_names(
             ("task", task, NAVIGATION_TASKS),
             ("action mode", action_mode, get_args(ActionMode)),
             ("render mode", render_mode, (None, "rgb_array")),
-        ):
-            if name not in known:
-                raise UnknownNameError(what, name, [str(k) for k in known])
-        _check_numbers(image_size, max_episode_steps, camera_height_m, fov_y_deg, room_count)
+        )
+        check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
+        check_number("max_episode_steps", max_episode_steps, 1)
+        check_number("camera_height_m", camera_height_m, 0.2, 2.2)
+        check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
+        check_number("room_count", room_count, 2, 5)
         self.task, self.render_mode = task, render_mode
         self.discrete = action_mode == "discrete"
         self.camera = CameraSetup(camera_height_m, camera_pan_rad, camera_tilt_rad, math.radians(fov_y_deg))
@@ -327,18 +329,3 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
     def close(self) -> None:
         """Free the renderer; the environment can be reset again."""
         self._close_renderer()
-
-
-def _check_numbers(
-    image_size: int, max_episode_steps: int | None, camera_height_m: float, fov_y_deg: float, room_count: int | None
-) -> None:
-    if not 16 <= image_size <= 4096:
-        raise ConfigError(f"expected image_size from 16 to 4096 pixels, got: {image_size}")
-    if max_episode_steps is not None and max_episode_steps < 1:
-        raise ConfigError(f"expected max_episode_steps of at least 1, got: {max_episode_steps}")
-    if not 0.2 <= camera_height_m <= 2.2:
-        raise ConfigError(f"expected camera_height_m from 0.2 to 2.2, got: {camera_height_m}")
-    if not 10 <= fov_y_deg <= 140:
-        raise ConfigError(f"expected fov_y_deg from 10 to 140 degrees, got: {fov_y_deg}")
-    if room_count is not None and not 2 <= room_count <= 5:
-        raise ConfigError(f"expected room_count from 2 to 5 or None, got: {room_count}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
-from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied.embodiment import Embodiment, MobileBase, SkillRobot, TableArm
 from si_embodied.errors import ConfigError
 from si_embodied.policies.mapping import OccupancyMapper
 from si_embodied.policies.skills.arm import ArmSkills
+from si_embodied.policies.skills.calling import CallOnce, ExplorePlace, PlaceExplorer, skills_in
 from si_embodied.policies.skills.navigation import (
     BaseCommands,
     DriveSkill,
@@ -18,7 +19,7 @@ from si_embodied.policies.skills.navigation import (
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.types import Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
+from si_embodied.types import CallSkill, Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
 
 if TYPE_CHECKING:
     from si_embodied.policies.base import Action, Skill
@@ -127,6 +128,46 @@ class ArmBody:
         return self._skills.wait(observation)
 
 
+class SkillBody:
+    """A robot that is told whole skills by their numbers."""
+
+    def __init__(self) -> None:
+        """No place visited."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the places."""
+        self._explorer = PlaceExplorer()
+
+    def update(self, observation: Observation) -> None:
+        """Nothing to take in; refuses an observation without skills."""
+        skills_in(observation)
+
+    def prepare(self, observation: Observation) -> Observation:
+        """The observation as it is."""
+        return observation
+
+    def skill(self, goal: Goal) -> Skill:
+        """The skill for a goal: one call."""
+        if isinstance(goal, ExploreFrontier):
+            return ExplorePlace(self._explorer)
+        if isinstance(goal, CallSkill):
+            if goal.option.verb == "navigate":
+                self._explorer.visited(goal.option.target)
+            return CallOnce(goal.number)
+        raise ConfigError(f"a robot of skills has none for {type(goal).__name__}")
+
+    def wait(self, observation: Observation) -> Action:
+        """The first number that is no skill: it changes nothing, and counts as invalid, as in EB-Habitat."""
+        return len(skills_in(observation).options)
+
+    def finished(self, observation: Observation) -> Action:
+        """As waiting: the episode ends by itself when the task is done."""
+        return self.wait(observation)
+
+
 def make_body(embodiment: Embodiment) -> Body:
     """The body for a robot."""
+    if isinstance(embodiment, SkillRobot):
+        return SkillBody()
     return MobileBody(embodiment) if isinstance(embodiment, MobileBase) else ArmBody(embodiment)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from si_embodied.embodiment import SKILL_WORDS
 from si_embodied.errors import ObservationError
 from si_embodied.geometry import Intrinsics, Pose
-from si_embodied.types import ArmState, CameraFrame, Observation
+from si_embodied.types import ArmState, CameraFrame, Observation, SkillOption, SkillState
+
+if TYPE_CHECKING:
+    from si_embodied.embodiment import SkillVerb
 
 _REQUIRED = ("rgb", "depth", "intrinsics", "T_map_camera", "T_map_base", "stamp_s")
 
@@ -20,7 +24,8 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
     Args:
         observation: `rgb` (N, H, W, 3) uint8, `depth` (N, H, W) float32 metres with 0 for no return, `intrinsics`
             (N, 3, 3), `T_map_camera` (N, 4, 4), `T_map_base` (4, 4), `stamp_s`; an arm adds `T_map_tool` (4, 4) and
-            `gripper_opening` in metres.
+            `gripper_opening` in metres; a robot of skills adds `skills` (one a line), `skill_areas` (M, 2, 2),
+            `feedback`, `skill_done` and `holding`; a goal told by a picture adds `goal_image` (H, W, 3) uint8.
         cameras: the names of the N cameras.
 
     Raises:
@@ -49,4 +54,35 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
     arm = None
     if "T_map_tool" in observation:
         arm = ArmState(Pose.from_matrix(observation["T_map_tool"]), float(observation["gripper_opening"]))
-    return Observation(stamp_s, frames, Pose.from_matrix(observation["T_map_base"]), arm)
+    goal = observation.get("goal_image")
+    return Observation(
+        stamp_s,
+        frames,
+        Pose.from_matrix(observation["T_map_base"]),
+        arm,
+        skills=_skills(observation) if "skills" in observation else None,
+        goal_image=None if goal is None else np.asarray(goal),
+    )
+
+
+def _skills(observation: Mapping[str, Any]) -> SkillState:
+    """What a robot of skills can do; an area without extent is of something that has no place of its own."""
+    lines, areas = str(observation["skills"]).splitlines(), np.asarray(observation["skill_areas"], dtype=np.float64)
+    if areas.ndim != 3 or areas.shape[1:] != (2, 2) or len(areas) < len(lines):
+        raise ObservationError(f"expected skill_areas (M, 2, 2) of at least {len(lines)} skills, got: {areas.shape}")
+    options = []
+    for line, area in zip(lines, areas, strict=False):
+        verb, target = _verb_and_target(line)
+        options.append(SkillOption(verb, target, area if (area[1] > area[0]).all() else None))
+    return SkillState(
+        tuple(options), str(observation["feedback"]), bool(observation["skill_done"]), str(observation["holding"])
+    )
+
+
+def _verb_and_target(line: str) -> tuple[SkillVerb, str]:
+    for verb, words in SKILL_WORDS.items():
+        start, end = words.split("{}")
+        if line.startswith(start) and line.endswith(end):
+            return verb, line[len(start) : len(line) - len(end)]
+    forms = ", ".join(repr(words.format("…")) for words in SKILL_WORDS.values())
+    raise ObservationError(f"expected a skill of the form {forms}, got: {line!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from si_embodied.embodiment import TableArm
 from si_embodied.errors import ConfigError
 from si_embodied.geometry import Pose
+from si_embodied.plan import PLANS
 from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.types import Grasp, Outcome, Release
 
@@ -80,6 +81,19 @@ class ManipulationGroundTruth(Protocol):
         """(view, u, v) of the last observation that a perfect pointer gives for a step, None where nothing shows it."""
 
 
+class RearrangementGroundTruth(Protocol):
+    """What a household knows of its episode."""
+
+    def next_action(self) -> Action:
+        """The number of the next skill that the task lacks."""
+
+    def seen_step(self) -> tuple[str, str, tuple[int, float, float] | None] | None:
+        """(skill, words, pixel) of a perfect perceiver's next step, None when the task is done.
+
+        The pixel (view, u, v) is None for what points at nothing: "navigate" and "explore".
+        """
+
+
 class OraclePolicy:
     """The shortest path, picks and places at exact poses, or the skills that are missing, by the kind of the robot."""
 
@@ -91,7 +105,7 @@ class OraclePolicy:
         """
         world = cast("Any", env.unwrapped)
         kind = getattr(world, "kind", None)
-        if kind not in ("navigation", "manipulation"):
+        if kind not in PLANS:
             raise ConfigError(f"the oracle needs an environment of ours with ground truth, got: {type(world).__name__}")
         self._world = world
         self._arm = _ArmOracle(world.embodiment) if isinstance(getattr(world, "embodiment", None), TableArm) else None

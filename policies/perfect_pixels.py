@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.errors import ConfigError
 from si_embodied.grounding import point_of
 from si_embodied.plan import (
+    PLANS,
+    Close,
     Explore,
     Forward,
     Goto,
     Home,
     ManipulationPlan,
+    Navigate,
     NavigationPlan,
+    Open,
     Pick,
     Place,
+    RearrangementPlan,
+    RearrangementSubgoal,
     Turn,
     plan_text,
+    view_count,
 )
 
 if TYPE_CHECKING:
     import gymnasium
 
-    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth
+    from si_embodied.plan import Plan
+    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth, RearrangementGroundTruth
     from si_embodied.types import Prompt
 
 
@@ -42,11 +51,11 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
         ConfigError: the environment is of no kind that has ground truth; from the backend, when it has none.
     """
     world = cast("Any", env.unwrapped)
-    kind = getattr(world, "kind", None)
+    kind = str(getattr(world, "kind", None))
     complaint = f"perfect-pixels needs an environment of ours with ground_truth, got: {type(world).__name__}"
-    if kind not in ("navigation", "manipulation"):
+    if kind not in PLANS:
         raise ConfigError(complaint)
-    answer = navigation_answer if kind == "navigation" else manipulation_answer
+    answer = _ANSWERS[kind]
 
     def complete(prompt: Prompt) -> str:
         if not hasattr(world, "ground_truth"):
@@ -91,6 +100,33 @@ def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Manip
     return ManipulationPlan(subgoals=(pointed,), done=False)
 
 
+def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> RearrangementPlan:
+    """The next step that the task lacks, pointed at where it is seen; looks elsewhere where it is not, or failed."""
+    step = truth.seen_step()
+    if step is None:
+        return RearrangementPlan(subgoals=(), done=True)
+    skill, words, pixel = step
+    subgoal: RearrangementSubgoal = Explore()
+    if not _just_failed(prompt) and skill != "explore":
+        subgoal = Navigate(object=words) if pixel is None else _pointed(skill, words, pixel, prompt)
+    return RearrangementPlan(subgoals=(subgoal,), done=False)
+
+
+def _pointed(skill: str, words: str, pixel: tuple[int, float, float], prompt: Prompt) -> RearrangementSubgoal:
+    view, u, v = pixel
+    kinds: dict[str, type[Goto | Pick | Place | Open | Close]] = {
+        "goto": Goto, "pick": Pick, "place": Place, "open": Open, "close": Close
+    }  # fmt: skip
+    return kinds[skill](object=words, view=view, point=_point(prompt, view, u, v))
+
+
+_ANSWERS: Mapping[str, Callable[[Any, Prompt], Plan]] = {
+    "navigation": navigation_answer,
+    "manipulation": manipulation_answer,
+    "rearrangement": rearrangement_answer,
+}
+
+
 def _just_failed(prompt: Prompt) -> bool:
     """Whether the last line of the memory tells of a failure: the same again would be another."""
     attempts = re.findall(r"^\d+\. (.*)$", prompt.text, flags=re.MULTILINE)
@@ -98,5 +134,6 @@ def _just_failed(prompt: Prompt) -> bool:
 
 
 def _point(prompt: Prompt, view: int, u: float, v: float) -> tuple[int, int]:
-    height, width = prompt.images[view].shape[:2]
+    images = prompt.images  # the views are the last ones
+    height, width = images[len(images) - view_count(prompt.schema) + view].shape[:2]
     return point_of(u, v, width, height)

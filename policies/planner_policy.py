@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from si_embodied.embodiment import SkillRobot
 from si_embodied.errors import ConfigError
 from si_embodied.memory import Attempt, Memory
 from si_embodied.policies.bodies import Body, make_body
@@ -31,10 +32,15 @@ class SpatialPlannerPolicy:
         Args:
             planner: decides, here or on another machine; its robot decides skills and bounds.
             latency: seconds of the observations' clock that a plan takes while the world goes on; "measured" takes
-                what the plan took on this machine, 0 stops the world while the planner thinks.
+                what the plan took on this machine, 0 stops the world while the planner thinks. A robot of skills has
+                no action that lets time pass: 0 alone.
         """
         if latency != "measured" and not 0 <= latency < float("inf"):
             raise ConfigError(f"expected a latency of 'measured' or of seconds >= 0, got: {latency!r}")
+        if latency != 0 and isinstance(planner.embodiment, SkillRobot):
+            raise ConfigError(
+                f"expected a latency of 0 for a robot of skills, which cannot wait, got: {latency!r}"
+            )
         self.config = planner.config
         self._planner = planner
         self._now_s = 0.0

@@ -8,9 +8,12 @@ import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from si_embodied.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from si_embodied.embodiment import TaskKind
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ class PlannerConfig:
 
     navigation_prompt: str = "nav/v1"
     manipulation_prompt: str = "manip/v1"
+    rearrangement_prompt: str = "rearrange/v1"
     reasoning: bool = False  # let the answer start with a short free text
     deadline_s: float = 20.0  # for one plan, repair included
     memory_entries: int = 12  # outcomes shown in the next prompt
@@ -63,6 +67,14 @@ class PlannerConfig:
             raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
         if self.memory_entries < 1:
             raise ConfigError(f"expected memory_entries to be at least 1, got: {self.memory_entries}")
+
+    def prompt(self, kind: TaskKind) -> str:
+        """The version for a kind of task."""
+        return {
+            "navigation": self.navigation_prompt,
+            "manipulation": self.manipulation_prompt,
+            "rearrangement": self.rearrangement_prompt,
+        }[kind]
 
 
 def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = "") -> T:

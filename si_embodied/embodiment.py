@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
-TaskKind: TypeAlias = Literal["navigation", "manipulation"]
+TaskKind: TypeAlias = Literal["navigation", "manipulation", "rearrangement"]
+
+SkillVerb: TypeAlias = Literal["navigate", "pick", "place", "open", "close"]
+SKILL_WORDS: Mapping[SkillVerb, str] = {
+    "navigate": "navigate to the {}",
+    "pick": "pick up the {}",
+    "place": "place at the {}",
+    "open": "open the {}",
+    "close": "close the {}",
+}
+"""How a robot of skills lists what it can do, as EmbodiedBench's EB-Habitat words it."""
 
 
 class BaseAction(enum.IntEnum):
@@ -58,16 +69,16 @@ class TableArm:
     control_period_s: float  # longest simulated time that one action takes
 
 
-Embodiment: TypeAlias = MobileBase | TableArm
-
-
 @dataclass(frozen=True, slots=True)
 class SkillRobot:
-    """A robot that carries out skills by their names, as in EmbodiedBench's EB-Habitat; it takes no plan in pixels."""
+    """A robot that carries out whole skills by their numbers, as in EmbodiedBench's EB-Habitat."""
 
-    kind: ClassVar[TaskKind] = "manipulation"
+    kind: ClassVar[TaskKind] = "rearrangement"
 
     cameras: tuple[str, ...]  # in the order of the observation's leading axis
     action_mode: Literal["skill"]
     reach_m: float  # from the base to a piece of furniture that is handled
     control_period_s: float  # simulated time that one skill stands for
+
+
+Embodiment: TypeAlias = MobileBase | TableArm | SkillRobot

@@ -11,6 +11,7 @@ import numpy as np
 from si_embodied import plan as p
 from si_embodied.config import GroundingConfig
 from si_embodied.geometry import Pose, deproject, deproject_image, depth_at
+from si_embodied.skill_calls import call_at, call_by_name
 from si_embodied.types import (
     Code,
     Drive,
@@ -38,6 +39,8 @@ MAX_THING_HEIGHT_M = 0.3
 """Higher than this above its support nothing is picked from above; what lies lower is another surface."""
 _LEVEL_M = 0.006
 
+_NO_SKILLS = Refusal(Code.PLAN_INVALID, "only a robot of skills opens, closes and drives by name; this one has no list")
+
 
 @dataclass(frozen=True, slots=True)
 class Grounder:
@@ -64,6 +67,8 @@ class Grounder:
             return Finish()
         if isinstance(subgoal, p.Home):
             return GoHome()
+        if isinstance(subgoal, p.Navigate):
+            return _NO_SKILLS if observation.skills is None else call_by_name(subgoal, observation.skills)
         return self._pointed(subgoal, observation)
 
     def _pointed(self, subgoal: p.PointedSubgoal, observation: Observation) -> Goal | Refusal:
@@ -71,12 +76,16 @@ class Grounder:
         point = self.point_in_map(frame, subgoal.point)
         if isinstance(point, Refusal):
             return point
+        if observation.skills is not None and not isinstance(subgoal, p.Push):
+            return call_at(subgoal, point, observation.skills)
         if isinstance(subgoal, p.Goto):
             return self._standoff(point, observation)
         if isinstance(subgoal, p.Pick):
             return self._grasp(frame, subgoal.point, point)
         if isinstance(subgoal, p.Place):
             return Release(point)
+        if isinstance(subgoal, p.Open | p.Close):
+            return _NO_SKILLS
         end = self.point_in_map(frame, subgoal.to)
         return end if isinstance(end, Refusal) else PushAlong(point, end)
 

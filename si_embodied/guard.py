@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.config import GuardConfig
-from si_embodied.embodiment import TableArm
+from si_embodied.embodiment import SkillRobot, TableArm
 from si_embodied.geometry import wrap_angle
+from si_embodied.skill_calls import distance_to_area
 from si_embodied.types import (
+    CallSkill,
     Code,
     Drive,
     Finish,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from si_embodied.memory import Attempt, Memory
     from si_embodied.types import Goal, Observation
 
-_SAME_PLACE_M = {"navigation": 0.25, "manipulation": 0.02}
+_SAME_PLACE_M = {"navigation": 0.25, "manipulation": 0.02, "rearrangement": 0.25}
 _SAME_HEADING_RAD = math.radians(10)
 
 
@@ -80,6 +82,8 @@ class Guard:
             if distance > self.config.max_goal_distance_m:
                 limit = self.config.max_goal_distance_m
                 return Refusal(Code.TOO_FAR, f"the goal is {distance:.1f} m away, more than {limit} m")
+        if isinstance(goal, CallSkill) and isinstance(self.embodiment, SkillRobot):
+            return _check_skill(goal, observation.T_map_base, self.embodiment)
         if not isinstance(self.embodiment, TableArm):
             return None
         for name, point in _tool_points(goal):
@@ -107,6 +111,17 @@ class Guard:
         return None
 
 
+def _check_skill(goal: CallSkill, T_map_base: Pose, robot: SkillRobot) -> Refusal | None:
+    """Refuse to handle what is not near; driving there is for that."""
+    distance = distance_to_area(T_map_base.translation[:2], goal.area_m)
+    if goal.option.verb == "navigate" or distance <= robot.reach_m:
+        return None
+    return Refusal(
+        Code.OUT_OF_REACH,
+        f"{goal.option.text}: that is {distance:.2f} m from the base, whose reach is {robot.reach_m} m",
+    )
+
+
 def _tool_points(goal: Goal) -> list[tuple[str, NDArray[np.float64]]]:
     """Where a goal brings the tool, each point with its name."""
     if isinstance(goal, Grasp):
@@ -126,6 +141,8 @@ def _anchor(goal: Goal) -> NDArray[np.float64]:
         return np.array([goal.angle_rad])
     if isinstance(goal, Drive):
         return np.array([goal.distance_m])
+    if isinstance(goal, CallSkill):
+        return np.array([float(goal.number)])
     points = [point for _, point in _tool_points(goal)]
     return np.concatenate(points) if points else np.zeros(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -103,10 +104,38 @@ class Home(_Subgoal):
     skill: Literal["home"] = "home"
 
 
+class Navigate(_Subgoal):
+    """Drive to a place that the robot knows by its words, seen or not."""
+
+    skill: Literal["navigate"] = "navigate"
+    object: ObjectName
+
+
+class Open(_Subgoal):
+    """Open the container at the point."""
+
+    skill: Literal["open"] = "open"
+    object: ObjectName
+    view: View
+    point: Point
+
+
+class Close(_Subgoal):
+    """Close the container at the point."""
+
+    skill: Literal["close"] = "close"
+    object: ObjectName
+    view: View
+    point: Point
+
+
 NavigationSubgoal: TypeAlias = Goto | Turn | Forward | Look | Explore | Stop
 ManipulationSubgoal: TypeAlias = Pick | Place | Push | Home | Stop
-Subgoal: TypeAlias = Goto | Turn | Forward | Look | Explore | Stop | Pick | Place | Push | Home
-PointedSubgoal: TypeAlias = Goto | Pick | Place | Push
+RearrangementSubgoal: TypeAlias = Navigate | Goto | Pick | Place | Open | Close | Explore | Stop
+Subgoal: TypeAlias = (
+    Goto | Turn | Forward | Look | Explore | Stop | Pick | Place | Push | Home | Navigate | Open | Close
+)
+PointedSubgoal: TypeAlias = Goto | Pick | Place | Push | Open | Close
 
 
 class NavigationPlan(_Subgoal):
@@ -129,11 +158,22 @@ class ManipulationPlan(_Subgoal):
     done: bool
 
 
-Plan: TypeAlias = NavigationPlan | ManipulationPlan
+class RearrangementPlan(_Subgoal):
+    """A whole answer for a robot of skills; no subgoals and `done` means that the task is finished."""
 
-_PLANS: dict[TaskKind, type[NavigationPlan | ManipulationPlan]] = {
+    reasoning: Annotated[str, Field(max_length=400)] | None = None
+    subgoals: Annotated[
+        tuple[Annotated[RearrangementSubgoal, Field(discriminator="skill")], ...], Field(max_length=MAX_SUBGOALS)
+    ]
+    done: bool
+
+
+Plan: TypeAlias = NavigationPlan | ManipulationPlan | RearrangementPlan
+
+PLANS: Mapping[TaskKind, type[Plan]] = {
     "navigation": NavigationPlan,
     "manipulation": ManipulationPlan,
+    "rearrangement": RearrangementPlan,
 }
 
 
@@ -152,7 +192,7 @@ def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[
 @functools.cache
 def _plan_schema(kind: TaskKind, views: int, reasoning: bool) -> str:
     """The schema as JSON: making it takes longer than all else around a plan."""
-    schema = _PLANS[kind].model_json_schema()
+    schema = PLANS[kind].model_json_schema()
     if not reasoning:
         del schema["properties"]["reasoning"]
     else:
@@ -184,6 +224,40 @@ def _plan_schema(kind: TaskKind, views: int, reasoning: bool) -> str:
     return json.dumps(closed(schema))
 
 
+def with_names(schema: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The schema of `plan_schema` where the object of a skill is one of its names; a skill without any is left out.
+
+    Args:
+        schema: of an answer.
+        names: by skill; the object of a skill that is not among them stays free.
+    """
+
+    def named(choice: dict[str, Any]) -> dict[str, Any]:
+        known = names.get(choice["properties"]["skill"]["const"])
+        if known is None:
+            return choice
+        return {**choice, "properties": {**choice["properties"], "object": {"enum": list(dict.fromkeys(known))}}}
+
+    properties = schema["properties"]
+    choices = properties["subgoals"]["items"]["anyOf"]
+    kept = [named(choice) for choice in choices if names.get(choice["properties"]["skill"]["const"], "any")]
+    subgoals = {**properties["subgoals"], "items": {"anyOf": kept}}
+    return {**schema, "properties": {**properties, "subgoals": subgoals}}
+
+
+def view_count(schema: Any) -> int:
+    """One more than the highest view that an answer of a JSON schema may name; 0 where nothing names a view."""
+    if isinstance(schema, Mapping):
+        properties = schema.get("properties")
+        own = 0
+        if isinstance(properties, Mapping) and isinstance(properties.get("view"), Mapping):
+            own = int(properties["view"].get("maximum", -1)) + 1
+        return max([own, *(view_count(child) for child in schema.values())])
+    if isinstance(schema, list):
+        return max((view_count(child) for child in schema), default=0)
+    return 0
+
+
 def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
     """The plan in a model's answer: one JSON object of the closed schema, alone or in one code fence.
 
@@ -196,7 +270,7 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
     if not body.startswith("{"):
         raise PlanParseError("expected one JSON object that starts with '{'", text)
     try:
-        plan = _PLANS[kind].model_validate_json(body.encode("utf-8"))
+        plan = PLANS[kind].model_validate_json(body.encode("utf-8"))
     except UnicodeEncodeError:
         raise PlanParseError("the text is not valid unicode", text) from None
     except ValidationError as error:

@@ -107,8 +107,7 @@ class Planner:
         self.embodiment = embodiment
         self.guard = Guard(embodiment, self.config.guard)
         self._grounder = Grounder(self.config.grounding)
-        prompts = {"navigation": self.config.navigation_prompt, "manipulation": self.config.manipulation_prompt}
-        self._template = load_prompt(prompts[embodiment.kind])
+        self._template = load_prompt(self.config.prompt(embodiment.kind))
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
@@ -138,6 +137,7 @@ class Planner:
         now_s = observation.stamp_s if now_s is None else now_s
         _raise(self.guard.check_observation(observation, now_s))
         _raise(self.guard.check_memory(memory))
+        _raise(self._template.check(observation))
         with draft.timed("render"):
             prompt = self._template.render(task, observation, memory, reasoning=self.config.reasoning)
         plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)

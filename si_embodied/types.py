@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 import numpy as np
 
+from si_embodied.embodiment import SKILL_WORDS, TaskKind
 from si_embodied.errors import ObservationError
 from si_embodied.geometry import Intrinsics, Pose
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from si_embodied.embodiment import TaskKind
+    from si_embodied.embodiment import SkillVerb
     from si_embodied.plan import Plan, Subgoal
 
 
@@ -123,6 +124,34 @@ class NavigationMap:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SkillOption:
+    """One line of what a robot of skills can do; its place in the list is its number."""
+
+    verb: SkillVerb
+    target: str  # in words: "red mug"
+    area_m: NDArray[np.float64] | None  # (2, 2), lowest and highest map xy of a piece of furniture; None of a thing
+
+    @property
+    def text(self) -> str:
+        """The line: "pick up the red mug"."""
+        return SKILL_WORDS[self.verb].format(self.target)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SkillState:
+    """What a robot of skills can do, and how its last skill went."""
+
+    options: tuple[SkillOption, ...]
+    feedback: str  # of the last skill, in words
+    succeeded: bool  # whether the last skill was done
+    holding: str  # what is in the gripper, "nothing" where nothing is
+
+    def describe(self) -> str:
+        """One line a skill, for the prompt."""
+        return "\n".join(option.text for option in self.options)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """Everything a planner may look at. The views a plan names are indices into `frames`."""
 
@@ -131,6 +160,8 @@ class Observation:
     T_map_base: Pose  # base_link in the map
     arm: ArmState | None = None
     navigation_map: NavigationMap | None = None
+    skills: SkillState | None = None  # of a robot of skills
+    goal_image: NDArray[np.uint8] | None = None  # (H, W, 3), where the goal is told by a picture; no view of a plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +175,8 @@ class Task:
         """Refuse an empty instruction and a kind that has no skills."""
         if not self.instruction.strip():
             raise ObservationError("expected an instruction, got an empty one")
-        if self.kind not in ("navigation", "manipulation"):
-            raise ObservationError(f"expected a task of kind 'navigation' or 'manipulation', got: {self.kind!r}")
+        if self.kind not in get_args(TaskKind):
+            raise ObservationError(f"expected a task of one of the kinds {get_args(TaskKind)}, got: {self.kind!r}")
 
 
 # --- goals: a grounded subgoal, in metres and radians, in the map -------------------------------------------------
@@ -220,8 +251,27 @@ class GoHome:
     """Bring the arm to where it does not hide the scene."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CallSkill:
+    """Have a robot of skills carry one of its list out."""
+
+    number: int  # in the observation's list
+    option: SkillOption
+    area_m: NDArray[np.float64]  # (2, 2), lowest and highest map xy of the piece of furniture where it happens
+
+
 Goal: TypeAlias = (
-    NavigateTo | Rotate | Drive | TiltCamera | ExploreFrontier | Finish | Grasp | Release | PushAlong | GoHome
+    NavigateTo
+    | Rotate
+    | Drive
+    | TiltCamera
+    | ExploreFrontier
+    | Finish
+    | Grasp
+    | Release
+    | PushAlong
+    | GoHome
+    | CallSkill
 )
 
 

@@ -20,6 +20,8 @@ from si_embodied.plan import (
     parse_plan,
     plan_schema,
     plan_text,
+    view_count,
+    with_names,
 )
 
 GOTO = '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[512,730]}],"done":false}'
@@ -145,3 +147,28 @@ def test_reasoning_comes_first_when_asked_for() -> None:
 def test_subgoals_cannot_be_built_out_of_bounds() -> None:
     with pytest.raises(ValueError, match="180"):
         Turn(degrees=181)
+
+
+# --- a robot's own names --------------------------------------------------------------------------------------------
+
+
+def test_names_close_the_schema_further_and_leave_out_what_has_none() -> None:
+    schema = with_names(plan_schema("rearrangement", 1), {"pick": ("red mug", "blue can"), "open": ()})
+    choices = {
+        choice["properties"]["skill"]["const"]: choice["properties"].get("object")
+        for choice in schema["properties"]["subgoals"]["items"]["anyOf"]
+    }
+    assert choices["pick"] == {"enum": ["red mug", "blue can"]}
+    assert "open" not in choices
+    assert choices["explore"] is None
+    assert choices["place"]["maxLength"] == 40  # said nothing of: free
+
+
+def test_naming_does_not_change_the_schema_that_others_get() -> None:
+    with_names(plan_schema("rearrangement", 1), {"pick": ("red mug",)})
+    assert "enum" not in json.dumps(plan_schema("rearrangement", 1))
+
+
+@pytest.mark.parametrize(("kind", "views"), [("navigation", 1), ("manipulation", 3), ("rearrangement", 8)])
+def test_the_views_of_a_schema_are_counted(kind: Any, views: int) -> None:
+    assert view_count(plan_schema(kind, views)) == views

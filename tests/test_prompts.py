@@ -5,22 +5,79 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
-from si_embodied import Code, Observation, Outcome, Task
-from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied import Code, Hold, Observation, Outcome, Task
+from si_embodied.backends import ScriptedBackend
+from si_embodied.config import PlannerConfig
+from si_embodied.embodiment import MobileBase
+from si_embodied.errors import ConfigError, ObservationError, UnknownNameError
 from si_embodied.memory import Attempt, Memory
+from si_embodied.plan import view_count
+from si_embodied.planner import Planner
 from si_embodied.prompts import load_prompt, prompt_versions
 from si_embodied.prompts.template import parse_template
+from si_embodied.types import SkillOption, SkillState
+
+KINDS = {"nav": "navigation", "manip": "manipulation", "rearrange": "rearrangement"}
+GOAL = np.full((30, 40, 3), 200, np.uint8)
+
+
+@pytest.fixture
+def telling(wall_ahead: Observation) -> Observation:
+    """With all that only some observations have."""
+    option = SkillOption("pick", "red mug", None)
+    skills = SkillState((option,), "you are at the green sofa", True, "the blue can")
+    return dataclasses.replace(wall_ahead, skills=skills, goal_image=GOAL)
 
 
 @pytest.mark.parametrize("version", prompt_versions())
-def test_every_version_renders_its_task_and_views(version: str, wall_ahead: Observation) -> None:
-    kind = "manipulation" if version.startswith("manip") else "navigation"
-    prompt = load_prompt(version).render(Task("find it", kind), wall_ahead, Memory())
+def test_every_version_renders_its_task_and_views(version: str, telling: Observation) -> None:
+    prompt = load_prompt(version).render(Task("find it", KINDS[version.partition("/")[0]]), telling, Memory())
     assert prompt.version == version
     assert "Task: find it" in prompt.text
-    assert prompt.images[0] is wall_ahead.frames[0].rgb
+    assert prompt.images[-1] is telling.frames[0].rgb
+    assert view_count(prompt.schema) == 1
+
+
+def test_the_goal_picture_is_shown_before_the_views_and_is_none_of_them(telling: Observation) -> None:
+    two = dataclasses.replace(telling, frames=telling.frames * 2)
+    prompt = load_prompt("nav/imagenav_v1").render(Task("go there", "navigation"), two, Memory())
+    assert [image is GOAL for image in prompt.images] == [True, False, False]
+    assert "Goal picture: <image>\nTask: go there" in prompt.text
+    assert view_count(prompt.schema) == 2
+
+
+def test_a_prompt_about_no_goal_picture_shows_none(telling: Observation) -> None:
+    prompt = load_prompt("nav/v1").render(Task("go there", "navigation"), telling, Memory())
+    assert len(prompt.images) == 1
+
+
+def test_the_planner_holds_where_there_is_no_goal_picture_to_show(base: MobileBase, wall_ahead: Observation) -> None:
+    planner = Planner(ScriptedBackend([]), base, PlannerConfig(navigation_prompt="nav/imagenav_v1"))
+    decision = planner.plan(Task("go there", "navigation"), wall_ahead, Memory())
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.NO_IMAGE
+    assert "goal picture" in decision.message
+
+
+def test_a_robots_skills_are_told_with_how_the_last_one_went(telling: Observation) -> None:
+    text = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).text
+    assert "The robot can:\npick up the red mug\n" in text
+    assert "Last: you are at the green sofa\nIn the gripper: the blue can\n" in text
+
+
+def test_an_answer_names_what_the_robot_has(telling: Observation) -> None:
+    schema = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).schema
+    text = json.dumps(schema)
+    assert '"object": {"enum": ["red mug"]}' in text
+    assert "navigate" not in text  # there is nowhere to go
+
+
+def test_skills_that_are_not_observed_cannot_be_told(wall_ahead: Observation) -> None:
+    with pytest.raises(ObservationError, match="has none"):
+        load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), wall_ahead, Memory())
 
 
 @pytest.mark.parametrize("version", ["nav/v1", "manip/v1"])
@@ -77,8 +134,16 @@ def test_an_unknown_version_is_named_with_the_nearest() -> None:
         "# system\na\n# user\n$instruction $views\n# repair\n$offence\n",
         "# system\na\n# user\n$instruction $first_view $views\n# repair\n$offence\n",
         "# system\na\n# user\n$instruction $memory $views $frame\n# repair\n$offence\n",
+        "# system\na\n# user\n$instruction $memory $views $skills $skills\n# repair\n$offence\n",
     ],
 )
 def test_a_broken_prompt_file_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
+        parse_template("x/v1", text)
+
+
+def test_a_goal_picture_after_the_views_is_refused() -> None:
+    """A view of a plan is counted from the end of the images."""
+    text = "# system\na\n# user\n$instruction $memory $views $goal_image\n# repair\n$offence\n"
+    with pytest.raises(ConfigError, match="before the views"):
         parse_template("x/v1", text)

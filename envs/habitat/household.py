@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from si_embodied.envs.scenes.apartment import Part, Rgb
 from si_embodied.envs.scenes.furniture import COLOURS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.scenes.apartment import Furniture
 
 SURFACES = frozenset(
     {"table", "coffee table", "desk", "sofa", "armchair", "bed", "nightstand", "dresser", "cupboard", "stove"}
@@ -101,3 +109,12 @@ def tray(rgb: Rgb) -> Parts:
     board = Part("box", (TRAY_DEPTH_M / 2, 0.0, -0.01), (TRAY_DEPTH_M / 2, TRAY_WIDTH_M / 2, 0.01), rgb)
     face = Part("box", (TRAY_DEPTH_M, 0.0, 0.03), (0.01, TRAY_WIDTH_M / 2, 0.05), rgb)
     return (board, face)
+
+
+def taking_area(piece: Furniture) -> NDArray[np.float64]:
+    """(2, 2), the lowest and highest map xy of a piece of furniture, a container's with the tray before it."""
+    area = np.array([bound[:2] for bound in piece.bounds])
+    if piece.category in CONTAINERS:
+        out = TRAY_DEPTH_M * np.asarray(piece.front)
+        area += np.minimum(out, 0.0), np.maximum(out, 0.0)
+    return area

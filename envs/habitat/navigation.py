@@ -11,11 +11,12 @@ import gymnasium
 import numpy as np
 
 from si_embodied.embodiment import BaseAction
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
 from si_embodied.envs.habitat.frames import base_pose, camera_pose
 from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, instruction_of
 from si_embodied.envs.mujoco.selection import select_renderer
 from si_embodied.envs.spaces import observation_dict, observation_space
-from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.errors import ConfigError
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.types import CameraFrame
 
@@ -88,20 +89,15 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             MissingExtraError: habitat-lab is not installed.
         """
         self.task: HabitatTask = self.TASKS[0]
-        for what, name, known in (
+        check_names(
             ("task", task or self.task, self.TASKS),
             ("simulator", simulator, get_args(SimulatorName)),
             ("action mode", action_mode, ACTION_MODES),
             ("render mode", render_mode, (None, "rgb_array")),
-        ):
-            if name not in known:
-                raise UnknownNameError(what, name, [str(k) for k in known])
-        if not 16 <= image_size <= 4096:
-            raise ConfigError(f"expected image_size from 16 to 4096 pixels, got: {image_size}")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ConfigError(f"expected max_episode_steps of at least 1, got: {max_episode_steps}")
-        if not 10 <= fov_y_deg <= 140:
-            raise ConfigError(f"expected fov_y_deg from 10 to 140 degrees, got: {fov_y_deg}")
+        )
+        check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
+        check_number("max_episode_steps", max_episode_steps, 1)
+        check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
         ours = {"image_size": 224, "camera_height_m": 1.1, "camera_tilt_rad": -0.35, "fov_y_deg": 70.0}
         given = (image_size, camera_height_m, camera_tilt_rad, fov_y_deg)
         changed = [name for name, value in zip(ours, given, strict=True) if value != ours[name]]

@@ -9,11 +9,12 @@ import gymnasium
 import numpy as np
 
 from si_embodied.embodiment import SkillRobot
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
+from si_embodied.envs.habitat.household import taking_area
 from si_embodied.envs.habitat.instructions import CHARSET
 from si_embodied.envs.habitat.rearrange_tasks import (
     REARRANGE_TASKS,
     At,
-    RearrangeTask,
     Skill,
     draw_rearrangement,
     holds,
@@ -21,12 +22,13 @@ from si_embodied.envs.habitat.rearrange_tasks import (
 )
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer
 from si_embodied.envs.spaces import observation_dict, observation_space
-from si_embodied.errors import ConfigError, SceneError, UnknownNameError
+from si_embodied.errors import SceneError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
+    from si_embodied.envs.scenes.apartment import Apartment
     from si_embodied.types import CameraFrame
 
 TASKS, ACTION_MODES = REARRANGE_TASKS, ("skill",)
@@ -40,9 +42,10 @@ _SCENES_TRIED = 50
 class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
     """Bring things to where an instruction wants them, by skills in words: navigate, pick, place, open, close.
 
-    An action is the number of a skill in the observation's `skills` (one a line); `feedback` says how the last one went
-    and `holding` what is in the gripper, beside the usual observation of the head camera. The episode ends with success
-    as soon as all predicates hold; it is cut after 30 actions or 10 invalid ones, as in EmbodiedBench's EB-Habitat.
+    An action is the number of a skill in the observation's `skills` (one a line). `skill_areas` says where in the map
+    the furniture of each stands, `feedback` and `skill_done` how the last one went, `holding` what is in the gripper;
+    the rest is the usual observation of the head camera. The episode ends with success as soon as all predicates hold;
+    it is cut after 30 actions or 10 invalid ones, as in EmbodiedBench's EB-Habitat.
 
     Example:
         >>> import gymnasium, si_embodied.envs
@@ -52,7 +55,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 1}  # noqa: RUF012  (as gymnasium.Env has it)
-    kind: ClassVar[Literal["manipulation"]] = "manipulation"
+    kind: ClassVar[Literal["rearrangement"]] = "rearrangement"
 
     def __init__(
         self,
@@ -84,20 +87,17 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
             UnknownNameError: no such task, simulator, action mode or render mode.
             ConfigError: a number out of range.
         """
-        for what, name, known in (
+        check_names(
             ("task", task, TASKS),
             ("simulator", simulator, ("embedded",)),
             ("action mode", action_mode, ACTION_MODES),
             ("render mode", render_mode, (None, "rgb_array")),
-        ):
-            if name not in known:
-                raise UnknownNameError(what, name, [str(k) for k in known])
-        if not 16 <= image_size <= 4096 or max_episode_steps < 1 or not 10 <= fov_y_deg <= 140:
-            raise ConfigError(
-                "expected image_size from 16 to 4096, max_episode_steps of at least 1 and fov_y_deg from 10 to 140, "
-                f"got: {image_size}, {max_episode_steps} and {fov_y_deg}"
-            )
+        )
+        check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
+        check_number("max_episode_steps", max_episode_steps, 1)
+        check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
         from si_embodied.envs.episode import CameraSetup
+        from si_embodied.envs.habitat.rearrange_truth import RearrangeGroundTruth
         from si_embodied.envs.habitat.rearrange_world import REACH_M
 
         self.task, self.render_mode = task, render_mode
@@ -108,7 +108,9 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         self.action_space = gymnasium.spaces.Discrete(MAX_SKILLS)
         space = observation_space(1, image_size, image_size, max_range_m=MAX_RANGE_M)
         words = gymnasium.spaces.Text(6000, min_length=0, charset=CHARSET + "\n")
-        extra = dict.fromkeys(("skills", "feedback", "holding"), words)
+        extra: dict[str, gymnasium.spaces.Space[Any]] = dict.fromkeys(("skills", "feedback", "holding"), words)
+        extra["skill_areas"] = gymnasium.spaces.Box(-1e3, 1e3, (MAX_SKILLS, 2, 2), np.float32)
+        extra["skill_done"] = gymnasium.spaces.Box(0, 1, (), np.uint8)
         self.observation_space = gymnasium.spaces.Dict({**space.spaces, **extra})
         self._renderer: SceneRenderer | None = None
         self._world: RearrangeWorld | None = None
@@ -138,7 +140,8 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         self._renderer = SceneRenderer(self._world.model, self._image_size, self._image_size)
         self.skills: tuple[Skill, ...] = skills_of(self._world.task, self._world.stage.apartment)
         self._steps, self._invalid, self._path_m, self._over = 0, 0, 0.0, False
-        self._feedback = "the task begins"
+        self._feedback, self._done = "the task begins", True
+        self._areas = skill_areas(self.skills, self._world.stage.apartment)
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
@@ -156,12 +159,12 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         before = self.progress()
         if int(action) < len(self.skills):
             result = world.do(self.skills[int(action)])
-            self._feedback, valid = result.feedback, result.done
+            self._feedback, self._done = result.feedback, result.done
             self._path_m += result.driven_m
         else:
-            self._feedback, valid = f"there is no skill {int(action)}", False
+            self._feedback, self._done = f"there is no skill {int(action)}", False
         self._steps += 1
-        self._invalid += not valid
+        self._invalid += not self._done
         info = self._info()
         truncated = not info["success"] and (self._steps >= self._max_steps or self._invalid >= MAX_INVALID)
         self._over = info["success"] or truncated
@@ -194,9 +197,19 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         self.frame: CameraFrame = world.frame(self._renderer, stamp_s)
         observation = observation_dict((self.frame,), world.T_map_base, world.task.instruction, stamp_s)
         observation["skills"] = "\n".join(skill.text for skill in self.skills)
+        observation["skill_areas"] = self._areas.copy()
         observation["feedback"] = self._feedback
+        observation["skill_done"] = np.array(self._done, np.uint8)
         observation["holding"] = (world.held or "nothing").replace("_", " ")
         return observation
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """(H, W), the pixels of the last observation that show a thing or a piece of furniture. Privileged."""
+        from si_embodied.envs.habitat.rearrange_world import segmentation_of
+
+        if self._renderer is None:
+            raise gymnasium.error.ResetNeeded("the environment was closed; call reset() first")
+        return segmentation_of(self.world, self._renderer, name)
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -222,6 +235,19 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
             self._renderer = None
 
 
+def skill_areas(skills: tuple[Skill, ...], apartment: Apartment) -> NDArray[np.float32]:
+    """(MAX_SKILLS, 2, 2), the lowest and highest map xy of what each skill is about; see `taking_area`.
+
+    Zero where that has no place of its own: a thing, and numbers without a skill.
+    """
+    areas = np.zeros((MAX_SKILLS, 2, 2), np.float32)
+    pieces = {piece.name: piece for piece in apartment.furniture}
+    for number, skill in enumerate(skills):
+        if skill.target in pieces:
+            areas[number] = taking_area(pieces[skill.target])
+    return areas
+
+
 def draw_world(seed: int, task: str, camera: Any) -> RearrangeWorld:
     """The flat and the task of a seed: apartments are drawn within it until one has a task of the kind.
 
@@ -229,14 +255,15 @@ def draw_world(seed: int, task: str, camera: Any) -> RearrangeWorld:
         SceneError: nothing was found, which the generator should never let happen.
     """
     from si_embodied.envs.habitat.household import CONTAINERS, SURFACES
-    from si_embodied.envs.habitat.rearrange_world import RearrangeWorld, free_spots
+    from si_embodied.envs.habitat.rearrange_world import RearrangeWorld, free_spots, standing_room
     from si_embodied.envs.habitat.stage import load_stage, stage_name
 
     for attempt in range(_SCENES_TRIED):
         stage = load_stage(stage_name((seed, attempt)))
         rng = np.random.default_rng((seed, attempt, 10 + TASKS.index(task)))
         takers = [piece for piece in stage.apartment.furniture if piece.category in SURFACES | CONTAINERS]
-        spots = {piece.name: free_spots(stage, piece) for piece in takers}
+        reached = [piece for piece in takers if standing_room(stage, piece).any()]
+        spots = {piece.name: free_spots(stage, piece) for piece in reached}
         for _ in range(5):
             drawn = draw_rearrangement(stage.apartment, task, {name: len(s) for name, s in spots.items()}, rng)
             if drawn is None:
@@ -246,39 +273,3 @@ def draw_world(seed: int, task: str, camera: Any) -> RearrangeWorld:
             start = (*stage.grid.point(row, column), float(rng.uniform(-math.pi, math.pi)))
             return RearrangeWorld(stage, drawn, camera, start, spots)
     raise SceneError(f"no {task!r} task in {_SCENES_TRIED} apartments of seed {seed}; this is a bug, please report it")
-
-
-class RearrangeGroundTruth:
-    """What only the oracle may know: where everything is, and so which skill comes next."""
-
-    def __init__(self, env: HabitatRearrangeEnv) -> None:
-        """Look into `env`."""
-        self._env = env
-
-    def next_action(self) -> int:
-        """The number of the next skill on the way to the first condition that does not hold."""
-        verb, target = self._next(self._env.world, self._env.world.task)
-        skills = self._env.skills
-        return next(i for i, skill in enumerate(skills) if (skill.verb, skill.target) == (verb, target))
-
-    def _next(self, world: RearrangeWorld, task: RearrangeTask) -> tuple[str, str]:
-        held = world.held
-        if held is not None:
-            place = next((c.place for c in task.conditions if isinstance(c, At) and c.thing == held), task.start[held])
-            return ("place", place) if world.near(place) else ("navigate", place)
-        for condition in task.conditions:
-            if holds(condition, world.where, frozenset(world.opened)):
-                continue
-            if not isinstance(condition, At):
-                return self._at(world, condition.place, "close")
-            if world.shut(condition.place):  # with a free hand, before the thing is fetched
-                return self._at(world, condition.place, "open")
-            source = world.where[condition.thing]
-            if not world.near(source):
-                return "navigate", source
-            return ("open", source) if world.shut(source) else ("pick", condition.thing)
-        raise ConfigError("every condition of the task holds; there is nothing left to do")
-
-    @staticmethod
-    def _at(world: RearrangeWorld, place: str, verb: str) -> tuple[str, str]:
-        return (verb, place) if world.near(place) else ("navigate", place)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from si_embodied.embodiment import SKILL_WORDS
 from si_embodied.envs.habitat.household import CONTAINERS, SURFACES, THING_COLOURS, THINGS, Thing
 from si_embodied.envs.scenes.tasks import unique_phrases
 from si_embodied.errors import UnknownNameError
@@ -17,6 +18,7 @@ from si_embodied.errors import UnknownNameError
 if TYPE_CHECKING:
     import numpy as np
 
+    from si_embodied.embodiment import SkillVerb
     from si_embodied.envs.scenes.apartment import Apartment
 
 RearrangeTaskName: TypeAlias = Literal["base", "swap", "clear", "store"]
@@ -71,7 +73,7 @@ def draw_rearrangement(
     Args:
         apartment: where.
         name: the kind.
-        room: how many things each piece of furniture takes.
+        room: how many things each piece of furniture takes that can be driven to.
         rng: draws.
 
     Raises:
@@ -82,7 +84,7 @@ def draw_rearrangement(
     phrases = unique_phrases(apartment)
     pieces = {piece.name: piece for piece in apartment.furniture if piece.name in phrases}
     surfaces = [key for key, piece in pieces.items() if piece.category in SURFACES and room.get(key, 0) >= 2]
-    containers = [key for key, piece in pieces.items() if piece.category in CONTAINERS]
+    containers = [key for key, piece in pieces.items() if piece.category in CONTAINERS and room.get(key, 0)]
     if len(surfaces) < 3 or (name == "store" and not containers):
         return None
     places = {key: phrases[key] for key in (*surfaces, *containers)}
@@ -159,21 +161,12 @@ _DRAWERS: dict[str, Callable[..., _Drawn]] = {"base": _base, "swap": _swap, "cle
 
 # --- the language of skills -----------------------------------------------------------------------------------------
 
-Verb: TypeAlias = Literal["navigate", "pick", "place", "open", "close"]
-_WORDS: dict[Verb, str] = {
-    "navigate": "navigate to the {}",
-    "pick": "pick up the {}",
-    "place": "place at the {}",
-    "open": "open the {}",
-    "close": "close the {}",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Skill:
     """One action: a verb and what it is about."""
 
-    verb: Verb
+    verb: SkillVerb
     target: str  # a furniture's or a thing's name
     text: str  # "pick up the red mug"
 
@@ -184,7 +177,7 @@ def skills_of(task: RearrangeTask, apartment: Apartment) -> tuple[Skill, ...]:
     def make() -> Iterator[Skill]:
         places = sorted(task.places.items(), key=lambda item: item[1])
         containers = [item for item in places if apartment.piece(item[0]).category in CONTAINERS]
-        groups: tuple[tuple[Verb, list[tuple[str, str]]], ...] = (
+        groups: tuple[tuple[SkillVerb, list[tuple[str, str]]], ...] = (
             ("navigate", places),
             ("pick", sorted((thing.name, thing.phrase) for thing in task.things)),
             ("place", places),
@@ -193,6 +186,6 @@ def skills_of(task: RearrangeTask, apartment: Apartment) -> tuple[Skill, ...]:
         )
         for verb, targets in groups:
             for name, words in targets:
-                yield Skill(verb, name, _WORDS[verb].format(words))
+                yield Skill(verb, name, SKILL_WORDS[verb].format(words))
 
     return tuple(make())

@@ -67,6 +67,16 @@ def _tray_edge(piece: Furniture) -> Point:
     return float(middle[0] + fx * half[0]), float(middle[1] + fy * half[1]), TRAY_HEIGHT_M
 
 
+def standing_room(stage: Stage, piece: Furniture) -> NDArray[np.bool_]:
+    """(rows, columns) of the stage's grid: where the robot can stand to handle a piece, never behind a wall."""
+    grid, room = stage.grid, stage.apartment.rooms[piece.room]
+    outline = Outlines.of(piece.world_parts, below_m=math.inf)
+    near: NDArray[np.bool_] = grid.free & np.isfinite(grid.distance_from(outline, _STAND_M))
+    inside = [room.contains(float(x), float(y)) for x, y in grid.centres(near)]
+    near[near] = inside
+    return near
+
+
 def free_spots(stage: Stage, piece: Furniture) -> list[Point]:
     """Where things can stand on a piece, spread over it, those near its middle first (map).
 
@@ -147,9 +157,11 @@ class RearrangeWorld:
         return next((thing for thing, place in self.where.items() if place == HAND), None)
 
     def near(self, place: str) -> bool:
-        """Whether the robot stands within reach of a piece of furniture."""
-        outline = Outlines.of(self.stage.apartment.piece(place).world_parts, below_m=math.inf)
-        return outline.distance(self.pose[0], self.pose[1]) <= REACH_M
+        """Whether the robot stands within reach of a piece of furniture, with no wall between: in its room."""
+        piece = self.stage.apartment.piece(place)
+        outline = Outlines.of(piece.world_parts, below_m=math.inf)
+        room = self.stage.apartment.rooms[piece.room]
+        return room.contains(*self.pose[:2]) and outline.distance(*self.pose[:2]) <= REACH_M
 
     def shut(self, place: str) -> bool:
         """Whether a place is a container that is closed."""
@@ -169,8 +181,7 @@ class RearrangeWorld:
         assert start is not None  # every apartment has free floor
         here[start] = True
         way = grid.geodesic(here).distance_m
-        near = grid.distance_from(Outlines.of(piece.world_parts, below_m=math.inf), _STAND_M)
-        ends = np.argwhere(np.isfinite(near) & np.isfinite(way) & grid.free)
+        ends = np.argwhere(standing_room(self.stage, piece) & np.isfinite(way))
         if not len(ends):
             return Result(False, f"no way to the {self.task.places[place]}")
         middle = np.mean(self.spots[place], axis=0)
@@ -264,10 +275,8 @@ class RearrangeWorld:
         self.data.mocap_quat[index] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
 
 
-def segmentation_of(world: RearrangeWorld, renderer: SceneRenderer, thing: str) -> NDArray[np.bool_]:
-    """(H, W), the pixels of the head camera that show a thing."""
+def segmentation_of(world: RearrangeWorld, renderer: SceneRenderer, name: str) -> NDArray[np.bool_]:
+    """(H, W), the pixels of the head camera that show a thing or a piece of furniture."""
     world.arrange()
-    body = world.model.body(thing)
-    first, count = int(body.geomadr[0]), int(body.geomnum[0])
-    ids = renderer.segmentation(world.data, CAMERA)
-    return np.asarray((ids >= first) & (ids < first + count))
+    own = [geom for geom in range(world.model.ngeom) if world.model.geom(geom).name.startswith(f"{name}/")]
+    return np.isin(renderer.segmentation(world.data, CAMERA), own)

@@ -273,6 +273,8 @@ def describe_goal(goal: object) -> str:
         return f"release on {_point(goal.surface_m)}"
     if isinstance(goal, types.PushAlong):
         return f"push from {_point(goal.start_m)} to {_point(goal.end_m)}"
+    if isinstance(goal, types.CallSkill):
+        return f"skill {goal.number}: {goal.option.text}"
     names = {"ExploreFrontier": "explore", "Finish": "finish", "GoHome": "bring the arm home"}
     return names.get(type(goal).__name__, type(goal).__name__)
 

@@ -91,6 +91,7 @@ def _replayer(args: argparse.Namespace, backend: str) -> Replayer:
             config,
             navigation_prompt=own.navigation_prompt,
             manipulation_prompt=own.manipulation_prompt,
+            rearrangement_prompt=own.rearrangement_prompt,
             reasoning=own.reasoning,
         )
 

@@ -9,12 +9,12 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.options import ServerOptions
 from si_embodied.config import PlannerConfig
-from si_embodied.embodiment import MobileBase, TableArm
+from si_embodied.embodiment import Embodiment
 from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import gymnasium
 
     from si_embodied.backends import Backend
-    from si_embodied.embodiment import Embodiment
     from si_embodied.evaluation.config import Control, EvaluationConfig, Latency, Weights
     from si_embodied.evaluation.episode import Policy
     from si_embodied.types import Observation
@@ -171,10 +170,10 @@ def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -
 
     def make(env: Env, _: int) -> Policy:
         world: Any = env.unwrapped
-        if not isinstance(world.embodiment, MobileBase | TableArm):
+        if not isinstance(world.embodiment, Embodiment):
             raise ConfigError(
-                f"the planner plans for a base or an arm, not for a {type(world.embodiment).__name__}; "
-                "random and oracle can act there"
+                f"the planner plans for {', '.join(body.__name__ for body in get_args(Embodiment))}, "
+                f"not for a {type(world.embodiment).__name__}; random and oracle can act there"
             )
         planner = Planner(backend_for(env), world.embodiment, settings.planner)
         return SpatialPlannerPolicy(planner, latency=settings.latency)

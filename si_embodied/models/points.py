@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from si_embodied.errors import BackendError
+from si_embodied.plan import view_count
 
 RELATIVE_MAX = 1000
 
@@ -25,7 +26,7 @@ def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tup
     Raises:
         BackendError: the schema allows more views than there are images.
     """
-    views = _view_count(schema)
+    views = view_count(schema)
     if views > len(image_sizes_px):
         raise BackendError(f"the answer may name {views} views, but the prompt has {len(image_sizes_px)} images")
     return tuple(image_sizes_px[len(image_sizes_px) - views :])
@@ -91,19 +92,6 @@ def to_relative(point: Sequence[int], size: Size) -> list[int]:
 def to_pixels(point: Sequence[int], size: Size) -> list[int]:
     """0..1000 to the nearest pixels (x, y) of an image of `size`."""
     return [round(value * extent / RELATIVE_MAX) for value, extent in zip(point, size, strict=True)]
-
-
-def _view_count(node: Any) -> int:
-    """One more than the highest view that the schema allows; 0 where nothing names a view."""
-    if isinstance(node, Mapping):
-        properties = node.get("properties")
-        own = 0
-        if isinstance(properties, Mapping) and isinstance(properties.get("view"), Mapping):
-            own = int(properties["view"].get("maximum", -1)) + 1
-        return max([own, *(_view_count(child) for child in node.values())])
-    if isinstance(node, list):
-        return max((_view_count(child) for child in node), default=0)
-    return 0
 
 
 def _is_point(node: Any) -> bool:

@@ -9,9 +9,10 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
-from si_embodied.errors import ConfigError, UnknownNameError
-from si_embodied.plan import plan_schema
-from si_embodied.types import Prompt
+from si_embodied.errors import ConfigError, ObservationError, UnknownNameError
+from si_embodied.plan import plan_schema, with_names
+from si_embodied.skill_calls import names_by_skill
+from si_embodied.types import Code, Prompt, Refusal
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from si_embodied.types import Observation, Task
 
 _SECTIONS = ("system", "user", "repair")
+_PICTURES = re.compile(r"(\$goal_image\b|\$first_view\b|\$views\b\n*)")  # every view ends its own line
+_OPTIONAL = ("skills", "feedback", "holding", "goal_image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class PromptTemplate:
     """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill.
 
     A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`,
-    or have `$last` in its place: the latest attempt alone.
+    or have `$last` in its place: the latest attempt alone. It may show what only some observations have: `$goal_image`,
+    before the views, and of a robot of skills `$skills`, `$feedback` and `$holding`.
     """
 
     version: str
@@ -38,32 +42,51 @@ class PromptTemplate:
     user: str
     repair: str
 
+    def check(self, observation: Observation) -> Refusal | None:
+        """Refuse an observation that lacks what this prompt shows."""
+        if "$goal_image" in self.user and observation.goal_image is None:
+            words = f"prompt {self.version!r} shows a goal picture, and the observation has none"
+            return Refusal(Code.NO_IMAGE, f"{words}; take a prompt without $goal_image")
+        if observation.skills is None and any(f"${name}" in self.user for name in ("skills", "feedback", "holding")):
+            words = f"prompt {self.version!r} shows a robot's skills, and the observation has none"
+            return Refusal(Code.NO_IMAGE, f"{words}; see docs/evaluation.md for what an observation has")
+        return None
+
     def render(self, task: Task, observation: Observation, memory: Memory, *, reasoning: bool = False) -> Prompt:
         """The prompt for one plan: each view is its caption and its image, in the observation's order.
 
         What an instruction says is text and nothing more: a `$` in it is not filled.
+
+        Raises:
+            ObservationError: the observation lacks what the prompt shows, which `check` tells beforehand.
         """
+        lack = self.check(observation)
+        if lack is not None:
+            raise ObservationError(lack.message)
         filled = {
             "instruction": " ".join(task.instruction.split()), "memory": memory.describe(), "last": memory.last()
         }  # fmt: skip
-        if "$first_view" in self.user:
-            return self._render_first_view(task, observation, filled, reasoning)
-        before, after = self.user.split("$views")
-        content: list[str | NDArray[np.uint8]] = [Template(before).substitute(filled)]
-        for index, frame in enumerate(observation.frames):
-            content += [f"View {index} ({frame.name} camera): ", frame.rgb, "\n"]
-        content.append(Template(after.lstrip("\n")).substitute(filled))
-        schema = plan_schema(task.kind, len(observation.frames), reasoning=reasoning)
+        if observation.skills is not None:
+            skills = observation.skills
+            filled |= {"skills": skills.describe(), "feedback": skills.feedback, "holding": skills.holding}
+        content: list[str | NDArray[np.uint8]] = []
+        views = observation.frames
+        for part in _PICTURES.split(self.user):
+            if part == "$goal_image":
+                assert observation.goal_image is not None  # check() refuses it
+                content.append(observation.goal_image)
+            elif part == "$first_view":  # without a caption, for models that plan from a single view
+                views = observation.frames[:1]
+                content.append(views[0].rgb)
+            elif part.startswith("$views"):
+                for index, frame in enumerate(views):
+                    content += [f"View {index} ({frame.name} camera): ", frame.rgb, "\n"]
+            elif part:
+                content.append(Template(part).substitute(filled))
+        schema = plan_schema(task.kind, len(views), reasoning=reasoning)
+        if observation.skills is not None:
+            schema = with_names(schema, names_by_skill(observation.skills))
         return Prompt(self.version, self.system, tuple(content), schema)
-
-    def _render_first_view(
-        self, task: Task, observation: Observation, filled: dict[str, str], reasoning: bool
-    ) -> Prompt:
-        """One image without a caption, for models that plan from a single view."""
-        before, after = (Template(part).substitute(filled) for part in self.user.split("$first_view"))
-        parts = (before, observation.frames[0].rgb, after)
-        content = tuple(part for part in parts if not isinstance(part, str) or part)
-        return Prompt(self.version, self.system, content, plan_schema(task.kind, 1, reasoning=reasoning))
 
     def ask_again(self, prompt: Prompt, offence: str) -> Prompt:
         """The same question after an answer that was not a plan, saying what was wrong with it."""
@@ -86,10 +109,14 @@ def parse_template(version: str, text: str) -> PromptTemplate:
     if "$first_view" in sections["user"]:
         told = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
         allowed["user"] = {"instruction", "first_view"} | (told if len(told) == 1 else set())
+    allowed["user"] |= {name for name in _OPTIONAL if f"${name}" in sections["user"]}
     for name, needed in allowed.items():
         found = re.findall(r"\$(\w+)", sections[name])
         if sorted(found) != sorted(needed):
             raise ConfigError(f"prompt {version!r}, {name}: expected ${sorted(needed)} once each, got: {sorted(found)}")
+    pictures = _PICTURES.findall(sections["user"])
+    if "$goal_image" in pictures[1:]:
+        raise ConfigError(f"prompt {version!r}, user: put $goal_image before the views, which are the last images")
     return PromptTemplate(version, **sections)
 
 

@@ -33,6 +33,7 @@ class PlanningService:
             request.config,
             navigation_prompt=self.config.navigation_prompt,
             manipulation_prompt=self.config.manipulation_prompt,
+            rearrangement_prompt=self.config.rearrangement_prompt,
             reasoning=self.config.reasoning,
             deadline_s=min(request.deadline_s - waited_s, self.config.deadline_s),
         )

@@ -9,11 +9,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from si_embodied import types
 from si_embodied.config import PlannerConfig, from_mapping
-from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied.embodiment import SKILL_WORDS, Embodiment, MobileBase, SkillRobot, TableArm
 from si_embodied.errors import ConfigError, MessageError
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.memory import Attempt, Memory
-from si_embodied.plan import MAX_SUBGOALS, ManipulationPlan, NavigationPlan, Plan, Subgoal
+from si_embodied.plan import MAX_SUBGOALS, PLANS, Plan, Subgoal
 from si_embodied.serving.codec import (
     Array,
     Codec,
@@ -31,6 +31,7 @@ from si_embodied.serving.pictures import Picture
 
 LONGEST_INSTRUCTION = 4000
 MOST_FRAMES = 8  # a plan names views 0..7
+MOST_SKILLS = 1000
 
 _NAME, _SENTENCE, _ANSWER = Text(200), Text(20_000), Text(1 << 20)
 _ANY, _LENGTH, _POSITIVE = Number(), Number(0.0), Number(1e-9)
@@ -85,10 +86,10 @@ class _Plan:
     """A plan as the kind of its task and its JSON."""
 
     def __init__(self) -> None:
-        self._kinds = {"navigation": _Json(NavigationPlan), "manipulation": _Json(ManipulationPlan)}
+        self._kinds = {kind: _Json(plan) for kind, plan in PLANS.items()}
 
     def encode(self, value: Plan) -> list[str]:
-        kind = "navigation" if isinstance(value, NavigationPlan) else "manipulation"
+        kind = next(kind for kind, plan in PLANS.items() if isinstance(value, plan))
         return [kind, self._kinds[kind].encode(value)]
 
     def decode(self, plain: Any, where: str) -> Plan:
@@ -121,6 +122,15 @@ _INTRINSICS = Record(
 _MAP = Record(
     types.NavigationMap, resolution_m=_POSITIVE, origin_m=_Triple(2), path_length_m=Picture("<f4", None)
 )  # fmt: skip
+_AREA = Array("<f8", (2, 2))
+_OPTION = Record(types.SkillOption, verb=OneOf(tuple(SKILL_WORDS)), target=_NAME, area_m=Maybe(_AREA))
+_SKILLS = Record(
+    types.SkillState,
+    options=Many(_OPTION, MOST_SKILLS),
+    feedback=_SENTENCE,
+    succeeded=OneOf((False, True)),
+    holding=_NAME,
+)
 ARM = Record(types.ArmState, T_map_tool=POSE, gripper_opening_m=_ANY)
 
 
@@ -142,10 +152,12 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
         T_map_base=POSE,
         arm=Maybe(ARM),
         navigation_map=Maybe(_MAP),
+        skills=Maybe(_SKILLS),
+        goal_image=Maybe(Picture("|u1", 3, "jpeg" if compressed else "raw")),
     )
 
 
-_KIND = OneOf(("navigation", "manipulation"))
+_KIND = OneOf(tuple(PLANS))
 TASK: Codec[types.Task] = Record(types.Task, instruction=Text(LONGEST_INSTRUCTION), kind=_KIND)
 CONFIG: Codec[PlannerConfig] = _Config()
 EMBODIMENT: Codec[Embodiment] = Union(
@@ -176,6 +188,13 @@ EMBODIMENT: Codec[Embodiment] = Union(
         home_m=_Triple(3),
         control_period_s=_LENGTH,
     ),
+    Record(
+        SkillRobot,
+        cameras=Many(_NAME, MOST_FRAMES),
+        action_mode=OneOf(("skill",)),
+        reach_m=_LENGTH,
+        control_period_s=_LENGTH,
+    ),
 )
 
 GOAL: Codec[types.Goal] = Union(
@@ -189,6 +208,7 @@ GOAL: Codec[types.Goal] = Union(
     Record(types.Release, surface_m=_POINT),
     Record(types.PushAlong, start_m=_POINT, end_m=_POINT),
     Record(types.GoHome),
+    Record(types.CallSkill, number=Whole(0, MOST_SKILLS), option=_OPTION, area_m=_AREA),
 )
 _OUTCOME = Record(types.Outcome, code=_Code(), message=_SENTENCE)
 _ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME)

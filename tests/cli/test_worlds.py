@@ -11,13 +11,14 @@ from si_embodied.cli import demo
 from si_embodied.cli.main import main
 
 APARTMENT, TABLETOP = "si_embodied/Apartment-v0", "si_embodied/Tabletop-v0"
+REARRANGE = "si_embodied/HabitatRearrange-v0"
 
 
 def last_json(capsys: pytest.CaptureFixture[str]) -> dict:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("env", "task"), [(APARTMENT, "objectnav"), (TABLETOP, "base")])
+@pytest.mark.parametrize(("env", "task"), [(APARTMENT, "objectnav"), (TABLETOP, "base"), (REARRANGE, "store")])
 def test_perfect_pixels_succeeds_where_the_oracle_does(
     env: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,7 +45,7 @@ def test_the_demo_leaves_a_table_records_and_videos(
     assert len(list(tmp_path.glob("*/records.jsonl"))) == len(list(tmp_path.glob("*/videos/*.mp4"))) == 4
 
 
-@pytest.mark.parametrize("env", [APARTMENT, TABLETOP])
+@pytest.mark.parametrize("env", [APARTMENT, TABLETOP, REARRANGE])
 def test_plan_shows_an_episodes_first_observation_to_the_planner(env: str, capsys: pytest.CaptureFixture[str]) -> None:
     answer = '{"subgoals": [{"skill": "stop"}], "done": true}'
     assert main(["plan", "--env", env, "--seed", "3", "--answer", answer, "--json"]) == 0

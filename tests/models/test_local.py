@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.backends import BlankImages, LocalBackend
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import BackendError, CheckpointError, ConfigError, DeadlineExceeded
+from si_embodied.memory import Memory
 from si_embodied.models.decoding import Decoding
 from si_embodied.plan import parse_plan, plan_schema
-from si_embodied.types import Prompt
+from si_embodied.prompts import load_prompt
+from si_embodied.types import Prompt, SkillOption, SkillState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +156,68 @@ def test_qwen25_answers_in_relative_points(backends: dict[str, Any], draw_prompt
             values.update(getattr(subgoal, "point", ()))
     assert values <= {round(pixel * 1000 / 56) for pixel in range(57)}
     assert len(values) > 1
+
+
+def _there(width: int, height: int, goal: tuple[int, int]) -> Observation:
+    """One view, of a wall in 3 m, and a goal picture of another size."""
+    rng = np.random.default_rng(width)
+    frame = CameraFrame(
+        name="head",
+        stamp_s=0.0,
+        rgb=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        depth_m=np.full((height, width), 3.0, np.float32),
+        intrinsics=Intrinsics.from_vertical_fov(width, height, 1.2),
+        T_map_camera=Pose.identity(),
+    )
+    picture = rng.integers(0, 256, (goal[1], goal[0], 3), dtype=np.uint8)
+    return Observation(0.0, (frame,), Pose.identity(), goal_image=picture)
+
+
+def test_points_are_in_the_view_and_not_in_the_goal_picture(family_name: str, backends: dict[str, Any]) -> None:
+    """Every family is shown both pictures; what an answer may name is the view alone, in the view's pixels.
+
+    Qwen2.5-VL is told and held to a view of 84 x 56; the goal picture before it is 112 x 140.
+    """
+    prompt = load_prompt("nav/imagenav_v1").render(
+        Task("go where the picture was taken", "navigation"), _there(84, 56, (112, 140)), Memory()
+    )  # fmt: skip
+    backend = backends[family_name]
+    family, inputs = backend.family, backend.family.encode(prompt)
+    assert len(inputs.image_sizes_px) == 2
+    corner = inputs.image_sizes_px[1] if family_name == "qwen2_5_vl" else (1000, 1000)
+    written = json.dumps({"subgoals": [{"skill": "goto", "object": "door", "view": 0, "point": corner}], "done": False})
+    plan = parse_plan(family.answer(written, prompt, inputs), "navigation", 1)
+    assert plan.subgoals[0].point == (1000, 1000)  # type: ignore[union-attr]
+    assert f"{corner[0]}" in json.dumps(family.schema(prompt, inputs))
+    parse_plan(backend.generate(prompt, deadline_s=60.0).text, "navigation", 1)
+
+
+def test_the_goal_picture_changes_the_answer(backends: dict[str, Any]) -> None:
+    """Of the same view, for some of eight goal pictures."""
+    template, task, answers = load_prompt("nav/imagenav_v1"), Task("go there", "navigation"), set()
+    here = _there(64, 48, (64, 48))
+    for seed in range(8):
+        picture = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        prompt = template.render(task, replace(here, goal_image=picture), Memory())
+        answers.add(backends["qwen3_vl"].generate(prompt, deadline_s=60.0).text)
+    assert len(answers) > 1
+
+
+def test_an_untrained_model_names_only_what_a_robot_of_skills_has(family_name: str, backends: dict[str, Any]) -> None:
+    area = np.array([[-1.0, -1.0], [4.0, 1.0]])
+    options = tuple(
+        SkillOption(verb, target, None if verb == "pick" else area)
+        for verb, target in (("navigate", "green sofa"), ("pick", "red mug"), ("place", "green sofa"))
+    )  # fmt: skip
+    rng, named = np.random.default_rng(0), set()
+    for _ in range(12):
+        skills = SkillState(options, str(rng.integers(1000)), True, "nothing")
+        observation = replace(_there(60, 60, (60, 60)), skills=skills)
+        prompt = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), observation, Memory())
+        plan = parse_plan(backends[family_name].generate(prompt, deadline_s=60.0).text, "rearrangement", 1)
+        named |= {(goal.skill, getattr(goal, "object", "")) for goal in plan.subgoals}
+    known = {("navigate", "green sofa"), ("goto", "green sofa"), ("goto", "red mug"), ("pick", "red mug")}
+    assert named <= known | {("place", "green sofa"), ("explore", ""), ("stop", "")}
 
 
 @pytest.mark.gpu

@@ -43,6 +43,46 @@ def test_an_arm_is_taken_along(raw: dict[str, Any]) -> None:
     assert arm.T_map_tool.translation[2] == pytest.approx(0.9)
 
 
+SKILLS = {
+    "skills": "navigate to the green sofa\npick up the red mug",
+    "skill_areas": np.array([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32),
+    "feedback": "you hold the blue can",
+    "skill_done": np.array(1, np.uint8),
+    "holding": "blue can",
+}
+
+
+def test_skills_are_read_as_what_they_do_and_where(raw: dict[str, Any]) -> None:
+    skills = from_gymnasium(raw | SKILLS, ("head", "wrist")).skills
+    assert skills is not None
+    sofa, mug = skills.options
+    assert (sofa.verb, sofa.target, mug.verb, mug.target) == ("navigate", "green sofa", "pick", "red mug")
+    np.testing.assert_array_equal(sofa.area_m, [[1, 2], [3, 4]])  # type: ignore[arg-type]
+    assert mug.area_m is None
+    assert (skills.feedback, skills.succeeded, skills.holding) == ("you hold the blue can", True, "blue can")
+    assert skills.describe() == SKILLS["skills"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"skills": "fly to the moon"}, "'navigate to the …'.*got: 'fly to the moon'"),
+        ({"skill_areas": np.zeros((1, 2, 2))}, "at least 2 skills"),
+        ({"skill_areas": np.zeros((2, 4))}, r"\(M, 2, 2\)"),
+    ],
+)
+def test_skills_that_cannot_be_read_are_refused(raw: dict[str, Any], changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ObservationError, match=message):
+        from_gymnasium(raw | SKILLS | changed, ("head", "wrist"))
+
+
+def test_a_goal_picture_is_taken_along(raw: dict[str, Any]) -> None:
+    assert from_gymnasium(raw, ("head", "wrist")).goal_image is None
+    goal = np.full((6, 8, 3), 7, np.uint8)
+    taken = from_gymnasium(raw | {"goal_image": goal}, ("head", "wrist")).goal_image
+    np.testing.assert_array_equal(taken, goal)  # type: ignore[arg-type]
+
+
 def test_a_missing_key_is_named(raw: dict[str, Any]) -> None:
     del raw["depth"]
     with pytest.raises(ObservationError, match=r"lacks \['depth'\]"):

@@ -31,10 +31,10 @@ from si_embodied import (
     types,
 )
 from si_embodied.config import GuardConfig, PlannerConfig
-from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied.embodiment import Embodiment, MobileBase, SkillRobot, TableArm
 from si_embodied.errors import MessageError, RequestRefused
 from si_embodied.memory import Attempt, Memory
-from si_embodied.plan import Goto, ManipulationPlan, NavigationPlan, Pick, Stop, Turn
+from si_embodied.plan import Goto, ManipulationPlan, Navigate, NavigationPlan, Pick, RearrangementPlan, Stop, Turn
 from si_embodied.serving.messages import (
     PlanRequest,
     pack_decision,
@@ -58,6 +58,7 @@ GOALS: tuple[types.Goal, ...] = (
     types.Release(np.array([0.5, 0.0, 0.1])),
     types.PushAlong(np.array([0.5, 0.0, 0.1]), np.array([0.6, 0.0, 0.1])),
     types.GoHome(),
+    types.CallSkill(3, types.SkillOption("pick", "red mug", None), np.array([[1.0, 2.0], [3.0, 4.0]])),
 )
 
 
@@ -106,6 +107,13 @@ def request(embodiment: Embodiment, **changes: Any) -> PlanRequest:
             T_map_base=SOMEWHERE,
             arm=types.ArmState(SOMEWHERE, 0.05),
             navigation_map=NavigationMap(0.05, (-1.0, 2.0), distances),
+            skills=types.SkillState(
+                (types.SkillOption("navigate", "green sofa", np.array([[0.0, 1.0], [2.0, 3.0]])),),
+                "you hold it",
+                True,
+                "red mug",
+            ),
+            goal_image=GENERATOR.integers(0, 256, (12, 10, 3), dtype=np.uint8),
         ),
         memory=Memory(12, attempts, 3),
         now_s=12.75,
@@ -131,7 +139,7 @@ SUBGOALS = (Goto(object="red chair", view=1, point=(512, 730)), Turn(degrees=-90
 
 
 def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> None:
-    for embodiment in (base, arm):
+    for embodiment in (base, arm, SkillRobot(("head",), "skill", 1.0, 5.0)):
         sent = request(embodiment)
         assert same(unpack_request(pack_request(sent)), sent)
 
@@ -144,6 +152,8 @@ def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> No
         *(Execute((goal,), SUBGOALS[:1], NavigationPlan(subgoals=SUBGOALS, done=True), RECORD) for goal in GOALS),
         Hold(Code.NO_GRASP, "nothing there", RECORD, ManipulationPlan(
             subgoals=(Pick(object="cup", view=0, point=(0, 1000)),), done=False)),
+        Execute((GOALS[-1],), (Navigate(object="green sofa"),), RearrangementPlan(
+            subgoals=(Navigate(object="green sofa"),), done=False), RECORD),
         Hold(Code.BACKEND_FAILED, "gone \udcff", dataclasses.replace(RECORD, code=Code.BACKEND_FAILED)),
     ],
 )  # fmt: skip

@@ -18,6 +18,8 @@ if importlib.util.find_spec("habitat") is None:
     pytest.skip("habitat-lab is not installed: pip install 'si-embodied[habitat]'", allow_module_level=True)
 
 import si_embodied.envs  # noqa: F401  (registers)
+from si_embodied.backends import ScriptedBackend
+from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.habitat.episodes import write_dataset
 from si_embodied.envs.habitat.lab import has_habitat_sim
@@ -28,6 +30,10 @@ from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import run_episode
 from si_embodied.evaluation.registry import PolicySettings, find_policy, make_env, observe
 from si_embodied.geometry import Intrinsics, Pose, deproject, project
+from si_embodied.grounding import pixel_of
+from si_embodied.memory import Memory
+from si_embodied.planner import Planner
+from si_embodied.types import Execute, Task
 
 TASKS = ("PointNav", "ObjectNav", "ImageNav", "InstructionNav")
 
@@ -167,6 +173,32 @@ def test_the_goal_picture_is_what_is_seen_at_the_goal() -> None:
     episode = env.episode
     seen = env.habitat_env.sim.get_observations_at(episode.goals[0].position, episode.info["goal_rotation"])
     np.testing.assert_array_equal(observation["goal_image"], seen["rgb"])
+    env.close()
+
+
+def test_a_prompt_shows_the_goal_picture_and_the_pixel_is_the_views() -> None:
+    """A goal picture from elsewhere has no depth here: what is pointed at lies where the view's own depth says."""
+    env = gymnasium.make(env_id("ImageNav"), image_size=64).unwrapped
+    raw, _ = env.reset(seed=0)
+    asked = []
+
+    def answer(prompt) -> str:
+        asked.append(prompt)
+        return '{"subgoals":[{"skill":"goto","object":"floor","view":0,"point":[500,900]}],"done":false}'
+
+    planner = Planner(
+        ScriptedBackend(answer), env.embodiment, PlannerConfig(navigation_prompt="nav/imagenav_v1")
+    )  # fmt: skip
+    observation = observe(raw, env.embodiment.cameras)
+    decision = planner.plan(Task(raw["instruction"], "navigation"), observation, Memory())
+    (prompt,) = asked
+    np.testing.assert_array_equal(prompt.images[0], raw["goal_image"])
+    np.testing.assert_array_equal(prompt.images[1], raw["rgb"][0])
+    assert isinstance(decision, Execute)
+    u, v = pixel_of((500, 900), 64, 64)
+    depth = raw["depth"][0][round(v), round(u)]
+    seen = observation.frames[0].T_map_camera.apply(deproject(observation.frames[0].intrinsics, (u, v), depth))
+    np.testing.assert_allclose(decision.goals[0].target_m, seen, atol=0.05)
     env.close()
 
 

@@ -1,0 +1,124 @@
+"""A subgoal becomes the skill of a robot's own list that its pixel and its words mean, or is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from si_embodied import Code, Observation
+from si_embodied.embodiment import SkillRobot
+from si_embodied.grounding import Grounder
+from si_embodied.guard import Guard
+from si_embodied.memory import Memory
+from si_embodied.plan import Close, Explore, Goto, Navigate, Open, Pick, Place, Subgoal
+from si_embodied.types import CallSkill, ExploreFrontier, Refusal, SkillOption, SkillState
+
+SOFA, FRIDGE = np.array([[2.5, -2.0], [3.5, -1.0]]), np.array([[2.8, -0.3], [3.4, 0.3]])
+OPTIONS = (
+    SkillOption("navigate", "green sofa", SOFA),
+    SkillOption("navigate", "white fridge", FRIDGE),
+    SkillOption("pick", "red mug", None),
+    SkillOption("place", "green sofa", SOFA),
+    SkillOption("place", "white fridge", FRIDGE),
+    SkillOption("open", "white fridge", FRIDGE),
+    SkillOption("close", "white fridge", FRIDGE),
+)
+AT_FRIDGE, AT_SOFA, AT_NOTHING = (500, 500), (750, 500), (250, 500)
+"""Of the wall in 3 m (f = 50 of 100 pixels): (3, 0), (3, -1.5) and (3, 1.5) in the map."""
+
+
+@pytest.fixture
+def kitchen(wall_ahead: Observation) -> Observation:
+    """The wall in 3 m, before which a robot of skills knows a sofa and a fridge."""
+    return dataclasses.replace(wall_ahead, skills=SkillState(OPTIONS, "the task begins", True, "nothing"))
+
+
+def ground(subgoal: Subgoal, observation: Observation) -> CallSkill | Refusal:
+    goal = Grounder().ground(subgoal, observation)
+    assert isinstance(goal, CallSkill | Refusal)
+    return goal
+
+
+@pytest.mark.parametrize(
+    ("subgoal", "text"),
+    [
+        (Goto(object="red mug", view=0, point=AT_SOFA), "navigate to the green sofa"),
+        (Goto(object="green sofa", view=0, point=AT_SOFA), "navigate to the green sofa"),
+        (Navigate(object="white fridge"), "navigate to the white fridge"),
+        (Navigate(object="the white fridge"), "navigate to the white fridge"),
+        (Pick(object="red mug", view=0, point=AT_SOFA), "pick up the red mug"),
+        (Place(object="green sofa", view=0, point=AT_SOFA), "place at the green sofa"),
+        (Place(object="couch", view=0, point=AT_SOFA), "place at the green sofa"),
+        (Open(object="white fridge", view=0, point=AT_FRIDGE), "open the white fridge"),
+        (Close(object="white fridge", view=0, point=AT_FRIDGE), "close the white fridge"),
+    ],
+)
+def test_the_pixel_decides_the_place_and_the_words_the_thing(kitchen: Observation, subgoal: Subgoal, text: str) -> None:
+    call = ground(subgoal, kitchen)
+    assert isinstance(call, CallSkill)
+    assert OPTIONS[call.number].text == text
+
+
+def test_what_is_picked_up_lies_where_the_pixel_shows(kitchen: Observation) -> None:
+    call = ground(Pick(object="red mug", view=0, point=AT_SOFA), kitchen)
+    assert isinstance(call, CallSkill)
+    np.testing.assert_array_equal(call.area_m, SOFA)
+
+
+@pytest.mark.parametrize(
+    ("subgoal", "code", "words"),
+    [
+        (Goto(object="green sofa", view=0, point=AT_NOTHING), Code.NO_STANDOFF, "no place that the robot knows"),
+        (Pick(object="red mug", view=0, point=AT_NOTHING), Code.NO_GRASP, "no place that the robot knows"),
+        (Pick(object="blue mug", view=0, point=AT_SOFA), Code.PLAN_INVALID, "'blue mug'; it can pick: red mug"),
+        (Navigate(object="brown table"), Code.PLAN_INVALID, "it can navigate: green sofa, white fridge"),
+        (Open(object="green sofa", view=0, point=AT_SOFA), Code.PLAN_INVALID, "it can open: white fridge"),
+        (Place(object="white fridge", view=0, point=AT_SOFA), Code.PLAN_INVALID, "the pixel shows 'green sofa'"),
+    ],
+)
+def test_what_the_robot_cannot_do_is_refused(kitchen: Observation, subgoal: Subgoal, code: Code, words: str) -> None:
+    refusal = ground(subgoal, kitchen)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is code
+    assert words in refusal.message
+
+
+def test_a_pixel_without_depth_means_no_skill(kitchen: Observation) -> None:
+    blind = dataclasses.replace(kitchen.frames[0], depth_m=np.zeros((100, 100), np.float32))
+    refusal = ground(
+        Pick(object="red mug", view=0, point=AT_SOFA), dataclasses.replace(kitchen, frames=(blind,))
+    )  # fmt: skip
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.DEPTH_INVALID
+
+
+def test_exploring_needs_no_pixel(kitchen: Observation) -> None:
+    assert Grounder().ground(Explore(), kitchen) == ExploreFrontier()
+
+
+@pytest.mark.parametrize(
+    "subgoal", [Navigate(object="green sofa"), Open(object="fridge", view=0, point=AT_FRIDGE)]
+)  # fmt: skip
+def test_a_robot_without_a_list_has_no_such_skill(wall_ahead: Observation, subgoal: Subgoal) -> None:
+    assert ground(subgoal, wall_ahead).code is Code.PLAN_INVALID  # type: ignore[union-attr]
+
+
+# --- reach ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reach_m", "code"), [(2.9, None), (2.7, Code.OUT_OF_REACH)])
+def test_what_is_handled_is_within_reach_of_its_furniture(
+    kitchen: Observation, reach_m: float, code: Code | None
+) -> None:
+    guard = Guard(SkillRobot(("head",), "skill", reach_m, 5.0))  # the fridge begins 2.8 m before the base
+    opening, driving = (
+        ground(subgoal, kitchen)
+        for subgoal in (Open(object="white fridge", view=0, point=AT_FRIDGE), Navigate(object="white fridge"))
+    )
+    assert isinstance(opening, CallSkill)
+    assert isinstance(driving, CallSkill)
+    refusal = guard.check_goal(opening, kitchen, Memory())
+    assert (None if refusal is None else refusal.code) == code
+    assert guard.check_goal(driving, kitchen, Memory()) is None
