@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 _UPRIGHT = {"up": [0, 1, 0], "front": [0, 0, -1]}  # without it, a GLB is taken to be z-up and lands on its side
 _FLAT = {"shader_type": "flat"}
-_HEADLIGHT_COSINE = (
-    0.6  # of a surface's normal to the line of sight, typically: a baked light does not follow the camera
-)
+# Cosines of a surface's normal to where the camera looks, as a baked light does not follow it: of level ones exactly so
+# while it looks down by 0.35 rad, of upright ones on average over what is seen in apartments 20 to 31 (0.24 about it).
+_HEADLIGHT_ON_LEVEL, _HEADLIGHT_ON_UPRIGHT = 0.34, 0.73
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,9 @@ def _joined(parts: Sequence[Part]) -> Any:
 
 def brightness(normals: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much of their colour surfaces with these normals (N, 3), map, give back in the MuJoCo world (N,)."""
-    light = np.full(len(normals), AMBIENT + HEADLIGHT * _HEADLIGHT_COSINE)
+    upright = np.linalg.norm(normals[:, :2], axis=1)
+    facing = _HEADLIGHT_ON_LEVEL * normals[:, 2] + _HEADLIGHT_ON_UPRIGHT * upright
+    light: NDArray[np.float64] = AMBIENT + HEADLIGHT * np.maximum(facing, 0.0)
     for direction, strength in LIGHTS:
         towards = -np.asarray(direction) / np.linalg.norm(direction)
         light += strength * np.maximum(normals @ towards, 0.0)

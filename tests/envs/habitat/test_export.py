@@ -118,7 +118,7 @@ def test_the_same_apartment_gives_the_same_bytes(apartment: Apartment, files: Sc
 
 
 def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
-    """The top of a box, looked at from where the light at the camera falls as is baked in: at a cosine of 0.6."""
+    """The top of a box, looked at as the robot's camera does, down by 0.35 rad."""
     mujoco = pytest.importorskip("mujoco")
     from si_embodied.envs.mujoco.renderer import SceneRenderer
     from si_embodied.envs.scenes.mjcf import CAMERA, apartment_mjcf
@@ -129,11 +129,12 @@ def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
     )
     room = Room("office", 0.0, 0.0, 4.0, 4.0, "carpet", (0.5, 0.5, 0.5), (0.9, 0.9, 0.9))
     apartment = Apartment((0,), (room,), (), (), (), (box,))
-    scene = apartment_mjcf(apartment, camera_height_m=height + 0.6, fov_y_rad=math.radians(40))
+    down = 0.35
+    away = 0.5  # metres from the camera to the middle of the top, along the floor
+    scene = apartment_mjcf(apartment, camera_height_m=height + away * math.tan(down), fov_y_rad=math.radians(40))
     model = mujoco.MjModel.from_xml_string(scene.xml)
     data = mujoco.MjData(model)
-    data.mocap_pos[0] = 2.0 - 0.8, 2.0, 0.0  # 0.6 above and 0.8 before what it looks at
-    down = math.atan2(0.6, 0.8)
+    data.mocap_pos[0] = 2.0 - away, 2.0, 0.0
     model.body_quat[model.body(CAMERA).id] = math.cos(down / 2), 0.0, math.sin(down / 2), 0.0
     mujoco.mj_forward(model, data)
     renderer = SceneRenderer(model, 33, 33)
@@ -149,7 +150,8 @@ def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
 def test_surfaces_are_as_bright_as_they_face_the_lights() -> None:
     up, down = brightness(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]))
     assert up > 1.0 > down  # two of the three lights shine from above
-    assert down == pytest.approx(0.52 + 0.6 * 0.28 + 0.12 * 0.5 / math.sqrt(0.01 + 0.36 + 0.25))
+    # No camera that looks down sees it, let alone lights it: what there is is ambient, and the one light from below.
+    assert down == pytest.approx(0.52 + 0.12 * 0.5 / math.sqrt(0.01 + 0.36 + 0.25))
 
 
 def test_a_folder_that_cannot_be_written_is_named(apartment: Apartment, tmp_path: Path) -> None:
