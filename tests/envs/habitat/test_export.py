@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from si_embodied.envs.habitat.export import SceneFiles, brightness, export_scene
+from si_embodied.envs.habitat.export import SceneFiles, brightness, export_scene, object_config
 from si_embodied.envs.habitat.frames import to_habitat
 from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part, Room
 from si_embodied.envs.scenes.catalogue import CATALOGUE
@@ -99,6 +99,17 @@ def test_semantic_ids_are_places_in_the_furniture_and_name_its_category(
         low, high = piece.bounds
         assert to_habitat((low + high) / 2) == pytest.approx(box["center"])
         assert [high[0] - low[0], high[2] - low[2], high[1] - low[1]] == pytest.approx(box["sizes"])
+
+
+def test_what_can_be_moved_is_an_object_of_its_own_that_stands_nowhere(apartment: Apartment, tmp_path: Path) -> None:
+    parts = (Part("box", (0.0, 0.1, 0.05), (0.02, 0.03, 0.05), (0.5, 0.1, 0.1)),)
+    files = export_scene(apartment, tmp_path, NAME, {"red_box": parts})
+    config = read(object_config(files, "red_box"))
+    assert config["semantic_id"] == len(apartment.furniture) + 1
+    (low, high) = bounds(tmp_path / "objects" / config["render_asset"])
+    assert low == pytest.approx([-0.02, 0.0, -0.13])
+    assert high == pytest.approx([0.02, 0.1, -0.07])
+    assert len(read(tmp_path / f"{NAME}.scene_instance.json")["object_instances"]) == len(apartment.furniture)
 
 
 @pytest.mark.parametrize("seed", range(4))
