@@ -10,7 +10,7 @@ import sys
 import types
 from typing import Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import ConfigError, MissingExtraError
 
 _EXTRA = "habitat"
 # What `import habitat` needs of modules that cannot be imported without habitat-sim and magnum: nothing of navigation.
@@ -45,6 +45,21 @@ def load_habitat() -> Any:
     if "HABITAT_LAB_LOG" not in os.environ:  # it tells of every task and simulator that it makes
         habitat.logger.setLevel(logging.WARNING)
     return habitat
+
+
+def load_real(module: str) -> Any:
+    """One of this package's modules that need habitat-sim: "real", "real_rearrange".
+
+    Raises:
+        ConfigError: habitat-sim is not installed in this Python.
+    """
+    if not has_habitat_sim():
+        raise ConfigError(
+            "habitat-sim is not installed in this Python, and has no wheel on PyPI. Install it into a conda "
+            "environment (`conda install habitat-sim withbullet headless -c conda-forge -c aihabitat`), run there, "
+            'or give that environment\'s interpreter as python=…; simulator="embedded" needs nothing of it'
+        )
+    return importlib.import_module(f"{__package__}.{module}")
 
 
 def _stand_in(name: str, attributes: tuple[str, ...]) -> types.ModuleType:

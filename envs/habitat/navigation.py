@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
 
@@ -139,7 +138,9 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             made = configs.user_config(config, [*overrides, *extra])
         setup = configs.complete(made, self._simulator, top_down_map=self._top_down_map)  # type: ignore[arg-type]
         if self._simulator == "habitat-sim":
-            self._real().prepare(setup.config, exported=config is None)
+            from si_embodied.envs.habitat.lab import load_real
+
+            load_real("real").prepare(setup.config, exported=config is None)
         return setup
 
     def _episodes(self, *, own_config: bool) -> EpisodeSource:
@@ -149,19 +150,6 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             return SeededEpisodes(self.task, self._camera)
         dataset = self.setup.config.habitat.dataset
         return DatasetEpisodes(dataset, scenes_are_files=self._simulator == "habitat-sim")
-
-    @staticmethod
-    def _real() -> Any:
-        """The adapter to habitat-sim."""
-        from si_embodied.envs.habitat.lab import has_habitat_sim
-
-        if not has_habitat_sim():
-            raise ConfigError(
-                "habitat-sim is not installed in this Python, and has no wheel on PyPI. Install it into a conda "
-                "environment (`conda install habitat-sim withbullet headless -c conda-forge -c aihabitat`), run there, "
-                'or give that environment\'s interpreter as python=…; simulator="embedded" needs nothing of it'
-            )
-        return importlib.import_module("si_embodied.envs.habitat.real")
 
     def _observation_space(self) -> gymnasium.spaces.Dict:
         from si_embodied.envs.habitat.config import MAX_RANGE_M

@@ -5,9 +5,7 @@ Our apartments are exported (`export`) when an episode needs one, and drawn flat
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +17,7 @@ from si_embodied.envs.habitat import actions
 from si_embodied.envs.habitat.export import SceneFiles, export_scene
 from si_embodied.envs.habitat.frames import as_quaternion
 from si_embodied.envs.habitat.lab import load_habitat
+from si_embodied.envs.habitat.machine import NO_DEVICE, has_cuda_device, hush, metadata_without_image_light
 from si_embodied.envs.habitat.simulator import TILT_RANGE_RAD
 from si_embodied.envs.habitat.stage import apartment_of, stage_of_scene
 from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M
@@ -39,8 +38,6 @@ EXPORTED_SIMULATOR = "SiEmbodiedExported-v0"
 
 _SEMANTIC = "semantic"
 _CELL_HEIGHT_M = 0.02  # of the navmesh; by default 0.2, and the floor that much too high
-# Disabled, the light's maps are computed all the same; maps that are not there are not.
-_NO_IMAGE_LIGHT = {"enable_ibl": False, "ibl_blut_filename": "none.png", "ibl_envmap_filename": "none.hdr"}
 _CLEARANCE_M = ROBOT_RADIUS_M + PATH_MARGIN_M  # of the ways that both simulators measure
 _MAX_CLIMB_M = 0.05  # a rug, and no furniture
 
@@ -52,12 +49,10 @@ def prepare(config: Any, *, exported: bool) -> None:
         config: the whole config; changed in place.
         exported: whether the scenes are our apartments; a user's own are left as their config has them.
     """
-    for name in ("HABITAT_SIM_LOG", "MAGNUM_LOG"):  # read when a simulator starts
-        os.environ.setdefault(name, "quiet")
+    hush()
     with read_write(config):
-        simulator = config.habitat.simulator
-        if not any(Path("/dev").glob("nvidia[0-9]*")):
-            simulator.habitat_sim_v0.gpu_device_id = -1  # any other aborts the process where there is no CUDA
+        if not has_cuda_device():
+            config.habitat.simulator.habitat_sim_v0.gpu_device_id = NO_DEVICE
         if exported:
             _fit(config.habitat)
 
@@ -76,26 +71,6 @@ def _fit(habitat: Any) -> None:
             habitat.task.actions[name].type = ours
 
 
-def _metadata_without_image_light() -> Any:
-    """What habitat-sim starts from, told that there is no image-based light.
-
-    It would be computed at every start, half a minute on a CPU, even where all is drawn flat. habitat-sim reads whether
-    there is one from a path in the working directory, and only there: for that moment this process is elsewhere.
-    """
-    from habitat_sim.metadata import MetadataMediator
-
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="si-embodied-") as folder:
-        told = Path(folder) / "data" / "default.pbr_config.json"
-        told.parent.mkdir()
-        told.write_text(json.dumps(_NO_IMAGE_LIGHT))
-        os.chdir(folder)
-        try:
-            return MetadataMediator()
-        finally:
-            os.chdir(before)
-
-
 @registry.register_simulator(name=EXPORTED_SIMULATOR)
 class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-lab has no types
     """habitat-sim on our apartments, by their names: `apartment-7-0`.
@@ -107,7 +82,7 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         """Start it on the apartment of the config."""
         self._files = tempfile.TemporaryDirectory(prefix="si-embodied-")
         self._exported: SceneFiles | None = None
-        self._metadata = _metadata_without_image_light()
+        self._metadata = metadata_without_image_light()
         self._tilt_rad = 0.0
         super().__init__(config)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
 
 import gymnasium
 import numpy as np
 
 from si_embodied.embodiment import SkillRobot
 from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
+from si_embodied.envs.habitat.config import SimulatorName
 from si_embodied.envs.habitat.household import taking_area
 from si_embodied.envs.habitat.instructions import CHARSET
 from si_embodied.envs.habitat.rearrange_tasks import (
@@ -20,13 +21,14 @@ from si_embodied.envs.habitat.rearrange_tasks import (
     holds,
     skills_of,
 )
-from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, SceneRenderer
+from si_embodied.envs.mujoco.renderer import MAX_RANGE_M
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.errors import SceneError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from si_embodied.envs.habitat.rearrange_view import RearrangeView
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
     from si_embodied.envs.scenes.apartment import Apartment
     from si_embodied.types import CameraFrame
@@ -74,7 +76,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
 
         Args:
             task: "base" (one thing), "swap" (two), "clear" (all of one place), "store" (into a container).
-            simulator: "embedded".
+            simulator: "embedded" (MuJoCo draws) or "habitat-sim", which must be installed in this Python.
             image_size: height and width of the pictures, pixels.
             action_mode: "skill".
             render_mode: None or "rgb_array".
@@ -85,11 +87,11 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
 
         Raises:
             UnknownNameError: no such task, simulator, action mode or render mode.
-            ConfigError: a number out of range.
+            ConfigError: a number out of range, or habitat-sim is not installed.
         """
         check_names(
             ("task", task, TASKS),
-            ("simulator", simulator, ("embedded",)),
+            ("simulator", simulator, get_args(SimulatorName)),
             ("action mode", action_mode, ACTION_MODES),
             ("render mode", render_mode, (None, "rgb_array")),
         )
@@ -98,11 +100,13 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
         from si_embodied.envs.episode import CameraSetup
         from si_embodied.envs.habitat.rearrange_truth import RearrangeGroundTruth
+        from si_embodied.envs.habitat.rearrange_view import make_view
         from si_embodied.envs.habitat.rearrange_world import REACH_M
 
         self.task, self.render_mode = task, render_mode
-        self._image_size, self._max_steps = image_size, max_episode_steps
+        self._max_steps = max_episode_steps
         self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
+        self._view: RearrangeView = make_view(simulator, self._camera, image_size)
         self.embodiment = SkillRobot(("head",), "skill", REACH_M, _PERIOD_S)
         self.ground_truth = RearrangeGroundTruth(self)
         self.action_space = gymnasium.spaces.Discrete(MAX_SKILLS)
@@ -112,7 +116,6 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         extra["skill_areas"] = gymnasium.spaces.Box(-1e3, 1e3, (MAX_SKILLS, 2, 2), np.float32)
         extra["skill_done"] = gymnasium.spaces.Box(0, 1, (), np.uint8)
         self.observation_space = gymnasium.spaces.Dict({**space.spaces, **extra})
-        self._renderer: SceneRenderer | None = None
         self._world: RearrangeWorld | None = None
         self._over = True
 
@@ -135,9 +138,8 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         """Start the episode of `seed`; without one, of the next seed drawn from `np_random`."""
         super().reset(seed=seed)
         del options
-        self.close()
         self._world = draw_world(int(self.np_random.integers(2**31)) if seed is None else seed, self.task, self._camera)
-        self._renderer = SceneRenderer(self._world.model, self._image_size, self._image_size)
+        self._view.show(self._world)
         self.skills: tuple[Skill, ...] = skills_of(self._world.task, self._world.stage.apartment)
         self._steps, self._invalid, self._path_m, self._over = 0, 0, 0.0, False
         self._feedback, self._done = "the task begins", True
@@ -191,10 +193,8 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
 
     def _observe(self) -> dict[str, Any]:
         world = self.world
-        if self._renderer is None:
-            raise gymnasium.error.ResetNeeded("the environment was closed; call reset() first")
         stamp_s = self._steps * _PERIOD_S
-        self.frame: CameraFrame = world.frame(self._renderer, stamp_s)
+        self.frame: CameraFrame = self._view.frame(world.layout(), stamp_s)
         observation = observation_dict((self.frame,), world.T_map_base, world.task.instruction, stamp_s)
         observation["skills"] = "\n".join(skill.text for skill in self.skills)
         observation["skill_areas"] = self._areas.copy()
@@ -205,11 +205,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """(H, W), the pixels of the last observation that show a thing or a piece of furniture. Privileged."""
-        from si_embodied.envs.habitat.rearrange_world import segmentation_of
-
-        if self._renderer is None:
-            raise gymnasium.error.ResetNeeded("the environment was closed; call reset() first")
-        return segmentation_of(self.world, self._renderer, name)
+        return self._view.mask(self.world.layout(), name)
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -229,10 +225,9 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         return self.frame.rgb
 
     def close(self) -> None:
-        """Free the renderer; the environment can be reset again."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free what draws; the environment can be reset again."""
+        self._view.close()
+        self._world, self._over = None, True
 
 
 def skill_areas(skills: tuple[Skill, ...], apartment: Apartment) -> NDArray[np.float32]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
-from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, apartment_mjcf
+from si_embodied.envs.mujoco.renderer import select_renderer
 from si_embodied.geometry import Pose
 
 select_renderer()  # before mujoco's first import, which reads the choice
@@ -23,7 +23,6 @@ from si_embodied.envs.habitat.household import (  # noqa: E402
     tray,
 )
 from si_embodied.envs.habitat.rearrange_tasks import HAND  # noqa: E402
-from si_embodied.envs.mujoco.camera import camera_frame  # noqa: E402
 from si_embodied.envs.scenes.occupancy import Outlines  # noqa: E402
 
 if TYPE_CHECKING:
@@ -33,15 +32,15 @@ if TYPE_CHECKING:
     from si_embodied.envs.habitat.rearrange_tasks import RearrangeTask, Skill
     from si_embodied.envs.habitat.stage import Stage
     from si_embodied.envs.scenes.apartment import Furniture, Part
-    from si_embodied.types import CameraFrame
 
 REACH_M = 1.0
 """From the base's middle to a piece of furniture that is handled."""
 _STAND_M, _OFF_M = 0.75, 0.6  # from a piece's outline, at most, and from its things, at best, where the robot stops
 _SLOT_M, _LOWEST_M, _HIGHEST_M = 0.24, 0.25, 1.15  # between things; heights that can be reached
-_AWAY_M = -10.0  # under the floor: what is hidden
 _HELD_M = (0.55, -0.18, -0.35)  # before the camera, in the head's frame without its tilt
 _TILT_RANGE_RAD = (-1.05, 0.52)
+
+_AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical axes in a head that looks along x
 
 Point = tuple[float, float, float]
 
@@ -53,6 +52,20 @@ class Result:
     done: bool
     feedback: str  # what EmbodiedBench tells the policy
     driven_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where all that can move is now, in the map."""
+
+    pose: tuple[float, float, float]  # the robot's x, y and yaw
+    tilt_rad: float  # of its head camera, up positive
+    places: Mapping[str, Point | None]  # of `RearrangeWorld.movable`: their origins, None out of sight
+
+    def T_map_camera(self, camera_height_m: float) -> Pose:  # noqa: N802  (how the field writes a transform)
+        """Where the head camera is, optical frame."""
+        head = Pose.from_rpy(0.0, -self.tilt_rad, 0.0, (0.0, 0.0, camera_height_m))
+        return Pose.planar(*self.pose) @ head @ Pose(_AHEAD, np.zeros(3))
 
 
 def _world_tray(piece: Furniture) -> tuple[Part, ...]:
@@ -134,15 +147,8 @@ class RearrangeWorld:
         self._spot: dict[str, Point] = {}
         for thing, place in sorted(self.where.items()):
             self._spot[thing] = self._next_spot(place)
-        movable = {thing.name: thing.parts for thing in self.task.things}
-        apartment = self.stage.apartment
-        self._containers = [place for place in self.task.places if apartment.piece(place).category in CONTAINERS]
-        movable |= {f"tray_{place}": _world_tray(apartment.piece(place)) for place in self._containers}
-        scene = apartment_mjcf(
-            apartment, camera_height_m=self.camera.height_m, fov_y_rad=self.camera.fov_y_rad, movable=movable
-        )
-        self.model = mujoco.MjModel.from_xml_string(scene.xml)
-        self.data = mujoco.MjData(self.model)
+        piece = self.stage.apartment.piece
+        self._containers = [place for place in self.task.places if piece(place).category in CONTAINERS]
 
     def _next_spot(self, place: str) -> Point:
         """The first free spot of a place; the task and `can_place` see to it that there is one."""
@@ -237,46 +243,26 @@ class RearrangeWorld:
         (self.opened.add if verb == "open" else self.opened.remove)(place)
         return Result(True, f"the {words} is {'open' if verb == 'open' else 'closed'}")
 
-    # --- drawing ----------------------------------------------------------------------------------------------------
-
-    def frame(self, renderer: SceneRenderer, stamp_s: float) -> CameraFrame:
-        """What the head camera sees now."""
-        self.arrange()
-        return camera_frame(renderer, self.data, CAMERA, stamp_s)
+    # --- what is seen -----------------------------------------------------------------------------------------------
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802  (how the field writes a transform)
         """Where the robot is."""
         return Pose.planar(*self.pose)
 
-    def arrange(self) -> None:
-        """Move MuJoCo's bodies to where things and the robot are."""
-        x, y, yaw = self.pose
-        self._put(ROBOT, (x, y, 0.0), yaw)
-        half = -self.tilt_rad / 2
-        self.model.body_quat[self.model.body(CAMERA).id] = math.cos(half), 0.0, math.sin(half), 0.0
+    @property
+    def movable(self) -> dict[str, tuple[Part, ...]]:
+        """What is drawn beside the flat: things and the trays of containers, their parts about their own origins."""
+        trays = {f"tray_{place}": _world_tray(self.stage.apartment.piece(place)) for place in self._containers}
+        return {thing.name: thing.parts for thing in self.task.things} | trays
+
+    def layout(self) -> Layout:
+        """Where all of it is now."""
+        places: dict[str, Point | None] = {}
         for place in self._containers:
             edge = _tray_edge(self.stage.apartment.piece(place))
-            self._put(f"tray_{place}", edge if place in self.opened else (*edge[:2], _AWAY_M))
-        held = self.T_map_base.apply(np.add(_HELD_M, (0.0, 0.0, self.camera.height_m)))
+            places[f"tray_{place}"] = edge if place in self.opened else None
+        x, y, z = self.T_map_base.apply(np.add(_HELD_M, (0.0, 0.0, self.camera.height_m))).tolist()
         for thing, place in self.where.items():
-            if place == HAND:
-                self._put(thing, (float(held[0]), float(held[1]), float(held[2])))
-            elif self.shut(place):
-                self._put(thing, (*self._spot[thing][:2], _AWAY_M))
-            else:
-                self._put(thing, self._spot[thing])
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_camlight(self.model, self.data)
-
-    def _put(self, body: str, position: Point, yaw: float = 0.0) -> None:
-        index = int(self.model.body(body).mocapid[0])
-        self.data.mocap_pos[index] = position
-        self.data.mocap_quat[index] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
-
-
-def segmentation_of(world: RearrangeWorld, renderer: SceneRenderer, name: str) -> NDArray[np.bool_]:
-    """(H, W), the pixels of the head camera that show a thing or a piece of furniture."""
-    world.arrange()
-    own = [geom for geom in range(world.model.ngeom) if world.model.geom(geom).name.startswith(f"{name}/")]
-    return np.isin(renderer.segmentation(world.data, CAMERA), own)
+            places[thing] = (x, y, z) if place == HAND else None if self.shut(place) else self._spot[thing]
+        return Layout(self.pose, self.tilt_rad, places)

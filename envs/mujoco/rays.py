@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SKY = np.array([175, 195, 215], np.uint8)
-_AMBIENT, _HEADLIGHT, _OVERHEAD = 0.45, 0.3, 0.35  # shares of a surface's colour
 _DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # what MuJoCo's own pictures show by default
 
 
@@ -64,8 +63,8 @@ class RayPipeline:
 
     def _cast(
         self, data: mujoco.MjData, camera: int | mujoco.MjvCamera
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Shoot; returns directions (H*W, 3) with unit length along the optical axis, and the position (3,)."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Shoot; returns directions (H*W, 3) of unit length along the optical axis, that axis and the position (3,)."""
         position, rotation, fov = self._view(data, camera)
         height, width = self._shape
         focal = height / 2 / math.tan(fov / 2)
@@ -86,25 +85,44 @@ class RayPipeline:
             directions.shape[0],
             1e6,
         )
-        return directions, position
+        return directions, -rotation[:, 2], position
 
     def draw(
         self, data: mujoco.MjData, camera: int | mujoco.MjvCamera, *, depth: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        """Ambient light, a light at the camera and one overhead."""
-        directions, _ = self._cast(data, camera)
+        """In the model's own light, as OpenGL draws it; without highlights."""
+        directions, axis, position = self._cast(data, camera)
         hit = self._ids >= 0
-        normals = self._normals.reshape(-1, 3)
-        toward = -directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        facing = np.abs((normals * toward).sum(axis=1))
-        light = _AMBIENT + _HEADLIGHT * facing + _OVERHEAD * np.clip(normals[:, 2], 0, 1)
-        shaded = np.clip(self._colours[self._ids] * light[:, None] * 255, 0, 255).astype(np.uint8)
+        light = self._light(data, axis, position + directions * self._distances[:, None])
+        shaded = np.clip(self._colours[self._ids] * light * 255, 0, 255).astype(np.uint8)
         rgb = np.where(hit[:, None], shaded, _SKY).reshape(*self._shape, 3)
         if not depth:
             return rgb, None
         # Directions have unit length along the axis, so the ray's parameter is the depth.
         depth_m = np.where(hit, self._distances, np.inf).astype(np.float32)
         return rgb, depth_m.reshape(self._shape)
+
+    def _light(
+        self, data: mujoco.MjData, axis: NDArray[np.float64], points: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The light (H*W, 3) at the points (H*W, 3) that the rays have met: the share of a colour that is given back.
+
+        MuJoCo's light at the camera is directional: it falls along the optical axis everywhere. Lights that are not are
+        taken to shine from their places in all directions, without fading.
+        """
+        model, normals = self._model, self._normals.reshape(-1, 3)
+        headlight = model.vis.headlight
+        light = np.zeros_like(normals)
+        if headlight.active:
+            light += headlight.ambient + np.outer(np.maximum(normals @ -axis, 0), headlight.diffuse)
+        for number in np.flatnonzero(model.light_active):
+            towards = np.broadcast_to(-data.light_xdir[number], points.shape)
+            if model.light_type[number] != mujoco.mjtLightType.mjLIGHT_DIRECTIONAL:
+                towards = data.light_xpos[number] - points
+                towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+            falls = np.maximum((normals * towards).sum(axis=1), 0)
+            light += model.light_ambient[number] + np.outer(falls, model.light_diffuse[number])
+        return light
 
     def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
         """The geom that each ray meets first."""

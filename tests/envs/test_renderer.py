@@ -91,6 +91,29 @@ def test_rays_and_opengl_agree(world):
     assert np.percentile(np.abs(drawn[0][0] - drawn[1][0])[same], 95) < 0.01  # OpenGL draws a ball in facets
 
 
+def test_rays_and_opengl_light_surfaces_alike():
+    """A ball has all directions; the lights are ambient, at the camera, and from far away."""
+    if select_renderer().name == "rays":
+        pytest.skip("no OpenGL on this machine")
+    model = mujoco.MjModel.from_xml_string("""<mujoco>
+<visual><headlight ambient=".2 .2 .3" diffuse=".3 .2 .2" specular="0 0 0"/></visual><worldbody>
+<light directional="true" dir="0.5 0.3 -0.8" diffuse=".3 .3 .2" specular="0 0 0" castshadow="false"/>
+<light directional="true" dir="-0.2 0.6 0.5" diffuse=".2 .2 .3" specular="0 0 0" castshadow="false"/>
+<camera name="eye" pos="0 0 1.5" xyaxes="0 -1 0 0.3 0 1" fovy="60"/>
+<geom type="ellipsoid" pos="2 0 1" size="0.5 0.7 0.6" rgba=".9 .7 .5 1"/></worldbody></mujoco>""")
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    drawn = []
+    for name in (None, "rays"):
+        made = SceneRenderer(model, 64, 64, renderer=name)
+        drawn.append((made.rgb(data, "eye").astype(int), made.segmentation(data, "eye") >= 0))
+        made.close()
+    both = drawn[0][1] & drawn[1][1]
+    difference = np.abs(drawn[0][0] - drawn[1][0])[both]
+    assert difference.mean() < 2
+    assert np.percentile(difference, 95) < 6  # OpenGL draws it in facets
+
+
 def test_a_closed_renderer_says_so(world):
     made = SceneRenderer(world[0], 16, 16)
     made.close()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from si_embodied.envs.habitat.export import SceneFiles, brightness, export_scene
+from si_embodied.envs.habitat.export import SceneFiles, brightness, export_scene, object_config
 from si_embodied.envs.habitat.frames import to_habitat
 from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part, Room
 from si_embodied.envs.scenes.catalogue import CATALOGUE
@@ -101,6 +101,17 @@ def test_semantic_ids_are_places_in_the_furniture_and_name_its_category(
         assert [high[0] - low[0], high[2] - low[2], high[1] - low[1]] == pytest.approx(box["sizes"])
 
 
+def test_what_can_be_moved_is_an_object_of_its_own_that_stands_nowhere(apartment: Apartment, tmp_path: Path) -> None:
+    parts = (Part("box", (0.0, 0.1, 0.05), (0.02, 0.03, 0.05), (0.5, 0.1, 0.1)),)
+    files = export_scene(apartment, tmp_path, NAME, {"red_box": parts})
+    config = read(object_config(files, "red_box"))
+    assert config["semantic_id"] == len(apartment.furniture) + 1
+    (low, high) = bounds(tmp_path / "objects" / config["render_asset"])
+    assert low == pytest.approx([-0.02, 0.0, -0.13])
+    assert high == pytest.approx([0.02, 0.1, -0.07])
+    assert len(read(tmp_path / f"{NAME}.scene_instance.json")["object_instances"]) == len(apartment.furniture)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_name_of_no_piece_is_found_in_anothers(seed: int, tmp_path: Path) -> None:
     """habitat-sim takes the first path that has the name in it: chair_1 is in chair_10 and in office_chair_1."""
@@ -118,7 +129,7 @@ def test_the_same_apartment_gives_the_same_bytes(apartment: Apartment, files: Sc
 
 
 def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
-    """The top of a box, looked at from where the light at the camera falls as is baked in: at a cosine of 0.6."""
+    """The top of a box, looked at as the robot's camera does, down by 0.35 rad."""
     mujoco = pytest.importorskip("mujoco")
     from si_embodied.envs.mujoco.renderer import SceneRenderer
     from si_embodied.envs.scenes.mjcf import CAMERA, apartment_mjcf
@@ -129,11 +140,12 @@ def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
     )
     room = Room("office", 0.0, 0.0, 4.0, 4.0, "carpet", (0.5, 0.5, 0.5), (0.9, 0.9, 0.9))
     apartment = Apartment((0,), (room,), (), (), (), (box,))
-    scene = apartment_mjcf(apartment, camera_height_m=height + 0.6, fov_y_rad=math.radians(40))
+    down = 0.35
+    away = 0.5  # metres from the camera to the middle of the top, along the floor
+    scene = apartment_mjcf(apartment, camera_height_m=height + away * math.tan(down), fov_y_rad=math.radians(40))
     model = mujoco.MjModel.from_xml_string(scene.xml)
     data = mujoco.MjData(model)
-    data.mocap_pos[0] = 2.0 - 0.8, 2.0, 0.0  # 0.6 above and 0.8 before what it looks at
-    down = math.atan2(0.6, 0.8)
+    data.mocap_pos[0] = 2.0 - away, 2.0, 0.0
     model.body_quat[model.body(CAMERA).id] = math.cos(down / 2), 0.0, math.sin(down / 2), 0.0
     mujoco.mj_forward(model, data)
     renderer = SceneRenderer(model, 33, 33)
@@ -149,7 +161,8 @@ def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
 def test_surfaces_are_as_bright_as_they_face_the_lights() -> None:
     up, down = brightness(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]))
     assert up > 1.0 > down  # two of the three lights shine from above
-    assert down == pytest.approx(0.52 + 0.6 * 0.28 + 0.12 * 0.5 / math.sqrt(0.01 + 0.36 + 0.25))
+    # No camera that looks down sees it, let alone lights it: what there is is ambient, and the one light from below.
+    assert down == pytest.approx(0.52 + 0.12 * 0.5 / math.sqrt(0.01 + 0.36 + 0.25))
 
 
 def test_a_folder_that_cannot_be_written_is_named(apartment: Apartment, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from gymnasium.utils.env_checker import check_env
 
 import si_embodied.envs  # noqa: F401  (registers)
 from si_embodied.backends import ScriptedBackend
+from si_embodied.envs.habitat.lab import has_habitat_sim
 from si_embodied.envs.habitat.rearrange import MAX_INVALID, HabitatRearrangeEnv
 from si_embodied.envs.habitat.rearrange_tasks import REARRANGE_TASKS, At, Closed, holds
-from si_embodied.envs.habitat.rearrange_world import REACH_M, segmentation_of
+from si_embodied.envs.habitat.rearrange_world import REACH_M
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import run_episode
@@ -66,7 +67,7 @@ def test_navigating_ends_within_reach_facing_the_things(store: HabitatRearrangeE
     *_, info = act(store, "navigate", source)
     assert store.world.near(source)
     assert info["path_length"] > 0
-    assert segmentation_of(store.world, store._renderer, goal(store).thing).sum() > 5
+    assert store.mask(goal(store).thing).sum() > 5
 
 
 def test_the_robot_does_not_reach_through_walls() -> None:
@@ -108,7 +109,7 @@ def test_a_picked_thing_leaves_its_place_and_is_seen_in_the_hand(store: HabitatR
     act(store, "navigate", store.world.where[thing])
     observation, *_ = act(store, "pick", thing)
     assert observation["holding"] == thing.replace("_", " ")
-    assert segmentation_of(store.world, store._renderer, thing).sum() > 20
+    assert store.mask(thing).sum() > 20
 
 
 def test_only_one_thing_is_held_at_a_time(store: HabitatRearrangeEnv) -> None:
@@ -141,7 +142,7 @@ def test_what_is_shut_away_is_not_seen(store: HabitatRearrangeEnv) -> None:
     for _ in range(7):  # open, fetch, put in, close
         _, _, terminated, _, _ = store.step(store.ground_truth.next_action())
         if store.world.where[thing] == place:
-            shown.append(bool(segmentation_of(store.world, store._renderer, thing).any()))
+            shown.append(bool(store.mask(thing).any()))
         if terminated:
             break
     assert shown == [True, False]
@@ -170,6 +171,30 @@ def test_every_thing_stands_on_its_place_within_reach() -> None:
         assert all(math.dist(a, b) > 0.2 for i, a in enumerate(spots) for b in spots[:i])
     assert REACH_M == 1.0
     env.close()
+
+
+def test_a_layout_has_the_camera_where_mujoco_has_it(store: HabitatRearrangeEnv) -> None:
+    for turned_down in (False, True):
+        if turned_down:
+            act(store, "navigate", goal(store).place)  # whose camera looks at the piece
+        there = store.world.layout().T_map_camera(1.1)
+        np.testing.assert_allclose(store.frame.T_map_camera.matrix(), there.matrix(), atol=1e-6)
+
+
+def test_a_layout_hides_what_is_shut_and_moves_what_is_held(store: HabitatRearrangeEnv) -> None:
+    world, place = store.world, goal(store).place
+    assert set(world.layout().places) == set(world.movable) >= {f"tray_{place}", *world.where}
+    assert world.layout().places[f"tray_{place}"] is None
+    act(store, "navigate", place)
+    act(store, "open", place)
+    low, high = world.stage.apartment.piece(place).bounds
+    tray = np.array(world.layout().places[f"tray_{place}"])
+    assert (low - 1e-6 <= tray).all()
+    assert (tray <= high + 1e-6).all()
+    thing = goal(store).thing
+    act(store, "navigate", world.where[thing])
+    act(store, "pick", thing)
+    assert math.dist(world.layout().places[thing], (*world.pose[:2], 1.1)) < 0.8
 
 
 # --- policies ------------------------------------------------------------------------------------------------------
@@ -261,7 +286,7 @@ def test_the_bounds_hold_over_fifty_episodes(task: str) -> None:
     ("kwargs", "error", "words"),
     [
         ({"task": "swop"}, UnknownNameError, "Did you mean 'swap'"),
-        ({"simulator": "habitat-sim"}, UnknownNameError, "embedded"),
+        ({"simulator": "habitat_sim"}, UnknownNameError, "Did you mean 'habitat-sim'"),
         ({"action_mode": "pose"}, UnknownNameError, "skill"),
         ({"image_size": 4}, ConfigError, "image_size"),
     ],
@@ -269,3 +294,9 @@ def test_the_bounds_hold_over_fifty_episodes(task: str) -> None:
 def test_bad_options_name_their_fix(kwargs: dict, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         HabitatRearrangeEnv(**kwargs)
+
+
+@pytest.mark.skipif(has_habitat_sim(), reason="habitat-sim is installed here")
+def test_without_habitat_sim_the_error_says_how_to_install_it() -> None:
+    with pytest.raises(ConfigError, match="conda install habitat-sim"):
+        HabitatRearrangeEnv(simulator="habitat-sim")
