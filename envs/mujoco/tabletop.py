@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+_log = logging.getLogger(__name__)
 
 CAMERAS = ("head", "side", "wrist")
 HEAD_TILT_RAD = 0.98
@@ -214,6 +217,8 @@ class TabletopWorld:
 
     def __init__(self, scene: t.TabletopScene) -> None:
         """Build the scene and let it come to rest."""
+        if mujoco.get_mju_user_warning() is None:  # else MuJoCo writes MUJOCO_LOG.TXT wherever it runs
+            mujoco.set_mju_user_warning(_log.warning)
         self.scene = scene
         self.model = tabletop_model(scene)
         self.data = mujoco.MjData(self.model)

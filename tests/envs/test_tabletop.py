@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -149,3 +150,19 @@ def test_a_reset_takes_less_than_half_a_second(env: gymnasium.Env[Any, Any]) -> 
     start = time.process_time()
     env.reset(seed=1)
     assert time.process_time() - start < 0.5
+
+
+def test_what_mujoco_warns_of_is_logged_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import mujoco
+
+    monkeypatch.chdir(tmp_path)
+    made = gymnasium.make(TABLETOP_ID, image_size=32)
+    made.reset(seed=0)
+    world = made.unwrapped.world  # type: ignore[attr-defined]
+    world.data.qpos[0] = math.nan
+    mujoco.mj_step(world.model, world.data)
+    made.close()
+    assert "QPOS" in caplog.text
+    assert not list(tmp_path.iterdir())
