@@ -61,14 +61,17 @@ def check_episodes(dataset: Any) -> None:
         raise DataError(_complaint(f"the episodes of split {dataset.split!r}", path, _EPISODES))
 
 
-def check_scene(scene_id: str) -> None:
-    """See that an episode's scene is there.
+def check_scene(episode: Any) -> None:
+    """See that an episode's scene is there, and the scene dataset that it is of if it names one.
 
     Raises:
         DataError: it is not; the message says what to download and where it must lie.
     """
-    if not Path(scene_id).is_file():
-        raise DataError(_complaint("a scene of the episodes", scene_id, _SCENES))
+    of_dataset = episode.scene_dataset_config
+    if of_dataset != "default" and not Path(of_dataset).is_file():
+        raise DataError(_complaint("the scene dataset of an episode", of_dataset, _SCENES))
+    if not Path(episode.scene_id).is_file():
+        raise DataError(_complaint("a scene of the episodes", episode.scene_id, _SCENES))
 
 
 def _complaint(what: str, path: str, sources: tuple[_Source, ...]) -> str:

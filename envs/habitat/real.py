@@ -24,17 +24,24 @@ from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M
 
 load_habitat()
 
+from gym import spaces  # noqa: E402
 from habitat.config import read_write  # noqa: E402
 from habitat.config.default import get_agent_config  # noqa: E402
 from habitat.config.default_structured_configs import HabitatSimSemanticSensorConfig  # noqa: E402
 from habitat.core.registry import registry  # noqa: E402
-from habitat.sims.habitat_simulator.habitat_simulator import HabitatSim  # noqa: E402
+from habitat.sims.habitat_simulator.habitat_simulator import (  # noqa: E402
+    HabitatSim,
+    HabitatSimSemanticSensor,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 EXPORTED_SIMULATOR = "SiEmbodiedExported-v0"
 """The name in `habitat.simulator.type`."""
+
+SEMANTIC_SENSOR = "SiEmbodiedSemanticSensor"
+"""The type that `prepare` gives a config's semantic cameras."""
 
 _SEMANTIC = "semantic"
 _CELL_HEIGHT_M = 0.02  # of the navmesh; by default 0.2, and the floor that much too high
@@ -55,6 +62,10 @@ def prepare(config: Any, *, exported: bool) -> None:
             config.habitat.simulator.habitat_sim_v0.gpu_device_id = NO_DEVICE
         if exported:
             _fit(config.habitat)
+        for agent in config.habitat.simulator.agents.values():
+            for sensor in agent.sim_sensors.values():
+                if sensor.type == HabitatSimSemanticSensor.__name__:
+                    sensor.type = SEMANTIC_SENSOR
 
 
 def _fit(habitat: Any) -> None:
@@ -69,6 +80,14 @@ def _fit(habitat: Any) -> None:
     for name, ours in (("look_up", actions.LOOK_UP), ("look_down", actions.LOOK_DOWN)):
         if name in habitat.task.actions:
             habitat.task.actions[name].type = ours
+
+
+@registry.register_sensor(name=SEMANTIC_SENSOR)
+class SemanticSensor(HabitatSimSemanticSensor):  # type: ignore[misc]  # habitat-lab has no types
+    """The semantic camera with a space that numpy 2 takes: in habitat-lab's, int32 reaches to the largest uint32."""
+
+    def _get_observation_space(self, *_: Any, **__: Any) -> Any:
+        return spaces.Box(0, np.iinfo(np.int32).max, (self.config.height, self.config.width, 1), np.int32)
 
 
 @registry.register_simulator(name=EXPORTED_SIMULATOR)

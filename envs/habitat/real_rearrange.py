@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import habitat_sim
 import magnum
 import numpy as np
+from habitat_sim.gfx import NO_LIGHT_KEY
 
 from si_embodied.envs.habitat.export import SceneFiles, export_scene, object_config
 from si_embodied.envs.habitat.frames import as_quaternion, camera_in_habitat, to_habitat
@@ -99,7 +100,8 @@ class HabitatSimView:
         manager = self.simulator.get_rigid_object_manager()
         bodies = {}
         for name in movable:
-            body = manager.add_object_by_template_handle(str(object_config(files, name)))
+            # Drawn as it is, as the scene's own objects are: what is added is lit unless that is said of it.
+            body = manager.add_object_by_template_handle(str(object_config(files, name)), light_setup_key=NO_LIGHT_KEY)
             if body is None:
                 raise SceneError(f"habitat-sim does not take {name!r} of {files.dataset_config}")
             body.motion_type = habitat_sim.physics.MotionType.KINEMATIC

@@ -72,5 +72,5 @@ class DatasetEpisodes:
             raise DataError(f"the data set {path!r} has no episodes of the scenes {list(self._config.content_scenes)}")
         episode = self._episodes[number % len(self._episodes)]
         if self._scenes_are_files:
-            check_scene(episode.scene_id)
+            check_scene(episode)
         return self._dataset, episode

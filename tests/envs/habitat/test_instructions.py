@@ -59,12 +59,23 @@ def test_unknown_data_say_where_they_were_looked_for() -> None:
         check_episodes(dataset)
 
 
+def of_scene(scene_id: str, scene_dataset: str = "default") -> SimpleNamespace:
+    return SimpleNamespace(scene_id=scene_id, scene_dataset_config=scene_dataset)
+
+
 def test_a_missing_scene_says_how_to_get_it() -> None:
     with pytest.raises(DataError, match="hm3d_val_v0.2"):
-        check_scene("data/scene_datasets/hm3d/val/00800-TEEsavR23oF/TEEsavR23oF.basis.glb")
+        check_scene(of_scene("data/scene_datasets/hm3d/val/00800-TEEsavR23oF/TEEsavR23oF.basis.glb"))
+
+
+def test_a_missing_scene_dataset_says_how_to_get_it(tmp_path: Path) -> None:
+    (tmp_path / "scene.glb").touch()
+    config = "./data/scene_datasets/hm3d/hm3d_annotated_basis.scene_dataset_config.json"
+    with pytest.raises(DataError, match="hm3d_val_v0.2"):
+        check_scene(of_scene(str(tmp_path / "scene.glb"), config))
 
 
 def test_data_that_are_there_are_not_complained_of(tmp_path: Path) -> None:
     (tmp_path / "val.json.gz").touch()
     check_episodes(SimpleNamespace(data_path=f"{tmp_path}/{{split}}.json.gz", split="val"))
-    check_scene(str(tmp_path / "val.json.gz"))
+    check_scene(of_scene(str(tmp_path / "val.json.gz"), str(tmp_path / "val.json.gz")))

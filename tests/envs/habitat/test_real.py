@@ -123,13 +123,19 @@ def test_depths_are_the_same_within_a_centimetre_where_both_see_a_surface(episod
 
 
 def test_colours_are_alike(episode: Pair) -> None:
-    """But for the floors' patterns, and the light at the camera, which in ours depends on where it looks from."""
+    """But for the floors' patterns, and for the light at the camera.
+
+    That light is 0.28 of a colour along the line of sight; baked, it is as bright as on average. So a wall along which
+    one looks may differ by 0.28 x 0.73 x 255 = 52, and only a whole apartment, seen from all sides, is to be alike.
+    """
+    seen = []
     for ours, theirs in views(episode):
         things = (ours.ids > 0) & (ours.ids == theirs.ids)
-        if things.mean() < 0.02:
-            continue
         difference = np.abs(ours.rgb.astype(int) - theirs.rgb)[things]
-        assert difference.mean() < 20
+        seen.append(difference)
+        if len(difference):
+            assert np.percentile(difference, 99) < 52 + 3
+    assert np.concatenate(seen).mean() < 20
 
 
 def test_tilting_ends_where_it_ends_in_ours_and_a_new_episode_begins_untilted(pair: Pair) -> None:
