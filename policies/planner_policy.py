@@ -38,9 +38,7 @@ class SpatialPlannerPolicy:
         if latency != "measured" and not 0 <= latency < float("inf"):
             raise ConfigError(f"expected a latency of 'measured' or of seconds >= 0, got: {latency!r}")
         if latency != 0 and isinstance(planner.embodiment, SkillRobot):
-            raise ConfigError(
-                f"expected a latency of 0 for a robot of skills, which cannot wait, got: {latency!r}"
-            )
+            raise ConfigError(f"expected a latency of 0 for a robot of skills, which cannot wait, got: {latency!r}")
         self.config = planner.config
         self._planner = planner
         self._now_s = 0.0
