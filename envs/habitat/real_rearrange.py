@@ -71,6 +71,7 @@ class HabitatSimView:
             self._metadata = metadata_without_image_light()
             self._simulator = habitat_sim.Simulator(self._configuration(files))
         else:
+            self._simulator.close(destroy=False)  # or it would keep the flats before this one
             self._simulator.reconfigure(self._configuration(files))
         if before is not None:
             before.cleanup()

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,8 +125,9 @@ def test_depths_are_the_same_within_a_centimetre_where_both_see_a_surface(episod
 def test_colours_are_alike(episode: Pair) -> None:
     """But for the floors' patterns, and for the light at the camera.
 
-    That light is 0.28 of a colour along the line of sight; baked, it is as bright as on average. So a wall along which
-    one looks may differ by 0.28 x 0.73 x 255 = 52, and only a whole apartment, seen from all sides, is to be alike.
+    That light is 0.28 of a colour along the line of sight; baked, it is as bright as on average, at cosines of up to
+    (0.34² + 0.73²)^½ = 0.81. So a face along which one looks may differ by 0.28 x 0.81 x 255 = 58, and only a whole
+    apartment, seen from all sides, is to be alike.
     """
     seen = []
     for ours, theirs in views(episode):
@@ -134,7 +135,7 @@ def test_colours_are_alike(episode: Pair) -> None:
         difference = np.abs(ours.rgb.astype(int) - theirs.rgb)[things]
         seen.append(difference)
         if len(difference):
-            assert np.percentile(difference, 99) < 52 + 3
+            assert np.percentile(difference, 99) < 60
     assert np.concatenate(seen).mean() < 20
 
 
@@ -184,13 +185,15 @@ def test_the_oracle_finishes_tasks(task: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("task", ["PointNav", "ObjectNav"])
-def test_the_oracle_over_fifty_episodes(task: str) -> None:
+def test_the_oracle_over_fifty_episodes(task: str, record_property: Callable[[str, object], None]) -> None:
     success, spl = oracle(task, range(50))
+    record_property("success", float(success))  # the figures are in pytest's --junitxml
+    record_property("spl", float(spl))
     assert success >= 0.97
     assert spl >= (0.95 if task == "PointNav" else 0.9)
 
 
-def test_a_simulator_starts_in_under_two_seconds() -> None:
+def test_a_simulator_starts_in_under_two_seconds(record_property: Callable[[str, object], None]) -> None:
     """Beside drawing the episode: without CUDA the stock configuration takes half a minute, or aborts."""
     env = make("PointNav", "habitat-sim", image_size=64)
     env.reset(seed=0)
@@ -201,6 +204,7 @@ def test_a_simulator_starts_in_under_two_seconds() -> None:
         env.reset(seed=0)  # whose apartment is known by now
         took.append(time.perf_counter() - start)
         env.close()
+    record_property("seconds", took)
     assert min(took) < 2.0
 
 
@@ -220,7 +224,7 @@ def test_it_runs_in_another_python_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_hundred_creations_leak_nothing() -> None:
+def test_two_hundred_creations_leak_nothing(record_property: Callable[[str, object], None]) -> None:
     def resident_mb() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -230,8 +234,19 @@ def test_two_hundred_creations_leak_nothing() -> None:
             env.reset(seed=0)
             env.close()
 
+    def held() -> tuple[int, int, int]:
+        """File descriptors, threads, processes of ours."""
+        task = Path("/proc/self/task")
+        children = sum(len((thread / "children").read_text().split()) for thread in task.iterdir())
+        return len([*Path("/proc/self/fd").iterdir()]), len([*task.iterdir()]), children
+
     create(20)
-    files, memory = len([*Path("/proc/self/fd").iterdir()]), resident_mb()
+    before, memory = held(), resident_mb()
     create(200)
-    assert len([*Path("/proc/self/fd").iterdir()]) <= files + 2
-    assert resident_mb() - memory < 200
+    files, threads, children = held()
+    grown = resident_mb() - memory
+    record_property("left", {"files": files, "threads": threads, "children": children, "grown_mb": grown})
+    assert files <= before[0] + 2
+    assert threads <= before[1]  # software OpenGL has its own for each context
+    assert children == before[2]
+    assert grown < 200
