@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from rclpy.qos import qos_profile_sensor_data
@@ -16,6 +17,9 @@ from si_embodied.ros_nodes.settings import NodeSettings
 from si_embodied.ros_nodes.tf import make_transforms
 from si_embodied.types import CameraFrame, Code, Observation, Refusal
 
+_CLOCK_IMAGES = 12
+"""The last ones, from which a camera's clock is judged."""
+
 
 class Camera:
     """One camera's topics: NAME/image_raw (or NAME/image_raw/compressed), NAME/depth, NAME/camera_info."""
@@ -25,7 +29,7 @@ class Camera:
         self.name = name
         self.joiner = Joiner(slop_s=settings.join_slop_s)
         self.received = self.received_depths = 0
-        self.ahead_s = 0.0  # of the last image's stamp before the clock when it came
+        self._ahead_s: deque[float] = deque(maxlen=_CLOCK_IMAGES)  # of stamps before the clock when the images came
         self._clock = node.get_clock()
         self._info: Any = None
         self._lens: tuple[Any, Lens] | None = None  # with the message that it is of
@@ -40,7 +44,7 @@ class Camera:
 
     def _on_image(self, message: Any) -> None:
         self.received += 1
-        self.ahead_s = bridge.seconds(message.header.stamp) - 1e-9 * self._clock.now().nanoseconds
+        self._ahead_s.append(bridge.seconds(message.header.stamp) - 1e-9 * self._clock.now().nanoseconds)
         self.joiner.add_image(message)
 
     def _on_depth(self, message: Any) -> None:
@@ -50,6 +54,11 @@ class Camera:
     def _on_info(self, message: Any) -> None:
         if self._info is None or message.k.tolist() != self._info.k.tolist() or message.d != self._info.d:
             self._info = message
+
+    @property
+    def ahead_s(self) -> float:
+        """How far its clock is ahead, at least: a late image hides some of that, so that the least late one counts."""
+        return max(self._ahead_s, default=0.0)
 
     def frame(self, pair: Pair, T_map_camera: Pose) -> CameraFrame:
         """A pair of messages as the core's value, undistorted.
