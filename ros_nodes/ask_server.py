@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rclpy.task import Future
 from si_embodied_msgs.srv import AskSpatial
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from si_embodied.models.regions import Region
     from si_embodied.ros_nodes.pilot import Pilot
     from si_embodied.ros_nodes.planner_node import PlannerNode
-    from si_embodied.types import Decision, Observation
 
 MOST_WAITING = 4
 """Questions that wait for the model; one more is refused."""
+
+_Waiting: TypeAlias = "queue.Queue[Callable[[], None] | None]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,50 +41,55 @@ class _Sight:
 
 
 class AskSpatialServer:
-    """A part of the node. The model is asked in a thread of its own, and waits there for a plan that is being made."""
+    """There for as long as its node: a service that is destroyed while an answer goes out takes the process with it.
 
-    def __init__(self, node: PlannerNode, pilot: Pilot) -> None:
-        """Serve."""
-        self._node, self._pilot = node, pilot
-        backend = pilot.backend
-        self._asker = None if backend is None or isinstance(backend, PerfectPixels) else Asker(backend)
-        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
+    The model is asked in a thread of its own, and waits there for a plan that is being made.
+    """
+
+    def __init__(self, node: PlannerNode) -> None:
+        """Serve; without a model every question is refused."""
+        self._node = node
+        self._pilot: Pilot | None = None
+        self._asker: Asker | None = None
+        self._waiting: _Waiting = queue.Queue(MOST_WAITING)
         self._futures: set[Future] = set()
-        threading.Thread(target=self._work, name="ask", daemon=True).start()
-        self._service = node.create_service(AskSpatial, "~/ask", self._on_question)
+        node.create_service(AskSpatial, "~/ask", self._on_question)
 
-    def on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        """Nothing: plans go their own way."""
+    def attach(self, pilot: Pilot) -> None:
+        """Let the model of `pilot` answer."""
+        backend = pilot.backend
+        self._pilot, self._waiting = pilot, queue.Queue(MOST_WAITING)
+        self._asker = None if backend is None or isinstance(backend, PerfectPixels) else Asker(backend)
+        threading.Thread(target=_work, args=(self._waiting,), name="ask", daemon=True).start()
 
-    def tick(self) -> None:
-        """Nothing: answers go out as they come."""
-
-    def close(self) -> None:
-        """Answer whoever waits that there will be no answer."""
+    def detach(self, message: str) -> None:
+        """Answer whoever waits that there will be no answer; nobody is answered from now on."""
         for future in tuple(self._futures):
-            future.set_result(_refused(Code.CANCELED, "the planner is cleaned up"))
+            future.set_result(_refused(Code.CANCELED, message))
         while not self._waiting.empty():
             self._waiting.get_nowait()
         self._waiting.put(None)
-        # After the answers, which the executor sends next.
-        self._node.executor.create_task(self._node.destroy_service, self._service)
+        self._pilot = self._asker = None
 
     async def _on_question(self, request: Any, response: Any) -> Any:
+        asker, waiting = self._asker, self._waiting
         sight = self._sight(request)
         if isinstance(sight, Refusal):
             return _refused(sight.code, sight.message)
+        assert self._pilot is not None  # _sight has looked
+        assert asker is not None
         settings = self._pilot.settings
         deadline_s = float(request.timeout_s) or settings.planner.deadline_s
         grounder, map_frame = Grounder(settings.planner.grounding), settings.map_frame
         future, executor = Future(), self._node.executor
 
         def answer() -> None:
-            given = self._answer(request, sight, grounder, deadline_s)
+            given = _answer(asker, request, sight, grounder, deadline_s)
             given.header.frame_id = map_frame if sight.frame is not None else ""
             executor.create_task(_settle, future, given)
 
         try:
-            self._waiting.put_nowait(answer)
+            waiting.put_nowait(answer)
         except queue.Full:
             return _refused(Code.BACKEND_FAILED, f"{MOST_WAITING} questions are waiting for the model already")
         self._futures.add(future)
@@ -92,12 +98,10 @@ class AskSpatialServer:
         finally:
             self._futures.discard(future)
 
-    def _work(self) -> None:
-        while (answer := self._waiting.get()) is not None:
-            answer()
-
     def _sight(self, request: Any) -> _Sight | Refusal:
         """The images of a question, or why it is not put."""
+        if self._pilot is None:
+            return Refusal(Code.CANCELED, "the planner is not configured")
         if self._asker is None:
             return Refusal(Code.BACKEND_FAILED, f"the backend {self._pilot.settings.backend!r} answers no questions")
         if not self._node.active:
@@ -121,28 +125,34 @@ class AskSpatialServer:
         frame = next(each for each in seen.frames if each.name == (request.camera or cameras[0]))
         return _Sight((frame.rgb,), frame)
 
-    def _answer(self, request: Any, sight: _Sight, grounder: Grounder, deadline_s: float) -> Any:
-        """The response; in the thread of the model."""
-        assert self._asker is not None  # _sight has looked
-        response = AskSpatial.Response()
-        try:
-            if request.region:
-                text, region = self._asker.locate(sight.images[0], request.question, deadline_s=deadline_s)
-                response.answer = text
-                _set_region(response, region, sight, grounder)
-            else:
-                response.answer = self._asker.ask(sight.images, request.question, deadline_s=deadline_s)
-        except DeadlineExceeded as error:
-            return _refused(Code.DEADLINE_EXCEEDED, str(error))
-        except RegionParseError as error:
-            return _refused(Code.PLAN_INVALID, str(error))
-        except BackendError as error:
-            return _refused(Code.BACKEND_FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever the model raised, whoever asked gets an answer
-            return _refused(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
-        if sight.frame is not None:
-            bridge.set_stamp(response.header.stamp, sight.frame.stamp_s)
-        return response
+
+def _work(waiting: _Waiting) -> None:
+    """One question after the other, until there is a None."""
+    while (answer := waiting.get()) is not None:
+        answer()
+
+
+def _answer(asker: Asker, request: Any, sight: _Sight, grounder: Grounder, deadline_s: float) -> Any:
+    """The response; in the thread of the model."""
+    response = AskSpatial.Response()
+    try:
+        if request.region:
+            text, region = asker.locate(sight.images[0], request.question, deadline_s=deadline_s)
+            response.answer = text
+            _set_region(response, region, sight, grounder)
+        else:
+            response.answer = asker.ask(sight.images, request.question, deadline_s=deadline_s)
+    except DeadlineExceeded as error:
+        return _refused(Code.DEADLINE_EXCEEDED, str(error))
+    except RegionParseError as error:
+        return _refused(Code.PLAN_INVALID, str(error))
+    except BackendError as error:
+        return _refused(Code.BACKEND_FAILED, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever the model raised, whoever asked gets an answer
+        return _refused(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
+    if sight.frame is not None:
+        bridge.set_stamp(response.header.stamp, sight.frame.stamp_s)
+    return response
 
 
 def _set_region(response: Any, region: Region, sight: _Sight, grounder: Grounder) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from si_embodied.ros_nodes.annotated import AnnotatedImage
-from si_embodied.ros_nodes.ask_server import AskSpatialServer
 from si_embodied.ros_nodes.record_publisher import RecordPublisher
 
 if TYPE_CHECKING:
@@ -30,5 +29,5 @@ class Part(Protocol):
 
 MakePart: TypeAlias = "Callable[[PlannerNode, Pilot], Part]"
 
-PARTS: tuple[MakePart, ...] = (AnnotatedImage, RecordPublisher, AskSpatialServer)
+PARTS: tuple[MakePart, ...] = (AnnotatedImage, RecordPublisher)
 """Made in this order. One that raises a `SiEmbodiedError` fails the configuration with its reason."""

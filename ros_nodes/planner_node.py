@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool
 
 from si_embodied.errors import MissingRosPackageError, SiEmbodiedError
 from si_embodied.ros_nodes import parameters
+from si_embodied.ros_nodes.ask_server import AskSpatialServer
 from si_embodied.ros_nodes.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.parts import PARTS, Part
 from si_embodied.ros_nodes.pilot import Pilot
@@ -54,6 +55,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._make_bond: Callable[[Any], ManagerBond] | None = None  # with a lifecycle manager that asks for one
         self._bond: ManagerBond | None = None
         self._tasks = TaskServer(self, self._refusal)
+        self._questions = AskSpatialServer(self)
         self._reported_at = 0.0  # time.monotonic
         self.create_subscription(Bool, "emergency_stop", self._on_stop_topic, 1)
         self.create_service(SetBool, "~/emergency_stop", self._on_stop_service)
@@ -77,6 +79,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._tasks.attach(self._pilot, self._telemetry)
+        self._questions.attach(self._pilot)
         self.get_logger().info(f"planning with {self._pilot.info.model}, cameras {self._pilot.settings.cameras}")
         return TransitionCallbackReturn.SUCCESS
 
@@ -114,6 +117,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def _release(self) -> None:
         """Close whatever is there, the last first; the robot stands before anything is."""
         self._tasks.detach("the planner is shut down")
+        self._questions.detach("the planner is cleaned up")
         self._break_bond()
         for part in reversed(self._parts):
             part.close()

@@ -256,6 +256,8 @@ def test_transforms_that_stop_on_the_way_stop_the_robot_too(ros: Ros) -> None:
     """They stop as it sets off on a way of many seconds."""
     settings = {"most_holds": 1, "observation_timeout_s": 1.5, "navigation.stuck_s": 2.0}
     plans = started(ros, scripted(goto(), **settings), tf_until_goal=1, speed=0.1)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
+    ros.wait(lambda: diagnostics and images_seen(diagnostics[-1]), STARTS_S, "the planner's first image")
     answer = ros.end(ros.task())
     assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(Code.NO_TRANSFORM))
     assert "known only up to" in answer.result.message

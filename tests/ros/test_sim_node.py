@@ -239,6 +239,7 @@ def test_the_arm_goes_where_it_is_sent(ros: Any) -> None:
     tool = robot.where("tool")
     wanted = Pose(tool.rotation, tool.translation + np.array([0.0, 0.1, -0.05]))
     arm, gripper = robot.publisher(PoseStamped, "arm/goal"), robot.publisher(Float64, "gripper/goal")
+    robot.wait_sim(0.5)  # the simulator knows the publishers then, too
     arm.publish(goal(wanted, 51))  # and only then the gripper's, which belongs to it
     gripper.publish(Float64(data=0.04))
     ros.wait(lambda: outcomes, 90.0, "the arm's outcome")
