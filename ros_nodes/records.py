@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Views: TypeAlias = "Mapping[str, float]"
 """An observation by its images: the stamp of each camera's, seconds."""
 
-FORMAT = 1
+FORMAT = 2
 _FLOATS = "float64"
 """The key under which an array of the codecs is a list of numbers, that people can read it too."""
 

@@ -1,6 +1,6 @@
 """The messages of robot and planning server: a request, and a decision or a refusal.
 
-A message is one msgpack map `{"version": 1, KIND: {...}}`. A side that meets another version says so and takes nothing.
+A message is one msgpack map `{"version": 2, KIND: {...}}`. A side that meets another version says so and takes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from si_embodied.memory import Memory
     from si_embodied.types import Decision, Observation, Task
 
-VERSION = 1
+VERSION = 2
 
 CONTENT_TYPE = "application/msgpack"
 PLAN_PATH = "/v1/plan"

@@ -213,8 +213,8 @@ def change(message: Any, path: str, value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("version", 2, ("version 1", "2", "one release")),
-        ("version", True, ("version 1",)),
+        ("version", 1, ("version 2", "1", "one release")),
+        ("version", True, ("version 2",)),
         ("plan.robot", 5, ("plan.robot", "a text")),
         ("plan.robot", "x" * 101, ("plan.robot", "at most 100")),
         ("plan.surprise", 1, ("not known: ['surprise']",)),
@@ -275,14 +275,14 @@ def test_a_missing_field_is_named(base: MobileBase) -> None:
         b"\xc1",
         b"hello",
         b"\x93",
-        pickle.dumps({"version": 1}),
+        pickle.dumps({"version": 2}),
         msgpack.packb([1, 2]),
-        msgpack.packb({"version": 1}),
-        msgpack.packb({"version": 1, "plan": {}, "decision": {}}),
-        msgpack.packb({"version": 1, "decision": {}}),
-        msgpack.packb({"version": 1, "plan": None}),
-        msgpack.packb({"version": 1, "plan": msgpack.ExtType(5, b"code")}),
-        msgpack.packb({"version": 1, "plan": msgpack.Timestamp(5)}),
+        msgpack.packb({"version": 2}),
+        msgpack.packb({"version": 2, "plan": {}, "decision": {}}),
+        msgpack.packb({"version": 2, "decision": {}}),
+        msgpack.packb({"version": 2, "plan": None}),
+        msgpack.packb({"version": 2, "plan": msgpack.ExtType(5, b"code")}),
+        msgpack.packb({"version": 2, "plan": msgpack.Timestamp(5)}),
         msgpack.packb({1: 2}, strict_types=True),
         b"\x91" * 100_000 + b"\xc0",  # a list in a list in a list
         b"\xdd\xff\xff\xff\xff" + b"\x80" * 100_000,  # says that it has four billion items
