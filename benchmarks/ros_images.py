@@ -38,7 +38,7 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 
 LIMIT_MS, LIMIT_MB = 1.0, 5.0
 PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"

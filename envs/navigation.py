@@ -22,7 +22,7 @@ import mujoco  # noqa: E402
 
 from si_embodied.envs.base_motion import drive, slide  # noqa: E402
 from si_embodied.envs.episode import SUCCESS_DISTANCE_M, CameraSetup, Episode, draw_episode  # noqa: E402
-from si_embodied.envs.follower import NavigationGroundTruth  # noqa: E402
+from si_embodied.envs.ground_truth import NavigationGroundTruth  # noqa: E402
 from si_embodied.envs.mujoco.camera import camera_frame  # noqa: E402
 from si_embodied.envs.overhead import OverheadView, side_by_side  # noqa: E402
 from si_embodied.envs.scenes.generator import ROBOT_RADIUS_M  # noqa: E402

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from si_embodied.embodiment import SkillRobot
 from si_embodied.errors import ConfigError
 from si_embodied.memory import Attempt, Memory
-from si_embodied.policies.bodies import Body, make_body
+from si_embodied.policies.controllers import Controller, make_controller
 from si_embodied.types import Code, Finish, Hold, Outcome
 from si_embodied.worker import PlannerWorker
 
@@ -47,7 +47,7 @@ class SpatialPlannerPolicy:
             lambda: self._now_s,
             latency=(lambda measured_s: measured_s) if latency == "measured" else lambda _: float(latency),
         )
-        self._body: Body = make_body(planner.embodiment)
+        self._controller: Controller = make_controller(planner.embodiment)
         self._task: Task | None = None
         self.decisions: list[Decision] = []
 
@@ -58,7 +58,7 @@ class SpatialPlannerPolicy:
             raise ConfigError(f"this policy drives a robot for {kind}, got a task of kind {task.kind!r}")
         self._task = task
         self._worker.reset()
-        self._body.reset()
+        self._controller.reset()
         self._memory = Memory(self.config.memory_entries)
         self._pending: deque[tuple[Goal, str]] = deque()
         self._skill: tuple[Skill, Attempt] | None = None
@@ -71,15 +71,15 @@ class SpatialPlannerPolicy:
         if self._task is None:
             raise ConfigError("call reset(task) before act(observation)")
         self._now_s = observation.stamp_s
-        self._body.update(observation)
+        self._controller.update(observation)
         # A skill that ends without an action lets the next begin in the same step; a plan has at most a few.
         for _ in range(8):
             if self._finished:
-                return self._body.finished(observation)
+                return self._controller.finished(observation)
             action = self._advance(observation)
             if action is not None:
                 return action
-        return self._body.wait(observation)
+        return self._controller.wait(observation)
 
     def close(self) -> None:
         """Stop planning."""
@@ -104,7 +104,7 @@ class SpatialPlannerPolicy:
             self._finished = True
             return
         attempt = Attempt(description, goal, observation.T_map_base, Outcome(Code.OK))
-        self._skill = (self._body.skill(goal), attempt)
+        self._skill = (self._controller.skill(goal), attempt)
 
     def _end_skill(self, attempt: Attempt, outcome: Outcome) -> None:
         self._skill = None
@@ -116,17 +116,17 @@ class SpatialPlannerPolicy:
         """Ask, or look whether the answer is there."""
         assert self._task is not None  # act() has checked
         if not self._worker.busy:
-            self._worker.submit(self._task, self._body.prepare(observation), self._memory)
+            self._worker.submit(self._task, self._controller.prepare(observation), self._memory)
         decision = self._worker.poll()
         if decision is None:
-            return self._body.wait(observation)
+            return self._controller.wait(observation)
         self.decisions.append(decision)
         if isinstance(decision, Hold):
             self._holds += 1
             refused = Attempt("plan", None, observation.T_map_base, Outcome(decision.code, decision.message))
             self._memory = self._memory.add(refused)
             self._finished = self._holds >= GIVE_UP_AFTER_HOLDS
-            return None if self._finished else self._body.wait(observation)
+            return None if self._finished else self._controller.wait(observation)
         self._holds = 0
         self._pending.extend(_described(decision))
         return None

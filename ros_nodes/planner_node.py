@@ -22,18 +22,18 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
 from si_embodied.errors import MissingRosPackageError, SiEmbodiedError
-from si_embodied.ros_nodes import parameters
-from si_embodied.ros_nodes.ask_server import AskSpatialServer
-from si_embodied.ros_nodes.interrupts import init_until_interrupted
-from si_embodied.ros_nodes.parts import PARTS, Part
-from si_embodied.ros_nodes.pilot import Pilot
-from si_embodied.ros_nodes.settings import NodeSettings
-from si_embodied.ros_nodes.task_server import TaskServer
-from si_embodied.ros_nodes.telemetry import Telemetry, diagnosis
+from si_embodied.ros_nodes.node import parameters
+from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
+from si_embodied.ros_nodes.node.listeners import LISTENERS, DecisionListener
+from si_embodied.ros_nodes.node.question_server import AskSpatialServer
+from si_embodied.ros_nodes.node.runtime import PlannerRuntime
+from si_embodied.ros_nodes.node.settings import NodeSettings
+from si_embodied.ros_nodes.node.task_server import TaskServer
+from si_embodied.ros_nodes.node.telemetry import Telemetry, diagnosis
 from si_embodied.types import Code, Decision, Observation
 
 if TYPE_CHECKING:
-    from si_embodied.ros_nodes.manager_bond import ManagerBond
+    from si_embodied.ros_nodes.node.manager_bond import ManagerBond
 
 TICK_S = 0.05
 _REPORT_S = 1.0
@@ -49,9 +49,9 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self.add_on_set_parameters_callback(self._on_parameters)
         self.active = False
         self.stopped = False  # by the emergency stop, until it is released
-        self._pilot: Pilot | None = None
+        self._runtime: PlannerRuntime | None = None
         self._telemetry: Telemetry | None = None
-        self._parts: list[Part] = []
+        self._listeners: list[DecisionListener] = []
         self._make_bond: Callable[[Any], ManagerBond] | None = None  # with a lifecycle manager that asks for one
         self._bond: ManagerBond | None = None
         self._tasks = TaskServer(self, self._refusal)
@@ -68,19 +68,19 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and subscribe; a failure leaves the node unconfigured, to be tried again."""
         try:
-            self._pilot = Pilot(self, parameters.read(self, NodeSettings), self._on_decision)
-            self._telemetry = Telemetry(self, self._pilot)
-            self._parts = [self._telemetry]
-            for make in PARTS:
-                self._parts.append(make(self, self._pilot))
-            self._make_bond = bond_maker(wanted=self._pilot.settings.bond)
+            self._runtime = PlannerRuntime(self, parameters.read(self, NodeSettings), self._on_decision)
+            self._telemetry = Telemetry(self, self._runtime)
+            self._listeners = [self._telemetry]
+            for make in LISTENERS:
+                self._listeners.append(make(self, self._runtime))
+            self._make_bond = bond_maker(wanted=self._runtime.settings.bond)
         except SiEmbodiedError as error:
             self.get_logger().error(f"cannot be configured: {error}")
             self._release()
             return TransitionCallbackReturn.FAILURE
-        self._tasks.attach(self._pilot, self._telemetry)
-        self._questions.attach(self._pilot)
-        self.get_logger().info(f"planning with {self._pilot.info.model}, cameras {self._pilot.settings.cameras}")
+        self._tasks.attach(self._runtime, self._telemetry)
+        self._questions.attach(self._runtime)
+        self.get_logger().info(f"planning with {self._runtime.info.model}, cameras {self._runtime.settings.cameras}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -119,11 +119,11 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._tasks.detach("the planner is shut down")
         self._questions.detach("the planner is cleaned up")
         self._break_bond()
-        for part in reversed(self._parts):
+        for part in reversed(self._listeners):
             part.close()
-        if self._pilot is not None:
-            self._pilot.close()
-        self._pilot, self._telemetry, self._parts = None, None, []
+        if self._runtime is not None:
+            self._runtime.close()
+        self._runtime, self._telemetry, self._listeners = None, None, []
 
     def _break_bond(self) -> None:
         if self._bond is not None:
@@ -145,7 +145,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._tasks.end_task(code, message)
 
     def _on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        for part in self._parts:
+        for part in self._listeners:
             part.on_decision(decision, observation)
 
     # --- emergency stop --------------------------------------------------------------------------------------------
@@ -173,9 +173,9 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     # --- at the node's own pace --------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._pilot is not None and self.active:
-            self._pilot.tick()
-            for part in self._parts:
+        if self._runtime is not None and self.active:
+            self._runtime.tick()
+            for part in self._listeners:
                 part.tick()
             self._tasks.tick()
         if time.monotonic() - self._reported_at >= _REPORT_S:
@@ -184,17 +184,17 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def _publish_diagnostics(self) -> None:
         plan = self._telemetry.plan if self._telemetry is not None else Plan()
-        array = DiagnosticArray(status=[diagnosis(self, self._pilot, plan)])
+        array = DiagnosticArray(status=[diagnosis(self, self._runtime, plan)])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
     def _on_parameters(self, given: Sequence[Any]) -> SetParametersResult:
-        result = parameters.check(self, NodeSettings, given, configured=self._pilot is not None)
+        result = parameters.check(self, NodeSettings, given, configured=self._runtime is not None)
         changes = {each.name: each.value for each in given if each.name.startswith(parameters.LIVE)}
-        if result.successful and changes and self._pilot is not None:
-            if not self._pilot.takes_live_settings:
+        if result.successful and changes and self._runtime is not None:
+            if not self._runtime.takes_live_settings:
                 return SetParametersResult(successful=False, reason="another machine plans: clean up, set, configure")
-            self._pilot.apply(parameters.read(self, NodeSettings, changes))
+            self._runtime.apply(parameters.read(self, NodeSettings, changes))
         return result
 
 
@@ -227,7 +227,7 @@ def bond_maker(*, wanted: bool) -> Callable[[Any], ManagerBond] | None:
     if not wanted:
         return None
     try:
-        from si_embodied.ros_nodes.manager_bond import ManagerBond
+        from si_embodied.ros_nodes.node.manager_bond import ManagerBond
     except ModuleNotFoundError as error:
         raise MissingRosPackageError(str(error.name)) from error
     return ManagerBond

@@ -23,9 +23,10 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from si_embodied.errors import ConfigError, MissingExtraError, ObservationError, RecordError, SiEmbodiedError
-from si_embodied.ros_nodes import bridge, parameters
-from si_embodied.ros_nodes.bags import COMPRESSIONS, BagWriter, Topic, definition_of
-from si_embodied.ros_nodes.interrupts import init_until_interrupted
+from si_embodied.ros_nodes.node import parameters
+from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
+from si_embodied.ros_nodes.recording.bags import COMPRESSIONS, BagWriter, Topic, definition_of
+from si_embodied.ros_nodes.sensing import bridge
 
 LOOK_S = 0.25
 """Between two looks for topics that have come up."""

@@ -22,7 +22,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from si_embodied.errors import SiEmbodiedError
-from si_embodied.ros_nodes import bridge, parameters
+from si_embodied.ros_nodes.node import parameters
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
 from si_embodied.ros_nodes.simulator.publishing import LATCHED, CameraPublisher, TransformPublisher, optical_frame
 from si_embodied.ros_nodes.simulator.settings import FIXED, SimulatorSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from si_embodied.envs.follower import inner_pixel
+from si_embodied.envs.ground_truth import inner_pixel
 from si_embodied.envs.habitat.rearrange_tasks import At, holds
 from si_embodied.errors import ConfigError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.follower import best_heading, inner_pixel
+from si_embodied.envs.ground_truth import best_heading, inner_pixel
 from si_embodied.envs.habitat.frames import to_habitat, to_map
 from si_embodied.envs.habitat.instructions import category_words
 from si_embodied.geometry import project, wrap_angle

@@ -11,7 +11,7 @@ from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Float64
 
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.apartment import LASER_HEIGHT_M, LASER_RANGE_M, LASER_RAYS, ApartmentRobot
 from si_embodied.ros_nodes.simulator.imperfections import Localisation
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher

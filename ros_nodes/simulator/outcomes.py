@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from std_msgs.msg import String
 
 from si_embodied.errors import ConfigError
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.publishing import LATCHED
 from si_embodied.types import Code, Outcome
 

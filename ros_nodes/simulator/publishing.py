@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 
 if TYPE_CHECKING:
     from si_embodied.geometry import Intrinsics, Pose

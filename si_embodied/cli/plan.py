@@ -95,7 +95,7 @@ def _backend(args: argparse.Namespace, model: Path | None) -> Backend:
 def _from_episode(args: argparse.Namespace) -> Scene:
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.registry import make_env, observe
-    from si_embodied.policies.bodies import make_body
+    from si_embodied.policies.controllers import make_controller
     from si_embodied.types import Task
 
     config = EvaluationConfig(
@@ -105,7 +105,7 @@ def _from_episode(args: argparse.Namespace) -> Scene:
     try:
         raw, _ = env.reset(seed=args.seed)
         world: Any = env.unwrapped
-        body = make_body(world.embodiment)
+        body = make_controller(world.embodiment)
         body.reset()
         observation = observe(raw, world.embodiment.cameras)
         body.update(observation)

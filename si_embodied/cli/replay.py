@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from si_embodied.config import PlannerConfig
-    from si_embodied.ros_nodes.recordings import Recording
-    from si_embodied.ros_nodes.replaying import Replayed, Replayer
+    from si_embodied.ros_nodes.recording.reader import Recording
+    from si_embodied.ros_nodes.recording.replay import Replayed, Replayer
     from si_embodied.types import Decision
 
 BACKENDS = ("recorded", "local", "server")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from si_embodied.cli.eval import print_lines
-    from si_embodied.ros_nodes.recordings import Recording
+    from si_embodied.ros_nodes.recording.reader import Recording
 
     console = Console()
     backend = args.backend or ("server" if args.server else "local" if args.model else "recorded")
@@ -69,7 +69,7 @@ def _replayer(args: argparse.Namespace, backend: str) -> Replayer:
     from si_embodied.config import load_planner_config, planner_config_for
     from si_embodied.evaluation.registry import load_backend, server_backend
     from si_embodied.models.checkpoints import shipped_checkpoint
-    from si_embodied.ros_nodes.replaying import Replayer
+    from si_embodied.ros_nodes.recording.replay import Replayer
 
     if (backend != "server" and args.server) or (backend == "recorded" and args.model):
         raise ConfigError(f"--backend {backend} does not go with --model or --server; leave one of them out")

@@ -12,7 +12,7 @@ from si_embodied.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from si_embodied.ros_nodes.bringup import NodeProcess
+    from si_embodied.ros_nodes.node.bringup import NodeProcess
 
 WORLDS = ("apartment", "tabletop")
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Start what was asked for, and wait."""
     from rich.console import Console
 
-    from si_embodied.ros_nodes import bringup
+    from si_embodied.ros_nodes.node import bringup
 
     nodes = nodes_for(args)
     bringup.require_ros()
@@ -64,7 +64,7 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
     Raises:
         ConfigError: arguments that do not go together.
     """
-    from si_embodied.ros_nodes.bringup import NodeProcess, config_file
+    from si_embodied.ros_nodes.node.bringup import NodeProcess, config_file
 
     if args.no_planner and not args.sim:
         raise ConfigError("--no-planner leaves nothing to start; give --sim too")

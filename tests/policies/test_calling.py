@@ -12,7 +12,7 @@ from si_embodied.backends import ScriptedBackend
 from si_embodied.embodiment import SkillRobot
 from si_embodied.errors import ConfigError, ObservationError
 from si_embodied.planner import Planner
-from si_embodied.policies.bodies import make_body
+from si_embodied.policies.controllers import make_controller
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
 from si_embodied.types import CallSkill, ExploreFrontier, GoHome, SkillOption, SkillState
 
@@ -38,13 +38,13 @@ def after(observation: Observation, feedback: str, *, succeeded: bool) -> Observ
 
 def test_a_call_is_one_action_and_ends_as_the_robot_says(home: Observation) -> None:
     for succeeded, outcome in ((True, Outcome(Code.OK)), (False, Outcome(Code.SKILL_FAILED, "it is not near"))):
-        skill = make_body(ROBOT).skill(CallSkill(2, OPTIONS[2], NEAR))
+        skill = make_controller(ROBOT).skill(CallSkill(2, OPTIONS[2], NEAR))
         assert skill.step(home) == 2
         assert skill.step(after(home, "it is not near", succeeded=succeeded)) == outcome
 
 
 def test_exploring_visits_every_place_once_the_nearest_first(home: Observation) -> None:
-    body = make_body(ROBOT)
+    body = make_controller(ROBOT)
     visited = []
     for _ in OPTIONS[:2]:
         skill = body.skill(ExploreFrontier())
@@ -58,24 +58,24 @@ def test_exploring_visits_every_place_once_the_nearest_first(home: Observation) 
 
 
 def test_a_place_that_was_driven_to_is_not_explored(home: Observation) -> None:
-    body = make_body(ROBOT)
+    body = make_controller(ROBOT)
     body.skill(CallSkill(1, OPTIONS[1], NEAR))
     assert body.skill(ExploreFrontier()).step(home) == 0
 
 
 def test_holding_still_is_the_first_number_without_a_skill(home: Observation) -> None:
-    body = make_body(ROBOT)
+    body = make_controller(ROBOT)
     assert body.wait(home) == body.finished(home) == len(OPTIONS)
 
 
 def test_it_has_no_skill_for_an_arms_goal() -> None:
     with pytest.raises(ConfigError, match="GoHome"):
-        make_body(ROBOT).skill(GoHome())
+        make_controller(ROBOT).skill(GoHome())
 
 
 def test_an_observation_without_skills_is_refused_by_what_it_lacks(wall_ahead: Observation) -> None:
     with pytest.raises(ObservationError, match="skill_areas"):
-        make_body(ROBOT).update(wall_ahead)
+        make_controller(ROBOT).update(wall_ahead)
 
 
 def test_the_planner_calls_skills_and_tells_the_next_prompt_how_they_went(home: Observation) -> None:

@@ -11,8 +11,8 @@ from std_msgs.msg import String
 
 from si_embodied.geometry import Pose
 from si_embodied.planner import Planner
-from si_embodied.ros_nodes.mapping import ReplaceablePlanner
-from si_embodied.ros_nodes.records import DecisionRecord
+from si_embodied.ros_nodes.node.mapping_planner import ReplaceablePlanner
+from si_embodied.ros_nodes.recording.decision_records import DecisionRecord
 from si_embodied.types import Decision, Execute, Goal, Observation, Task
 
 SAME_M = 1e-6

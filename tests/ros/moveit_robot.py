@@ -18,7 +18,7 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 
 PERIOD_S, MOTION_S = 0.05, 0.5
 

@@ -11,7 +11,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from si_embodied_msgs.msg import Plan
 
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 
 Ros = Any  # of conftest.py
 PLANNER, ROBOT = ["-m", "si_embodied.ros_nodes.planner_node"], [str(Path(__file__).parent / "wall_robot.py")]

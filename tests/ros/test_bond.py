@@ -11,7 +11,7 @@ import pytest
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import GetState
 
-from si_embodied.ros_nodes.bridge import seconds
+from si_embodied.ros_nodes.sensing.bridge import seconds
 
 PLANNER = ["-m", "si_embodied.ros_nodes.planner_node"]
 SETTINGS = {"backend": "scripted", "script": '{"subgoals": [], "done": true}', "bond": True}

@@ -17,8 +17,8 @@ from si_embodied.backends import ScriptedBackend
 from si_embodied.geometry import Pose
 from si_embodied.planner import Planner
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
-from si_embodied.ros_nodes import bridge
-from si_embodied.ros_nodes.settings import NodeSettings
+from si_embodied.ros_nodes.node.settings import NodeSettings
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher
 from si_embodied.types import (
     CameraFrame,
@@ -96,7 +96,7 @@ def reached(T_map_base: Pose, goal: Goal) -> Pose:
 def tape() -> Tape:
     """What the policy sees and decides."""
     settings = NodeSettings()
-    spy = conformance.Spy(Planner(ScriptedBackend(SCRIPT), settings.body, settings.planner))
+    spy = conformance.Spy(Planner(ScriptedBackend(SCRIPT), settings.embodiment, settings.planner))
     policy = SpatialPlannerPolicy(spy)
     policy.reset(Task(INSTRUCTION, "navigation"))
     tape, pose, stamp_s, goals = Tape(), Pose.identity(), 1.0, []

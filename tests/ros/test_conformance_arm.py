@@ -28,8 +28,8 @@ from si_embodied.geometry import Pose
 from si_embodied.planner import Planner
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
-from si_embodied.ros_nodes import bridge
-from si_embodied.ros_nodes.settings import NodeSettings
+from si_embodied.ros_nodes.node.settings import NodeSettings
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher, optical_frame
 from si_embodied.types import Code, Execute, Finish, GoHome, Grasp, Hold, Observation, Outcome, Prompt, Release, Task
@@ -89,7 +89,7 @@ def played(env: gymnasium.Env[Any, Any]) -> Tape:
     def complete(prompt: Prompt) -> str:
         return first.pop(0) if first else perfect.generate(prompt, deadline_s=MOST_S).text
 
-    spy = conformance.Spy(Planner(ScriptedBackend(complete), settings.body, settings.planner))
+    spy = conformance.Spy(Planner(ScriptedBackend(complete), settings.embodiment, settings.planner))
     policy = SpatialPlannerPolicy(spy)
     tape = Tape(Task(str(raw["instruction"]), "manipulation"), settings, [seen(raw, cameras)])
     policy.reset(tape.task)

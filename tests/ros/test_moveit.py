@@ -14,9 +14,9 @@ pytest.importorskip("moveit_msgs", reason="it comes with MoveIt, not from PyPI")
 pytest.importorskip("control_msgs", reason="it comes with MoveIt, not from PyPI")
 
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes.moveit_arm import MoveItArm
-from si_embodied.ros_nodes.settings import ArmSettings
-from si_embodied.ros_nodes.tf import TopicTransforms
+from si_embodied.ros_nodes.motion.moveit_arm import MoveItArm
+from si_embodied.ros_nodes.node.settings import ArmSettings
+from si_embodied.ros_nodes.sensing.transform_listener import TopicTransforms
 
 ROBOT, STARTS_S, ENDS_S = [str(Path(__file__).parent / "moveit_robot.py")], 60.0, 20.0
 WANTED = Pose.from_rpy(np.pi, 0.0, 0.3, (0.5, -0.1, 0.8))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes.navigation_client import NavigationClient
-from si_embodied.ros_nodes.settings import NodeSettings
+from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
+from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.types import Code, NavigateTo, Outcome, Rotate
 
 HERE = Pose.identity()
@@ -32,7 +32,7 @@ class Arrives:
 @pytest.mark.parametrize("code", [Code.OK, Code.NO_STANDOFF])
 def test_an_arrival_ends_as_the_goal_says_and_the_next_goal_as_its_own(code: Code) -> None:
     navigator = Arrives()
-    client = NavigationClient(NodeSettings(), navigator, head=STILL, next_spot=lambda: None)
+    client = NavigationClient(NodeSettings(), navigator, tilt=STILL, next_spot=lambda: None)
     client.start(NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.array([4.0, 0.0, 0.5]), on_arrival=code), HERE)
     assert client.poll() == Outcome(code)
     client.start(Rotate(1.0), HERE)

@@ -11,8 +11,8 @@ import yaml
 pytest.importorskip("mujoco", reason="the simulated table needs the extra sim")
 
 from si_embodied.envs.manipulation import TabletopEnv
-from si_embodied.ros_nodes.parameters import settings_of
-from si_embodied.ros_nodes.settings import ArmSettings, NodeSettings
+from si_embodied.ros_nodes.node.parameters import settings_of
+from si_embodied.ros_nodes.node.settings import ArmSettings, NodeSettings
 
 FILE = Path(__file__).parents[2] / "config" / "planner.yaml"
 
@@ -36,4 +36,4 @@ def test_the_file_has_every_parameter_with_its_default_and_its_meaning() -> None
 
 def test_the_default_arm_is_the_simulated_one() -> None:
     body = TabletopEnv("base").embodiment
-    assert ArmSettings().body(body.cameras) == body
+    assert ArmSettings().embodiment(body.cameras) == body

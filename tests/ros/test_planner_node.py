@@ -26,7 +26,7 @@ from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool
 
 from si_embodied.grounding import LOOK_STEP_RAD
-from si_embodied.ros_nodes.bridge import pose_of_message, seconds
+from si_embodied.ros_nodes.sensing.bridge import pose_of_message, seconds
 from si_embodied.types import Code
 
 WALL_M, STANDOFF_M, ARRIVED_M = 3.0, 0.6, 0.2

@@ -22,9 +22,9 @@ from sensor_msgs.msg import CameraInfo
 from si_embodied_msgs.msg import Plan
 
 from si_embodied.errors import RecordError
-from si_embodied.ros_nodes.bags import BagWriter, Topic, definition_of
-from si_embodied.ros_nodes.parameters import settings_of
+from si_embodied.ros_nodes.node.parameters import settings_of
 from si_embodied.ros_nodes.recorder_node import RecorderSettings
+from si_embodied.ros_nodes.recording.bags import BagWriter, Topic, definition_of
 
 Ros = Any  # of conftest.py
 RECORDER, ROBOT = ["-m", "si_embodied.ros_nodes.recorder_node"], [str(Path(__file__).parent / "wall_robot.py")]

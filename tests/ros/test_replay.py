@@ -18,7 +18,7 @@ from std_msgs.msg import String
 
 from si_embodied.cli.main import main
 from si_embodied.errors import DataError
-from si_embodied.ros_nodes.recordings import Recording
+from si_embodied.ros_nodes.recording.reader import Recording
 
 Ros = Any  # of conftest.py
 SIM, PLANNER, RECORDER = (["-m", f"si_embodied.ros_nodes.{name}_node"] for name in ("sim", "planner", "recorder"))

@@ -23,8 +23,8 @@ from tf2_msgs.msg import TFMessage
 pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
 
 from si_embodied.geometry import Pose, deproject_image
-from si_embodied.ros_nodes import bridge
-from si_embodied.ros_nodes.transforms import TransformBuffer
+from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 from si_embodied.types import Code
 
 SIM = ["-m", "si_embodied.ros_nodes.sim_node"]
@@ -120,7 +120,7 @@ def test_image_depth_calibration_and_pose_are_of_one_instant(base: Robot) -> Non
     base.wait_sim(0.2)
     stamp_s = bridge.seconds(image.header.stamp)
     T_map_camera = base.transforms.lookup("map", image.header.frame_id, stamp_s)
-    points = T_map_camera.apply(deproject_image(bridge.lens_of(info).intrinsics, bridge.depth_of(depth)))
+    points = T_map_camera.apply(deproject_image(bridge.camera_model_of(info).intrinsics, bridge.depth_of(depth)))
     assert bridge.rgb_of(image).shape == (64, 64, 3)
     assert T_map_camera.translation[2] == pytest.approx(1.1, abs=0.01), "the head camera's height"
     assert np.nanmin(points[..., 2]) == pytest.approx(0.0, abs=0.02), "nothing is lower than the floor"

@@ -13,8 +13,8 @@ from tf2_msgs.msg import TFMessage
 
 from si_embodied.errors import TransformError
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes import bridge
-from si_embodied.ros_nodes.tf import Tf2Transforms, TopicTransforms, Transforms
+from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.transform_listener import Tf2Transforms, TopicTransforms, Transforms
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FROM_S, TO_S = 1_795_000_000.25, 1_795_000_000.75  # as on a robot: a float's second is coarse by then

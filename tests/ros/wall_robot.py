@@ -19,7 +19,7 @@ from std_msgs.msg import Float64
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose, wrap_angle
-from si_embodied.ros_nodes import bridge
+from si_embodied.ros_nodes.sensing import bridge
 
 WALL_M, EYE_M = 3.0, 1.0
 CAMERA = Intrinsics.from_vertical_fov(65, 49, math.radians(70))  # odd: the image's centre is a pixel's

@@ -1,0 +1,119 @@
+"""Who moves an arm's tool and its gripper: a pair of topics, or MoveIt (moveit_arm.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Float64, String
+
+from si_embodied.errors import MissingRosPackageError
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.node.settings import ArmSettings
+from si_embodied.ros_nodes.sensing import bridge
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class ArmDriver(Protocol):
+    """One motion at a time. Whether the tool is where it should be, the skills see for themselves."""
+
+    def move(self, T_map_tool: Pose, opening_m: float) -> None:
+        """Begin a motion of the tool, and of the gripper: metres between the pads."""
+
+    def stay(self, T_map_tool: Pose | None) -> None:
+        """Stop where the tool is, if that is known, and hold on."""
+
+    def take_end(self) -> bool:
+        """Whether the motion has ended, once."""
+
+    def opening_m(self) -> float | None:
+        """Between the pads, as last heard of."""
+
+    def close(self) -> None:
+        """Release what it has of its node."""
+
+
+class TopicArm:
+    """`gripper/goal` and then `arm/goal` take a motion; `gripper/opening` and `arm/outcome` tell of it.
+
+    `sim_node` speaks them, and whoever has an arm's driver of their own can.
+    """
+
+    def __init__(self, node: Any, map_frame: str, *, clock: Callable[[], float]) -> None:
+        """Publish and subscribe on `node`; poses are in `map_frame`."""
+        self._node, self._map_frame, self._clock = node, map_frame, clock
+        self._sent_ns = 0  # the motion under way, by its stamp
+        self._ended = False
+        self._opening_m: float | None = None
+        self._poses = node.create_publisher(PoseStamped, "arm/goal", 1)
+        self._openings = node.create_publisher(Float64, "gripper/goal", 1)
+        self._subscriptions = [
+            node.create_subscription(Float64, "gripper/opening", self._on_opening, 1),
+            node.create_subscription(String, "arm/outcome", self._on_outcome, _LATCHED),
+        ]
+
+    def move(self, T_map_tool: Pose, opening_m: float) -> None:
+        """See `ArmDriver`."""
+        self._openings.publish(Float64(data=opening_m))
+        self._send(T_map_tool)
+
+    def stay(self, T_map_tool: Pose | None) -> None:
+        """See `ArmDriver`."""
+        if T_map_tool is not None:
+            self._send(T_map_tool)
+
+    def take_end(self) -> bool:
+        """See `ArmDriver`."""
+        ended, self._ended = self._ended, False
+        return ended
+
+    def opening_m(self) -> float | None:
+        """See `ArmDriver`."""
+        return self._opening_m
+
+    def close(self) -> None:
+        """Publish and hear no more."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        for publisher in (self._poses, self._openings):
+            self._node.destroy_publisher(publisher)
+
+    def _send(self, T_map_tool: Pose) -> None:
+        self._ended = False
+        # The stamp is the motion's name; simulated time may stand still between two.
+        self._sent_ns = max(round(self._clock() * 1e9), self._sent_ns + 1)
+        message = PoseStamped()
+        message.header.frame_id = self._map_frame
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self._sent_ns, 1_000_000_000)
+        bridge.set_pose(message.pose, T_map_tool)
+        self._poses.publish(message)
+
+    def _on_opening(self, message: Float64) -> None:
+        self._opening_m = float(message.data)
+
+    def _on_outcome(self, message: String) -> None:
+        try:
+            stamp_ns = int(json.loads(message.data)["goal_stamp_ns"])
+        except (ValueError, TypeError, LookupError) as error:
+            self._node.get_logger().error(f"not an outcome on arm/outcome: {message.data[:120]!r} ({error!r})")
+            return
+        self._ended = self._ended or stamp_ns == self._sent_ns
+
+
+def make_arm_driver(node: Any, settings: ArmSettings, map_frame: str, *, clock: Callable[[], float]) -> ArmDriver:
+    """The driver that the settings name.
+
+    Raises:
+        MissingRosPackageError: MoveIt is named, and its messages are not installed.
+    """
+    if settings.driver == "topic":
+        return TopicArm(node, map_frame, clock=clock)
+    try:
+        from si_embodied.ros_nodes.motion.moveit_arm import MoveItArm
+    except ModuleNotFoundError as error:
+        raise MissingRosPackageError(str(error.name)) from error
+    return MoveItArm(node, settings, map_frame)

@@ -1,0 +1,95 @@
+"""A head camera that tilts: told how far on a topic, watched through the transforms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import Float64
+
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.node.settings import RobotSettings
+from si_embodied.types import Code, Outcome
+
+_THERE_RAD = 0.03
+_TILT_S = 3.0
+"""For a head to get where it was told to look."""
+
+
+class CameraTilt:
+    """One tilt at a time. Used from the executor's thread alone; nothing here waits."""
+
+    def __init__(
+        self,
+        node: Any,
+        settings: RobotSettings,
+        *,
+        clock: Callable[[], float],
+        camera_now: Callable[[], Pose | None],
+    ) -> None:
+        """Publish on the topic that the settings name, if they name one.
+
+        Args:
+            node: a node.
+            settings: of the robot.
+            clock: seconds of the ROS clock.
+            camera_now: `T_base_camera` of the head's camera as last heard of, optical frame.
+        """
+        self._node, self._settings, self._clock, self._camera_now = node, settings, clock, camera_now
+        self._publisher = node.create_publisher(Float64, settings.tilt_topic, 1) if settings.tilt_topic else None
+        self._wanted_rad: float | None = None
+        self._until_s = 0.0
+        self._outcome: Outcome | None = None
+
+    def start(self, angle_rad: float) -> None:
+        """Tilt by an angle from where the camera looks now, up positive, as far as it can."""
+        self._outcome = self._wanted_rad = None
+        now_rad = self._tilt_rad()
+        if self._publisher is None:
+            self._outcome = Outcome(Code.SKILL_FAILED, "the camera is fixed; set robot.tilt_topic where it tilts")
+        elif now_rad is None:
+            self._outcome = Outcome(Code.SKILL_FAILED, "where the head's camera looks is not known from /tf")
+        else:
+            low, high = self._settings.lowest_tilt_rad, self._settings.highest_tilt_rad
+            self._wanted_rad = float(np.clip(now_rad + angle_rad, low, high))
+            self._until_s = self._clock() + _TILT_S
+            self._publisher.publish(Float64(data=self._wanted_rad))
+
+    def poll(self) -> Outcome | None:
+        """How it ended, once; None also where nothing was begun."""
+        if self._wanted_rad is not None:
+            self._outcome = self._look(self._wanted_rad)
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None:
+            self._wanted_rad = None
+        return outcome
+
+    def cancel(self) -> None:
+        """Stay where it looks now."""
+        now_rad = self._tilt_rad()
+        if self._wanted_rad is not None and self._publisher is not None and now_rad is not None:
+            self._publisher.publish(Float64(data=now_rad))
+        self._outcome = self._wanted_rad = None
+
+    def close(self) -> None:
+        """Publish no more."""
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
+
+    def _look(self, wanted_rad: float) -> Outcome | None:
+        now_rad = self._tilt_rad()
+        if now_rad is not None and abs(now_rad - wanted_rad) <= _THERE_RAD:
+            return Outcome(Code.OK)
+        if self._clock() < self._until_s:
+            return None
+        where = "not known" if now_rad is None else f"{now_rad:.2f} rad"
+        return Outcome(Code.BLOCKED, f"the camera's tilt is {where}, told to be {wanted_rad:.2f} rad")
+
+    def _tilt_rad(self) -> float | None:
+        """Of the camera's optical axis above the horizon."""
+        T_base_camera = self._camera_now()
+        if T_base_camera is None:
+            return None
+        return math.asin(float(np.clip(T_base_camera.rotation[2, 2], -1.0, 1.0)))

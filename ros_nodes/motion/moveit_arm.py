@@ -1,0 +1,136 @@
+"""An arm that MoveIt plans for and moves. Needs moveit_msgs and control_msgs, which come with MoveIt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from control_msgs.action import GripperCommand
+from geometry_msgs.msg import Pose as PoseMessage
+from moveit_msgs.action import MoveGroup
+from moveit_msgs.msg import BoundingVolume, Constraints, MoveItErrorCodes, OrientationConstraint, PositionConstraint
+from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
+from shape_msgs.msg import SolidPrimitive
+
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.node.settings import ArmSettings
+from si_embodied.ros_nodes.sensing import bridge
+
+_WITHIN_M, _WITHIN_RAD = 0.002, 0.02
+_ATTEMPTS, _PLANNING_S = 5, 5.0
+
+
+class MoveItArm:
+    """Each motion is a pose for MoveGroup (`move_action`) and a GripperCommand, begun together."""
+
+    def __init__(self, node: Any, settings: ArmSettings, map_frame: str) -> None:
+        """Make the action clients on `node`; poses are in `map_frame`."""
+        self._node, self._settings, self._map_frame = node, settings, map_frame
+        self._arm = ActionClient(node, MoveGroup, "move_action")
+        self._gripper = ActionClient(node, GripperCommand, settings.gripper_action)
+        self._number = 0  # of the motion that counts
+        self._handles: list[Any] = []  # of its goals
+        self._under_way = 0  # of its goals
+        self._ended = False
+        self._joints: dict[str, float] = {}
+        self._subscription = node.create_subscription(JointState, "joint_states", self._on_joints, 10)
+
+    def move(self, T_map_tool: Pose, opening_m: float) -> None:
+        """See `ArmDriver`; servers that are not there are found out by who waits for the end."""
+        self._forget()
+        self._under_way = 2
+        grip = GripperCommand.Goal()
+        grip.command.position = opening_m * self._settings.gripper_scale_ratio
+        grip.command.max_effort = self._settings.gripper_effort_n
+        self._send(self._gripper, grip)
+        self._send(self._arm, self._pose_goal(T_map_tool))
+
+    def stay(self, T_map_tool: Pose | None) -> None:
+        """Cancel the motion; goals that are taken later are cancelled then."""
+        del T_map_tool  # controllers hold their arm where it stops
+        self._forget()
+
+    def take_end(self) -> bool:
+        """See `ArmDriver`."""
+        ended, self._ended = self._ended, False
+        return ended
+
+    def opening_m(self) -> float | None:
+        """The sum of the gripper's joints, which is the gap of two parallel fingers."""
+        joints = self._settings.gripper_joints
+        return sum(self._joints[name] for name in joints) if all(name in self._joints for name in joints) else None
+
+    def close(self) -> None:
+        """Ask and hear no more."""
+        self._forget()
+        for client in (self._arm, self._gripper):
+            client.destroy()
+        self._node.destroy_subscription(self._subscription)
+
+    def _pose_goal(self, T_map_tool: Pose) -> MoveGroup.Goal:
+        """A pose for the tool's frame, from wherever the arm is."""
+        place, turn = PositionConstraint(weight=1.0), OrientationConstraint(weight=1.0)
+        for constraint in (place, turn):
+            constraint.header.frame_id, constraint.link_name = self._map_frame, self._settings.tool_frame
+        goal, settings = MoveGroup.Goal(), self._settings
+        region = BoundingVolume(primitives=[SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[_WITHIN_M])])
+        region.primitive_poses = [_pose_message(T_map_tool)]
+        place.constraint_region, turn.orientation = region, _pose_message(T_map_tool).orientation
+        turn.absolute_x_axis_tolerance = turn.absolute_y_axis_tolerance = turn.absolute_z_axis_tolerance = _WITHIN_RAD
+        request = goal.request
+        request.goal_constraints = [Constraints(position_constraints=[place], orientation_constraints=[turn])]
+        request.group_name, request.pipeline_id, request.planner_id = (
+            settings.group,
+            settings.pipeline,
+            settings.planner,
+        )
+        request.num_planning_attempts, request.allowed_planning_time = _ATTEMPTS, _PLANNING_S
+        request.max_velocity_scaling_factor = request.max_acceleration_scaling_factor = settings.speed_ratio
+        request.start_state.is_diff = True  # against the arm's own state: start from there
+        goal.planning_options.planning_scene_diff.is_diff = True
+        goal.planning_options.planning_scene_diff.robot_state.is_diff = True
+        return goal
+
+    def _send(self, client: ActionClient, goal: Any) -> None:
+        number = self._number
+        client.send_goal_async(goal).add_done_callback(lambda future: self._on_taken(number, future.result()))
+
+    def _forget(self) -> None:
+        self._number += 1
+        self._under_way, self._ended = 0, False
+        for handle in self._handles:
+            handle.cancel_goal_async()
+        self._handles.clear()
+
+    def _on_taken(self, number: int, handle: Any) -> None:
+        if number != self._number:
+            if handle.accepted:
+                handle.cancel_goal_async()
+        elif handle.accepted:
+            self._handles.append(handle)
+            handle.get_result_async().add_done_callback(lambda future: self._on_result(number, handle, future.result()))
+        else:
+            self._node.get_logger().error("MoveIt or the gripper's controller rejected a goal")
+            self._one_ended()
+
+    def _on_result(self, number: int, handle: Any, answer: Any) -> None:
+        if number != self._number:
+            return
+        self._handles.remove(handle)
+        error = getattr(answer.result, "error_code", None)
+        if error is not None and error.val != MoveItErrorCodes.SUCCESS:
+            self._node.get_logger().error(f"MoveIt error {error.val}: {getattr(error, 'message', '')}".rstrip(": "))
+        self._one_ended()
+
+    def _one_ended(self) -> None:
+        self._under_way -= 1
+        self._ended = self._under_way == 0
+
+    def _on_joints(self, message: JointState) -> None:
+        self._joints.update(zip(message.name, message.position, strict=False))
+
+
+def _pose_message(pose: Pose) -> PoseMessage:
+    message = PoseMessage()
+    bridge.set_pose(message, pose)
+    return message

@@ -1,0 +1,111 @@
+"""The images that a plan was made from, with what it points at: on `~/annotated`, while someone looks."""
+
+from __future__ import annotations
+
+import array
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+from si_embodied.errors import MissingExtraError
+from si_embodied.grounding import pixel_of
+from si_embodied.plan import PointedSubgoal, Push
+from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.types import Hold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.plan import Subgoal
+    from si_embodied.ros_nodes.node.runtime import PlannerRuntime
+    from si_embodied.ros_nodes.planner_node import PlannerNode
+    from si_embodied.types import CameraFrame, Decision, Observation
+
+_DONE, _REFUSED = (64, 220, 96), (255, 96, 64)
+"""Colours of what is carried out, and of what is not."""
+_CAPTION_PX = 18
+
+
+class AnnotatedImage:
+    """A part of the node: one image a decision, all views side by side."""
+
+    def __init__(self, node: PlannerNode, runtime: PlannerRuntime) -> None:
+        """Make the publisher."""
+        self._node = node
+        self._images = node.create_lifecycle_publisher(Image, "~/annotated", QoSProfile(depth=2))
+
+    def on_decision(self, decision: Decision, observation: Observation | None) -> None:
+        """Draw and publish, if anyone looks."""
+        if observation is None or not self._images.get_subscription_count():
+            return
+        try:
+            pixels = annotated(decision, observation)
+        except MissingExtraError as error:
+            self._node.get_logger().warning(f"no annotated image: {error}", once=True)
+            return
+        height, width = pixels.shape[:2]
+        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+        message.data = array.array("B", pixels.tobytes())
+        message.header.frame_id = observation.frames[0].name
+        bridge.set_stamp(message.header.stamp, observation.stamp_s)
+        self._images.publish(message)
+
+    def tick(self) -> None:
+        """Nothing: an image goes out with its decision."""
+
+    def close(self) -> None:
+        """Publish no more."""
+        self._node.destroy_lifecycle_publisher(self._images)
+
+
+def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]:
+    """All views side by side (H, W, 3): a ring with a name at each point of the plan, and the decision in words below.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image as Pillow
+        from PIL import ImageDraw
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("PIL", "sim") from error
+    frames = observation.frames
+    widths = [frame.intrinsics.width for frame in frames]
+    height = max(frame.intrinsics.height for frame in frames)
+    canvas = Pillow.new("RGB", (sum(widths), height + _CAPTION_PX))
+    draw = ImageDraw.Draw(canvas)
+    lefts = np.cumsum([0, *widths[:-1]]).tolist()
+    for frame, left in zip(frames, lefts, strict=True):
+        canvas.paste(Pillow.fromarray(np.ascontiguousarray(frame.rgb)), (left, 0))
+    carried = 0 if isinstance(decision, Hold) else len(decision.subgoals)
+    subgoals = () if decision.plan is None else decision.plan.subgoals
+    for number, subgoal in enumerate(subgoals, 1):
+        if isinstance(subgoal, PointedSubgoal) and subgoal.view < len(frames):
+            colour = _DONE if number <= carried else _REFUSED
+            _point(draw, frames[subgoal.view], lefts[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
+    words = ", ".join(_words(subgoal) for subgoal in subgoals)
+    if isinstance(decision, Hold):
+        draw.text((4, height + 3), f"hold {decision.code.name}: {words}", fill=_REFUSED)
+    else:
+        draw.text((4, height + 3), words or "done", fill=_DONE)
+    return np.asarray(canvas)
+
+
+def _point(draw: Any, frame: CameraFrame, left: int, subgoal: PointedSubgoal, name: str, colour: Any) -> None:
+    """A ring at a subgoal's point, a line to where it is pushed, and its name."""
+    width, height = frame.intrinsics.width, frame.intrinsics.height
+    u, v = pixel_of(subgoal.point, width, height)
+    radius, u = max(3.0, height / 40), u + left
+    draw.ellipse((u - radius, v - radius, u + radius, v + radius), outline=colour, width=max(1, height // 160))
+    if isinstance(subgoal, Push):
+        to_u, to_v = pixel_of(subgoal.to, width, height)
+        draw.line((u, v, to_u + left, to_v), fill=colour, width=max(1, height // 160))
+    draw.text((u + radius + 2, v - radius), name, fill=colour)
+
+
+def _words(subgoal: Subgoal) -> str:
+    """A subgoal as it is spoken of: its skill and what makes it this one."""
+    values = [getattr(subgoal, name, None) for name in ("object", "degrees", "centimetres", "direction")]
+    return " ".join(str(value) for value in (subgoal.skill, *values) if value is not None)

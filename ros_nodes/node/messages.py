@@ -1,0 +1,142 @@
+"""Decisions, goals and states as messages of si_embodied_msgs, and as what RViz draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geometry_msgs.msg import Point
+from si_embodied_msgs.msg import Plan, PlannerStatus, Subgoal
+from visualization_msgs.msg import Marker, MarkerArray
+
+from si_embodied.grounding import pixel_of
+from si_embodied.plan import PointedSubgoal
+from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.types import Drive, Execute, Grasp, NavigateTo, PushAlong, Release, Rotate, TiltCamera
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from si_embodied.plan import Subgoal as CoreSubgoal
+    from si_embodied.types import Decision, Goal, Observation
+
+
+def plan_message(
+    decision: Decision, observation: Observation | None, *, instruction: str, sequence: int, frame: str, now_s: float
+) -> Plan:
+    """A decision with everything that it rests on."""
+    record = decision.record
+    message = Plan(
+        sequence=sequence,
+        instruction=instruction,
+        done=decision.plan is not None and decision.plan.done,
+        code=int(record.code),
+        message=record.message,
+        prompt_version=record.prompt_version,
+        model=record.model,
+        kernel=record.kernel,
+        dtype=record.dtype,
+        raw_text=list(record.raw_text),
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        latency_part=list(record.latency_s),
+        latency_s=[float(value) for value in record.latency_s.values()],
+    )
+    message.header.frame_id = frame
+    bridge.set_stamp(message.header.stamp, record.observation_stamp_s)
+    bridge.set_stamp(message.decided, now_s)
+    if isinstance(decision, Execute):
+        goals = dict(enumerate(decision.goals))
+        subgoals = decision.subgoals
+    else:
+        goals, subgoals = {}, decision.plan.subgoals if decision.plan is not None else ()
+    message.subgoals = [subgoal_message(each, goals.get(i), observation) for i, each in enumerate(subgoals)]
+    return message
+
+
+def subgoal_message(subgoal: CoreSubgoal, goal: Goal | None, observation: Observation | None) -> Subgoal:
+    """A subgoal, with the goal that it was grounded to where it was."""
+    message = Subgoal(skill=subgoal.skill, object=str(getattr(subgoal, "object", "")))
+    if isinstance(subgoal, PointedSubgoal) and observation is not None and subgoal.view < len(observation.frames):
+        frame = observation.frames[subgoal.view]
+        message.camera = frame.name
+        u, v = pixel_of(subgoal.point, frame.intrinsics.width, frame.intrinsics.height)
+        message.pixel = [float(u), float(v)]
+    message.amount = _amount(goal)
+    target = _target(goal)
+    if target is not None:
+        message.has_target = True
+        bridge.set_point(message.target, target)
+    pose = goal.T_map_base if isinstance(goal, NavigateTo) else goal.T_map_tool if isinstance(goal, Grasp) else None
+    if pose is not None:
+        message.has_goal = True
+        bridge.set_pose(message.goal, pose)
+    return message
+
+
+def _amount(goal: Goal | None) -> float:
+    if isinstance(goal, Rotate | TiltCamera):
+        return float(goal.angle_rad)
+    return float(goal.distance_m) if isinstance(goal, Drive) else 0.0
+
+
+def _target(goal: Goal | None) -> NDArray[np.float64] | None:
+    if isinstance(goal, NavigateTo):
+        return goal.target_m
+    if isinstance(goal, Grasp):
+        return goal.T_map_tool.translation
+    if isinstance(goal, Release):
+        return goal.surface_m
+    return goal.end_m if isinstance(goal, PushAlong) else None
+
+
+def status_message(state: int, *, frame: str, now_s: float) -> PlannerStatus:
+    """A status to be filled in."""
+    message = PlannerStatus(state=state)
+    message.header.frame_id = frame
+    bridge.set_stamp(message.header.stamp, now_s)
+    return message
+
+
+# --- what RViz draws ------------------------------------------------------------------------------------------------
+
+
+def markers(plan: Plan) -> MarkerArray:
+    """The targets of a plan with their names, and arrows where the robot is to stand; earlier ones are removed."""
+    array = MarkerArray(markers=[Marker(header=plan.header, action=Marker.DELETEALL)])
+    for index, subgoal in enumerate(plan.subgoals):
+        if subgoal.has_target:
+            array.markers.append(_sphere(plan, index, subgoal.target))
+            array.markers.append(_text(plan, index, subgoal))
+        if subgoal.has_goal:
+            array.markers.append(_arrow(plan, index, subgoal))
+    return array
+
+
+def _marker(plan: Plan, namespace: str, index: int, kind: int, rgba: tuple[float, float, float, float]) -> Marker:
+    marker = Marker(header=plan.header, ns=namespace, id=index, type=kind, action=Marker.ADD)
+    marker.color.r, marker.color.g, marker.color.b, marker.color.a = rgba
+    marker.pose.orientation.w = 1.0
+    return marker
+
+
+def _sphere(plan: Plan, index: int, target: Point) -> Marker:
+    marker = _marker(plan, "targets", index, Marker.SPHERE, (0.9, 0.2, 0.1, 0.9))
+    marker.pose.position = target
+    marker.scale.x = marker.scale.y = marker.scale.z = 0.12
+    return marker
+
+
+def _text(plan: Plan, index: int, subgoal: Subgoal) -> Marker:
+    marker = _marker(plan, "names", index, Marker.TEXT_VIEW_FACING, (1.0, 1.0, 1.0, 1.0))
+    marker.pose.position = Point(x=subgoal.target.x, y=subgoal.target.y, z=subgoal.target.z + 0.2)
+    marker.scale.z = 0.15
+    marker.text = f"{index + 1}. {subgoal.skill} {subgoal.object}".strip()
+    return marker
+
+
+def _arrow(plan: Plan, index: int, subgoal: Subgoal) -> Marker:
+    marker = _marker(plan, "goals", index, Marker.ARROW, (0.1, 0.5, 0.9, 0.9))
+    marker.pose = subgoal.goal
+    marker.scale.x, marker.scale.y, marker.scale.z = 0.4, 0.06, 0.06
+    return marker

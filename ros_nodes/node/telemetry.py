@@ -1,0 +1,102 @@
+"""What the planner node tells the world: plan, markers, status, diagnostics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from si_embodied_msgs.msg import Plan, PlannerStatus
+from visualization_msgs.msg import MarkerArray
+
+from si_embodied.ros_nodes.node import messages
+from si_embodied.types import Code
+
+if TYPE_CHECKING:
+    from si_embodied.ros_nodes.node.runtime import PlannerRuntime
+    from si_embodied.ros_nodes.planner_node import PlannerNode
+    from si_embodied.types import Decision, Observation
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Telemetry:
+    """A part of the node; the action's feedback is made of what it published last."""
+
+    def __init__(self, node: PlannerNode, runtime: PlannerRuntime) -> None:
+        """Make the publishers; nothing goes out while the node is inactive."""
+        self._node, self._runtime = node, runtime
+        self.plan = Plan()  # the last of the task under way
+        self.status: PlannerStatus | None = None  # the last
+        self._plans = node.create_lifecycle_publisher(Plan, "~/plan", LATCHED)
+        self._statuses = node.create_lifecycle_publisher(PlannerStatus, "~/status", LATCHED)
+        self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", 1)
+
+    def begin(self) -> None:
+        """A new task: nothing is planned."""
+        self.plan = Plan()
+
+    def on_decision(self, decision: Decision, observation: Observation | None) -> None:
+        """Publish the plan, and what RViz draws of it."""
+        assert self._runtime.report is not None  # of the task that the decision is for
+        self.plan = messages.plan_message(
+            decision,
+            observation,
+            instruction=self._runtime.report.task.instruction,
+            sequence=self._runtime.report.plans,
+            frame=self._runtime.settings.map_frame,
+            now_s=self._runtime.now_s(),
+        )
+        self._plans.publish(self.plan)
+        self._markers.publish(messages.markers(self.plan))
+        if self.plan.code:
+            self._node.get_logger().warning(f"hold {decision.record.code.name}: {self.plan.message}")
+
+    def tick(self) -> None:
+        """Publish the status when it changes, and once a second."""
+        runner, report = self._runtime.runner, self._runtime.report
+        state = PlannerStatus.STOPPED if self._node.stopped else int(runner.phase)
+        status = messages.status_message(state, frame=self._runtime.settings.map_frame, now_s=self._runtime.now_s())
+        status.emergency_stop = self._node.stopped
+        status.code, status.message = self.plan.code, self.plan.message
+        if report is not None:
+            status.instruction = report.task.instruction if self._runtime.busy else ""
+            status.plans, status.holds = report.plans, report.holds
+            if report.end is not None:
+                status.code, status.message = int(report.end.code), report.end.message
+        if runner.step is not None and runner.step.subgoal is not None:
+            status.subgoal = messages.subgoal_message(runner.step.subgoal, runner.step.goal, None)
+        if self.status is None or _gist(self.status) != _gist(status):
+            self._statuses.publish(status)
+            self.status = status
+
+    def close(self) -> None:
+        """Publish no more."""
+        for publisher in (self._plans, self._statuses, self._markers):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _gist(status: PlannerStatus) -> tuple[int, ...]:
+    """What makes a status worth publishing when it changes: the second is part of it."""
+    return status.state, status.plans, status.code, status.header.stamp.sec
+
+
+def diagnosis(node: PlannerNode, runtime: PlannerRuntime | None, plan: Plan) -> DiagnosticStatus:
+    """How the node is, with or without what it has while it is configured."""
+    status = DiagnosticStatus(name=f"{node.get_fully_qualified_name()}: planner", hardware_id="si_embodied")
+    values: dict[str, object] = {"active": node.active, "emergency_stop": node.stopped}
+    if runtime is None:
+        status.level, status.message = DiagnosticStatus.WARN, "not configured"
+    else:
+        values |= {"model": runtime.info.model, "phase": runtime.runner.phase.name}
+        for camera in runtime.sensors.cameras:
+            values[f"images of {camera.name}"] = camera.received
+            values[f"depth images of {camera.name}"] = camera.received_depths
+        values |= dict(zip(plan.latency_part, plan.latency_s, strict=True))
+        code = Code(plan.code)
+        status.level = DiagnosticStatus.OK if code is Code.OK else DiagnosticStatus.WARN
+        status.message = "ready" if code is Code.OK else f"holding: {code.name}"
+    if node.stopped:
+        status.level, status.message = DiagnosticStatus.ERROR, "emergency stop"
+    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return status

@@ -1,0 +1,1 @@
+"""From messages to an `Observation`: camera models, synchronisation by stamp, transforms. `bridge` is pure."""

@@ -1,0 +1,121 @@
+"""Decisions as lines of JSON, and how two of them are compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from si_embodied.errors import BackendError, DataError, DeadlineExceeded
+from si_embodied.geometry import Pose
+from si_embodied.memory import Attempt, Memory
+from si_embodied.plan import Goto, NavigationPlan, Turn
+from si_embodied.ros_nodes.node.settings import NodeSettings
+from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord
+from si_embodied.ros_nodes.recording.replay import RecordedAnswers, apart, verdict
+from si_embodied.types import (
+    ArmState,
+    Code,
+    Decision,
+    Execute,
+    Hold,
+    NavigateTo,
+    Outcome,
+    PlanRecord,
+    Prompt,
+    Rotate,
+    Task,
+)
+
+CHAIR = Goto(object="chair", view=0, point=(500, 600))
+PROMPT = Prompt("nav/v1", "", ("where?",), {})
+
+
+def plan_record(code: Code = Code.OK, *answers: str) -> PlanRecord:
+    return PlanRecord(7.25, "nav/v1", "some-model", "sdpa", "bfloat16", answers, 10, 5, {"total": 0.5}, code, "")
+
+
+def going(x: float, y: float = 0.0, *, thing: str = "chair") -> Execute:
+    """To a chair at (x + 1, y)."""
+    goal = NavigateTo(Pose.planar(x, y, 0.3), np.array([x + 1.0, y, 0.4]))
+    subgoals = (CHAIR.model_copy(update={"object": thing}),)
+    return Execute((goal,), subgoals, NavigationPlan(subgoals=subgoals, done=False), plan_record())
+
+
+def turning() -> Execute:
+    subgoals = (Turn(degrees=90),)
+    plan = NavigationPlan(subgoals=subgoals, done=False)
+    return Execute((Rotate(1.5708),), subgoals, plan, plan_record())
+
+
+def holding(code: Code) -> Hold:
+    return Hold(code, "for a reason", plan_record(code))
+
+
+def full() -> DecisionRecord:
+    """With something in every field."""
+    attempt = Attempt("goto chair", going(0.1).goals[0], Pose.planar(1, 2, 3), Outcome(Code.BLOCKED, "a cat"))
+    return DecisionRecord(
+        task=Task("go to the chair", "navigation"),
+        decision=going(1 / 3),
+        decided_s=1_700_000_000.123456789,
+        settings=dataclasses.replace(NodeSettings(), cameras=("head", "wrist"), kind="navigation"),
+        topics={"head": CameraTopics("/r/head/image_raw", "/r/head/depth", "/r/head/camera_info")},
+        views={"head": 1_700_000_000.1, "wrist": 1_700_000_000.2},
+        asked_s=1_700_000_000.3,
+        memory=Memory(12, (attempt,), 3),
+        arm=ArmState(Pose.planar(0.1, 0.2, 0.3), 0.05),
+        keyframes=({"head": 1.5}, {"head": 2.5}),
+        fresh=True,
+    )
+
+
+def test_a_record_comes_back_to_the_last_bit() -> None:
+    record = full()
+    line = record.to_json()
+    again = DecisionRecord.from_json(line)
+    assert "\n" not in line
+    assert again.to_json() == line
+    assert (again.views, again.keyframes, again.settings) == (record.views, record.keyframes, record.settings)
+    assert verdict(record.decision, again.decision) == "identical"
+    assert np.array_equal(again.memory.attempts[0].T_map_base.rotation, record.memory.attempts[0].T_map_base.rotation)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', json.dumps({"format": 2})])
+def test_what_is_no_record_is_an_error(text: str) -> None:
+    with pytest.raises(DataError, match="record"):
+        DecisionRecord.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected", "metres"),
+    [
+        (going(1), going(1), "identical", 0.0),
+        (going(1), going(1.3, 0.4), "same skills", 0.5),
+        (going(1), going(1, thing="stool"), "same skills", 0.0),
+        (going(1), turning(), "different", None),
+        (going(1), holding(Code.DEPTH_INVALID), "different", None),
+        (holding(Code.DEPTH_INVALID), holding(Code.DEPTH_INVALID), "identical", None),
+        (holding(Code.DEPTH_INVALID), holding(Code.TOO_FAR), "different", None),
+    ],
+)
+def test_decisions_are_compared_by_code_skills_and_metres(
+    a: Decision, b: Decision, expected: str, metres: float | None
+) -> None:
+    assert verdict(a, b) == expected
+    assert apart(a, b) == (metres if metres is None else pytest.approx(metres))
+
+
+def test_recorded_answers_are_given_again_and_then_fail_as_the_model_did() -> None:
+    model = RecordedAnswers()
+    model.of(plan_record(Code.PLAN_INVALID, "first", "second"))
+    assert [model.generate(PROMPT, deadline_s=1.0).text for _ in range(2)] == ["first", "second"]
+    model.of(plan_record(Code.DEADLINE_EXCEEDED))
+    with pytest.raises(DeadlineExceeded):
+        model.generate(PROMPT, deadline_s=1.0)
+    model.of(plan_record(Code.BACKEND_FAILED))
+    with pytest.raises(BackendError):
+        model.generate(PROMPT, deadline_s=1.0)
+    assert model.info.model == "some-model"
