@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 
 if TYPE_CHECKING:
     import gymnasium
@@ -73,10 +73,8 @@ def register_all() -> None:
     Raises:
         MissingExtraError: gymnasium is not installed.
     """
-    try:
+    with extra("sim"):
         import gymnasium
-    except ImportError as error:
-        raise MissingExtraError("gymnasium", "sim") from error
     for env_id, entry_point in _ENTRY_POINTS.items():
         if env_id not in gymnasium.registry:
             # The episode limit is the environments' own (`max_episode_steps`), so that no wrapper hides their state.

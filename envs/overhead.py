@@ -10,7 +10,7 @@ import numpy as np
 
 from si_embodied.envs.mujoco.renderer import SceneRenderer
 from si_embodied.envs.scenes.mjcf import OVERHEAD_GROUP
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,10 +55,8 @@ class OverheadView:
         radius_m: float,
     ) -> NDArray[np.uint8]:
         """The apartment with the robot, the way it came, and a ring around the goal."""
-        try:
+        with extra("sim"):
             from PIL import Image, ImageDraw
-        except ImportError as error:
-            raise MissingExtraError("PIL", "sim") from error
         picture = Image.fromarray(self._background)
         draw = ImageDraw.Draw(picture)
         gu, gv = self.pixel(*goal)

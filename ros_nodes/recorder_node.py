@@ -22,7 +22,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from si_embodied.errors import ConfigError, MissingExtraError, ObservationError, RecordError, SiEmbodiedError
+from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmbodiedError, extra
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.recording.bags import COMPRESSIONS, BagWriter, Topic, definition_of
@@ -165,10 +165,8 @@ class Recorder:
 
 
 def _require_pillow() -> None:
-    try:
+    with extra("bags"):
         import PIL  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("PIL", "bags") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

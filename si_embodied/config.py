@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, extra
 
 if TYPE_CHECKING:
     from si_embodied.embodiment import TaskKind
@@ -123,10 +123,8 @@ def load_planner_config(path: Path) -> PlannerConfig:
     Raises:
         ConfigError: no such file, not YAML, or settings that `from_mapping` refuses.
     """
-    try:
+    with extra("sim"):
         import yaml
-    except ImportError:
-        raise MissingExtraError("yaml", "sim") from None
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class SiEmbodiedError(Exception):
@@ -43,6 +44,27 @@ class MissingExtraError(SiEmbodiedError, ImportError):
             f"{module!r} is not installed, and this needs it. Install it with: pip install 'si-embodied[{extra}]'"
         )
         self.module, self.extra = module, extra
+
+
+_DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml"}  # where they differ from the module
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Name the extra that is missing when an import inside fails.
+
+    >>> with extra("sim"):
+    ...     import mujoco
+
+    Raises:
+        MissingExtraError: a module imported inside is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = str(error.name)
+        top = module.partition(".")[0]
+        raise MissingExtraError(_DISTRIBUTIONS.get(top, module), name) from error
 
 
 class MissingRosPackageError(SiEmbodiedError, ImportError):

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import MissingExtraError, extra
 from si_embodied.geometry import Pose
 
-try:
+with extra("sim"):
     import mink
     import mujoco
-except ImportError as error:
-    raise MissingExtraError(error.name or "mujoco", "sim") from error
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M, Apartment, Part
-from si_embodied.errors import MissingExtraError, RecordError
+from si_embodied.errors import RecordError, extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,10 +19,8 @@ _Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 def _trimesh() -> Any:
-    try:
+    with extra("sim"):
         import trimesh
-    except ImportError as error:
-        raise MissingExtraError("trimesh", "sim") from error
     return trimesh
 
 

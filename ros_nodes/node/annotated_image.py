@@ -9,7 +9,7 @@ import numpy as np
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import MissingExtraError, extra
 from si_embodied.grounding import pixel_of
 from si_embodied.plan import PointedSubgoal, Push
 from si_embodied.ros_nodes.sensing import bridge
@@ -66,11 +66,9 @@ def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]
     Raises:
         MissingExtraError: Pillow is not installed.
     """
-    try:
+    with extra("sim"):
         from PIL import Image as Pillow
         from PIL import ImageDraw
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("PIL", "sim") from error
     frames = observation.frames
     widths = [frame.intrinsics.width for frame in frames]
     height = max(frame.intrinsics.height for frame in frames)

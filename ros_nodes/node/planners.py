@@ -12,7 +12,7 @@ from si_embodied.backends.base import BackendInfo
 from si_embodied.backends.options import ServerOptions
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.config import PlannerConfig, planner_config_for
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, extra
 from si_embodied.planner import AnyPlanner, Planner
 from si_embodied.ros_nodes.node.questions import SharedBackend
 
@@ -101,10 +101,8 @@ def _repeating(script: str, delay_s: float) -> ScriptedBackend:
 
 
 def _local(settings: NodeSettings) -> Backend:
-    try:
+    with extra("models"):
         from si_embodied.backends.local import LocalBackend
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "models") from error
     if settings.weights not in ("full", "8bit", "4bit"):
         raise ConfigError(f"expected weights to be full, 8bit or 4bit, got: {settings.weights!r}")
     return LocalBackend(_checkpoint(settings), weights=cast("Any", settings.weights))

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from si_embodied.errors import ConfigError, MissingExtraError, RecordError
+from si_embodied.errors import ConfigError, RecordError, extra
 
 COMPRESSIONS = ("zstd", "lz4", "none")
 _VERSION = 5
@@ -64,10 +64,8 @@ class BagWriter:
             RecordError: the folder cannot be made, or is there.
             MissingExtraError: mcap is not installed.
         """
-        try:
+        with extra("bags"):
             from mcap.writer import CompressionType, Writer
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(str(error.name), "bags") from error
         if compression not in COMPRESSIONS:
             raise ConfigError(f"expected a compression of {', '.join(COMPRESSIONS)}, got: {compression!r}")
         self.folder, self.messages = folder, 0

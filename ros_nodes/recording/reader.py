@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import DataError, MissingExtraError, ObservationError, TransformError
+from si_embodied.errors import DataError, ObservationError, TransformError, extra
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord, Views
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
@@ -105,12 +105,10 @@ class Recording:
 
     def _messages(self, *topics: str) -> Iterator[tuple[str, int, Message]]:
         """Messages of some topics, or of topics with these endings, in the order of their coming."""
-        try:
+        with extra("bags"):
             from rosbags.highlevel import AnyReader, AnyReaderError
             from rosbags.rosbag2 import ReaderError
             from rosbags.serde import SerdeError
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(str(error.name), "bags") from error
         try:
             with AnyReader([self._path]) as reader:
                 connections = [each for each in reader.connections if each.topic.endswith(topics)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError, ObservationError
+from si_embodied.errors import ObservationError, extra
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
@@ -103,10 +103,8 @@ def rgb_of_compressed(image: Message) -> NDArray[np.uint8]:
         ObservationError: bytes that are no picture.
         MissingExtraError: Pillow is not installed.
     """
-    try:
+    with extra("sim"):
         from PIL import Image
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("PIL", "sim") from error
     try:
         with Image.open(io.BytesIO(bytes(image.data)), formats=("JPEG", "PNG")) as picture:
             return np.asarray(picture.convert("RGB"))

@@ -8,12 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import BackendError, MissingExtraError
+from si_embodied.errors import BackendError, extra
 
-try:
+with extra("serve"):
     from PIL import Image
-except ModuleNotFoundError as error:
-    raise MissingExtraError("pillow", "serve") from error
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.backends.options import FAMILIES, Family
-from si_embodied.errors import MissingExtraError, UnknownNameError
+from si_embodied.errors import UnknownNameError, extra
 from si_embodied.models.points import Size, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
 from si_embodied.plan import without_fence
 
@@ -122,8 +122,6 @@ def _resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = stable_size(image.shape[1], image.shape[0])
     if size == (image.shape[1], image.shape[0]):
         return image
-    try:
+    with extra("serve"):
         from PIL import Image
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("pillow", "serve") from error
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))

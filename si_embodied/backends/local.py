@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.backends.base import BackendInfo
-from si_embodied.errors import ConfigError, DeadlineExceeded, MissingExtraError
+from si_embodied.errors import ConfigError, DeadlineExceeded, extra
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.opening import open_model
 from si_embodied.types import Completion
 
-try:
+with extra("models"):
     from PIL import Image
-except ModuleNotFoundError as error:
-    raise MissingExtraError("pillow", "models") from error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,13 +16,11 @@ from si_embodied.backends.chat import chat_answer, chat_request, model_names
 from si_embodied.backends.conventions import question
 from si_embodied.backends.options import ServerOptions
 from si_embodied.backends.retries import Again, Retries, retry_after_s
-from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, MissingExtraError
+from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, extra
 from si_embodied.types import Completion
 
-try:
+with extra("serve"):
     import httpx
-except ModuleNotFoundError as error:
-    raise MissingExtraError("httpx", "serve") from error
 
 if TYPE_CHECKING:
     from si_embodied.types import Prompt

@@ -138,12 +138,10 @@ def _from_files(args: argparse.Namespace) -> Scene:
 
 
 def _image(path: Path) -> Any:
-    from si_embodied.errors import MissingExtraError, ObservationError
+    from si_embodied.errors import ObservationError, extra
 
-    try:
+    with extra("sim"):
         from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("PIL", "sim") from error
     try:
         return Image.open(path)
     except FileNotFoundError as error:

@@ -15,7 +15,7 @@ from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.options import ServerOptions
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment
-from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
+from si_embodied.errors import ConfigError, UnknownNameError, extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,10 +109,8 @@ def load_backend(
     """
     if model is None:
         raise ConfigError("the planner needs a checkpoint; give one with --model DIR")
-    try:
+    with extra("models"):
         from si_embodied.backends.local import LocalBackend
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "models") from error
 
     backend = LocalBackend(model, device=device, weights=weights)
     return BlankImages(backend) if control == "blank" else backend
@@ -215,10 +213,8 @@ def environments() -> list[str]:
     Raises:
         MissingExtraError: gymnasium is not installed.
     """
-    try:
+    with extra("sim"):
         import gymnasium
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "sim") from error
     import si_embodied.envs  # noqa: F401 - registers them
 
     return sorted(name for name, spec in gymnasium.registry.items() if spec.namespace == NAMESPACE)

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError, RecordError, RendererError
+from si_embodied.errors import RecordError, RendererError, extra
 from si_embodied.evaluation.episode import Ended, EpisodeResult, Policy, decisions_of
 from si_embodied.types import Execute
 
-try:
+with extra("sim"):
     import imageio_ffmpeg
     from PIL import Image, ImageDraw, ImageFont
-except ModuleNotFoundError as _error:
-    raise MissingExtraError(str(_error.name), "sim") from _error
 
 if TYPE_CHECKING:
     import gymnasium

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 
-try:
+with extra("models"):
     import torch
-except ModuleNotFoundError as error:
-    raise MissingExtraError("torch", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import BackendError, ConfigError, MissingExtraError
+from si_embodied.errors import BackendError, ConfigError, extra
 
-try:
+with extra("models"):
     from llguidance import LLMatcher, LLTokenizer
-except ModuleNotFoundError as error:
-    raise MissingExtraError("llguidance", "models") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

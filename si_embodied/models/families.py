@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError, ObservationError
+from si_embodied.errors import ObservationError, extra
 from si_embodied.models.family import EncodedImages, Family, ModelInputs
 from si_embodied.models.points import (
     RELATIVE_MAX,
@@ -21,10 +21,8 @@ from si_embodied.models.points import (
 from si_embodied.models.regions import json_question, json_schema, read_json, read_ref, ref_question, ref_schema
 from si_embodied.types import Prompt
 
-try:
+with extra("models"):
     from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

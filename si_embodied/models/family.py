@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from si_embodied.errors import CheckpointError, MissingExtraError, ObservationError
+from si_embodied.errors import CheckpointError, ObservationError, extra
 from si_embodied.models.regions import SpecialToken
 
-try:
+with extra("models"):
     from tokenizers import Tokenizer
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "tokenizers", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import logging
 import re
 from pathlib import Path
 
-from si_embodied.errors import CheckpointError, MissingExtraError
+from si_embodied.errors import CheckpointError, extra
 from si_embodied.models.registry import find_release
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def model_name(directory: Path) -> str:
 
 def _download(repository: str, revision: str | None) -> Path:
     """The snapshot's directory in the hub's cache."""
-    try:
+    with extra("models"):
         import huggingface_hub
         from huggingface_hub.errors import (
             GatedRepoError,
@@ -72,8 +72,6 @@ def _download(repository: str, revision: str | None) -> Path:
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("huggingface_hub", "models") from error
 
     named = repository if revision is None else f"{repository}@{revision}"
     try:

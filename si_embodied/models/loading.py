@@ -7,19 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError
+from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError, extra
 from si_embodied.models.checkpoints import inspect_checkpoint, read_header
 from si_embodied.models.footprint import WEIGHTS, Weights, check_fits, free_ram_bytes, weight_bytes
 from si_embodied.models.hub import model_name, resolve_model
 
-try:
+with extra("models"):
     import torch
     import transformers
     from tokenizers import Tokenizer
     from transformers.utils import is_accelerate_available, is_bitsandbytes_available, is_flash_attn_2_available
     from transformers.utils import logging as transformers_logging
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 from si_embodied.models.families import FAMILIES, Family
 from si_embodied.models.original import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError
+from si_embodied.errors import CheckpointError, ConfigError, extra
 from si_embodied.models.onnx.manifest import is_exported
 
 if TYPE_CHECKING:
@@ -75,10 +75,8 @@ def open_model(
 
 def _open_export(directory: Path, providers: str) -> OpenedModel:
     """An export; neither this nor running it imports torch."""
-    try:
+    with extra("onnx"):
         from transformers import AutoConfig
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("transformers", "onnx") from error
     from si_embodied.models.families import FAMILIES
     from si_embodied.models.onnx.runner import OnnxRunner
 

@@ -11,17 +11,15 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError, RecordError
+from si_embodied.errors import CheckpointError, ConfigError, RecordError, extra
 from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, read_json
 from si_embodied.models.conversion import convert_config, convert_weights
 
-try:
+with extra("models"):
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import save_file
     from transformers import GotOcr2ImageProcessorPil, InternVLConfig, Qwen2Tokenizer
     from transformers.utils import logging as transformers_logging
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

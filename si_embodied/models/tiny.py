@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-try:
+with extra("models"):
     import torch
     from safetensors.torch import save_file
     from tokenizers import AddedToken, pre_tokenizers, trainers
@@ -26,8 +26,6 @@ try:
         Qwen3VLConfig,
         Qwen3VLForConditionalGeneration,
     )
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import BackendError, MissingExtraError
+from si_embodied.errors import BackendError, extra
 from si_embodied.models.compiled import compiled_pass
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
 
-try:
+with extra("models"):
     import torch
     from transformers import DynamicCache
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from si_embodied.errors import ConfigError, MessageError, MissingExtraError, RequestRefused
+from si_embodied.errors import ConfigError, MessageError, RequestRefused, extra
 from si_embodied.serving import metrics
 from si_embodied.serving.access import ApiKey, RateLimit
 from si_embodied.serving.messages import (
@@ -20,12 +20,10 @@ from si_embodied.serving.messages import (
 )
 from si_embodied.serving.scheduler import Scheduler
 
-try:
+with extra("serve"):
     from fastapi import FastAPI, Request, Response, WebSocket
     from starlette.requests import ClientDisconnect
     from starlette.websockets import WebSocketDisconnect
-except ModuleNotFoundError as error:
-    raise MissingExtraError("fastapi", "serve") from error
 
 _LOG = logging.getLogger(__name__)
 _BODY_TIMEOUT_S = 30.0

@@ -18,20 +18,18 @@ from si_embodied.errors import (
     ConfigError,
     DeadlineExceeded,
     MessageError,
-    MissingExtraError,
     ObservationError,
     RequestRefused,
+    extra,
 )
 from si_embodied.guard import Guard
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
 from si_embodied.serving.messages import MOST_BYTES, PLAN_PATH, PlanRequest, pack_request, unpack_reply
 from si_embodied.types import Code, Execute, Hold, PlanRecord
 
-try:
+with extra("remote"):
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-except ModuleNotFoundError as error:
-    raise MissingExtraError("websockets", "remote") from error
 
 if TYPE_CHECKING:
     from si_embodied.embodiment import Embodiment

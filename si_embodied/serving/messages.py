@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MessageError, MissingExtraError, ObservationError, RequestRefused
+from si_embodied.errors import MessageError, ObservationError, RequestRefused, extra
 from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text
 from si_embodied.serving.values import CONFIG, DECISION, EMBODIMENT, MEMORY, TASK, observation_codec
 
-try:
+with extra("remote"):
     import msgpack
-except ModuleNotFoundError as error:
-    raise MissingExtraError("msgpack", "remote") from error
 
 if TYPE_CHECKING:
     from si_embodied.config import PlannerConfig

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from si_embodied.errors import MessageError, MissingExtraError
+from si_embodied.errors import MessageError, extra
 from si_embodied.serving.codec import Many, Whole, wrong
 
 
@@ -75,10 +75,8 @@ def _from_jpeg(data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.ui
 
 
 def _pillow() -> Any:
-    try:
+    with extra("serve"):
         from PIL import Image
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("pillow", "serve") from error
     return Image
 
 

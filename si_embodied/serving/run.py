@@ -12,15 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, extra
 from si_embodied.serving.access import ApiKey
 from si_embodied.serving.app import Limits, PlanningApp
 from si_embodied.serving.scheduler import Scheduler
 
-try:
+with extra("serve"):
     import uvicorn
-except ModuleNotFoundError as error:
-    raise MissingExtraError("uvicorn", "serve") from error
 
 if TYPE_CHECKING:
     from si_embodied.serving.service import PlanningService

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.studies import generalisation, reasoning, scaling, shortcuts
 from si_embodied.studies.asking import SIGHTS
 from si_embodied.studies.figures import (
@@ -26,14 +26,12 @@ from si_embodied.studies.figures import (
 )  # fmt: skip
 from si_embodied.studies.report import headline
 
-try:
+with extra("train"):
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
     from matplotlib.lines import Line2D
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "matplotlib", "train") from error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.models.tiny import SPECIAL_TOKENS
 from si_embodied.training.scenes import IMAGE_PX
 from si_embodied.training.vocabulary import NUMBERS, make_tokenizer, word_id
 
-try:
+with extra("models"):
     import torch
     from transformers import GenerationConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig, Qwen3VLForConditionalGeneration
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 PATCH_PX, MERGE = 10, 2
 GRID = IMAGE_PX // (PATCH_PX * MERGE)

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import NO_LABEL, Labelled, Question, questions
 from si_embodied.training.forward import CELLS, Packed
 from si_embodied.training.vocabulary import NUMBERS, POINT_PIECE, make_tokenizer
 
-try:
+with extra("models"):
     import torch
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "models") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,15 +25,13 @@ from si_embodied.data.records import (
     read_conversations,
     read_dataset,
 )
-from si_embodied.errors import BackendError, DataError, MissingExtraError, ObservationError
+from si_embodied.errors import BackendError, DataError, ObservationError, extra
 from si_embodied.plan import plan_schema
 from si_embodied.types import Prompt
 
-try:
+with extra("train"):
     import torch
     from PIL import Image, UnidentifiedImageError
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "train") from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

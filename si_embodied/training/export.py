@@ -6,17 +6,15 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.training.architecture import MERGE, PATCH_PX, image_processor
 from si_embodied.training.batches import PROMPTS
 from si_embodied.training.scenes import IMAGE_PX
 from si_embodied.training.vocabulary import make_tokenizer
 
-try:
+with extra("models"):
     import torch
     from safetensors.torch import save_file
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "models") from error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.training.architecture import GRID, MERGE, PATCH_PX
 
-try:
+with extra("models"):
     import torch
     from torch.nn import functional
     from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.data.records import write_text
-from si_embodied.errors import BackendError, ConfigError, MissingExtraError, RecordError
+from si_embodied.errors import BackendError, ConfigError, RecordError, extra
 
-try:
+with extra("train"):
     import accelerate  # noqa: F401  (the Trainer needs it, and says so late)
     import peft
     import torch
@@ -27,8 +27,6 @@ try:
     from safetensors.torch import load_file
     from torch.nn import functional
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "peft", "train") from error
 
 from si_embodied.models.checkpoints import inspect_checkpoint
 from si_embodied.models.hub import model_name

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.training.architecture import words_of
 from si_embodied.training.examples import NO_LABEL
 from si_embodied.training.forward import encode_images, logits_of, read
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS, NUMBERS
 
-try:
+with extra("models"):
     import torch
     from torch.nn import functional
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "models") from error
 
 if TYPE_CHECKING:
     from torch import Tensor

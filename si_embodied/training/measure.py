@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.grounding import pixel_of
 from si_embodied.training.batches import Answered, answered, pack
 from si_embodied.training.examples import Labelled, Question, fragment, questions
@@ -16,10 +16,8 @@ from si_embodied.training.forward import CELLS, Packed, encode_images, logits_of
 from si_embodied.training.scenes import RENDER_PX
 from si_embodied.training.vocabulary import NUMBERS
 
-try:
+with extra("models"):
     import torch
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

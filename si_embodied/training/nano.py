@@ -14,18 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, extra
 from si_embodied.training.architecture import Sizes, make_model
 from si_embodied.training.batches import Batch, make_batch
 from si_embodied.training.forward import CELLS
 from si_embodied.training.losses import CellReaders, losses
 from si_embodied.training.measure import measure
 
-try:
+with extra("models"):
     import torch
     from safetensors.torch import load_file
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "torch", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError, SceneError
+from si_embodied.errors import SceneError, extra
 
-try:
+with extra("sim"):
     from PIL import Image
-except ModuleNotFoundError as error:
-    raise MissingExtraError("PIL", "sim") from error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

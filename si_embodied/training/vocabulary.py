@@ -9,14 +9,12 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.models.tiny import CHAT_TEMPLATE, SPECIAL_TOKENS
 
-try:
+with extra("models"):
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

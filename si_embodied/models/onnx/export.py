@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError
+from si_embodied.errors import CheckpointError, ConfigError, extra
 from si_embodied.models.onnx.graphs import Graph, decoder_graph, exportable, vision_graph
 from si_embodied.models.onnx.manifest import (
     DECODER,
@@ -27,14 +27,12 @@ from si_embodied.models.onnx.manifest import (
 from si_embodied.models.onnx.operators import head_graph, trim_graph
 from si_embodied.models.onnx.quantize import quantize_export, quiet
 
-try:
+with extra("onnx"):
     import onnx
     import onnxscript  # noqa: F401 - torch.onnx needs it
     import torch
 
     from si_embodied.models.loading import Checkpoint, load_checkpoint
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "onnx", "onnx") from error
 
 _CARRIED = ("planner.yaml", "README.md", "LICENSE")
 

@@ -10,15 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 
-try:
+with extra("models"):
     import torch
     from torch import nn
     from torch.export import Dim
     from transformers import AttentionInterface
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "transformers", "models") from error
 
 from si_embodied.models.onnx.manifest import cache_names
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import MissingExtraError
+from si_embodied.errors import extra
 from si_embodied.models.onnx.manifest import OPSET, cache_names
 
-try:
+with extra("onnx"):
     from onnx import TensorProto, helper, numpy_helper
-except ModuleNotFoundError as error:
-    raise MissingExtraError("onnx", "onnx") from error
 
 if TYPE_CHECKING:
     from si_embodied.models.onnx.manifest import Manifest

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, extra
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, Manifest, Precision, read_manifest
 from si_embodied.models.onnx.operators import quantizable_head_graph
 
-try:
+with extra("onnx"):
     import onnx
-except ModuleNotFoundError as error:
-    raise MissingExtraError("onnx", "onnx") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import BackendError, CheckpointError, ConfigError, MissingExtraError
+from si_embodied.errors import BackendError, CheckpointError, ConfigError, extra
 
-try:
+with extra("onnx"):
     import onnxruntime
-except ModuleNotFoundError as error:
-    raise MissingExtraError("onnxruntime", "onnx") from error
 
 from si_embodied.models.onnx.manifest import DECODER, Manifest, cache_names
 
