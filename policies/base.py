@@ -20,3 +20,6 @@ class Policy(Protocol):
 
     def act(self, observation: Observation) -> Action:
         """The next action of the environment's action space."""
+
+    def close(self) -> None:
+        """Release what the policy holds."""

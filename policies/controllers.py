@@ -19,11 +19,12 @@ from si_embodied.policies.skills.navigation import (
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.types import CallSkill, Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import CallSkill, Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
 
 if TYPE_CHECKING:
     from si_embodied.policies.base import Action, Skill
-    from si_embodied.types import Goal, Observation
+    from si_embodied.skills import Goal
+    from si_embodied.types import Observation
 
 EXPLORE_ACTIONS = 4
 """Commands between two looks of the planner while exploring: a metre, or less of a turn than a camera is wide."""

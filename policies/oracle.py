@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
-from si_embodied.embodiment import TableArm
+from si_embodied.embodiment import TableArm, TaskKind
 from si_embodied.errors import ConfigError
 from si_embodied.geometry import Pose
-from si_embodied.plan import PLANS
 from si_embodied.policies.skills.arm import ArmSkills
-from si_embodied.types import Grasp, Outcome, Release
+from si_embodied.skills import Grasp, Release
+from si_embodied.types import Outcome
 
 if TYPE_CHECKING:
     import gymnasium
@@ -105,7 +105,7 @@ class OraclePolicy:
         """
         world = cast("Any", env.unwrapped)
         kind = getattr(world, "kind", None)
-        if kind not in PLANS:
+        if kind not in get_args(TaskKind):
             raise ConfigError(f"the oracle needs an environment of ours with ground truth, got: {type(world).__name__}")
         self._world = world
         self._arm = _ArmOracle(world.embodiment) if isinstance(getattr(world, "embodiment", None), TableArm) else None
@@ -120,6 +120,9 @@ class OraclePolicy:
         if self._arm is not None:
             return self._arm.act(observation, self._world.ground_truth)
         return cast("Action", self._world.ground_truth.next_action())
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class _ArmOracle:

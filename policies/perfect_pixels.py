@@ -9,36 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from si_embodied.backends.scripted import ScriptedBackend
+from si_embodied.embodiment import TaskKind
 from si_embodied.errors import ConfigError
 from si_embodied.grounding import point_of
-from si_embodied.plan import (
-    PLANS,
-    Close,
-    Explore,
-    Forward,
-    Goto,
-    Home,
-    ManipulationPlan,
-    Navigate,
-    NavigationPlan,
-    Open,
-    Pick,
-    Place,
-    RearrangementPlan,
-    RearrangementSubgoal,
-    Turn,
-    plan_text,
-    view_count,
-)
+from si_embodied.plan import Plan, plan_text, view_count
+from si_embodied.skills import Close, Explore, Forward, Goto, Home, Navigate, Open, Pick, Place, Turn
 
 if TYPE_CHECKING:
     import gymnasium
 
-    from si_embodied.plan import Plan
     from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth, RearrangementGroundTruth
+    from si_embodied.skills import Subgoal
     from si_embodied.types import Prompt
 
 
@@ -53,7 +37,7 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
     world = cast("Any", env.unwrapped)
     kind = str(getattr(world, "kind", None))
     complaint = f"perfect-pixels needs an environment of ours with ground_truth, got: {type(world).__name__}"
-    if kind not in PLANS:
+    if kind not in get_args(TaskKind):
         raise ConfigError(complaint)
     answer = _ANSWERS[kind]
 
@@ -65,54 +49,54 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
     return ScriptedBackend(complete, name="perfect-pixels")
 
 
-def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> NavigationPlan:
+def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
     """Stop at the goal, go to the target where it is seen, explore where it is not or where that was refused.
 
     A goal that is a place and no thing cannot be pointed at from near: the last of its way is turned to and driven.
     """
     if truth.at_goal():
-        return NavigationPlan(subgoals=(), done=True)
+        return Plan(subgoals=(), done=True)
     straight = truth.straight_way()
     if straight is not None:
         bearing_rad, distance_m = straight
         centimetres = min(max(round(100 * distance_m), 5), 300)
         turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)
-        return NavigationPlan(subgoals=(turn, forward), done=False)
+        return Plan(subgoals=(turn, forward), done=False)
     visible = truth.visible_target()
     if visible is None or _just_failed(prompt):
-        return NavigationPlan(subgoals=(Explore(),), done=False)
+        return Plan(subgoals=(Explore(),), done=False)
     view, u, v = visible
     goto = Goto(object=truth.target_name(), view=view, point=_point(prompt, view, u, v))
-    return NavigationPlan(subgoals=(goto,), done=False)
+    return Plan(subgoals=(goto,), done=False)
 
 
-def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> ManipulationPlan:
+def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Plan:
     """The next step that the task lacks, pointed at; the arm goes home when it hides the place."""
     step = truth.next_step()
     if step is None:
-        return ManipulationPlan(subgoals=(), done=True)
+        return Plan(subgoals=(), done=True)
     pixel = truth.pixel_of(step)
     if pixel is None:
-        return ManipulationPlan(subgoals=(Home(),), done=False)
+        return Plan(subgoals=(Home(),), done=False)
     view, u, v = pixel
     skill = Pick if step.kind == "pick" else Place
     pointed = skill(object=step.object_name, view=view, point=_point(prompt, view, u, v))
-    return ManipulationPlan(subgoals=(pointed,), done=False)
+    return Plan(subgoals=(pointed,), done=False)
 
 
-def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> RearrangementPlan:
+def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> Plan:
     """The next step that the task lacks, pointed at where it is seen; looks elsewhere where it is not, or failed."""
     step = truth.seen_step()
     if step is None:
-        return RearrangementPlan(subgoals=(), done=True)
+        return Plan(subgoals=(), done=True)
     skill, words, pixel = step
-    subgoal: RearrangementSubgoal = Explore()
+    subgoal: Subgoal = Explore()
     if not _just_failed(prompt) and skill != "explore":
         subgoal = Navigate(object=words) if pixel is None else _pointed(skill, words, pixel, prompt)
-    return RearrangementPlan(subgoals=(subgoal,), done=False)
+    return Plan(subgoals=(subgoal,), done=False)
 
 
-def _pointed(skill: str, words: str, pixel: tuple[int, float, float], prompt: Prompt) -> RearrangementSubgoal:
+def _pointed(skill: str, words: str, pixel: tuple[int, float, float], prompt: Prompt) -> Subgoal:
     view, u, v = pixel
     kinds: dict[str, type[Goto | Pick | Place | Open | Close]] = {
         "goto": Goto, "pick": Pick, "place": Place, "open": Open, "close": Close

@@ -28,3 +28,6 @@ class RandomPolicy:
         """The next draw."""
         drawn = self._space.sample()
         return int(drawn) if np.ndim(drawn) == 0 else cast("Action", drawn)
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from si_embodied.errors import ConfigError, extra
+from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
     from si_embodied.embodiment import TaskKind
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECKPOINT_SETTINGS = "planner.yaml"
-"""In a checkpoint's directory: the planner's settings that it was trained with."""
+"""In a checkpoint's directory: the prompts it was trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +42,73 @@ class GuardConfig:
     """What is refused however sure the model is."""
 
     max_goal_distance_m: float = 12.0  # of a navigation goal from the base
-    max_observation_age_s: float = 1.0  # older than this it is not planned on
-    max_plan_age_s: float = 10.0  # counted from the image's stamp; older than this it is not carried out
+    max_observation_age_s: float = 1.0  # an older observation is not planned on
+    max_plan_age_s: float = 10.0  # counted from the image's stamp; an older plan is not carried out
     max_repeats: int = 3  # the same goal from the same place, in a row
     max_failures: int = 8  # outcomes in a row without one success
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What a model is asked with. An empty version stands for the checkpoint's own, or else for `DEFAULT_PROMPTS`."""
+
+    navigation: str = ""
+    manipulation: str = ""
+    rearrangement: str = ""
+    reasoning: bool = False  # let the answer start with a short free text
+
+    def or_else(self, other: Prompts) -> Prompts:
+        """These prompts, with the other's where these are empty; reasoning if either asks for it."""
+        return Prompts(
+            self.navigation or other.navigation,
+            self.manipulation or other.manipulation,
+            self.rearrangement or other.rearrangement,
+            self.reasoning or other.reasoning,
+        )
+
+    def version(self, kind: TaskKind) -> str:
+        """The prompt version for a kind of task."""
+        return {
+            "navigation": self.navigation,
+            "manipulation": self.manipulation,
+            "rearrangement": self.rearrangement,
+        }[kind]
+
+
+DEFAULT_PROMPTS = Prompts("nav/v1", "manip/v1", "rearrange/v1")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannerConfig:
     """One planner."""
 
-    navigation_prompt: str = "nav/v1"
-    manipulation_prompt: str = "manip/v1"
-    rearrangement_prompt: str = "rearrange/v1"
-    reasoning: bool = False  # let the answer start with a short free text
+    prompts: Prompts = field(default_factory=Prompts)
     deadline_s: float = 20.0  # for one plan, repair included
     memory_entries: int = 12  # outcomes shown in the next prompt
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Check ranges."""
         if not self.deadline_s > 0:
             raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
         if self.memory_entries < 1:
             raise ConfigError(f"expected memory_entries to be at least 1, got: {self.memory_entries}")
 
-    def prompt(self, kind: TaskKind) -> str:
-        """The version for a kind of task."""
-        return {
-            "navigation": self.navigation_prompt,
-            "manipulation": self.manipulation_prompt,
-            "rearrangement": self.rearrangement_prompt,
-        }[kind]
+
+def _with_nested_prompts(values: typing.Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of 0.1.0, which had `navigation_prompt` and the like beside the bounds, as they are now."""
+    kinds = ("navigation", "manipulation", "rearrangement")
+    old = {f"{kind}_prompt": kind for kind in kinds} | {"reasoning": "reasoning"}
+    moved = {old[key]: value for key, value in values.items() if key in old}
+    kept = {key: value for key, value in values.items() if key not in old}
+    return kept | {"prompts": {**moved, **kept.get("prompts", {})}} if moved else kept
+
+
+_UPGRADES: typing.Mapping[type[Any], typing.Callable[[typing.Mapping[str, Any]], dict[str, Any]]] = {
+    PlannerConfig: _with_nested_prompts,
+}
+"""What was written by an older version stays readable."""
 
 
 def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = "") -> T:
@@ -86,7 +120,7 @@ def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = 
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in _UPGRADES.get(cls, dict)(values).items():
         where = f"{path}{key}"
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -117,14 +151,36 @@ def _checked(expected: Any, value: Any, where: str) -> Any:
     return value
 
 
-def load_planner_config(path: Path) -> PlannerConfig:
-    """Read a `PlannerConfig` from a YAML file; what the file does not name keeps its default.
+def load_planner_config(path: Path | None) -> PlannerConfig:
+    """Read a `PlannerConfig` from a YAML file; what the file does not name keeps its default. No path, the defaults.
 
     Raises:
         ConfigError: no such file, not YAML, or settings that `from_mapping` refuses.
     """
-    with extra("sim"):
-        import yaml
+    return PlannerConfig() if path is None else from_mapping(PlannerConfig, _load_yaml(path))
+
+
+def checkpoint_prompts(directory: Path) -> Prompts:
+    """The prompts that a checkpoint was trained with, from its planner.yaml; empty where it names none.
+
+    A checkpoint chooses its prompts and nothing else: bounds and deadlines are the robot's.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds other settings.
+    """
+    path = directory / CHECKPOINT_SETTINGS
+    if not path.is_file():
+        return Prompts()
+    values = _load_yaml(path)
+    others = sorted(_with_nested_prompts(values).keys() - {"prompts"})
+    if others:
+        raise ConfigError(f"{str(path)!r}: a checkpoint sets its prompts alone, got: {', '.join(others)}; remove them")
+    return from_mapping(PlannerConfig, values).prompts
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
@@ -133,16 +189,4 @@ def load_planner_config(path: Path) -> PlannerConfig:
         raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"expected {str(path)!r} to hold named settings, got: {type(values).__name__}")
-    return from_mapping(PlannerConfig, values)
-
-
-def planner_config_for(model: Path | None, given: Path | None) -> PlannerConfig:
-    """The settings given, or else those that a checkpoint brings in its `planner.yaml`, or else the defaults.
-
-    Raises:
-        ConfigError: as `load_planner_config`.
-    """
-    if given is not None:
-        return load_planner_config(given)
-    brought = None if model is None else model / CHECKPOINT_SETTINGS
-    return load_planner_config(brought) if brought is not None and brought.is_file() else PlannerConfig()
+    return values

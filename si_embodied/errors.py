@@ -62,9 +62,8 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        module = str(error.name)
-        top = module.partition(".")[0]
-        raise MissingExtraError(_DISTRIBUTIONS.get(top, module), name) from error
+        module = str(error.name).partition(".")[0]
+        raise MissingExtraError(_DISTRIBUTIONS.get(module, module), name) from error
 
 
 class MissingRosPackageError(SiEmbodiedError, ImportError):

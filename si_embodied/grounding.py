@@ -8,86 +8,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied import plan as p
 from si_embodied.config import GroundingConfig
 from si_embodied.geometry import Pose, deproject, deproject_image, depth_at
-from si_embodied.skill_calls import call_at, call_by_name
-from si_embodied.types import (
-    Code,
-    Drive,
-    ExploreFrontier,
-    Finish,
-    GoHome,
-    Grasp,
-    NavigateTo,
-    PushAlong,
-    Refusal,
-    Release,
-    Rotate,
-    TiltCamera,
-)
+from si_embodied.skills import Grasp, NavigateTo
+from si_embodied.types import Code, Refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from si_embodied.types import CameraFrame, Goal, NavigationMap, Observation
-
-LOOK_STEP_RAD = math.radians(15)
-"""One notch of `look`, the tilt step of Habitat's and of our discrete actions."""
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.types import CameraFrame, NavigationMap, Observation
 
 MAX_THING_HEIGHT_M = 0.3
 """Higher than this above its support nothing is picked from above; what lies lower is another surface."""
 _LEVEL_M = 0.006
 
-_NO_SKILLS = Refusal(Code.PLAN_INVALID, "only a robot of skills opens, closes and drives by name; this one has no list")
-
 
 @dataclass(frozen=True, slots=True)
 class Grounder:
-    """Grounds the subgoals of one plan; a function of the observation, with its settings."""
+    """From points of images to points and poses of the map; each `Subgoal.ground` uses what it needs of it."""
 
+    embodiment: Embodiment
     config: GroundingConfig = GroundingConfig()
-
-    def ground(self, subgoal: p.Subgoal, observation: Observation) -> Goal | Refusal:
-        """The goal that a subgoal means in this observation, or why it means none.
-
-        Args:
-            subgoal: parsed and checked; its view exists in the observation.
-            observation: the one whose images the model saw, never a newer one.
-        """
-        if isinstance(subgoal, p.Turn):
-            return Rotate(math.radians(subgoal.degrees))
-        if isinstance(subgoal, p.Forward):
-            return Drive(subgoal.centimetres / 100)
-        if isinstance(subgoal, p.Look):
-            return TiltCamera(LOOK_STEP_RAD if subgoal.direction == "up" else -LOOK_STEP_RAD)
-        if isinstance(subgoal, p.Explore):
-            return ExploreFrontier()
-        if isinstance(subgoal, p.Stop):
-            return Finish()
-        if isinstance(subgoal, p.Home):
-            return GoHome()
-        if isinstance(subgoal, p.Navigate):
-            return _NO_SKILLS if observation.skills is None else call_by_name(subgoal, observation.skills)
-        return self._pointed(subgoal, observation)
-
-    def _pointed(self, subgoal: p.PointedSubgoal, observation: Observation) -> Goal | Refusal:
-        frame = observation.frames[subgoal.view]
-        point = self.point_in_map(frame, subgoal.point)
-        if isinstance(point, Refusal):
-            return point
-        if observation.skills is not None and not isinstance(subgoal, p.Push):
-            return call_at(subgoal, point, observation.skills)
-        if isinstance(subgoal, p.Goto):
-            return self._standoff(point, observation)
-        if isinstance(subgoal, p.Pick):
-            return self._grasp(frame, subgoal.point, point)
-        if isinstance(subgoal, p.Place):
-            return Release(point)
-        if isinstance(subgoal, p.Open | p.Close):
-            return _NO_SKILLS
-        end = self.point_in_map(frame, subgoal.to)
-        return end if isinstance(end, Refusal) else PushAlong(point, end)
 
     def point_in_map(self, frame: CameraFrame, point: tuple[int, int]) -> NDArray[np.float64] | Refusal:
         """The surface point (3,) in the map that a point (0..1000 relative) of a view shows.
@@ -111,7 +53,7 @@ class Grounder:
 
     # --- navigation ------------------------------------------------------------------------------------------------
 
-    def _standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
+    def standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
         """A place to stand that faces the target: the nearest to it that the base can reach.
 
         Without a map it lies on the straight line from the base. Where the map ends before the target, seen through a
@@ -161,7 +103,7 @@ class Grounder:
 
     # --- manipulation ----------------------------------------------------------------------------------------------
 
-    def _grasp(self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]) -> Grasp | Refusal:
+    def grasp(self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]) -> Grasp | Refusal:
         """A top-down grasp of the thing at a pixel: centred, closing across its narrow side."""
         assert frame.depth_m is not None  # point_in_map has refused it
         u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)

@@ -9,30 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.config import GuardConfig
-from si_embodied.embodiment import SkillRobot, TableArm
 from si_embodied.geometry import wrap_angle
-from si_embodied.skill_calls import distance_to_area
-from si_embodied.types import (
-    CallSkill,
-    Code,
-    Drive,
-    Finish,
-    Grasp,
-    NavigateTo,
-    PushAlong,
-    Refusal,
-    Release,
-    Rotate,
-    TiltCamera,
-)
+from si_embodied.skills import Finish
+from si_embodied.types import Code, Refusal
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from si_embodied.embodiment import Embodiment
     from si_embodied.geometry import Pose
     from si_embodied.memory import Attempt, Memory
-    from si_embodied.types import Goal, Observation
+    from si_embodied.skills import Goal
+    from si_embodied.types import Observation
 
 _SAME_PLACE_M = {"navigation": 0.25, "manipulation": 0.02, "rearrangement": 0.25}
 _SAME_HEADING_RAD = math.radians(10)
@@ -73,32 +59,9 @@ class Guard:
         return None
 
     def check_goal(self, goal: Goal, observation: Observation, memory: Memory) -> Refusal | None:
-        """Refuse a goal out of bounds, out of reach, or tried again and again from the same place."""
-        return self._check_place(goal, observation) or self._check_repetition(goal, observation.T_map_base, memory)
-
-    def _check_place(self, goal: Goal, observation: Observation) -> Refusal | None:
-        if isinstance(goal, NavigateTo):
-            distance = float(np.hypot(*(goal.T_map_base.translation - observation.T_map_base.translation)[:2]))
-            if distance > self.config.max_goal_distance_m:
-                limit = self.config.max_goal_distance_m
-                return Refusal(Code.TOO_FAR, f"the goal is {distance:.1f} m away, more than {limit} m")
-        if isinstance(goal, CallSkill) and isinstance(self.embodiment, SkillRobot):
-            return _check_skill(goal, observation.T_map_base, self.embodiment)
-        if not isinstance(self.embodiment, TableArm):
-            return None
-        for name, point in _tool_points(goal):
-            low, high = self.embodiment.workspace_m
-            if not ((point >= low).all() and (point <= high).all()):
-                return Refusal(
-                    Code.OUT_OF_WORKSPACE, f"{name} {_xyz(point)} is outside the workspace {_xyz(low)} to {_xyz(high)}"
-                )
-            reach = float(np.linalg.norm(point - np.asarray(self.embodiment.shoulder_m)))
-            if reach > self.embodiment.reach_m:
-                return Refusal(
-                    Code.OUT_OF_REACH, f"{name} {_xyz(point)} is {reach:.2f} m from the shoulder, whose reach is "
-                    f"{self.embodiment.reach_m:.2f} m"
-                )  # fmt: skip
-        return None
+        """Refuse a goal out of the robot's bounds, or tried again and again from the same place."""
+        refusal = goal.check(observation, self.embodiment, self.config)
+        return refusal or self._check_repetition(goal, observation.T_map_base, memory)
 
     def _check_repetition(self, goal: Goal, T_map_base: Pose, memory: Memory) -> Refusal | None:
         if isinstance(goal, Finish):
@@ -111,42 +74,6 @@ class Guard:
         return None
 
 
-def _check_skill(goal: CallSkill, T_map_base: Pose, robot: SkillRobot) -> Refusal | None:
-    """Refuse to handle what is not near; driving there is for that."""
-    distance = distance_to_area(T_map_base.translation[:2], goal.area_m)
-    if goal.option.verb == "navigate" or distance <= robot.reach_m:
-        return None
-    return Refusal(
-        Code.OUT_OF_REACH,
-        f"{goal.option.text}: that is {distance:.2f} m from the base, whose reach is {robot.reach_m} m",
-    )
-
-
-def _tool_points(goal: Goal) -> list[tuple[str, NDArray[np.float64]]]:
-    """Where a goal brings the tool, each point with its name."""
-    if isinstance(goal, Grasp):
-        return [("the grasp", goal.T_map_tool.translation)]
-    if isinstance(goal, Release):
-        return [("the place", goal.surface_m)]
-    if isinstance(goal, PushAlong):
-        return [("the push's start", goal.start_m), ("the push's end", goal.end_m)]
-    return []
-
-
-def _anchor(goal: Goal) -> NDArray[np.float64]:
-    """What makes two goals of one type the same, in metres or radians."""
-    if isinstance(goal, NavigateTo):
-        return goal.target_m
-    if isinstance(goal, Rotate | TiltCamera):
-        return np.array([goal.angle_rad])
-    if isinstance(goal, Drive):
-        return np.array([goal.distance_m])
-    if isinstance(goal, CallSkill):
-        return np.array([float(goal.number)])
-    points = [point for _, point in _tool_points(goal)]
-    return np.concatenate(points) if points else np.zeros(0)
-
-
 def _same_attempt(attempt: Attempt, goal: Goal, T_map_base: Pose, tolerance_m: float) -> bool:
     if type(attempt.goal) is not type(goal) or attempt.goal is None:
         return False
@@ -154,8 +81,4 @@ def _same_attempt(attempt: Attempt, goal: Goal, T_map_base: Pose, tolerance_m: f
     turned = abs(wrap_angle(attempt.T_map_base.yaw - T_map_base.yaw))
     if float(np.linalg.norm(moved)) > tolerance_m or turned > _SAME_HEADING_RAD:
         return False
-    return float(np.linalg.norm(_anchor(attempt.goal) - _anchor(goal))) <= tolerance_m
-
-
-def _xyz(point: NDArray[np.float64] | tuple[float, float, float]) -> str:
-    return "(" + ", ".join(f"{value:.2f}" for value in point) + ")"
+    return float(np.linalg.norm(attempt.goal.anchor() - goal.anchor())) <= tolerance_m

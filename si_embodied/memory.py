@@ -9,7 +9,8 @@ from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from si_embodied.geometry import Pose
-    from si_embodied.types import Goal, Outcome
+    from si_embodied.skills import Goal
+    from si_embodied.types import Outcome
 
 NOTHING_YET = "(nothing yet)"
 

@@ -1,180 +1,53 @@
-"""The closed plan schema: what a model may answer, and the parser that lets nothing else through."""
+"""The closed plan schema: what a model may answer, and the parser that rejects everything else."""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Union
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, create_model
 
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import PlanParseError
+from si_embodied.skills import PointedSubgoal, Subgoal, skills_of
 
 MAX_SUBGOALS = 3
 MAX_ANSWER_CHARACTERS = 4000
 """A plan of three subgoals with the longest names is under 500 characters; reasoning adds at most 400."""
 
-Coordinate = Annotated[int, Field(ge=0, le=1000)]
-Point = Annotated[tuple[Coordinate, Coordinate], Field(description="x and y, 0..1000 relative to the view")]
-ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 -]{0,39}$", max_length=40)]
-View = Annotated[int, Field(ge=0, le=7)]
 
-
-class _Subgoal(BaseModel):
-    """Frozen, and closed: a key that the schema does not name is an error."""
+class Plan(BaseModel):
+    """A model's whole answer. No subgoals and `done` means that the task is finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-class Goto(_Subgoal):
-    """Drive up to the object at the point and face it."""
-
-    skill: Literal["goto"] = "goto"
-    object: ObjectName
-    view: View
-    point: Point
-
-
-class Turn(_Subgoal):
-    """Turn on the spot; positive is left."""
-
-    skill: Literal["turn"] = "turn"
-    degrees: Annotated[int, Field(ge=-180, le=180)]
-
-
-class Forward(_Subgoal):
-    """Drive straight ahead."""
-
-    skill: Literal["forward"] = "forward"
-    centimetres: Annotated[int, Field(ge=5, le=300)]
-
-
-class Look(_Subgoal):
-    """Tilt the head camera one notch."""
-
-    skill: Literal["look"] = "look"
-    direction: Literal["up", "down"]
-
-
-class Explore(_Subgoal):
-    """Go where nothing has been seen yet."""
-
-    skill: Literal["explore"] = "explore"
-
-
-class Stop(_Subgoal):
-    """The task is done."""
-
-    skill: Literal["stop"] = "stop"
-
-
-class Pick(_Subgoal):
-    """Grasp the object at the point from above."""
-
-    skill: Literal["pick"] = "pick"
-    object: ObjectName
-    view: View
-    point: Point
-
-
-class Place(_Subgoal):
-    """Put the held object down on what is at the point."""
-
-    skill: Literal["place"] = "place"
-    object: ObjectName
-    view: View
-    point: Point
-
-
-class Push(_Subgoal):
-    """Push the object at the point to another point of the same view."""
-
-    skill: Literal["push"] = "push"
-    object: ObjectName
-    view: View
-    point: Point
-    to: Point
-
-
-class Home(_Subgoal):
-    """Bring the arm out of the camera's way."""
-
-    skill: Literal["home"] = "home"
-
-
-class Navigate(_Subgoal):
-    """Drive to a place that the robot knows by its words, seen or not."""
-
-    skill: Literal["navigate"] = "navigate"
-    object: ObjectName
-
-
-class Open(_Subgoal):
-    """Open the container at the point."""
-
-    skill: Literal["open"] = "open"
-    object: ObjectName
-    view: View
-    point: Point
-
-
-class Close(_Subgoal):
-    """Close the container at the point."""
-
-    skill: Literal["close"] = "close"
-    object: ObjectName
-    view: View
-    point: Point
-
-
-NavigationSubgoal: TypeAlias = Goto | Turn | Forward | Look | Explore | Stop
-ManipulationSubgoal: TypeAlias = Pick | Place | Push | Home | Stop
-RearrangementSubgoal: TypeAlias = Navigate | Goto | Pick | Place | Open | Close | Explore | Stop
-Subgoal: TypeAlias = (
-    Goto | Turn | Forward | Look | Explore | Stop | Pick | Place | Push | Home | Navigate | Open | Close
-)
-PointedSubgoal: TypeAlias = Goto | Pick | Place | Push | Open | Close
-
-
-class NavigationPlan(_Subgoal):
-    """A whole answer to a navigation task; no subgoals and `done` means that the task is finished."""
-
     reasoning: Annotated[str, Field(max_length=400)] | None = None
-    subgoals: Annotated[
-        tuple[Annotated[NavigationSubgoal, Field(discriminator="skill")], ...], Field(max_length=MAX_SUBGOALS)
-    ]
+    subgoals: Annotated[tuple[SerializeAsAny[Subgoal], ...], Field(max_length=MAX_SUBGOALS)]
     done: bool
 
 
-class ManipulationPlan(_Subgoal):
-    """A whole answer to a manipulation task; no subgoals and `done` means that the task is finished."""
-
-    reasoning: Annotated[str, Field(max_length=400)] | None = None
-    subgoals: Annotated[
-        tuple[Annotated[ManipulationSubgoal, Field(discriminator="skill")], ...], Field(max_length=MAX_SUBGOALS)
-    ]
-    done: bool
+def plan_model(kind: TaskKind | None) -> type[Plan]:
+    """`Plan` with the skills of one kind of task, or of all: a model to validate JSON with."""
+    return _plan_model(skills_of(kind))
 
 
-class RearrangementPlan(_Subgoal):
-    """A whole answer for a robot of skills; no subgoals and `done` means that the task is finished."""
-
-    reasoning: Annotated[str, Field(max_length=400)] | None = None
-    subgoals: Annotated[
-        tuple[Annotated[RearrangementSubgoal, Field(discriminator="skill")], ...], Field(max_length=MAX_SUBGOALS)
-    ]
-    done: bool
+@functools.cache
+def _plan_model(skills: tuple[type[Subgoal], ...]) -> type[Plan]:
+    choice = Annotated[Union[skills], Field(discriminator="skill")]  # type: ignore[valid-type]  # noqa: UP007 - a tuple
+    subgoals = Annotated[tuple[choice, ...], Field(max_length=MAX_SUBGOALS)]
+    return create_model("Plan", __base__=Plan, subgoals=(subgoals, ...))
 
 
-Plan: TypeAlias = NavigationPlan | ManipulationPlan | RearrangementPlan
+def plan_from_json(text: str | bytes, kind: TaskKind | None = None) -> Plan:
+    """The plan in a JSON text, with any skill or with those of one kind of task.
 
-PLANS: Mapping[TaskKind, type[Plan]] = {
-    "navigation": NavigationPlan,
-    "manipulation": ManipulationPlan,
-    "rearrangement": RearrangementPlan,
-}
+    Raises:
+        ValidationError: pydantic's, naming the offence.
+    """
+    read = plan_model(kind).model_validate_json(text)
+    return Plan(reasoning=read.reasoning, subgoals=read.subgoals, done=read.done)
 
 
 def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[str, Any]:
@@ -185,14 +58,14 @@ def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[
         views: how many views a subgoal may name, at least 1.
         reasoning: whether the answer starts with a short free text.
     """
-    schema: dict[str, Any] = json.loads(_plan_schema(kind, views, reasoning))
+    schema: dict[str, Any] = json.loads(_plan_schema(skills_of(kind), views, reasoning))
     return schema
 
 
 @functools.cache
-def _plan_schema(kind: TaskKind, views: int, reasoning: bool) -> str:
-    """The schema as JSON: making it takes longer than all else around a plan."""
-    schema = PLANS[kind].model_json_schema()
+def _plan_schema(skills: tuple[type[Subgoal], ...], views: int, reasoning: bool) -> str:
+    """The schema as JSON text, cached: building it takes longer than everything else around a plan."""
+    schema = _plan_model(skills).model_json_schema()
     if not reasoning:
         del schema["properties"]["reasoning"]
     else:
@@ -270,7 +143,7 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
     if not body.startswith("{"):
         raise PlanParseError("expected one JSON object that starts with '{'", text)
     try:
-        plan = PLANS[kind].model_validate_json(body.encode("utf-8"))
+        plan = plan_from_json(body.encode("utf-8"), kind)
     except UnicodeEncodeError:
         raise PlanParseError("the text is not valid unicode", text) from None
     except ValidationError as error:

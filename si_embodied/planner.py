@@ -5,23 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from si_embodied.config import PlannerConfig
+from si_embodied.config import DEFAULT_PROMPTS, PlannerConfig
 from si_embodied.errors import BackendError, DeadlineExceeded, PlanParseError
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
 from si_embodied.plan import parse_plan
 from si_embodied.prompts import load_prompt
-from si_embodied.types import Code, Execute, Finish, Hold, PlanRecord, Refusal
+from si_embodied.skills import Finish
+from si_embodied.types import Code, Execute, Hold, PlanRecord, Refusal
 
 if TYPE_CHECKING:
     from si_embodied.backends.base import Backend, BackendInfo
     from si_embodied.embodiment import Embodiment
     from si_embodied.memory import Memory
-    from si_embodied.plan import Plan, Subgoal
-    from si_embodied.types import Decision, Goal, Observation, Prompt, Task
+    from si_embodied.plan import Plan
+    from si_embodied.skills import Goal, Subgoal
+    from si_embodied.types import Decision, Observation, Prompt, Task
 
 
 class AnyPlanner(Protocol):
@@ -39,18 +41,25 @@ class AnyPlanner(Protocol):
     def guard(self) -> Guard:
         """What refuses its goals."""
 
+    @property
+    def info(self) -> BackendInfo:
+        """The model behind its decisions."""
+
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
         """One decision; see `Planner.plan`."""
 
+    def close(self) -> None:
+        """Release the model or the connection."""
+
 
 class _Refused(Exception):
     """Carries a refusal from the step that made it to the one place that turns it into a `Hold`."""
 
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 @dataclass(slots=True)
@@ -80,7 +89,7 @@ class _Draft:
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started_s
 
-    def record(self, info: BackendInfo, stamp_s: float, code: Code, message: str) -> PlanRecord:
+    def record(self, info: BackendInfo, stamp_s: float, verdict: Refusal) -> PlanRecord:
         self.latency_s["total"] = self.elapsed_s()
         return PlanRecord(
             observation_stamp_s=stamp_s,
@@ -92,8 +101,8 @@ class _Draft:
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
             latency_s=dict(self.latency_s),
-            code=code,
-            message=message,
+            code=verdict.code,
+            message=verdict.message,
         )
 
 
@@ -101,13 +110,29 @@ class Planner:
     """Asks a backend for a plan and lets through what can be grounded and is allowed."""
 
     def __init__(self, backend: Backend, embodiment: Embodiment, config: PlannerConfig | None = None) -> None:
-        """`embodiment` decides the skills and the bounds; the settings default to `PlannerConfig()`."""
-        self.config = config or PlannerConfig()
+        """Plan for one robot.
+
+        Args:
+            backend: the model.
+            embodiment: the robot; decides the skills and the bounds.
+            config: defaults to `PlannerConfig()`. Prompts left empty are those that the model was trained with, or else
+                `DEFAULT_PROMPTS`.
+
+        Raises:
+            UnknownNameError: there is no such prompt version.
+        """
+        given = config or PlannerConfig()
+        self.config = replace(given, prompts=given.prompts.or_else(backend.info.prompts).or_else(DEFAULT_PROMPTS))
         self.backend = backend
         self.embodiment = embodiment
         self.guard = Guard(embodiment, self.config.guard)
-        self._grounder = Grounder(self.config.grounding)
-        self._template = load_prompt(self.config.prompt(embodiment.kind))
+        self._grounder = Grounder(embodiment, self.config.grounding)
+        self._template = load_prompt(self.config.prompts.version(embodiment.kind))
+
+    @property
+    def info(self) -> BackendInfo:
+        """The backend's."""
+        return self.backend.info
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
@@ -124,12 +149,14 @@ class Planner:
         try:
             goals, subgoals = self._decide(task, observation, memory, now_s, draft)
         except _Refused as refused:
-            record = draft.record(self.backend.info, observation.stamp_s, refused.code, refused.message)
-            return Hold(refused.code, refused.message, record, draft.plan)
+            return Hold(draft.record(self.info, observation.stamp_s, refused.refusal), draft.plan)
         assert draft.plan is not None  # _decide has parsed it
-        return Execute(
-            goals, subgoals, draft.plan, draft.record(self.backend.info, observation.stamp_s, Code.OK, "")
-        )  # fmt: skip
+        record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, ""))
+        return Execute(goals, subgoals, draft.plan, record)
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.backend.close()
 
     def _decide(
         self, task: Task, observation: Observation, memory: Memory, now_s: float | None, draft: _Draft
@@ -139,14 +166,14 @@ class Planner:
         _raise(self.guard.check_memory(memory))
         _raise(self._template.check(observation))
         with draft.timed("render"):
-            prompt = self._template.render(task, observation, memory, reasoning=self.config.reasoning)
+            prompt = self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning)
         plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)
         if not plan.subgoals and not plan.done:
-            raise _Refused(Code.EMPTY_PLAN, "the plan has no subgoal and is not done")
+            raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoal and is not done"))
         goals: list[Goal] = []
         for subgoal in plan.subgoals:
             with draft.timed("ground"):
-                goal = self._grounder.ground(subgoal, observation)
+                goal = subgoal.ground(observation, self._grounder)
             with draft.timed("guard"):
                 refusal = goal if isinstance(goal, Refusal) else self.guard.check_goal(goal, observation, memory)
             if refusal is None:
@@ -157,7 +184,7 @@ class Planner:
             elif goals:  # what comes before it stands; the rest is planned again from there
                 return tuple(goals), plan.subgoals[: len(goals)]
             else:
-                raise _Refused(refusal.code, refusal.message)
+                raise _Refused(refusal)
         if plan.done:
             goals.append(Finish())
         return tuple(goals), plan.subgoals
@@ -175,19 +202,19 @@ class Planner:
             with draft.timed("parse"):
                 return parse_plan(text, task.kind, views)
         except PlanParseError as error:
-            raise _Refused(Code.PLAN_INVALID, f"twice not a plan, the second time: {error.offence}") from error
+            raise _Refused(Refusal(Code.PLAN_INVALID, f"twice not a plan, the second time: {error.offence}")) from error
 
     def _generate(self, prompt: Prompt, draft: _Draft) -> str:
         left_s = self.config.deadline_s - draft.elapsed_s()
         if left_s <= 0:
-            raise _Refused(Code.DEADLINE_EXCEEDED, f"no time left of {self.config.deadline_s} s to ask again")
+            raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, f"no time left of {self.config.deadline_s} s to ask again"))
         try:
             with draft.timed("generate"):
                 completion = self.backend.generate(prompt, deadline_s=left_s)
         except DeadlineExceeded as error:
-            raise _Refused(Code.DEADLINE_EXCEEDED, str(error)) from error
+            raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, str(error))) from error
         except BackendError as error:
-            raise _Refused(Code.BACKEND_FAILED, str(error)) from error
+            raise _Refused(Refusal(Code.BACKEND_FAILED, str(error))) from error
         draft.raw_text.append(completion.text)
         draft.prompt_tokens += completion.prompt_tokens
         draft.completion_tokens += completion.completion_tokens
@@ -198,4 +225,4 @@ class Planner:
 
 def _raise(refusal: Refusal | None) -> None:
     if refusal is not None:
-        raise _Refused(refusal.code, refusal.message)
+        raise _Refused(refusal)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.backends.base import BackendInfo
     from si_embodied.embodiment import SkillVerb
-    from si_embodied.plan import Plan, Subgoal
+    from si_embodied.plan import Plan
+    from si_embodied.skills import Goal, Subgoal
+
+
+Latency: TypeAlias = float | Literal["measured"]
+"""Seconds of the observations' clock that a plan takes in simulation, or what it took on this machine."""
 
 
 class Code(enum.IntEnum):
@@ -179,102 +185,6 @@ class Task:
             raise ObservationError(f"expected a task of one of the kinds {get_args(TaskKind)}, got: {self.kind!r}")
 
 
-# --- goals: a grounded subgoal, in metres and radians, in the map -------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NavigateTo:
-    """Drive the base to a pose; it faces the target from there."""
-
-    T_map_base: Pose
-    target_m: NDArray[np.float64]  # (3,), the point that the model meant, in the map
-    on_arrival: Code = Code.OK  # how the goal ends there; NO_STANDOFF: the map ends before the target, look again
-
-
-@dataclass(frozen=True, slots=True)
-class Rotate:
-    """Turn the base on the spot, counter-clockwise positive."""
-
-    angle_rad: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drive:
-    """Drive straight ahead."""
-
-    distance_m: float
-
-
-@dataclass(frozen=True, slots=True)
-class TiltCamera:
-    """Tilt the head camera, up positive."""
-
-    angle_rad: float
-
-
-@dataclass(frozen=True, slots=True)
-class ExploreFrontier:
-    """Go and look where nothing has been seen yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The task is done; stop for good."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Grasp:
-    """Close the gripper at a pose."""
-
-    T_map_tool: Pose
-    width_m: float  # of the object along the closing direction
-    height_above_support_m: float  # of the tool centre point when it closes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Release:
-    """Put the held object down so that its bottom rests at a point."""
-
-    surface_m: NDArray[np.float64]  # (3,), the support's surface, in the map
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PushAlong:
-    """Push with closed fingers from one point to another, near the support."""
-
-    start_m: NDArray[np.float64]  # (3,), in the map
-    end_m: NDArray[np.float64]  # (3,), in the map
-
-
-@dataclass(frozen=True, slots=True)
-class GoHome:
-    """Bring the arm to where it does not hide the scene."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CallSkill:
-    """Have a robot of skills carry one of its list out."""
-
-    number: int  # in the observation's list
-    option: SkillOption
-    area_m: NDArray[np.float64]  # (2, 2), lowest and highest map xy of the piece of furniture where it happens
-
-
-Goal: TypeAlias = (
-    NavigateTo
-    | Rotate
-    | Drive
-    | TiltCamera
-    | ExploreFrontier
-    | Finish
-    | Grasp
-    | Release
-    | PushAlong
-    | GoHome
-    | CallSkill
-)
-
-
 # --- decisions and outcomes ----------------------------------------------------------------------------------------
 
 
@@ -307,15 +217,46 @@ class Execute:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hold:
-    """Do not move, and why."""
+    """Do not move; the record says why."""
 
-    code: Code
-    message: str
     record: PlanRecord
     plan: Plan | None = None
 
+    @property
+    def code(self) -> Code:
+        """Why, as a stable number."""
+        return self.record.code
+
+    @property
+    def message(self) -> str:
+        """Why, in words."""
+        return self.record.message
+
 
 Decision: TypeAlias = Execute | Hold
+
+
+def refused(decision: Decision, refusal: Refusal) -> Hold:
+    """The decision as a refusal: its record, with the reason in place of the old verdict."""
+    return Hold(replace(decision.record, code=refusal.code, message=refusal.message), decision.plan)
+
+
+def never_asked(
+    refusal: Refusal, info: BackendInfo, prompt_version: str, stamp_s: float, elapsed_s: float = 0.0
+) -> Hold:
+    """The refusal of a plan for which the model was not asked, or did not answer.
+
+    Args:
+        refusal: why.
+        info: of the model that would have been asked.
+        prompt_version: that it would have been asked with.
+        stamp_s: of the observation, or of now where there is none.
+        elapsed_s: spent until then.
+    """
+    latency_s = {"total": elapsed_s} if elapsed_s else {}
+    return Hold(PlanRecord(
+        stamp_s, prompt_version, info.model, info.kernel, info.dtype, (), 0, 0, latency_s, refusal.code, refusal.message
+    ))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

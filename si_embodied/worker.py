@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from si_embodied.types import Code, Hold
+from si_embodied.types import Code, Hold, Refusal, refused
 
 if TYPE_CHECKING:
     from si_embodied.memory import Memory
@@ -102,7 +101,7 @@ class PlannerWorker:
         refusal = self._planner.guard.check_plan_age(answer.request.observation.stamp_s, now_s)
         if refusal is None or isinstance(answer.decision, Hold):
             return answer.decision
-        return _hold(answer.decision, refusal.code, refusal.message)
+        return refused(answer.decision, refusal)
 
     def reset(self) -> None:
         """Start a new epoch: what waits or is in flight will never be delivered."""
@@ -164,9 +163,4 @@ class PlannerWorker:
         if delay_s <= deadline_s:
             return decision, started_s + delay_s
         message = f"planning took {delay_s:.2f} s, more than {deadline_s} s"
-        return _hold(decision, Code.DEADLINE_EXCEEDED, message), started_s + deadline_s
-
-
-def _hold(decision: Decision, code: Code, message: str) -> Hold:
-    record = dataclasses.replace(decision.record, code=code, message=message)
-    return Hold(code, message, record, decision.plan)
+        return refused(decision, Refusal(Code.DEADLINE_EXCEEDED, message)), started_s + deadline_s

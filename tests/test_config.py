@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from si_embodied.config import PlannerConfig, from_mapping, load_planner_config
+from si_embodied.config import PlannerConfig, Prompts, checkpoint_prompts, from_mapping, load_planner_config
 from si_embodied.errors import ConfigError
 
 
@@ -40,10 +40,27 @@ def test_what_cannot_be_honoured_is_named(values: dict[str, object], message: st
 
 def test_a_yaml_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "planner.yaml"
-    file.write_text("reasoning: true\nguard: {max_plan_age_s: 2.5}\n")
+    file.write_text("prompts: {reasoning: true}\nguard: {max_plan_age_s: 2.5}\n")
     config = load_planner_config(file)
-    assert config.reasoning
+    assert config.prompts.reasoning
     assert config.guard.max_plan_age_s == 2.5
+    assert load_planner_config(None) == PlannerConfig()
+
+
+def test_settings_of_0_1_0_are_still_read(tmp_path: Path) -> None:
+    file = tmp_path / "planner.yaml"
+    file.write_text("navigation_prompt: nav/nano\nreasoning: true\ndeadline_s: 3\n")
+    prompts = Prompts(navigation="nav/nano", reasoning=True)
+    assert load_planner_config(file) == PlannerConfig(prompts, deadline_s=3.0)
+
+
+def test_a_checkpoint_sets_its_prompts_and_nothing_else(tmp_path: Path) -> None:
+    assert checkpoint_prompts(tmp_path) == Prompts()
+    (tmp_path / "planner.yaml").write_text("prompts: {navigation: nav/mine}\n")
+    assert checkpoint_prompts(tmp_path) == Prompts(navigation="nav/mine")
+    (tmp_path / "planner.yaml").write_text("guard: {max_goal_distance_m: 99}\n")
+    with pytest.raises(ConfigError, match="prompts alone, got: guard"):
+        checkpoint_prompts(tmp_path)
 
 
 @pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "named settings")])

@@ -13,26 +13,43 @@ from hypothesis import strategies as st
 
 from si_embodied import NavigationMap, Observation, Pose
 from si_embodied.config import GroundingConfig
+from si_embodied.embodiment import Embodiment, MobileBase, SkillRobot
 from si_embodied.grounding import Grounder, narrowest_rectangle, pixel_of, point_of
-from si_embodied.plan import Explore, Forward, Goto, Home, Look, Pick, Place, Push, Stop, Turn
-from si_embodied.types import (
-    CameraFrame,
-    Code,
+from si_embodied.skills import (
     Drive,
+    Explore,
     ExploreFrontier,
     Finish,
+    Forward,
+    Goal,
     GoHome,
+    Goto,
     Grasp,
+    Home,
+    Look,
     NavigateTo,
+    Pick,
+    Place,
+    Push,
     PushAlong,
-    Refusal,
     Release,
     Rotate,
+    Stop,
+    Subgoal,
     TiltCamera,
+    Turn,
 )
+from si_embodied.types import CameraFrame, Code, Refusal
 
 Boxes = list[tuple[float, float, float, float, float, float]]
 Table = Callable[[Boxes], Observation]
+
+
+ROBOT = MobileBase(("head",), "discrete", 0.2, 1.0, 0.25, 0.26, math.radians(30), (-1.0, 0.5), 0.5, 1.0, 0.5, 1.0)
+
+
+def ground(subgoal: Subgoal, observation: Observation, robot: Embodiment = ROBOT) -> Goal | Refusal:
+    return subgoal.ground(observation, Grounder(robot))
 
 
 def with_frame(observation: Observation, **changes: object) -> Observation:
@@ -42,7 +59,7 @@ def with_frame(observation: Observation, **changes: object) -> Observation:
 
 def test_goto_stands_off_the_point_and_faces_it(wall_ahead: Observation) -> None:
     # The image centre shows the wall at (3, 0, 1); 0.6 m before it is (2.4, 0).
-    goal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
+    goal = ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
     assert isinstance(goal, NavigateTo)
     np.testing.assert_allclose(goal.target_m, [3.0, 0.0, 1.0], atol=0.05)
     np.testing.assert_allclose(goal.T_map_base.translation[:2], [2.4, 0.0], atol=0.05)
@@ -51,15 +68,15 @@ def test_goto_stands_off_the_point_and_faces_it(wall_ahead: Observation) -> None
 
 def test_a_point_left_in_the_image_is_left_in_the_map(wall_ahead: Observation) -> None:
     # x = 250 of 1000 is 25 px left of the centre: 25 / 50 * 3 m = 1.5 m to the left, which is +y.
-    goal = Grounder().ground(Goto(object="wall", view=0, point=(250, 500)), wall_ahead)
+    goal = ground(Goto(object="wall", view=0, point=(250, 500)), wall_ahead)
     assert isinstance(goal, NavigateTo)
     assert goal.target_m[1] == pytest.approx(1.5, abs=0.03)
 
 
 def test_the_pose_is_the_images_and_not_the_robots(wall_ahead: Observation) -> None:
     moved = dataclasses.replace(wall_ahead, T_map_base=Pose.planar(1.0, 1.0, 2.0))
-    before = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
-    after = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), moved)
+    before = ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
+    after = ground(Goto(object="wall", view=0, point=(500, 500)), moved)
     assert isinstance(before, NavigateTo)
     assert isinstance(after, NavigateTo)
     np.testing.assert_array_equal(before.target_m, after.target_m)
@@ -70,9 +87,7 @@ def test_goto_takes_a_cell_that_the_base_can_reach(wall_ahead: Observation) -> N
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[45:, :] = 3.0
     grid = NavigationMap(0.1, (0.0, -4.0), lengths)
-    goal = Grounder().ground(
-        Goto(object="wall", view=0, point=(500, 500)), dataclasses.replace(wall_ahead, navigation_map=grid)
-    )
+    goal = ground(Goto(object="wall", view=0, point=(500, 500)), dataclasses.replace(wall_ahead, navigation_map=grid))
     assert isinstance(goal, NavigateTo)
     x, y = goal.T_map_base.translation[:2]
     assert y > 0.5
@@ -85,7 +100,7 @@ def test_goto_drives_as_near_as_the_map_goes_and_says_that_it_is_not_there(wall_
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[35:45, :11] = 0.1 * np.arange(11)
     observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
-    goal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    goal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(goal, NavigateTo)
     assert goal.on_arrival is Code.NO_STANDOFF
     np.testing.assert_allclose(goal.T_map_base.translation[:2], [1.05, 0.0], atol=0.06)
@@ -96,7 +111,7 @@ def test_goto_that_comes_no_nearer_is_refused(wall_ahead: Observation) -> None:
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[35:45, :4] = 0.1  # 0.4 m ahead at most, where 0.5 are asked for
     observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
-    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    refusal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.NO_STANDOFF
 
@@ -104,7 +119,7 @@ def test_goto_that_comes_no_nearer_is_refused(wall_ahead: Observation) -> None:
 def test_goto_without_a_reachable_cell_is_refused(wall_ahead: Observation) -> None:
     grid = NavigationMap(0.1, (0.0, -4.0), np.full((80, 80), np.inf, dtype=np.float32))
     observation = dataclasses.replace(wall_ahead, navigation_map=grid)
-    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    refusal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.NO_STANDOFF
 
@@ -112,13 +127,13 @@ def test_goto_without_a_reachable_cell_is_refused(wall_ahead: Observation) -> No
 @pytest.mark.parametrize("value", [0.0, math.nan])
 def test_a_point_without_depth_is_refused(wall_ahead: Observation, value: float) -> None:
     observation = with_frame(wall_ahead, depth_m=np.full((100, 100), value, dtype=np.float32))
-    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    refusal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.DEPTH_INVALID
 
 
 def test_a_camera_without_depth_is_refused(wall_ahead: Observation) -> None:
-    refusal = Grounder().ground(Goto(object="wall", view=0, point=(1, 1)), with_frame(wall_ahead, depth_m=None))
+    refusal = ground(Goto(object="wall", view=0, point=(1, 1)), with_frame(wall_ahead, depth_m=None))
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.NO_DEPTH
 
@@ -126,7 +141,7 @@ def test_a_camera_without_depth_is_refused(wall_ahead: Observation) -> None:
 def test_a_sliver_between_near_and_far_is_refused(wall_ahead: Observation) -> None:
     depth = np.full((100, 100), 3.0, dtype=np.float32)
     depth[:, 50] = 1.0  # one column of the five around the pixel
-    refusal = Grounder().ground(Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth))
+    refusal = ground(Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth))
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.DEPTH_AMBIGUOUS
 
@@ -136,7 +151,7 @@ def test_pick_is_centred_and_closes_across_the_narrow_side(table_from_above: Tab
     yaw = math.radians(yaw_degrees)
     observation = table_from_above([(0.62, 0.05, yaw, 0.09, 0.04, 0.05)])
     # From 0.95 m above the top: 0.05 m left is 200 * 0.05 / 0.95 = 10.5 px left of column 100.
-    goal = Grounder().ground(Pick(object="block", view=0, point=(446, 480)), observation)
+    goal = ground(Pick(object="block", view=0, point=(446, 480)), observation)
     assert isinstance(goal, Grasp)
     np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.62, 0.05], atol=0.006)
     assert goal.width_m == pytest.approx(0.04, abs=0.01)
@@ -147,9 +162,7 @@ def test_pick_is_centred_and_closes_across_the_narrow_side(table_from_above: Tab
 
 
 def test_pick_closes_below_the_top_and_above_the_table(table_from_above: Table) -> None:
-    goal = Grounder().ground(
-        Pick(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)])
-    )
+    goal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)]))
     assert isinstance(goal, Grasp)
     assert goal.T_map_tool.translation[2] == pytest.approx(0.05 - GroundingConfig().grasp_depth_m, abs=0.003)
     assert goal.height_above_support_m == pytest.approx(goal.T_map_tool.translation[2], abs=0.003)
@@ -157,7 +170,7 @@ def test_pick_closes_below_the_top_and_above_the_table(table_from_above: Table) 
 
 def test_pick_takes_one_of_two_neighbours(table_from_above: Table) -> None:
     boxes = [(0.6, 0.0, 0.0, 0.05, 0.05, 0.05), (0.6, 0.08, 0.0, 0.05, 0.05, 0.05)]
-    goal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above(boxes))
+    goal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above(boxes))
     assert isinstance(goal, Grasp)
     np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.6, 0.0], atol=0.006)
 
@@ -167,40 +180,44 @@ def test_pick_at_the_edge_of_a_table_does_not_take_the_floor_for_its_support(tab
     depth = observation.frames[0].depth_m
     assert depth is not None
     depth[108:] = 1.7  # the table ends 4 cm before the cube's middle, in front of the floor
-    goal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), observation)
+    goal = ground(Pick(object="cube", view=0, point=(502, 502)), observation)
     assert isinstance(goal, Grasp)
     assert goal.height_above_support_m == pytest.approx(0.05 - GroundingConfig().grasp_depth_m, abs=0.003)
 
 
 def test_pick_of_the_bare_table_is_refused(table_from_above: Table) -> None:
-    refusal = Grounder().ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
+    refusal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.NO_GRASP
 
 
 def test_place_is_on_the_surface_that_is_seen(table_from_above: Table) -> None:
-    goal = Grounder().ground(
-        Place(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)])
-    )
+    goal = ground(Place(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)]))
     assert isinstance(goal, Release)
     np.testing.assert_allclose(goal.surface_m, [0.6, 0.0, 0.05], atol=0.003)
 
 
 def test_push_goes_from_the_first_point_to_the_second(table_from_above: Table) -> None:
     # 50 px up at 1 m and f = 200 is 0.25 m along map x.
-    goal = Grounder().ground(Push(object="cube", view=0, point=(502, 502), to=(502, 254)), table_from_above([]))
+    goal = ground(Push(object="cube", view=0, point=(502, 502), to=(502, 254)), table_from_above([]))
     assert isinstance(goal, PushAlong)
     np.testing.assert_allclose(goal.end_m - goal.start_m, [0.25, 0.0, 0.0], atol=0.005)
 
 
 def test_subgoals_without_a_point_need_no_image(wall_ahead: Observation) -> None:
-    ground = Grounder().ground
     assert ground(Turn(degrees=90), wall_ahead) == Rotate(math.pi / 2)
     assert ground(Forward(centimetres=75), wall_ahead) == Drive(0.75)
-    assert ground(Look(direction="down"), wall_ahead) == TiltCamera(-math.radians(15))
+    assert ground(Look(direction="down"), wall_ahead) == TiltCamera(-ROBOT.tilt_step_rad)
     assert ground(Explore(), wall_ahead) == ExploreFrontier()
     assert ground(Stop(), wall_ahead) == Finish()
     assert ground(Home(), wall_ahead) == GoHome()
+
+
+def test_a_look_is_one_step_of_the_robots_own_camera(wall_ahead: Observation) -> None:
+    assert ground(Look(direction="up"), wall_ahead) == TiltCamera(math.radians(30))
+    refusal = ground(Look(direction="up"), wall_ahead, SkillRobot(("head",), "skill", 1.0, 5.0))
+    assert isinstance(refusal, Refusal)
+    assert "mobile base" in refusal.message
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.integers(0, 1000), st.integers(0, 1000))

@@ -12,7 +12,7 @@ from si_embodied import Code, Observation, Outcome, Pose
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.guard import Guard
 from si_embodied.memory import Attempt, Memory
-from si_embodied.types import ExploreFrontier, Finish, Goal, Grasp, NavigateTo, Release, Rotate
+from si_embodied.skills import ExploreFrontier, Finish, Goal, Grasp, NavigateTo, Release, Rotate
 
 
 def tried(goal: Goal, times: int, code: Code = Code.SKILL_FAILED, pose: Pose | None = None) -> Memory:

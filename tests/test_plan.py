@@ -10,19 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from si_embodied.errors import PlanParseError
-from si_embodied.plan import (
-    Goto,
-    ManipulationPlan,
-    NavigationPlan,
-    Pick,
-    Stop,
-    Turn,
-    parse_plan,
-    plan_schema,
-    plan_text,
-    view_count,
-    with_names,
-)
+from si_embodied.plan import Plan, parse_plan, plan_schema, plan_text, view_count, with_names
+from si_embodied.skills import Goto, Pick, Stop, Turn
 
 GOTO = '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[512,730]}],"done":false}'
 
@@ -71,7 +60,7 @@ CORPUS = {
 
 def test_a_plan_reads_as_it_was_written() -> None:
     plan = parse_plan(GOTO, "navigation", 1)
-    assert plan == NavigationPlan(subgoals=(Goto(object="red chair", view=0, point=(512, 730)),), done=False)
+    assert plan == Plan(subgoals=(Goto(object="red chair", view=0, point=(512, 730)),), done=False)
 
 
 def test_a_code_fence_is_taken_off() -> None:
@@ -79,7 +68,7 @@ def test_a_code_fence_is_taken_off() -> None:
 
 
 def test_text_and_plan_are_each_others_inverse() -> None:
-    plan = ManipulationPlan(subgoals=(Pick(object="cube", view=1, point=(0, 1000)), Stop()), done=True)
+    plan = Plan(subgoals=(Pick(object="cube", view=1, point=(0, 1000)), Stop()), done=True)
     assert parse_plan(plan_text(plan), "manipulation", 2) == plan
 
 

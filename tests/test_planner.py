@@ -14,7 +14,8 @@ from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.memory import Memory
 from si_embodied.planner import Planner
-from si_embodied.types import Completion, Finish, NavigateTo, Prompt, Rotate
+from si_embodied.skills import Finish, NavigateTo, Rotate
+from si_embodied.types import Completion, Prompt
 
 GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'

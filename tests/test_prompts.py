@@ -10,7 +10,7 @@ import pytest
 
 from si_embodied import Code, Hold, Observation, Outcome, Task
 from si_embodied.backends import ScriptedBackend
-from si_embodied.config import PlannerConfig
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.embodiment import MobileBase
 from si_embodied.errors import ConfigError, ObservationError, UnknownNameError
 from si_embodied.memory import Attempt, Memory
@@ -55,7 +55,7 @@ def test_a_prompt_about_no_goal_picture_shows_none(telling: Observation) -> None
 
 
 def test_the_planner_holds_where_there_is_no_goal_picture_to_show(base: MobileBase, wall_ahead: Observation) -> None:
-    planner = Planner(ScriptedBackend([]), base, PlannerConfig(navigation_prompt="nav/imagenav_v1"))
+    planner = Planner(ScriptedBackend([]), base, PlannerConfig(prompts=Prompts(navigation="nav/imagenav_v1")))
     decision = planner.plan(Task("go there", "navigation"), wall_ahead, Memory())
     assert isinstance(decision, Hold)
     assert decision.code is Code.NO_IMAGE

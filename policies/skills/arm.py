@@ -16,14 +16,16 @@ import numpy as np
 from si_embodied.arm_actions import decode_discrete, encode_discrete, encode_pose
 from si_embodied.errors import ConfigError, ObservationError
 from si_embodied.geometry import Pose, wrap_angle
-from si_embodied.types import Code, GoHome, Grasp, Outcome, PushAlong, Release
+from si_embodied.skills import GoHome, Grasp, PushAlong, Release
+from si_embodied.types import Code, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.embodiment import TableArm
     from si_embodied.policies.skills import Action, Skill
-    from si_embodied.types import ArmState, Goal, Observation
+    from si_embodied.skills import Goal
+    from si_embodied.types import ArmState, Observation
 
 Script: TypeAlias = "Generator[Action, Observation, Outcome]"
 

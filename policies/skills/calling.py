@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ObservationError
-from si_embodied.skill_calls import distance_to_area
+from si_embodied.skills.calling import distance_to_area
 from si_embodied.types import Code, Outcome
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 
 from si_embodied.embodiment import BaseAction
 from si_embodied.geometry import wrap_angle
-from si_embodied.types import Code, Outcome, Rotate
+from si_embodied.skills import Rotate
+from si_embodied.types import Code, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import MobileBase
     from si_embodied.geometry import Pose
     from si_embodied.policies.mapping import OccupancyMapper
-    from si_embodied.types import Drive, NavigateTo, Observation, TiltCamera
+    from si_embodied.skills import Drive, NavigateTo, TiltCamera
+    from si_embodied.types import Observation
 
 Action: TypeAlias = "int | NDArray[np.float32]"
 

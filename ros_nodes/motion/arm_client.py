@@ -11,7 +11,8 @@ from si_embodied.geometry import Pose
 from si_embodied.policies.skills import Skill
 from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.ros_nodes.motion.arm_drivers import ArmDriver
-from si_embodied.types import ArmState, Code, Goal, Observation, Outcome
+from si_embodied.skills import Goal
+from si_embodied.types import ArmState, Code, Observation, Outcome
 
 MOTION_TIMEOUT_S = 40.0
 """For one motion: MoveIt may plan for 5 s, and moves slowly by default; the simulated arm takes 3 s at most."""

@@ -17,7 +17,8 @@ from si_embodied.geometry import Pose, wrap_angle
 from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
 from si_embodied.ros_nodes.node.settings import NavigationSettings, NodeSettings
 from si_embodied.ros_nodes.sensing import bridge
-from si_embodied.types import Code, Drive, ExploreFrontier, Goal, NavigateTo, Outcome, Rotate, TiltCamera
+from si_embodied.skills import Drive, ExploreFrontier, Goal, NavigateTo, Rotate, TiltCamera
+from si_embodied.types import Code, Outcome
 
 _MOVED_M, _MOVED_RAD = 0.02, 0.03
 

@@ -11,14 +11,13 @@ from sensor_msgs.msg import Image
 
 from si_embodied.errors import MissingExtraError, extra
 from si_embodied.grounding import pixel_of
-from si_embodied.plan import PointedSubgoal, Push
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.skills import PointedSubgoal, Push
 from si_embodied.types import Hold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from si_embodied.plan import Subgoal
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
     from si_embodied.ros_nodes.planner_node import PlannerNode
     from si_embodied.types import CameraFrame, Decision, Observation
@@ -83,7 +82,7 @@ def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]
         if isinstance(subgoal, PointedSubgoal) and subgoal.view < len(frames):
             colour = _DONE if number <= carried else _REFUSED
             _point(draw, frames[subgoal.view], lefts[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
-    words = ", ".join(_words(subgoal) for subgoal in subgoals)
+    words = ", ".join(subgoal.words for subgoal in subgoals)
     if isinstance(decision, Hold):
         draw.text((4, height + 3), f"hold {decision.code.name}: {words}", fill=_REFUSED)
     else:
@@ -101,9 +100,3 @@ def _point(draw: Any, frame: CameraFrame, left: int, subgoal: PointedSubgoal, na
         to_u, to_v = pixel_of(subgoal.to, width, height)
         draw.line((u, v, to_u + left, to_v), fill=colour, width=max(1, height // 160))
     draw.text((u + radius + 2, v - radius), name, fill=colour)
-
-
-def _words(subgoal: Subgoal) -> str:
-    """A subgoal as it is spoken of: its skill and what makes it this one."""
-    values = [getattr(subgoal, name, None) for name in ("object", "degrees", "centimetres", "direction")]
-    return " ".join(str(value) for value in (subgoal.skill, *values) if value is not None)

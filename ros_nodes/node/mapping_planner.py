@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from si_embodied.policies.mapping import OccupancyMapper
 from si_embodied.policies.skills.navigation import Explorer
-from si_embodied.types import Execute, ExploreFrontier
+from si_embodied.skills import ExploreFrontier
+from si_embodied.types import Execute
 
 if TYPE_CHECKING:
+    from si_embodied.backends.base import BackendInfo
     from si_embodied.config import PlannerConfig
     from si_embodied.embodiment import Embodiment, MobileBase
     from si_embodied.geometry import Pose
@@ -56,6 +58,15 @@ class ReplaceablePlanner:
     def guard(self) -> Guard:
         """The other planner's."""
         return self.inner.guard
+
+    @property
+    def info(self) -> BackendInfo:
+        """The other planner's."""
+        return self.inner.info
+
+    def close(self) -> None:
+        """Close the other planner."""
+        self.inner.close()
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None

@@ -9,16 +9,14 @@ from si_embodied_msgs.msg import Plan, PlannerStatus, Subgoal
 from visualization_msgs.msg import Marker, MarkerArray
 
 from si_embodied.grounding import pixel_of
-from si_embodied.plan import PointedSubgoal
 from si_embodied.ros_nodes.sensing import bridge
-from si_embodied.types import Drive, Execute, Grasp, NavigateTo, PushAlong, Release, Rotate, TiltCamera
+from si_embodied.skills import PointedSubgoal
+from si_embodied.types import Execute
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from si_embodied.plan import Subgoal as CoreSubgoal
-    from si_embodied.types import Decision, Goal, Observation
+    from si_embodied.skills import Goal
+    from si_embodied.skills import Subgoal as CoreSubgoal
+    from si_embodied.types import Decision, Observation
 
 
 def plan_message(
@@ -62,32 +60,15 @@ def subgoal_message(subgoal: CoreSubgoal, goal: Goal | None, observation: Observ
         message.camera = frame.name
         u, v = pixel_of(subgoal.point, frame.intrinsics.width, frame.intrinsics.height)
         message.pixel = [float(u), float(v)]
-    message.amount = _amount(goal)
-    target = _target(goal)
-    if target is not None:
-        message.has_target = True
-        bridge.set_point(message.target, target)
-    pose = goal.T_map_base if isinstance(goal, NavigateTo) else goal.T_map_tool if isinstance(goal, Grasp) else None
-    if pose is not None:
-        message.has_goal = True
-        bridge.set_pose(message.goal, pose)
+    if goal is not None:
+        message.amount = float(goal.amount)
+        if goal.place_m is not None:
+            message.has_target = True
+            bridge.set_point(message.target, goal.place_m)
+        if goal.pose is not None:
+            message.has_goal = True
+            bridge.set_pose(message.goal, goal.pose)
     return message
-
-
-def _amount(goal: Goal | None) -> float:
-    if isinstance(goal, Rotate | TiltCamera):
-        return float(goal.angle_rad)
-    return float(goal.distance_m) if isinstance(goal, Drive) else 0.0
-
-
-def _target(goal: Goal | None) -> NDArray[np.float64] | None:
-    if isinstance(goal, NavigateTo):
-        return goal.target_m
-    if isinstance(goal, Grasp):
-        return goal.T_map_tool.translation
-    if isinstance(goal, Release):
-        return goal.surface_m
-    return goal.end_m if isinstance(goal, PushAlong) else None
 
 
 def status_message(state: int, *, frame: str, now_s: float) -> PlannerStatus:

@@ -127,6 +127,12 @@ class PerfectPixels:
             return Completion(plan_text(navigation_answer(truth, prompt)))
         return Completion(plan_text(manipulation_answer(cast("Any", truth), prompt)))
 
+    def cancel(self) -> None:
+        """No effect: an answer waits for its ground truth, at most two seconds."""
+
+    def close(self) -> None:
+        """No effect: nothing is held open."""
+
     def _truth(self) -> Truth | None:
         """That of the instant looked at; the caller holds the lock."""
         near = (each for each in self._truths if abs(each.stamp_s - self._looking_at_s) <= _SAME_INSTANT_S)

@@ -13,8 +13,6 @@ from si_embodied_msgs.srv import AskSpatial
 
 from si_embodied.errors import BackendError, DeadlineExceeded, ObservationError, RegionParseError
 from si_embodied.grounding import Grounder, pixel_of
-from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
-from si_embodied.ros_nodes.node.questions import Asker
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.types import CameraFrame, Code, Refusal
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.models.regions import Region
+    from si_embodied.ros_nodes.node.questions import Asker
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
     from si_embodied.ros_nodes.planner_node import PlannerNode
 
@@ -57,9 +56,8 @@ class AskSpatialServer:
 
     def attach(self, runtime: PlannerRuntime) -> None:
         """Let the model of `runtime` answer."""
-        backend = runtime.backend
         self._runtime, self._waiting = runtime, queue.Queue(MOST_WAITING)
-        self._asker = None if backend is None or isinstance(backend, PerfectPixels) else Asker(backend)
+        self._asker = runtime.asker
         threading.Thread(target=_work, args=(self._waiting,), name="ask", daemon=True).start()
 
     def detach(self, message: str) -> None:
@@ -80,7 +78,7 @@ class AskSpatialServer:
         assert asker is not None
         settings = self._runtime.settings
         deadline_s = float(request.timeout_s) or settings.planner.deadline_s
-        grounder, map_frame = Grounder(settings.planner.grounding), settings.map_frame
+        grounder, map_frame = Grounder(settings.embodiment, settings.planner.grounding), settings.map_frame
         future, executor = Future(), self._node.executor
 
         def answer() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.errors import BackendError
 from si_embodied.models.points import RELATIVE_MAX
 from si_embodied.models.regions import Region, json_question, json_schema, read_json
 from si_embodied.types import Prompt
@@ -18,47 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from si_embodied.backends.base import Backend, BackendInfo
-    from si_embodied.types import Completion
+    from si_embodied.backends.base import Backend
 
 PROMPT_VERSION = "ask/v1"
 LONGEST_ANSWER = 400
 _BOUNDS = (RELATIVE_MAX, RELATIVE_MAX)
-
-
-class SharedBackend:
-    """A backend that two threads may ask: one waits for the other, at most until its own deadline."""
-
-    def __init__(self, backend: Backend) -> None:
-        """Share `backend`, whose other methods stay its own."""
-        self.shared = backend
-        self._lock = threading.Lock()
-
-    @property
-    def info(self) -> BackendInfo:
-        """The shared backend's."""
-        return self.shared.info
-
-    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """The shared backend's answer.
-
-        Raises:
-            DeadlineExceeded: not done in time, or the other's answer took as long.
-            BackendError: the model or its server failed.
-        """
-        began = time.monotonic()
-        if not self._lock.acquire(timeout=max(0.0, deadline_s)):
-            raise DeadlineExceeded(f"the model was busy with another question for {deadline_s:.1f} s")
-        try:
-            return self.shared.generate(prompt, deadline_s=deadline_s - (time.monotonic() - began))
-        finally:
-            self._lock.release()
-
-    def close(self) -> None:
-        """Close the shared backend, where it holds something open."""
-        end = getattr(self.shared, "close", None)
-        if end is not None:
-            end()
 
 
 class Form(Protocol):
@@ -145,11 +107,9 @@ class FamilyForm:
 class Asker:
     """Asks a backend."""
 
-    def __init__(self, backend: Backend) -> None:
-        """In the form that suits it."""
-        self._backend = backend
-        family = getattr(getattr(backend, "shared", backend), "family", None)
-        self._form: Form = JsonForm() if family is None else FamilyForm(family)
+    def __init__(self, backend: Backend, form: Form | None = None) -> None:
+        """Ask in a form; in JSON by default."""
+        self._backend, self._form = backend, form or JsonForm()
 
     def ask(self, images: Sequence[NDArray[np.uint8]], question: str, *, deadline_s: float) -> str:
         """The answer in words.

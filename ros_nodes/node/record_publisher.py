@@ -42,7 +42,7 @@ class RecordPublisher:
     def _record(self, decision: Decision, observation: Observation | None) -> DecisionRecord:
         runtime, asked = self._runtime, self._runtime.asked
         assert runtime.report is not None  # of the task that the decision is for
-        task, decided_s = runtime.report.task, runtime.now_s()
+        task, decided_s = runtime.report.progress.task, runtime.now_s()
         if observation is None or asked is None:
             return DecisionRecord(task, decision, decided_s, runtime.settings, self._topics, None)
         return DecisionRecord(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
@@ -10,9 +11,9 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from si_embodied.errors import SiEmbodiedError
-from si_embodied.ros_nodes.node import planners
 from si_embodied.ros_nodes.node.mapping_planner import Asked
 from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
+from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_planner
 from si_embodied.ros_nodes.node.robots import make_robot
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskReport, TaskRunner
@@ -39,15 +40,17 @@ class PlannerRuntime:
         Raises:
             SiEmbodiedError: something cannot be had; nothing is left behind.
         """
-        self.settings = settings = planners.with_trained_prompts(settings)
         self._node = node
-        self.backend = planners.make_backend(settings)
+        self._backend = make_backend(settings)
         try:
-            planner = planners.make_planner(settings, self.backend, settings.embodiment)
+            planner = make_planner(settings, self._backend)
         except SiEmbodiedError:
-            planners.close(self.backend)
+            if self._backend is not None:
+                self._backend.close()
             raise
-        self.info = planners.info_of(planner)
+        self.settings = replace(settings, planner=planner.config)  # with the prompts that the model is asked with
+        self.info = planner.info
+        self.asker = make_asker(settings, self._backend)
         self.sensors = Sensors(node, settings)
         self._truth = self._subscribe_truth()
         self._brake = Brake(node, self.now_s, stamped=settings.navigation.cmd_vel_stamped)
@@ -55,12 +58,10 @@ class PlannerRuntime:
         self._worker = PlannerWorker(self._robot.planner, self.now_s)
         self.runner = TaskRunner(
             worker=self._worker,
-            sight=self._robot,
+            planner=self._robot.planner,
+            viewer=self._robot,
             client=self._robot.client,
             clock=self.now_s,
-            info=lambda: self.info,
-            prompt_version=settings.prompt_version,
-            memory_entries=settings.planner.memory_entries,
             most_holds=settings.most_holds,
             observation_timeout_s=settings.observation_timeout_s,
             on_decision=on_decision,
@@ -117,15 +118,14 @@ class PlannerRuntime:
 
     def apply(self, settings: NodeSettings) -> None:
         """Take live settings; the next plan is made with them."""
-        settings = planners.with_trained_prompts(settings)
-        self.settings = self.sensors.settings = settings
-        self.runner.memory_entries = settings.planner.memory_entries
-        self._robot.planner.inner = planners.make_planner(settings, self.backend, settings.embodiment)
+        planner = make_planner(settings, self._backend)
+        self.settings = self.sensors.settings = replace(settings, planner=planner.config)
+        self._robot.planner.inner = planner
 
     @property
     def takes_live_settings(self) -> bool:
         """Whether it plans here."""
-        return self.backend is not None
+        return self._backend is not None
 
     def close(self) -> None:
         """Stop, and release everything."""
@@ -136,12 +136,12 @@ class PlannerRuntime:
         self._brake.close()
         if self._truth is not None:
             self._node.destroy_subscription(self._truth)
-        planners.close(self.backend if self.backend is not None else self._robot.planner.inner)
+        self._robot.planner.close()
 
     def _subscribe_truth(self) -> Any:
-        if not isinstance(self.backend, PerfectPixels):
+        if not isinstance(self._backend, PerfectPixels):
             return None
-        topic, backend = self.settings.ground_truth_topic, self.backend
+        topic, backend = self.settings.ground_truth_topic, self._backend
         return self._node.create_subscription(String, topic, backend.on_truth, QoSProfile(depth=50))
 
 

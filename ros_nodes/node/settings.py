@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
+from si_embodied.backends.config import BackendConfig, ServerOptions
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from si_embodied.backends.config import BackendKind, Family
+    from si_embodied.models.footprint import Weights
 
 BACKENDS = ("local", "server", "remote", "scripted", "perfect_pixels")
 ARM_DRIVERS = ("topic", "moveit")
@@ -113,7 +119,7 @@ class NodeSettings:
     backend: str = "local"  # local, server, remote, scripted or perfect_pixels
     model: str = ""  # checkpoint directory, or the model's name at a server; empty: the one that is shipped
     weights: str = "full"  # of a local model: full, 8bit or 4bit
-    trained_prompts: bool = True  # ask a local model with the prompts that its checkpoint names, where it names any
+    device: str = "auto"  # of a local model: cpu, cuda, cuda:1; of an ONNX export, its execution providers in order
     url: str = ""  # of the server (OpenAI-compatible) or of the planning server (remote)
     family: str = "qwen3_vl"  # of a server's model: internvl, qwen2_5_vl or qwen3_vl
     script: str = ""  # for the scripted backend: answers, one a line; the last is said again and again
@@ -145,10 +151,8 @@ class NodeSettings:
             raise UnknownNameError("navigator", self.navigation.navigator, NAVIGATORS)
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ConfigError(f"expected cameras with names of their own, at least one, got: {self.cameras}")
-        if self.backend in ("server", "remote") and not self.url:
-            raise ConfigError(f"the {self.backend} backend needs the parameter 'url'")
-        if self.backend == "scripted" and not self.script.strip():
-            raise ConfigError("the scripted backend needs the parameter 'script' with an answer a line")
+        if self.backend != "perfect_pixels":
+            _ = self.backend_config  # checks its own values
         for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {getattr(self, name)}")
@@ -159,6 +163,15 @@ class NodeSettings:
         return self.robot.embodiment(self.cameras) if self.kind == "navigation" else self.arm.embodiment(self.cameras)
 
     @property
-    def prompt_version(self) -> str:
-        """The prompt that it is asked with."""
-        return self.planner.navigation_prompt if self.kind == "navigation" else self.planner.manipulation_prompt
+    def backend_config(self) -> BackendConfig:
+        """The model to plan with; not for perfect pixels, which have none."""
+        return BackendConfig(
+            kind=cast("BackendKind", self.backend),
+            model=self.model,
+            device=self.device,
+            weights=cast("Weights", self.weights),
+            url=self.url,
+            server=ServerOptions(family=cast("Family", self.family)),
+            script=tuple(line for line in self.script.splitlines() if line.strip()),
+            script_delay_s=self.script_delay_s,
+        )

@@ -109,8 +109,9 @@ class TaskServer:
         self._begin(handle.request.instruction, float(handle.request.timeout_s))
         self._handle, self._waiting = handle, Future()
         report: TaskReport = await self._waiting
-        assert report.end is not None  # it is handed over at its end
-        if report.end.succeeded:
+        end = report.progress.end
+        assert end is not None  # the report is handed over at its end
+        if end.succeeded:
             handle.succeed()
         elif handle.is_cancel_requested:
             handle.canceled()
@@ -121,10 +122,12 @@ class TaskServer:
     def _hand_over(self, runtime: PlannerRuntime) -> None:
         """Give the report of a task that has ended to whoever waits for it."""
         report = runtime.report
-        if self._waiting is not None and report is not None and report.end is not None:
+        if self._waiting is not None and report is not None and report.progress.end is not None:
             waiting, self._waiting, self._handle = self._waiting, None, None
-            words = f"{report.end.code.name} {report.end.message}".strip()
-            self._node.get_logger().info(f"task {report.task.instruction!r} ended after {report.plans} plans: {words}")
+            progress, end = report.progress, report.progress.end
+            words = f"{end.code.name} {end.message}".strip()
+            instruction = progress.task.instruction
+            self._node.get_logger().info(f"task {instruction!r} ended after {progress.plans} plans: {words}")
             waiting.set_result(report)
 
 
@@ -138,14 +141,15 @@ def _feedback(runtime: PlannerRuntime, telemetry: Telemetry) -> PlanTask.Feedbac
 
 
 def _result(report: TaskReport) -> PlanTask.Result:
-    assert report.end is not None  # the caller has checked
+    progress = report.progress
+    assert progress.end is not None  # the caller has checked
     return PlanTask.Result(
-        code=int(report.end.code),
-        message=report.end.message,
+        code=int(progress.end.code),
+        message=progress.end.message,
         duration_s=report.ended_s - report.started_s,
         planning_s=report.planning_s,
-        plans=report.plans,
-        holds=report.holds,
-        subgoals=report.subgoals,
-        failures=report.failures,
+        plans=progress.plans,
+        holds=progress.holds,
+        subgoals=progress.subgoals,
+        failures=progress.failures,
     )

@@ -42,8 +42,8 @@ class Telemetry:
         self.plan = messages.plan_message(
             decision,
             observation,
-            instruction=self._runtime.report.task.instruction,
-            sequence=self._runtime.report.plans,
+            instruction=self._runtime.report.progress.task.instruction,
+            sequence=self._runtime.report.progress.plans,
             frame=self._runtime.settings.map_frame,
             now_s=self._runtime.now_s(),
         )
@@ -60,12 +60,13 @@ class Telemetry:
         status.emergency_stop = self._node.stopped
         status.code, status.message = self.plan.code, self.plan.message
         if report is not None:
-            status.instruction = report.task.instruction if self._runtime.busy else ""
-            status.plans, status.holds = report.plans, report.holds
-            if report.end is not None:
-                status.code, status.message = int(report.end.code), report.end.message
-        if runner.step is not None and runner.step.subgoal is not None:
-            status.subgoal = messages.subgoal_message(runner.step.subgoal, runner.step.goal, None)
+            progress = report.progress
+            status.instruction = progress.task.instruction if self._runtime.busy else ""
+            status.plans, status.holds = progress.plans, progress.holds
+            if progress.end is not None:
+                status.code, status.message = int(progress.end.code), progress.end.message
+            if progress.step is not None and progress.step.subgoal is not None:
+                status.subgoal = messages.subgoal_message(progress.step.subgoal, progress.step.goal, None)
         if self.status is None or _gist(self.status) != _gist(status):
             self._statuses.publish(status)
             self.status = status

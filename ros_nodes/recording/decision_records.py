@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Views: TypeAlias = "Mapping[str, float]"
 """An observation by its images: the stamp of each camera's, seconds."""
 
-FORMAT = 2
+FORMAT = 3
 _FLOATS = "float64"
 """The key under which an array of the codecs is a list of numbers, that people can read it too."""
 
@@ -78,8 +78,10 @@ class DecisionRecord:
         """
         try:
             plain: dict[str, Any] = json.loads(text, object_hook=_packed)
-            if plain["format"] != FORMAT:
-                raise DataError(f"a decision's record of format {plain['format']!r}, and this version reads {FORMAT}")
+            if plain["format"] not in (2, FORMAT):
+                raise DataError(f"decision record of format {plain['format']!r}; this version reads 2 and {FORMAT}")
+            if plain["format"] == 2:
+                _upgrade(plain)
             return cls(
                 task=TASK.decode(plain["task"], "task"),
                 decision=DECISION.decode(plain["decision"], "decision"),
@@ -97,6 +99,18 @@ class DecisionRecord:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"not a decision's record ({error}): {text[:120]!r}") from error
+
+
+def _upgrade(plain: dict[str, Any]) -> None:
+    """Rewrite a record of format 2 (0.1.0), in which a hold repeated its record's verdict and a plan named its task."""
+    plain["settings"].pop("trained_prompts", None)
+    name, decision = plain["decision"]
+    if decision["plan"] is not None:
+        decision["plan"] = decision["plan"][1]
+    if name == "Hold":
+        del decision["code"], decision["message"]
+    else:
+        decision["subgoals"] = f'{{"subgoals": [{", ".join(decision["subgoals"])}], "done": false}}'
 
 
 def views_of(observation: Observation) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -14,16 +14,7 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
-from si_embodied.types import (
-    Code,
-    Completion,
-    Execute,
-    Grasp,
-    Hold,
-    NavigateTo,
-    PushAlong,
-    Release,
-)
+from si_embodied.types import Code, Completion, Execute, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +24,8 @@ if TYPE_CHECKING:
     from si_embodied.backends.base import Backend
     from si_embodied.config import PlannerConfig
     from si_embodied.ros_nodes.recording.reader import Recorded, Recording
-    from si_embodied.types import Decision, Goal, PlanRecord, Prompt
+    from si_embodied.skills import Goal
+    from si_embodied.types import Decision, PlanRecord, Prompt
 
 Verdict: TypeAlias = Literal["identical", "same skills", "different", "not replayed"]
 IDENTICAL_M = 1e-6
@@ -66,6 +58,12 @@ class RecordedAnswers:
             return Completion(self._record.raw_text[self._said - 1])
         failure = DeadlineExceeded if self._record.code is Code.DEADLINE_EXCEEDED else BackendError
         raise failure(self._record.message or "the model was not asked again")
+
+    def cancel(self) -> None:
+        """No effect: an answer takes no time."""
+
+    def close(self) -> None:
+        """No effect: nothing is held open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,8 +110,7 @@ class Replayer:
         aged_s = record.decided_s if self._recorded else record.asked_s + decision.record.latency_s["total"]
         refusal = planner.guard.check_plan_age(recorded.observation.stamp_s, aged_s)
         if refusal is not None and isinstance(decision, Execute):
-            stale = dataclasses.replace(decision.record, code=refusal.code, message=refusal.message)
-            decision = Hold(refusal.code, refusal.message, stale, decision.plan)
+            decision = refused(decision, refusal)
         return Replayed(record.decision, decision, verdict(record.decision, decision), apart(record.decision, decision))
 
     def _ready(self, recorded: Recorded) -> ReplaceablePlanner:
@@ -165,7 +162,7 @@ def apart(a: Decision, b: Decision) -> float | None:
 def numbers(goal: Goal) -> NDArray[np.float64]:
     """A goal's metres and radians, in the order of its fields."""
     parts: list[NDArray[np.float64]] = []
-    for each in dataclasses.fields(goal):
+    for each in dataclasses.fields(cast("Any", goal)):
         value = getattr(goal, each.name)
         pose = hasattr(value, "rotation")
         parts += [value.rotation.ravel(), value.translation] if pose else [np.atleast_1d(np.asarray(value, float))]
@@ -175,12 +172,7 @@ def numbers(goal: Goal) -> NDArray[np.float64]:
 def _place(decision: Decision) -> NDArray[np.float64] | None:
     """Map xyz of the first goal that is a place."""
     for goal in decision.goals if isinstance(decision, Execute) else ():
-        if isinstance(goal, NavigateTo):
-            return goal.T_map_base.translation
-        if isinstance(goal, Grasp):
-            return goal.T_map_tool.translation
-        if isinstance(goal, Release):
-            return goal.surface_m
-        if isinstance(goal, PushAlong):
-            return goal.end_m
+        place = goal.pose.translation if goal.pose is not None else goal.place_m
+        if place is not None:
+            return place
     return None

@@ -9,7 +9,8 @@ import numpy as np
 
 from si_embodied.policies.mapping import OccupancyMapper
 from si_embodied.policies.skills.navigation import GoToSkill
-from si_embodied.types import NavigateTo, Outcome
+from si_embodied.skills import NavigateTo
+from si_embodied.types import Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,8 @@
-"""Ways to complete a prompt: scripted, a local checkpoint, a server. Each implements `Backend` and nothing more.
+"""Model backends: scripted, a local checkpoint, an OpenAI-compatible server. Each implements `Backend`.
 
-`LocalBackend` and `ServerBackend` are imported when they are first asked for: this package needs neither torch nor
-transformers nor httpx. A planner on another machine is no backend but a planner: `si_embodied.serving.RemotePlanner`.
+`opening` turns a `BackendConfig` into a backend or a planner. `LocalBackend` and `ServerBackend` are imported on first
+use, so that this package needs neither torch, transformers nor httpx. A planner on another machine is a planner, not a
+backend: `si_embodied.serving.RemotePlanner`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from si_embodied.backends.base import Backend, BackendInfo
+from si_embodied.backends.config import BackendConfig, ServerOptions
 from si_embodied.backends.controls import BlankImages
-from si_embodied.backends.options import ServerOptions
+from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.backends.scripted import ScriptedBackend
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from si_embodied.backends.server import ServerBackend
 
 __all__ = [
-    "Backend", "BackendInfo", "BlankImages", "LocalBackend", "ScriptedBackend", "ServerBackend", "ServerOptions",
+    "Backend", "BackendConfig", "BackendInfo", "BlankImages", "LocalBackend", "ScriptedBackend", "ServerBackend",
+    "ServerOptions", "open_backend", "open_planner",
 ]  # fmt: skip
 
 

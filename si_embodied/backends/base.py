@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from si_embodied.config import Prompts
+
 if TYPE_CHECKING:
     from si_embodied.types import Completion, Prompt
 
@@ -16,10 +18,11 @@ class BackendInfo:
     model: str
     kernel: str  # attention kernel: "sdpa", "flash_attention_2", "none"
     dtype: str
+    prompts: Prompts = Prompts()  # those the model was trained with, where its checkpoint names any
 
 
 class Backend(Protocol):
-    """Completes prompts; safe to call from one thread at a time."""
+    """Completes prompts. `generate` is called by one thread at a time; `cancel` by any."""
 
     @property
     def info(self) -> BackendInfo:
@@ -30,5 +33,11 @@ class Backend(Protocol):
 
         Raises:
             DeadlineExceeded: not done in time; a partial answer is never returned.
-            BackendError: the model or its server failed.
+            BackendError: the model or its server failed, or `cancel` was called.
         """
+
+    def cancel(self) -> None:
+        """Abort the completion in progress; no effect when there is none."""
+
+    def close(self) -> None:
+        """Release the model and its connections; `generate` must not be called afterwards."""

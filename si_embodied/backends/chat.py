@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from si_embodied.backends.config import AnswerFormat, ServerOptions
     from si_embodied.backends.conventions import Question
-    from si_embodied.backends.options import AnswerFormat, ServerOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Backends that spoil what a model sees: a score that survives them was not earned by looking."""
+"""Backends that remove what a model sees. A score that survives them was not earned by looking."""
 
 from __future__ import annotations
 
@@ -21,11 +21,19 @@ class BlankImages:
 
     @property
     def info(self) -> BackendInfo:
-        """The wrapped backend's, named for what was done to it."""
+        """The wrapped backend's, with the model marked as blind."""
         info = self._backend.info
         return replace(info, model=f"{info.model} (blank images)")
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """Complete the prompt without its pictures; raises what the wrapped backend raises."""
+        """Complete the prompt without its images; raises what the wrapped backend raises."""
         content = tuple(part if isinstance(part, str) else np.zeros_like(part) for part in prompt.content)
         return self._backend.generate(replace(prompt, content=content), deadline_s=deadline_s)
+
+    def cancel(self) -> None:
+        """Abort the wrapped backend's completion."""
+        self._backend.cancel()
+
+    def close(self) -> None:
+        """Close the wrapped backend."""
+        self._backend.close()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.backends.options import FAMILIES, Family
+from si_embodied.backends.config import Family
 from si_embodied.errors import UnknownNameError, extra
 from si_embodied.models.points import Size, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
 from si_embodied.plan import without_fence
@@ -63,7 +64,7 @@ def question(prompt: Prompt, family: Family) -> Question:
         return Question(prompt.system, _numbered(prompt.content), prompt.schema)
     if family == "qwen2_5_vl":
         return _in_pixels(prompt)
-    raise UnknownNameError("model family", family, FAMILIES)
+    raise UnknownNameError("model family", family, typing.get_args(Family))
 
 
 def _is_json(text: str) -> bool:

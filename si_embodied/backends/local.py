@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.backends.base import BackendInfo
+from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError, DeadlineExceeded, extra
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
+from si_embodied.models.hub import resolve_model
 from si_embodied.models.opening import open_model
 from si_embodied.types import Completion
 
@@ -73,6 +75,7 @@ class LocalBackend:
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
+        prompts = checkpoint_prompts(resolve_model(directory))
         model = open_model(directory, device=device, dtype=dtype, weights=weights, compiled=compiled)
         self._family, self._runner = model.family, model.runner
         self._grammars = Grammars(
@@ -82,7 +85,8 @@ class LocalBackend:
         self._decoding = decoding or Decoding()
         self._canceled = threading.Event()
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # the last one by schema, as the next's draft
-        self.info = BackendInfo(model=model.name, kernel=model.kernel, dtype=model.dtype)
+        self._lock = threading.Lock()  # of the model: its caches are of one prompt at a time
+        self.info = BackendInfo(model.name, model.kernel, model.dtype, prompts)
         _LOG.info("%s: attention kernel %s, dtype %s", self.info.model, self.info.kernel, self.info.dtype)
 
     @property
@@ -91,20 +95,29 @@ class LocalBackend:
         return self._family
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """The whole answer, always one that fits the prompt's schema.
+        """The whole answer, always one that fits the prompt's schema. Threads take turns.
 
         Latency by part: "vision" is image layout, tokenization and vision tower; "prefill"; "decode". Counts: "steps"
         of the model after the prefill, "reused" tokens of the prompt, "drafted" and "accepted" tokens of the answer.
 
         Raises:
-            DeadlineExceeded: not done in time; looked at before every pass through the model.
+            DeadlineExceeded: not done in time; checked before every pass through the model, and while another thread's
+                prompt is answered.
             BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
             ConfigError: the prompt's schema cannot be decoded or leaves something unbounded.
         """
         started = time.monotonic()
-        canceled = self._canceled = threading.Event()
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time to answer: deadline_s is {deadline_s}")
+        if not self._lock.acquire(timeout=deadline_s):
+            raise DeadlineExceeded(f"the model was busy with another prompt for {deadline_s:.1f} s")
+        try:
+            return self._generate(prompt, started, started + deadline_s)
+        finally:
+            self._lock.release()
+
+    def _generate(self, prompt: Prompt, started: float, deadline: float) -> Completion:
+        canceled = self._canceled = threading.Event()
         if self._image_size is not None:
             prompt = replace(prompt, content=tuple(_reduced(part, self._image_size) for part in prompt.content))
         inputs = self._family.encode(prompt)
@@ -114,7 +127,7 @@ class LocalBackend:
         options = replace(
             self._decoding,
             max_new_tokens=self._max_new_tokens or longest_answer_bytes(schema),
-            deadline=started + deadline_s,
+            deadline=deadline,
             canceled=canceled,
         )
         key = json.dumps(schema)
@@ -138,8 +151,13 @@ class LocalBackend:
         )
 
     def cancel(self) -> None:
-        """Give up the answer under way, from any thread; nothing when there is none."""
+        """Abort the answer in progress, from any thread; no effect when there is none."""
         self._canceled.set()
+
+    def close(self) -> None:
+        """Abort the answer in progress and forget the cached ones; the memory goes with the last reference."""
+        self.cancel()
+        self._answers.clear()
 
     def _keep_answer(self, key: str, tokens: tuple[int, ...]) -> None:
         """Remember an answer as the next one's draft, and forget those of schemas not asked for lately."""

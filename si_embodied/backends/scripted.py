@@ -1,4 +1,4 @@
-"""Completions that were written down or computed: for demonstrations, tests, and perfect perception."""
+"""Completions written down or computed: for demonstrations, tests and perfect perception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ScriptedBackend:
     """Answers with the next of a list of texts, or with a function of the prompt."""
 
     def __init__(self, script: Sequence[str] | Callable[[Prompt], str], *, name: str = "scripted") -> None:
-        """`script` is consumed in order, or called; `name` stands as the model in records."""
+        """`script` is consumed in order, or called; `name` is recorded as the model."""
         self._script = script
         self._next = 0
         self.info = BackendInfo(model=name, kernel="none", dtype="none")
@@ -30,3 +30,9 @@ class ScriptedBackend:
             raise BackendError(f"the script of {len(self._script)} completions is used up; add more or use a function")
         self._next += 1
         return Completion(self._script[self._next - 1])
+
+    def cancel(self) -> None:
+        """No effect: an answer takes no time."""
+
+    def close(self) -> None:
+        """No effect: nothing is held open."""

@@ -13,8 +13,8 @@ from si_embodied.backends.background import Background
 from si_embodied.backends.base import BackendInfo
 from si_embodied.backends.breaker import CircuitBreaker
 from si_embodied.backends.chat import chat_answer, chat_request, model_names
+from si_embodied.backends.config import ServerOptions
 from si_embodied.backends.conventions import question
-from si_embodied.backends.options import ServerOptions
 from si_embodied.backends.retries import Again, Retries, retry_after_s
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, extra
 from si_embodied.types import Completion
@@ -131,13 +131,17 @@ class ServerBackend:
             DeadlineExceeded: it did not say so in time.
             BackendError: it cannot be reached, is not ready, or does not serve the model.
         """
-        names = self._within(self._probe(), deadline_s)
+        names = self.list_models(deadline_s=deadline_s)
         if names and self.info.model not in names:
             raise BackendError(
                 f"{self._url} does not serve {self.info.model!r} but: {', '.join(names)}; "
                 "give one of those names, or start it with this model"
             )
         return names
+
+    def list_models(self, *, deadline_s: float) -> tuple[str, ...]:
+        """The names that a ready server lists; raises as `check`."""
+        return self._within(self._probe(), deadline_s)
 
     def cancel(self) -> None:
         """Give up what is under way, from another thread; the connection is closed, by which the server knows."""
@@ -231,6 +235,19 @@ class ServerBackend:
                     "is it a chat server? If so, raise max_answer_bytes"
                 )
         return bytes(data)
+
+
+def served_models(url: str, *, deadline_s: float = 3.0) -> tuple[str, ...]:
+    """The names that a server lists; empty where it is ready and cannot list them.
+
+    Raises:
+        BackendError: it cannot be reached or is not ready; `DeadlineExceeded` where it did not answer in time.
+    """
+    backend = ServerBackend(url, "")
+    try:
+        return backend.list_models(deadline_s=deadline_s)
+    finally:
+        backend.close()
 
 
 def _base_url(url: str) -> httpx.URL:

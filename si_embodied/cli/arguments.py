@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from si_embodied.backends.options import ServerOptions
+    from si_embodied.backends.config import BackendConfig
 
 
 def whole_number(minimum: int, example: int) -> Callable[[str], int]:
@@ -101,17 +101,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="YAML", help="the planner's settings")
 
 
-def given_model(args: argparse.Namespace) -> Path | None:
-    """The directory of `--model`, downloaded first if it is on the hub; None where it was not given.
-
-    Raises:
-        CheckpointError: it cannot be had.
-    """
-    from si_embodied.models.hub import resolve_model
-
-    return None if args.model is None else resolve_model(args.model)
-
-
 def add_server(parser: argparse.ArgumentParser) -> None:
     """Add `--server` and how it is asked."""
     group = parser.add_argument_group("a model behind an OpenAI-compatible server (docs/serving.md)")
@@ -128,8 +117,12 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--image-format", default="png", metavar="NAME", help="png or jpeg")
 
 
-def server_options(args: argparse.Namespace) -> ServerOptions:
-    """How the server is to be asked, from what `add_server` has added."""
-    from si_embodied.backends.options import ServerOptions
+def backend_config(args: argparse.Namespace) -> BackendConfig:
+    """The model that `add_model` and `add_server` let a user choose."""
+    from si_embodied.backends.config import BackendConfig, ServerOptions
 
-    return ServerOptions(family=args.family, answer_format=args.answer_format, image_format=args.image_format)
+    model = "" if args.model is None else str(args.model)
+    if "server" not in args or not args.server:
+        return BackendConfig(model=model, device=args.device, weights=args.weights)
+    options = ServerOptions(family=args.family, answer_format=args.answer_format, image_format=args.image_format)
+    return BackendConfig("server", model=model, url=args.server, server=options)

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from si_embodied.cli.arguments import given_model, whole_number
+from si_embodied.cli.arguments import whole_number
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from si_embodied.backends.config import BackendConfig
     from si_embodied.evaluation.report import Report
 
 WORLDS = (("si_embodied/Apartment-v0", "objectnav"), ("si_embodied/Tabletop-v0", "base"))
@@ -41,23 +42,24 @@ def run(args: argparse.Namespace) -> int:
     """Run everything; 0 when all of it ran, however well it went."""
     from rich.console import Console
 
+    from si_embodied.backends.config import BackendConfig
+    from si_embodied.backends.opening import located
     from si_embodied.cli.eval import print_lines
     from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments
     from si_embodied.evaluation.report import score_table
-    from si_embodied.models.checkpoints import shipped_checkpoint
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
     started_s = time.perf_counter()
-    model = given_model(args) or shipped_checkpoint()
+    backend = located(BackendConfig(model=str(args.model or "")))
     reports: list[Report] = []
     interrupted = False
     for env, task in WORLDS:
         for policy in POLICIES:
             if interrupted:
                 continue
-            report = _evaluate(args, env, task, policy, model, notes)
+            report = _evaluate(args, env, task, policy, backend, notes)
             reports.append(report)
             interrupted = report.interrupted
     write_json(args.out / "report.json", {"runs": [report.to_json() for report in reports]})
@@ -74,10 +76,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(
-    args: argparse.Namespace, env: str, task: str, policy: str, model: Path, notes: Console
+    args: argparse.Namespace, env: str, task: str, policy: str, backend: BackendConfig, notes: Console
 ) -> Report:  # fmt: skip
     from si_embodied.cli.eval import RECORDS, VIDEOS, Evaluation
-    from si_embodied.config import planner_config_for
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.registry import find_policy
     from si_embodied.evaluation.report import make_report
@@ -92,8 +93,7 @@ def _evaluate(
         env=env,
         policy=policy,
         task=task,
-        model=model if needs_model else None,
-        planner=planner_config_for(model if needs_model else None, None),
+        backend=backend if needs_model else None,
         episodes=args.episodes,
         seed=args.seed,
     )

@@ -14,16 +14,16 @@ from si_embodied.cli.arguments import (
     add_model,
     add_server,
     add_world,
-    given_model,
+    backend_config,
     latency,
     named_value,
-    server_options,
     whole_number,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from si_embodied.backends.config import BackendConfig
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.report import Comparison
     from si_embodied.evaluation.runner import OnEpisode, Run
@@ -81,16 +81,12 @@ def run(args: argparse.Namespace) -> int:
     from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments, find_policy, make_env
     from si_embodied.evaluation.report import compare, detail_lines, make_report, score_table
-    from si_embodied.models.checkpoints import shipped_checkpoint
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
-    spec = find_policy(args.policy)
-    config = _config(args)
+    config = _config(args, needs_model=find_policy(args.policy).needs_model)
     make_env(config).close()  # an unknown name must not leave a folder behind
     out = args.out or _folder(config)
-    if spec.needs_model and config.model is None and config.server is None and config.planning_server is None:
-        config = with_model(config, shipped_checkpoint(), args.config)
     plan = Evaluation(out, videos=args.videos, workers=args.workers, console=notes)
     own = plan.run(config)
     comparisons: list[Comparison] = []
@@ -113,37 +109,27 @@ def print_lines(console: Console, lines: list[str]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _config(args: argparse.Namespace) -> EvaluationConfig:
-    from si_embodied.config import planner_config_for
-    from si_embodied.errors import CheckpointError, ConfigError
+def _config(args: argparse.Namespace, *, needs_model: bool) -> EvaluationConfig:
+    from si_embodied.backends.opening import located
+    from si_embodied.config import load_planner_config
+    from si_embodied.errors import ConfigError
     from si_embodied.evaluation.config import EvaluationConfig
 
     if args.planner is not None and (args.model is not None or args.server is not None):
         raise ConfigError("a planning server (--planner) has a model of its own; give neither --model nor --server")
     if args.planner is not None and "blank" in args.control:
         raise ConfigError("--control blank spoils what a model sees, which with --planner is the server's to show it")
-    model = args.model if args.server else given_model(args)
-    if model is not None and args.server is None and not model.is_dir():
-        raise CheckpointError(
-            f"no checkpoint directory at {str(args.model)!r}; give a local Hugging Face directory, "
-            "or make one to try with: si-embodied models tiny DIR"
-        )
     return EvaluationConfig(
         env=args.env,
         policy=args.policy,
         task=args.task,
-        model=model,
-        weights=args.weights,
-        device=args.device,
+        backend=located(_backend(args)) if needs_model else None,
         latency=args.latency,
         image_size=args.image_size,
         action_mode=args.action_mode,
-        planner=planner_config_for(None if args.server else model, args.config),
+        planner=load_planner_config(args.config),
         episodes=args.episodes,
         seed=args.seed,
-        server=args.server,
-        server_options=server_options(args),
-        planning_server=args.planner,
         python=args.python,
         env_args=tuple(args.env_arg),
     )
@@ -160,17 +146,16 @@ def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:
     from si_embodied.evaluation.registry import find_policy
 
     if name != "blank":
-        return replace(config, policy=name, model=None, server=None, planning_server=None)
+        return replace(config, policy=name, backend=None)
     if not find_policy(config.policy).needs_model:
         raise ConfigError(f"--control blank needs a policy that looks with a model (planner), got: {config.policy!r}")
     return replace(config, control="blank")
 
 
-def with_model(config: EvaluationConfig, model: Path, settings: Path | None) -> EvaluationConfig:
-    """The same evaluation with a model, and the settings given or else the model's own."""
-    from si_embodied.config import planner_config_for
+def _backend(args: argparse.Namespace) -> BackendConfig:
+    from si_embodied.backends.config import BackendConfig
 
-    return replace(config, model=model, planner=planner_config_for(model, settings))
+    return backend_config(args) if args.planner is None else BackendConfig("remote", url=args.planner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.cli.arguments import add_model, add_world, given_model
+from si_embodied.cli.arguments import add_model, add_world, backend_config
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from si_embodied.backends import Backend
     from si_embodied.embodiment import Embodiment
     from si_embodied.types import Decision, Observation, Task
 
@@ -49,19 +48,19 @@ def run(args: argparse.Namespace) -> int:
     """Plan once and print it; 0 also for a hold, which is an answer."""
     from rich.console import Console
 
-    from si_embodied.config import planner_config_for
+    from si_embodied.backends.config import BackendConfig
+    from si_embodied.backends.opening import open_planner
+    from si_embodied.config import load_planner_config
     from si_embodied.errors import ConfigError
     from si_embodied.memory import Memory
-    from si_embodied.planner import Planner
 
     if (args.env is None) == (args.rgb is None):
         raise ConfigError("expected either --env ID or --rgb FILE: an observation comes from an episode or from files")
     console = Console()
     task, observation, embodiment = _from_episode(args) if args.env else _from_files(args)
-    model = _model(args)
-    config = planner_config_for(model, args.config)
-    planner = Planner(_backend(args, model), embodiment, config)
-    decision = planner.plan(task, observation, Memory(config.memory_entries))
+    backend = backend_config(args) if args.answer is None else BackendConfig("scripted", script=(args.answer,))
+    planner = open_planner(backend, embodiment, load_planner_config(args.config))
+    decision = planner.plan(task, observation, Memory(planner.config.memory_entries))
     if args.json:
         from si_embodied.evaluation.episode import plan_entry
         from si_embodied.evaluation.records import plan_to_json
@@ -71,25 +70,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(console, task, decision)
     return 0
-
-
-def _model(args: argparse.Namespace) -> Path | None:
-    """The checkpoint to ask; none where the answer is given."""
-    from si_embodied.models.checkpoints import shipped_checkpoint
-
-    if args.answer is not None:
-        return None
-    return given_model(args) or shipped_checkpoint()
-
-
-def _backend(args: argparse.Namespace, model: Path | None) -> Backend:
-    from si_embodied.backends import ScriptedBackend
-    from si_embodied.evaluation.registry import load_backend
-
-    if args.answer is not None:
-        answer: str = args.answer
-        return ScriptedBackend(lambda _: answer, name="--answer")
-    return load_backend(model, weights=args.weights, device=args.device)
 
 
 def _from_episode(args: argparse.Namespace) -> Scene:
@@ -242,40 +222,10 @@ def _show(console: Console, task: Task, decision: Decision) -> None:
     row("answer", "\n".join(record.raw_text) or "none")
     if isinstance(decision, Execute):
         for goal in decision.goals:
-            row("goal", describe_goal(goal))
+            row("goal", goal.words)
     else:
         row("hold", f"{decision.code.name} ({int(decision.code)}): {decision.message}", "red")
     row("model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}")
     row("tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out")
     row("milliseconds", ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items()))
     console.print(table)
-
-
-def describe_goal(goal: object) -> str:
-    """A goal in metres and degrees."""
-    from si_embodied import types
-
-    if isinstance(goal, types.NavigateTo):
-        (x, y, _), yaw = goal.T_map_base.translation, math.degrees(goal.T_map_base.yaw)
-        short = "" if goal.on_arrival is types.Code.OK else ", as far as the map goes"
-        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, for what is at {_point(goal.target_m)}"
-    if isinstance(goal, types.Rotate):
-        return f"turn {math.degrees(goal.angle_rad):+.0f}°"
-    if isinstance(goal, types.Drive):
-        return f"drive {goal.distance_m:.2f} m ahead"
-    if isinstance(goal, types.TiltCamera):
-        return f"tilt the camera {math.degrees(goal.angle_rad):+.0f}°"
-    if isinstance(goal, types.Grasp):
-        return f"grasp at {_point(goal.T_map_tool.translation)}, {100 * goal.width_m:.1f} cm wide"
-    if isinstance(goal, types.Release):
-        return f"release on {_point(goal.surface_m)}"
-    if isinstance(goal, types.PushAlong):
-        return f"push from {_point(goal.start_m)} to {_point(goal.end_m)}"
-    if isinstance(goal, types.CallSkill):
-        return f"skill {goal.number}: {goal.option.text}"
-    names = {"ExploreFrontier": "explore", "Finish": "finish", "GoHome": "bring the arm home"}
-    return names.get(type(goal).__name__, type(goal).__name__)
-
-
-def _point(point: Any) -> str:
-    return "({:.2f}, {:.2f}, {:.2f}) m".format(*point)

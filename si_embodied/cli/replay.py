@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.cli.arguments import add_model, add_server, given_model, server_options
+from si_embodied.cli.arguments import add_model, add_server, backend_config
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from si_embodied.config import PlannerConfig
     from si_embodied.ros_nodes.recording.reader import Recording
     from si_embodied.ros_nodes.recording.replay import Replayed, Replayer
     from si_embodied.types import Decision
@@ -66,36 +65,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _replayer(args: argparse.Namespace, backend: str) -> Replayer:
-    from si_embodied.config import load_planner_config, planner_config_for
-    from si_embodied.evaluation.registry import load_backend, server_backend
-    from si_embodied.models.checkpoints import shipped_checkpoint
+    from si_embodied.backends.opening import open_backend
+    from si_embodied.config import Prompts, load_planner_config
     from si_embodied.ros_nodes.recording.replay import Replayer
 
     if (backend != "server" and args.server) or (backend == "recorded" and args.model):
         raise ConfigError(f"--backend {backend} does not go with --model or --server; leave one of them out")
+    if backend == "server" and not args.server:
+        raise ConfigError("--backend server needs --server URL")
     given = None if args.config is None else load_planner_config(args.config)
     if backend == "recorded":
         return Replayer(adapt=lambda config: given or config)
-    if backend == "server":
-        if not args.server:
-            raise ConfigError("--backend server needs --server URL")
-        return Replayer(
-            server_backend(args.server, args.model, server_options(args)), lambda config: given or config
-        )  # fmt: skip
-    model = given_model(args) or shipped_checkpoint()
-    own = planner_config_for(model, None)
-
-    def adapted(config: PlannerConfig) -> PlannerConfig:
-        """The recorded settings with the prompts that the checkpoint was trained with."""
-        return given or replace(
-            config,
-            navigation_prompt=own.navigation_prompt,
-            manipulation_prompt=own.manipulation_prompt,
-            rearrangement_prompt=own.rearrangement_prompt,
-            reasoning=own.reasoning,
-        )
-
-    return Replayer(load_backend(model, weights=args.weights, device=args.device), adapted)
+    # Recorded settings, but the prompts that this model was trained with.
+    return Replayer(open_backend(backend_config(args)), lambda config: given or replace(config, prompts=Prompts()))
 
 
 # --- what is printed ------------------------------------------------------------------------------------------------
@@ -126,8 +108,7 @@ def _words(decision: Decision) -> str:
 
     if isinstance(decision, Hold):
         return f"hold {decision.code.name}"
-    words = [f"{subgoal.skill} {getattr(subgoal, 'object', '')}".strip() for subgoal in decision.subgoals]
-    return ", ".join(words) or "done"
+    return ", ".join(subgoal.words for subgoal in decision.subgoals) or "done"
 
 
 def _model_s(decision: Decision) -> float:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from si_embodied.cli.arguments import add_model, add_server, given_model, server_options, whole_number
+from si_embodied.cli.arguments import add_model, add_server, backend_config, whole_number
 
 if TYPE_CHECKING:
     import argparse
-
-    from si_embodied.backends import Backend
-    from si_embodied.config import PlannerConfig
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     from rich.console import Console
 
+    from si_embodied.backends.opening import open_backend
+    from si_embodied.config import load_planner_config
     from si_embodied.serving.app import Limits
     from si_embodied.serving.run import ServeOptions, serve
     from si_embodied.serving.service import PlanningService
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         limits=Limits(most_bytes=args.max_megabytes << 20, per_s=args.max_rate, burst=2 * args.max_rate),
         threads=args.parallel if args.server else 1,
     )
-    backend, config = _backend(args)
+    backend, config = open_backend(backend_config(args)), load_planner_config(args.config)
     console = Console(highlight=False, soft_wrap=True)
 
     def ready(address: str) -> None:
@@ -75,17 +74,6 @@ def run(args: argparse.Namespace) -> int:
     serve(PlanningService(backend, config), options, ready=ready)
     console.print("stopped", markup=False)
     return 0
-
-
-def _backend(args: argparse.Namespace) -> tuple[Backend, PlannerConfig]:
-    from si_embodied.config import planner_config_for
-    from si_embodied.evaluation.registry import load_backend, server_backend
-    from si_embodied.models.checkpoints import shipped_checkpoint
-
-    if args.server:
-        return server_backend(args.server, args.model, server_options(args)), planner_config_for(None, args.config)
-    model = given_model(args) or shipped_checkpoint()
-    return load_backend(model, weights=args.weights, device=args.device), planner_config_for(model, args.config)
 
 
 def _key(file: Path | None) -> str | None:

@@ -18,17 +18,8 @@ from si_embodied.envs.mujoco.tabletop import HEAD_TILT_RAD
 from si_embodied.envs.scenes.tasks import task_candidates
 from si_embodied.geometry import Pose
 from si_embodied.grounding import point_of
-from si_embodied.plan import (
-    Explore,
-    Goto,
-    Home,
-    ManipulationPlan,
-    NavigationPlan,
-    Pick,
-    Place,
-    Plan,
-    plan_text,
-)
+from si_embodied.plan import Plan, plan_text
+from si_embodied.skills import Explore, Goto, Home, Pick, Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +73,7 @@ def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 
             if plan is None:
                 if not memory:
                     return
-                plan = ManipulationPlan(subgoals=(Home(),), done=False)
+                plan = Plan(subgoals=(Home(),), done=False)
             yield Demonstration(view.frame.rgb, stage.task.instruction, _described(memory), plan)
             if last or (isinstance(plan.subgoals[0], Home) and pick is None):
                 return
@@ -98,7 +89,7 @@ def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 
 
 def _manipulation_plan(
     stage: TabletopStage, view: LabelledView, pick: Step | None, place: Step, last: bool
-) -> ManipulationPlan | None:
+) -> Plan | None:
     """The pick and the place, pointed at in the head view; None where it does not show one of them."""
     subgoals: list[Pick | Place] = []
     for step in (pick, place):
@@ -112,7 +103,7 @@ def _manipulation_plan(
             subgoals.append(Pick(object=step.object_name, view=0, point=point))
         else:
             subgoals.append(Place(object=step.object_name, view=0, point=point))
-    return ManipulationPlan(subgoals=tuple(subgoals), done=last)
+    return Plan(subgoals=tuple(subgoals), done=last)
 
 
 def _disturb(stage: TabletopStage, rng: np.random.Generator, memory: list[str]) -> None:
@@ -191,15 +182,15 @@ def apartment_demonstrations(
             chosen, leg, target = fitting[int(rng.integers(len(fitting)))]
             is_seen = target in seen
             wants_seen = not is_seen
-            plan = _goto(view, chosen, leg, target) if is_seen else NavigationPlan(subgoals=(Explore(),), done=False)
+            plan = _goto(view, chosen, leg, target) if is_seen else Plan(subgoals=(Explore(),), done=False)
             yield Demonstration(view.frame.rgb, chosen.instruction, _memory_before(rng, chosen, leg), plan)
 
 
-def _goto(view: LabelledView, task: NavigationTask, leg: int, target: int) -> NavigationPlan:
+def _goto(view: LabelledView, task: NavigationTask, leg: int, target: int) -> Plan:
     seen = next(o for o in view.objects if o.id == target)
     point = point_of(*seen.point_px, view.frame.intrinsics.width, view.frame.intrinsics.height)
     words = seen.name if task.name == "objectnav" else seen.category
-    return NavigationPlan(
+    return Plan(
         subgoals=(Goto(object=words, view=0, point=point),), done=leg == len(task.goals) - 1
     )  # fmt: skip
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from si_embodied.backends.options import ServerOptions
+from typing_extensions import assert_never
+
+from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.opening import checkpoint_name
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
+from si_embodied.types import Latency
 
 Control: TypeAlias = Literal["blank"]
-Latency: TypeAlias = float | Literal["measured"]
-Weights: TypeAlias = Literal["full", "8bit", "4bit"]
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".data", ".npy")
 _HEAD_BYTES = 1 << 20
@@ -28,9 +30,7 @@ class EvaluationConfig:
     env: str  # a Gymnasium id
     policy: str
     task: str | None = None  # None is the environment's default
-    model: Path | None = None  # a checkpoint directory, for policies that plan with one
-    weights: Weights = "full"  # of the model; 8 and 4 bits answer differently
-    device: str = "auto"  # that the model runs on
+    backend: BackendConfig | None = None  # the model, located on this machine; None for policies without one
     control: Control | None = None  # what is spoiled on purpose
     latency: Latency = 0.0  # simulated seconds a plan takes; 0 stops the world while the planner thinks
     image_size: int | None = None  # pixels, None is the environment's default
@@ -38,9 +38,6 @@ class EvaluationConfig:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     episodes: int = 100
     seed: int = 0  # of the first episode; the next one has the next seed
-    server: str | None = None  # address of an OpenAI-compatible server; `model` is then the name that it serves
-    server_options: ServerOptions = ServerOptions()
-    planning_server: str | None = None  # address of a planning server, which has a model of its own
     python: Path | None = None  # executable of another Python, where the environment runs
     env_args: tuple[tuple[str, Any], ...] = ()  # further arguments of the environment, by name
 
@@ -60,24 +57,17 @@ class EvaluationConfig:
 
     def identity(self) -> dict[str, Any]:
         """What episodes must have in common to be one run; the seeds are not part of it, so that a run can grow."""
-        model = self.model if self.server is None else None
         identity: dict[str, Any] = {
             "env": self.env,
             "task": self.task,
             "policy": self.policy,
-            "model": None if model is None else model_fingerprint(model),
-            **({} if self.weights == "full" else {"weights": self.weights}),
-            **({} if self.device == "auto" else {"device": self.device}),
+            **({"model": None} if self.backend is None else _backend_identity(self.backend)),
             "control": self.control,
             "latency": self.latency,
             "image_size": self.image_size,
             "action_mode": self.action_mode,
             "planner": dataclasses.asdict(self.planner),
         }
-        if self.server is not None:
-            identity |= {"model": str(self.model), "server": dataclasses.asdict(self.server_options)}
-        if self.planning_server is not None:
-            identity["planning_server"] = self.planning_server
         if self.python is not None:
             identity["python"] = str(self.python)
         if self.env_args:
@@ -90,13 +80,28 @@ class EvaluationConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _backend_identity(backend: BackendConfig) -> dict[str, Any]:
+    """The model as it is known again: a local one by its files, a served one by its name and how it is asked."""
+    match backend.kind:
+        case "local":
+            options = {"weights": backend.weights, "device": backend.device}
+            chosen = {name: value for name, value in options.items() if value not in ("full", "auto")}
+            return {"model": model_fingerprint(Path(backend.model)), **chosen}
+        case "server":
+            return {"model": backend.model, "server": dataclasses.asdict(backend.server)}
+        case "remote":
+            return {"model": None, "planning_server": backend.url}
+        case "scripted":
+            return {"model": "scripted", "script": list(backend.script)}
+        case _:
+            assert_never(backend.kind)
+
+
 def model_fingerprint(directory: Path) -> str:
     """A checkpoint's name and a digest of its files: of weights, their names, sizes and first mebibyte."""
-    from si_embodied.evaluation.registry import name_of_model
-
     digest = hashlib.sha256()
     for file in sorted(path for path in directory.glob("*") if path.is_file()):
         digest.update(f"{file.name}:{file.stat().st_size}:".encode())
         with file.open("rb") as stream:
             digest.update(stream.read(_HEAD_BYTES if file.suffix in _WEIGHT_SUFFIXES else -1))
-    return f"{name_of_model(directory)}@{digest.hexdigest()[:12]}"
+    return f"{checkpoint_name(directory)}@{digest.hexdigest()[:12]}"

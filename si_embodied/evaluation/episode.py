@@ -15,6 +15,7 @@ from si_embodied.types import Execute, Task
 if TYPE_CHECKING:
     import gymnasium
 
+    from si_embodied.policies.base import Policy
     from si_embodied.types import Decision, Observation, PlanRecord
 
 Ended: TypeAlias = Literal["terminated", "truncated", "step_limit", "lost"]
@@ -24,16 +25,6 @@ _log = logging.getLogger(__name__)
 
 STEP_LIMIT = 10_000
 """An environment ends its own episodes long before; one that forgets must not hang an evaluation."""
-
-
-class Policy(Protocol):
-    """What the loop asks of a policy. One that plans also has `decisions`, those since the last reset."""
-
-    def reset(self, task: Task) -> None:
-        """Start an episode."""
-
-    def act(self, observation: Observation) -> Any:
-        """The next action."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,24 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.controls import BlankImages
-from si_embodied.backends.options import ServerOptions
+from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.config import PlannerConfig
-from si_embodied.embodiment import Embodiment
 from si_embodied.errors import ConfigError, UnknownNameError, extra
+from si_embodied.planner import Planner
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import gymnasium
 
     from si_embodied.backends import Backend
-    from si_embodied.evaluation.config import Control, EvaluationConfig, Latency, Weights
-    from si_embodied.evaluation.episode import Policy
-    from si_embodied.types import Observation
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.evaluation.config import Control, EvaluationConfig
+    from si_embodied.planner import AnyPlanner
+    from si_embodied.policies.base import Policy
+    from si_embodied.types import Latency, Observation
 
     Env: TypeAlias = gymnasium.Env[Any, Any]
 
@@ -36,15 +37,10 @@ NAMESPACE = "si_embodied"
 class PolicySettings:
     """What a policy may be made with."""
 
-    model: Path | None = None
+    backend: BackendConfig = BackendConfig()  # the model, for policies that plan with one
     control: Control | None = None
     latency: Latency = 0.0
     planner: PlannerConfig = PlannerConfig()
-    weights: Weights = "full"
-    device: str = "auto"
-    server: str | None = None
-    server_options: ServerOptions = ServerOptions()
-    planning_server: str | None = None
 
 
 MakePolicy: TypeAlias = Callable[["Env", int], "Policy"]
@@ -91,49 +87,6 @@ def find_policy(name: str) -> PolicySpec:
     return _POLICIES[name]
 
 
-def name_of_model(directory: Path) -> str:
-    """What a checkpoint is called in records: its directory's name, or in the hub's cache its id and commit."""
-    from si_embodied.models.hub import model_name
-
-    return model_name(directory)
-
-
-def load_backend(
-    model: Path | None, control: Control | None = None, weights: Weights = "full", device: str = "auto"
-) -> Backend:
-    """The local backend for a checkpoint's or an export's directory, with what a control spoils spoiled.
-
-    Raises:
-        ConfigError: no directory was given.
-        CheckpointError: it is not a checkpoint of a family that runs here.
-    """
-    if model is None:
-        raise ConfigError("the planner needs a checkpoint; give one with --model DIR")
-    with extra("models"):
-        from si_embodied.backends.local import LocalBackend
-
-    backend = LocalBackend(model, device=device, weights=weights)
-    return BlankImages(backend) if control == "blank" else backend
-
-
-def server_backend(
-    url: str, model: Path | str | None, options: ServerOptions, control: Control | None = None
-) -> Backend:
-    """The backend for a model behind an OpenAI-compatible server, once the server has said that it is ready.
-
-    Raises:
-        ConfigError: no model was named, or the URL is none.
-        BackendError: the server is not ready, or does not serve the model.
-    """
-    if model is None:
-        raise ConfigError("a server is asked for a model by name; give the name that it serves with --model NAME")
-    from si_embodied.backends import ServerBackend
-
-    backend = ServerBackend(url, str(model), options=options)
-    backend.check()
-    return BlankImages(backend) if control == "blank" else backend
-
-
 def _random(_: PolicySettings) -> MakePolicy:
     from si_embodied.policies.random import RandomPolicy
 
@@ -153,44 +106,33 @@ def _perfect_pixels(settings: PolicySettings) -> MakePolicy:
 
 
 def _planner(settings: PolicySettings) -> MakePolicy:
-    if settings.planning_server is not None:
-        return _planning_remotely(settings.planning_server, settings)
-    if settings.server is not None:
-        backend = server_backend(settings.server, settings.model, settings.server_options, settings.control)
-    else:
-        backend = load_backend(settings.model, settings.control, settings.weights, settings.device)
-    return _planning(lambda _: backend, settings)
+    if settings.backend.kind == "remote":
+        return _planning_remotely(settings)
+    backend = open_backend(settings.backend)
+    shown = BlankImages(backend) if settings.control == "blank" else backend
+    return _planning(lambda _: shown, settings)
 
 
 def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -> MakePolicy:
-    from si_embodied.planner import Planner
-    from si_embodied.policies.planner_policy import SpatialPlannerPolicy
+    from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
 
     def make(env: Env, _: int) -> Policy:
-        world: Any = env.unwrapped
-        if not isinstance(world.embodiment, Embodiment):
-            raise ConfigError(
-                f"the planner plans for {', '.join(body.__name__ for body in get_args(Embodiment))}, "
-                f"not for a {type(world.embodiment).__name__}; random and oracle can act there"
-            )
-        planner = Planner(backend_for(env), world.embodiment, settings.planner)
+        planner = Planner(backend_for(env), embodiment_of(env), settings.planner)
         return SpatialPlannerPolicy(planner, latency=settings.latency)
 
     return make
 
 
-def _planning_remotely(url: str, settings: PolicySettings) -> MakePolicy:
-    from si_embodied.policies.planner_policy import SpatialPlannerPolicy
-    from si_embodied.serving.client import RemotePlanner
+def _planning_remotely(settings: PolicySettings) -> MakePolicy:
+    from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
 
-    planners: dict[Embodiment, RemotePlanner] = {}
+    planners: dict[Embodiment, AnyPlanner] = {}
 
     def make(env: Env, _: int) -> Policy:
-        body: Embodiment = env.unwrapped.embodiment  # type: ignore[attr-defined]
-        if body not in planners:  # one connection for all episodes
-            planners[body] = RemotePlanner(url, body, settings.planner)
-            planners[body].check()  # a server that is not there is no score of 0
-        return SpatialPlannerPolicy(planners[body], latency=settings.latency)
+        robot = embodiment_of(env)
+        if robot not in planners:  # one connection for all episodes
+            planners[robot] = open_planner(settings.backend, robot, settings.planner)
+        return SpatialPlannerPolicy(planners[robot], latency=settings.latency)
 
     return make
 

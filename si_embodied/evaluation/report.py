@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied import __version__
-from si_embodied.evaluation.registry import name_of_model
 from si_embodied.evaluation.statistics import PairedComparison, Percentiles, mcnemar, mean, percentiles, wilson_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from si_embodied.evaluation.config import Latency
     from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
     from si_embodied.evaluation.runner import Run
+    from si_embodied.types import Latency
 
 _PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidance", "habitat-lab", "habitat-sim")
 
@@ -89,7 +88,7 @@ def make_report(run: Run) -> Report:
         env=config.env,
         task=config.task or (episodes[0].task if episodes else "") or "default",
         policy=config.policy,
-        model=first.model if first else (name_of_model(config.model) if config.model else None),
+        model=first.model if first else (config.backend.model if config.backend else None),
         control=config.control,
         episodes=len(episodes),
         lost=len(run.episodes) - len(episodes),

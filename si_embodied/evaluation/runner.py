@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import EvaluationError
-from si_embodied.evaluation.episode import EpisodeResult, Policy, run_episode
+from si_embodied.evaluation.episode import EpisodeResult, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
+from si_embodied.policies.base import Policy
 from si_embodied.processes import worker_pool
 
 if TYPE_CHECKING:
@@ -62,9 +64,7 @@ class EpisodeRunner:
         finally:
             if watcher is not None:
                 watcher.close(keep=result is not None and result.ended != "lost")
-            close = getattr(policy, "close", None)
-            if close is not None:
-                close()
+            policy.close()
 
     def close(self) -> None:
         """Give the renderer back; MuJoCo's complains when the interpreter does it."""
@@ -73,17 +73,7 @@ class EpisodeRunner:
     def _policy(self, seed: int) -> Policy:
         if self._make_policy is None:
             config = self._config
-            settings = PolicySettings(
-                model=config.model,
-                control=config.control,
-                latency=config.latency,
-                planner=config.planner,
-                weights=config.weights,
-                device=config.device,
-                server=config.server,
-                server_options=config.server_options,
-                planning_server=config.planning_server,
-            )
+            settings = PolicySettings(config.backend or BackendConfig(), config.control, config.latency, config.planner)
             self._make_policy = find_policy(config.policy).prepare(settings)
         return self._make_policy(self._env, seed)
 

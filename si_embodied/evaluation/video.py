@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import RecordError, RendererError, extra
-from si_embodied.evaluation.episode import Ended, EpisodeResult, Policy, decisions_of
+from si_embodied.evaluation.episode import Ended, EpisodeResult, decisions_of
+from si_embodied.policies.base import Policy
 from si_embodied.types import Execute
 
 with extra("sim"):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError, ObservationError, UnknownNameError
 from si_embodied.plan import plan_schema, with_names
-from si_embodied.skill_calls import names_by_skill
+from si_embodied.skills import skill_list
+from si_embodied.skills.calling import names_by_skill
 from si_embodied.types import Code, Prompt, Refusal
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _OPTIONAL = ("skills", "feedback", "holding", "goal_image")
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
     """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill.
+
+    The system text may have `$subgoals`: the skills of the task, each with what `si_embodied.skills` says of it.
 
     A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`,
     or have `$last` in its place: the latest attempt alone. It may show what only some observations have: `$goal_image`,
@@ -86,7 +89,8 @@ class PromptTemplate:
         schema = plan_schema(task.kind, len(views), reasoning=reasoning)
         if observation.skills is not None:
             schema = with_names(schema, names_by_skill(observation.skills))
-        return Prompt(self.version, self.system, tuple(content), schema)
+        system = Template(self.system).substitute(subgoals=skill_list(task.kind))
+        return Prompt(self.version, system, tuple(content), schema)
 
     def ask_again(self, prompt: Prompt, offence: str) -> Prompt:
         """The same question after an answer that was not a plan, saying what was wrong with it."""
@@ -106,6 +110,8 @@ def parse_template(version: str, text: str) -> PromptTemplate:
         raise ConfigError(f"prompt {version!r}: expected the sections {_SECTIONS} once each, got: {names}")
     sections = dict(zip(names, bodies, strict=True))
     allowed = {"system": set(), "user": {"instruction", "memory", "views"}, "repair": {"offence"}}
+    if "$subgoals" in sections["system"]:
+        allowed["system"] = {"subgoals"}
     if "$first_view" in sections["user"]:
         told = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
         allowed["user"] = {"instruction", "first_view"} | (told if len(told) == 1 else set())

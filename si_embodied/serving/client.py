@@ -12,6 +12,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.background import Background
+from si_embodied.backends.base import BackendInfo
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import (
     BackendError,
@@ -25,7 +26,7 @@ from si_embodied.errors import (
 from si_embodied.guard import Guard
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
 from si_embodied.serving.messages import MOST_BYTES, PLAN_PATH, PlanRequest, pack_request, unpack_reply
-from si_embodied.types import Code, Execute, Hold, PlanRecord
+from si_embodied.types import Code, Execute, Hold, Refusal, never_asked, refused
 
 with extra("remote"):
     from websockets.asyncio.client import ClientConnection, connect
@@ -76,6 +77,7 @@ class RemotePlanner:
         self.embodiment = embodiment
         self.config = config or PlannerConfig()
         self.guard = Guard(embodiment, self.config.guard)
+        self.info = BackendInfo(url, "none", "none")
         self._url, host = _plan_url(url)
         self._robot = robot or f"{socket.gethostname()}-{os.getpid()}"[:100]
         key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
@@ -209,25 +211,12 @@ class RemotePlanner:
             for goal in decision.goals:
                 refusal = self.guard.check_goal(goal, observation, memory)
                 if refusal is not None:
-                    record = dataclasses.replace(record, code=refusal.code, message=refusal.message)
-                    return Hold(refusal.code, refusal.message, record, decision.plan)
+                    return refused(dataclasses.replace(decision, record=record), refusal)
         return dataclasses.replace(decision, record=record)
 
     def _hold(self, code: Code, message: str, observation: Observation, started: float) -> Hold:
-        record = PlanRecord(
-            observation_stamp_s=observation.stamp_s,
-            prompt_version="none",
-            model=self._url,
-            kernel="none",
-            dtype="none",
-            raw_text=(),
-            prompt_tokens=0,
-            completion_tokens=0,
-            latency_s={"total": time.monotonic() - started},
-            code=code,
-            message=message,
-        )
-        return Hold(code, message, record)
+        elapsed_s = time.monotonic() - started
+        return never_asked(Refusal(code, message), self.info, "none", observation.stamp_s, elapsed_s)
 
 
 def _may_pass(error: Exception) -> bool:

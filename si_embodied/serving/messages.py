@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from si_embodied.memory import Memory
     from si_embodied.types import Decision, Observation, Task
 
-VERSION = 2
+VERSION = 3
 
 CONTENT_TYPE = "application/msgpack"
 PLAN_PATH = "/v1/plan"

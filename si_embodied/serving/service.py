@@ -31,10 +31,7 @@ class PlanningService:
         """The decision; its record says how long the request has waited, and the image has aged by as much."""
         config = dataclasses.replace(
             request.config,
-            navigation_prompt=self.config.navigation_prompt,
-            manipulation_prompt=self.config.manipulation_prompt,
-            rearrangement_prompt=self.config.rearrangement_prompt,
-            reasoning=self.config.reasoning,
+            prompts=self.config.prompts,
             deadline_s=min(request.deadline_s - waited_s, self.config.deadline_s),
         )
         planner = Planner(self.backend, request.embodiment, config)
@@ -44,7 +41,9 @@ class PlanningService:
         return dataclasses.replace(decision, record=dataclasses.replace(decision.record, latency_s=latency_s))
 
     def cancel(self) -> None:
-        """Make the decision under way give up, if its backend can."""
-        cancel = getattr(self.backend, "cancel", None)
-        if cancel is not None:
-            cancel()
+        """Abort the decision under way."""
+        self.backend.cancel()
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.backend.close()

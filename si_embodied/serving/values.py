@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+import functools
+import typing
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from si_embodied import types
 from si_embodied.config import PlannerConfig, from_mapping
-from si_embodied.embodiment import SKILL_WORDS, Embodiment, MobileBase, SkillRobot, TableArm
+from si_embodied.embodiment import SKILL_WORDS, Embodiment, MobileBase, SkillRobot, TableArm, TaskKind
 from si_embodied.errors import ConfigError, MessageError
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.memory import Attempt, Memory
-from si_embodied.plan import MAX_SUBGOALS, PLANS, Plan, Subgoal
+from si_embodied.plan import MAX_SUBGOALS, Plan, plan_from_json, plan_text
 from si_embodied.serving.codec import (
     Array,
     Codec,
@@ -28,6 +30,8 @@ from si_embodied.serving.codec import (
     Whole,
 )
 from si_embodied.serving.pictures import Picture
+from si_embodied.skills import Goal, Subgoal, goal_types
+from si_embodied.skills.base import MapArea, MapPoint
 
 LONGEST_INSTRUCTION = 4000
 MOST_FRAMES = 8  # a plan names views 0..7
@@ -62,18 +66,15 @@ class _Code:
         return types.Code(OneOf(tuple(int(code) for code in types.Code)).decode(plain, where))
 
 
-class _Json:
-    """A pydantic value as its JSON, checked by its own schema."""
+class _Plan:
+    """A plan as its JSON, with the skills that are registered on this side."""
 
-    def __init__(self, kind: Any) -> None:
-        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    def encode(self, value: Plan) -> str:
+        return plan_text(value)
 
-    def encode(self, value: Any) -> str:
-        return self._adapter.dump_json(value, exclude_none=True).decode()
-
-    def decode(self, plain: Any, where: str) -> Any:
+    def decode(self, plain: Any, where: str) -> Plan:
         try:
-            return self._adapter.validate_json(_SENTENCE.decode(plain, where))
+            return plan_from_json(_SENTENCE.decode(plain, where).encode())
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -82,20 +83,17 @@ class _Json:
             raise MessageError(f"{where}: the text is not valid unicode") from None
 
 
-class _Plan:
-    """A plan as the kind of its task and its JSON."""
+class _Subgoals:
+    """The subgoals of a plan as a plan of their own."""
 
-    def __init__(self) -> None:
-        self._kinds = {kind: _Json(plan) for kind, plan in PLANS.items()}
+    def encode(self, value: tuple[Subgoal, ...]) -> str:
+        return _PLAN.encode(Plan(subgoals=value, done=False))
 
-    def encode(self, value: Plan) -> list[str]:
-        kind = next(kind for kind, plan in PLANS.items() if isinstance(value, plan))
-        return [kind, self._kinds[kind].encode(value)]
+    def decode(self, plain: Any, where: str) -> tuple[Subgoal, ...]:
+        return _PLAN.decode(plain, where).subgoals
 
-    def decode(self, plain: Any, where: str) -> Plan:
-        kind, text = Many(_SENTENCE, 2, 2).decode(plain, where)
-        plan: Plan = self._kinds[OneOf(tuple(self._kinds)).decode(kind, where)].decode(text, where)
-        return plan
+
+_PLAN = _Plan()
 
 
 class _Config:
@@ -157,7 +155,7 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
     )
 
 
-_KIND = OneOf(tuple(PLANS))
+_KIND = OneOf(typing.get_args(TaskKind))
 TASK: Codec[types.Task] = Record(types.Task, instruction=Text(LONGEST_INSTRUCTION), kind=_KIND)
 CONFIG: Codec[PlannerConfig] = _Config()
 EMBODIMENT: Codec[Embodiment] = Union(
@@ -197,19 +195,36 @@ EMBODIMENT: Codec[Embodiment] = Union(
     ),
 )
 
-GOAL: Codec[types.Goal] = Union(
-    Record(types.NavigateTo, T_map_base=POSE, target_m=_POINT, on_arrival=_Code()),
-    Record(types.Rotate, angle_rad=_ANY),
-    Record(types.Drive, distance_m=_ANY),
-    Record(types.TiltCamera, angle_rad=_ANY),
-    Record(types.ExploreFrontier),
-    Record(types.Finish),
-    Record(types.Grasp, T_map_tool=POSE, width_m=_ANY, height_above_support_m=_ANY),
-    Record(types.Release, surface_m=_POINT),
-    Record(types.PushAlong, start_m=_POINT, end_m=_POINT),
-    Record(types.GoHome),
-    Record(types.CallSkill, number=Whole(0, MOST_SKILLS), option=_OPTION, area_m=_AREA),
-)
+_BY_TYPE: dict[Any, Codec[Any]] = {
+    float: _ANY, int: Whole(0, MOST_SKILLS), str: _SENTENCE, MapPoint: _POINT, MapArea: _AREA, Pose: POSE,
+    types.Code: _Code(), types.SkillOption: _OPTION,
+}  # fmt: skip
+"""How the fields of goals are written, by their declared types."""
+
+
+class _Goals:
+    """Any registered goal, by its type's name and its fields."""
+
+    def encode(self, value: Goal) -> list[Any]:
+        return self._codec().encode(value)
+
+    def decode(self, plain: Any, where: str) -> Goal:
+        return self._codec().decode(plain, where)
+
+    def _codec(self) -> Union[Goal]:
+        return _goal_union(goal_types())
+
+
+@functools.cache
+def _goal_union(goals: tuple[type[Goal], ...]) -> Union[Goal]:
+    def record(goal: Any) -> Record[Any]:
+        hints = typing.get_type_hints(goal, include_extras=True)
+        return Record(goal, **{field.name: _BY_TYPE[hints[field.name]] for field in dataclasses.fields(goal)})
+
+    return Union(*(record(goal) for goal in goals))
+
+
+GOAL: Codec[Goal] = _Goals()
 _OUTCOME = Record(types.Outcome, code=_Code(), message=_SENTENCE)
 _ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME)
 MEMORY: Codec[Memory] = Record(Memory, limit=Whole(1, 1000), attempts=Many(_ATTEMPT, 1000), forgotten=_COUNT)
@@ -234,9 +249,9 @@ DECISION: Codec[types.Decision] = Union(
     Record(
         types.Execute,
         goals=Many(GOAL, MAX_SUBGOALS + 1),
-        subgoals=Many(_Json(Annotated[Subgoal, Field(discriminator="skill")]), MAX_SUBGOALS),
-        plan=_Plan(),
+        subgoals=_Subgoals(),
+        plan=_PLAN,
         record=_RECORD,
     ),
-    Record(types.Hold, code=_Code(), message=_SENTENCE, record=_RECORD, plan=Maybe(_Plan())),
+    Record(types.Hold, record=_RECORD, plan=Maybe(_PLAN)),
 )

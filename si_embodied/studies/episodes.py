@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.config import planner_config_for
+from si_embodied.backends.config import BackendConfig
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
@@ -47,8 +48,9 @@ def play(
         KeyboardInterrupt: Ctrl-C; what was played is recorded.
     """
     config = EvaluationConfig(
-        env=episodes.env, policy="planner", task=episodes.task, model=model, control=control,
-        planner=replace(planner_config_for(model, None), reasoning=reasoning),
+        env=episodes.env, policy="planner", task=episodes.task, control=control,
+        backend=BackendConfig(model=str(model)),
+        planner=PlannerConfig(prompts=Prompts(reasoning=reasoning)),
         episodes=episodes.count, seed=episodes.seed,
     )  # fmt: skip
     header: dict[str, Any] = {"config": config.identity(), "versions": versions()}

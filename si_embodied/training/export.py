@@ -58,8 +58,8 @@ def export(model: Any, directory: Path, story: Story) -> Path:
     _write_json(directory / "video_preprocessor_config.json", video)
     manipulation, navigation = PROMPTS
     (directory / "planner.yaml").write_text(
-        f"# The prompts that this checkpoint was trained with.\nnavigation_prompt: {navigation}\n"
-        f"manipulation_prompt: {manipulation}\n",
+        f"# The prompts that this checkpoint was trained with.\nprompts:\n  navigation: {navigation}\n"
+        f"  manipulation: {manipulation}\n",
         encoding="utf-8",
     )
     (directory / "README.md").write_text(card(model, story), encoding="utf-8")

@@ -25,7 +25,7 @@ from PIL import Image
 
 from si_embodied import Prompt
 from si_embodied.backends.breaker import CircuitBreaker
-from si_embodied.backends.options import ServerOptions
+from si_embodied.backends.config import ServerOptions
 from si_embodied.backends.retries import Retries
 from si_embodied.backends.server import ServerBackend
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, UnknownNameError

@@ -6,7 +6,8 @@ pytest.importorskip("mujoco")
 
 from si_embodied.data.demonstrations import Demonstration, apartment_demonstrations, tabletop_demonstrations
 from si_embodied.data.views import ApartmentStage, TabletopStage
-from si_embodied.plan import Explore, Goto, Home, Pick, Place, parse_plan
+from si_embodied.plan import parse_plan
+from si_embodied.skills import Explore, Goto, Home, Pick, Place
 
 SIZE = 128
 

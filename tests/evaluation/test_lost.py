@@ -29,6 +29,9 @@ class Walker:
     def act(self, observation):
         return 1
 
+    def close(self):
+        pass
+
 
 if "brittle-walker" not in policies():
     register_policy(PolicySpec("brittle-walker", "walks on", False, lambda _: lambda env, seed: Walker()))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import ConfigError, EvaluationError, ObservationError, UnknownNameError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import run_episode
@@ -97,13 +98,14 @@ def test_settings_of_the_seeds_do_not_change_the_identity_but_all_others_do(tmp_
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
-    with_model = EvaluationConfig(env="e", policy="p", model=model).digest()
+    with_model = EvaluationConfig(env="e", policy="p", backend=BackendConfig(model=str(model))).digest()
     (model / "config.json").write_text('{"a": 1}')
     others = [
         EvaluationConfig(env="e", policy="p", **change).digest()
         for change in (
-            {"task": "t"}, {"latency": 1.0}, {"latency": "measured"}, {"control": "blank"}, {"model": model},
-            {"model": model, "weights": "4bit"},
+            {"task": "t"}, {"latency": 1.0}, {"latency": "measured"}, {"control": "blank"},
+            {"backend": BackendConfig(model=str(model))},
+            {"backend": BackendConfig(model=str(model), weights="4bit")},
         )
     ]  # fmt: skip
     assert len({base.digest(), with_model, *others}) == 8
@@ -113,9 +115,9 @@ def test_a_model_of_the_hub_is_known_by_its_id_and_commit(tmp_path: Path) -> Non
     """Not by the name of its directory in the cache, which is the commit alone."""
     model = tmp_path / "models--owner--name" / "snapshots" / "0123456789abcdef"
     model.mkdir(parents=True)
-    assert str(EvaluationConfig(env="e", policy="p", model=model).identity()["model"]).startswith(
-        "owner/name@0123456789ab@"
-    )
+    assert str(
+        EvaluationConfig(env="e", policy="p", backend=BackendConfig(model=str(model))).identity()["model"]
+    ).startswith("owner/name@0123456789ab@")
 
 
 def test_an_unknown_policy_is_answered_with_the_nearest(fake_world: str, tmp_path: Path) -> None:

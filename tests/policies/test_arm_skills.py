@@ -15,7 +15,8 @@ from si_embodied.embodiment import TableArm
 from si_embodied.errors import ObservationError
 from si_embodied.geometry import Pose
 from si_embodied.policies.skills.arm import ArmSkills, HeldObject, HomeSkill, PickSkill, PlaceSkill, PushSkill
-from si_embodied.types import ArmState, Code, GoHome, Grasp, Observation, Outcome, PushAlong, Release
+from si_embodied.skills import GoHome, Grasp, PushAlong, Release
+from si_embodied.types import ArmState, Code, Observation, Outcome
 
 GRASP = Grasp(Pose.from_rpy(math.pi, 0.0, 0.3, (0.6, 0.1, 0.72)), width_m=0.046, height_above_support_m=0.02)
 

@@ -14,7 +14,8 @@ from si_embodied.errors import ConfigError, ObservationError
 from si_embodied.planner import Planner
 from si_embodied.policies.controllers import make_controller
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
-from si_embodied.types import CallSkill, ExploreFrontier, GoHome, SkillOption, SkillState
+from si_embodied.skills import CallSkill, ExploreFrontier, GoHome
+from si_embodied.types import SkillOption, SkillState
 
 ROBOT = SkillRobot(("head",), "skill", reach_m=1.0, control_period_s=5.0)
 NEAR, FAR = np.array([[1.0, 0.0], [2.0, 1.0]]), np.array([[5.0, 0.0], [6.0, 1.0]])

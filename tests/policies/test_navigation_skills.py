@@ -20,7 +20,7 @@ from si_embodied.policies.skills.navigation import (
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.types import Drive, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import Drive, NavigateTo, Rotate, TiltCamera
 
 EYE_M = 1.1
 INTRINSICS = Intrinsics.from_vertical_fov(96, 96, math.radians(75))

@@ -19,7 +19,8 @@ from si_embodied.errors import ConfigError
 from si_embodied.planner import Planner
 from si_embodied.policies.observation import from_gymnasium
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
-from si_embodied.policies.planner_policy import GIVE_UP_AFTER_HOLDS, SpatialPlannerPolicy
+from si_embodied.policies.planner_policy import SpatialPlannerPolicy
+from si_embodied.task import MOST_HOLDS
 from si_embodied.types import Prompt
 
 TURN_LEFT = '{"subgoals":[{"skill":"turn","degrees":30}],"done":false}'
@@ -72,8 +73,8 @@ def test_the_next_prompt_tells_how_the_last_plan_went(
     policy.reset(find_chair)
     run(policy, Turntable(wall_ahead), 10)  # the turntable does not drive: the forward is blocked
     assert "(nothing yet)" in asked[0]
-    assert "1. turn: done" in asked[1]
-    assert "2. forward: failed (blocked)" in asked[2]
+    assert "1. turn 30: done" in asked[1]
+    assert "2. forward 300: failed (blocked)" in asked[2]
 
 
 def test_a_refusal_holds_the_robot_and_is_remembered(
@@ -90,8 +91,8 @@ def test_a_refusal_holds_the_robot_and_is_remembered(
 def test_nothing_but_refusals_ends_the_task(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     policy = SpatialPlannerPolicy(Planner(ScriptedBackend(lambda _: "no"), base))
     policy.reset(find_chair)
-    actions = run(policy, Turntable(wall_ahead), GIVE_UP_AFTER_HOLDS)
-    assert actions == [BaseAction.WAIT] * (GIVE_UP_AFTER_HOLDS - 1) + [BaseAction.STOP]
+    actions = run(policy, Turntable(wall_ahead), MOST_HOLDS)
+    assert actions == [BaseAction.WAIT] * (MOST_HOLDS - 1) + [BaseAction.STOP]
 
 
 def test_the_robot_waits_while_the_planner_thinks(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:

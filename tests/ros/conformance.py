@@ -13,7 +13,8 @@ from si_embodied.geometry import Pose
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.mapping_planner import ReplaceablePlanner
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord
-from si_embodied.types import Decision, Execute, Goal, Observation, Task
+from si_embodied.skills import Goal
+from si_embodied.types import Decision, Execute, Observation, Task
 
 SAME_M = 1e-6
 RECORDS = "planner/record"

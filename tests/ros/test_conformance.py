@@ -20,17 +20,8 @@ from si_embodied.policies.planner_policy import SpatialPlannerPolicy
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher
-from si_embodied.types import (
-    CameraFrame,
-    Code,
-    Drive,
-    Execute,
-    Goal,
-    NavigateTo,
-    Observation,
-    Rotate,
-    Task,
-)
+from si_embodied.skills import Drive, Goal, NavigateTo, Rotate
+from si_embodied.types import CameraFrame, Code, Execute, Observation, Task
 
 INSTRUCTION = "go to the wall, and look about"
 TICK_S, MOST_S = 0.05, 120.0

@@ -32,7 +32,8 @@ from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher, optical_frame
-from si_embodied.types import Code, Execute, Finish, GoHome, Grasp, Hold, Observation, Outcome, Prompt, Release, Task
+from si_embodied.skills import Finish, GoHome, Grasp, Release
+from si_embodied.types import Code, Execute, Hold, Observation, Outcome, Prompt, Task
 
 SEED, IMAGE_PX = 3, 224
 SAME_M = 1e-5

@@ -10,7 +10,8 @@ import pytest
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.types import Code, NavigateTo, Outcome, Rotate
+from si_embodied.skills import NavigateTo, Rotate
+from si_embodied.types import Code, Outcome
 
 HERE = Pose.identity()
 STILL = SimpleNamespace(poll=lambda: None, cancel=lambda: None)

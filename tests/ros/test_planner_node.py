@@ -25,7 +25,7 @@ from si_embodied_msgs.msg import Plan
 from std_msgs.msg import Bool, Float64
 from std_srvs.srv import SetBool
 
-from si_embodied.grounding import LOOK_STEP_RAD
+from si_embodied.ros_nodes.node.settings import RobotSettings
 from si_embodied.ros_nodes.sensing.bridge import pose_of_message, seconds
 from si_embodied.types import Code
 
@@ -99,7 +99,9 @@ def test_a_camera_is_tilted_from_where_it_looks(ros: Ros) -> None:
     started(ros, scripted(look, DONE, **{"robot.tilt_topic": "head/tilt"}), tilt=-0.35)
     answer = ros.end(ros.task())
     assert (answer.result.code, answer.result.subgoals) == (int(Code.OK), 1)
-    assert [each.data for each in told] == pytest.approx([-0.35 + LOOK_STEP_RAD], abs=1e-6)
+    assert [each.data for each in told] == pytest.approx(
+        [-0.35 + RobotSettings().embodiment(("head",)).tilt_step_rad], abs=1e-6
+    )
 
 
 @pytest.fixture(scope="module")

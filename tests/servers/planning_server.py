@@ -13,7 +13,7 @@ import threading
 import time
 
 from si_embodied.backends import ScriptedBackend
-from si_embodied.config import PlannerConfig
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.errors import BackendError
 from si_embodied.serving.app import Limits
 from si_embodied.serving.run import ServeOptions, serve
@@ -62,7 +62,7 @@ given = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 limits = Limits(**given.pop("limits", {"per_s": 1000.0, "burst": 1000}))
 options = ServeOptions(**{"port": 0, **given}, limits=limits)
 serve(
-    PlanningService(Model(), PlannerConfig(navigation_prompt="nav/v1")),
+    PlanningService(Model(), PlannerConfig(prompts=Prompts(navigation="nav/v1"))),
     options,
     ready=say,
 )

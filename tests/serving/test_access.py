@@ -80,7 +80,7 @@ def test_metrics_are_counted_in_prometheus_own_format() -> None:
     metrics = Metrics({"si_embodied_waiting_robots": ("Robots that wait.", lambda: 2)})
     for total_s in (0.02, 0.3, 60.0):
         record = PlanRecord(0.0, "v", "m", "k", "d", (), 0, 0, {"total": total_s}, Code.DEPTH_INVALID, "")
-        metrics.decided(Hold(Code.DEPTH_INVALID, "", record))
+        metrics.decided(Hold(record))
     metrics.refused("rate_limited")
     text = metrics.text()
     assert 'si_embodied_decisions_total{code="depth_invalid"} 3' in text

@@ -28,13 +28,14 @@ from si_embodied import (
     Outcome,
     Pose,
     Task,
+    skills,
     types,
 )
 from si_embodied.config import GuardConfig, PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, SkillRobot, TableArm
 from si_embodied.errors import MessageError, RequestRefused
 from si_embodied.memory import Attempt, Memory
-from si_embodied.plan import Goto, ManipulationPlan, Navigate, NavigationPlan, Pick, RearrangementPlan, Stop, Turn
+from si_embodied.plan import Plan
 from si_embodied.serving.messages import (
     PlanRequest,
     pack_decision,
@@ -43,22 +44,23 @@ from si_embodied.serving.messages import (
     unpack_reply,
     unpack_request,
 )
+from si_embodied.skills import Goto, Navigate, Pick, Stop, Turn
 
 GENERATOR = np.random.default_rng(4)
 SOMEWHERE = Pose.from_rpy(0.1, -0.2, 2.0, (1.5, -2.5, 0.25))
 
-GOALS: tuple[types.Goal, ...] = (
-    types.NavigateTo(SOMEWHERE, np.array([1.0, 2.0, 3.0])),
-    types.Rotate(-0.5),
-    types.Drive(0.75),
-    types.TiltCamera(0.25),
-    types.ExploreFrontier(),
-    types.Finish(),
-    types.Grasp(SOMEWHERE, 0.04, 0.02),
-    types.Release(np.array([0.5, 0.0, 0.1])),
-    types.PushAlong(np.array([0.5, 0.0, 0.1]), np.array([0.6, 0.0, 0.1])),
-    types.GoHome(),
-    types.CallSkill(3, types.SkillOption("pick", "red mug", None), np.array([[1.0, 2.0], [3.0, 4.0]])),
+GOALS: tuple[skills.Goal, ...] = (
+    skills.NavigateTo(SOMEWHERE, np.array([1.0, 2.0, 3.0])),
+    skills.Rotate(-0.5),
+    skills.Drive(0.75),
+    skills.TiltCamera(0.25),
+    skills.ExploreFrontier(),
+    skills.Finish(),
+    skills.Grasp(SOMEWHERE, 0.04, 0.02),
+    skills.Release(np.array([0.5, 0.0, 0.1])),
+    skills.PushAlong(np.array([0.5, 0.0, 0.1]), np.array([0.6, 0.0, 0.1])),
+    skills.GoHome(),
+    skills.CallSkill(3, types.SkillOption("pick", "red mug", None), np.array([[1.0, 2.0], [3.0, 4.0]])),
 )
 
 
@@ -147,14 +149,14 @@ def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> No
 @pytest.mark.parametrize(
     "decision",
     [
-        Execute(GOALS[:4], SUBGOALS, NavigationPlan(subgoals=SUBGOALS, done=False), RECORD),
-        Execute((types.Finish(),), (), NavigationPlan(reasoning="it is here", subgoals=(), done=True), RECORD),
-        *(Execute((goal,), SUBGOALS[:1], NavigationPlan(subgoals=SUBGOALS, done=True), RECORD) for goal in GOALS),
-        Hold(Code.NO_GRASP, "nothing there", RECORD, ManipulationPlan(
+        Execute(GOALS[:4], SUBGOALS, Plan(subgoals=SUBGOALS, done=False), RECORD),
+        Execute((skills.Finish(),), (), Plan(reasoning="it is here", subgoals=(), done=True), RECORD),
+        *(Execute((goal,), SUBGOALS[:1], Plan(subgoals=SUBGOALS, done=True), RECORD) for goal in GOALS),
+        Hold(dataclasses.replace(RECORD, code=Code.NO_GRASP), Plan(
             subgoals=(Pick(object="cup", view=0, point=(0, 1000)),), done=False)),
-        Execute((GOALS[-1],), (Navigate(object="green sofa"),), RearrangementPlan(
+        Execute((GOALS[-1],), (Navigate(object="green sofa"),), Plan(
             subgoals=(Navigate(object="green sofa"),), done=False), RECORD),
-        Hold(Code.BACKEND_FAILED, "gone \udcff", dataclasses.replace(RECORD, code=Code.BACKEND_FAILED)),
+        Hold(dataclasses.replace(RECORD, code=Code.BACKEND_FAILED, message="gone \udcff")),
     ],
 )  # fmt: skip
 def test_a_decision_arrives_as_it_was_made(decision: Decision) -> None:
@@ -213,8 +215,8 @@ def change(message: Any, path: str, value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("version", 1, ("version 2", "1", "one release")),
-        ("version", True, ("version 2",)),
+        ("version", 1, ("version 3", "1", "one release")),
+        ("version", True, ("version 3",)),
         ("plan.robot", 5, ("plan.robot", "a text")),
         ("plan.robot", "x" * 101, ("plan.robot", "at most 100")),
         ("plan.surprise", 1, ("not known: ['surprise']",)),
@@ -275,14 +277,14 @@ def test_a_missing_field_is_named(base: MobileBase) -> None:
         b"\xc1",
         b"hello",
         b"\x93",
-        pickle.dumps({"version": 2}),
+        pickle.dumps({"version": 3}),
         msgpack.packb([1, 2]),
-        msgpack.packb({"version": 2}),
-        msgpack.packb({"version": 2, "plan": {}, "decision": {}}),
-        msgpack.packb({"version": 2, "decision": {}}),
-        msgpack.packb({"version": 2, "plan": None}),
-        msgpack.packb({"version": 2, "plan": msgpack.ExtType(5, b"code")}),
-        msgpack.packb({"version": 2, "plan": msgpack.Timestamp(5)}),
+        msgpack.packb({"version": 3}),
+        msgpack.packb({"version": 3, "plan": {}, "decision": {}}),
+        msgpack.packb({"version": 3, "decision": {}}),
+        msgpack.packb({"version": 3, "plan": None}),
+        msgpack.packb({"version": 3, "plan": msgpack.ExtType(5, b"code")}),
+        msgpack.packb({"version": 3, "plan": msgpack.Timestamp(5)}),
         msgpack.packb({1: 2}, strict_types=True),
         b"\x91" * 100_000 + b"\xc0",  # a list in a list in a list
         b"\xdd\xff\xff\xff\xff" + b"\x80" * 100_000,  # says that it has four billion items
@@ -314,7 +316,7 @@ def test_no_bytes_raise_anything_else(message: bytes) -> None:
 @settings(max_examples=300)
 def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> None:
     """Whatever is damaged: no other exception, and no other type in a field."""
-    decision = Execute(GOALS[:3], SUBGOALS, NavigationPlan(subgoals=SUBGOALS, done=False), RECORD)
+    decision = Execute(GOALS[:3], SUBGOALS, Plan(subgoals=SUBGOALS, done=False), RECORD)
     message = bytearray(pack_decision(decision))
     message[place % len(message)] = byte
     try:
@@ -322,7 +324,7 @@ def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> No
     except (MessageError, RequestRefused):
         return
     assert isinstance(got, Execute)
-    assert all(isinstance(goal, types.Goal) for goal in got.goals)
+    assert all(isinstance(goal, skills.Goal) for goal in got.goals)
 
 
 def test_every_field_of_every_value_has_a_codec() -> None:
@@ -330,6 +332,6 @@ def test_every_field_of_every_value_has_a_codec() -> None:
     from si_embodied.serving.codec import Number, Record
 
     with pytest.raises(TypeError, match=r"Rotate.*\['speed'\]"):
-        Record(types.Rotate, angle_rad=Number(), speed=Number())
+        Record(skills.Rotate, angle_rad=Number(), speed=Number())
     with pytest.raises(TypeError, match=r"Rotate.*\['angle_rad'\]"):
-        Record(types.Rotate)
+        Record(skills.Rotate)

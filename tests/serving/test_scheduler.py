@@ -37,7 +37,7 @@ class Model:
         assert self.open.acquire(timeout=10)
         if request.task.instruction == "break":
             raise ZeroDivisionError("a bug")
-        return Hold(Code.EMPTY_PLAN, request.task.instruction, RECORD)
+        return Hold(replace(RECORD, code=Code.EMPTY_PLAN, message=request.task.instruction))
 
     def cancel(self) -> None:
         self.canceled += 1

@@ -20,12 +20,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from si_embodied import Code, Execute, Hold, Observation, Task
-from si_embodied.config import PlannerConfig
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.embodiment import MobileBase
 from si_embodied.errors import ConfigError, RequestRefused
 from si_embodied.memory import Memory
 from si_embodied.serving.messages import CONTENT_TYPE, PLAN_PATH, PlanRequest, pack_request, unpack_reply
-from si_embodied.types import Rotate
+from si_embodied.skills import Rotate
 
 Server: TypeAlias = Any  # tests/serving/conftest.py
 StartServer: TypeAlias = Callable[..., AbstractContextManager[Any]]
@@ -82,7 +82,7 @@ def test_the_robots_bounds_hold_on_the_server_and_its_prompts_do_not(server: Ser
     stale = unpack_reply(post(server, pack_request(request_of("turn 90", now_s=15.0))).content)
     assert isinstance(stale, Hold)
     assert stale.code is Code.STALE_OBSERVATION
-    other = request_of("turn 90", config=PlannerConfig(navigation_prompt="manip/v1"))
+    other = request_of("turn 90", config=PlannerConfig(prompts=Prompts(navigation="manip/v1")))
     assert unpack_reply(post(server, pack_request(other)).content).record.prompt_version == "nav/v1"
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 
-from si_embodied.config import planner_config_for
+from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
@@ -112,7 +112,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
 def test_one_call_goes_from_nothing_to_a_checkpoint(tmp_path: Path) -> None:
     run = NanoRun(out=tmp_path, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
     directory = train_nano(run)
-    assert planner_config_for(directory, None).navigation_prompt == "nav/nano"
+    assert checkpoint_prompts(directory).navigation == "nav/nano"
     assert "seeds below 80,000" in (directory / "README.md").read_text()
     lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]

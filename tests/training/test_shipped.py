@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from si_embodied.config import planner_config_for
+from si_embodied.backends.local import LocalBackend
+from si_embodied.config import PlannerConfig, Prompts, checkpoint_prompts
+from si_embodied.embodiment import MobileBase
 from si_embodied.models.checkpoints import inspect_checkpoint, shipped_checkpoint
+from si_embodied.planner import Planner
 
 
 @pytest.fixture
@@ -21,11 +24,14 @@ def test_it_is_at_most_12_mb_and_has_its_card(shipped: Path) -> None:
     assert "## Limits" in (shipped / "README.md").read_text()
 
 
-def test_its_own_prompts_are_used_unless_settings_are_given(shipped: Path, tmp_path: Path) -> None:
-    assert planner_config_for(shipped, None).manipulation_prompt == "manip/nano"
-    settings = tmp_path / "mine.yaml"
-    settings.write_text("deadline_s: 3\n")
-    assert planner_config_for(shipped, settings).manipulation_prompt == "manip/v1"
+def test_its_own_prompts_are_used_wherever_it_is_opened(shipped: Path, base: MobileBase) -> None:
+    pytest.importorskip("torch")
+    assert checkpoint_prompts(shipped).manipulation == "manip/nano"
+    backend = LocalBackend(shipped)
+    assert Planner(backend, base).config.prompts.navigation == "nav/nano"
+    assert Planner(backend, base, PlannerConfig(deadline_s=3.0)).config.prompts.navigation == "nav/nano"
+    chosen = PlannerConfig(Prompts(navigation="nav/v1"))
+    assert Planner(backend, base, chosen).config.prompts.navigation == "nav/v1", "unless others are chosen"
 
 
 def test_transformers_loads_it_without_a_key_missing_or_left_over(shipped: Path) -> None:

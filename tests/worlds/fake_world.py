@@ -8,8 +8,9 @@ import numpy as np
 from si_embodied.embodiment import MobileBase
 from si_embodied.errors import ObservationError
 from si_embodied.evaluation.registry import PolicySpec, register_policy
-from si_embodied.plan import NavigationPlan, Stop
-from si_embodied.types import Code, Execute, Finish, Hold, PlanRecord
+from si_embodied.plan import Plan
+from si_embodied.skills import Finish, Stop
+from si_embodied.types import Code, Execute, Hold, PlanRecord
 
 BODY = MobileBase(
     cameras=("head",),
@@ -92,6 +93,9 @@ class Stopper:
     def act(self, observation):
         return 0
 
+    def close(self):
+        pass
+
 
 class Walker(Stopper):
     """Walks until the world has had enough."""
@@ -118,11 +122,11 @@ class Thinker(Stopper):
             code=code,
             message="" if code is Code.OK else "no depth there \udcff",
         )
-        plan = NavigationPlan(subgoals=(Stop(),), done=True)
+        plan = Plan(subgoals=(Stop(),), done=True)
         if code is Code.OK:
             self.decisions.append(Execute((Finish(),), plan.subgoals, plan, record))
             return 0
-        self.decisions.append(Hold(code, record.message, record))
+        self.decisions.append(Hold(record))
         return 6
 
 

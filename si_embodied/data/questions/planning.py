@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from si_embodied.data.questions.base import LeftOut, Question, Slot, pick, question
-from si_embodied.plan import Explore, Goto, Pick, Place
+from si_embodied.skills import Explore, Goto, Pick, Place
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ if importlib.util.find_spec("habitat") is None:
 
 import si_embodied.envs  # noqa: F401  (registers)
 from si_embodied.backends import ScriptedBackend
-from si_embodied.config import PlannerConfig
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.habitat.episodes import write_dataset
 from si_embodied.envs.habitat.lab import has_habitat_sim
@@ -187,7 +187,7 @@ def test_a_prompt_shows_the_goal_picture_and_the_pixel_is_the_views() -> None:
         return '{"subgoals":[{"skill":"goto","object":"floor","view":0,"point":[500,900]}],"done":false}'
 
     planner = Planner(
-        ScriptedBackend(answer), env.embodiment, PlannerConfig(navigation_prompt="nav/imagenav_v1")
+        ScriptedBackend(answer), env.embodiment, PlannerConfig(prompts=Prompts(navigation="nav/imagenav_v1"))
     )  # fmt: skip
     observation = observe(raw, env.embodiment.cameras)
     decision = planner.plan(Task(raw["instruction"], "navigation"), observation, Memory())

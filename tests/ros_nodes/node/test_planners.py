@@ -1,28 +1,49 @@
-"""The planner that a node's settings ask for."""
+"""The backend and the planner that a node's settings ask for."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
-from si_embodied.config import PlannerConfig
-from si_embodied.ros_nodes.node.planners import with_trained_prompts
+from si_embodied.backends.config import BackendConfig, ServerOptions
+from si_embodied.config import PlannerConfig, Prompts
+from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_planner
 from si_embodied.ros_nodes.node.settings import NodeSettings
 
 
-def test_a_local_model_is_asked_with_the_prompts_that_its_checkpoint_names(tmp_path: Path) -> None:
-    """A small model that was trained with one prompt understands no other."""
-    (tmp_path / "planner.yaml").write_text("navigation_prompt: nav/mine\n")
-    settings = with_trained_prompts(NodeSettings(model=str(tmp_path), planner=PlannerConfig(deadline_s=7.0)))
-    assert settings.planner == PlannerConfig(navigation_prompt="nav/mine", deadline_s=7.0)
-    assert with_trained_prompts(NodeSettings()).prompt_version == "nav/nano", "the checkpoint that is shipped"
+def test_the_shipped_model_is_asked_with_its_own_prompts_and_answers_questions() -> None:
+    pytest.importorskip("torch")
+    settings = NodeSettings(planner=PlannerConfig(deadline_s=7.0))
+    backend = make_backend(settings)
+    planner = make_planner(settings, backend)
+    assert planner.config.prompts.navigation == "nav/nano"
+    assert planner.config.deadline_s == 7.0
+    assert make_asker(settings, backend) is not None
+    other = NodeSettings(planner=PlannerConfig(Prompts(navigation="nav/v1")))
+    assert make_planner(other, backend).config.prompts.navigation == "nav/v1", "the user's choice wins"
 
 
-def test_it_can_be_asked_with_others(tmp_path: Path) -> None:
-    (tmp_path / "planner.yaml").write_text("navigation_prompt: nav/mine\n")
-    settings = NodeSettings(model=str(tmp_path), trained_prompts=False)
-    assert with_trained_prompts(settings) is settings
+def test_parameters_become_one_backend_config() -> None:
+    settings = NodeSettings(backend="server", url="http://host:8000", model="si", family="internvl", script_delay_s=1.0)
+    wanted = BackendConfig(
+        "server", "si", url="http://host:8000", server=ServerOptions(family="internvl"), script_delay_s=1.0
+    )
+    assert settings.backend_config == wanted
+    scripted = NodeSettings(backend="scripted", script="one\n\ntwo\n")
+    assert scripted.backend_config.script == ("one", "two")
 
 
-def test_a_checkpoint_without_a_word_on_prompts_leaves_them_as_they_are(tmp_path: Path) -> None:
-    settings = NodeSettings(model=str(tmp_path), planner=PlannerConfig(navigation_prompt="nav/other"))
-    assert with_trained_prompts(settings) == settings
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"backend": "server", "model": "si"}, ConfigError, "needs the server's URL"),
+        ({"backend": "server", "url": "http://host"}, ConfigError, "by the name it serves"),
+        ({"backend": "remote"}, ConfigError, "ws://"),
+        ({"backend": "scripted", "script": " "}, ConfigError, "at least one answer"),
+        ({"weights": "3bit"}, UnknownNameError, "3bit"),
+        ({"backend": "server", "url": "http://host", "model": "si", "family": "gpt"}, UnknownNameError, "model family"),
+    ],
+)
+def test_parameters_that_do_not_go_together_are_named(values: dict[str, str], error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        NodeSettings(**values)  # type: ignore[arg-type]

@@ -11,23 +11,12 @@ import pytest
 from si_embodied.errors import BackendError, DataError, DeadlineExceeded
 from si_embodied.geometry import Pose
 from si_embodied.memory import Attempt, Memory
-from si_embodied.plan import Goto, NavigationPlan, Turn
+from si_embodied.plan import Plan
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord
 from si_embodied.ros_nodes.recording.replay import RecordedAnswers, apart, verdict
-from si_embodied.types import (
-    ArmState,
-    Code,
-    Decision,
-    Execute,
-    Hold,
-    NavigateTo,
-    Outcome,
-    PlanRecord,
-    Prompt,
-    Rotate,
-    Task,
-)
+from si_embodied.skills import Goto, NavigateTo, Rotate, Turn
+from si_embodied.types import ArmState, Code, Decision, Execute, Hold, Outcome, PlanRecord, Prompt, Task
 
 CHAIR = Goto(object="chair", view=0, point=(500, 600))
 PROMPT = Prompt("nav/v1", "", ("where?",), {})
@@ -41,17 +30,17 @@ def going(x: float, y: float = 0.0, *, thing: str = "chair") -> Execute:
     """To a chair at (x + 1, y)."""
     goal = NavigateTo(Pose.planar(x, y, 0.3), np.array([x + 1.0, y, 0.4]))
     subgoals = (CHAIR.model_copy(update={"object": thing}),)
-    return Execute((goal,), subgoals, NavigationPlan(subgoals=subgoals, done=False), plan_record())
+    return Execute((goal,), subgoals, Plan(subgoals=subgoals, done=False), plan_record())
 
 
 def turning() -> Execute:
     subgoals = (Turn(degrees=90),)
-    plan = NavigationPlan(subgoals=subgoals, done=False)
+    plan = Plan(subgoals=subgoals, done=False)
     return Execute((Rotate(1.5708),), subgoals, plan, plan_record())
 
 
 def holding(code: Code) -> Hold:
-    return Hold(code, "for a reason", plan_record(code))
+    return Hold(plan_record(code))
 
 
 def full() -> DecisionRecord:

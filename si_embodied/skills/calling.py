@@ -1,34 +1,66 @@
-"""From a subgoal to a skill that a robot has: what stands in its list, for the piece of furniture under the pixel."""
+"""Goals of a robot that carries out whole skills: the entry of its list that a subgoal means, by words and pixel."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from si_embodied import plan as p
-from si_embodied.embodiment import SkillVerb
-from si_embodied.types import CallSkill, Code, Refusal
+from si_embodied.embodiment import SkillRobot, SkillVerb
+from si_embodied.skills.base import Goal, MapArea
+from si_embodied.types import Code, Refusal, SkillOption
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from si_embodied.types import SkillOption, SkillState
+    from si_embodied.config import GuardConfig
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.skills.base import PointedSubgoal
+    from si_embodied.types import Observation, SkillState
 
 AREA_MARGIN_M = 0.1
 """A point this far outside a piece of furniture's area is still on it: depth is not exact at an edge."""
 
-CalledSubgoal: TypeAlias = p.Navigate | p.Goto | p.Pick | p.Place | p.Open | p.Close
+NO_LIST = Refusal(Code.PLAN_INVALID, "only a robot with a list of skills opens, closes and drives by name")
 
 
-def call_by_name(subgoal: p.Navigate, skills: SkillState) -> CallSkill | Refusal:
+@dataclass(frozen=True, slots=True, eq=False)
+class CallSkill(Goal):
+    """Have a robot of skills carry out one entry of its list."""
+
+    number: int  # in the observation's list
+    option: SkillOption
+    area_m: MapArea  # of the piece of furniture where it happens
+
+    @property
+    def words(self) -> str:
+        """Its number and its line."""
+        return f"skill {self.number}: {self.option.text}"
+
+    def anchor(self) -> NDArray[np.float64]:
+        """Its number."""
+        return np.array([float(self.number)])
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Refuse to handle what is not near; driving there is for that."""
+        if not isinstance(embodiment, SkillRobot) or self.option.verb == "navigate":
+            return None
+        distance = distance_to_area(observation.T_map_base.translation[:2], self.area_m)
+        if distance <= embodiment.reach_m:
+            return None
+        return Refusal(
+            Code.OUT_OF_REACH,
+            f"{self.option.text}: that is {distance:.2f} m from the base, whose reach is {embodiment.reach_m} m",
+        )
+
+
+def call_by_name(place: str, skills: SkillState | None) -> CallSkill | Refusal:
     """The skill that drives to a place of the list."""
-    return _call("navigate", subgoal.object, skills, None)
+    return NO_LIST if skills is None else _call("navigate", place, skills, None)
 
 
-def call_at(
-    subgoal: p.Goto | p.Pick | p.Place | p.Open | p.Close, point: NDArray[np.float64], skills: SkillState
-) -> CallSkill | Refusal:
+def call_at(subgoal: PointedSubgoal, point: NDArray[np.float64], skills: SkillState) -> CallSkill | Refusal:
     """The skill that a subgoal means, or why none is meant.
 
     The pixel decides the piece of furniture, the words the thing; where both name a piece and differ, neither is taken.
@@ -40,15 +72,16 @@ def call_at(
     """
     place = place_at(point, skills)
     if place is None:
-        code = Code.NO_STANDOFF if isinstance(subgoal, p.Goto) else Code.NO_GRASP
+        code = Code.NO_STANDOFF if subgoal.skill == "goto" else Code.NO_GRASP
         return Refusal(code, f"no place that the robot knows is at ({point[0]:.2f}, {point[1]:.2f})")
-    if isinstance(subgoal, p.Pick):
+    if subgoal.skill == "pick":
         return _call("pick", subgoal.object, skills, place.area_m)
     named = next((option for option in skills.options if option.verb == "navigate" and _fits(option, subgoal)), None)
     if named is not None and named is not place:
         words = f"the words say {named.target!r}, the pixel shows {place.target!r}"
         return Refusal(Code.PLAN_INVALID, f"{subgoal.skill}: {words}")
-    verb: SkillVerb = "navigate" if isinstance(subgoal, p.Goto) else subgoal.skill
+    verbs: tuple[SkillVerb, ...] = get_args(SkillVerb)
+    verb = next((verb for verb in verbs if verb == subgoal.skill), verbs[0])  # goto is navigate
     return _call(verb, place.target, skills, place.area_m)
 
 
@@ -74,7 +107,7 @@ def distance_to_area(xy: ArrayLike, area_m: NDArray[np.float64]) -> float:
     return float(np.hypot(*outside))
 
 
-def _fits(option: SkillOption, subgoal: CalledSubgoal) -> bool:
+def _fits(option: SkillOption, subgoal: PointedSubgoal) -> bool:
     return option.target == subgoal.object.removeprefix("the ")
 
 

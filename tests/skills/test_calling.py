@@ -12,8 +12,8 @@ from si_embodied.embodiment import SkillRobot
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
 from si_embodied.memory import Memory
-from si_embodied.plan import Close, Explore, Goto, Navigate, Open, Pick, Place, Subgoal
-from si_embodied.types import CallSkill, ExploreFrontier, Refusal, SkillOption, SkillState
+from si_embodied.skills import CallSkill, Close, Explore, ExploreFrontier, Goto, Navigate, Open, Pick, Place, Subgoal
+from si_embodied.types import Refusal, SkillOption, SkillState
 
 SOFA, FRIDGE = np.array([[2.5, -2.0], [3.5, -1.0]]), np.array([[2.8, -0.3], [3.4, 0.3]])
 OPTIONS = (
@@ -25,6 +25,7 @@ OPTIONS = (
     SkillOption("open", "white fridge", FRIDGE),
     SkillOption("close", "white fridge", FRIDGE),
 )
+ROBOT = SkillRobot(("head",), "skill", 2.9, 5.0)
 AT_FRIDGE, AT_SOFA, AT_NOTHING = (500, 500), (750, 500), (250, 500)
 """Of the wall in 3 m (f = 50 of 100 pixels): (3, 0), (3, -1.5) and (3, 1.5) in the map."""
 
@@ -36,7 +37,7 @@ def kitchen(wall_ahead: Observation) -> Observation:
 
 
 def ground(subgoal: Subgoal, observation: Observation) -> CallSkill | Refusal:
-    goal = Grounder().ground(subgoal, observation)
+    goal = subgoal.ground(observation, Grounder(ROBOT))
     assert isinstance(goal, CallSkill | Refusal)
     return goal
 
@@ -95,7 +96,7 @@ def test_a_pixel_without_depth_means_no_skill(kitchen: Observation) -> None:
 
 
 def test_exploring_needs_no_pixel(kitchen: Observation) -> None:
-    assert Grounder().ground(Explore(), kitchen) == ExploreFrontier()
+    assert Explore().ground(kitchen, Grounder(ROBOT)) == ExploreFrontier()
 
 
 @pytest.mark.parametrize(

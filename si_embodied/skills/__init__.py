@@ -1,0 +1,76 @@
+"""Every skill, described once: what the model may answer, what it is told, what that means in metres, its bounds.
+
+To add a skill, write a `Goal` and a `Subgoal` and call `register_skill`; then tell a controller how to carry the goal
+out (`si_embodied.policies.controllers.register_executor`). examples/follow_the_wall.py does all of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from si_embodied.errors import ConfigError
+from si_embodied.skills.base import Goal, PointedSubgoal, Subgoal
+from si_embodied.skills.calling import CallSkill
+from si_embodied.skills.manipulation import GoHome, Grasp, Home, Pick, Place, Push, PushAlong, Release
+from si_embodied.skills.navigation import (
+    Drive,
+    Explore,
+    ExploreFrontier,
+    Finish,
+    Forward,
+    Goto,
+    Look,
+    NavigateTo,
+    Rotate,
+    Stop,
+    TiltCamera,
+    Turn,
+)
+from si_embodied.skills.rearrangement import Close, Navigate, Open
+
+if TYPE_CHECKING:
+    from si_embodied.embodiment import TaskKind
+
+__all__ = [
+    "CallSkill", "Close", "Drive", "Explore", "ExploreFrontier", "Finish", "Forward", "GoHome", "Goal", "Goto", "Grasp",
+    "Home", "Look", "Navigate", "NavigateTo", "Open", "Pick", "Place", "PointedSubgoal", "Push", "PushAlong", "Release",
+    "Rotate", "Stop", "Subgoal", "TiltCamera", "Turn", "goal_types", "register_skill", "skill_list", "skills_of",
+]  # fmt: skip
+
+_SKILLS: list[type[Subgoal]] = [
+    Navigate, Goto, Turn, Forward, Look, Pick, Place, Push, Open, Close, Home, Explore, Stop,
+]  # fmt: skip
+"""In the order in which prompts list them and grammars try them."""
+
+
+def register_skill(subgoal: type[Subgoal]) -> type[Subgoal]:
+    """Let models answer with a skill of one's own; usable as a decorator. It is listed before `explore` and `stop`.
+
+    Raises:
+        ConfigError: its name is taken, or it names no kind of task or no goal.
+    """
+    name = subgoal.model_fields["skill"].default
+    if name in [known.model_fields["skill"].default for known in _SKILLS]:
+        raise ConfigError(f"a skill named {name!r} is registered already; choose another name")
+    if not subgoal.prompt or not subgoal.goals:
+        raise ConfigError(f"the skill {name!r} needs a prompt line for at least one kind of task, and its goal types")
+    _SKILLS.insert(-2, subgoal)
+    return subgoal
+
+
+def skills_of(kind: TaskKind | None = None) -> tuple[type[Subgoal], ...]:
+    """The skills of a kind of task, or all of them."""
+    return tuple(skill for skill in _SKILLS if kind is None or kind in skill.prompt)
+
+
+def goal_types() -> tuple[type[Goal], ...]:
+    """What all skills may be grounded to, each once."""
+    return tuple(dict.fromkeys(goal for skill in _SKILLS for goal in skill.goals))
+
+
+def skill_list(kind: TaskKind) -> str:
+    """What a prompt says of the skills, one line each: "turn: turn on the spot by degrees, left is positive."."""
+    names: dict[str, list[str]] = {}
+    for skill in skills_of(kind):
+        names.setdefault(skill.prompt[kind], []).append(str(skill.model_fields["skill"].default))
+    return "\n".join(f"{', '.join(skills)}: {text}" for text, skills in names.items())

@@ -1,0 +1,185 @@
+"""What an arm at a table can be told: pick, place, push, home; and the goals these become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from si_embodied.embodiment import TableArm
+from si_embodied.geometry import Pose
+from si_embodied.skills.base import Goal, MapPoint, Point, PointedSubgoal, Subgoal, point_words
+from si_embodied.skills.calling import CallSkill, call_at
+from si_embodied.types import Code, Refusal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.config import GuardConfig
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.grounding import Grounder
+    from si_embodied.types import Observation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grasp(Goal):
+    """Close the gripper at a pose."""
+
+    T_map_tool: Pose
+    width_m: float  # of the object along the closing direction
+    height_above_support_m: float  # of the tool centre point when it closes
+
+    @property
+    def words(self) -> str:
+        """Where, and how wide the object is."""
+        return f"grasp at {point_words(self.T_map_tool.translation)}, {100 * self.width_m:.1f} cm wide"
+
+    @property
+    def pose(self) -> Pose:
+        """Of the tool."""
+        return self.T_map_tool
+
+    @property
+    def place_m(self) -> NDArray[np.float64]:
+        """The tool centre point."""
+        return self.T_map_tool.translation
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Within the arm's workspace and reach."""
+        return check_tool_point("the grasp", self.T_map_tool.translation, embodiment)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Release(Goal):
+    """Put the held object down so that its bottom rests at a point."""
+
+    surface_m: MapPoint  # of the support
+
+    @property
+    def words(self) -> str:
+        """Where."""
+        return f"release on {point_words(self.surface_m)}"
+
+    @property
+    def place_m(self) -> NDArray[np.float64]:
+        """The support's surface."""
+        return self.surface_m
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Within the arm's workspace and reach."""
+        return check_tool_point("the place", self.surface_m, embodiment)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PushAlong(Goal):
+    """Push with closed fingers from one point to another, near the support."""
+
+    start_m: MapPoint
+    end_m: MapPoint
+
+    @property
+    def words(self) -> str:
+        """From where to where."""
+        return f"push from {point_words(self.start_m)} to {point_words(self.end_m)}"
+
+    @property
+    def place_m(self) -> NDArray[np.float64]:
+        """The end of the push."""
+        return self.end_m
+
+    def anchor(self) -> NDArray[np.float64]:
+        """Both ends."""
+        return np.concatenate([self.start_m, self.end_m])
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Both ends within the arm's workspace and reach."""
+        start = check_tool_point("the push's start", self.start_m, embodiment)
+        return start or check_tool_point("the push's end", self.end_m, embodiment)
+
+
+@dataclass(frozen=True, slots=True)
+class GoHome(Goal):
+    """Bring the arm to where it does not hide the scene."""
+
+    @property
+    def words(self) -> str:
+        """No numbers."""
+        return "bring the arm home"
+
+
+class Pick(PointedSubgoal):
+    """Grasp the object at the point from above."""
+
+    prompt = {
+        "manipulation": "grasp the object at a point of a view from above.",
+        "rearrangement": "pick up the thing at a point of a view; the robot is near it and holds nothing.",
+    }
+    goals = (Grasp, CallSkill)
+    skill: Literal["pick"] = "pick"
+
+    def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
+        """A top-down grasp of what stands at the point."""
+        if observation.skills is not None:
+            return call_at(self, point, observation.skills)
+        return grounder.grasp(observation.frames[self.view], self.point, point)
+
+
+class Place(PointedSubgoal):
+    """Put the held object down on what is at the point."""
+
+    prompt = {
+        "manipulation": "put the held object down on what is at a point of a view.",
+        "rearrangement": "put the held thing at the place at a point of a view; the robot is near it.",
+    }
+    goals = (Release, CallSkill)
+    skill: Literal["place"] = "place"
+
+    def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
+        """On the surface at the point."""
+        return Release(point) if observation.skills is None else call_at(self, point, observation.skills)
+
+
+class Push(PointedSubgoal):
+    """Push the object at the point to another point of the same view."""
+
+    prompt = {"manipulation": "push the object at a point to another point of the same view."}
+    goals = (PushAlong,)
+    skill: Literal["push"] = "push"
+    to: Point
+
+    def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
+        """Between the two points."""
+        end = grounder.point_in_map(observation.frames[self.view], self.to)
+        return end if isinstance(end, Refusal) else PushAlong(point, end)
+
+
+class Home(Subgoal):
+    """Bring the arm out of the camera's way."""
+
+    prompt = {"manipulation": "bring the arm out of the camera's way."}
+    goals = (GoHome,)
+    skill: Literal["home"] = "home"
+
+    def ground(self, observation: Observation, grounder: Grounder) -> GoHome:
+        """The robot knows its home."""
+        return GoHome()
+
+
+def check_tool_point(name: str, point: NDArray[np.float64], embodiment: Embodiment) -> Refusal | None:
+    """Refuse a map point (3,) outside an arm's workspace or reach; other robots have no such bounds."""
+    if not isinstance(embodiment, TableArm):
+        return None
+    low, high = embodiment.workspace_m
+    if not ((point >= low).all() and (point <= high).all()):
+        box = f"{_xyz(low)} to {_xyz(high)}"
+        return Refusal(Code.OUT_OF_WORKSPACE, f"{name} {_xyz(point)} is outside the workspace {box}")
+    distance = float(np.linalg.norm(point - np.asarray(embodiment.shoulder_m)))
+    if distance > embodiment.reach_m:
+        where = f"{distance:.2f} m from the shoulder, whose reach is {embodiment.reach_m:.2f} m"
+        return Refusal(Code.OUT_OF_REACH, f"{name} {_xyz(point)} is {where}")
+    return None
+
+
+def _xyz(point: NDArray[np.float64] | tuple[float, float, float]) -> str:
+    return "(" + ", ".join(f"{value:.2f}" for value in point) + ")"

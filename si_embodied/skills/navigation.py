@@ -1,0 +1,215 @@
+"""What a mobile base can be told: goto, turn, forward, look, explore, stop; and the goals these become."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from si_embodied.embodiment import MobileBase
+from si_embodied.geometry import Pose
+from si_embodied.skills.base import Goal, MapPoint, PointedSubgoal, Subgoal, point_words
+from si_embodied.skills.calling import CallSkill, call_at
+from si_embodied.types import Code, Refusal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from si_embodied.config import GuardConfig
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.grounding import Grounder
+    from si_embodied.types import Observation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NavigateTo(Goal):
+    """Drive the base to a pose; it faces the target from there."""
+
+    T_map_base: Pose
+    target_m: MapPoint  # the point that the model meant
+    on_arrival: Code = Code.OK  # how the goal ends there; NO_STANDOFF: the map ends before the target, look again
+
+    @property
+    def words(self) -> str:
+        """Where it drives, and what for."""
+        (x, y, _), yaw = self.T_map_base.translation, math.degrees(self.T_map_base.yaw)
+        short = "" if self.on_arrival is Code.OK else ", as far as the map goes"
+        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, for what is at {point_words(self.target_m)}"
+
+    @property
+    def pose(self) -> Pose:
+        """Of the base."""
+        return self.T_map_base
+
+    @property
+    def place_m(self) -> NDArray[np.float64]:
+        """The target."""
+        return self.target_m
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Bound its distance from the base."""
+        distance = float(np.hypot(*(self.T_map_base.translation - observation.T_map_base.translation)[:2]))
+        if distance > limits.max_goal_distance_m:
+            limit = limits.max_goal_distance_m
+            return Refusal(Code.TOO_FAR, f"the goal is {distance:.1f} m away, more than {limit} m")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate(Goal):
+    """Turn the base on the spot, counter-clockwise positive."""
+
+    angle_rad: float
+
+    @property
+    def words(self) -> str:
+        """In degrees."""
+        return f"turn {math.degrees(self.angle_rad):+.0f}°"
+
+    @property
+    def amount(self) -> float:
+        """Radians."""
+        return self.angle_rad
+
+
+@dataclass(frozen=True, slots=True)
+class Drive(Goal):
+    """Drive straight ahead."""
+
+    distance_m: float
+
+    @property
+    def words(self) -> str:
+        """In metres."""
+        return f"drive {self.distance_m:.2f} m ahead"
+
+    @property
+    def amount(self) -> float:
+        """Metres."""
+        return self.distance_m
+
+
+@dataclass(frozen=True, slots=True)
+class TiltCamera(Goal):
+    """Tilt the head camera, up positive."""
+
+    angle_rad: float
+
+    @property
+    def words(self) -> str:
+        """In degrees."""
+        return f"tilt the camera {math.degrees(self.angle_rad):+.0f}°"
+
+    @property
+    def amount(self) -> float:
+        """Radians."""
+        return self.angle_rad
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreFrontier(Goal):
+    """Go and look where nothing has been seen yet."""
+
+    @property
+    def words(self) -> str:
+        """No numbers."""
+        return "explore"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish(Goal):
+    """The task is done; stop for good."""
+
+    @property
+    def words(self) -> str:
+        """No numbers."""
+        return "finish"
+
+
+class Goto(PointedSubgoal):
+    """Drive up to the object at the point and face it."""
+
+    prompt = {
+        "navigation": "drive up to the object at a point of a view and face it.",
+        "rearrangement": "drive to the place where the object at a point of a view is.",
+    }
+    goals = (NavigateTo, CallSkill)
+    skill: Literal["goto"] = "goto"
+
+    def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
+        """The nearest place to stand from which the point is faced."""
+        if observation.skills is not None:
+            return call_at(self, point, observation.skills)
+        return grounder.standoff(point, observation)
+
+
+class Turn(Subgoal):
+    """Turn on the spot; positive is left."""
+
+    prompt = {"navigation": "turn on the spot by degrees, left is positive."}
+    goals = (Rotate,)
+    skill: Literal["turn"] = "turn"
+    degrees: Annotated[int, Field(ge=-180, le=180)]
+
+    def ground(self, observation: Observation, grounder: Grounder) -> Rotate:
+        """Degrees to radians."""
+        return Rotate(math.radians(self.degrees))
+
+
+class Forward(Subgoal):
+    """Drive straight ahead."""
+
+    prompt = {"navigation": "drive ahead by centimetres."}
+    goals = (Drive,)
+    skill: Literal["forward"] = "forward"
+    centimetres: Annotated[int, Field(ge=5, le=300)]
+
+    def ground(self, observation: Observation, grounder: Grounder) -> Drive:
+        """Centimetres to metres."""
+        return Drive(self.centimetres / 100)
+
+
+class Look(Subgoal):
+    """Tilt the head camera by one step of this robot."""
+
+    prompt = {"navigation": "tilt the camera up or down one notch."}
+    goals = (TiltCamera,)
+    skill: Literal["look"] = "look"
+    direction: Literal["up", "down"]
+
+    def ground(self, observation: Observation, grounder: Grounder) -> TiltCamera | Refusal:
+        """The robot's own step."""
+        robot = grounder.embodiment
+        if not isinstance(robot, MobileBase):
+            return Refusal(Code.PLAN_INVALID, f"only a mobile base tilts its camera, not a {type(robot).__name__}")
+        return TiltCamera(robot.tilt_step_rad if self.direction == "up" else -robot.tilt_step_rad)
+
+
+class Explore(Subgoal):
+    """Go where nothing has been seen yet."""
+
+    prompt = {
+        "navigation": "go where nothing has been seen yet.",
+        "rearrangement": "drive to a place that was not looked at yet.",
+    }
+    goals = (ExploreFrontier,)
+    skill: Literal["explore"] = "explore"
+
+    def ground(self, observation: Observation, grounder: Grounder) -> ExploreFrontier:
+        """The controller decides where."""
+        return ExploreFrontier()
+
+
+class Stop(Subgoal):
+    """The task is done."""
+
+    prompt = dict.fromkeys(("navigation", "manipulation", "rearrangement"), "end the task.")
+    goals = (Finish,)
+    skill: Literal["stop"] = "stop"
+
+    def ground(self, observation: Observation, grounder: Grounder) -> Finish:
+        """The end."""
+        return Finish()
