@@ -67,6 +67,17 @@ def extra(name: str) -> Iterator[None]:
         raise MissingExtraError(_DISTRIBUTIONS.get(top, module), name) from error
 
 
+class MissingLibraryError(SiEmbodiedError, ImportError):
+    """A system library that a Python package links to is missing; the message names its Debian package."""
+
+    def __init__(self, module: str, library: str, package: str) -> None:
+        """`module` cannot be imported without `library`, which the Debian package `package` contains."""
+        super().__init__(
+            f"{module!r} is installed but cannot load {library}. Install the library with: apt install {package}"
+        )
+        self.module, self.library, self.package = module, library, package
+
+
 class MissingRosPackageError(SiEmbodiedError, ImportError):
     """A ROS package is absent that comes with ROS and not from PyPI; the message names it."""
 

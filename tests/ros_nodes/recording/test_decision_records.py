@@ -1,4 +1,4 @@
-"""Decisions as lines of JSON, and how two of them are compared."""
+"""Decisions as lines of JSON, and how two decisions are compared."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ def test_a_record_comes_back_to_the_last_bit() -> None:
     assert (again.views, again.keyframes, again.settings) == (record.views, record.keyframes, record.settings)
     assert verdict(record.decision, again.decision) == "identical"
     assert np.array_equal(again.memory.attempts[0].T_map_base.rotation, record.memory.attempts[0].T_map_base.rotation)
+
+
+def test_a_record_from_before_the_newest_settings_is_read_with_their_defaults() -> None:
+    plain = json.loads(full().to_json())
+    del plain["settings"]["rectified"]
+    assert DecisionRecord.from_json(json.dumps(plain | {"format": 2})).settings == full().settings
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', json.dumps({"format": 2})])
