@@ -116,12 +116,12 @@ def test_decisions_are_compared_by_code_skills_and_metres(
 
 def test_recorded_answers_are_given_again_and_then_fail_as_the_model_did() -> None:
     model = RecordedAnswers()
-    model.of(plan_record(Code.PLAN_INVALID, "first", "second"))
+    model.load(plan_record(Code.PLAN_INVALID, "first", "second"))
     assert [model.generate(PROMPT, deadline_s=1.0).text for _ in range(2)] == ["first", "second"]
-    model.of(plan_record(Code.DEADLINE_EXCEEDED))
+    model.load(plan_record(Code.DEADLINE_EXCEEDED))
     with pytest.raises(DeadlineExceeded):
         model.generate(PROMPT, deadline_s=1.0)
-    model.of(plan_record(Code.BACKEND_FAILED))
+    model.load(plan_record(Code.BACKEND_FAILED))
     with pytest.raises(BackendError):
         model.generate(PROMPT, deadline_s=1.0)
     assert model.info.model == "some-model"
