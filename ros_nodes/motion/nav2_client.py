@@ -10,8 +10,8 @@ from nav2_msgs.action import NavigateToPose
 from rclpy.action import ActionClient
 
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes.motion.topic_navigator import goal_message
 from si_embodied.ros_nodes.node.settings import NavigationSettings
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.types import Code, Outcome
 
 _CODES = {
@@ -41,7 +41,7 @@ class Nav2Navigator:
         self._outcome, self._handle, self._active, self._accepted = None, None, True, False
         self._started_s = self._clock()
         goal = NavigateToPose.Goal()
-        goal.pose = goal_message(T_map_base, self._map_frame, self._started_s)
+        bridge.set_stamped_pose(goal.pose, T_map_base, self._map_frame, self._started_s)
         number = self._number
         self._client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from typing_extensions import assert_never
 
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
+from si_embodied.ros_nodes.motion.navigators import Navigator
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.types import (
     CallSkill,
@@ -28,22 +28,6 @@ from si_embodied.types import (
     Rotate,
     TiltCamera,
 )
-
-
-class Navigator(Protocol):
-    """Drives the base to one pose at a time."""
-
-    def go(self, T_map_base: Pose) -> None:
-        """Start driving to a pose; this replaces the goal under way."""
-
-    def poll(self) -> Outcome | None:
-        """The outcome of the goal, returned once; None while the base drives."""
-
-    def cancel(self) -> None:
-        """Stop and drop the goal."""
-
-    def close(self) -> None:
-        """Release the node's publishers, subscriptions and clients."""
 
 
 class NavigationClient:

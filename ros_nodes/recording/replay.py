@@ -183,14 +183,10 @@ def _position(decision: Decision) -> NDArray[np.float64] | None:
     """Map xyz of the first goal with a target position."""
     for goal in decision.goals if isinstance(decision, Execute) else ():
         match goal:
-            case NavigateTo():
-                return goal.T_map_base.translation
-            case Grasp():
-                return goal.T_map_tool.translation
-            case Release():
-                return goal.surface_m
-            case PushAlong():
-                return goal.end_m
+            case NavigateTo(T_map_base=T_map_goal) | Grasp(T_map_tool=T_map_goal):
+                return T_map_goal.translation
+            case Release(surface_m=position) | PushAlong(end_m=position):
+                return position
             case Rotate() | Drive() | TiltCamera() | ExploreFrontier() | Finish() | GoHome() | CallSkill():
                 continue
             case _:

@@ -60,6 +60,13 @@ def set_pose(message: Message, pose: Pose) -> None:
     _set_quaternion(message.orientation, pose)
 
 
+def set_stamped_pose(message: Message, pose: Pose, frame: str, stamp_s: float) -> None:
+    """Write a pose in a frame into a `geometry_msgs/PoseStamped`."""
+    message.header.frame_id = frame
+    set_stamp(message.header.stamp, stamp_s)
+    set_pose(message.pose, pose)
+
+
 def set_transform(message: Message, pose: Pose) -> None:
     """Write a pose into a `geometry_msgs/Transform`."""
     set_point(message.translation, pose.translation)
