@@ -67,15 +67,13 @@ def extra(name: str) -> Iterator[None]:
         raise MissingExtraError(_DISTRIBUTIONS.get(top, module), name) from error
 
 
-class MissingLibraryError(SiEmbodiedError, ImportError):
-    """A system library that a Python package links to is missing; the message names its Debian package."""
+class BrokenPackageError(SiEmbodiedError, ImportError):
+    """An installed package cannot be imported, for want of a system library for example; the message says the fix."""
 
-    def __init__(self, module: str, library: str, package: str) -> None:
-        """`module` cannot be imported without `library`, which the Debian package `package` contains."""
-        super().__init__(
-            f"{module!r} is installed but cannot load {library}. Install the library with: apt install {package}"
-        )
-        self.module, self.library, self.package = module, library, package
+    def __init__(self, module: str, error: ImportError, fix: str) -> None:
+        """`module` failed to import with `error`; `fix` is a command."""
+        super().__init__(f"{module!r} is installed but cannot be imported: {error}. Fix it with: {fix}")
+        self.module, self.fix = module, fix
 
 
 class MissingRosPackageError(SiEmbodiedError, ImportError):

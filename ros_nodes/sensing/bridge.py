@@ -108,7 +108,7 @@ def rgb_of_compressed(image: Message) -> NDArray[np.uint8]:
 
     Raises:
         ObservationError: the data is truncated or not an image.
-        MissingExtraError: OpenCV is not installed; or `MissingLibraryError`.
+        MissingExtraError: OpenCV is not installed; or `BrokenPackageError`.
     """
     cv2 = import_opencv()
     try:

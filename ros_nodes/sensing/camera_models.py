@@ -73,7 +73,7 @@ class CameraModel:
 
         Raises:
             ObservationError: the image does not have the camera's size.
-            MissingExtraError: OpenCV is not installed; or `MissingLibraryError`.
+            MissingExtraError: OpenCV is not installed; or `BrokenPackageError`.
         """
         size = (self.intrinsics.height, self.intrinsics.width)
         if image.shape[:2] != size:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from si_embodied.errors import MissingLibraryError, extra
+from si_embodied.errors import BrokenPackageError, MissingExtraError, extra
 
-_DEBIAN_PACKAGES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}
-"""What the wheel of opencv-python links to and a minimal container image lacks."""
+_FIXES = {
+    "libGL.so.1": "apt install libgl1",  # a minimal container image lacks this library and the next
+    "libgthread-2.0.so.0": "apt install libglib2.0-0",
+    "numpy": "pip install 'numpy<2'",  # the distribution's python3-opencv is built with NumPy 1
+    "": "pip install --force-reinstall 'opencv-python<5'",
+}
+"""By a part of the error's message."""
 
 
 def import_opencv() -> Any:
@@ -15,14 +20,14 @@ def import_opencv() -> Any:
 
     Raises:
         MissingExtraError: OpenCV is not installed.
-        MissingLibraryError: OpenCV is installed, but a system library that it links to is not.
+        BrokenPackageError: OpenCV is installed but cannot be imported; most often a system library is missing.
     """
     try:
         with extra("bags"):
             import cv2
-    except ImportError as error:
-        for library, package in _DEBIAN_PACKAGES.items():
-            if library in str(error):
-                raise MissingLibraryError("opencv-python", library, package) from error
+    except MissingExtraError:
         raise
+    except ImportError as error:
+        fix = next(fix for part, fix in _FIXES.items() if part in str(error))
+        raise BrokenPackageError("opencv-python", error, fix) from error
     return cv2

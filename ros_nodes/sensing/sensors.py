@@ -80,7 +80,7 @@ class Sensors:
         """Subscribe to everything.
 
         Raises:
-            MissingExtraError: OpenCV is not installed; or `MissingLibraryError`.
+            MissingExtraError: OpenCV is not installed; or `BrokenPackageError`.
         """
         import_opencv()  # a missing one is reported here, not when the first image arrives
         self._node, self.settings = node, settings

@@ -155,11 +155,12 @@ def _renderer() -> tuple[str | None, str]:
 
 
 def _opencv_error() -> str:
+    from si_embodied.errors import BrokenPackageError
     from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
     try:
         import_opencv()
-    except ImportError as error:  # most often libGL is missing
+    except BrokenPackageError as error:
         return str(error)
     return ""
 

@@ -8,7 +8,7 @@ import pytest
 
 from si_embodied.cli import doctor
 from si_embodied.cli.main import main
-from si_embodied.errors import MissingLibraryError
+from si_embodied.errors import BrokenPackageError
 from si_embodied.ros_nodes.sensing import opencv
 
 
@@ -48,7 +48,7 @@ def test_an_opencv_that_does_not_load_is_told_with_the_library_to_install(monkey
     pytest.importorskip("cv2", reason="OpenCV comes with the extra bags")
 
     def fails() -> None:
-        raise MissingLibraryError("opencv-python", "libGL.so.1", "libgl1")
+        raise BrokenPackageError("opencv-python", ImportError("libGL.so.1: cannot open"), "apt install libgl1")
 
     monkeypatch.setattr(opencv, "import_opencv", fails)
     found = doctor.check()

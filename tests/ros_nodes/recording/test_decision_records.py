@@ -38,7 +38,7 @@ def plan_record(code: Code = Code.OK, *answers: str) -> PlanRecord:
 
 
 def going(x: float, y: float = 0.0, *, thing: str = "chair") -> Execute:
-    """To a chair at (x + 1, y)."""
+    """Drive to a chair at (x + 1, y)."""
     goal = NavigateTo(Pose.planar(x, y, 0.3), np.array([x + 1.0, y, 0.4]))
     subgoals = (CHAIR.model_copy(update={"object": thing}),)
     return Execute((goal,), subgoals, NavigationPlan(subgoals=subgoals, done=False), plan_record())
@@ -55,7 +55,7 @@ def holding(code: Code) -> Hold:
 
 
 def full() -> DecisionRecord:
-    """With something in every field."""
+    """A record with a value in every field."""
     attempt = Attempt("goto chair", going(0.1).goals[0], Pose.planar(1, 2, 3), Outcome(Code.BLOCKED, "a cat"))
     return DecisionRecord(
         task=Task("go to the chair", "navigation"),
@@ -72,7 +72,7 @@ def full() -> DecisionRecord:
     )
 
 
-def test_a_record_comes_back_to_the_last_bit() -> None:
+def test_a_record_survives_a_round_trip_exactly() -> None:
     record = full()
     line = record.to_json()
     again = DecisionRecord.from_json(line)
@@ -90,7 +90,7 @@ def test_a_record_from_before_the_newest_settings_is_read_with_their_defaults() 
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', json.dumps({"format": 2})])
-def test_what_is_no_record_is_an_error(text: str) -> None:
+def test_an_invalid_record_is_an_error(text: str) -> None:
     with pytest.raises(DataError, match="record"):
         DecisionRecord.from_json(text)
 
@@ -114,7 +114,7 @@ def test_decisions_are_compared_by_code_skills_and_metres(
     assert apart(a, b) == (metres if metres is None else pytest.approx(metres))
 
 
-def test_recorded_answers_are_given_again_and_then_fail_as_the_model_did() -> None:
+def test_recorded_answers_are_repeated_and_then_fail_as_the_model_did() -> None:
     model = RecordedAnswers()
     model.load(plan_record(Code.PLAN_INVALID, "first", "second"))
     assert [model.generate(PROMPT, deadline_s=1.0).text for _ in range(2)] == ["first", "second"]

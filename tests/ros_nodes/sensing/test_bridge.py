@@ -21,7 +21,7 @@ def image(encoding: str, width: int, height: int, data: bytes, *, step: int = 0,
     )
 
 
-def test_a_stamp_survives_to_the_nanosecond_that_a_float_can_tell() -> None:
+def test_a_stamp_survives_a_round_trip() -> None:
     stamp = SimpleNamespace(sec=0, nanosec=0)
     bridge.set_stamp(stamp, 12.25)
     assert (stamp.sec, stamp.nanosec) == (12, 250_000_000)
@@ -34,7 +34,7 @@ def test_a_stamp_just_under_a_second_does_not_overflow_its_nanoseconds() -> None
     assert (stamp.sec, stamp.nanosec) == (1, 0)
 
 
-def test_a_transform_survives_the_way_there_and_back() -> None:
+def test_a_transform_survives_a_round_trip() -> None:
     message = SimpleNamespace(translation=SimpleNamespace(), rotation=SimpleNamespace())
     pose = Pose.from_rpy(0.1, -0.4, 2.0, (1.0, -2.0, 0.5))
     bridge.set_transform(message, pose)
@@ -55,25 +55,25 @@ def test_grey_is_grey_in_all_channels() -> None:
     assert bridge.rgb_of(image("mono8", 2, 1, bytes([7, 9]))).tolist() == [[[7, 7, 7], [9, 9, 9]]]
 
 
-def test_bytes_that_pad_a_row_are_no_pixels() -> None:
+def test_padding_at_the_end_of_a_row_is_skipped() -> None:
     rgb = bridge.rgb_of(image("rgb8", 1, 2, bytes([1, 2, 3, 99, 4, 5, 6, 99]), step=4))
     assert rgb[:, 0].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_millimetres_become_metres_whatever_the_byte_order() -> None:
+def test_millimetres_become_metres_in_either_byte_order() -> None:
     little = bridge.depth_of(image("16UC1", 2, 1, np.array([1500, 0], "<u2").tobytes()))
     big = bridge.depth_of(image("16UC1", 2, 1, np.array([1500, 0], ">u2").tobytes(), big=True))
     np.testing.assert_allclose(little, [[1.5, 0.0]])
     np.testing.assert_allclose(big, [[1.5, 0.0]])
 
 
-def test_metres_that_are_no_return_become_zero() -> None:
+def test_invalid_depth_becomes_zero() -> None:
     data = np.array([2.5, np.nan, np.inf, -1.0], "<f4").tobytes()
     assert bridge.depth_of(image("32FC1", 4, 1, data)).tolist() == [[2.5, 0.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize("read", [bridge.rgb_of, bridge.depth_of])
-def test_an_encoding_that_is_not_known_is_named(read: Any) -> None:
+def test_an_unknown_encoding_is_named(read: Any) -> None:
     with pytest.raises(ObservationError, match="'yuv422'"):
         read(image("yuv422", 1, 1, bytes(4)))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from si_embodied.errors import MissingExtraError, MissingLibraryError, ObservationError
+from si_embodied.errors import BrokenPackageError, MissingExtraError, ObservationError
 from si_embodied.geometry import Intrinsics, deproject
 from si_embodied.ros_nodes.sensing.bridge import camera_model_of
 from si_embodied.ros_nodes.sensing.camera_models import CameraModel
@@ -164,9 +164,10 @@ def test_a_rectified_camera_without_p_is_refused(p: list[float]) -> None:
     ("failure", "expected", "words"),
     [
         (ModuleNotFoundError("No module named 'cv2'", name="cv2"), MissingExtraError, r"si-embodied\[bags\]"),
-        (ImportError("libGL.so.1: cannot open shared object file"), MissingLibraryError, "apt install libgl1"),
-        (ImportError("libgthread-2.0.so.0: cannot open"), MissingLibraryError, "apt install libglib2.0-0"),
-        (ImportError("numpy.core.multiarray failed to import"), ImportError, "multiarray"),
+        (ImportError("libGL.so.1: cannot open shared object file"), BrokenPackageError, "libGL.*apt install libgl1"),
+        (ImportError("libgthread-2.0.so.0: cannot open"), BrokenPackageError, "apt install libglib2.0-0"),
+        (ImportError("numpy.core.multiarray failed to import"), BrokenPackageError, "pip install 'numpy<2'"),
+        (ImportError("undefined symbol"), BrokenPackageError, "undefined symbol.*--force-reinstall"),
     ],
 )
 def test_an_opencv_that_cannot_be_imported_says_what_to_install(
