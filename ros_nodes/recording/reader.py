@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,8 @@ class Recorded:
 class _Camera:
     """Messages of one camera that pending decisions refer to, by stamp."""
 
-    image_topic: str
-    images: dict[float, Message]
-    depths: dict[float, Message]
+    images: dict[float, Message] = field(default_factory=dict)
+    depths: dict[float, Message] = field(default_factory=dict)
     info: Message | None = None
 
 
@@ -73,9 +72,7 @@ class Recording:
         """
         waiting = deque(self.records)
         wanted = Counter((camera, stamp_s) for record in waiting for camera, stamp_s in _images(record))
-        cameras = {
-            name: _Camera(topics.image, {}, {}) for record in waiting for name, topics in record.topics.items()
-        }  # fmt: skip
+        cameras = {name: _Camera() for record in waiting for name in record.topics}
         by_topic = {
             topic: (name, kind)
             for record in waiting
