@@ -97,7 +97,7 @@ def outcome_of(status: int, result: Any) -> Outcome:
     """Map Nav2's status and error code to an `Outcome`."""
     if status == GoalStatus.STATUS_SUCCEEDED:
         return Outcome(Code.OK)
-    number, words = int(getattr(result, "error_code", 0)), str(getattr(result, "error_msg", ""))
+    number, text = int(getattr(result, "error_code", 0)), str(getattr(result, "error_msg", ""))
     if status == GoalStatus.STATUS_CANCELED:
-        return Outcome(Code.CANCELED, words or "Nav2 cancelled the goal")
-    return Outcome(_CODES.get(number, Code.UNREACHABLE), f"Nav2 error {number}: {words or 'no message'}")
+        return Outcome(Code.CANCELED, text or "Nav2 cancelled the goal")
+    return Outcome(_CODES.get(number, Code.UNREACHABLE), f"Nav2 error {number}: {text or 'no message'}")
