@@ -1,12 +1,11 @@
-"""Records what the planner sees, decides and brings about: `ros2 run si_embodied recorder_node`, ended by Ctrl-C.
+"""Records what the planner sees, decides and does: `ros2 run si_embodied recorder_node`, until Ctrl-C.
 
-The folder that it makes is opened by `ros2 bag`, the file in it by Foxglove, and either by `si-embodied replay`.
+`ros2 bag` opens the folder, Foxglove the MCAP file in it, and `si-embodied replay` either of them.
 """
 
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -22,14 +22,15 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmbodiedError, extra
+from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmbodiedError
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.recording.bags import COMPRESSIONS, BagWriter, Topic, definition_of
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 LOOK_S = 0.25
-"""Between two looks for topics that have come up."""
+"""Period at which newly published topics are looked for."""
 IMAGE_FORMATS = ("jpeg", "png", "raw")
 _SPIN_S = 0.05
 _DEPTH = 100
@@ -39,19 +40,19 @@ _DEPTH = 100
 class RecorderSettings:
     """The recorder node."""
 
-    output: str = ""  # folder to make; empty: recording_ and the time, in the working directory
-    cameras: tuple[str, ...] = ("head",)  # as the planner's; NAME/depth and NAME/camera_info are recorded too
-    image_format: str = "jpeg"  # jpeg, png (no loss) or raw; images that come compressed are kept as they are
+    output: str = ""  # folder to create; empty: recording_ and the time, in the working directory
+    cameras: tuple[str, ...] = ("head",)  # the planner's cameras; NAME/depth and NAME/camera_info are recorded too
+    image_format: str = "jpeg"  # jpeg, png (lossless) or raw; images published compressed are kept as they are
     jpeg_quality: int = 90
-    compression: str = "zstd"  # of the file: zstd, lz4 or none
-    topics: tuple[str, ...] = (  # beside the cameras'; what nobody publishes is waited for
+    compression: str = "zstd"  # of the MCAP file: zstd, lz4 or none
+    topics: tuple[str, ...] = (  # besides the cameras' topics; recorded as soon as someone publishes them
         "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/annotated", "instruction",
         "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome",
         "arm/goal", "arm/outcome", "gripper/goal", "gripper/opening",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be honoured."""
+        """Check the values."""
         if self.image_format not in IMAGE_FORMATS:
             raise ConfigError(f"expected image_format to be {', '.join(IMAGE_FORMATS)}, got: {self.image_format!r}")
         if self.compression not in COMPRESSIONS:
@@ -61,24 +62,24 @@ class RecorderSettings:
 
     @property
     def folder(self) -> Path:
-        """The folder to make now."""
+        """The folder to create now."""
         now = time.strftime("%Y_%m_%d-%H_%M_%S")
         return Path(self.output).expanduser() if self.output else Path(f"recording_{now}")
 
 
 class Recorder:
-    """Subscribes to topics as they come up, and writes what they bring, undecoded but for images to compress."""
+    """Subscribes to topics as they appear and writes their messages, undecoded except for images to compress."""
 
     def __init__(self, node: Node) -> None:
         """Open the recording.
 
         Raises:
-            SiEmbodiedError: it cannot be opened, or the settings cannot be honoured.
+            SiEmbodiedError: the recording cannot be opened, or a setting is invalid.
         """
         parameters.declare(node, RecorderSettings)
         settings = parameters.read(node, RecorderSettings)
         if settings.image_format != "raw":
-            _require_pillow()
+            import_opencv()  # a missing one is reported before anything is recorded
         self._node, self._settings = node, settings
         self.bag = BagWriter(settings.folder, compression=settings.compression)
         self.error: RecordError | None = None  # what ended the recording
@@ -94,14 +95,14 @@ class Recorder:
         """Finish the file.
 
         Raises:
-            RecordError: it cannot be finished.
+            RecordError: the file cannot be finished.
         """
         self.bag.close()
 
     def _look(self) -> None:
-        """Subscribe to what is wanted and there."""
+        """Subscribe to wanted topics that are published by now."""
         if not self._now_ns():
-            return  # stamps of before simulated time has begun would be of 1970
+            return  # before simulated time has begun, stamps would be of 1970
         for name, types in self._node.get_topic_names_and_types():
             if name in self._wanted and self._node.count_publishers(name):
                 self._wanted.discard(name)
@@ -127,7 +128,7 @@ class Recorder:
         if compressed:
             topic = Topic(f"{name}/compressed", "sensor_msgs/msg/CompressedImage", definition_of(CompressedImage))
             self._wanted.discard(topic.name)
-        if topic.name in self.bag.topics:  # the camera compresses too
+        if topic.name in self.bag.topics:  # the camera publishes compressed images itself
             return
         self.bag.add(topic)
         self._node.create_subscription(kind, name, self._writer_of(topic, compressed=compressed), qos, raw=True)
@@ -151,26 +152,19 @@ class Recorder:
         return int(self._node.get_clock().now().nanoseconds)
 
     def _compressed(self, data: bytes) -> bytes:
-        """A serialised `Image` as a serialised `CompressedImage`."""
-        from PIL import Image as Pillow
-
+        """Convert a serialised `Image` to a serialised `CompressedImage`."""
+        cv2 = import_opencv()
         image: Any = deserialize_message(data, Image)
-        buffer = io.BytesIO()
-        form = self._settings.image_format
-        options = {"quality": self._settings.jpeg_quality} if form == "jpeg" else {"compress_level": 1}
-        Pillow.fromarray(bridge.rgb_of(image)).save(buffer, form, **options)
+        form, bgr = self._settings.image_format, np.ascontiguousarray(bridge.rgb_of(image)[..., ::-1])
+        quality = (cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality)
+        options = quality if form == "jpeg" else (cv2.IMWRITE_PNG_COMPRESSION, 1)  # lossless and fast
         message = CompressedImage(header=image.header, format=f"rgb8; {form} compressed bgr8")
-        message.data = buffer.getvalue()
+        message.data = cv2.imencode(f".{form}", bgr, options)[1].tobytes()
         return bytes(serialize_message(message))
 
 
-def _require_pillow() -> None:
-    with extra("bags"):
-        import PIL  # noqa: F401
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Record until SIGINT or SIGTERM; 2 where that is impossible."""
+    """Record until SIGINT or SIGTERM. Returns 2 if the recording fails."""
     interrupted = init_until_interrupted(arguments)
     node = Node("recorder")
     executor = SingleThreadedExecutor()
@@ -179,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     try:
         recorder = Recorder(node)
-        node.get_logger().info(f"recording to {recorder.bag.folder}; Ctrl-C ends it")
+        node.get_logger().info(f"recording to {recorder.bag.folder}; press Ctrl-C to stop")
         while not interrupted() and recorder.error is None:
             executor.spin_once(timeout_sec=_SPIN_S)
         if recorder.error is not None:

@@ -1,7 +1,7 @@
 """The Apartment or the Tabletop as a robot over ROS: `python -m si_embodied.ros_nodes.sim_node`.
 
-It publishes what a robot's drivers publish and takes what they take, so that the same planner node runs against it and
-against a robot. Time is simulated and comes from here: run everything else with `use_sim_time:=true`.
+It has the ROS interface of a robot's drivers, so the same planner node runs against it and against a robot. It also
+publishes simulated time on /clock: run all other nodes with `use_sim_time:=true`.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame, Observation
 
 START_S = 1.0
-"""Time 0 means "no time yet" to everyone who uses simulated time."""
+"""Not 0, which means "no time yet" to nodes that use simulated time."""
 
 
 class Drivers(Protocol):
-    """What is particular to a kind of robot: its own topics."""
+    """The topics of one kind of robot."""
 
     def start(self, stamp_s: float) -> None:
-        """An episode has begun."""
+        """An episode has started."""
 
     def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
-        """A tick has passed: publish the robot's state."""
+        """Publish the robot's state after a tick."""
 
     def look(self, stamp_s: float) -> None:
-        """Images were taken: publish what else is sensed with them."""
+        """Publish the other sensors' data that belong to a set of images."""
 
 
 class Simulator:
-    """One simulated robot on one node. Everything happens in the executor's thread; nothing here waits."""
+    """One simulated robot on one node. Everything runs in the executor's thread; nothing here blocks."""
 
     def __init__(self, node: Node) -> None:
-        """Read the parameters, start the first episode, and begin to tick.
+        """Read the parameters, start the first episode and the timer.
 
         Raises:
-            SiEmbodiedError: parameters that cannot be honoured, or a world that cannot be rendered.
+            SiEmbodiedError: a parameter is invalid, or the world cannot be rendered.
         """
         self._node = node
         parameters.declare(node, SimulatorSettings)
@@ -77,15 +77,15 @@ class Simulator:
         node.add_on_set_parameters_callback(self._on_parameters)
         self._reset()
         period_s = self._robot.tick_s / self._settings.real_time_factor
-        # Not the node's own clock: that one may be told to follow /clock, which is published here.
+        # Not the node's own clock, which may be set to follow /clock, published by this timer.
         self._timer = node.create_timer(period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
-        """Give the renderer's resources back."""
+        """Release the renderer's resources."""
         self._robot.close()
 
     def _make_robot(self) -> tuple[SimulatedRobot, Drivers]:
-        # Each world brings its own physics; only the one that runs is imported.
+        # Import only the world that runs, with its physics.
         if self._settings.world == "apartment":
             from si_embodied.ros_nodes.simulator.apartment import ApartmentRobot
             from si_embodied.ros_nodes.simulator.mobile import BaseDrivers
@@ -104,7 +104,7 @@ class Simulator:
     # --- episodes ---------------------------------------------------------------------------------------------------
 
     def _reset(self) -> None:
-        """Start the episode of the seed that is set; time goes on."""
+        """Start the episode of parameter `seed`; time continues."""
         seed = self._settings.seed
         self._robot.reset(seed)
         self._rng = np.random.default_rng([seed, 0x51])
@@ -126,7 +126,7 @@ class Simulator:
     def _on_parameters(self, changed: Sequence[Any]) -> SetParametersResult:
         fixed = [parameter.name for parameter in changed if parameter.name in FIXED]
         if fixed:
-            reason = f"{', '.join(fixed)} is read when the node starts: start it again"
+            reason = f"{', '.join(fixed)} is read only at start: restart the node"
             return SetParametersResult(successful=False, reason=reason)
         names = {field.name for field in dataclasses.fields(SimulatorSettings)}
         changes = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
@@ -139,7 +139,7 @@ class Simulator:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        """Let one tick pass, and publish what came of it."""
+        """Advance by one tick, and publish the result."""
         for command in self._commands.take(self._now_s):
             command()
         self._robot.advance()
@@ -160,7 +160,7 @@ class Simulator:
         self._clock.publish(message)
 
     def _look(self) -> None:
-        """Expose every camera; its images are published once their latency has passed."""
+        """Take an image with every camera; the images are published after their latency."""
         observation = self._robot.observe(self._now_s)
         if self._settings.publish_tf:
             self._transforms.publish(self._now_s, *_camera_poses(observation))
@@ -171,7 +171,7 @@ class Simulator:
         self._exposed.put(self._now_s + self._settings.image_latency_s, frames)
 
     def _publish_truth(self, stamp_s: float) -> None:
-        """The ground truth of the images with a stamp, ahead of them."""
+        """Publish the ground truth of the images with a stamp, before the images."""
         values = dataclasses.asdict(self._robot.ground_truth())
         self._truth.publish(String(data=json.dumps({"stamp_s": stamp_s, **values})))
 
@@ -182,7 +182,7 @@ def _camera_poses(observation: Observation) -> list[tuple[str, str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop; 2 on settings that cannot be honoured."""
+    """Run the node until it is stopped. Returns 2 if a setting is invalid or the world cannot be rendered."""
     rclpy.init(args=arguments)
     node = Node("sim_node")
     simulator: Simulator | None = None

@@ -66,6 +66,15 @@ def extra(name: str) -> Iterator[None]:
         raise MissingExtraError(_DISTRIBUTIONS.get(module, module), name) from error
 
 
+class BrokenPackageError(SiEmbodiedError, ImportError):
+    """An installed package cannot be imported, for want of a system library for example; the message says the fix."""
+
+    def __init__(self, module: str, error: ImportError, fix: str) -> None:
+        """`module` failed to import with `error`; `fix` is a command."""
+        super().__init__(f"{module!r} is installed but cannot be imported: {error}. Fix it with: {fix}")
+        self.module, self.fix = module, fix
+
+
 class MissingRosPackageError(SiEmbodiedError, ImportError):
     """A ROS package is absent that comes with ROS and not from PyPI; the message names it."""
 

@@ -15,8 +15,6 @@ import numpy as np
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
 
@@ -255,45 +253,3 @@ def wrap_angle(angle_rad: float) -> float:
     """The same angle in (-pi, pi]."""
     wrapped = math.remainder(angle_rad, 2 * math.pi)
     return math.pi if wrapped == -math.pi else wrapped
-
-
-def _log(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation vector (3,) of a rotation matrix; accurate away from a half turn."""
-    angle = math.acos(float(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0)))
-    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    return axis / 2 if angle < 1e-9 else axis * (angle / (2 * math.sin(angle)))
-
-
-def solve_hand_eye(T_base_tool: Sequence[Pose], T_camera_target: Sequence[Pose]) -> Pose:
-    """`T_tool_camera` of a camera on the tool, from at least three views of a fixed target.
-
-    Solves A X = X B over all pairs of views, in closed form: Park and Martin, "Robot sensor calibration: solving
-    AX = XB on the Euclidean group", IEEE Transactions on Robotics and Automation 10(5), 1994.
-
-    Args:
-        T_base_tool: the tool's pose in the robot's base at each view.
-        T_camera_target: the target's pose in the optical frame at each view.
-
-    Raises:
-        ConfigError: fewer than three views, lists of different length, or views that turn about one axis only.
-    """
-    if len(T_base_tool) != len(T_camera_target) or len(T_base_tool) < 3:
-        raise ConfigError(
-            "hand-eye calibration needs at least three views, one pose of the tool and one of the target each, "
-            f"got: {len(T_base_tool)} and {len(T_camera_target)}"
-        )
-    pairs = [
-        (T_base_tool[j].inverse() @ T_base_tool[i], T_camera_target[j] @ T_camera_target[i].inverse())
-        for i in range(len(T_base_tool))
-        for j in range(i + 1, len(T_base_tool))
-    ]
-    alphas = np.array([_log(a.rotation) for a, _ in pairs])
-    betas = np.array([_log(b.rotation) for _, b in pairs])
-    if np.linalg.matrix_rank(alphas, tol=1e-3) < 2:
-        raise ConfigError("hand-eye calibration needs views that turn about at least two axes; add tilted views")
-    u, _, vt = np.linalg.svd(alphas.T @ betas)
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    left = np.concatenate([a.rotation - np.eye(3) for a, _ in pairs])
-    right = np.concatenate([rotation @ b.translation - a.translation for a, b in pairs])
-    translation = np.linalg.lstsq(left, right, rcond=None)[0]
-    return Pose(rotation, translation)

@@ -18,7 +18,6 @@ from si_embodied.geometry import (
     deproject_image,
     depth_at,
     project,
-    solve_hand_eye,
     wrap_angle,
 )
 
@@ -137,21 +136,6 @@ def test_wrapped_angles_point_the_same_way(angle: float) -> None:
     wrapped = wrap_angle(angle)
     assert -math.pi < wrapped <= math.pi
     assert math.cos(wrapped) == pytest.approx(math.cos(angle), abs=1e-9)
-
-
-def test_hand_eye_recovers_the_camera_on_the_tool() -> None:
-    rng = np.random.default_rng(3)
-    T_tool_camera = Pose.from_rpy(0.1, -0.4, 1.2, (0.05, -0.02, 0.08))
-    T_base_target = Pose.from_rpy(3.0, 0.1, 0.5, (0.6, 0.1, 0.0))
-    tools = [Pose.from_rpy(*rng.uniform(-1, 1, 3), rng.uniform(-0.5, 0.5, 3)) for _ in range(6)]
-    targets = [(tool @ T_tool_camera).inverse() @ T_base_target for tool in tools]
-    np.testing.assert_allclose(solve_hand_eye(tools, targets).matrix(), T_tool_camera.matrix(), atol=1e-8)
-
-
-def test_hand_eye_refuses_views_about_one_axis() -> None:
-    tools = [Pose.planar(0.1 * k, 0.0, 0.3 * k) for k in range(4)]
-    with pytest.raises(ConfigError, match="two axes"):
-        solve_hand_eye(tools, tools)
 
 
 def test_a_part_of_an_image_is_of_the_same_camera() -> None:

@@ -1,1 +1,1 @@
-"""What moves the robot: navigation, arm and camera tilt clients. Nothing here plans."""
+"""Clients that move the robot: base, arm and camera tilt. Nothing here plans."""

@@ -1,4 +1,4 @@
-"""Goals to an arm: the policies' skills, each motion of which is a tool pose and an opening for the arm's driver."""
+"""Executes manipulation goals: skills from `policies` produce tool poses and gripper openings for an arm driver."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from si_embodied.skills import Goal
 from si_embodied.types import ArmState, Code, Observation, Outcome
 
 MOTION_TIMEOUT_S = 40.0
-"""For one motion: MoveIt may plan for 5 s, and moves slowly by default; the simulated arm takes 3 s at most."""
+"""For one motion: MoveIt may plan for 5 s and moves slowly by default; the simulated arm needs at most 3 s."""
 
-UNKNOWN = "nothing has been heard of the tool's frame and of the gripper's opening"
+UNKNOWN = "the tool's transform or the gripper's opening has not been received yet"
 
 
 class ArmClient:
-    """The manipulation goals of a plan, one at a time. Used from the executor's thread alone; nothing here waits."""
+    """Executes one goal at a time. Used from the executor's thread alone; nothing here blocks."""
 
     def __init__(
         self,
@@ -31,42 +31,42 @@ class ArmClient:
         clock: Callable[[], float],
         tool_now: Callable[[], Pose | None],
     ) -> None:
-        """Move with `driver`.
+        """Move the arm with `driver`.
 
         Args:
-            arm: what the arm can do; driven by tool poses.
-            driver: moves it.
-            clock: seconds of the ROS clock.
-            tool_now: `T_map_tool` as last heard of.
+            arm: the arm, with the action mode "pose".
+            driver: moves the tool and the gripper.
+            clock: the ROS clock in seconds.
+            tool_now: the newest `T_map_tool`.
 
         Raises:
-            ConfigError: an arm that is not driven by tool poses.
+            ConfigError: the arm has another action mode.
         """
         if arm.action_mode != "pose":
-            raise ConfigError(f"expected an arm that is driven by poses, got action_mode: {arm.action_mode!r}")
+            raise ConfigError(f"expected an arm with the action_mode 'pose', got: {arm.action_mode!r}")
         self._arm, self._driver, self._clock, self._tool_now = arm, driver, clock, tool_now
         self._skills = ArmSkills(arm)
         self._skill: Skill | None = None
-        self._outcome: Outcome | None = None  # of the goal
-        self._sent_s = 0.0  # the motion under way
+        self._outcome: Outcome | None = None  # of the goal that has just ended
+        self._sent_s = 0.0  # when the motion under way was sent
 
     def close(self) -> None:
         """Release the driver."""
         self._driver.close()
 
     def state(self) -> ArmState | None:
-        """Where the tool is and how far open the gripper, as last heard of; None before that."""
+        """The newest tool pose and gripper opening, None until both are known."""
         tool, opening_m = self._tool_now(), self._driver.opening_m()
         return None if tool is None or opening_m is None else ArmState(tool, opening_m)
 
     def reset(self) -> None:
-        """A new task: nothing is held."""
+        """Start a new task with an empty gripper."""
         self._skills.reset()
 
     # --- goals ------------------------------------------------------------------------------------------------------
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
-        """Begin a goal; the base does not move."""
+        """Start a goal; the base is fixed."""
         del T_map_base
         self._outcome = None
         try:
@@ -77,29 +77,28 @@ class ArmClient:
         self._step()
 
     def poll(self) -> Outcome | None:
-        """How the goal ended, once."""
+        """The outcome of the goal, returned once; None while it is under way."""
         if self._skill is not None:
             if self._driver.take_end():
                 self._step()
             elif self._clock() - self._sent_s > MOTION_TIMEOUT_S:
                 self._driver.stay(self._tool_now())
-                self._outcome = Outcome(
-                    Code.TIMED_OUT, f"the arm did not say within {MOTION_TIMEOUT_S:.0f} s that it is there"
-                )
+                reason = f"the arm's driver did not report the motion's end within {MOTION_TIMEOUT_S:.0f} s"
+                self._outcome = Outcome(Code.TIMED_OUT, reason)
         outcome, self._outcome = self._outcome, None
         if outcome is not None:
             self._skill = None
         return outcome
 
     def cancel(self) -> None:
-        """Stop where the tool is, and hold on."""
+        """Stop the tool where it is, without opening the gripper."""
         if self._skill is not None:
             self._skill = None
             self._driver.stay(self._tool_now())
 
     def _step(self) -> None:
-        """Send the skill's next motion, or take note of how it ended."""
-        assert self._skill is not None  # the callers have checked
+        """Send the skill's next motion, or record the skill's outcome."""
+        assert self._skill is not None  # the callers check
         state = self.state()
         if state is None:
             self._outcome = Outcome(Code.SKILL_FAILED, UNKNOWN)

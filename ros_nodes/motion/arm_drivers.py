@@ -1,4 +1,4 @@
-"""Who moves an arm's tool and its gripper: a pair of topics, or MoveIt (moveit_arm.py)."""
+"""Drivers of an arm's tool and gripper: plain topics, or MoveIt (moveit_arm.py)."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class ArmDriver(Protocol):
-    """One motion at a time. Whether the tool is where it should be, the skills see for themselves."""
+    """Executes one motion at a time. The skills check for themselves whether the tool has reached its pose."""
 
     def move(self, T_map_tool: Pose, opening_m: float) -> None:
-        """Begin a motion of the tool, and of the gripper: metres between the pads."""
+        """Start moving the tool to a pose and the gripper to an opening, the metres between its pads."""
 
     def stay(self, T_map_tool: Pose | None) -> None:
-        """Stop where the tool is, if that is known, and hold on."""
+        """Stop at the tool's current pose, if known, without opening the gripper."""
 
     def take_end(self) -> bool:
-        """Whether the motion has ended, once."""
+        """Whether the motion has ended; true once per motion."""
 
     def opening_m(self) -> float | None:
-        """Between the pads, as last heard of."""
+        """The newest distance between the gripper's pads, None before the first."""
 
     def close(self) -> None:
-        """Release what it has of its node."""
+        """Release the node's publishers, subscriptions and clients."""
 
 
 class TopicArm:
-    """`gripper/goal` and then `arm/goal` take a motion; `gripper/opening` and `arm/outcome` tell of it.
+    """Sends a motion on `gripper/goal`, then `arm/goal`; `gripper/opening` and `arm/outcome` report on it.
 
-    `sim_node` speaks them, and whoever has an arm's driver of their own can.
+    `sim_node` implements these topics, and so can a driver of your own.
     """
 
     def __init__(self, node: Any, map_frame: str, *, clock: Callable[[], float]) -> None:
         """Publish and subscribe on `node`; poses are in `map_frame`."""
         self._node, self._map_frame, self._clock = node, map_frame, clock
-        self._sent_ns = 0  # the motion under way, by its stamp
+        self._sent_ns = 0  # stamp of the motion under way
         self._ended = False
         self._opening_m: float | None = None
         self._poses = node.create_publisher(PoseStamped, "arm/goal", 1)
@@ -76,7 +76,7 @@ class TopicArm:
         return self._opening_m
 
     def close(self) -> None:
-        """Publish and hear no more."""
+        """Release the publishers and subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         for publisher in (self._poses, self._openings):
@@ -84,7 +84,7 @@ class TopicArm:
 
     def _send(self, T_map_tool: Pose) -> None:
         self._ended = False
-        # The stamp is the motion's name; simulated time may stand still between two.
+        # The stamp identifies the motion, so it must differ even where simulated time stands still.
         self._sent_ns = max(round(self._clock() * 1e9), self._sent_ns + 1)
         message = PoseStamped()
         message.header.frame_id = self._map_frame
@@ -99,16 +99,16 @@ class TopicArm:
         try:
             stamp_ns = int(json.loads(message.data)["goal_stamp_ns"])
         except (ValueError, TypeError, LookupError) as error:
-            self._node.get_logger().error(f"not an outcome on arm/outcome: {message.data[:120]!r} ({error!r})")
+            self._node.get_logger().error(f"ignoring an invalid arm/outcome: {message.data[:120]!r} ({error!r})")
             return
         self._ended = self._ended or stamp_ns == self._sent_ns
 
 
 def make_arm_driver(node: Any, settings: ArmSettings, map_frame: str, *, clock: Callable[[], float]) -> ArmDriver:
-    """The driver that the settings name.
+    """The driver that `arm.driver` names.
 
     Raises:
-        MissingRosPackageError: MoveIt is named, and its messages are not installed.
+        MissingRosPackageError: the driver is MoveIt, and its messages are not installed.
     """
     if settings.driver == "topic":
         return TopicArm(node, map_frame, clock=clock)

@@ -1,4 +1,4 @@
-"""A head camera that tilts: told how far on a topic, watched through the transforms."""
+"""Tilts the head camera: commands go out on a topic, the transforms show the result."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.settings import RobotSettings
 from si_embodied.types import Code, Outcome
 
-_THERE_RAD = 0.03
-_TILT_S = 3.0
-"""For a head to get where it was told to look."""
+_TOLERANCE_RAD = 0.03
+_TIMEOUT_S = 3.0
+"""Time for the head to reach the commanded tilt."""
 
 
 class CameraTilt:
-    """One tilt at a time. Used from the executor's thread alone; nothing here waits."""
+    """One tilt at a time. Used from the executor's thread alone; nothing here blocks."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class CameraTilt:
         clock: Callable[[], float],
         camera_now: Callable[[], Pose | None],
     ) -> None:
-        """Publish on the topic that the settings name, if they name one.
+        """Publish on `robot.tilt_topic`, if it is set.
 
         Args:
             node: a node.
-            settings: of the robot.
-            clock: seconds of the ROS clock.
-            camera_now: `T_base_camera` of the head's camera as last heard of, optical frame.
+            settings: the robot's settings.
+            clock: the ROS clock in seconds.
+            camera_now: the newest `T_base_camera` of the head camera's optical frame.
         """
         self._node, self._settings, self._clock, self._camera_now = node, settings, clock, camera_now
         self._publisher = node.create_publisher(Float64, settings.tilt_topic, 1) if settings.tilt_topic else None
@@ -44,51 +44,51 @@ class CameraTilt:
         self._outcome: Outcome | None = None
 
     def start(self, angle_rad: float) -> None:
-        """Tilt by an angle from where the camera looks now, up positive, as far as it can."""
+        """Tilt by an angle relative to the current tilt, up positive, clamped to the range."""
         self._outcome = self._wanted_rad = None
         now_rad = self._tilt_rad()
         if self._publisher is None:
             self._outcome = Outcome(Code.SKILL_FAILED, "the camera is fixed; set robot.tilt_topic where it tilts")
         elif now_rad is None:
-            self._outcome = Outcome(Code.SKILL_FAILED, "where the head's camera looks is not known from /tf")
+            self._outcome = Outcome(Code.SKILL_FAILED, "the head camera's tilt is not known: no transform to it on /tf")
         else:
             low, high = self._settings.lowest_tilt_rad, self._settings.highest_tilt_rad
             self._wanted_rad = float(np.clip(now_rad + angle_rad, low, high))
-            self._until_s = self._clock() + _TILT_S
+            self._until_s = self._clock() + _TIMEOUT_S
             self._publisher.publish(Float64(data=self._wanted_rad))
 
     def poll(self) -> Outcome | None:
-        """How it ended, once; None also where nothing was begun."""
+        """The outcome, returned once; None while the head moves or if nothing was started."""
         if self._wanted_rad is not None:
-            self._outcome = self._look(self._wanted_rad)
+            self._outcome = self._check(self._wanted_rad)
         outcome, self._outcome = self._outcome, None
         if outcome is not None:
             self._wanted_rad = None
         return outcome
 
     def cancel(self) -> None:
-        """Stay where it looks now."""
+        """Stop at the current tilt."""
         now_rad = self._tilt_rad()
         if self._wanted_rad is not None and self._publisher is not None and now_rad is not None:
             self._publisher.publish(Float64(data=now_rad))
         self._outcome = self._wanted_rad = None
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publisher."""
         if self._publisher is not None:
             self._node.destroy_publisher(self._publisher)
 
-    def _look(self, wanted_rad: float) -> Outcome | None:
+    def _check(self, wanted_rad: float) -> Outcome | None:
         now_rad = self._tilt_rad()
-        if now_rad is not None and abs(now_rad - wanted_rad) <= _THERE_RAD:
+        if now_rad is not None and abs(now_rad - wanted_rad) <= _TOLERANCE_RAD:
             return Outcome(Code.OK)
         if self._clock() < self._until_s:
             return None
-        where = "not known" if now_rad is None else f"{now_rad:.2f} rad"
-        return Outcome(Code.BLOCKED, f"the camera's tilt is {where}, told to be {wanted_rad:.2f} rad")
+        actual = "not known" if now_rad is None else f"{now_rad:.2f} rad"
+        return Outcome(Code.BLOCKED, f"the camera's tilt is {actual}, commanded {wanted_rad:.2f} rad")
 
     def _tilt_rad(self) -> float | None:
-        """Of the camera's optical axis above the horizon."""
+        """Angle of the camera's optical axis above the horizon."""
         T_base_camera = self._camera_now()
         if T_base_camera is None:
             return None

@@ -1,4 +1,4 @@
-"""An arm that MoveIt plans for and moves. Needs moveit_msgs and control_msgs, which come with MoveIt."""
+"""An arm driver that uses MoveIt. Needs moveit_msgs and control_msgs, which come with MoveIt."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _ATTEMPTS, _PLANNING_S = 5, 5.0
 
 
 class MoveItArm:
-    """Each motion is a pose for MoveGroup (`move_action`) and a GripperCommand, begun together."""
+    """Sends each motion as a pose to MoveGroup (`move_action`) and a GripperCommand, both at once."""
 
     def __init__(self, node: Any, settings: ArmSettings, map_frame: str) -> None:
-        """Make the action clients on `node`; poses are in `map_frame`."""
+        """Create the action clients on `node`; poses are in `map_frame`."""
         self._node, self._settings, self._map_frame = node, settings, map_frame
         self._arm = ActionClient(node, MoveGroup, "move_action")
         self._gripper = ActionClient(node, GripperCommand, settings.gripper_action)
-        self._number = 0  # of the motion that counts
-        self._handles: list[Any] = []  # of its goals
-        self._under_way = 0  # of its goals
+        self._number = 0  # of the current motion; replies to others are ignored
+        self._handles: list[Any] = []  # of its accepted goals
+        self._under_way = 0  # how many of its goals have not ended
         self._ended = False
         self._joints: dict[str, float] = {}
         self._subscription = node.create_subscription(JointState, "joint_states", self._on_joints, 10)
 
     def move(self, T_map_tool: Pose, opening_m: float) -> None:
-        """See `ArmDriver`; servers that are not there are found out by who waits for the end."""
-        self._forget()
+        """See `ArmDriver`; if a server is not running the motion never ends, and the caller's timeout applies."""
+        self._cancel()
         self._under_way = 2
         grip = GripperCommand.Goal()
         grip.command.position = opening_m * self._settings.gripper_scale_ratio
@@ -46,9 +46,9 @@ class MoveItArm:
         self._send(self._arm, self._pose_goal(T_map_tool))
 
     def stay(self, T_map_tool: Pose | None) -> None:
-        """Cancel the motion; goals that are taken later are cancelled then."""
-        del T_map_tool  # controllers hold their arm where it stops
-        self._forget()
+        """Cancel the motion; goals accepted only later are cancelled then."""
+        del T_map_tool  # controllers hold the arm where it stops
+        self._cancel()
 
     def take_end(self) -> bool:
         """See `ArmDriver`."""
@@ -56,19 +56,19 @@ class MoveItArm:
         return ended
 
     def opening_m(self) -> float | None:
-        """The sum of the gripper's joints, which is the gap of two parallel fingers."""
+        """The sum of the gripper's joint positions, which is the gap between two parallel fingers."""
         joints = self._settings.gripper_joints
         return sum(self._joints[name] for name in joints) if all(name in self._joints for name in joints) else None
 
     def close(self) -> None:
-        """Ask and hear no more."""
-        self._forget()
+        """Cancel the motion, and release the clients and the subscription."""
+        self._cancel()
         for client in (self._arm, self._gripper):
             client.destroy()
         self._node.destroy_subscription(self._subscription)
 
     def _pose_goal(self, T_map_tool: Pose) -> MoveGroup.Goal:
-        """A pose for the tool's frame, from wherever the arm is."""
+        """A goal for the tool frame, planned from the arm's current state."""
         place, turn = PositionConstraint(weight=1.0), OrientationConstraint(weight=1.0)
         for constraint in (place, turn):
             constraint.header.frame_id, constraint.link_name = self._map_frame, self._settings.tool_frame
@@ -86,23 +86,23 @@ class MoveItArm:
         )
         request.num_planning_attempts, request.allowed_planning_time = _ATTEMPTS, _PLANNING_S
         request.max_velocity_scaling_factor = request.max_acceleration_scaling_factor = settings.speed_ratio
-        request.start_state.is_diff = True  # against the arm's own state: start from there
+        request.start_state.is_diff = True  # relative to the current state: start there
         goal.planning_options.planning_scene_diff.is_diff = True
         goal.planning_options.planning_scene_diff.robot_state.is_diff = True
         return goal
 
     def _send(self, client: ActionClient, goal: Any) -> None:
         number = self._number
-        client.send_goal_async(goal).add_done_callback(lambda future: self._on_taken(number, future.result()))
+        client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
 
-    def _forget(self) -> None:
+    def _cancel(self) -> None:
         self._number += 1
         self._under_way, self._ended = 0, False
         for handle in self._handles:
             handle.cancel_goal_async()
         self._handles.clear()
 
-    def _on_taken(self, number: int, handle: Any) -> None:
+    def _on_response(self, number: int, handle: Any) -> None:
         if number != self._number:
             if handle.accepted:
                 handle.cancel_goal_async()

@@ -1,4 +1,4 @@
-"""Nav2's NavigateToPose as a navigator. Needs nav2_msgs, which comes with Nav2."""
+"""A navigator that uses Nav2's NavigateToPose. Needs nav2_msgs, which comes with Nav2."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nav2_msgs.action import NavigateToPose
 from rclpy.action import ActionClient
 
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes.motion.navigation_client import goal_message
 from si_embodied.ros_nodes.node.settings import NavigationSettings
+from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.types import Code, Outcome
 
 _CODES = {
-    # NavigateToPose: 9xxx; the servers behind it: controller 100, planner 200 (nav2_msgs, Jazzy and later).
+    # NavigateToPose itself uses 9xxx; its servers: controller from 100, planner from 200 (nav2_msgs, Jazzy and later).
     103: Code.NO_TRANSFORM, 104: Code.BLOCKED, 105: Code.BLOCKED, 106: Code.BLOCKED, 107: Code.TIMED_OUT,
     202: Code.NO_TRANSFORM, 203: Code.OUT_OF_WORKSPACE, 204: Code.OUT_OF_WORKSPACE, 205: Code.BLOCKED,
     206: Code.UNREACHABLE, 207: Code.TIMED_OUT, 208: Code.UNREACHABLE,
@@ -23,37 +23,37 @@ _CODES = {
 
 
 class Nav2Navigator:
-    """One goal at a time; the answer to an older goal is not listened to."""
+    """One goal at a time; replies to older goals are ignored."""
 
     def __init__(self, node: Any, settings: NavigationSettings, map_frame: str, *, clock: Callable[[], float]) -> None:
-        """Make the action client."""
+        """Create the action client."""
         self._settings, self._map_frame, self._clock = settings, map_frame, clock
         self._client = ActionClient(node, NavigateToPose, "navigate_to_pose")
-        self._number = 0  # of the goal that counts
+        self._number = 0  # of the current goal; replies with another are ignored
         self._handle: Any = None
         self._outcome: Outcome | None = None
-        self._active = self._taken = False
+        self._active = self._accepted = False
         self._started_s = 0.0
 
     def go(self, T_map_base: Pose) -> None:
-        """Send the goal; a server that is not there is found out while polling."""
+        """Send the goal; `poll` reports a server that is not running."""
         self._number += 1
-        self._outcome, self._handle, self._active, self._taken = None, None, True, False
+        self._outcome, self._handle, self._active, self._accepted = None, None, True, False
         self._started_s = self._clock()
         goal = NavigateToPose.Goal()
-        goal.pose = goal_message(T_map_base, self._map_frame, self._started_s)
+        bridge.set_stamped_pose(goal.pose, T_map_base, self._map_frame, self._started_s)
         number = self._number
-        self._client.send_goal_async(goal).add_done_callback(lambda future: self._on_taken(number, future.result()))
+        self._client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
 
     def poll(self) -> Outcome | None:
-        """The action's outcome; TIMED_OUT where Nav2 does not answer or takes too long."""
+        """The action's outcome; TIMED_OUT if Nav2 does not respond or takes too long."""
         if not self._active:
             return None
         waited_s = self._clock() - self._started_s
-        if self._outcome is None and not self._taken and waited_s > self._settings.server_timeout_s:
-            self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 has not taken the goal in {waited_s:.1f} s; is it active?")
+        if self._outcome is None and not self._accepted and waited_s > self._settings.server_timeout_s:
+            self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 did not accept the goal in {waited_s:.1f} s; is it active?")
         if self._outcome is None and waited_s > self._settings.goal_timeout_s:
-            self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 was not there after {waited_s:.0f} s")
+            self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 did not reach the goal in {waited_s:.0f} s")
         if self._outcome is None:
             return None
         outcome = self._outcome
@@ -63,7 +63,7 @@ class Nav2Navigator:
         return outcome
 
     def cancel(self) -> None:
-        """Ask Nav2 to stop; a goal that it takes later is cancelled then."""
+        """Cancel the goal; one that Nav2 accepts only later is cancelled then."""
         self._number += 1
         self._active = False
         if self._handle is not None:
@@ -71,15 +71,15 @@ class Nav2Navigator:
             self._handle = None
 
     def close(self) -> None:
-        """Ask no more."""
+        """Destroy the action client."""
         self._client.destroy()
 
-    def _on_taken(self, number: int, handle: Any) -> None:
+    def _on_response(self, number: int, handle: Any) -> None:
         if number != self._number:
             if handle.accepted:
                 handle.cancel_goal_async()
             return
-        self._taken = True
+        self._accepted = True
         if not handle.accepted:
             self._outcome = Outcome(Code.UNREACHABLE, "Nav2 rejected the goal")
             return
@@ -94,10 +94,10 @@ class Nav2Navigator:
 
 
 def outcome_of(status: int, result: Any) -> Outcome:
-    """Nav2's status and error code as ours."""
+    """Map Nav2's status and error code to an `Outcome`."""
     if status == GoalStatus.STATUS_SUCCEEDED:
         return Outcome(Code.OK)
-    number, words = int(getattr(result, "error_code", 0)), str(getattr(result, "error_msg", ""))
+    number, text = int(getattr(result, "error_code", 0)), str(getattr(result, "error_msg", ""))
     if status == GoalStatus.STATUS_CANCELED:
-        return Outcome(Code.CANCELED, words or "Nav2 cancelled the goal")
-    return Outcome(_CODES.get(number, Code.UNREACHABLE), f"Nav2 error {number}: {words or 'no message'}")
+        return Outcome(Code.CANCELED, text or "Nav2 cancelled the goal")
+    return Outcome(_CODES.get(number, Code.UNREACHABLE), f"Nav2 error {number}: {text or 'no message'}")

@@ -10,7 +10,8 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.ros_nodes.motion.arm_client import UNKNOWN, ArmClient
 from si_embodied.ros_nodes.motion.arm_drivers import make_arm_driver
 from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
-from si_embodied.ros_nodes.motion.navigation_client import NavigationClient, make_navigator
+from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
+from si_embodied.ros_nodes.motion.navigators import make_navigator
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
 from si_embodied.types import Code, Observation, Refusal
 

@@ -127,6 +127,7 @@ class NodeSettings:
     ground_truth_topic: str = "sim_node/ground_truth"  # for the perfect_pixels backend
     cameras: tuple[str, ...] = ("head",)  # NAME/image_raw, NAME/depth and NAME/camera_info are subscribed to
     compressed: bool = False  # take NAME/image_raw/compressed
+    rectified: bool = False  # images are already rectified: use P of camera_info and no distortion
     map_frame: str = "map"
     base_frame: str = "base_link"
     join_slop_s: float = 0.02  # most time between an image and its depth

@@ -1,1 +1,1 @@
-"""Recordings: writing bags, records of decisions, reading and replaying them. Runs without rclpy."""
+"""Recordings: writing bags, reading them back, decision records and their replay. Needs no rclpy."""

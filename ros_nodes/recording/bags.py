@@ -1,6 +1,6 @@
-"""Recordings as `ros2 bag` makes them: a folder with an MCAP file and a metadata.yaml. Without rclpy.
+"""Writes recordings in the format of `ros2 bag`: a folder with an MCAP file and a metadata.yaml. Needs no rclpy.
 
-The metadata is of version 5, which every `ros2 bag` from Humble on reads; the file alone is what Foxglove opens.
+The metadata has version 5, which every `ros2 bag` from Humble on reads; Foxglove opens the MCAP file alone.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from si_embodied.errors import ConfigError, RecordError, extra
 
 COMPRESSIONS = ("zstd", "lz4", "none")
 _VERSION = 5
-_WORDS = {"double": "float64", "float": "float32", "boolean": "bool", "octet": "byte"}
+_ROS_TYPES = {"double": "float64", "float": "float32", "boolean": "bool", "octet": "byte"}
 _ARRAY = re.compile(r"^(?:sequence<(?P<item>[^,]+)(?:, \d+)?>|(?P<of>.+)\[(?P<count>\d+)\])$")
 _RULE = "=" * 80
-_FOREVER = {"sec": 9223372036, "nsec": 854775807}
+_INFINITE = {"sec": 9223372036, "nsec": 854775807}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class Topic:
 
     name: str  # with its namespace: "/tf"
     type: str  # "tf2_msgs/msg/TFMessage"
-    definition: str  # the type's fields and those of the types in it
-    latched: bool = False  # late subscribers get the last message, also when the recording is played
+    definition: str  # the fields of the type, and of the types nested in it
+    latched: bool = False  # transient local: late subscribers get the last message, in playback too
 
     def qos(self) -> str:
-        """The publisher's quality of service in YAML, as `ros2 bag` keeps it."""
+        """The publisher's quality of service as YAML, in the form that `ros2 bag` stores."""
         profile = {
             "history": 3,  # unknown
             "depth": 0,
             "reliability": 1,
             "durability": 1 if self.latched else 2,
-            "deadline": _FOREVER,
-            "lifespan": _FOREVER,
+            "deadline": _INFINITE,
+            "lifespan": _INFINITE,
             "liveliness": 1,
-            "liveliness_lease_duration": _FOREVER,
+            "liveliness_lease_duration": _INFINITE,
             "avoid_ros_namespace_conventions": False,
         }
         return yaml.safe_dump([profile], sort_keys=False)
@@ -53,24 +53,24 @@ class BagWriter:
     """Writes one recording. Not thread safe."""
 
     def __init__(self, folder: Path, *, compression: str = "zstd") -> None:
-        """Make the folder and open the file.
+        """Create the folder and open the file.
 
         Args:
-            folder: does not exist yet; its parents are made.
+            folder: must not exist yet; its parents are created.
             compression: of the file's chunks, one of `COMPRESSIONS`.
 
         Raises:
-            ConfigError: no such compression.
-            RecordError: the folder cannot be made, or is there.
+            ConfigError: unknown compression.
+            RecordError: the folder exists already or cannot be created.
             MissingExtraError: mcap is not installed.
         """
         with extra("bags"):
             from mcap.writer import CompressionType, Writer
         if compression not in COMPRESSIONS:
-            raise ConfigError(f"expected a compression of {', '.join(COMPRESSIONS)}, got: {compression!r}")
+            raise ConfigError(f"expected compression to be {', '.join(COMPRESSIONS)}, got: {compression!r}")
         self.folder, self.messages = folder, 0
         self._file = folder / f"{folder.name}_0.mcap"
-        self._topics: dict[str, tuple[Topic, int]] = {}  # with the channel
+        self._topics: dict[str, tuple[Topic, int]] = {}  # with the MCAP channel
         self._schemas: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._first_ns = self._last_ns = 0
@@ -84,14 +84,14 @@ class BagWriter:
 
     @property
     def topics(self) -> Collection[str]:
-        """The names of those announced."""
+        """The names of the topics added so far."""
         return self._topics.keys()
 
     def add(self, topic: Topic) -> None:
-        """Announce a topic before its first message.
+        """Add a topic; do so before its first message.
 
         Raises:
-            RecordError: it cannot be written.
+            RecordError: the file cannot be written.
         """
         try:
             if topic.type not in self._schemas:
@@ -105,10 +105,10 @@ class BagWriter:
         self._topics[topic.name], self._counts[topic.name] = (topic, channel), 0
 
     def write(self, topic: str, data: bytes, stamp_ns: int) -> None:
-        """Write a message as it came over the network, with the time at which it did.
+        """Write a serialised message, with the time at which it was received.
 
         Raises:
-            RecordError: it cannot be written; what was before it is kept.
+            RecordError: the file cannot be written; earlier messages are kept.
         """
         channel, count = self._topics[topic][1], self._counts[topic]
         try:
@@ -121,10 +121,10 @@ class BagWriter:
         self.messages += 1
 
     def close(self) -> None:
-        """Finish the file, and say in metadata.yaml what is in it.
+        """Finish the file, and describe its contents in metadata.yaml.
 
         Raises:
-            RecordError: that cannot be written; `mcap recover` and `ros2 bag reindex` mend the rest.
+            RecordError: one of them cannot be written; `mcap recover` and `ros2 bag reindex` repair the recording.
         """
         if self._stream.closed:
             return
@@ -174,16 +174,16 @@ class BagWriter:
 
 
 def _copied(value: Any) -> Any:
-    """The same with no part shared: YAML would write the second one as a reference, which `ros2 bag` does not read."""
+    """A deep copy without shared parts: YAML would write those as references, which `ros2 bag` cannot read."""
     if isinstance(value, dict):
         return {key: _copied(each) for key, each in value.items()}
     return [_copied(each) for each in value] if isinstance(value, list) else value
 
 
 def definition_of(message: type[Any]) -> str:
-    """A message type's definition, and after it those of all types in it, from the Python class.
+    """The definition of a message type, followed by those of its nested types, derived from the Python class.
 
-    Constants and comments are not in it: no decoder needs them.
+    Constants and comments are left out: decoders do not need them.
     """
     texts: dict[str, str] = {}
     _collect(message, texts)
@@ -195,14 +195,14 @@ def _collect(message: type[Any], texts: dict[str, str]) -> None:
     name = f"{message.__module__.split('.')[0]}/{message.__name__}"
     if name in texts:
         return
-    texts[name] = ""  # holds its place: what is asked for comes first
+    texts[name] = ""  # reserves its place: a type comes before those nested in it
     lines, inner = [], []
     for field, kind in message.get_fields_and_field_types().items():
         found = _ARRAY.match(kind)
         item = kind if found is None else found["item"] or found["of"]
         suffix = "" if found is None else f"[{found['count'] or ''}]"
-        word = "string" if item.startswith("string") else "wstring" if item.startswith("wstring") else item
-        lines.append(f"{_WORDS.get(word, word)}{suffix} {field}\n")
+        base = "string" if item.startswith("string") else "wstring" if item.startswith("wstring") else item
+        lines.append(f"{_ROS_TYPES.get(base, base)}{suffix} {field}\n")
         if "/" in item:
             inner.append(item)
     texts[name] = "".join(lines)

@@ -1,4 +1,4 @@
-"""A decision with everything that it rests on, as a line of JSON: what `replay` decides again. Pure."""
+"""A decision with everything that it was made from, as one line of JSON for `replay`. Pure."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from si_embodied.types import ArmState, Decision, Observation, Task
 
 Views: TypeAlias = "Mapping[str, float]"
-"""An observation by its images: the stamp of each camera's, seconds."""
+"""The images of an observation: camera name to stamp in seconds."""
 
 FORMAT = 3
+"""Version of the records that are written."""
+_READABLE = (2, FORMAT)
 _FLOATS = "float64"
-"""The key under which an array of the codecs is a list of numbers, that people can read it too."""
+"""JSON key that marks an array, written as a list of numbers to stay readable."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class CameraTopics:
-    """Where a camera's images come from, with namespaces and remappings resolved."""
+    """The topics of a camera, with namespaces and remappings resolved."""
 
     image: str
     depth: str
@@ -37,22 +39,22 @@ class CameraTopics:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class DecisionRecord:
-    """One decision of a planner node. Its images are named by their stamps, and are elsewhere in the recording."""
+    """One decision of a planner node; its images are elsewhere in the recording and found by their stamps."""
 
     task: Task
     decision: Decision
-    decided_s: float  # when it was taken, by the node's clock
+    decided_s: float  # node's clock
     settings: NodeSettings
     topics: Mapping[str, CameraTopics]  # by camera
-    views: Views | None  # planned on; None where the robot could not see, and then nothing below counts
+    views: Views | None  # planned on; None if the robot could not see, then the fields below mean nothing
     asked_s: float = 0.0  # when planning began
     memory: Memory = Memory()
     arm: ArmState | None = None
     keyframes: tuple[Views, ...] = ()  # mapped since the last plan, before the plan's own images
-    fresh: bool = False  # whether the map was new before them
+    fresh: bool = False  # whether the map was empty before these keyframes
 
     def to_json(self) -> str:
-        """One line."""
+        """The record as one line of JSON."""
         plain = {
             "format": FORMAT,
             "task": TASK.encode(self.task),
@@ -71,15 +73,16 @@ class DecisionRecord:
 
     @classmethod
     def from_json(cls, text: str) -> DecisionRecord:
-        """The record of a line.
+        """Parse a line.
 
         Raises:
-            DataError: it is none, or another version's.
+            DataError: the line is not a record, or is of a version that cannot be read.
         """
         try:
             plain: dict[str, Any] = json.loads(text, object_hook=_packed)
-            if plain["format"] not in (2, FORMAT):
-                raise DataError(f"decision record of format {plain['format']!r}; this version reads 2 and {FORMAT}")
+            if plain["format"] not in _READABLE:
+                formats = " and ".join(map(str, _READABLE))
+                raise DataError(f"expected a decision record of format {formats}, got: {plain['format']!r}")
             if plain["format"] == 2:
                 _upgrade(plain)
             return cls(
@@ -98,7 +101,7 @@ class DecisionRecord:
         except (ValueError, TypeError, LookupError, AttributeError, ConfigError, MessageError) as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"not a decision's record ({error}): {text[:120]!r}") from error
+            raise DataError(f"not a decision record ({error}): {text[:120]!r}") from error
 
 
 def _upgrade(plain: dict[str, Any]) -> None:
@@ -114,12 +117,12 @@ def _upgrade(plain: dict[str, Any]) -> None:
 
 
 def views_of(observation: Observation) -> dict[str, float]:
-    """An observation by its images."""
+    """The stamp of each camera's image in an observation."""
     return {frame.name: frame.stamp_s for frame in observation.frames}
 
 
 def _listed(data: object) -> object:
-    """The bytes of an array as numbers: what json cannot write, and all arrays here are of floats."""
+    """Encode the bytes of an array, always float64 here, as numbers that JSON can hold."""
     if not isinstance(data, bytes):
         raise TypeError(f"{type(data).__name__} cannot be recorded")
     return {_FLOATS: np.frombuffer(data, dtype="<f8").tolist()}

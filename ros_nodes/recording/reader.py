@@ -1,10 +1,10 @@
-"""Reads a recording back: each decision with the very images and poses that it was made from. Without ROS."""
+"""Reads a recording back: each decision with the images and poses that it was made from. Needs no ROS."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,32 +23,31 @@ _ALWAYS_S = 1e9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recorded:
-    """A decision, and what it was made from."""
+    """A decision, and the observations that it was made from."""
 
     record: DecisionRecord
-    observation: Observation | None  # None where the robot could not see, or `missing` says why it is not there
+    observation: Observation | None  # None if the robot could not see, or if `missing` says what was not recorded
     keyframes: tuple[Observation, ...]
-    missing: str = ""  # what the recording lacks of it
+    missing: str = ""  # what the recording lacks; empty: nothing
 
 
 @dataclass(slots=True)
 class _Camera:
-    """What is kept of one camera: what decisions name, until they have had it."""
+    """Messages of one camera that pending decisions refer to, by stamp."""
 
-    image_topic: str
-    images: dict[float, Message]
-    depths: dict[float, Message]
+    images: dict[float, Message] = field(default_factory=dict)
+    depths: dict[float, Message] = field(default_factory=dict)
     info: Message | None = None
 
 
 class Recording:
-    """A folder of `ros2 bag` or an MCAP file, read twice: for the decisions, and for their images."""
+    """A `ros2 bag` folder or an MCAP file. It is read twice: for the decisions, then for their images."""
 
     def __init__(self, path: Path) -> None:
         """Read the decisions and the transforms.
 
         Raises:
-            DataError: it is no recording, or holds no decision.
+            DataError: the path is not a recording, or contains no decisions.
             MissingExtraError: rosbags is not installed.
         """
         self._path = path
@@ -61,21 +60,19 @@ class Recording:
                 self._add_transforms(message, static=topic == "/tf_static")
         if not self.records:
             raise DataError(
-                f"{str(path)!r} holds no decision of a planner; record the topic planner{RECORD_SUFFIX} too, as "
+                f"{str(path)!r} contains no planner decisions; record the topic planner{RECORD_SUFFIX} too, as "
                 "recorder_node does"
             )
 
     def decisions(self) -> Iterator[Recorded]:
-        """Each decision in order, as soon as all of its images have been read.
+        """The decisions in order, each as soon as all its images have been read.
 
         Raises:
             DataError: the recording cannot be read.
         """
         waiting = deque(self.records)
         wanted = Counter((camera, stamp_s) for record in waiting for camera, stamp_s in _images(record))
-        cameras = {
-            name: _Camera(topics.image, {}, {}) for record in waiting for name, topics in record.topics.items()
-        }  # fmt: skip
+        cameras = {name: _Camera() for record in waiting for name in record.topics}
         by_topic = {
             topic: (name, kind)
             for record in waiting
@@ -104,7 +101,7 @@ class Recording:
             yield self._recorded(waiting.popleft(), cameras, wanted)
 
     def _messages(self, *topics: str) -> Iterator[tuple[str, int, Message]]:
-        """Messages of some topics, or of topics with these endings, in the order of their coming."""
+        """Messages on topics that end in one of `topics`, in the order in which they were recorded."""
         with extra("bags"):
             from rosbags.highlevel import AnyReader, AnyReaderError
             from rosbags.rosbag2 import ReaderError
@@ -126,7 +123,7 @@ class Recording:
 
     @staticmethod
     def _complete(record: DecisionRecord, cameras: dict[str, _Camera]) -> bool:
-        """Whether all that it names is there; depth may be missing for good, and is then waited for to the end."""
+        """Whether every image has been read, with depth; a decision made without depth waits for the file's end."""
         return all(
             stamp_s in cameras[name].images
             and _nearest(cameras[name], stamp_s, record.settings.join_slop_s) is not None
@@ -143,17 +140,17 @@ class Recording:
             recorded = Recorded(record, None, (), missing=str(error))
         for name, stamp_s in _images(record):
             wanted[name, stamp_s] -= 1
-            if not wanted[name, stamp_s]:  # no later decision names it
+            if not wanted[name, stamp_s]:  # no later decision refers to it
                 cameras[name].images.pop(stamp_s, None)
                 cameras[name].depths.pop(stamp_s, None)
         return recorded
 
     def _observation(self, record: DecisionRecord, views: Views, cameras: dict[str, _Camera]) -> Observation:
-        """As the planner node had it.
+        """The observation as the planner node had it.
 
         Raises:
             ObservationError: an image or a calibration is not in the recording.
-            TransformError: neither is where something was.
+            TransformError: a transform is not in the recording.
         """
         settings = record.settings
         frames = []
@@ -163,7 +160,7 @@ class Recording:
             if image is None or camera.info is None:
                 missing = "calibration" if image is not None else f"image of {stamp_s:.3f} s"
                 raise ObservationError(f"no {missing} of the camera {name!r}")
-            model = bridge.camera_model_of(camera.info)
+            model = bridge.camera_model_of(camera.info, rectified=settings.rectified)
             depth = _nearest(camera, stamp_s, settings.join_slop_s)
             metres = None if depth is None else model.undistorted(bridge.depth_of(depth))
             rgb = bridge.rgb_of(image) if hasattr(image, "encoding") else bridge.rgb_of_compressed(image)
@@ -175,12 +172,12 @@ class Recording:
 
 
 def _images(record: DecisionRecord) -> Iterator[tuple[str, float]]:
-    """Every image that a decision was made from: camera and stamp."""
+    """The camera and stamp of every image that a decision was made from."""
     for views in (*record.keyframes, record.views or {}):
         yield from views.items()
 
 
 def _nearest(camera: _Camera, stamp_s: float, slop_s: float) -> Message | None:
-    """The depth image that belongs to an image."""
+    """The depth image closest to a stamp, None if none is close enough."""
     nearest = min(camera.depths, key=lambda each: abs(each - stamp_s), default=None)
     return camera.depths[nearest] if nearest is not None and abs(nearest - stamp_s) <= slop_s else None

@@ -1,4 +1,4 @@
-"""Decides again what a planner node has decided, from its recording, and says what differs. Without ROS."""
+"""Repeats the decisions of a recorded planner node and reports what differs. Needs no ROS."""
 
 from __future__ import annotations
 
@@ -29,33 +29,34 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["identical", "same skills", "different", "not replayed"]
 IDENTICAL_M = 1e-6
-"""Goals nearer than this, in metres and radians, are one: numbers went through text and quaternions."""
+"""Goals closer than this, in metres and radians, are equal: numbers went through text and quaternions."""
 
 
 class RecordedAnswers:
-    """A backend that says again what a model has said, and fails as it has failed."""
+    """A backend that repeats a model's recorded answers, and its failures."""
 
     def __init__(self) -> None:
-        """Nothing to say yet."""
+        """Start without answers."""
         self.info = BackendInfo("recorded", "none", "none")
         self._record: PlanRecord | None = None
-        self._said = 0
+        self._given = 0
 
-    def of(self, record: PlanRecord) -> None:
-        """Speak for this decision's model next."""
-        self._record, self._said = record, 0
+    def load(self, record: PlanRecord) -> None:
+        """Answer from this plan's record from now on."""
+        self._record, self._given = record, 0
         self.info = BackendInfo(record.model, record.kernel, record.dtype)
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """The next answer.
+        """The next recorded answer.
 
         Raises:
-            BackendError: the model had no further answer; `DeadlineExceeded` where it had been too late.
+            BackendError: the model gave no further answer.
+            DeadlineExceeded: the model missed its deadline.
         """
-        assert self._record is not None  # `of` comes first
-        if self._said < len(self._record.raw_text):
-            self._said += 1
-            return Completion(self._record.raw_text[self._said - 1])
+        assert self._record is not None  # `load` comes first
+        if self._given < len(self._record.raw_text):
+            self._given += 1
+            return Completion(self._record.raw_text[self._given - 1])
         failure = DeadlineExceeded if self._record.code is Code.DEADLINE_EXCEEDED else BackendError
         raise failure(self._record.message or "the model was not asked again")
 
@@ -68,43 +69,43 @@ class RecordedAnswers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """A decision and the one that is made now from the same images."""
+    """A recorded decision, and the one made now from the same images."""
 
     recorded: Decision
-    replayed: Decision | None  # None where the recording lacks something
+    replayed: Decision | None  # None if it was not replayed
     verdict: Verdict
-    distance_m: float | None  # between their first places; None where one has none
-    why: str = ""  # it was not replayed
+    distance_m: float | None  # between their first target positions; None if one has none
+    why: str = ""  # why it was not replayed
 
 
 class Replayer:
-    """Plans as the node did: the same core, map, memory and settings."""
+    """Plans as the node did, with the same planner, map, memory and settings."""
 
     def __init__(
         self, backend: Backend | None = None, adapt: Callable[[PlannerConfig], PlannerConfig] = lambda config: config
     ) -> None:
-        """Ask `backend`; by default the recorded answers. `adapt` changes the recorded settings to fit it."""
+        """Ask `backend`, by default the recorded answers; `adapt` adjusts the recorded settings to it."""
         self._recorded = RecordedAnswers() if backend is None else None
         self._backend, self._adapt = backend, adapt
         self._planner: ReplaceablePlanner | None = None
-        self._whole = True  # whether the map has all that the node's had
+        self._map_complete = True  # whether the map contains everything that the node's contained
 
     def replay(self, recording: Recording) -> Iterator[Replayed]:
-        """Every decision of a recording, in order."""
+        """Replay every decision of a recording, in order."""
         for each in recording.decisions():
             yield self._decide(each)
 
     def _decide(self, recorded: Recorded) -> Replayed:
         record = recorded.record
         if record.fresh:
-            self._whole = True
+            self._map_complete = True
         if recorded.missing:
-            self._whole = not isinstance(record.settings.embodiment, MobileBase)
+            self._map_complete = not isinstance(record.settings.embodiment, MobileBase)
             return Replayed(record.decision, None, "not replayed", None, recorded.missing)
         if recorded.observation is None:
             return Replayed(record.decision, None, "not replayed", None, "the robot could not see")
-        if not self._whole:
-            return Replayed(record.decision, None, "not replayed", None, "the map lacks what is not recorded")
+        if not self._map_complete:
+            return Replayed(record.decision, None, "not replayed", None, "images behind the map are not recorded")
         planner = self._ready(recorded)
         decision = planner.plan(record.task, recorded.observation, record.memory, now_s=record.asked_s)
         aged_s = record.decided_s if self._recorded else record.asked_s + decision.record.latency_s["total"]
@@ -114,12 +115,12 @@ class Replayer:
         return Replayed(record.decision, decision, verdict(record.decision, decision), apart(record.decision, decision))
 
     def _ready(self, recorded: Recorded) -> ReplaceablePlanner:
-        """The planner with the settings and the map of a decision."""
+        """The planner with the settings and the map at the time of a decision."""
         record = recorded.record
         if self._recorded is not None:
-            self._recorded.of(record.decision.record)
+            self._recorded.load(record.decision.record)
         backend = self._recorded or self._backend
-        assert backend is not None  # one of the two is there
+        assert backend is not None  # one of the two is set
         inner = Planner(backend, record.settings.embodiment, self._adapt(record.settings.planner))
         body = inner.embodiment
         if self._planner is None or self._planner.embodiment != body:
@@ -137,7 +138,7 @@ class Replayer:
 
 
 def verdict(a: Decision, b: Decision) -> Verdict:
-    """How alike two decisions are; messages and times do not count."""
+    """How similar two decisions are; messages and times are not compared."""
     if a.record.code is not b.record.code or type(a) is not type(b):
         return "different"
     if not isinstance(a, Execute) or not isinstance(b, Execute):
@@ -145,22 +146,20 @@ def verdict(a: Decision, b: Decision) -> Verdict:
     if [type(goal) for goal in a.goals] != [type(goal) for goal in b.goals]:
         return "different"
     near = all(
-        np.allclose(numbers(mine), numbers(other), rtol=0, atol=IDENTICAL_M)
-        for mine, other in zip(a.goals, b.goals, strict=True)
+        np.allclose(numbers(one), numbers(other), rtol=0, atol=IDENTICAL_M)
+        for one, other in zip(a.goals, b.goals, strict=True)
     )
     return "identical" if near and a.subgoals == b.subgoals else "same skills"
 
 
 def apart(a: Decision, b: Decision) -> float | None:
-    """Metres between the first places that two decisions lead to; None where one leads to none."""
-    places = [_place(decision) for decision in (a, b)]
-    if places[0] is None or places[1] is None:
-        return None
-    return float(np.linalg.norm(places[0] - places[1]))
+    """Distance in metres between the first target positions of two decisions; None if one has none."""
+    first, second = _position(a), _position(b)
+    return None if first is None or second is None else float(np.linalg.norm(first - second))
 
 
 def numbers(goal: Goal) -> NDArray[np.float64]:
-    """A goal's metres and radians, in the order of its fields."""
+    """The numbers of a goal, metres and radians, in the order of its fields."""
     parts: list[NDArray[np.float64]] = []
     for each in dataclasses.fields(cast("Any", goal)):
         value = getattr(goal, each.name)
@@ -169,10 +168,10 @@ def numbers(goal: Goal) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _place(decision: Decision) -> NDArray[np.float64] | None:
-    """Map xyz of the first goal that is a place."""
+def _position(decision: Decision) -> NDArray[np.float64] | None:
+    """Map xyz of the first goal with a target position."""
     for goal in decision.goals if isinstance(decision, Execute) else ():
-        place = goal.pose.translation if goal.pose is not None else goal.place_m
-        if place is not None:
-            return place
+        position = goal.pose.translation if goal.pose is not None else goal.place_m
+        if position is not None:
+            return position
     return None

@@ -1,1 +1,1 @@
-"""From messages to an `Observation`: camera models, synchronisation by stamp, transforms. `bridge` is pure."""
+"""From messages to an `Observation`: camera models, synchronisation by stamp, transforms. `bridge` needs no ROS."""

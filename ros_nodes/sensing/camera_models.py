@@ -1,87 +1,96 @@
-"""A camera with model distortion, and its images without it."""
+"""A camera with lens distortion, and its images undistorted: OpenCV's models under ROS's names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from si_embodied.errors import ObservationError
 from si_embodied.geometry import Intrinsics
+from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Element = TypeVar("Element", bound=np.generic)
 
+_FISHEYE = ("equidistant", "fisheye")
+_COEFFICIENTS = {
+    "": (0,), "none": (0,),
+    "plumb_bob": (0, 4, 5),  # Brown and Conrady: k1, k2, p1, p2, k3
+    "rational_polynomial": (0, 8, 12, 14),  # and k4, k5, k6; thin prism s1 to s4; tilt tx, ty
+    **dict.fromkeys(_FISHEYE, (4,)),  # Kannala and Brandt: k1 to k4
+}  # fmt: skip
+"""How many coefficients each `distortion_model` of `sensor_msgs/CameraInfo` has, in OpenCV's order."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class CameraModel:
-    """Intrinsics of the undistorted image, and how to make it from the distorted one of the same size."""
+    """A camera: the intrinsics of its undistorted images, and how its lens distorts them.
+
+    Both images have the same size and camera matrix. Undistorting therefore keeps the resolution at the image centre,
+    and cuts a fisheye's field of view to what a pinhole camera of the same focal length sees.
+    """
 
     intrinsics: Intrinsics
-    distortion: tuple[float, ...]  # k1, k2, p1, p2, k3 and k4, k5, k6 of the rational model; empty or zeros: none
+    distortion_model: str = ""  # as in sensor_msgs/CameraInfo
+    distortion: tuple[float, ...] = ()
 
-    @classmethod
-    def of(
-        cls, k: Sequence[float], distortion: Sequence[float], width: int, height: int, *,
-        binning: tuple[int, int] = (1, 1), offset: tuple[int, int] = (0, 0),
-    ) -> CameraModel:  # fmt: skip
-        """From the nine numbers of a camera matrix by rows, at full resolution, and the driver's binning and offset.
+    def __post_init__(self) -> None:
+        """Check the distortion.
 
         Raises:
-            ObservationError: a number of coefficients that is none of the model's.
+            ObservationError: an unknown distortion model, or coefficients that do not belong to it.
         """
-        if len(distortion) not in (0, 4, 5, 8):
-            raise ObservationError(f"expected 0, 4, 5 or 8 distortion coefficients, got: {len(distortion)}")
-        (bx, by), (ox, oy) = binning, offset
-        # The centre of a binned pixel lies between those of its parts.
-        cx, cy = (k[2] - ox + 0.5) / bx - 0.5, (k[5] - oy + 0.5) / by - 0.5
-        intrinsics = Intrinsics(width // bx, height // by, k[0] / bx, k[4] / by, cx, cy)
-        return cls(intrinsics, tuple(distortion) if any(distortion) else ())
+        name, values = self.distortion_model, self.distortion
+        if name not in _COEFFICIENTS:
+            known = ", ".join(filter(None, _COEFFICIENTS))
+            raise ObservationError(f"expected a distortion model of {known}, got: {name!r} with coefficients {values}")
+        # Some drivers without a model still send zeros.
+        if len(values) not in _COEFFICIENTS[name] and (any(values) or name not in ("", "none")):
+            counts = " or ".join(map(str, _COEFFICIENTS[name]))
+            raise ObservationError(
+                f"expected {counts} coefficients of the distortion {name!r}, got: {values}; fix the camera_info"
+            )
+        if not np.isfinite(values).all():
+            raise ObservationError(
+                f"expected finite coefficients of the distortion {name!r}, got: {values}; calibrate again"
+            )
 
-    def distort(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where rays (..., 2) at depth 1 appear, at depth 1: Brown and Conrady's model as ROS and OpenCV write it."""
-        k1, k2, p1, p2, k3, k4, k5, k6 = (*self.distortion, *(0.0,) * (8 - len(self.distortion)))
-        x, y = xy[..., 0], xy[..., 1]
-        r2 = x * x + y * y
-        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        return np.stack(
-            [
-                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-            ],
-            axis=-1,
-        )
+    @property
+    def distorts(self) -> bool:
+        """Whether images differ from a pinhole camera's. A fisheye's always do: with zero coefficients, r = f theta."""
+        return self.distortion_model in _FISHEYE or any(self.distortion)
 
     def undistorted(self, image: NDArray[Element]) -> NDArray[Element]:
-        """The image (H, W) or (H, W, C) without distortion, by the nearest pixel; 0 where the model saw nothing.
+        """The image (H, W) or (H, W, C) as a pinhole camera would have taken it; 0 where this camera saw nothing.
 
-        Nearest, because a depth between two surfaces is no surface.
+        Each pixel is copied from the nearest one, depth and colour alike, so that they stay registered. Interpolating
+        between two surfaces would make up a depth at which there is none.
 
         Raises:
-            ObservationError: the image is not of the camera's size.
+            ObservationError: the image does not have the camera's size.
+            MissingExtraError: OpenCV is not installed; or `BrokenPackageError`.
         """
         size = (self.intrinsics.height, self.intrinsics.width)
         if image.shape[:2] != size:
             raise ObservationError(f"the image is {image.shape[:2]} but its camera_info is for {size}")
-        if not self.distortion:
+        if not self.distorts:
             return image
-        rows, columns, inside = self._source
-        result = image[rows, columns]
-        result[~inside] = 0
-        return result
+        cv2 = import_opencv()
+        undistorted: NDArray[Element] = cv2.remap(np.ascontiguousarray(image), _maps(self), None, cv2.INTER_NEAREST)
+        return undistorted
 
-    @cached_property
-    def _source(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-        """Row and column (H, W) in the distorted image of every undistorted pixel, and whether it lies there."""
-        camera = self.intrinsics
-        v, u = np.indices((camera.height, camera.width), dtype=np.float64)
-        seen = self.distort(np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], axis=-1))
-        columns = np.rint(seen[..., 0] * camera.fx + camera.cx).astype(np.intp)
-        rows = np.rint(seen[..., 1] * camera.fy + camera.cy).astype(np.intp)
-        inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-        return rows.clip(0, camera.height - 1), columns.clip(0, camera.width - 1), inside
+
+@lru_cache(maxsize=16)  # cameras; 4 bytes a pixel each
+def _maps(model: CameraModel) -> NDArray[np.int16]:
+    """Column and row (H, W, 2) in the camera's image of each undistorted pixel."""
+    cv2 = import_opencv()
+    size, k = (model.intrinsics.width, model.intrinsics.height), model.intrinsics.matrix()
+    undistort = cv2.fisheye if model.distortion_model in _FISHEYE else cv2
+    columns, rows = undistort.initUndistortRectifyMap(k, np.array(model.distortion), None, k, size, cv2.CV_32FC1)
+    maps: NDArray[np.int16] = cv2.convertMaps(columns, rows, cv2.CV_16SC2, nninterpolation=True)[0]
+    return maps

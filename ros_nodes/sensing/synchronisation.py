@@ -1,4 +1,4 @@
-"""Images and depth images of one instant: pairs by stamp, of messages as they come, in whatever order."""
+"""Pairs colour and depth images by stamp; messages may arrive in any order."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from si_embodied.ros_nodes.sensing.bridge import Message, seconds
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image, and the depth taken with it where there is one."""
+    """An image, and the depth image taken with it if there is one."""
 
-    stamp_s: float  # the image's
+    stamp_s: float  # of the image
     image: Message
     depth: Message | None
 
 
 class StampSynchroniser:
-    """Keeps the last images and depth images of one camera; nothing is converted before it is asked for."""
+    """Keeps the last colour and depth images of one camera, as messages: only those planned on are decoded."""
 
     def __init__(self, *, slop_s: float, keep: int = 12) -> None:
-        """Join what is at most `slop_s` apart; remember `keep` messages of each."""
+        """Pair messages at most `slop_s` apart; keep the last `keep` of each kind."""
         self._slop_s = slop_s
         self._images: deque[Message] = deque(maxlen=keep)
         self._depths: deque[Message] = deque(maxlen=keep)
 
     def add_image(self, message: Message) -> None:
-        """Take in a colour image."""
+        """Add a colour image."""
         self._images.append(message)
 
     def add_depth(self, message: Message) -> None:
-        """Take in a depth image."""
+        """Add a depth image."""
         self._depths.append(message)
 
     def clear(self) -> None:
@@ -42,7 +42,7 @@ class StampSynchroniser:
     def pairs(self, *, after_s: float = 0.0) -> list[Pair]:
         """Images taken after a time, newest first.
 
-        Those with depth alone, while there are any: an image whose depth has not arrived yet is not one without.
+        If any image has depth, only those with depth: the depth of the others may still be on its way.
         """
         depths = [(seconds(depth.header.stamp), depth) for depth in self._depths]
         found: list[Pair] = []

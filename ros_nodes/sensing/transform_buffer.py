@@ -1,4 +1,4 @@
-"""Where frames were: a buffer of stamped transforms, looked up at an image's stamp and never at now."""
+"""A buffer of stamped transforms, so that an image is posed at its own stamp and not at the current time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from si_embodied.geometry import Pose
 
 @dataclass(slots=True)
 class _History:
-    """One frame's poses in its parent over time; a static one has no times."""
+    """Poses of one frame in its parent over time; a static frame has a single pose and no stamps."""
 
     parent: str
     stamps_s: list[float] = field(default_factory=list)
@@ -24,20 +24,20 @@ class _History:
 
 
 class TransformBuffer:
-    """The tree of frames over the last seconds. Filled and asked from any thread.
+    """The transform tree over the last seconds. Thread safe.
 
-    tf2's semantics: between two stamps poses are interpolated (translations straight, rotations along the shortest
-    arc), and nothing is extrapolated: before the first and after the last stamp there is no answer.
+    Follows tf2: poses are interpolated between two stamps (translation linearly, rotation along the shortest arc) and
+    never extrapolated before the first stamp or after the last.
     """
 
     def __init__(self, *, keep_s: float = 10.0) -> None:
-        """Remember `keep_s` seconds of what moves."""
+        """Keep `keep_s` seconds of moving transforms."""
         self._keep_s = keep_s
         self._frames: dict[str, _History] = {}
         self._lock = threading.Lock()
 
     def add(self, parent: str, child: str, stamp_s: float, T_parent_child: Pose, *, static: bool = False) -> None:
-        """Take in where `child` is in `parent`; a static transform holds at all times."""
+        """Add the pose of `child` in `parent`; a static transform is valid at all times."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
         with self._lock:
             history = self._frames.get(child)
@@ -47,7 +47,7 @@ class TransformBuffer:
                 history.static = T_parent_child
                 return
             if history.stamps_s and stamp_s < history.stamps_s[-1] - self._keep_s:
-                history.stamps_s.clear()  # the clock was set back: a simulation was started again
+                history.stamps_s.clear()  # the clock jumped back: a simulation was restarted
                 history.poses.clear()
             index = bisect.bisect_left(history.stamps_s, stamp_s)
             if index < len(history.stamps_s) and history.stamps_s[index] == stamp_s:
@@ -67,21 +67,23 @@ class TransformBuffer:
         """`T_target_source` at a time.
 
         Raises:
-            TransformError: the frames are not connected, or where one was at that time is not known.
+            TransformError: the frames are not connected, or a transform between them is not known at that time.
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         with self._lock:
             up_from_source, up_from_target = self._chain(source), self._chain(target)
             common = next((frame for frame in up_from_source if frame in up_from_target), None)
             if common is None:
-                roots = f"{source!r} hangs on {up_from_source[-1]!r}, {target!r} on {up_from_target[-1]!r}"
+                roots = (
+                    f"the root of {source!r} is {up_from_source[-1]!r}, that of {target!r} is {up_from_target[-1]!r}"
+                )
                 raise TransformError(f"no transform from {source!r} to {target!r}: {roots}; is its publisher running?")
             T_common_source = self._pose_in(common, up_from_source, stamp_s)
             T_common_target = self._pose_in(common, up_from_target, stamp_s)
         return T_common_target.inverse() @ T_common_source
 
     def latest(self, target: str, source: str) -> Pose | None:
-        """`T_target_source` at the newest time at which it is known, None where it never was."""
+        """`T_target_source` at the newest time at which it is known, None if it never was."""
         with self._lock:
             try:
                 chains = self._chain(source), self._chain(target)
@@ -95,7 +97,7 @@ class TransformBuffer:
             return None
 
     def _chain(self, frame: str) -> list[str]:
-        """The frame, its parent, and so on to the root."""
+        """The frame, its parent, and so on up to the root."""
         chain = [frame]
         while (history := self._frames.get(chain[-1])) is not None:
             if history.parent in chain:
@@ -110,7 +112,7 @@ class TransformBuffer:
         return pose
 
     def _at(self, frame: str, stamp_s: float) -> Pose:
-        """A frame in its parent at a time."""
+        """The pose of a frame in its parent at a time."""
         history = self._frames[frame]
         if history.static is not None:
             return history.static
@@ -119,16 +121,16 @@ class TransformBuffer:
         if index < len(stamps) and stamps[index] == stamp_s:
             return history.poses[index]
         if index == 0:
-            raise TransformError(f"{frame!r} is known only from {stamps[0]:.3f} s on, asked for {stamp_s:.3f} s")
+            raise TransformError(f"{frame!r} is known only from {stamps[0]:.3f} s, asked for {stamp_s:.3f} s")
         if index == len(stamps):
             late = stamp_s - stamps[-1]
-            raise TransformError(f"{frame!r} is known only up to {stamps[-1]:.3f} s, asked for {late:.3f} s later")
+            raise TransformError(f"{frame!r} is known only until {stamps[-1]:.3f} s, asked for {late:.3f} s later")
         share = (stamp_s - stamps[index - 1]) / (stamps[index] - stamps[index - 1])
         return interpolated(history.poses[index - 1], history.poses[index], share)
 
 
 def interpolated(a: Pose, b: Pose, share: float) -> Pose:
-    """From `a` (share 0) to `b` (share 1): straight, and along the shortest arc (slerp)."""
+    """The pose between `a` (share 0) and `b` (share 1): translation linear, rotation along the shortest arc (slerp)."""
     qa, qb = a.quaternion(), b.quaternion()
     cosine = float(qa @ qb)
     if cosine < 0:

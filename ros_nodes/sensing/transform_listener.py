@@ -1,4 +1,4 @@
-"""Where frames are, heard on /tf and /tf_static: through tf2_ros where it is installed, else through our own buffer."""
+"""Transforms from /tf and /tf_static: through tf2_ros where it is installed, otherwise through our own buffer."""
 
 from __future__ import annotations
 
@@ -20,35 +20,38 @@ from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 TF_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
 STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _COARSE_S = 5e-7
-"""Seconds since 1970 as a float are good to 0.2 microseconds; this much earlier is never later than a newest stamp."""
+"""Subtracted from a lookup time: a float holds seconds since 1970 to 0.2 microseconds, and rounding must not ask for a
+time after the newest stamp."""
 
 
 class Transforms(Protocol):
-    """The tree of frames over the last seconds; used from the executor's thread."""
+    """The transform tree over the last seconds; used from the executor's thread."""
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
         """`T_target_source` at a time, never extrapolated.
 
         Raises:
-            TransformError: it is not known.
+            TransformError: the transform is not known at that time.
         """
 
     def latest(self, target: str, source: str) -> Pose | None:
-        """`T_target_source` at the newest time at which it is known, None where it never was."""
+        """`T_target_source` at the newest time at which it is known, None if it never was."""
 
     def close(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
 
 
 class TopicTransforms:
-    """Our own buffer; it has tf2's semantics."""
+    """Transforms through our own buffer, which follows tf2."""
 
     def __init__(self, node: Any) -> None:
         """Subscribe on `node`."""
         self._node, self._buffer = node, TransformBuffer()
         self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", lambda heard: self._add(heard, static=False), TF_QOS),
-            node.create_subscription(TFMessage, "/tf_static", lambda heard: self._add(heard, static=True), STATIC_QOS),
+            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, static=False), TF_QOS),
+            node.create_subscription(
+                TFMessage, "/tf_static", lambda message: self._add(message, static=True), STATIC_QOS
+            ),
         ]
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
@@ -60,7 +63,7 @@ class TopicTransforms:
         return self._buffer.latest(target, source)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -70,15 +73,15 @@ class TopicTransforms:
             try:
                 pose = bridge.pose_of_transform(each.transform)
             except ValueError as error:
-                words = f"ignoring a transform of {each.child_frame_id!r}: {error}"
-                self._node.get_logger().warning(words, throttle_duration_sec=5.0)
+                reason = f"ignoring an invalid transform of {each.child_frame_id!r}: {error}"
+                self._node.get_logger().warning(reason, throttle_duration_sec=5.0)
                 continue
             stamp_s = bridge.seconds(each.header.stamp)
             self._buffer.add(each.header.frame_id, each.child_frame_id, stamp_s, pose, static=static)
 
 
 class Tf2Transforms:
-    """tf2's buffer, in C++: what every other node of the robot looks up."""
+    """Transforms through tf2's C++ buffer, as in every other node on the robot."""
 
     def __init__(self, node: Any) -> None:
         """Subscribe on `node`.
@@ -89,7 +92,7 @@ class Tf2Transforms:
         import tf2_ros
 
         self._error = tf2_ros.TransformException
-        self._buffer = buffer = tf2_ros.Buffer()  # given the node it would leave a service on it
+        self._buffer = buffer = tf2_ros.Buffer()  # without the node, on which it would leave a service behind
         back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: buffer.clear())
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
@@ -112,13 +115,13 @@ class Tf2Transforms:
         return bridge.pose_of_transform(found.transform)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         self._listener.unregister()
         self._jumps.unregister()
 
 
 def make_transforms(node: Any) -> Transforms:
-    """tf2_ros where it is there, else our own."""
+    """tf2_ros where it is installed, otherwise our own buffer."""
     try:
         return Tf2Transforms(node)
     except ModuleNotFoundError:

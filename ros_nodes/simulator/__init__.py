@@ -1,5 +1,5 @@
-"""The simulated worlds as robots over ROS: what `sim_node` is made of.
+"""The parts of `sim_node`, which presents the simulated worlds as robots over ROS.
 
-`apartment` and `tabletop` are the robots (no ROS in them), `imperfections` what makes them less than ideal, `mobile`
-and `arm` what a real robot's drivers would publish and take.
+`apartment` and `tabletop` are the robots, without ROS. `imperfections` adds noise, latency and drift. `mobile` and
+`arm` are the ROS interface that a real robot's drivers would have.
 """

@@ -1,4 +1,4 @@
-"""The Apartment's robot: a base that takes velocities or a goal pose, a head camera and a laser."""
+"""The Apartment's robot: a base driven by velocities or a goal pose, with a head camera and a laser scanner."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LASER_RAYS = 360
 
 
 class ApartmentRobot:
-    """One robot in one apartment; whoever commanded last drives it."""
+    """One robot in one apartment; the latest command drives it."""
 
     tick_s = 0.05
     watchdog_s = 0.5
-    """A velocity that is not renewed for so long is no longer meant."""
+    """A velocity command that is not renewed expires after this time."""
 
     def __init__(self, task: str, image_size: int) -> None:
-        """Nothing is rendered before `reset`."""
+        """Create the environment; `reset` loads an apartment."""
         self._env = ApartmentEnv(task, image_size=image_size, action_mode="continuous")
         self.embodiment: MobileBase = self._env.embodiment
         self._navigator = Navigator(self.embodiment)
         self._ended: Outcome | None = None
 
     def reset(self, seed: int) -> None:
-        """Start the episode of a seed, standing still; a goal under way is canceled."""
+        """Start the episode of a seed, standing still; a goal under way is cancelled."""
         if self._navigator.busy:
             self._ended = Outcome(Code.CANCELED, "the simulation was reset")
         self._env.reset(seed=seed)
@@ -55,23 +55,23 @@ class ApartmentRobot:
 
     @property
     def instruction(self) -> str:
-        """What the running episode asks for."""
+        """The instruction of the current episode."""
         return self._env.episode.task.instruction
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802
-        """Where it truly stands."""
+        """The true pose of the base."""
         return Pose.planar(*self._env.pose)
 
     @property
     def velocity(self) -> tuple[float, float]:
-        """Forward speed (m/s) and turn rate (rad/s) that it drives at."""
+        """Current forward speed (m/s) and turn rate (rad/s)."""
         return self._velocity
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def drive(self, speed_m_s: float, turn_rate_rad_s: float) -> None:
-        """Drive by velocity, within the base's limits; a goal pose under way is canceled: the driver has taken over."""
+        """Drive by velocity, clamped to the base's limits; this cancels a goal pose under way."""
         if self._navigator.busy:
             self._navigator.cancel()
             self._ended = Outcome(Code.CANCELED, "a velocity command took over")
@@ -80,24 +80,24 @@ class ApartmentRobot:
         self._command_left_s = self.watchdog_s
 
     def go(self, T_map_goal: Pose) -> None:
-        """Drive to a pose; the goal before it is dropped."""
+        """Drive to a pose; this replaces an earlier goal."""
         self._navigator.go(T_map_goal)
         self._until_step_s = 0.0
 
     def tilt(self, angle_rad: float) -> None:
-        """Tilt the head camera to an angle, up positive, within its range."""
+        """Tilt the head camera to an angle, up positive, clamped to its range."""
         low, high = self.embodiment.tilt_range_rad
         self._env.tilt = min(max(angle_rad, low), high)
 
     def take_outcome(self) -> Outcome | None:
-        """How the last goal pose ended, once."""
+        """The outcome of the last goal pose, returned once."""
         ended, self._ended = self._ended, None
         return ended
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Drive for one tick."""
+        """Advance by one tick."""
         self._until_step_s -= self.tick_s
         if self._navigator.busy:
             self._navigate()
@@ -108,11 +108,11 @@ class ApartmentRobot:
         self._env.drive(*self._velocity, self.tick_s)
 
     def _navigate(self) -> None:
-        """Steer once in a control period; the velocity holds in between."""
+        """Steer once per control period; the velocity is held in between."""
         if self._until_step_s > 1e-9:
             return
         step = self._navigator.step(self.T_map_base)
-        if step is None:  # nothing was seen yet
+        if step is None:  # there is no observation yet
             return
         self._until_step_s = self.embodiment.control_period_s
         if isinstance(step, Outcome):
@@ -123,7 +123,7 @@ class ApartmentRobot:
     # --- senses -----------------------------------------------------------------------------------------------------
 
     def observe(self, stamp_s: float) -> Observation:
-        """Look with the head camera, and enter it into the navigator's map."""
+        """Take an image with the head camera and add it to the navigator's map."""
         observation = from_gymnasium(self._env.observe(), self.embodiment.cameras)
         frames = tuple(dataclasses.replace(frame, stamp_s=stamp_s) for frame in observation.frames)
         observation = dataclasses.replace(observation, stamp_s=stamp_s, frames=frames)
@@ -131,7 +131,7 @@ class ApartmentRobot:
         return observation
 
     def scan(self) -> NDArray[np.float32]:
-        """(LASER_RAYS,) distances in metres about the base, counter-clockwise from its back; inf where nothing is."""
+        """(LASER_RAYS,) ranges in metres around the base, counter-clockwise from its back; inf for no return."""
         model = self._env.episode.model
         x, y, yaw = self._env.pose
         angles = yaw - math.pi + np.arange(LASER_RAYS) * (2 * math.pi / LASER_RAYS)
@@ -146,10 +146,10 @@ class ApartmentRobot:
         return np.where(hit, distances, np.inf).astype(np.float32)
 
     def ground_truth(self) -> GroundTruth:
-        """The truth of the last observation."""
+        """The ground truth at the last observation."""
         truth = self._env.ground_truth
         return GroundTruth("goto", truth.target_name(), truth.visible_target(), truth.at_goal())
 
     def close(self) -> None:
-        """Give the renderer's resources back."""
+        """Release the renderer's resources."""
         self._env.close()

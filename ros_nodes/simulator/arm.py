@@ -1,4 +1,4 @@
-"""What an arm's drivers publish and take: the tool's frame, the gripper's opening, goals for both."""
+"""The ROS interface of an arm's drivers: the tool frame, the gripper's opening, and goals for both."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class ArmDrivers:
-    """An arm on a base that stands still. `later` runs a command after its latency.
+    """An arm on a fixed base. `later` runs a command after its latency.
 
-    A motion is two messages: `gripper/goal`, metres between the finger pads, and then `arm/goal`, the tool's pose.
+    A motion is two messages: `gripper/goal`, metres between the finger pads, then `arm/goal`, the tool's pose.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class ArmDrivers:
         node.create_subscription(Float64, "gripper/goal", self._on_opening, 10)
 
     def start(self, stamp_s: float) -> None:
-        """The episode has begun."""
+        """An episode has started."""
         self._transforms.publish_static(stamp_s, ("map", "base_link", self._robot.T_map_base))
 
     def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
-        """Publish where the tool is now, and how its motion ended."""
+        """Publish the tool's pose, and the outcome of a motion that has ended."""
         del rng
         if settings.publish_tf:
             T_base_tool = self._robot.T_map_base.inverse() @ self._robot.T_map_tool
@@ -57,7 +57,7 @@ class ArmDrivers:
             self._outcomes.ended(outcome)
 
     def look(self, stamp_s: float) -> None:
-        """Nothing beside the cameras."""
+        """Do nothing: there are no sensors besides the cameras."""
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class ArmDrivers:
         if math.isfinite(message.data):
             self._later(lambda: self._robot.grip(message.data))
         else:
-            self._node.get_logger().error(f"gripper/goal must be finite, got: {message.data}; it is ignored")
+            self._node.get_logger().error(f"ignoring a gripper/goal that is not finite: {message.data}")
 
     def _on_goal(self, message: PoseStamped) -> None:
         goal = self._outcomes.accepted(message)

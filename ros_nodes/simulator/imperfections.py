@@ -1,4 +1,4 @@
-"""What makes a robot less than ideal: noise, latency, drift. Pure; randomness comes in as a generator."""
+"""Imperfections of a simulated robot: noise, latency and drift. Pure; randomness is passed in as a generator."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WANDER_S = 5.0
-"""In which a localisation's error becomes another one."""
+"""Time constant of the localisation error: after this long it is largely uncorrelated."""
 _YAW_RAD_PER_M = 0.2
-"""An error of 5 cm comes with one of half a degree."""
+"""Yaw error per metre of position error: 0.6 degrees for 5 cm."""
 
 
 class DelayLine(Generic[T]):
-    """Gives each thing back once its time has come, in the order in which they were put in."""
+    """A queue that releases each item when it is due, in the order of insertion."""
 
     def __init__(self) -> None:
-        """Empty."""
+        """Start empty."""
         self._waiting: deque[tuple[float, T]] = deque()
 
     def put(self, due_s: float, item: T) -> None:
@@ -35,21 +35,21 @@ class DelayLine(Generic[T]):
         self._waiting.append((due_s, item))
 
     def take(self, now_s: float) -> list[T]:
-        """Everything that is due; what came first holds back what came later."""
+        """Remove and return the items that are due; an item never overtakes an earlier one."""
         due: list[T] = []
         while self._waiting and self._waiting[0][0] <= now_s + 1e-9:
             due.append(self._waiting.popleft()[1])
         return due
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Drop all waiting items."""
         self._waiting.clear()
 
 
 def degraded(frame: CameraFrame, settings: SimulatorSettings, rng: np.random.Generator) -> CameraFrame:
-    """A frame as a worse camera sees it, and with its own clock.
+    """The frame as an imperfect camera takes it, with the offset of its clock.
 
-    Depth noise grows with the square of the distance, as triangulation's does: Khoshelham and Elberink, "Accuracy and
+    Depth noise grows with the square of the distance, as with triangulation: Khoshelham and Elberink, "Accuracy and
     resolution of Kinect depth data for indoor mapping applications", Sensors 12(2), 2012 (there 1.4 mm at 1 m).
     """
     rgb, depth = frame.rgb, frame.depth_m
@@ -67,29 +67,29 @@ def degraded(frame: CameraFrame, settings: SimulatorSettings, rng: np.random.Gen
 
 
 class Localisation:
-    """Where a base believes to be: `T_map_odom` and `T_odom_base`, from where it truly is."""
+    """Estimates of a base's pose, `T_map_odom` and `T_odom_base`, simulated from its true pose."""
 
     def __init__(self) -> None:
-        """At the map's origin; the error starts at none."""
+        """Start at the map's origin, without error."""
         self._true = Pose.identity()
         self._error = np.zeros(3)  # x, y in metres and yaw in radians
         self.T_odom_base = Pose.identity()
 
     @property
     def T_map_odom(self) -> Pose:  # noqa: N802  (a transform, as the field writes it)
-        """What corrects the odometry's drift, with the localisation's own error."""
+        """The correction of the odometry's drift, including the localisation's own error."""
         return self._true @ Pose.planar(*self._error) @ self.T_odom_base.inverse()
 
     def put(self, T_map_base: Pose) -> None:
-        """The base was put somewhere else, which its wheels do not know."""
+        """Teleport the base, which its odometry does not notice."""
         self._true = T_map_base
 
     def update(self, T_map_base: Pose, period_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
-        """The base drove to a pose within a period."""
+        """Advance by a period in which the base drove to a pose."""
         step = self._true.inverse() @ T_map_base
         x, y, yaw = float(step.translation[0]), float(step.translation[1]), step.yaw
         if settings.odometry_drift_ratio > 0:
-            # Errors of independent steps add up by their squares: this grows as it should with the way, not its steps.
+            # Variances of independent steps add up, so drift depends on the distance driven, not on the step size.
             spread = settings.odometry_drift_ratio * math.sqrt(math.hypot(x, y))
             x, yaw = x + rng.normal(0.0, spread), yaw + rng.normal(0.0, spread)
         self.T_odom_base = self.T_odom_base @ Pose.planar(x, y, yaw)

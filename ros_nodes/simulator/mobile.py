@@ -1,4 +1,4 @@
-"""What a mobile base's drivers publish and take: odometry, scans, velocities, goal poses, the head camera's tilt."""
+"""The ROS interface of a mobile base's drivers: odometry, scans, velocities, goal poses, the head camera's tilt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LASER = "base_laser"
 
 
 class BaseDrivers:
-    """A mobile base as ROS knows it. `later` runs a command after its latency."""
+    """The topics of a mobile base. `later` runs a command after its latency."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class BaseDrivers:
         node.create_subscription(Float64, "head/tilt", self._on_tilt, 10)
 
     def start(self, stamp_s: float) -> None:
-        """The episode has begun: the robot is somewhere else."""
+        """An episode has started, with the robot at another place."""
         self._localisation.put(self._robot.T_map_base)
         laser = Pose.planar(0.0, 0.0, 0.0, LASER_HEIGHT_M)
         self._transforms.publish_static(stamp_s, ("base_link", _LASER, laser))
 
     def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
-        """Publish where the base is now, and how its goal ended."""
+        """Publish the base's pose and velocity, and the outcome of a goal that has ended."""
         self._localisation.update(self._robot.T_map_base, self._robot.tick_s, settings, rng)
         T_odom_base = self._localisation.T_odom_base
         if settings.publish_tf:
@@ -72,7 +72,7 @@ class BaseDrivers:
             self._outcomes.ended(outcome)
 
     def look(self, stamp_s: float) -> None:
-        """Publish a scan, as often as images are taken."""
+        """Publish a laser scan with each set of images."""
         step = 2 * math.pi / LASER_RAYS
         message = LaserScan(
             angle_min=-math.pi, angle_max=math.pi - step, angle_increment=step,
@@ -89,7 +89,7 @@ class BaseDrivers:
         if math.isfinite(speed) and math.isfinite(rate):
             self._later(lambda: self._robot.drive(speed, rate))
         else:
-            self._node.get_logger().error(f"cmd_vel must be finite, got: {speed} and {rate}; it is ignored")
+            self._node.get_logger().error(f"ignoring a cmd_vel that is not finite: {speed} m/s, {rate} rad/s")
 
     def _on_goal(self, message: PoseStamped) -> None:
         goal = self._outcomes.accepted(message)

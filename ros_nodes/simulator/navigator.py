@@ -1,4 +1,4 @@
-"""A small navigator, so that a goal pose works without Nav2: the policies' own skills on a map of what was seen."""
+"""A small navigator, so that goal poses work without Nav2: the policies' skills on a map built from observations."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from si_embodied.geometry import Pose
     from si_embodied.types import Observation
 
-_FAR_M = 1000.0  # a point so far ahead of the goal that to face it is to have the goal's heading
+_FAR_M = 1000.0  # a point this far ahead of the goal: facing it is the same as having the goal's heading
 
 
 class Navigator:
-    """Drives a base with velocities from pose to pose; one goal at a time."""
+    """Drives a base to poses by velocities, one goal at a time."""
 
     def __init__(self, base: MobileBase) -> None:
-        """No goal, and an empty map."""
+        """Start without a goal, with an empty map."""
         self._base = base
         self._mapper = OccupancyMapper(base)
         self._skill: GoToSkill | None = None
@@ -38,17 +38,17 @@ class Navigator:
         return self._skill is not None
 
     def reset(self) -> None:
-        """Forget the goal and the map."""
+        """Drop the goal and clear the map."""
         self._mapper.reset()
         self._skill = self._seen = None
 
     def look(self, observation: Observation) -> None:
-        """Enter what was seen into the map."""
+        """Add an observation to the map."""
         self._mapper.update(observation)
         self._seen = observation
 
     def go(self, T_map_goal: Pose) -> None:
-        """Drive to a pose; another goal under way is dropped."""
+        """Drive to a pose; this replaces a goal under way."""
         ahead = T_map_goal.apply([_FAR_M, 0.0, 0.0])
         self._skill = GoToSkill(NavigateTo(T_map_goal, ahead), self._base, self._mapper)
 
@@ -57,7 +57,7 @@ class Navigator:
         self._skill = None
 
     def step(self, T_map_base: Pose) -> tuple[float, float] | Outcome | None:
-        """Speed (m/s) and turn rate (rad/s) for one control period, how the goal ended, or None without a goal."""
+        """Speed (m/s) and turn rate (rad/s) for one control period, the goal's outcome, or None without a goal."""
         if self._skill is None or self._seen is None:
             return None
         action = self._skill.step(dataclasses.replace(self._seen, T_map_base=T_map_base))

@@ -1,4 +1,4 @@
-"""How goals that came over a plain topic ended; a goal is known by its stamp."""
+"""Outcomes of goals that arrive on a plain topic; a goal is identified by its stamp."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 
 class OutcomePublisher:
-    """Publishes {"goal_stamp_ns", "code", "message"} (JSON, latched) once for every goal; one goal at a time."""
+    """Publishes {"goal_stamp_ns", "code", "message"} (JSON, latched) once per goal; one goal at a time."""
 
     def __init__(self, node: Any, topic: str) -> None:
-        """No goal is under way."""
+        """Start without a goal."""
         self._node = node
         self._topic = node.create_publisher(String, topic, LATCHED)
-        self._goal: Any = None  # its stamp
+        self._goal: Any = None  # stamp of the goal under way
 
     def accepted(self, message: PoseStamped) -> Pose | None:
-        """The goal's pose; None, published as refused, where it is none in the map."""
+        """The goal's pose. An invalid goal is rejected: its failure is published, and None returned."""
         try:
             if message.header.frame_id not in ("map", "/map"):
                 raise ConfigError(f"expected a goal in the frame 'map', got: {message.header.frame_id!r}")
             return bridge.pose_of_message(message.pose)
         except ConfigError as error:
-            self._node.get_logger().error(f"the goal is refused: {error}")
+            self._node.get_logger().error(f"rejecting a goal: {error}")
             self._publish(message.header.stamp, Outcome(Code.SKILL_FAILED, str(error)))
             return None
 
     def begin(self, stamp: Any) -> None:
-        """A goal is under way from now on; the one before it was preempted."""
+        """Start a goal; this preempts the one under way."""
         if self._goal is not None:
-            self._publish(self._goal, Outcome(Code.CANCELED, "another goal came"))
+            self._publish(self._goal, Outcome(Code.CANCELED, "preempted by another goal"))
         self._goal = stamp
 
     def ended(self, outcome: Outcome) -> None:
-        """The goal under way ended."""
+        """Publish the outcome of the goal under way."""
         if self._goal is not None:
             self._publish(self._goal, outcome)
             self._goal = None

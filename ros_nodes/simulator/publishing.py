@@ -1,4 +1,4 @@
-"""What every robot publishes: its cameras, and its frames."""
+"""Publishers that every robot needs: camera images and transforms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame
 
 IMAGE_QOS = QoSProfile(depth=5)
-"""Reliable, which best-effort subscriptions match too."""
+"""Reliable: compatible with reliable and best-effort subscriptions."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -39,7 +39,7 @@ class CameraPublisher:
         self._info_topic = node.create_publisher(CameraInfo, f"{name}/camera_info", IMAGE_QOS)
 
     def publish(self, frame: CameraFrame, depth_encoding: str) -> None:
-        """Publish a frame; without depth, the colour alone."""
+        """Publish a frame, with its depth if it has any."""
         self._info_topic.publish(self._info(frame))
         if frame.depth_m is not None:
             millimetres = np.rint(np.minimum(frame.depth_m, 65.0) * 1000).astype("<u2")
@@ -50,7 +50,7 @@ class CameraPublisher:
         self._image_topic.publish(self._image)
 
     def _fill(self, message: Image, frame: CameraFrame, pixels: Any, encoding: str) -> None:
-        """Write pixels into a message's own array, which is 10 times as fast as a new one."""
+        """Copy pixels into the message's existing array, 10 times as fast as creating a new one."""
         flat = np.ascontiguousarray(pixels).view(np.uint8).reshape(-1)
         if len(message.data) != flat.size:
             message.data = array.array("B", bytes(flat.size))
@@ -71,7 +71,7 @@ class CameraPublisher:
 
 
 def camera_info(intrinsics: Intrinsics) -> CameraInfo:
-    """A pinhole camera without distortion."""
+    """The camera_info of a pinhole camera without distortion."""
     k = intrinsics.matrix()
     message = CameraInfo(width=intrinsics.width, height=intrinsics.height, distortion_model="plumb_bob", d=[0.0] * 5)
     message.k = k.ravel().tolist()
@@ -84,21 +84,21 @@ class TransformPublisher:
     """/tf and /tf_static."""
 
     def __init__(self, node: Any) -> None:
-        """Publish to the whole system: the names are absolute, as in tf2."""
+        """Create the publishers; the topic names are absolute, as in tf2."""
         self._moving = node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
         self._static = node.create_publisher(TFMessage, "/tf_static", LATCHED)
 
     def publish(self, stamp_s: float, *poses: tuple[str, str, Pose]) -> None:
-        """Where each (parent, child, T_parent_child) is at a time."""
+        """Publish (parent, child, T_parent_child) transforms at a time."""
         self._moving.publish(TFMessage(transforms=[transform(stamp_s, *each) for each in poses]))
 
     def publish_static(self, stamp_s: float, *poses: tuple[str, str, Pose]) -> None:
-        """All that holds for good; called once, because the last message is what late subscribers get."""
+        """Publish all static transforms in one call: late subscribers get the last message only."""
         self._static.publish(TFMessage(transforms=[transform(stamp_s, *each) for each in poses]))
 
 
 def transform(stamp_s: float, parent: str, child: str, T_parent_child: Pose) -> TransformStamped:
-    """One stamped transform."""
+    """A stamped transform message."""
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id = parent
     bridge.set_stamp(message.header.stamp, stamp_s)

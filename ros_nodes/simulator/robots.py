@@ -1,4 +1,4 @@
-"""What the simulator's node asks of a robot, whichever world it stands in. Nothing here knows ROS."""
+"""The interface between `sim_node` and a robot in any of the worlds. No ROS here."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """What the simulator knows of the task at its last observation. Privileged: for the perfect-pixels backend."""
+    """The task's state at the last observation. Privileged information, for the perfect-pixels backend."""
 
-    skill: str | None  # "goto", "pick" or "place"; None when nothing is left to do
-    name: str  # of what the skill is about, in words
-    visible: tuple[int, float, float] | None  # (view, u, v) of a pixel that shows it
-    at_goal: bool  # whether stopping now is success
+    skill: str | None  # "goto", "pick" or "place"; None when the task is complete
+    name: str  # of the object that the skill acts on
+    visible: tuple[int, float, float] | None  # (view, u, v) of a pixel that shows the object
+    at_goal: bool  # whether stopping now would succeed
 
 
 class SimulatedRobot(Protocol):
-    """A robot in its world, moved on by whoever runs the clock."""
+    """A robot in its world; the owner of the clock calls `advance`."""
 
-    tick_s: float  # of simulated time, between two calls of `advance`
+    tick_s: float  # simulated time per call of `advance`
 
     @property
     def embodiment(self) -> Embodiment:
-        """What a planner may know of it."""
+        """The robot as a planner may know it."""
 
     @property
     def instruction(self) -> str:
-        """What the running episode asks for."""
+        """The instruction of the current episode."""
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802  (a transform, as the field writes it)
-        """Where it truly stands."""
+        """The true pose of the base."""
 
     def reset(self, seed: int) -> None:
-        """Start the episode of a seed; every command is forgotten."""
+        """Start the episode of a seed; pending commands are dropped."""
 
     def advance(self) -> None:
-        """Let one tick pass."""
+        """Advance by one tick."""
 
     def observe(self, stamp_s: float) -> Observation:
-        """Look: every camera, at one instant."""
+        """Take an image with every camera, all at the same instant."""
 
     def ground_truth(self) -> GroundTruth:
-        """The truth of the last observation."""
+        """The ground truth at the last observation."""
 
     def close(self) -> None:
-        """Give the renderer's resources back."""
+        """Release the renderer's resources."""

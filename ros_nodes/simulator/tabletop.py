@@ -1,4 +1,4 @@
-"""The Tabletop's robot: an arm that takes tool poses, a gripper, and three cameras."""
+"""The Tabletop's robot: an arm driven by tool poses, with a gripper and three cameras."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 class TabletopRobot:
-    """One arm at one table; a new command replaces the one under way."""
+    """One arm at one table; a new motion replaces the one under way."""
 
-    tick_s = REST_S  # what stands still for a tick is at rest
+    tick_s = REST_S  # what does not move for one tick is at rest
 
     def __init__(self, task: str, image_size: int) -> None:
-        """Nothing is rendered before `reset`."""
+        """Create the environment; `reset` sets the table."""
         self._env = TabletopEnv(task, image_size=image_size)
         self.embodiment: TableArm = self._env.embodiment
         self._motion: Generator[None, None, bool] | None = None
-        self._reached: bool | None = None  # by the last motion, until it has rested for a tick
-        self._next: Pose | None = None  # where to move from the next tick on
+        self._reached: bool | None = None  # by the last motion; kept until the arm has rested for a tick
+        self._next: Pose | None = None  # target of a motion that starts at the next tick
         self._ended: Outcome | None = None
 
     def reset(self, seed: int) -> None:
-        """Start the episode of a seed, the arm at home; a motion under way is canceled."""
+        """Start the episode of a seed, with the arm at home; a motion under way is cancelled."""
         if self._motion is not None or self._next is not None:
             self._ended = Outcome(Code.CANCELED, "the simulation was reset")
         self._motion = self._reached = self._next = None
@@ -44,46 +44,46 @@ class TabletopRobot:
 
     @property
     def instruction(self) -> str:
-        """What the running episode asks for."""
+        """The instruction of the current episode."""
         return self._env.episode.instruction
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802
-        """Where it stands for good."""
+        """The pose of the fixed base."""
         return self._env.world.T_map_base
 
     @property
     def T_map_tool(self) -> Pose:  # noqa: N802
-        """Where the tool is."""
+        """The current pose of the tool."""
         return self._env.world.controller.tool
 
     @property
     def opening_m(self) -> float:
-        """Between the finger pads, as it is."""
+        """The current distance between the finger pads."""
         return self._env.world.controller.opening_m
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def grip(self, opening_m: float) -> None:
-        """Bring the finger pads so far apart, with the motion that begins next."""
+        """Set the distance between the finger pads for the next motion."""
         self._opening_m = min(max(opening_m, 0.0), self.embodiment.max_opening_m)
 
     def move(self, T_map_tool: Pose) -> None:
-        """Bring the tool to a pose in a straight line, and the pads to where they were last told to be.
+        """Move the tool to a pose in a straight line, and the finger pads to the distance last set by `grip`.
 
-        It begins a tick later: nothing orders messages of two topics, and the gripper's goal may come second.
+        The motion starts one tick later: messages on two topics have no order, and the gripper's may arrive second.
         """
         self._next, self._motion, self._reached = T_map_tool, None, None
 
     def take_outcome(self) -> Outcome | None:
-        """How the last motion ended, once."""
+        """The outcome of the last motion, returned once."""
         ended, self._ended = self._ended, None
         return ended
 
     # --- time -------------------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Move for one tick, or let what was moved come to rest."""
+        """Advance by one tick: move, or let the scene come to rest."""
         if self._next is not None:
             self._env.world.rest(self.tick_s)
             limit_s = CONTROL_PERIOD_S - REST_S
@@ -92,13 +92,13 @@ class TabletopRobot:
         elif self._motion is None:
             self._env.world.rest(self.tick_s)
             if self._reached is not None:  # after a whole tick at rest
-                blocked = Outcome(Code.BLOCKED, "the tool does not get to where it was sent")
+                blocked = Outcome(Code.BLOCKED, "the tool did not reach its goal")
                 self._ended, self._reached = Outcome(Code.OK) if self._reached else blocked, None
         else:
             self._move(self._motion)
 
     def _move(self, motion: Generator[None, None, bool]) -> None:
-        """Move for one tick; what is left of it after the motion's end passes at rest."""
+        """Move for one tick; when the motion ends, the scene rests for the remainder."""
         steps = round(self.tick_s / CONTROL_STEP_S)
         for step in range(steps):
             try:
@@ -111,13 +111,13 @@ class TabletopRobot:
     # --- senses -----------------------------------------------------------------------------------------------------
 
     def observe(self, stamp_s: float) -> Observation:
-        """Look with every camera."""
+        """Take an image with every camera."""
         observation = from_gymnasium(self._env.observe(), self.embodiment.cameras)
         frames = tuple(dataclasses.replace(frame, stamp_s=stamp_s) for frame in observation.frames)
         return dataclasses.replace(observation, stamp_s=stamp_s, frames=frames)
 
     def ground_truth(self) -> GroundTruth:
-        """The truth of the last observation."""
+        """The ground truth at the last observation."""
         truth = self._env.ground_truth
         step = truth.next_step()
         if step is None:
@@ -125,5 +125,5 @@ class TabletopRobot:
         return GroundTruth(step.kind, step.object_name, truth.pixel_of(step), False)
 
     def close(self) -> None:
-        """Give the renderer's resources back."""
+        """Release the renderer's resources."""
         self._env.close()

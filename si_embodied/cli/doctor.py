@@ -28,7 +28,9 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "quant": {"bitsandbytes": "bitsandbytes"},
     "train": {"peft": "peft", "accelerate": "accelerate"},
-    "ros": {"rclpy": "ros-kilted-rclpy", "sensor_msgs": "ros-kilted-sensor-msgs", "mcap": "mcap"},
+    "ros": {
+        "rclpy": "ros-kilted-rclpy", "sensor_msgs": "ros-kilted-sensor-msgs", "mcap": "mcap", "cv2": "opencv-python",
+    },
     "habitat": {"habitat": "habitat-lab", "habitat_sim": "habitat-sim"},
     "serve": {"fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "httpx": "httpx"},
     "viz": {"rerun": "rerun-sdk"},
@@ -47,6 +49,7 @@ class Checkup:
     dtype: str | None
     kernel: str | None  # of attention
     threads: int | None
+    opencv_error: str  # why an installed OpenCV cannot be imported; empty: it can, or is not installed
     can: dict[str, bool]  # "eval": worlds run; "planner": a checkpoint runs; …
 
 
@@ -90,6 +93,7 @@ def check() -> Checkup:
     complete = {extra: None not in needs.values() for extra, needs in extras.items()}
     renderer, reason = _renderer() if complete["sim"] else (None, "the extra sim is not complete")
     device, dtype, kernel, threads = _compute() if complete["models"] else (None, None, None, None)
+    opencv_error = _opencv_error() if extras["ros"]["opencv-python"] else ""
     return Checkup(
         versions={"si-embodied": __version__, "python": platform.python_version(), "platform": platform.platform()},
         extras=extras,
@@ -99,11 +103,12 @@ def check() -> Checkup:
         dtype=dtype,
         kernel=kernel,
         threads=threads,
+        opencv_error=opencv_error,
         can={
             "eval": complete["sim"] and renderer is not None,
             "planner": complete["models"],
             "tuning": complete["models"] and complete["train"],
-            "ros": complete["ros"],
+            "ros": complete["ros"] and not opencv_error,
             "habitat": complete["habitat"],
             "serve": complete["serve"],
         },
@@ -117,6 +122,8 @@ def advice(found: Checkup) -> list[str]:
         missing = [name for name, version in found.extras[extra].items() if version is None]
         if missing:
             lines.append(f"for {use}: pip install 'si-embodied[{extra}]' (missing: {', '.join(missing)})")
+    if found.opencv_error:
+        lines.append(found.opencv_error)
     if found.renderer is None and not lines:
         lines.append(f"nothing renders: {found.renderer_reason}")
     lines.append("worlds can be run" if found.can["eval"] else "worlds cannot be run")
@@ -145,6 +152,17 @@ def _renderer() -> tuple[str | None, str]:
     except RendererError as error:
         return None, str(error)
     return choice.name, choice.reason
+
+
+def _opencv_error() -> str:
+    from si_embodied.errors import BrokenPackageError
+    from si_embodied.ros_nodes.sensing.opencv import import_opencv
+
+    try:
+        import_opencv()
+    except BrokenPackageError as error:
+        return str(error)
+    return ""
 
 
 def _compute() -> tuple[str, str, str, int]:

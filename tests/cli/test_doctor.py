@@ -8,6 +8,8 @@ import pytest
 
 from si_embodied.cli import doctor
 from si_embodied.cli.main import main
+from si_embodied.errors import BrokenPackageError
+from si_embodied.ros_nodes.sensing import opencv
 
 
 def test_json_says_what_is_installed_and_the_exit_code_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +42,18 @@ def test_a_missing_extra_is_named_and_exits_with_1(
 def test_a_machine_that_renders_nothing_says_why() -> None:
     found = dataclasses.replace(doctor.check(), renderer=None, renderer_reason="no GL", can={"eval": False})
     assert "nothing renders: no GL" in doctor.advice(found)
+
+
+def test_an_opencv_that_does_not_load_is_told_with_the_library_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2", reason="OpenCV comes with the extra bags")
+
+    def fails() -> None:
+        raise BrokenPackageError("opencv-python", ImportError("libGL.so.1: cannot open"), "apt install libgl1")
+
+    monkeypatch.setattr(opencv, "import_opencv", fails)
+    found = doctor.check()
+    assert not found.can["ros"]
+    assert any("libGL.so.1" in line and "apt install libgl1" in line for line in doctor.advice(found))
 
 
 @pytest.mark.parametrize(("name", "code"), [("egl", 0), ("wheel-osmesa", 0), ("rays", 1), (None, 1)])

@@ -1,4 +1,4 @@
-"""Motions through MoveIt's actions, whose server is in a process of its own."""
+"""Motions through MoveIt's actions; their server runs in its own process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def arm(ros: Any) -> Iterator[MoveItArm]:
     arm.close()
 
 
-def test_a_motion_brings_the_tool_and_the_fingers_there_and_ends_once(ros: Any, arm: MoveItArm) -> None:
+def test_a_motion_moves_the_tool_and_the_fingers_and_ends_once(ros: Any, arm: MoveItArm) -> None:
     frames = TopicTransforms(ros.node)
     arm.move(WANTED, 0.08)
     ros.wait(arm.take_end, ENDS_S, "the motion's end")
@@ -49,7 +49,7 @@ def test_a_motion_brings_the_tool_and_the_fingers_there_and_ends_once(ros: Any, 
 def test_a_motion_that_is_stopped_is_cancelled_at_moveit(ros: Any, arm: MoveItArm) -> None:
     ends = ros.listen(String, "ends")
     arm.move(WANTED, 0.08)
-    arm.stay(None)  # before either goal was even taken
+    arm.stay(None)  # before either goal was accepted
     ros.wait(lambda: ends, ENDS_S, "the end of the arm's motion")
     assert ends[0].data == "canceled"
     assert not arm.take_end()

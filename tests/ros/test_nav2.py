@@ -1,4 +1,4 @@
-"""The planner node with Nav2's action; planner, Nav2 and the robot are in processes of their own."""
+"""The planner node with Nav2's action; planner, Nav2 and robot each run in their own process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DONE = json.dumps({"subgoals": [], "done": True})
 
 
 def started(ros: Any, *answers: str, speed: float = 1.5, reachable: bool = True) -> list[String]:
-    """Robot, Nav2 and planner; how Nav2's goals end."""
+    """Start robot, Nav2 and planner. Returns the outcomes of Nav2's goals."""
     ends: list[String] = ros.listen(String, "ends")
     ros.start([str(HERE / "wall_robot.py")], {"speed": speed})
     ros.start([str(HERE / "nav2_server.py")], {"reachable": reachable})
@@ -52,13 +52,13 @@ def test_a_cancelled_task_is_cancelled_at_nav2_within_100_ms(ros: Any) -> None:
     stopped_s = time.monotonic()
     handle.cancel_goal_async()
     ros.wait(lambda: ends and velocities, ANSWERS_S, "Nav2's cancellation and zero velocity")
-    assert time.monotonic() - stopped_s < 2 * STOPS_S, "100 ms, and as much for Nav2's own answer"
+    assert time.monotonic() - stopped_s < 2 * STOPS_S, "100 ms, plus as much for Nav2's response"
     assert ends[0].data == "canceled"
     assert velocities[0] == Twist()
     assert ros.end(handle).result.code == int(Code.CANCELED)
 
 
-def test_what_nav2_cannot_reach_counts_as_a_failure_and_is_planned_again(ros: Any) -> None:
+def test_a_goal_that_nav2_cannot_reach_counts_as_a_failure_and_is_replanned(ros: Any) -> None:
     started(ros, GOTO, DONE, reachable=False)
     result = ros.end(ros.task()).result
     assert (result.code, result.subgoals, result.failures) == (int(Code.OK), 0, 1)

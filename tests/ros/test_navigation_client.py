@@ -1,4 +1,4 @@
-"""How a mobile base's goals end, with a navigator that arrives at once."""
+"""Outcomes of a mobile base's goals, with a navigator that arrives immediately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.skills import NavigateTo, Rotate
+from si_embodied.skills import GoHome, NavigateTo, Rotate
 from si_embodied.types import Code, Outcome
 
 HERE = Pose.identity()
@@ -18,7 +18,7 @@ STILL = SimpleNamespace(poll=lambda: None, cancel=lambda: None)
 
 
 class Arrives:
-    """A navigator."""
+    """A navigator that arrives immediately."""
 
     def __init__(self) -> None:
         self.poses: list[Pose] = []
@@ -39,3 +39,11 @@ def test_an_arrival_ends_as_the_goal_says_and_the_next_goal_as_its_own(code: Cod
     client.start(Rotate(1.0), HERE)
     assert client.poll() == Outcome(Code.OK)
     assert len(navigator.poses) == 2
+
+
+def test_a_goal_of_an_arm_fails_and_does_not_move_the_base() -> None:
+    navigator = Arrives()
+    client = NavigationClient(NodeSettings(), navigator, tilt=STILL, next_spot=lambda: None)
+    client.start(GoHome(), HERE)
+    assert client.poll() == Outcome(Code.SKILL_FAILED, "a mobile base cannot execute GoHome")
+    assert not navigator.poses

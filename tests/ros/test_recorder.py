@@ -1,4 +1,4 @@
-"""The recorder in a process of its own, and what others read of what it wrote."""
+"""The recorder in its own process, and its recordings read by other libraries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOON_S = 60.0
 
 @pytest.fixture(scope="module")
 def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some seconds of the robot before a wall."""
+    """Some seconds of a robot in front of a wall."""
     folder = tmp_path_factory.mktemp("recordings") / "wall"
     shared_ros.start(ROBOT, {})
     recorder = shared_ros.start(RECORDER, {"output": str(folder), "image_format": "png"})
@@ -49,12 +49,12 @@ def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_ros2_bag_opens_it(recording: Path) -> None:
     with Reader(recording) as reader:
         counts = {each.topic: each.msgcount for each in reader.connections}
-        assert counts["/tf_static"] == 1, "latched, and from before the recording"
+        assert counts["/tf_static"] == 1, "latched, and published before the recording"
         assert counts["/head/depth"] > 2
         assert reader.message_count == sum(counts.values()) == sum(1 for _ in reader.messages())
 
 
-def test_depth_is_kept_as_it_was_and_images_are_compressed(recording: Path) -> None:
+def test_depth_is_kept_unchanged_and_images_are_compressed(recording: Path) -> None:
     with AnyReader([recording]) as reader:
         messages = {each.topic: (each, raw) for each, _, raw in reader.messages()}
         read = {topic: reader.deserialize(raw, each.msgtype) for topic, (each, raw) in messages.items()}
@@ -65,9 +65,9 @@ def test_depth_is_kept_as_it_was_and_images_are_compressed(recording: Path) -> N
     assert read["/head/camera_info"].k[0] > 0
 
 
-def test_a_folder_that_is_there_is_not_written_into(shared_ros: Ros, recording: Path) -> None:
+def test_an_existing_folder_is_not_written_to(shared_ros: Ros, recording: Path) -> None:
     recorder = shared_ros.start(RECORDER, {"output": str(recording)})
-    shared_ros.processes.remove(recorder)  # it is to fail
+    shared_ros.processes.remove(recorder)  # it should fail
     output = recorder.communicate(timeout=SOON_S)[0]
     assert recorder.returncode == 2
     assert "File exists; give another folder" in output
@@ -87,7 +87,7 @@ def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def test_a_definition_names_every_type_in_it() -> None:
+def test_a_definition_contains_every_nested_type() -> None:
     text = definition_of(Plan)
     first, *others = text.split("=" * 80 + "\n")
     assert "float64[] latency_s\n" in first
@@ -117,7 +117,7 @@ def write_noise(bag: BagWriter) -> None:
         bag.write("/noise", bytes(1 << 18), stamp_ns)
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match="cannot record to"):
         BagWriter(tmp_path / "file" / "recording")

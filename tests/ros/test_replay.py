@@ -1,4 +1,4 @@
-"""What was recorded of a run in the simulated apartment, planned again without ROS."""
+"""Recordings of runs in the simulated worlds, replayed without ROS."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def goto(u: int, v: int) -> dict[str, Any]:
 SCRIPT = [
     [{"skill": "turn", "degrees": 60}],
     [goto(500, 640)],
-    [goto(300, 620)],  # depends on what was mapped on the way
+    [goto(300, 620)],  # depends on the map built on the way
     [{"skill": "explore"}],
     [goto(650, 600), {"skill": "turn", "degrees": -90}],
-    [goto(500, 5000)],  # no plan, twice
+    [goto(500, 5000)],  # an invalid plan, twice
     [goto(500, 660)],
 ]
-DECISIONS = len(SCRIPT) - 1  # an answer that is no plan is asked for again
+DECISIONS = len(SCRIPT) - 1  # an invalid plan is asked for again
 
 
 def recorded(
     ros: Ros, folder: Path, cameras: list[str], sim: dict[str, Any], planner: dict[str, Any], decisions: int
 ) -> Path:
-    """A recording of a task's first decisions."""
+    """Record a task's first decisions."""
     records = ros.listen(String, "planner/record", 50)
     recorder = ros.start(RECORDER, {"output": str(folder), "use_sim_time": True, "cameras": cameras})
     ros.start(SIM, sim)
     ros.start(PLANNER, {"use_sim_time": True, "autostart": True, "cameras": cameras, **planner})
     topics = ("/tf", *(f"{name}/{kind}" for name in cameras for kind in ("image_raw", "depth", "camera_info")))
-    # By the planner and by the recorder; the records by the recorder and by the test.
+    # Subscribers: the planner and the recorder; of the records, the recorder and the test.
     heard = (*topics, "planner/record")
     ros.wait(lambda: all(ros.node.count_subscribers(each) == 2 for each in heard), STARTS_S, "all listeners")
     ready_s = time.monotonic()
-    ros.wait(lambda: time.monotonic() > ready_s + 2.0, STARTS_S, "images of after that")
+    ros.wait(lambda: time.monotonic() > ready_s + 2.0, STARTS_S, "images after that")
     handle = ros.task("do it", timeout_s=600.0)
     ros.wait(lambda: len(records) >= decisions, TASK_S, f"{decisions} decisions")
     ros.result(handle.cancel_goal_async(), TASK_S, "the cancellation")
@@ -66,7 +66,7 @@ def recorded(
 
 @pytest.fixture(scope="module")
 def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the apartment; some decisions, whatever they lead to."""
+    """A recording of the apartment with some decisions, whatever their outcomes."""
     return recorded(
         shared_ros,
         tmp_path_factory.mktemp("recordings") / "apartment",
@@ -81,7 +81,7 @@ def recording(shared_ros: Ros, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def replayed(path: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and summary."""
+    """The exit code and the summary of a replay."""
     code = main(["replay", str(path), "--json", *more])
     printed = capsys.readouterr()
     assert code != 2, printed.err
@@ -95,12 +95,12 @@ def test_recorded_answers_lead_to_the_recorded_decisions(recording: Path, capsys
     assert summary["greatest_distance_m"] < 1e-6, "and there were goals"
 
 
-def test_the_file_alone_will_do(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_mcap_file_alone_is_enough(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replayed(recording / "apartment_0.mcap", capsys)[0] == 0
 
 
-def test_another_body_shows(recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Settings under which nothing near may be a goal."""
+def test_other_settings_show(recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With settings that allow no goal at any useful distance."""
     (tmp_path / "strict.yaml").write_text("guard: {max_goal_distance_m: 0.01}\n")
     code, summary = replayed(recording, capsys, "--config", str(tmp_path / "strict.yaml"))
     drives = [each for each in summary["plans"] if each["recorded"]["plan"] and each["distance_m"] is None]
@@ -108,7 +108,7 @@ def test_another_body_shows(recording: Path, capsys: pytest.CaptureFixture[str],
     assert 0 < summary["different"] <= len(drives)
 
 
-def test_a_pick_at_the_table_is_decided_again(
+def test_a_pick_at_the_table_is_replayed(
     ros: Ros, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     folder = recorded(
@@ -125,7 +125,7 @@ def test_a_pick_at_the_table_is_decided_again(
     assert summary["greatest_distance_m"] < 1e-6
 
 
-def test_what_is_no_recording_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.mcap").write_text("not a recording")
     with pytest.raises(DataError, match="cannot be read as a recording"):
         Recording(tmp_path / "notes.mcap")

@@ -213,7 +213,7 @@ def test_a_camera_with_another_clock_and_without_depth(base: Robot) -> None:
 
 
 def test_what_cannot_be_set_is_refused_with_the_reason(base: Robot) -> None:
-    assert "start it again" in base.set(world="tabletop")[0].reason
+    assert "restart the node" in base.set(world="tabletop")[0].reason
     assert "32FC1" in base.set(depth_encoding="8UC1")[0].reason
 
 

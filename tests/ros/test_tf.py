@@ -1,4 +1,4 @@
-"""Frames from /tf and /tf_static, through our own buffer and through tf2_ros where it is installed."""
+"""Transforms from /tf and /tf_static, through our own buffer and through tf2_ros where it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.transform_listener import Tf2Transforms, TopicTransforms, Transforms
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-FROM_S, TO_S = 1_795_000_000.25, 1_795_000_000.75  # as on a robot: a float's second is coarse by then
+FROM_S, TO_S = 1_795_000_000.25, 1_795_000_000.75  # a robot's time, at which a float is coarse
 
 
 def stamped(parent: str, child: str, pose: Pose, stamp_s: float) -> TransformStamped:
@@ -30,7 +30,7 @@ def stamped(parent: str, child: str, pose: Pose, stamp_s: float) -> TransformSta
 
 @pytest.fixture(params=[TopicTransforms, Tf2Transforms])
 def frames(ros: Any, request: pytest.FixtureRequest) -> Transforms:
-    """A base that drives 1 m along x and turns by 90 degrees in half a second, with a camera 1 m above it."""
+    """A base that drives 1 m along x and turns by 90 degrees within half a second, with a camera 1 m above it."""
     if request.param is Tf2Transforms:
         pytest.importorskip("tf2_ros", reason="it comes with a desktop install of ROS 2, not from PyPI")
     frames: Transforms = request.param(ros.node)
@@ -41,11 +41,11 @@ def frames(ros: Any, request: pytest.FixtureRequest) -> Transforms:
     for pose, stamp_s in ((Pose.identity(), FROM_S), (Pose.planar(1.0, 0.0, math.pi / 2), TO_S)):
         moving.publish(TFMessage(transforms=[stamped("map", "base_link", pose, stamp_s)]))
 
-    def all_of_it() -> bool:
+    def complete() -> bool:
         newest = frames.latest("map", "camera")
         return newest is not None and newest.translation[0] > 0.99
 
-    ros.wait(all_of_it, 20.0, "the transforms")
+    ros.wait(complete, 20.0, "the transforms")
     return frames
 
 

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 import si_embodied.envs  # noqa: F401  (registers)
 from si_embodied.backends import ScriptedBackend
+from si_embodied.backends.config import BackendConfig
 from si_embodied.envs.habitat.lab import has_habitat_sim
 from si_embodied.envs.habitat.rearrange import MAX_INVALID, HabitatRearrangeEnv
 from si_embodied.envs.habitat.rearrange_tasks import REARRANGE_TASKS, At, Closed, holds
@@ -20,7 +21,6 @@ from si_embodied.envs.habitat.rearrange_world import REACH_M
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import run_episode
-from si_embodied.backends.config import BackendConfig
 from si_embodied.evaluation.registry import PolicySettings, find_policy, make_env, observe
 from si_embodied.planner import Planner
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
@@ -265,7 +265,9 @@ def test_a_plan_in_words_and_pixels_becomes_the_skill_of_its_number(store: Habit
 def test_an_untrained_model_plays_an_episode_to_its_end(checkpoints: dict[str, Path]) -> None:
     """What it answers are plans of things that are there, and what cannot be done of them holds the robot."""
     env = make_env(EvaluationConfig(REARRANGE, "planner", task="base", image_size=64))
-    make = find_policy("planner").prepare(PolicySettings(BackendConfig(model=str(checkpoints["qwen3_vl"]), device="cpu")))
+    make = find_policy("planner").prepare(
+        PolicySettings(BackendConfig(model=str(checkpoints["qwen3_vl"]), device="cpu"))
+    )
     result = run_episode(env, make(env, 0), 0, observe=observe)
     env.close()
     assert result.ended in ("terminated", "truncated")

@@ -1,13 +1,15 @@
-"""Decisions as lines of JSON, and how two of them are compared."""
+"""Decisions as lines of JSON, and how two decisions are compared."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from si_embodied.config import Prompts
 from si_embodied.errors import BackendError, DataError, DeadlineExceeded
 from si_embodied.geometry import Pose
 from si_embodied.memory import Attempt, Memory
@@ -27,7 +29,7 @@ def plan_record(code: Code = Code.OK, *answers: str) -> PlanRecord:
 
 
 def going(x: float, y: float = 0.0, *, thing: str = "chair") -> Execute:
-    """To a chair at (x + 1, y)."""
+    """Drive to a chair at (x + 1, y)."""
     goal = NavigateTo(Pose.planar(x, y, 0.3), np.array([x + 1.0, y, 0.4]))
     subgoals = (CHAIR.model_copy(update={"object": thing}),)
     return Execute((goal,), subgoals, Plan(subgoals=subgoals, done=False), plan_record())
@@ -44,7 +46,7 @@ def holding(code: Code) -> Hold:
 
 
 def full() -> DecisionRecord:
-    """With something in every field."""
+    """A record with a value in every field."""
     attempt = Attempt("goto chair", going(0.1).goals[0], Pose.planar(1, 2, 3), Outcome(Code.BLOCKED, "a cat"))
     return DecisionRecord(
         task=Task("go to the chair", "navigation"),
@@ -61,7 +63,7 @@ def full() -> DecisionRecord:
     )
 
 
-def test_a_record_comes_back_to_the_last_bit() -> None:
+def test_a_record_survives_a_round_trip_exactly() -> None:
     record = full()
     line = record.to_json()
     again = DecisionRecord.from_json(line)
@@ -72,8 +74,20 @@ def test_a_record_comes_back_to_the_last_bit() -> None:
     assert np.array_equal(again.memory.attempts[0].T_map_base.rotation, record.memory.attempts[0].T_map_base.rotation)
 
 
+def test_records_of_version_0_1_0_stay_readable() -> None:
+    """Written by that version's own code."""
+    written = Path(__file__).with_name("records_0_1_0.jsonl").read_text(encoding="utf-8").splitlines()
+    plan, hold = map(DecisionRecord.from_json, written)
+    assert plan.decision.record == plan_record()
+    assert plan.decision.plan == going(1 / 3).plan
+    assert verdict(plan.decision, going(1 / 3)) == "identical"
+    assert plan.settings.planner.prompts == Prompts("nav/v1", "manip/v1", "rearrange/v1")
+    assert isinstance(hold.decision, Hold)
+    assert hold.decision.code is Code.NO_DEPTH
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', json.dumps({"format": 2})])
-def test_what_is_no_record_is_an_error(text: str) -> None:
+def test_an_invalid_record_is_an_error(text: str) -> None:
     with pytest.raises(DataError, match="record"):
         DecisionRecord.from_json(text)
 
@@ -97,14 +111,14 @@ def test_decisions_are_compared_by_code_skills_and_metres(
     assert apart(a, b) == (metres if metres is None else pytest.approx(metres))
 
 
-def test_recorded_answers_are_given_again_and_then_fail_as_the_model_did() -> None:
+def test_recorded_answers_are_repeated_and_then_fail_as_the_model_did() -> None:
     model = RecordedAnswers()
-    model.of(plan_record(Code.PLAN_INVALID, "first", "second"))
+    model.load(plan_record(Code.PLAN_INVALID, "first", "second"))
     assert [model.generate(PROMPT, deadline_s=1.0).text for _ in range(2)] == ["first", "second"]
-    model.of(plan_record(Code.DEADLINE_EXCEEDED))
+    model.load(plan_record(Code.DEADLINE_EXCEEDED))
     with pytest.raises(DeadlineExceeded):
         model.generate(PROMPT, deadline_s=1.0)
-    model.of(plan_record(Code.BACKEND_FAILED))
+    model.load(plan_record(Code.BACKEND_FAILED))
     with pytest.raises(BackendError):
         model.generate(PROMPT, deadline_s=1.0)
     assert model.info.model == "some-model"

@@ -1,4 +1,4 @@
-"""Where frames were at an instant, and images with the depth of the same one."""
+"""Transforms at a time, and images paired with the depth of the same instant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def buffer() -> TransformBuffer:
     return tree
 
 
-def test_between_two_stamps_it_is_interpolated(buffer: TransformBuffer) -> None:
+def test_poses_are_interpolated_between_two_stamps(buffer: TransformBuffer) -> None:
     pose = buffer.lookup("map", "camera", 10.5)
     np.testing.assert_allclose(pose.translation, [0.5, 0.0, 1.0], atol=1e-12)
     assert pose.yaw == pytest.approx(math.pi / 4)
@@ -37,7 +37,7 @@ def test_nothing_is_extrapolated(buffer: TransformBuffer, stamp_s: float, words:
         buffer.lookup("map", "camera", stamp_s)
 
 
-def test_the_other_way_around_is_the_inverse(buffer: TransformBuffer) -> None:
+def test_swapping_the_frames_gives_the_inverse(buffer: TransformBuffer) -> None:
     there, back = buffer.lookup("map", "camera", 10.3), buffer.lookup("camera", "map", 10.3)
     np.testing.assert_allclose((there @ back).matrix(), np.eye(4), atol=1e-12)
 
@@ -47,20 +47,20 @@ def test_frames_that_are_not_connected_are_named(buffer: TransformBuffer) -> Non
         buffer.lookup("map", "gripper", 10.0)
 
 
-def test_a_loop_of_frames_is_told(buffer: TransformBuffer) -> None:
+def test_a_loop_of_frames_is_reported(buffer: TransformBuffer) -> None:
     buffer.add("camera", "map", 10.0, Pose.identity())
     with pytest.raises(TransformError, match="loop"):
         buffer.lookup("map", "camera", 10.0)
 
 
-def test_the_latest_is_that_of_the_frame_heard_of_longest_ago(buffer: TransformBuffer) -> None:
+def test_the_latest_pose_is_at_the_newest_time_known_for_all_frames(buffer: TransformBuffer) -> None:
     buffer.add("base_link", "arm", 10.5, Pose.identity())
     pose = buffer.latest("map", "arm")
     assert pose is not None
     assert pose.translation[0] == pytest.approx(0.5)
 
 
-def test_a_clock_that_was_set_back_starts_a_new_history(buffer: TransformBuffer) -> None:
+def test_a_clock_that_jumps_back_starts_a_new_history(buffer: TransformBuffer) -> None:
     buffer.add("map", "base_link", 0.5, Pose.planar(7.0, 0.0, 0.0))
     assert buffer.lookup("map", "base_link", 0.5).translation[0] == 7.0
 
@@ -80,19 +80,19 @@ def message(stamp_s: float) -> Any:
     return SimpleNamespace(header=SimpleNamespace(stamp=stamp))
 
 
-def test_an_image_is_joined_with_the_depth_of_its_instant_in_whatever_order_they_come() -> None:
+def test_an_image_is_joined_with_the_depth_of_its_instant_in_any_order_of_arrival() -> None:
     synchroniser = StampSynchroniser(slop_s=0.02)
     synchroniser.add_depth(message(1.01))
     synchroniser.add_image(message(1.0))
     synchroniser.add_image(message(2.0))
-    (pair,) = synchroniser.pairs()  # the depth of 2.0 is on its way: that image is not one without
+    (pair,) = synchroniser.pairs()  # the depth for 2.0 may still arrive
     assert pair.stamp_s == 1.0
     assert pair.depth is not None
     synchroniser.add_depth(message(2.0))
     assert [pair.stamp_s for pair in synchroniser.pairs()] == [2.0, 1.0]
 
 
-def test_a_camera_whose_depth_never_comes_is_one_without() -> None:
+def test_a_camera_whose_depth_never_arrives_is_used_without_depth() -> None:
     synchroniser = StampSynchroniser(slop_s=0.02)
     synchroniser.add_image(message(1.0))
     synchroniser.add_depth(message(1.5))

@@ -23,7 +23,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def frame(wall_ahead: Observation) -> CameraFrame:
-    return wall_ahead.frames[0]  # a wall in 3 m
+    return wall_ahead.frames[0]  # a wall at 3 m
 
 
 def test_an_ideal_camera_changes_nothing(frame: CameraFrame, rng: np.random.Generator) -> None:
@@ -43,7 +43,7 @@ def test_no_return_stays_no_return(frame: CameraFrame, rng: np.random.Generator)
     assert not degraded(blind, dataclasses.replace(IDEAL, depth_noise=0.1), rng).depth_m.any()
 
 
-def test_dropout_takes_its_share_of_pixels(frame: CameraFrame, rng: np.random.Generator) -> None:
+def test_dropout_removes_its_share_of_pixels(frame: CameraFrame, rng: np.random.Generator) -> None:
     seen = degraded(frame, dataclasses.replace(IDEAL, depth_dropout_ratio=0.3), rng)
     assert np.mean(seen.depth_m == 0) == pytest.approx(0.3, abs=0.02)
 
@@ -54,7 +54,7 @@ def test_a_dead_depth_camera_and_a_clock_of_its_own(frame: CameraFrame, rng: np.
     assert seen.stamp_s == frame.stamp_s + 0.5
 
 
-def test_a_delay_line_gives_each_thing_back_when_it_is_due() -> None:
+def test_a_delay_line_releases_each_item_when_it_is_due() -> None:
     line: DelayLine[str] = DelayLine()
     line.put(1.0, "first")
     line.put(2.0, "second")
@@ -63,42 +63,46 @@ def test_a_delay_line_gives_each_thing_back_when_it_is_due() -> None:
     assert line.take(5.0) == ["second"]
 
 
-def test_a_perfect_localisation_is_where_the_base_is(rng: np.random.Generator) -> None:
-    there = Localisation()
-    there.put(Pose.planar(1.0, 2.0, 0.5))
+def test_a_perfect_localisation_gives_the_true_pose(rng: np.random.Generator) -> None:
+    localisation = Localisation()
+    localisation.put(Pose.planar(1.0, 2.0, 0.5))
     for step in range(20):
         true = Pose.planar(1.0 + 0.1 * step, 2.0, 0.5 + 0.05 * step)
-        there.update(true, 0.05, IDEAL, rng)
-        T_map_base = there.T_map_odom @ there.T_odom_base
+        localisation.update(true, 0.05, IDEAL, rng)
+        T_map_base = localisation.T_map_odom @ localisation.T_odom_base
         assert np.allclose(T_map_base.matrix(), true.matrix())
 
 
 def test_odometry_does_not_notice_being_carried() -> None:
-    there = Localisation()
-    there.put(Pose.planar(3.0, 0.0, 0.0))
-    assert np.allclose(there.T_odom_base.matrix(), np.eye(4))
-    assert np.allclose((there.T_map_odom @ there.T_odom_base).translation, (3.0, 0.0, 0.0))
+    localisation = Localisation()
+    localisation.put(Pose.planar(3.0, 0.0, 0.0))
+    assert np.allclose(localisation.T_odom_base.matrix(), np.eye(4))
+    assert np.allclose((localisation.T_map_odom @ localisation.T_odom_base).translation, (3.0, 0.0, 0.0))
 
 
-def test_drift_adds_up_with_the_way_and_localisation_corrects_it() -> None:
+def test_drift_grows_with_the_distance_and_localisation_corrects_it() -> None:
     """Over 4 m of independent errors of 5% per metre the standard deviation is 0.05 * sqrt(4) m."""
     settings = dataclasses.replace(IDEAL, odometry_drift_ratio=0.05)
     errors = []
     for seed in range(200):
-        there, rng = Localisation(), np.random.default_rng(seed)
+        localisation, rng = Localisation(), np.random.default_rng(seed)
         for step in range(1, 41):
-            there.update(Pose.planar(0.1 * step, 0.0, 0.0), 0.05, settings, rng)
-        assert np.allclose((there.T_map_odom @ there.T_odom_base).translation, (4.0, 0.0, 0.0))
-        errors.append(there.T_odom_base.yaw)
+            localisation.update(Pose.planar(0.1 * step, 0.0, 0.0), 0.05, settings, rng)
+        assert np.allclose((localisation.T_map_odom @ localisation.T_odom_base).translation, (4.0, 0.0, 0.0))
+        errors.append(localisation.T_odom_base.yaw)
     assert np.std(errors) == pytest.approx(0.05 * math.sqrt(4.0), rel=0.2)
 
 
-def test_localisation_noise_has_the_spread_that_was_asked_for(rng: np.random.Generator) -> None:
-    settings, there, still = dataclasses.replace(IDEAL, localisation_noise_m=0.03), Localisation(), Pose.identity()
+def test_localisation_noise_has_the_configured_spread(rng: np.random.Generator) -> None:
+    settings, localisation, still = (
+        dataclasses.replace(IDEAL, localisation_noise_m=0.03),
+        Localisation(),
+        Pose.identity(),
+    )
     x = []
-    for _ in range(2000):  # steps of 20 s: one is nearly independent of the next
-        there.update(still, 20.0, settings, rng)
-        x.append((there.T_map_odom @ there.T_odom_base).translation[0])
+    for _ in range(2000):  # steps of 20 s are nearly independent
+        localisation.update(still, 20.0, settings, rng)
+        x.append((localisation.T_map_odom @ localisation.T_odom_base).translation[0])
     assert np.std(x) == pytest.approx(0.03, rel=0.1)
 
 

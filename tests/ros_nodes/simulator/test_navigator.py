@@ -1,4 +1,4 @@
-"""The simulator's own navigator, on a base that moves exactly as it is told."""
+"""The simulator's own navigator, on a base that follows commands exactly."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def driven(base: MobileBase) -> MobileBase:
 
 @pytest.fixture
 def navigator(driven: MobileBase, wall_ahead: Observation) -> Navigator:
-    """It has seen the floor before a wall at x = 3 m."""
+    """A navigator that has seen the floor in front of a wall at x = 3 m."""
     navigator = Navigator(driven)
     navigator.look(wall_ahead)
     return navigator
 
 
 def drive(navigator: Navigator, pose: Pose, period_s: float, steps: int = 200) -> tuple[Pose, Outcome]:
-    """Where it ends, and how."""
+    """Drive until the goal ends: the final pose and the outcome."""
     for _ in range(steps):
         step = navigator.step(pose)
         assert step is not None
@@ -52,10 +52,10 @@ def test_a_base_that_does_not_move_is_blocked(navigator: Navigator) -> None:
     navigator.go(Pose.planar(1.5, 0.0, 0.0))
     outcomes = [step for _ in range(100) if isinstance(step := navigator.step(Pose.identity()), Outcome)]
     assert outcomes[0].code in (Code.BLOCKED, Code.UNREACHABLE)
-    assert len(outcomes) == 1, "it is told once"
+    assert len(outcomes) == 1, "the outcome is returned once"
 
 
-def test_without_a_goal_it_says_nothing(navigator: Navigator) -> None:
+def test_without_a_goal_there_is_no_command(navigator: Navigator) -> None:
     assert navigator.step(Pose.identity()) is None
     navigator.go(Pose.planar(1.0, 0.0, 0.0))
     navigator.cancel()
@@ -63,7 +63,7 @@ def test_without_a_goal_it_says_nothing(navigator: Navigator) -> None:
     assert navigator.step(Pose.identity()) is None
 
 
-def test_it_waits_until_something_was_seen(driven: MobileBase) -> None:
+def test_it_waits_for_the_first_observation(driven: MobileBase) -> None:
     navigator = Navigator(driven)
     navigator.go(Pose.planar(1.0, 0.0, 0.0))
     assert navigator.step(Pose.identity()) is None
