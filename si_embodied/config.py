@@ -27,35 +27,35 @@ class GroundingConfig:
 
     depth_patch_radius_px: int = 2
     min_valid_depth_ratio: float = 0.4
-    min_surface_ratio: float = 0.5  # of the patch that must lie on the pixel's own surface; less is an edge
-    preferred_standoff_m: float = 0.6  # of the base's centre from the point, for goto
-    max_standoff_m: float = 1.6  # a wide bed is pointed at in its middle
-    min_approach_m: float = 0.5  # nearer at least, for a goto that ends where the map does
-    object_radius_m: float = 0.06  # largest half extent of a thing to pick, from the point
-    surface_step_m: float = 0.012  # two neighbouring pixels farther apart than this are two things
-    min_object_height_m: float = 0.012  # lower than this above its support there is nothing to grasp
-    grasp_depth_m: float = 0.025  # how far below the object's top the tool centre point closes
+    min_surface_ratio: float = 0.5  # share of the patch that must lie on the pixel's own surface; less means an edge
+    preferred_standoff_m: float = 0.6  # distance of the base's centre from the point, for goto
+    max_standoff_m: float = 1.6  # largest such distance; a wide bed is pointed at in its middle
+    min_approach_m: float = 0.5  # a goto that ends where the map does must come at least this much nearer
+    object_radius_m: float = 0.06  # largest half extent of an object to pick, from the point
+    surface_step_m: float = 0.012  # neighbouring pixels farther apart than this belong to two objects
+    min_object_height_m: float = 0.012  # an object lower than this above its support cannot be grasped
+    grasp_depth_m: float = 0.025  # how far below the object's top the gripper closes
 
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
     """What is refused however sure the model is."""
 
-    max_goal_distance_m: float = 12.0  # of a navigation goal from the base
-    max_observation_age_s: float = 1.0  # an older observation is not planned on
+    max_goal_distance_m: float = 12.0  # largest distance of a navigation goal from the base
+    max_observation_age_s: float = 1.0  # an older observation is not planned from
     max_plan_age_s: float = 10.0  # counted from the image's stamp; an older plan is not carried out
-    max_repeats: int = 3  # the same goal from the same place, in a row
-    max_failures: int = 8  # outcomes in a row without one success
+    max_repeats: int = 3  # how often in a row the same goal may be tried from the same place
+    max_failures: int = 8  # outcomes in a row without a success after which the guard refuses
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """What a model is asked with. An empty version stands for the checkpoint's own, or else for `DEFAULT_PROMPTS`."""
 
-    navigation: str = ""
-    manipulation: str = ""
-    rearrangement: str = ""
-    reasoning: bool = False  # let the answer start with a short free text
+    navigation: str = ""  # empty: the checkpoint's own, otherwise nav/v1
+    manipulation: str = ""  # empty: the checkpoint's own, otherwise manip/v1
+    rearrangement: str = ""  # empty: the checkpoint's own, otherwise rearrange/v1
+    reasoning: bool = False  # let the model reason in a short text before the plan
 
     def or_else(self, other: Prompts) -> Prompts:
         """These prompts, with the other's where these are empty; reasoning if either asks for it."""
@@ -83,8 +83,8 @@ class PlannerConfig:
     """One planner."""
 
     prompts: Prompts = field(default_factory=Prompts)
-    deadline_s: float = 20.0  # for one plan, repair included
-    memory_entries: int = 12  # outcomes shown in the next prompt
+    deadline_s: float = 20.0  # for one plan, including a second answer if the first was invalid
+    memory_entries: int = 12  # how many past outcomes the prompt shows
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 

@@ -23,10 +23,10 @@ NAVIGATORS = ("auto", "nav2", "topic")
 class RobotSettings:
     """The mobile base. The defaults are a robot of a TurtleBot's class with a mast."""
 
-    radius_m: float = 0.28  # of the disc that must stay clear of obstacles
-    height_m: float = 1.2  # nothing above this can be bumped into
-    look_step_rad: float = 1.0  # between two looks while looking around; less than the camera is wide
-    tilt_topic: str = ""  # std_msgs/Float64 with the head camera's tilt in radians; empty: the camera is fixed
+    radius_m: float = 0.28  # radius of the disc that must stay clear of obstacles
+    height_m: float = 1.2  # obstacles above this height are ignored
+    look_step_rad: float = 1.0  # turn between two images when looking around; less than the camera's field of view
+    tilt_topic: str = ""  # std_msgs/Float64 that tilts the head camera, radians; empty: the camera is fixed
     lowest_tilt_rad: float = -1.0
     highest_tilt_rad: float = 0.5
 
@@ -52,23 +52,23 @@ class RobotSettings:
 class ArmSettings:
     """The arm, where `kind` is manipulation. The defaults are Fetch's at the simulated table."""
 
-    tool_frame: str = "tool"  # between the fingertips; z out of the gripper, y the closing direction
-    lowest_m: tuple[float, ...] = (0.0, -0.62, 0.60)  # corner of the workspace, map
-    highest_m: tuple[float, ...] = (1.0, 0.38, 1.60)  # the opposite corner, map
-    shoulder_m: tuple[float, ...] = (0.0326, 0.0, 0.976)  # in the map; reach is measured from here
+    tool_frame: str = "tool"  # frame between the fingertips, z out of the gripper, y along the closing direction
+    lowest_m: tuple[float, ...] = (0.0, -0.62, 0.60)  # lowest corner of the workspace in the map
+    highest_m: tuple[float, ...] = (1.0, 0.38, 1.60)  # highest corner of the workspace in the map
+    shoulder_m: tuple[float, ...] = (0.0326, 0.0, 0.976)  # in the map; the reach is measured from here
     reach_m: float = 0.87
-    max_opening_m: float = 0.1018  # between the finger pads
-    finger_depth_m: float = 0.012  # how far below the tool centre point the fingertips go
-    home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position that does not hide the scene, in the map
-    driver: str = "topic"  # topic (arm/goal and gripper/goal) or moveit
-    group: str = "arm"  # MoveIt's planning group that ends in the tool frame
-    pipeline: str = ""  # MoveIt's, pilz_industrial_motion_planner for one; empty: MoveIt's default
-    planner: str = ""  # of the pipeline, LIN for straight ways of the tool; empty: the pipeline's default
-    speed_ratio: float = 0.2  # of the joints' greatest speeds and accelerations
-    gripper_action: str = "gripper_controller/gripper_cmd"  # control_msgs/GripperCommand
-    gripper_joints: tuple[str, ...] = ("l_gripper_finger_joint", "r_gripper_finger_joint")  # their sum is the opening
-    gripper_scale_ratio: float = 1.0  # the command's position for an opening of 1 m; 0.5 where it is a finger's way
-    gripper_effort_n: float = 30.0  # most force of a grasp
+    max_opening_m: float = 0.1018  # largest distance between the finger pads
+    finger_depth_m: float = 0.012  # how far the fingertips extend below the tool centre point
+    home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position in the map that does not hide the scene
+    driver: str = "topic"  # topic (publishes arm/goal and gripper/goal) or moveit
+    group: str = "arm"  # MoveIt planning group that ends in the tool frame
+    pipeline: str = ""  # MoveIt planning pipeline, for example pilz_industrial_motion_planner; empty: MoveIt's default
+    planner: str = ""  # planner of the pipeline, for example LIN for straight tool paths; empty: the pipeline's default
+    speed_ratio: float = 0.2  # share of the joints' maximum speeds and accelerations
+    gripper_action: str = "gripper_controller/gripper_cmd"  # a control_msgs/GripperCommand action
+    gripper_joints: tuple[str, ...] = ("l_gripper_finger_joint", "r_gripper_finger_joint")  # they add up to the opening
+    gripper_scale_ratio: float = 1.0  # command position per metre of opening; 0.5 if it is one finger's
+    gripper_effort_n: float = 30.0  # largest force of a grasp
 
     def __post_init__(self) -> None:
         """Refuse points that are none, and drivers that there are not."""
@@ -102,41 +102,41 @@ def _xyz(values: tuple[float, ...]) -> tuple[float, float, float]:
 class NavigationSettings:
     """How goals reach the base."""
 
-    navigator: str = "auto"  # nav2, topic (goal_pose and odometry), or auto: nav2 where nav2_msgs is installed
-    arrived_m: float = 0.2  # from the goal
-    arrived_rad: float = 0.2  # of the goal's heading
-    goal_timeout_s: float = 90.0  # for one goal
-    stuck_s: float = 8.0  # without movement, before a goal by topic counts as blocked
-    server_timeout_s: float = 5.0  # for Nav2 to take a goal
-    cmd_vel_stamped: bool = False  # TwistStamped on cmd_vel, as Nav2 wants it from Kilted on
+    navigator: str = "auto"  # nav2, topic (goal_pose and odometry), or auto: nav2 if nav2_msgs is installed
+    arrived_m: float = 0.2  # distance from the goal that counts as arrived
+    arrived_rad: float = 0.2  # difference from the goal's heading that counts as arrived
+    goal_timeout_s: float = 90.0  # time limit of one goal
+    stuck_s: float = 8.0  # time without movement after which a goal sent by topic counts as blocked
+    server_timeout_s: float = 5.0  # how long Nav2 may take to accept a goal
+    cmd_vel_stamped: bool = False  # publish TwistStamped on cmd_vel, which Nav2 expects from Kilted on
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """The planner node."""
 
-    kind: str = "navigation"  # of the tasks: navigation or manipulation
+    kind: str = "navigation"  # kind of tasks: navigation or manipulation
     backend: str = "local"  # local, server, remote, scripted or perfect_pixels
-    model: str = ""  # checkpoint directory, or the model's name at a server; empty: the one that is shipped
-    weights: str = "full"  # of a local model: full, 8bit or 4bit
-    device: str = "auto"  # of a local model: cpu, cuda, cuda:1; of an ONNX export, its execution providers in order
-    url: str = ""  # of the server (OpenAI-compatible) or of the planning server (remote)
-    family: str = "qwen3_vl"  # of a server's model: internvl, qwen2_5_vl or qwen3_vl
-    script: str = ""  # for the scripted backend: answers, one a line; the last is said again and again
-    script_delay_s: float = 0.0  # that each of these answers takes
-    ground_truth_topic: str = "sim_node/ground_truth"  # for the perfect_pixels backend
-    cameras: tuple[str, ...] = ("head",)  # NAME/image_raw, NAME/depth and NAME/camera_info are subscribed to
-    compressed: bool = False  # take NAME/image_raw/compressed
+    model: str = ""  # checkpoint directory or hub name, or a server's name for its model; empty: si-nano
+    weights: str = "full"  # precision of a local model's weights: full, 8bit or 4bit
+    device: str = "auto"  # auto, cpu, cuda or cuda:1; for an ONNX export, its execution providers in order
+    url: str = ""  # address of the OpenAI-compatible server (server) or the planning server (remote)
+    family: str = "qwen3_vl"  # family of a server's model: internvl, qwen2_5_vl or qwen3_vl
+    script: str = ""  # answers of the scripted backend, one per line; the last one repeats
+    script_delay_s: float = 0.0  # time that each scripted answer takes
+    ground_truth_topic: str = "sim_node/ground_truth"  # read by the perfect_pixels backend
+    cameras: tuple[str, ...] = ("head",)  # the node subscribes to NAME/image_raw, NAME/depth and NAME/camera_info
+    compressed: bool = False  # subscribe to NAME/image_raw/compressed instead of NAME/image_raw
     rectified: bool = False  # images are already rectified: use P of camera_info and no distortion
     map_frame: str = "map"
     base_frame: str = "base_link"
-    join_slop_s: float = 0.02  # most time between an image and its depth
-    most_ahead_s: float = 0.1  # of an image's stamp before the clock when it arrives; more are clocks that differ
-    observation_timeout_s: float = 3.0  # to wait for images, depth and transforms of one instant
-    task_timeout_s: float = 600.0  # where the goal gives none
-    most_holds: int = 5  # refusals in a row that end a task
-    autostart: bool = False  # configure and activate without being told; for use without a lifecycle manager
-    bond: bool = False  # keep a bond with Nav2's lifecycle manager, which has a bond_timeout; needs bondpy
+    join_slop_s: float = 0.02  # largest time between an image and its depth
+    most_ahead_s: float = 0.1  # how far an arriving image's stamp may be ahead; more means that the clocks differ
+    observation_timeout_s: float = 3.0  # how long to wait for images, depth and transforms of one instant
+    task_timeout_s: float = 600.0  # for tasks whose goal sets no timeout
+    most_holds: int = 5  # refusals in a row after which a task ends
+    autostart: bool = False  # configure and activate at start; for use without a lifecycle manager
+    bond: bool = False  # keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy
     robot: RobotSettings = field(default_factory=RobotSettings)
     arm: ArmSettings = field(default_factory=ArmSettings)
     navigation: NavigationSettings = field(default_factory=NavigationSettings)
