@@ -22,6 +22,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
 from si_embodied.errors import MissingRosPackageError, SiEmbodiedError
+from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.listeners import LISTENERS, DecisionListener
@@ -200,6 +201,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; then the robot is stopped before the node goes."""
+    load_plugins()
     interrupted = init_until_interrupted(arguments)
     node, executor = PlannerNode(), make_executor()
     executor.add_node(node)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ class Import:
     module: str  # absolute
     for_types: bool  # under TYPE_CHECKING
     at_top: bool  # runs when the module is imported
+    names: tuple[str, ...] = ()  # taken from the module, which may be modules themselves
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
@@ -59,7 +61,8 @@ def imports(file: Path) -> Iterator[Import]:
                 for alias in child.names:
                     yield Import(file, child.lineno, alias.name, for_types, at_top)
             elif isinstance(child, ast.ImportFrom) and child.level == 0:
-                yield Import(file, child.lineno, child.module or "", for_types, at_top)
+                names = tuple(alias.name for alias in child.names)
+                yield Import(file, child.lineno, child.module or "", for_types, at_top, names)
                 # `from si_embodied import envs` imports a package too.
                 if child.module == "si_embodied":
                     for alias in child.names:
@@ -109,6 +112,27 @@ def test_the_core_knows_nobody() -> None:
     assert not found, "the core imports numpy, the standard library and pydantic, and nothing of ours:\n" + "\n".join(
         found
     )
+
+
+def test_no_two_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions included, those for types alone aside."""
+    modules = {module_name(file) for file in files() if area(file) not in ("launch", "benchmarks", "tests")}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for entry in ALL:
+        name = module_name(entry.file)
+        if name in modules and not entry.for_types:
+            named = {f"{entry.module}.{each}" for each in entry.names}
+            graph[name] |= (modules & (named | {entry.module})) - {name}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"these import each other: {' <- '.join(error.args[1])}")
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "si_embodied" else ("si_embodied", *parts))
 
 
 def test_policies_see_observations_only() -> None:

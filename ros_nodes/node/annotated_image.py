@@ -18,8 +18,8 @@ from si_embodied.types import Hold
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
-    from si_embodied.ros_nodes.planner_node import PlannerNode
     from si_embodied.types import CameraFrame, Decision, Observation
 
 _DONE, _REFUSED = (64, 220, 96), (255, 96, 64)
@@ -30,7 +30,7 @@ _CAPTION_PX = 18
 class AnnotatedImage:
     """A part of the node: one image a decision, all views side by side."""
 
-    def __init__(self, node: PlannerNode, runtime: PlannerRuntime) -> None:
+    def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
         """Make the publisher."""
         self._node = node
         self._images = node.create_lifecycle_publisher(Image, "~/annotated", QoSProfile(depth=2))

@@ -1,4 +1,4 @@
-"""What the planner node has beside planning while it is configured. Each part is one class, and one line below."""
+"""What hears of every decision while the node is configured. Each listener is one class, and one line below."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from si_embodied.ros_nodes.node.annotated_image import AnnotatedImage
 from si_embodied.ros_nodes.node.record_publisher import RecordPublisher
 
 if TYPE_CHECKING:
+    from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
-    from si_embodied.ros_nodes.planner_node import PlannerNode
     from si_embodied.types import Decision, Observation
 
 
@@ -27,7 +27,7 @@ class DecisionListener(Protocol):
         """Destroy what was made on the node."""
 
 
-MakeListener: TypeAlias = "Callable[[PlannerNode, PlannerRuntime], DecisionListener]"
+MakeListener: TypeAlias = "Callable[[NodeView, PlannerRuntime], DecisionListener]"
 
 LISTENERS: tuple[MakeListener, ...] = (AnnotatedImage, RecordPublisher)
 """Made in this order. One that raises a `SiEmbodiedError` fails the configuration with its reason."""

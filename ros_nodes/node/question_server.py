@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.models.regions import Region
+    from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.questions import Asker
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
-    from si_embodied.ros_nodes.planner_node import PlannerNode
 
 MOST_WAITING = 4
 """Questions that wait for the model; one more is refused."""
@@ -45,7 +45,7 @@ class AskSpatialServer:
     The model is asked in a thread of its own, and waits there for a plan that is being made.
     """
 
-    def __init__(self, node: PlannerNode) -> None:
+    def __init__(self, node: NodeView) -> None:
         """Serve; without a model every question is refused."""
         self._node = node
         self._runtime: PlannerRuntime | None = None

@@ -10,15 +10,15 @@ from std_msgs.msg import String
 from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord, views_of
 
 if TYPE_CHECKING:
+    from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
-    from si_embodied.ros_nodes.planner_node import PlannerNode
     from si_embodied.types import Decision, Observation
 
 
 class RecordPublisher:
     """A part of the node: `~/record`, a line of JSON for each decision."""
 
-    def __init__(self, node: PlannerNode, runtime: PlannerRuntime) -> None:
+    def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
         """Make the publisher."""
         self._node, self._runtime = node, runtime
         self._records = node.create_lifecycle_publisher(String, "~/record", QoSProfile(depth=50))

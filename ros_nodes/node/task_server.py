@@ -14,10 +14,10 @@ from std_msgs.msg import String
 from si_embodied.types import Code
 
 if TYPE_CHECKING:
+    from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
     from si_embodied.ros_nodes.node.task_runner import TaskReport
     from si_embodied.ros_nodes.node.telemetry import Telemetry
-    from si_embodied.ros_nodes.planner_node import PlannerNode
 
 _FEEDBACK_S = 0.5
 
@@ -28,7 +28,7 @@ class TaskServer:
     Used from the executor's thread alone; the work is done by the node's ticks.
     """
 
-    def __init__(self, node: PlannerNode, refusal: Callable[[str], str]) -> None:
+    def __init__(self, node: NodeView, refusal: Callable[[str], str]) -> None:
         """Serve `plan_task`, and listen on `instruction`.
 
         Args:

@@ -13,8 +13,8 @@ from si_embodied.ros_nodes.node import messages
 from si_embodied.types import Code
 
 if TYPE_CHECKING:
+    from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
-    from si_embodied.ros_nodes.planner_node import PlannerNode
     from si_embodied.types import Decision, Observation
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -23,7 +23,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class Telemetry:
     """A part of the node; the action's feedback is made of what it published last."""
 
-    def __init__(self, node: PlannerNode, runtime: PlannerRuntime) -> None:
+    def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
         """Make the publishers; nothing goes out while the node is inactive."""
         self._node, self._runtime = node, runtime
         self.plan = Plan()  # the last of the task under way
@@ -82,7 +82,7 @@ def _gist(status: PlannerStatus) -> tuple[int, ...]:
     return status.state, status.plans, status.code, status.header.stamp.sec
 
 
-def diagnosis(node: PlannerNode, runtime: PlannerRuntime | None, plan: Plan) -> DiagnosticStatus:
+def diagnosis(node: NodeView, runtime: PlannerRuntime | None, plan: Plan) -> DiagnosticStatus:
     """How the node is, with or without what it has while it is configured."""
     status = DiagnosticStatus(name=f"{node.get_fully_qualified_name()}: planner", hardware_id="si_embodied")
     values: dict[str, object] = {"active": node.active, "emergency_stop": node.stopped}

@@ -6,6 +6,7 @@ import functools
 import re
 from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -143,11 +144,17 @@ def prompt_versions() -> list[str]:
 
 @functools.cache
 def load_prompt(version: str) -> PromptTemplate:
-    """The template of a version that comes with the package.
+    """The template of a version that comes with the package, or of a file of one's own ("prompts/mine.md").
 
     Raises:
         UnknownNameError: there is no such version.
+        ConfigError: the file cannot be read, or is not a prompt.
     """
+    if version.endswith(".md"):
+        try:
+            return parse_template(version, Path(version).expanduser().read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the prompt file {version!r}: {error}") from error
     files = _files(resources.files("si_embodied.prompts"))
     if version not in files:
         raise UnknownNameError("prompt version", version, files)

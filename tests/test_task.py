@@ -1,0 +1,109 @@
+"""The task loop: what came of a decision, the next goal, what came of an outcome, the end."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from si_embodied import Observation, Pose
+from si_embodied.memory import Memory
+from si_embodied.plan import Plan
+from si_embodied.skills import Drive, Finish, Forward, Rotate, Turn
+from si_embodied.task import MOST_HOLDS, TaskProgress
+from si_embodied.types import Code, Execute, Hold, Outcome, PlanRecord, Task
+
+RECORD = PlanRecord(0.0, "nav/v1", "model", "none", "none", (), 0, 0, {}, Code.OK, "")
+TURN_FORWARD = (Turn(degrees=90), Forward(centimetres=50))
+HERE, THERE = Pose.planar(1.0, 0.0, 0.0), Pose.planar(1.0, 2.0, 1.0)
+
+
+@pytest.fixture
+def progress() -> TaskProgress:
+    return TaskProgress(Task("find the red chair", "navigation"), Memory(12))
+
+
+def execute(*, done: bool = False) -> Execute:
+    """Turn, then drive."""
+    goals = (Rotate(1.0), Drive(0.5), Finish()) if done else (Rotate(1.0), Drive(0.5))
+    return Execute(goals, TURN_FORWARD, Plan(subgoals=TURN_FORWARD, done=done), RECORD)
+
+
+def hold(code: Code = Code.DEPTH_INVALID, message: str = "no depth") -> Hold:
+    return Hold(dataclasses.replace(RECORD, code=code, message=message))
+
+
+def seen(wall_ahead: Observation) -> Observation:
+    return dataclasses.replace(wall_ahead, T_map_base=HERE)
+
+
+def test_goals_come_in_order_and_each_counts_from_where_it_begins(
+    progress: TaskProgress, wall_ahead: Observation
+) -> None:
+    progress.decided(execute(), seen(wall_ahead))
+    first = progress.next_step()
+    assert first is not None
+    assert (first.goal, first.words) == (Rotate(1.0), "turn 90")
+    np.testing.assert_array_equal(first.T_map_base.translation, HERE.translation)
+    progress.finished(Outcome(Code.OK))
+    second = progress.next_step(THERE)
+    assert second is not None
+    np.testing.assert_array_equal(second.T_map_base.translation, THERE.translation)
+    progress.finished(Outcome(Code.OK))
+    assert progress.next_step(THERE) is None
+    assert progress.end is None, "a new plan is due"
+    assert progress.memory.describe() == "1. turn 90: done\n2. forward 50: done"
+    assert (progress.plans, progress.subgoals, progress.failures) == (1, 2, 0)
+
+
+def test_a_failed_goal_drops_the_rest_of_its_plan(progress: TaskProgress, wall_ahead: Observation) -> None:
+    progress.decided(execute(done=True), seen(wall_ahead))
+    assert progress.next_step() is not None
+    progress.finished(Outcome(Code.BLOCKED, "a cat"))
+    assert progress.next_step(HERE) is None
+    assert progress.end is None, "the task is not done: the goals before its end were not carried out"
+    assert (progress.subgoals, progress.failures) == (0, 1)
+
+
+def test_done_ends_the_task_after_its_goals(progress: TaskProgress, wall_ahead: Observation) -> None:
+    progress.decided(execute(done=True), seen(wall_ahead))
+    for _ in range(2):
+        assert progress.next_step(HERE) is not None
+        progress.finished(Outcome(Code.OK))
+    assert progress.next_step(HERE) is None
+    assert progress.end == Outcome(Code.OK)
+
+
+def test_refusals_in_a_row_end_the_task_and_a_plan_between_them_starts_the_count_again(
+    progress: TaskProgress, wall_ahead: Observation
+) -> None:
+    for _ in range(MOST_HOLDS - 1):
+        progress.decided(hold(), seen(wall_ahead))
+    progress.decided(execute(), seen(wall_ahead))
+    assert progress.next_step() is not None
+    progress.finished(Outcome(Code.OK))
+    assert progress.next_step(HERE) is not None
+    progress.finished(Outcome(Code.OK))
+    for _ in range(MOST_HOLDS):
+        assert progress.end is None
+        progress.decided(hold(), None)
+    assert progress.end is not None
+    assert progress.end.code is Code.DEPTH_INVALID
+    assert f"{MOST_HOLDS} times in a row, the last time: no depth" in progress.end.message
+    assert progress.holds == 2 * MOST_HOLDS - 1
+
+
+def test_a_refusal_is_remembered_with_its_reason(progress: TaskProgress, wall_ahead: Observation) -> None:
+    progress.decided(hold(Code.NO_DEPTH), seen(wall_ahead))
+    assert progress.memory.describe() == "1. plan: failed (no_depth)"
+    assert progress.next_step() is None
+
+
+def test_a_task_that_was_stopped_has_no_next_step(progress: TaskProgress, wall_ahead: Observation) -> None:
+    progress.decided(execute(), seen(wall_ahead))
+    assert progress.next_step() is not None
+    progress.stop(Outcome(Code.EMERGENCY_STOP, "the stop was pressed"))
+    assert progress.step is None
+    assert progress.next_step(HERE) is None
+    assert progress.end == Outcome(Code.EMERGENCY_STOP, "the stop was pressed")
