@@ -61,6 +61,11 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:
         raise ConfigError(f"a paired test needs the same episodes, got: {len(first)} and {len(second)}")
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    return mcnemar_counts(only_first, only_second)
+
+
+def mcnemar_counts(only_first: int, only_second: int) -> PairedComparison:
+    """McNemar's exact test from the numbers of pairs that differ."""
     differing = only_first + only_second
     tail = sum(math.comb(differing, k) for k in range(min(only_first, only_second) + 1))
     return PairedComparison(only_first, only_second, min(1.0, 2 * tail / 2**differing))
