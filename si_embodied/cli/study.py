@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from si_embodied.cli.arguments import minutes, whole_number
 
 if TYPE_CHECKING:
-    from si_embodied.studies.checkpoints import Episodes
     from si_embodied.studies.results import Results
     from si_embodied.studies.scaling import ScalingRun
 
@@ -57,9 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     reasoning.add_argument("--data", type=Path, default=_SHARDS, metavar="DIR", help="shards for the short training")
     reasoning.add_argument("--env", default=_TABLETOP, metavar="ID", help="default: %(default)s")
     reasoning.add_argument("--tasks", nargs="+", default=["base", "spatial"], metavar="T", help="default: base spatial")
-    _add_budget(reasoning, default_minutes=4.0)
-    _add_episodes(reasoning)
-    _add_threads(reasoning)
+    _add_costs(reasoning, default_minutes=4.0)
 
 
 def _verb(verbs: Any, name: str, about: str, folder: str, run: Callable[[argparse.Namespace], int]) -> Any:
@@ -84,25 +81,22 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--test-images", type=whole_number(1, 240), default=240, metavar="N", help="default: 240")
     parser.add_argument("--task", default="base", metavar="T", help="of the tabletop, to play (default: %(default)s)")
-    _add_budget(parser, steps=1200)
-    _add_episodes(parser)
-    _add_threads(parser)
+    _add_costs(parser, steps=1200)
 
 
-def _add_budget(parser: argparse.ArgumentParser, *, steps: int | None = None, default_minutes: float = 0.0) -> None:
+def _add_costs(parser: argparse.ArgumentParser, *, steps: int | None = None, default_minutes: float = 0.0) -> None:
+    """Add what makes a study long: training, episodes, threads."""
     default = f"{steps} steps" if steps else f"{default_minutes:g} minutes"
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=whole_number(1, 1200), metavar="N", help=f"per training (default: {default})")
     budget.add_argument("--minutes", type=minutes, metavar="M", help="per training, instead of steps")
     parser.set_defaults(default_steps=steps, default_minutes=default_minutes or None)
-
-
-def _add_episodes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=whole_number(1, 100), default=100, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--seed", type=whole_number(0, 90_000), default=90_000, metavar="S",
         help="of the first episode (default: %(default)s)",
     )  # fmt: skip
+    _add_threads(parser)
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
@@ -123,8 +117,9 @@ def run_generalisation(args: argparse.Namespace) -> int:
     """The same trainings by pairs, and a finished checkpoint by places."""
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import generalisation
+    from si_embodied.studies.own import PlannerRun
 
-    places = generalisation.PlacesRun(args.model or shipped_checkpoint(), args.data, args.place_images, args.threads)
+    places = PlannerRun(args.model or shipped_checkpoint(), args.data, args.place_images, args.threads)
     return _run(args, generalisation.GeneralisationResults, partial(generalisation.study, _sizes(args), places))
 
 
@@ -133,16 +128,16 @@ def run_shortcuts(args: argparse.Namespace) -> int:
     from si_embodied.errors import ConfigError
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import shortcuts
+    from si_embodied.studies.asking import QuestionsRun
+    from si_embodied.studies.own import PlannerRun
 
     if (args.model is None) != (args.data is None) or (args.data is None and args.shards is None and not args.report):
         raise ConfigError("give --model and --data to ask questions, --shards to ask a small planner its own, or all")
     questions = planner = None
     if args.model is not None:
-        questions = shortcuts.QuestionsRun(
-            args.model, args.data, args.out, args.questions, args.threads, args.device, args.dtype
-        )
+        questions = QuestionsRun(args.model, args.data, args.out, args.questions, args.threads, args.device, args.dtype)
     if args.shards is not None:
-        planner = shortcuts.OwnRun(args.planner or shipped_checkpoint(), args.shards, args.images, args.threads)
+        planner = PlannerRun(args.planner or shipped_checkpoint(), args.shards, args.images, args.threads)
     return _run(args, shortcuts.ShortcutsResults, partial(shortcuts.study, questions, planner))
 
 
@@ -152,8 +147,8 @@ def run_reasoning(args: argparse.Namespace) -> int:
     from si_embodied.studies import reasoning
 
     run = reasoning.ReasoningRun(
-        args.model or shipped_checkpoint(), args.out, data=None if args.no_training else args.data, **_budget(args),
-        tasks=tuple(args.tasks), episodes=_episodes(args, args.tasks[0], args.env), threads=args.threads,
+        model=args.model or shipped_checkpoint(), data=None if args.no_training else args.data,
+        tasks=tuple(args.tasks), **_training(args, args.tasks[0], args.env),
     )  # fmt: skip
     return _run(args, reasoning.ReasoningResults, partial(reasoning.study, run))
 
@@ -179,19 +174,17 @@ def _sizes(args: argparse.Namespace) -> ScalingRun:
     from si_embodied.studies.scaling import ScalingRun
 
     return ScalingRun(
-        args.data, args.out, images=tuple(args.images), **_budget(args), test_images=args.test_images,
-        episodes=_episodes(args, args.task), threads=args.threads,
-    )  # fmt: skip
+        data=args.data, images=tuple(args.images), test_images=args.test_images, **_training(args, args.task)
+    )
 
 
-def _budget(args: argparse.Namespace) -> dict[str, Any]:
-    """Steps and minutes per training: what was given, or the default."""
-    if args.steps is None and args.minutes is None:
-        return {"steps": args.default_steps, "minutes": args.default_minutes}
-    return {"steps": args.steps, "minutes": args.minutes}
-
-
-def _episodes(args: argparse.Namespace, task: str, env: str = _TABLETOP) -> Episodes:
+def _training(args: argparse.Namespace, task: str, env: str = _TABLETOP) -> dict[str, Any]:
+    """The settings that the studies that train have in common."""
     from si_embodied.studies.checkpoints import Episodes
 
-    return Episodes(env=env, task=task, count=args.episodes, seed=args.seed)
+    given = args.steps is not None or args.minutes is not None
+    return {
+        "out": args.out, "threads": args.threads, "episodes": Episodes(env, task, args.episodes, args.seed),
+        "steps": args.steps if given else args.default_steps,
+        "minutes": args.minutes if given else args.default_minutes,
+    }  # fmt: skip

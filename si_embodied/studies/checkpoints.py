@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from si_embodied.config import planner_config_for
 from si_embodied.evaluation.config import EvaluationConfig
@@ -11,7 +11,8 @@ from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.runner import evaluate
 from si_embodied.training.export import Story, export
-from si_embodied.training.nano import STATE, Budget, Training, train
+from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
+from si_embodied.training.scenes import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,34 +24,7 @@ if TYPE_CHECKING:
 
 TABLETOP = "si_embodied/Tabletop-v0"
 SETTINGS_FILE = "settings.json"  # what the folder's checkpoints were trained with
-
-
-def train_checkpoint(
-    folder: Path,
-    start: Callable[[], Training],
-    data: Callable[[], tuple[Labelled, Labelled]],
-    budget: Budget,
-    story: Story,
-    *,
-    report: Say,
-) -> tuple[Training, Path]:
-    """Train until the budget is used up, and export the checkpoint.
-
-    Args:
-        folder: of this training; its last saved state is resumed.
-        start: makes the training if there is no such state.
-        data: loads the training and the held-out images, if they are needed.
-        budget: when to stop.
-        story: for the model card; steps and minutes are filled in.
-        report: takes lines of progress.
-    """
-    state = folder / "run" / STATE
-    trained = Training.load(state) if state.exists() else start()
-    if budget.progress(trained.step, trained.seconds) < 1:
-        report(f"{folder.name}: training from step {trained.step}")
-        train(trained, *data(), folder / "run", budget, report=report)
-    story = replace(story, seed=trained.recipe.seed, steps=trained.step, minutes=trained.seconds / 60)
-    return trained, export(trained.mean, folder / "checkpoint", story)
+_SAVE_EVERY_S, _MEASURE_EVERY_S = 60.0, 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +35,60 @@ class Episodes:
     task: str = "base"
     count: int = 100
     seed: int = 90_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """What the studies that train have in common."""
+
+    out: Path
+    data: Path | None  # the shards of `train nano`, with `train/` and `held_out/`
+    steps: int | None = None  # of each training
+    minutes: float | None = None  # of each training, instead of steps
+    episodes: Episodes = field(default_factory=Episodes)
+    threads: int = 1
+    seed: int = 0
+    recipe: Recipe | None = None  # of the trainings, instead of the study's own
+
+    def training_settings(self) -> dict[str, Any]:
+        """What the trained models are a function of."""
+        return {
+            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
+            "data": None if self.data is None else digest(self.data / "train"),
+        }  # fmt: skip
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        return {**self.training_settings(), "episodes": asdict(self.episodes)}
+
+
+def train_checkpoint(
+    run: TrainingRun,
+    folder: Path,
+    start: Callable[[], Training],
+    data: Callable[[], tuple[Labelled, Labelled]],
+    *,
+    notes: str,
+    report: Say,
+) -> tuple[Training, Path]:
+    """Train until the budget of the run is used up, and export the checkpoint.
+
+    Args:
+        run: the study's settings.
+        folder: of this training; its last saved state is resumed.
+        start: makes the training if there is no such state.
+        data: loads the training and the held-out images, if they are needed.
+        notes: for the model card.
+        report: takes lines of progress.
+    """
+    state, budget = folder / "run" / STATE, Budget(run.steps, run.minutes, _SAVE_EVERY_S, _MEASURE_EVERY_S)
+    trained = Training.load(state) if state.exists() else start()
+    if budget.progress(trained.step, trained.seconds) < 1:
+        report(f"{folder.name}: training from step {trained.step}")
+        train(trained, *data(), folder / "run", budget, report=report)
+    data_digest = run.training_settings()["data"]
+    story = Story({}, data_digest, trained.recipe.seed, trained.step, trained.seconds / 60, notes=notes)
+    return trained, export(trained.mean, folder / "checkpoint", story)
 
 
 def play(

@@ -1,7 +1,7 @@
 """Generalisation: trained on some (colour, shape) pairs and some places, tested on others.
 
-Pairs: the trainings of `scaling`, by whether training showed what a question names. Places: a finished checkpoint in the
-apartments and at the tables that it was trained on, and in new ones.
+Pairs: the trainings of `scaling`, by whether training showed what a question names. Places: a finished checkpoint in
+the apartments and at the tables that it was trained on, and in new ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from si_embodied.studies import own
 from si_embodied.studies.plots import COLOURS, bars, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, markdown
 from si_embodied.studies.scaling import SEEN, UNSEEN, ScalingRun, SizeRow, measured_sizes, sizes_axis
-from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,17 +23,6 @@ if TYPE_CHECKING:
 PLACES = {"trained in": "train", "new": "held_out"}
 """The folder with the shards of each kind of place."""
 _POINT = "point pick"
-
-
-@dataclass(frozen=True, slots=True)
-class PlacesRun:
-    """A checkpoint in places that its training showed, and in new ones."""
-
-    model: Path
-    data: Path  # the shards that the checkpoint was trained on, and those held out
-    images: int = 240  # of each
-    threads: int = 1
-    recipe: Recipe | None = None  # for checkpoints of other sizes than the shipped one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +39,11 @@ class PlaceRow:
 
 
 def study(
-    sizes: ScalingRun, places: PlacesRun, results: Path, *, report: Say = lambda _: None
+    sizes: ScalingRun, places: own.PlannerRun, results: Path, *, report: Say = lambda _: None
 ) -> GeneralisationResults:
     """Measure what was not measured before, and write `generalisation.json`."""
-    rows = (*measured_sizes(sizes, report=report), *measured_places(places, report=report))
+    rows: tuple[SizeRow | PlaceRow, ...] = measured_sizes(sizes, report=report)
+    rows += measured_places(places, report=report)
     settings = {
         **sizes.settings(), "unseen_pairs": list(own.UNSEEN_PAIRS), "model": model_fingerprint(places.model),
         "place_images": places.images,
@@ -62,19 +51,18 @@ def study(
     return GeneralisationResults(settings, rows).write(results / "generalisation.json")
 
 
-def measured_places(run: PlacesRun, *, report: Say = lambda _: None) -> tuple[PlaceRow, ...]:
+def measured_places(run: own.PlannerRun, *, report: Say = lambda _: None) -> tuple[PlaceRow, ...]:
     """A row per world and kind of place.
 
     Raises:
         ConfigError: the checkpoint does not have the recipe's sizes, or there are no such shards.
     """
-    model = Training(run.recipe or Recipe(threads=run.threads))
-    model.start_from(run.model)
+    model = run.load()
     rows = []
     for world in own.WORLDS:
         for place, part in PLACES.items():
-            tests = own.first_images(run.data / part, world, run.images)
-            rows.append(PlaceRow(world, place, own.score_questions(model.mean, tests)))
+            tests = own.first_images(run.shards / part, world, run.images)
+            rows.append(PlaceRow(world, place, own.score_questions(model, tests)))
             report(f"{world}, places {place}: {sum(len(chosen) for _, chosen in tests)} images")
     return tuple(rows)
 

@@ -6,7 +6,7 @@ on plans as they are, and on plans that begin with where the objects they name a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,13 +14,11 @@ from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mean, percentiles
 from si_embodied.runs import claim
 from si_embodied.studies import own
-from si_embodied.studies.checkpoints import SETTINGS_FILE, Episodes, play, train_checkpoint
+from si_embodied.studies.checkpoints import SETTINGS_FILE, TrainingRun, play, train_checkpoint
 from si_embodied.studies.plots import COLOURS, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
-from si_embodied.training.export import Story
-from si_embodied.training.nano import Budget, Recipe, Training
+from si_embodied.training.nano import Recipe, Training
 from si_embodied.training.reasoning import REASONING
-from si_embodied.training.scenes import digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,34 +29,23 @@ if TYPE_CHECKING:
 
 WITHOUT, WITH = "without", "with"
 _LEARNING_RATE = 5e-4  # a third of the small planner's, so that it keeps what it knows
-_SAVE_EVERY_S, _NEVER_S = 60.0, 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningRun:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningRun(TrainingRun):
     """A checkpoint, and whether it is trained further before it is played."""
 
     model: Path
-    out: Path
-    data: Path | None = None  # shards of `train nano` to train on; None only asks differently
-    minutes: float | None = 4.0  # of each of the two trainings
-    steps: int | None = None  # of each, instead of minutes
+    data: Path | None = None  # None only asks differently
     tasks: tuple[str, ...] = ("base", "spatial")
-    episodes: Episodes = field(default_factory=Episodes)
-    threads: int = 1
-    seed: int = 0
-    recipe: Recipe | None = None  # default: the small planner's, on tables alone and with a lower learning rate
 
     def training_settings(self) -> dict[str, Any]:
         """What the trained models are a function of."""
-        return {
-            "model": model_fingerprint(self.model), "minutes": self.minutes, "steps": self.steps, "seed": self.seed,
-            "threads": self.threads, "data": None if self.data is None else digest(self.data / "train"),
-        }  # fmt: skip
+        return {**TrainingRun.training_settings(self), "model": model_fingerprint(self.model)}
 
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""
-        return {**self.training_settings(), "tasks": list(self.tasks), "episodes": asdict(self.episodes)}
+        return {**TrainingRun.settings(self), "tasks": list(self.tasks)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +118,8 @@ def _trained(run: ReasoningRun, data: Path, arm: str, report: Say) -> tuple[Path
             note[REASONING] = arm == WITH
         return parts
 
-    trained, checkpoint = train_checkpoint(
-        run.out / arm, start, tables, Budget(run.steps, run.minutes, _SAVE_EVERY_S, _NEVER_S),
-        Story({}, digest(data / "train"), 0, 0, 0.0, notes=f"{run.model.name}, trained on {arm} reasoning by "
-              "`si-embodied study reasoning`: not for use."),
-        report=report,
-    )  # fmt: skip
+    notes = f"{run.model.name}, trained on {arm} reasoning by `si-embodied study reasoning`: not for use."
+    trained, checkpoint = train_checkpoint(run, run.out / arm, start, tables, notes=notes, report=report)
     return checkpoint, trained.step
 
 

@@ -6,7 +6,7 @@ image, so that the same trainings show how well a planner generalises to unseen 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,12 +14,10 @@ import numpy as np
 
 from si_embodied.runs import claim
 from si_embodied.studies import own
-from si_embodied.studies.checkpoints import SETTINGS_FILE, Episodes, play, train_checkpoint
+from si_embodied.studies.checkpoints import SETTINGS_FILE, TrainingRun, play, train_checkpoint
 from si_embodied.studies.plots import BLACK, COLOURS, bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown, total
-from si_embodied.training.export import Story
-from si_embodied.training.nano import Budget, Recipe, Training
-from si_embodied.training.scenes import digest
+from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,34 +29,19 @@ if TYPE_CHECKING:
 SEEN, UNSEEN = "seen", "unseen"
 """Whether training showed the (colour, shape) pairs that a question or an episode names."""
 _ROW_FILE = "measured.json"
-_SAVE_EVERY_S, _MEASURE_EVERY_S = 60.0, 180.0
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingRun:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRun(TrainingRun):
     """Trainings on several numbers of images, and how they are measured."""
 
-    data: Path  # the shards of `train nano`: `train/` and `held_out/`
-    out: Path
+    data: Path
     images: tuple[int, ...] = (150, 600, 2400)
-    steps: int | None = 1200  # of each training
-    minutes: float | None = None  # of each training, instead of steps
     test_images: int = 240  # new tables, and as many with unseen pairs
-    episodes: Episodes = field(default_factory=Episodes)
-    threads: int = 1
-    seed: int = 0
-    recipe: Recipe | None = None  # default: the small planner's, on tables alone
-
-    def training_settings(self) -> dict[str, Any]:
-        """What the trained models are a function of, besides the number of images."""
-        return {
-            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
-            "data": digest(self.data / "train"),
-        }  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """What a row of the results is a function of, besides the number of images."""
-        return {**self.training_settings(), "test_images": self.test_images, "episodes": asdict(self.episodes)}
+        return {**TrainingRun.settings(self), "test_images": self.test_images}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +109,7 @@ def _measured(run: ScalingRun, data: Labelled, tests: tuple[Labelled, Labelled],
     folder = _folder(run, len(data))
     recipe = run.recipe or Recipe(cycle="ttd", seed=run.seed, threads=run.threads)
     trained, checkpoint = train_checkpoint(
-        folder, lambda: Training(recipe), lambda: (data, tests[0]),
-        Budget(run.steps, run.minutes, _SAVE_EVERY_S, _MEASURE_EVERY_S),
-        Story({"tabletop": len(data)}, run.training_settings()["data"], 0, 0, 0.0,
-              notes="One of the trainings of `si-embodied study scaling`: not for use."),
-        report=report,
+        run, folder, lambda: Training(recipe), lambda: (data, tests[0]), notes=f"Trained on {len(data)} tables by `si-embodied study scaling`: not for use.", report=report,
     )  # fmt: skip
     asked = [(test, np.arange(min(run.test_images, len(test)))) for test in tests]
     questions = own.score_questions(trained.mean, asked, lambda question: _pair(own.names_unseen_pair(question)))

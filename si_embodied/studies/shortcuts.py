@@ -7,30 +7,22 @@ An answer with circular options counts only if it is right in every order of the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
-from si_embodied.backends.local import LocalBackend
-from si_embodied.data.audit import audit_type, score
+from si_embodied.data.audit import audit_type
 from si_embodied.data.questions.base import CAPABILITIES
-from si_embodied.data.records import read_dataset
-from si_embodied.errors import DataError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mcnemar_counts
-from si_embodied.models.checkpoints import inspect_checkpoint
-from si_embodied.runs import JsonLines, claim
 from si_embodied.studies import own
-from si_embodied.studies.asking import SIGHTS, Asked, Sight
-from si_embodied.studies.checkpoints import SETTINGS_FILE
+from si_embodied.studies.asking import SIGHTS, Asked, Key, QuestionsRun, ask_all
 from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars
 from si_embodied.studies.results import Results, Score, markdown, total
-from si_embodied.training.conversations import fingerprint, load_image, read_records
+from si_embodied.training.conversations import fingerprint
 from si_embodied.training.forward import CELLS
-from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,36 +38,7 @@ _LOOKS: dict[str, Any] = {
     "none": {"marker": "x", "color": BLACK},
     CIRCULAR: {"marker": "D", "color": COLOURS[2]},
 }
-_ANSWERS_FILE = "answers.jsonl"
-_DEADLINE_S = 600.0
-_IN_PIXELS = "qwen2_5_vl"  # answers points and boxes in pixels of the resized image: not asked for them
 _FOR_A_CONSTANT = 10  # questions of a type that `audit_type` needs
-
-_Key: TypeAlias = tuple[str, str, int]  # question, sight, rotation of the options
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionsRun:
-    """Questions to a checkpoint."""
-
-    model: Path
-    data: Path  # a folder of `si-embodied data generate`
-    out: Path
-    count: int | None = None  # the first questions of the data set, in which types alternate
-    threads: int = 1  # on a CPU
-    device: str = "auto"
-    dtype: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class OwnRun:
-    """The small planner's own pointing and plans, on held-out shards of `train nano`."""
-
-    model: Path
-    shards: Path
-    images: int = 120  # of each world
-    threads: int = 1
-    recipe: Recipe | None = None  # for checkpoints of other sizes than the shipped one
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +67,7 @@ class OwnRow(own.KindScore):
 
 
 def study(
-    questions: QuestionsRun | None, planner: OwnRun | None, results: Path, *, report: Say = lambda _: None
+    questions: QuestionsRun | None, planner: own.PlannerRun | None, results: Path, *, report: Say = lambda _: None
 ) -> ShortcutsResults:
     """Ask what was not asked before, and write `shortcuts.json`.
 
@@ -125,64 +88,19 @@ def study(
 
 def asked_questions(run: QuestionsRun, *, report: Say = lambda _: None) -> list[TypeRow]:
     """Ask a checkpoint; returns a row per type of question."""
-    settings = {"model": model_fingerprint(run.model), "data": fingerprint([run.data]), "dtype": run.dtype}
-    claim(run.out / SETTINGS_FILE, settings)
-    questions = list(_questions(run))
-    lines = JsonLines(run.out / _ANSWERS_FILE)
-    scores = _scores(lines)
-    backend: LocalBackend | None = None
-    for number, one in enumerate(questions, start=1):
-        for key in _keys(one):
-            if key in scores:
-                continue
-            if backend is None:
-                torch.set_num_threads(run.threads)
-                backend = LocalBackend(run.model, device=run.device, dtype=run.dtype)
-            _, sight, rotation = key
-            rotated = one.rotated(rotation)
-            said = backend.generate(rotated.prompt(sight, backend.family), deadline_s=_DEADLINE_S).text
-            scores[key] = score(said, rotated.labels)
-            lines.append(
-                {"id": one.labels.id, "sight": sight, "rotation": rotation, "answer": said, "score": scores[key]}
-            )
-        if number % 100 == 0:
-            report(f"{number} of {len(questions)} questions")
+    questions, scores = ask_all(run, report=report)
     types: dict[str, list[Asked]] = defaultdict(list)
     for one in questions:
         types[one.labels.type].append(one)
     return [_type_row(group, scores) for _, group in sorted(types.items())]
 
 
-def _questions(run: QuestionsRun) -> Iterator[Asked]:
-    in_pixels = inspect_checkpoint(run.model).model_type == _IN_PIXELS
-    records = read_records([run.data])
-    labels = [label for _, label in read_dataset(run.data)]
-    for record, label in list(zip(records, labels, strict=True))[: run.count]:
-        if not (in_pixels and label.form in ("point", "box")):
-            yield Asked(record.conversation, label, tuple(load_image(record, path) for path in record.images))
-
-
-def _keys(one: Asked) -> Iterator[tuple[str, Sight, int]]:
-    """Every sight with the options in their original order, and the images with every other order, too."""
-    yield from ((one.labels.id, sight, 0) for sight in SIGHTS)
-    yield from ((one.labels.id, "images", rotation) for rotation in range(1, one.rotations))
-
-
-def _scores(lines: JsonLines) -> dict[_Key, float]:
-    """The scores that an earlier run left."""
-    try:
-        return {(row["id"], row["sight"], row["rotation"]): float(row["score"]) for row in lines.rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{str(lines.path)!r} has a line that is not an answer ({error!r}): remove it, or choose another --out"
-        ) from None
-
-
-def _type_row(group: Sequence[Asked], found: Mapping[_Key, float]) -> TypeRow:
+def _type_row(group: Sequence[Asked], found: Mapping[Key, float]) -> TypeRow:
     labels = group[0].labels
     values = {sight: [found[one.labels.id, sight, 0] for one in group] for sight in SIGHTS}
     scores = {str(sight): Score.of(ones) for sight, ones in values.items()}
-    paired = circular_chance = None
+    paired: PairedComparison | None = None
+    circular_chance = None
     if labels.form != "number":  # right or wrong, so that pairs can be compared
         paired = mcnemar([bool(value) for value in values["images"]], [bool(value) for value in values["blank"]])
     if circular := [one for one in group if one.rotations > 1]:
@@ -192,7 +110,8 @@ def _type_row(group: Sequence[Asked], found: Mapping[_Key, float]) -> TypeRow:
         circular_chance = float(np.mean([one.rotations**-one.rotations for one in circular]))
     return TypeRow(
         labels.type, labels.capability, labels.form, _guessing(group), scores,
-        only_seeing=paired and paired.only_first, only_blank=paired and paired.only_second,
+        only_seeing=None if paired is None else paired.only_first,
+        only_blank=None if paired is None else paired.only_second,
         circular_chance=circular_chance,
     )  # fmt: skip
 
@@ -207,17 +126,16 @@ def _guessing(group: Sequence[Asked]) -> float | None:
     return audit_type(labels[0].type, [(one.conversation.question, one.labels) for one in group]).chance
 
 
-def own_questions(run: OwnRun, *, report: Say = lambda _: None) -> list[OwnRow]:
+def own_questions(run: own.PlannerRun, *, report: Say = lambda _: None) -> list[OwnRow]:
     """Ask the small planner its own questions; returns a row per world, sight and kind."""
-    model = Training(run.recipe or Recipe(threads=run.threads))
-    model.start_from(run.model)
+    model = run.load()
     rows: list[OwnRow] = []
     for world in own.WORLDS:
         data = own.load_shards(run.shards, f"{world}-*")
         chosen = np.arange(min(run.images, len(data)))
         for sight in SIGHTS:
             shown = own.blanked(data) if sight == "blank" else data
-            found = own.score_questions(model.mean, [(shown, chosen)], cells=0 if sight == "none" else CELLS)
+            found = own.score_questions(model, [(shown, chosen)], cells=0 if sight == "none" else CELLS)
             rows += [OwnRow(own=world, sight=sight, **asdict(one)) for one in found]
         report(f"own questions, {world}: {len(chosen)} images")
     return rows

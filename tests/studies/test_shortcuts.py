@@ -16,7 +16,9 @@ pytest.importorskip("torch")
 pytest.importorskip("llguidance")
 
 from si_embodied.data.records import LABELS_FILE, MANIFEST_FILE, QUESTIONS_FILE, Conversation, Labels, json_line
-from si_embodied.studies import shortcuts
+from si_embodied.studies import asking, shortcuts
+from si_embodied.studies.asking import QuestionsRun
+from si_embodied.studies.own import PlannerRun
 from si_embodied.types import Completion, Prompt
 
 OPTIONS = ("left", "right")
@@ -72,8 +74,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch, model: Path, data: Path, out: Path, answers: Answers
 ) -> dict[str, shortcuts.TypeRow]:
     """The rows by type."""
-    monkeypatch.setattr(shortcuts, "LocalBackend", lambda *_, **__: answers)
-    found = shortcuts.study(shortcuts.QuestionsRun(model, data, out), None, out)
+    monkeypatch.setattr(asking, "LocalBackend", lambda *_, **__: answers)
+    found = shortcuts.study(QuestionsRun(model, data, out), None, out)
     assert shortcuts.ShortcutsResults.read(out / "shortcuts.json") == found
     return {row.type: row for row in found.rows if isinstance(row, shortcuts.TypeRow)}
 
@@ -125,7 +127,7 @@ def test_a_run_goes_on_where_it_was_cut_short(
 
 
 def test_the_planners_own_questions_are_asked_in_every_sight(planner: Path, shards: Path, micro: Any) -> None:
-    rows = shortcuts.own_questions(shortcuts.OwnRun(planner, shards / "held_out", images=1, recipe=micro))
+    rows = shortcuts.own_questions(PlannerRun(planner, shards / "held_out", images=1, recipe=micro))
     kinds = {(row.own, row.sight): {one.kind for one in rows if one.own == row.own} for row in rows}
     assert set(kinds) == {
         (world, sight) for world in ("tabletop", "apartment") for sight in ("images", "blank", "none")
@@ -135,7 +137,7 @@ def test_the_planners_own_questions_are_asked_in_every_sight(planner: Path, shar
 
 
 def test_a_real_backend_answers_with_a_letter(planner: Path, data: Path, tmp_path: Path) -> None:
-    run_of_two = shortcuts.QuestionsRun(planner, data, tmp_path / "out", count=2)
+    run_of_two = QuestionsRun(planner, data, tmp_path / "out", count=2)
     shortcuts.study(run_of_two, None, tmp_path / "out")
     answers = [json.loads(line)["answer"] for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == 8

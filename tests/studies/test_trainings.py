@@ -18,6 +18,7 @@ from si_embodied.studies import checkpoints, generalisation, reasoning, scaling
 from si_embodied.studies.checkpoints import Episodes
 from si_embodied.studies.own import (
     UNSEEN_PAIRS,
+    PlannerRun,
     load_shards,
     names_unseen_pair,
     shows_unseen_pair,
@@ -32,7 +33,9 @@ Heard = tuple[list[str], Callable[[str], None]]
 
 def sizes(shards: Path, out: Path, world: str, micro: Any) -> scaling.ScalingRun:
     episodes = Episodes(world, "objectnav", count=2, seed=6)
-    return scaling.ScalingRun(shards, out, (1, 3), steps=3, test_images=2, episodes=episodes, recipe=micro)
+    return scaling.ScalingRun(
+        data=shards, out=out, images=(1, 3), steps=3, test_images=2, episodes=episodes, recipe=micro
+    )
 
 
 # --- held-out pairs -------------------------------------------------------------------------------------------------
@@ -98,7 +101,7 @@ def test_what_was_trained_and_measured_is_not_done_again(
 
 
 def test_places_of_training_stand_beside_new_ones(shards: Path, planner: Path, micro: Any) -> None:
-    rows = generalisation.measured_places(generalisation.PlacesRun(planner, shards, images=2, recipe=micro))
+    rows = generalisation.measured_places(PlannerRun(planner, shards, images=2, recipe=micro))
     assert [(row.world, row.place) for row in rows] == [
         ("tabletop", "trained in"), ("tabletop", "new"), ("apartment", "trained in"), ("apartment", "new"),
     ]  # fmt: skip
@@ -112,7 +115,7 @@ def test_places_of_training_stand_beside_new_ones(shards: Path, planner: Path, m
 
 def reasoning_run(model: Path, out: Path, world: str, **changes: Any) -> reasoning.ReasoningRun:
     episodes = Episodes(world, count=2, seed=6)
-    return reasoning.ReasoningRun(model, out, minutes=None, steps=2, tasks=("objectnav",), episodes=episodes, **changes)
+    return reasoning.ReasoningRun(model=model, out=out, steps=2, tasks=("objectnav",), episodes=episodes, **changes)
 
 
 def test_both_arms_start_alike_and_one_is_taught_to_reason(
