@@ -160,7 +160,7 @@ class JsonLines:
                     raise
         except OSError as error:
             raise RecordError(
-                f"{_cannot_write(self.path, error)}. Earlier lines are kept: repeat the command to resume after them"
+                f"{_cannot_write(self.path, error)}; earlier lines are kept, so repeat the command to resume"
             ) from error
 
     def _read(self) -> list[dict[str, Any]]:

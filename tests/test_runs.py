@@ -35,7 +35,7 @@ def test_the_old_file_stays_whole_when_writing_fails(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_file_and_the_fix(tmp_path: Path) -> None:
     with (
-        pytest.raises(RecordError, match=r"state'.*No space left on device; free some space"),
+        pytest.raises(RecordError, match=r"state'.*No space left on device. Free some space"),
         replacing(tmp_path / "state"),
         Path("/dev/full").open("w") as device,
     ):
@@ -96,7 +96,7 @@ def test_a_full_disk_loses_no_earlier_line(tmp_path: Path) -> None:
     lines = JsonLines(tmp_path / "records.jsonl")
     lines.append({"seed": 0})
     lines.path = Path("/dev/full")
-    with pytest.raises(RecordError, match=r"/dev/full.*No space left.*another --out\. Earlier lines are kept"):
+    with pytest.raises(RecordError, match=r"/dev/full.*No space left.*another --out; earlier lines are kept"):
         lines.append({"seed": 1})
     assert JsonLines(tmp_path / "records.jsonl").rows == [{"seed": 0}]
 

@@ -108,9 +108,10 @@ def _measured(run: ScalingRun, data: Labelled, tests: tuple[Labelled, Labelled],
     """Train on some images, ask about others, and play."""
     folder = _folder(run, len(data))
     recipe = run.recipe or Recipe(cycle="ttd", seed=run.seed, threads=run.threads)
+    notes = f"Trained on {len(data)} tables by `si-embodied study scaling`: not for use."
     trained, checkpoint = train_checkpoint(
-        run, folder, lambda: Training(recipe), lambda: (data, tests[0]), notes=f"Trained on {len(data)} tables by `si-embodied study scaling`: not for use.", report=report,
-    )  # fmt: skip
+        run, folder, lambda: Training(recipe), lambda: (data, tests[0]), notes=notes, report=report
+    )
     asked = [(test, np.arange(min(run.test_images, len(test)))) for test in tests]
     questions = own.score_questions(trained.mean, asked, lambda question: _pair(own.names_unseen_pair(question)))
     played = play(checkpoint, run.episodes, folder / f"{run.episodes.task}.jsonl", report=report)
