@@ -63,7 +63,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> RecordError:
     return RecordError(
-        f"cannot write {str(path)!r}: {error.strerror or error}; free some space or choose another --out"
+        f"cannot write {str(path)!r}: {error.strerror or error}. Free some space or choose another --out"
     )
 
 
@@ -76,7 +76,7 @@ def claim(file: Path, settings: Mapping[str, Any], *, may_change: Collection[str
     Args:
         file: where the run's settings are kept, in its folder.
         settings: everything that the run's results depend on, as JSON values.
-        may_change: settings that may differ when a run is resumed, such as the number of workers.
+        may_change: settings, or groups of them, that may differ when a run is resumed, such as `config.workers`.
 
     Raises:
         ConfigError: the run was started with other settings, or the file holds no settings.
@@ -104,7 +104,7 @@ def check_settings(where: Path, started: Any, now: Mapping[str, Any], *, may_cha
     differing = [
         f"{name} {before.get(name)!r}, now {after.get(name)!r}"
         for name in {**before, **after}
-        if name not in may_change and before.get(name) != after.get(name)
+        if before.get(name) != after.get(name) and not any(f"{name}.".startswith(f"{free}.") for free in may_change)
     ]
     if differing:
         raise ConfigError(

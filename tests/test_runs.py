@@ -68,6 +68,7 @@ def test_other_settings_are_refused_and_the_difference_is_named(tmp_path: Path) 
 def test_a_setting_that_may_change_is_not_compared(tmp_path: Path) -> None:
     claim(tmp_path / "run.json", {"steps": 3, "config": {"workers": 1}})
     claim(tmp_path / "run.json", {"steps": 3, "config": {"workers": 8}}, may_change=("config.workers",))
+    claim(tmp_path / "run.json", {"steps": 3, "config": {"workers": 8}}, may_change=("config",))
     assert json.loads((tmp_path / "run.json").read_text())["config"] == {"workers": 1}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -168,14 +169,15 @@ def _here(config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | No
 def _in_processes(
     config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, workers: int
 ) -> _Results:  # fmt: skip
-    with worker_pool(min(workers, len(seeds) or 1), _start_worker, (config, shelf is not None)) as pool:
+    with worker_pool(min(workers, len(seeds) or 1)) as pool:
         waiting = list(reversed(seeds))
         running: set[concurrent.futures.Future[EpisodeResult | _Failure]] = set()
         while waiting or running:
             # One per worker: whether a video is still wanted depends on the results so far.
             while waiting and len(running) < workers:
                 seed = waiting.pop()
-                running.add(pool.submit(_work, seed, shelf.place(seed) if shelf is not None else None))
+                video = None if shelf is None else shelf.place(seed)
+                running.add(pool.submit(_work, config, shelf is not None, seed, video))
             done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
             for future in done:
                 yield _checked(future)
@@ -189,31 +191,16 @@ class _Failure:
     trace: str
 
 
-@dataclass(slots=True)
-class _Worker:
-    """The state of a worker process."""
-
-    config: EvaluationConfig | None = None
-    render: bool = False
-    runner: EpisodeRunner | None = None
+_runners: list[EpisodeRunner] = []
+"""In a worker process, its runner, once it has run an episode."""
 
 
-_worker = _Worker()
-
-
-def _start_worker(config: EvaluationConfig, render: bool) -> None:
-    _worker.config, _worker.render = config, render
-
-
-def _work(seed: int, video: Path | None) -> EpisodeResult | _Failure:
-    assert _worker.config is not None  # set by _start_worker
+def _work(config: EvaluationConfig, render: bool, seed: int, video: Path | None) -> EpisodeResult | _Failure:
     try:
-        if _worker.runner is None:
-            import atexit
-
-            _worker.runner = EpisodeRunner(_worker.config, render=_worker.render)
-            atexit.register(_worker.runner.close)
-        return _worker.runner.run(seed, video)
+        if not _runners:
+            _runners.append(EpisodeRunner(config, render=render))
+            atexit.register(_runners[0].close)
+        return _runners[0].run(seed, video)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return _Failure(f"the episode with seed {seed} failed: {type(error).__name__}: {error}", traceback.format_exc())
 

@@ -10,6 +10,7 @@ from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.runner import evaluate
+from si_embodied.runs import claim
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
 from si_embodied.training.scenes import digest
@@ -50,16 +51,20 @@ class TrainingRun:
     seed: int = 0
     recipe: Recipe | None = None  # of the trainings, instead of the study's own
 
-    def training_settings(self) -> dict[str, Any]:
-        """What the trained models are a function of."""
-        return {
-            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
-            "data": None if self.data is None else digest(self.data / "train"),
-        }  # fmt: skip
-
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""
-        return {**self.training_settings(), "episodes": asdict(self.episodes)}
+        return {
+            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
+            "data": None if self.data is None else digest(self.data / "train"), "episodes": asdict(self.episodes),
+        }  # fmt: skip
+
+    def claim(self) -> None:
+        """Start the folder, or check that its trainings have the same settings.
+
+        Raises:
+            ConfigError: they have others.
+        """
+        claim(self.out / SETTINGS_FILE, self.settings(), may_change=("episodes", "test_images", "tasks"))
 
 
 def train_checkpoint(
@@ -86,8 +91,7 @@ def train_checkpoint(
     if budget.progress(trained.step, trained.seconds) < 1:
         report(f"{folder.name}: training from step {trained.step}")
         train(trained, *data(), folder / "run", budget, report=report)
-    data_digest = run.training_settings()["data"]
-    story = Story({}, data_digest, trained.recipe.seed, trained.step, trained.seconds / 60, notes=notes)
+    story = Story({}, run.settings()["data"], trained.recipe.seed, trained.step, trained.seconds / 60, notes=notes)
     return trained, export(trained.mean, folder / "checkpoint", story)
 
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mean, percentiles
-from si_embodied.runs import claim
 from si_embodied.studies import own
-from si_embodied.studies.checkpoints import SETTINGS_FILE, TrainingRun, play, train_checkpoint
+from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
 from si_embodied.studies.plots import COLOURS, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
 from si_embodied.training.nano import Recipe, Training
@@ -39,13 +38,9 @@ class ReasoningRun(TrainingRun):
     data: Path | None = None  # None only asks differently
     tasks: tuple[str, ...] = ("base", "spatial")
 
-    def training_settings(self) -> dict[str, Any]:
-        """What the trained models are a function of."""
-        return {**TrainingRun.training_settings(self), "model": model_fingerprint(self.model)}
-
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""
-        return {**TrainingRun.settings(self), "tasks": list(self.tasks)}
+        return {**TrainingRun.settings(self), "model": model_fingerprint(self.model), "tasks": list(self.tasks)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ def study(run: ReasoningRun, results: Path, *, report: Say = lambda _: None) -> 
     Raises:
         ConfigError: the folder holds trainings with other settings.
     """
-    claim(run.out / SETTINGS_FILE, run.training_settings())
+    run.claim()
     rows: list[ArmRow] = []
     for arm in (WITHOUT, WITH):
         checkpoint, steps = (run.model, 0) if run.data is None else _trained(run, run.data, arm, report)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from si_embodied.runs import claim
 from si_embodied.studies import own
-from si_embodied.studies.checkpoints import SETTINGS_FILE, TrainingRun, play, train_checkpoint
+from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
 from si_embodied.studies.plots import BLACK, COLOURS, bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown, total
 from si_embodied.training.nano import Recipe, Training
@@ -74,7 +73,7 @@ def measured_sizes(run: ScalingRun, *, report: Say = lambda _: None) -> tuple[Si
     Raises:
         ConfigError: the folder holds trainings with other settings, or there are too few images.
     """
-    claim(run.out / SETTINGS_FILE, run.training_settings())
+    run.claim()
 
     @cache
     def shards(part: str) -> Labelled:
