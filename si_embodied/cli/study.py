@@ -33,74 +33,69 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     places = _verb(verbs, "generalisation", "pairs and places that training never showed", "sizes", run_generalisation)
     _add_sizes(places)
-    places.add_argument("--model", type=Path, metavar="DIR", help="for places (default: the package's small planner)")
-    places.add_argument(
-        "--place-images", type=whole_number(1, 240), default=240, metavar="N", help="of each (default: %(default)s)"
-    )
+    _add(places, "--model", "DIR", "for places (default: the package's small planner)")
+    _add(places, "--place-images", "N", "of each kind of place", 240)
 
     shortcuts = _verb(verbs, "shortcuts", "what a model scores without looking", "shortcuts", run_shortcuts)
-    shortcuts.add_argument("--model", type=Path, metavar="DIR", help="any checkpoint, to ask the questions of --data")
-    shortcuts.add_argument("--data", type=Path, metavar="DIR", help="a folder of `si-embodied data generate`")
+    _add(shortcuts, "--model", "DIR", "any checkpoint, to ask the questions of --data")
+    _add(shortcuts, "--data", "DIR", "a folder of `si-embodied data generate`")
     shortcuts.add_argument("--questions", type=whole_number(1, 1020), metavar="N", help="the first N (default: all)")
-    shortcuts.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
-    shortcuts.add_argument("--dtype", default="auto", metavar="T", help="default: bfloat16 on CUDA, float32 on a CPU")
-    shortcuts.add_argument("--shards", type=Path, metavar="DIR", help="held-out shards of `train nano`, to ask the "
-                           "small planner its own questions, too")  # fmt: skip
-    shortcuts.add_argument("--planner", type=Path, metavar="DIR", help="that planner (default: the package's)")
-    shortcuts.add_argument("--images", type=whole_number(1, 120), default=120, metavar="N", help="of each world there")
-    _add_threads(shortcuts)
+    _add(shortcuts, "--device", "D", "auto, cpu or cuda", "auto")
+    _add(shortcuts, "--dtype", "T", "auto is bfloat16 on CUDA, float32 on a CPU", "auto")
+    _add(shortcuts, "--shards", "DIR", "held-out shards of `train nano`, to ask the small planner its own questions")
+    _add(shortcuts, "--planner", "DIR", "that planner (default: the package's)")
+    _add(shortcuts, "--images", "N", "of each world there", 120)
+    _add(shortcuts, "--threads", "N", "of the CPU", 1)
 
     reasoning = _verb(verbs, "reasoning", "plans with and without reasoning first", "reasoning", run_reasoning)
-    reasoning.add_argument("--model", type=Path, metavar="DIR", help="default: the package's small planner")
+    _add(reasoning, "--model", "DIR", "default: the package's small planner")
     reasoning.add_argument("--no-training", action="store_true", help="only ask differently: for real checkpoints")
-    reasoning.add_argument("--data", type=Path, default=_SHARDS, metavar="DIR", help="shards for the short training")
-    reasoning.add_argument("--env", default=_TABLETOP, metavar="ID", help="default: %(default)s")
+    _add(reasoning, "--data", "DIR", "shards of `train nano`, for the short training", _SHARDS)
+    _add(reasoning, "--env", "ID", "the world to play in", _TABLETOP)
     reasoning.add_argument("--tasks", nargs="+", default=["base", "spatial"], metavar="T", help="default: base spatial")
     _add_costs(reasoning, default_minutes=4.0)
 
 
 def _verb(verbs: Any, name: str, about: str, folder: str, run: Callable[[argparse.Namespace], int]) -> Any:
     parser = verbs.add_parser(name, help=about, description=f"A study: {about}.")
-    out = Path("runs/studies") / folder
-    parser.add_argument(
-        "--out", type=Path, default=out, metavar="DIR", help="for checkpoints and records (default: %(default)s)"
-    )
-    parser.add_argument("--results", type=Path, metavar="DIR", help=f"for {name}.json and {name}.png (default: --out)")
+    _add(parser, "--out", "DIR", "for checkpoints and records", Path("runs/studies") / folder)
+    _add(parser, "--results", "DIR", f"for {name}.json and {name}.png (default: --out)")
     parser.add_argument("--report", action="store_true", help="only redo plot and table, from the JSON")
     parser.set_defaults(run=run)
     return parser
 
 
+def _add(
+    parser: argparse.ArgumentParser, flag: str, metavar: str, text: str, default: Any = None, minimum: int = 1
+) -> None:
+    """Add an option: a whole number or a name if its default is one, otherwise a path."""
+    parse: Any = whole_number(minimum, default) if isinstance(default, int) else Path
+    parse = str if isinstance(default, str) else parse
+    text += "" if default is None else " (default: %(default)s)"
+    parser.add_argument(flag, type=parse, default=default, metavar=metavar, help=text)
+
+
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=_SHARDS, metavar="DIR", help="shards of `train nano` (default: %(default)s)"
-    )
+    _add(parser, "--data", "DIR", "shards of `train nano`", _SHARDS)
     parser.add_argument(
         "--images", type=whole_number(1, 600), nargs="+", default=[150, 600, 2400], metavar="N",
         help="training images, one training for each N (default: 150 600 2400)",
     )  # fmt: skip
-    parser.add_argument("--test-images", type=whole_number(1, 240), default=240, metavar="N", help="default: 240")
-    parser.add_argument("--task", default="base", metavar="T", help="of the tabletop, to play (default: %(default)s)")
+    _add(parser, "--test-images", "N", "new tables, and as many with unseen pairs", 240)
+    _add(parser, "--task", "T", "of the tabletop, to play", "base")
     _add_costs(parser, steps=1200)
 
 
-def _add_costs(parser: argparse.ArgumentParser, *, steps: int | None = None, default_minutes: float = 0.0) -> None:
+def _add_costs(parser: argparse.ArgumentParser, steps: int | None = None, default_minutes: float | None = None) -> None:
     """Add what makes a study long: training, episodes, threads."""
     default = f"{steps} steps" if steps else f"{default_minutes:g} minutes"
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=whole_number(1, 1200), metavar="N", help=f"per training (default: {default})")
     budget.add_argument("--minutes", type=minutes, metavar="M", help="per training, instead of steps")
-    parser.set_defaults(default_steps=steps, default_minutes=default_minutes or None)
-    parser.add_argument("--episodes", type=whole_number(1, 100), default=100, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--seed", type=whole_number(0, 90_000), default=90_000, metavar="S",
-        help="of the first episode (default: %(default)s)",
-    )  # fmt: skip
-    _add_threads(parser)
-
-
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=whole_number(1, 1), default=1, metavar="N", help="default: %(default)s")
+    parser.set_defaults(default_steps=steps, default_minutes=default_minutes)
+    _add(parser, "--episodes", "N", "per checkpoint and task", 100)
+    _add(parser, "--seed", "S", "of the first episode", 90_000, minimum=0)
+    _add(parser, "--threads", "N", "of the CPU", 1)
 
 
 # --- running --------------------------------------------------------------------------------------------------------

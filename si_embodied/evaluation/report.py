@@ -68,10 +68,7 @@ class Report:
 
     def to_json(self, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
         """As JSON values, with null for NaN and the controls' figures under `controls`."""
-        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        row["wilson95"] = list(self.wilson95)
-        row["plan_latency_ms"] = dataclasses.asdict(self.plan_latency_ms)
-        row["latency_ms_by_part"] = {part: dataclasses.asdict(p) for part, p in self.latency_ms_by_part.items()}
+        row = dataclasses.asdict(self)
         row["controls"] = {comparison.name: _control_json(comparison) for comparison in comparisons}
         row["versions"] = versions()
         plain: dict[str, Any] = _without_nan(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,6 @@ class EpisodeVideo(Watcher):
         """
         self._path, self._title = path, title
         self._writer: Generator[None, Any, None] | None = None
-        self._size = (0, 0)
         self._fps = 5.0
         self._last: tuple[NDArray[np.uint8], list[str]] | None = None
 
@@ -89,10 +88,9 @@ class EpisodeVideo(Watcher):
         try:
             if self._writer is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._size = (frame.shape[1], frame.shape[0])
                 self._writer = imageio_ffmpeg.write_frames(
                     str(self._path),
-                    self._size,
+                    (frame.shape[1], frame.shape[0]),
                     fps=self._fps,
                     codec="libx264",
                     pix_fmt_out="yuv420p",
@@ -113,12 +111,11 @@ class EpisodeVideo(Watcher):
         )
 
 
-def describe_decision(decisions: Any) -> str:
+def describe_decision(decisions: Sequence[Decision]) -> str:
     """The latest decision in one line; empty if there is none."""
     if not decisions:
         return ""
-    decision: Decision = decisions[-1]
-    number = len(decisions)
+    decision, number = decisions[-1], len(decisions)
     if isinstance(decision, Execute):
         words = [_subgoal_words(subgoal) for subgoal in decision.subgoals] or ["done"]
         return f"plan {number}: " + ", then ".join(words)

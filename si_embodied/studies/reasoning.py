@@ -127,19 +127,11 @@ def _tables(data: Path) -> tuple[Labelled, Labelled]:
 # --- reporting ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A task without and with reasoning."""
-
-    without: ArmRow
-    with_it: ArmRow
-
-    @property
-    def paired(self) -> PairedComparison:
-        """Without against with reasoning, on the seeds that both played."""
-        other = dict(zip(self.with_it.seeds, self.with_it.success, strict=True))
-        first = {s: won for s, won in zip(self.without.seeds, self.without.success, strict=True) if s in other}
-        return mcnemar([bool(won) for won in first.values()], [bool(other[seed]) for seed in first])
+def paired(without: ArmRow, with_it: ArmRow) -> PairedComparison:
+    """Without against with reasoning, on the seeds that both played."""
+    other = dict(zip(with_it.seeds, with_it.success, strict=True))
+    first = {seed: won for seed, won in zip(without.seeds, without.success, strict=True) if seed in other}
+    return mcnemar([bool(won) for won in first.values()], [bool(other[seed]) for seed in first])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,37 +141,30 @@ class ReasoningResults(Results):
     name: ClassVar[str] = "reasoning"
     rows: tuple[ArmRow, ...]
 
-    def pairs(self) -> dict[str, Pair]:
-        """The tasks that both arms played."""
+    def pairs(self) -> dict[str, tuple[ArmRow, ArmRow]]:
+        """The tasks that both arms played, without and with reasoning."""
         with_it = {row.task: row for row in self.rows if row.arm == WITH}
-        return {
-            row.task: Pair(row, with_it[row.task]) for row in self.rows if row.arm == WITHOUT and row.task in with_it
-        }
+        return {row.task: (row, with_it[row.task]) for row in self.rows if row.arm == WITHOUT and row.task in with_it}
 
     def headline(self) -> str:
         """Success without and with reasoning, and what it costs."""
-        pairs = self.pairs()
-        parts = [
-            f"{task} {100 * pair.without.score.mean:.0f}% to {100 * pair.with_it.score.mean:.0f}% "
-            f"(p = {pair.paired.p_value:.2g})"
-            for task, pair in pairs.items()
-        ]
-        first = next(iter(pairs.values()))
-        return (
-            f"Reasoning first: {', '.join(parts)}, for {first.with_it.completion_tokens:.0f} tokens a plan, "
-            f"not {first.without.completion_tokens:.0f}"
-        )
+        parts = []
+        for task, rows in self.pairs().items():
+            without, with_it = (100 * row.score.mean for row in rows)
+            parts.append(f"{task} {without:.0f}% to {with_it:.0f}% (p = {paired(*rows).p_value:.2g})")
+        few, many = (row.completion_tokens for row in next(iter(self.pairs().values())))
+        return f"Reasoning first: {', '.join(parts)}, for {many:.0f} tokens a plan, not {few:.0f}"
 
     def table(self) -> list[str]:
         """Two lines per task."""
         head = ("task", "reasoning", "success", "seeds won alone", "p (McNemar)", "tokens a plan", "ms a plan",
                 "steps trained")  # fmt: skip
         body = []
-        for pair in self.pairs().values():
-            paired = pair.paired
-            for row, won_alone in ((pair.without, paired.only_first), (pair.with_it, paired.only_second)):
+        for rows in self.pairs().values():
+            test = paired(*rows)
+            for row, won_alone in zip(rows, (test.only_first, test.only_second), strict=True):
                 body.append(
-                    [row.task, row.arm, str(row.score), str(won_alone), f"{paired.p_value:.2g}",
+                    [row.task, row.arm, str(row.score), str(won_alone), f"{test.p_value:.2g}",
                      f"{row.completion_tokens:.0f}", f"{row.plan_ms_p50:.0f}", f"{row.steps:,}"]
                 )  # fmt: skip
         return markdown(head, body)
@@ -190,15 +175,13 @@ class ReasoningResults(Results):
         left, right = figure.subplots(1, 2, width_ratios=[3, 2])
         pairs = self.pairs()
         for number, arm in enumerate((WITHOUT, WITH)):
-            rows = [(pair.without, pair.with_it)[number] for pair in pairs.values()]
-            scores = [row.score for row in rows]
+            scores = [rows[number].score for rows in pairs.values()]
             texts = [f"{score.total:.0f} of {score.count}" for score in scores]
             where = grouped_bars(left, scores, number, f"{arm} reasoning", texts)
-            drawn = right.bar(where, [row.completion_tokens for row in rows], 0.36, color=COLOURS[number])
-            right.bar_label(drawn, fmt="%.0f", padding=2)
+            tokens = [rows[number].completion_tokens for rows in pairs.values()]
+            right.bar_label(right.bar(where, tokens, 0.36, color=COLOURS[number]), fmt="%.0f", padding=2)
         percent_axis(left, "success, % (95% interval)")
-        labels = [f"{task}\np = {pair.paired.p_value:.2g}" for task, pair in pairs.items()]
-        left.set_xticks(range(len(pairs)), labels)
+        left.set_xticks(range(len(pairs)), [f"{t}\np = {paired(*rows).p_value:.2g}" for t, rows in pairs.items()])
         left.set_title("Episodes on the same seeds; p by McNemar's test", loc="left")
         figure.legend(loc="outside lower center", ncols=2)
         right.set_xticks(range(len(pairs)), list(pairs))
