@@ -153,7 +153,8 @@ class JsonLines:
             with self.path.open("ab", buffering=0) as stream:
                 size = os.fstat(stream.fileno()).st_size
                 try:
-                    _write_all(stream.fileno(), data)
+                    while data:
+                        data = data[os.write(stream.fileno(), data) :]
                 except OSError:
                     if size:
                         os.ftruncate(stream.fileno(), size)
@@ -170,19 +171,14 @@ class JsonLines:
             raise ConfigError(f"{str(self.path)!r} is not a regular file; choose another --out")
         content = self.path.read_bytes()
         end = content.rfind(b"\n") + 1
-        if end != len(content):
-            _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(content) - end)
-            os.truncate(self.path, end)
+        torn = content[end:]
         try:
             rows = [json.loads(line) for line in content[:end].splitlines()]
-            if not all(isinstance(row, dict) for row in rows):
+            if not all(isinstance(row, dict) for row in rows) or not torn.startswith(b"{"[: len(torn)]):
                 raise ValueError("a line is not an object")
         except ValueError as error:
             raise ConfigError(f"{str(self.path)!r} is not a JSONL file ({error}); choose another --out") from error
+        if torn:
+            _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(torn))
+            os.truncate(self.path, end)
         return rows
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -114,8 +114,9 @@ def test_a_device_is_not_read_as_records() -> None:
         JsonLines(Path("/dev/zero"))
 
 
-@pytest.mark.parametrize("content", ["not json\n", '"text"\n'])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["not json\n", '"text"\n', "no line break", '{"seed": 0}\nnotes'])
+def test_a_file_of_another_kind_is_refused_and_left_whole(tmp_path: Path, content: str) -> None:
     (tmp_path / "notes.txt").write_text(content)
     with pytest.raises(ConfigError, match="choose another --out"):
         JsonLines(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == content

@@ -83,6 +83,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add(parser, "--test-images", "N", "new tables, and as many with unseen pairs", 240)
     _add(parser, "--task", "T", "of the tabletop, to play", "base")
+    parser.set_defaults(env=_TABLETOP)
     _add_costs(parser, steps=1200)
 
 
@@ -143,7 +144,7 @@ def run_reasoning(args: argparse.Namespace) -> int:
 
     run = reasoning.ReasoningRun(
         model=args.model or shipped_checkpoint(), data=None if args.no_training else args.data,
-        tasks=tuple(args.tasks), **_training(args, args.tasks[0], args.env),
+        tasks=tuple(args.tasks), **_training(args, args.tasks[0]),
     )  # fmt: skip
     return _run(args, reasoning.ReasoningResults, partial(reasoning.study, run))
 
@@ -173,13 +174,13 @@ def _sizes(args: argparse.Namespace) -> ScalingRun:
     )
 
 
-def _training(args: argparse.Namespace, task: str, env: str = _TABLETOP) -> dict[str, Any]:
+def _training(args: argparse.Namespace, task: str) -> dict[str, Any]:
     """The settings that the studies that train have in common."""
     from si_embodied.studies.checkpoints import Episodes
 
     given = args.steps is not None or args.minutes is not None
     return {
-        "out": args.out, "threads": args.threads, "episodes": Episodes(env, task, args.episodes, args.seed),
+        "out": args.out, "threads": args.threads, "episodes": Episodes(args.env, task, args.episodes, args.seed),
         "steps": args.steps if given else args.default_steps,
         "minutes": args.minutes if given else args.default_minutes,
     }  # fmt: skip

@@ -149,11 +149,7 @@ def plan_entry(decision: Decision) -> PlanEntry:
 
 
 def _ended(terminated: bool, truncated: bool, limited: bool) -> Ended | None:
-    if terminated:
-        return "terminated"
-    if truncated:
-        return "truncated"
-    return "step_limit" if limited else None
+    return "terminated" if terminated else "truncated" if truncated else "step_limit" if limited else None
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:

@@ -152,7 +152,8 @@ def score_table(reports: Sequence[Report]) -> Table:
             if previous is not None:
                 table.add_section()
             table.add_row(f"[bold]{world}[/bold]")
-        table.add_row(_policy_name(report), *_figures(report))
+        name = report.policy if report.control is None else f"{report.policy} ({report.control})"
+        table.add_row(name, *_figures(report))
         previous = world
     return table
 
@@ -197,10 +198,6 @@ def _figures(report: Report) -> list[str]:
         f"{report.plans}/{sum(report.holds.values())}" if report.plans else "–",
         f"{latency.p50:.0f}/{latency.p99:.0f}" if report.plans else "–",
     ]
-
-
-def _policy_name(report: Report) -> str:
-    return report.policy if report.control is None else f"{report.policy} ({report.control})"
 
 
 def _number(value: float, form: str) -> str:

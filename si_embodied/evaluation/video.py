@@ -140,17 +140,14 @@ def draw_frame(
     draw = ImageDraw.Draw(canvas)
     instruction, step, plan = lines
     characters = width // 8
-    draw.text((10, height + 6), textwrap.shorten(instruction, characters, placeholder="…"), _INK, _font(17))
-    draw.text((10, height + 31), step, _FADED, _font(14))
+    small, large = (ImageFont.load_default(size) for size in (14, 17))
+    draw.text((10, height + 6), textwrap.shorten(instruction, characters, placeholder="…"), _INK, large)
+    draw.text((10, height + 31), step, _FADED, small)
     for row, text in enumerate(textwrap.wrap(plan, characters, max_lines=2, placeholder=" …")):
-        draw.text((10, height + 54 + 20 * row), text, _INK if "hold," not in plan else _BAD, _font(14))
+        draw.text((10, height + 54 + 20 * row), text, _INK if "hold," not in plan else _BAD, small)
     if outcome:
-        draw.text((width - 10, height + 31), outcome, _GOOD if success else _BAD, _font(17), anchor="ra")
+        draw.text((width - 10, height + 31), outcome, _GOOD if success else _BAD, large, anchor="ra")
     return np.asarray(canvas)
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
 
 
 @dataclass(slots=True)

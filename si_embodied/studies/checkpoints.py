@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.config import planner_config_for
+from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from si_embodied.studies.results import Say
     from si_embodied.training.examples import Labelled
 
-TABLETOP = "si_embodied/Tabletop-v0"
 SETTINGS_FILE = "settings.json"  # what the folder's checkpoints were trained with
 _SAVE_EVERY_S, _MEASURE_EVERY_S = 60.0, 180.0
 
@@ -32,7 +32,7 @@ _SAVE_EVERY_S, _MEASURE_EVERY_S = 60.0, 180.0
 class Episodes:
     """What to play. Studies use seeds below 100,000, which `si-embodied eval` leaves alone."""
 
-    env: str = TABLETOP
+    env: str = "si_embodied/Tabletop-v0"
     task: str = "base"
     count: int = 100
     seed: int = 90_000
@@ -50,6 +50,11 @@ class TrainingRun:
     threads: int = 1
     seed: int = 0
     recipe: Recipe | None = None  # of the trainings, instead of the study's own
+
+    def __post_init__(self) -> None:
+        """Reject trainings that would never end."""
+        if self.data is not None and self.steps is None and self.minutes is None:
+            raise ConfigError("expected steps or minutes for each training, got neither")
 
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""

@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 CIRCULAR = "circular"
 _SHOWN = {"images": "images", "blank": "blank images", "none": "no images", CIRCULAR: "circular options"}
 """What a model was shown, as tables name it."""
-_LOOKS: dict[str, Any] = {
-    "images": {"marker": "o", "color": COLOURS[0]},
-    "blank": {"marker": "s", "color": COLOURS[1]},
-    "none": {"marker": "x", "color": BLACK},
-    CIRCULAR: {"marker": "D", "color": COLOURS[2]},
-}
+_LOOKS = {"images": ("o", COLOURS[0]), "blank": ("s", COLOURS[1]), "none": ("x", BLACK), CIRCULAR: ("D", COLOURS[2])}
+"""The marker and colour of each in plots."""
 _FOR_A_CONSTANT = 10  # questions of a type that `audit_type` needs
 
 
@@ -231,7 +227,7 @@ class ShortcutsResults(Results):
         for number, group in enumerate(groups):
             axes.axhspan(number - 0.5, number + 0.5, color="#f6f6f6" if number % 2 else "white", zorder=-1)
             _draw_group(axes, number, group)
-        handles = [axes.plot([], [], label=_SHOWN[shown], **look)[0] for shown, look in _LOOKS.items()]
+        handles = [axes.plot([], [], label=_SHOWN[key], marker=m, color=c)[0] for key, (m, c) in _LOOKS.items()]
         handles += axes.plot([], [], color=GREY, linewidth=3, label="chance, or the best constant")
         axes.set_yticks(range(len(groups)), [f"{group.name}\nn = {group.scores['images'].count}" for group in groups])
         axes.set_xlim(-2, 102)
@@ -242,10 +238,12 @@ class ShortcutsResults(Results):
 
 
 def _draw_group(axes: Any, number: int, group: Group) -> None:
-    for offset, (shown, look) in enumerate(_LOOKS.items()):
+    for offset, (shown, (marker, colour)) in enumerate(_LOOKS.items()):
         if group.scores.get(shown, Score()).count:
             means, reach = bars([group.scores[shown]])
-            where = [number + 0.2 * (offset - 1.5)]
-            axes.errorbar(means, where, xerr=reach, linestyle="", capsize=2, elinewidth=1, markersize=5, **look)
+            axes.errorbar(
+                means, [number + 0.2 * (offset - 1.5)], xerr=reach, marker=marker, markersize=5, color=colour,
+                linestyle="", capsize=2, elinewidth=1,
+            )  # fmt: skip
     if group.chance is not None:
         axes.plot([100 * group.chance] * 2, [number - 0.42, number + 0.42], color=GREY, linewidth=3, zorder=0)
