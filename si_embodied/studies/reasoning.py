@@ -17,7 +17,6 @@ from si_embodied.studies.results import claim, write_results
 from si_embodied.studies.tabletops import load_shards
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
-from si_embodied.training.reasoning import REASONING
 from si_embodied.training.scenes import digest
 
 if TYPE_CHECKING:
@@ -91,9 +90,7 @@ def _continued(run: ReasoningRun, arm: str, report: Callable[[str], None]) -> tu
         trained = Training(replace(recipe, dense_share=0.0))
         trained.start_from(run.model)
     if budget.progress(trained.step, trained.seconds) < 1:
-        data, held_out = _pictures(run.data)
-        for note in (*data.notes, *held_out.notes):
-            note[REASONING] = arm == WITH
+        data, held_out = (replace(pictures, reasoning=arm == WITH) for pictures in _pictures(run.data))
         report(f"{arm} reasoning: training from step {trained.step}")
         train(trained, data, held_out, folder / "run", budget, report=report)
     story = Story(

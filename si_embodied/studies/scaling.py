@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from si_embodied.training.examples import Labelled, Question
+    from si_embodied.training.examples import Labelled
+    from si_embodied.training.questions import Question
 
 NAME = "scaling"
 SEEN, UNSEEN = "seen", "unseen"

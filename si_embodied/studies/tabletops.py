@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from si_embodied.errors import ConfigError
+from si_embodied.training.annotations import Annotation, TabletopAnnotation
 from si_embodied.training.architecture import GRID
-from si_embodied.training.examples import Labelled, Question, load
+from si_embodied.training.examples import Labelled, load
+from si_embodied.training.questions import Question
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def load_shards(directory: Path, pattern: str) -> Labelled:
 def take(data: Labelled, rows: NDArray[np.int64]) -> Labelled:
     """Some images, in the order of `rows`."""
     arrays = {name: getattr(data, name)[rows] for name in ("world", "images", "instances", "labels")}
-    return replace(data, **arrays, notes=[data.notes[row] for row in rows])
+    return replace(data, **arrays, annotations=tuple(data.annotations[row] for row in rows))
 
 
 def blanked(data: Labelled) -> Labelled:
@@ -44,10 +46,10 @@ def blanked(data: Labelled) -> Labelled:
     return replace(data, images=np.zeros_like(data.images))
 
 
-def shows_unseen_pair(note: dict[str, Any]) -> bool:
+def shows_unseen_pair(note: Annotation) -> bool:
     """Whether a thing of a held-out pair stands on the table, in sight or not."""
-    return any(thing["name"] in UNSEEN_PAIRS for thing in note["objects"]) or any(
-        name in UNSEEN_PAIRS for name in note.get("pick", ())
+    return any(thing.name in UNSEEN_PAIRS for thing in note.objects) or (
+        isinstance(note, TabletopAnnotation) and any(name in UNSEEN_PAIRS for name in note.pick)
     )
 
 
@@ -67,7 +69,7 @@ def without_unseen_pairs(data: Labelled, count: int) -> Labelled:
     Raises:
         ConfigError: there are not so many.
     """
-    rows = np.array([row for row, note in enumerate(data.notes) if not shows_unseen_pair(note)], dtype=np.int64)
+    rows = np.array([row for row, note in enumerate(data.annotations) if not shows_unseen_pair(note)], dtype=np.int64)
     if count > len(rows):
         raise ConfigError(
             f"{count} images without the held-out pairs are asked for, of {len(data)} there are {len(rows)}: render "
@@ -78,5 +80,5 @@ def without_unseen_pairs(data: Labelled, count: int) -> Labelled:
 
 def with_unseen_pairs(data: Labelled, count: int) -> Labelled:
     """The first `count` images, or as many as there are, with a held-out pair on the table."""
-    rows = [row for row, note in enumerate(data.notes) if shows_unseen_pair(note)]
+    rows = [row for row, note in enumerate(data.annotations) if shows_unseen_pair(note)]
     return take(data, np.array(rows[:count], dtype=np.int64))

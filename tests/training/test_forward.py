@@ -18,9 +18,9 @@ from si_embodied.memory import Memory
 from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import MICRO, make_model
 from si_embodied.training.batches import answered, pack
-from si_embodied.training.examples import Question, plan_json, subgoal
 from si_embodied.training.export import Story, export
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
+from si_embodied.training.questions import Question, plan_json, subgoal
 from si_embodied.training.scenes import model_pixels
 from si_embodied.types import CameraFrame, Observation, Task
 

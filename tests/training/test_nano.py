@@ -20,7 +20,7 @@ from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
 from si_embodied.training.pipeline import NanoRun, train_nano
-from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard
+from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 SMALL = Recipe(
@@ -57,6 +57,16 @@ def test_a_shard_is_the_same_bytes_again(shards: Path, tmp_path: Path) -> None:
         else:
             with np.load(first) as one, np.load(again) as other:
                 assert all((one[key] == other[key]).all() for key in one.files)
+
+
+def test_two_workers_write_the_same_annotations(shards: Path, tmp_path: Path) -> None:
+    pair = [Shard("apartment", 81_000, 4), Shard("tabletop", 81_000, 4)]
+    counts: list[int] = []
+    write_shards(pair, tmp_path, workers=2, done=counts.append)
+    assert counts == [4, 4]
+    for shard in pair:
+        name = f"{shard.name}.json"
+        assert (tmp_path / name).read_bytes() == (shards / name).read_bytes()
 
 
 def test_shards_hold_as_many_images_as_asked_for() -> None:

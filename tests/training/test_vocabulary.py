@@ -13,7 +13,7 @@ from si_embodied.envs.scenes.tabletop import COLOURS as TABLE_COLOURS
 from si_embodied.envs.scenes.tabletop import SHAPES as TABLE_SHAPES
 from si_embodied.models.constraint import Grammars
 from si_embodied.plan import plan_schema
-from si_embodied.training.examples import plan_json, subgoal
+from si_embodied.training.questions import plan_json, subgoal
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS, SHAPES, make_tokenizer, word_id
 
 GOTO = plan_json([subgoal("goto", "blue office chair", [512, 1000])], done=True)
