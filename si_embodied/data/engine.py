@@ -25,14 +25,14 @@ import numpy as np
 from PIL import Image
 
 from si_embodied import __version__
-from si_embodied.data.questions.base import LeftOut, Question, QuestionType, Slot, question_types
+from si_embodied.data.questions import LeftOut, Question, QuestionType, Slot, question_types
+from si_embodied.data.questions.base import full_text
 from si_embodied.data.records import (
     LABELS_FILE,
     MANIFEST_FILE,
     QUESTIONS_FILE,
     Conversation,
     Labels,
-    full_text,
     json_line,
     write_text,
 )
@@ -181,7 +181,7 @@ def write_shard(config: DataConfig, shard: int, out: Path) -> Path:
     lines.sort(key=lambda line: line[0].index)
     base = out / _SHARDS / f"{shard:05d}"
     write_text(base.with_suffix(".questions.jsonl"), "".join(json_line(entry.as_json()) for _, entry, _ in lines))
-    write_text(base.with_suffix(".labels.jsonl"), "".join(json_line(asdict(labels)) for _, _, labels in lines))
+    write_text(base.with_suffix(".labels.jsonl"), "".join(json_line(labels.as_json()) for _, _, labels in lines))
     summary = {
         "types": dict(sorted(Counter(job.type.name for job, _, _ in lines).items())),
         "left_out": dict(sorted(counts.items())),

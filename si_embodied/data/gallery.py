@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from si_embodied.data.marks import draw_boxes, draw_marks
-from si_embodied.data.questions.base import CAPABILITIES
+from si_embodied.data.questions import CAPABILITIES
 from si_embodied.data.records import PLACEHOLDER, read_dataset, write_text
 from si_embodied.errors import DataError
 
@@ -37,7 +37,7 @@ def annotated(rgb: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
     """The image with the answer's box and point drawn in, where it has them."""
     height, width = rgb.shape[:2]
     scale = np.array([width, height, width, height]) / 1000
-    box = labels.accepts.get("box")
+    box = labels.accepts.box
     if box is None:
         return rgb
     x0, y0, x1, y1 = (float(v) for v in np.array(box) * scale)

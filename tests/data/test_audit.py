@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from si_embodied.data.audit import NaiveBayes, audit_type, mean_relative_accuracy, overlap, score, words_of
-from si_embodied.data.records import Labels
+from si_embodied.data.records import Accepts, Labels
 from si_embodied.errors import DataError
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown")
 
 
-def labels(form: str, answer: str, options: tuple[str, ...] = (), **accepts: object) -> Labels:
-    return Labels("x", "c", "c.t", form, answer, options, 0, accepts)
+def labels(form: str, answer: str, options: tuple[str, ...] = (), **accepts: Any) -> Labels:
+    return Labels("x", "c", "c.t", form, answer, options, 0, Accepts(**accepts))
 
 
 def sides(count: int, *, leaks: float) -> list[tuple[str, Labels]]:
@@ -88,18 +90,18 @@ def test_overlap_of_boxes() -> None:
     [
         ("b", labels("choice", "B"), 1.0),
         ("", labels("choice", "B"), 0.0),
-        ("[500, 500]", labels("point", "[510, 490]", box=[400, 400, 600, 600]), 1.0),
-        ("[700, 500]", labels("point", "[510, 490]", box=[400, 400, 600, 600]), 0.0),
-        ("no idea", labels("point", "[510, 490]", box=[400, 400, 600, 600]), 0.0),
-        ("[[0, 0, 100, 100]]", labels("box", "[[0, 0, 100, 90]]", box=[0, 0, 100, 90]), 1.0),
+        ("[500, 500]", labels("point", "[510, 490]", box=(400, 400, 600, 600)), 1.0),
+        ("[700, 500]", labels("point", "[510, 490]", box=(400, 400, 600, 600)), 0.0),
+        ("no idea", labels("point", "[510, 490]", box=(400, 400, 600, 600)), 0.0),
+        ("[[0, 0, 100, 100]]", labels("box", "[[0, 0, 100, 90]]", box=(0, 0, 100, 90)), 1.0),
         ("about 3 metres", labels("number", "3.0"), 1.0),
-        ('{"subgoals":[{"skill":"explore"}],"done":false}', labels("plan", "", skills=["explore"]), 1.0),
+        ('{"subgoals":[{"skill":"explore"}],"done":false}', labels("plan", "", skills=("explore",)), 1.0),
         (
             '{"subgoals":[{"skill":"goto","point":[5,5]}]}',
-            labels("plan", "", skills=["goto"], box=[90, 90, 99, 99]),
+            labels("plan", "", skills=("goto",), box=(90, 90, 99, 99)),
             0.0,
         ),
-        ("not json", labels("plan", "", skills=["explore"]), 0.0),
+        ("not json", labels("plan", "", skills=("explore",)), 0.0),
     ],
 )
 def test_scores(answer: str, truth: Labels, expected: float) -> None:

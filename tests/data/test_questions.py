@@ -17,7 +17,7 @@ pytest.importorskip("mujoco")
 
 import mujoco
 
-from si_embodied.data.questions import assembly, base, metric, question_types, reconstruction
+from si_embodied.data.questions import assembly, base, metric, question_types, reconstruction, visibility
 from si_embodied.data.questions.base import LETTERS, LeftOut, Question, Slot
 from si_embodied.data.scenes import Scene
 from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage
@@ -96,7 +96,7 @@ def scenes() -> Iterator[dict[str, list[tuple[Scene, ApartmentStage | TabletopSt
             stage = stack.enter_context(ApartmentStage(seed, image_size=SIZE))
             poses = stage.poses(np.random.default_rng(seed))
             views = (stage.view(*pose) for _, pose in zip(range(18), poses, strict=False))
-            rich = tuple(v for v in views if len(base.clear_objects(v)) >= 2)
+            rich = tuple(v for v in views if len(visibility.clear_objects(v)) >= 2)
             made["apartment"].append((Scene("apartment", seed, rich, stage.view, stage.grid, (), SIZE), stage))
         for source, tasks in (("tabletop", ("stack", "complex", "visual")), ("sorter", ("sort",) * 3)):
             made[source] = []
@@ -111,7 +111,7 @@ def ask(name: str, scenes: dict, monkeypatch: pytest.MonkeyPatch) -> list[Asked]
     (kind,) = question_types((name,))
     made: list[Asked] = []
     drawn: list = []
-    for module in (base, metric, reconstruction):
+    for module in (visibility, metric, reconstruction):
         monkeypatch.setattr(
             module,
             "draw_marks",

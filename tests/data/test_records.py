@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from si_embodied.data.questions.base import Question
+from si_embodied.data.questions.base import Question, full_text
 from si_embodied.data.records import (
     LABELS_FILE,
     MANIFEST_FILE,
     QUESTIONS_FILE,
-    full_text,
     read_conversations,
     read_dataset,
     write_text,
@@ -67,7 +66,7 @@ def without(key: str) -> dict[str, object]:
         ("{", "not JSON"),
         ([1], "expected an object"),
         ({**ONE, "image": 7}, "'image'"),
-        ({**ONE, "image": ["a", "b"]}, "1 placeholders <image> for 2 images"),
+        ({**ONE, "image": ["a", "b"]}, "1 <image> placeholders for 2 images"),
         ({**ONE, "conversations": []}, "list of turns"),
         ({**ONE, "conversations": ONE["conversations"][:1]}, "'gpt' turn"),  # type: ignore[index]
         ({**ONE, "conversations": [{"from": "robot", "value": "x"}]}, "'from'"),

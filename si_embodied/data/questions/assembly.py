@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from si_embodied.data.questions.base import (
-    LETTERS,
-    LeftOut,
-    Question,
-    Slot,
-    choice,
-    marked,
-    pick,
-    question,
-    some_view,
-    table_objects,
-)
+from si_embodied.data.questions.base import LETTERS, LeftOut, Question, Slot, choice, pick, question, some_view
+from si_embodied.data.questions.visibility import marked, table_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

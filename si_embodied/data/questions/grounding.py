@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from si_embodied.data.questions.base import (
-    LeftOut,
-    Question,
-    Slot,
-    choice,
-    clear_objects,
-    marked,
-    named_objects,
-    pick,
-    question,
-    relative_1000,
-    shuffled,
-    some_view,
-)
+from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, shuffled, some_view
+from si_embodied.data.questions.visibility import clear_objects, marked, named_objects, relative_1000
+from si_embodied.data.records import Accepts, Box
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +17,11 @@ if TYPE_CHECKING:
 _TABLE_PX = 45
 
 
-def box_1000(view: LabelledView, thing: SeenObject) -> list[int]:
+def box_1000(view: LabelledView, thing: SeenObject) -> Box:
     """The visible part's box x0, y0, x1, y1 in 0..1000 of the image; its edges are edges of pixels."""
     width, height = view.frame.intrinsics.width, view.frame.intrinsics.height
     x0, y0, x1, y1 = thing.box_px
-    return [round(1000 * x0 / width), round(1000 * y0 / height), round(1000 * x1 / width), round(1000 * y1 / height)]
+    return round(1000 * x0 / width), round(1000 * y0 / height), round(1000 * x1 / width), round(1000 * y1 / height)
 
 
 def _one(scene: Scene, rng: np.random.Generator, pixels_at_224: int) -> tuple[LabelledView, SeenObject]:
@@ -52,7 +41,7 @@ def _point(view: LabelledView, thing: SeenObject, rng: np.random.Generator) -> Q
         ),
     )
     x, y = relative_1000(view, *thing.point_px)
-    return Question("point", text, (view.frame.rgb,), f"[{x}, {y}]", (), {"box": box_1000(view, thing)})
+    return Question("point", text, (view.frame.rgb,), f"[{x}, {y}]", (), Accepts(box=box_1000(view, thing)))
 
 
 def _box(view: LabelledView, thing: SeenObject) -> Question:
@@ -61,7 +50,7 @@ def _box(view: LabelledView, thing: SeenObject) -> Question:
         "Please provide the bounding box coordinate of the region this sentence describes: "
         f"<ref>the {thing.name}</ref>"
     )  # InternVL's wording
-    return Question("box", text, (view.frame.rgb,), f"[[{', '.join(map(str, box))}]]", (), {"box": box})
+    return Question("box", text, (view.frame.rgb,), f"[[{', '.join(map(str, box))}]]", (), Accepts(box=box))
 
 
 @question("grounding.point_room", "apartment")

@@ -12,20 +12,23 @@ from si_embodied.data.questions.base import (
     LeftOut,
     Question,
     Slot,
-    apart,
     choice,
-    clear_objects,
-    ground,
-    in_camera,
-    is_whole,
-    marked,
     pick,
     question,
     shuffled,
     some_of,
     some_view,
+)
+from si_embodied.data.questions.visibility import (
+    apart,
+    clear_objects,
+    ground,
+    in_camera,
+    is_whole,
+    marked,
     table_objects,
 )
+from si_embodied.data.records import Accepts
 from si_embodied.geometry import depth_at
 
 if TYPE_CHECKING:
@@ -69,7 +72,9 @@ def depth(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
             "What is the depth of the point marked 1, in metres?",
         ),
     )
-    return Question("number", text, (draw_marks(view.frame.rgb, [(u, v, "1")]),), f"{metres:.1f}", (), {"unit": "m"})
+    return Question(
+        "number", text, (draw_marks(view.frame.rgb, [(u, v, "1")]),), f"{metres:.1f}", (), Accepts(unit="m")
+    )
 
 
 @question("metric.nearest_point", "apartment")
@@ -102,7 +107,7 @@ def distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     if metres < 0.4:
         raise LeftOut("too close to measure")
     text = "How far apart are the middles of the two marked pieces of furniture, measured along the floor, in metres?"
-    return Question("number", text, (marked(view, (a, b), ("1", "2")),), f"{metres:.1f}", (), {"unit": "m"})
+    return Question("number", text, (marked(view, (a, b), ("1", "2")),), f"{metres:.1f}", (), Accepts(unit="m"))
 
 
 @question("metric.table_distance", "tabletop")
@@ -115,7 +120,7 @@ def table_distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questi
     a, b = pick(rng, pairs)
     centimetres = 100 * float(np.linalg.norm(ground(a) - ground(b)))
     text = f"How far is the {a.name} from the {b.name}, middle to middle, in centimetres?"
-    return Question("number", text, (view.frame.rgb,), f"{centimetres:.0f}", (), {"unit": "cm"})
+    return Question("number", text, (view.frame.rgb,), f"{centimetres:.0f}", (), Accepts(unit="cm"))
 
 
 @question("metric.height", "apartment")
@@ -128,7 +133,7 @@ def height(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     thing = pick(rng, things)
     top = float(thing.T_map_object.translation[2] + thing.size_m[2] / 2)
     text = "How tall is the marked piece of furniture, in centimetres?"
-    return Question("number", text, (marked(view, (thing,), ("1",)),), f"{100 * top:.0f}", (), {"unit": "cm"})
+    return Question("number", text, (marked(view, (thing,), ("1",)),), f"{100 * top:.0f}", (), Accepts(unit="cm"))
 
 
 @question("metric.farther_object", "apartment")

@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.data.questions.base import (
-    LeftOut,
-    Question,
-    Slot,
-    angle_deg,
-    choice,
-    ground,
-    named_objects,
-    pick,
-    question,
-    some_of,
-    some_view,
-    table_objects,
-)
+from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, some_of, some_view
+from si_embodied.data.questions.visibility import angle_deg, ground, named_objects, table_objects
 
 if TYPE_CHECKING:
     from si_embodied.data.scenes import Scene

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from si_embodied.data.questions.base import LeftOut, Question, Slot, pick, question
+from si_embodied.data.records import Accepts
 from si_embodied.plan import Explore, Goto, Pick, Place
 
 if TYPE_CHECKING:
@@ -13,16 +14,16 @@ if TYPE_CHECKING:
     from si_embodied.data.demonstrations import Demonstration
     from si_embodied.data.scenes import Scene
 
-_TOLERANCE = 30  # of a plan's first point in each direction, of 1000
+_TOLERANCE = 30  # of a plan's first point in x and y, of 1000
 
 
 def _planned(demonstration: Demonstration) -> Question:
     text = f"Task: {demonstration.instruction}\nSo far:\n{demonstration.memory}\nPlan:"
-    accepts: dict[str, object] = {"skills": [s.skill for s in demonstration.plan.subgoals]}
-    first = demonstration.plan.subgoals[0]
-    if isinstance(first, (Goto, Pick, Place)):
-        x, y = first.point
-        accepts["box"] = [x - _TOLERANCE, y - _TOLERANCE, x + _TOLERANCE, y + _TOLERANCE]
+    subgoals, box = demonstration.plan.subgoals, None
+    if isinstance(subgoals[0], (Goto, Pick, Place)):
+        x, y = subgoals[0].point
+        box = (x - _TOLERANCE, y - _TOLERANCE, x + _TOLERANCE, y + _TOLERANCE)
+    accepts = Accepts(tuple(s.skill for s in subgoals), box=box)
     return Question("plan", text, (demonstration.image,), demonstration.text, (), accepts)
 
 

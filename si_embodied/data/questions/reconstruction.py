@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.data.marks import draw_marks
-from si_embodied.data.questions.base import (
-    LeftOut,
-    Question,
-    Slot,
-    apart,
-    choice,
-    clear_objects,
-    enough_px,
-    ground,
-    marked,
-    pick,
-    question,
-    shuffled,
-    some_view,
-)
+from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, shuffled, some_view
+from si_embodied.data.questions.visibility import apart, clear_objects, enough_px, ground, marked
 from si_embodied.geometry import deproject
 
 if TYPE_CHECKING:

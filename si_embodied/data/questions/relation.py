@@ -12,17 +12,19 @@ from si_embodied.data.questions.base import (
     Question,
     Slot,
     choice,
+    pick,
+    question,
+    shuffled,
+    some_of,
+    some_view,
+)
+from si_embodied.data.questions.visibility import (
     clear_objects,
     ground,
     in_camera,
     marked,
     named_objects,
     nearest_first,
-    pick,
-    question,
-    shuffled,
-    some_of,
-    some_view,
     table_objects,
 )
 
