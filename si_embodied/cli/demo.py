@@ -42,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from si_embodied.cli.eval import print_lines
-    from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments
     from si_embodied.evaluation.report import score_table
     from si_embodied.models.checkpoints import shipped_checkpoint
+    from si_embodied.runs import write_json
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)

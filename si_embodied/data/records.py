@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from si_embodied.errors import DataError, RecordError
+from si_embodied.errors import DataError
 
 Box: TypeAlias = tuple[int, int, int, int]
 
@@ -81,23 +81,6 @@ class Labels:
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or nothing: into a file beside it first.
-
-    Raises:
-        RecordError: it cannot be written.
-    """
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    except OSError as error:
-        raise RecordError(
-            f"cannot write {str(path)!r}: {error.strerror or error}; check the folder and the space there"
-        ) from error
 
 
 def json_line(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from si_embodied.config import planner_config_for
 from si_embodied.evaluation.config import EvaluationConfig
@@ -51,8 +51,7 @@ def play(
         planner=replace(planner_config_for(model, None), reasoning=reasoning),
         episodes=episodes.count, seed=episodes.seed,
     )  # fmt: skip
-    header: dict[str, Any] = {"config": config.identity(), "versions": versions()}
-    run = evaluate(config, RecordFile(records, config.digest(), header))
+    run = evaluate(config, RecordFile(records, config.identity(), versions()))
     if run.interrupted:
         raise KeyboardInterrupt
     won = sum(episode.success for episode in run.episodes)

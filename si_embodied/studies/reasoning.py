@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import mean, percentiles
+from si_embodied.runs import claim
 from si_embodied.studies.episodes import Episodes, play
-from si_embodied.studies.results import claim, write_results
+from si_embodied.studies.results import SETTINGS_FILE, write_results
 from si_embodied.studies.tabletops import load_shards
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
@@ -65,7 +66,7 @@ def study(run: ReasoningRun, results: Path, *, report: Callable[[str], None] = l
     Raises:
         ConfigError: the folder has trainings of other settings.
     """
-    claim(run.out, run.training_settings())
+    claim(run.out / SETTINGS_FILE, run.training_settings())
     rows = []
     for arm in (WITHOUT, WITH):
         checkpoint, steps = (run.model, 0) if run.data is None else _continued(run, arm, report)

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import ConfigError, RecordError
-from si_embodied.evaluation.records import write_json
+from si_embodied.errors import RecordError
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.statistics import Z_95, wilson_interval
+from si_embodied.runs import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +99,3 @@ def read_results(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise RecordError(f"no results in {str(file)!r} ({error}): run the study first, without --report") from error
     return found
-
-
-def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make a study's folder one of these settings.
-
-    Raises:
-        ConfigError: it was begun with others; what lies there would be mixed with what is to come.
-    """
-    file, wanted = folder / "settings.json", json.loads(json.dumps(settings))
-    if not file.exists():
-        write_json(file, wanted)
-        return
-    begun = json.loads(file.read_text(encoding="utf-8"))
-    differing = [f"{key} {begun.get(key)!r}, now {value!r}" for key, value in wanted.items() if begun.get(key) != value]
-    if differing:
-        raise ConfigError(
-            f"{str(folder)!r} was begun with other settings ({'; '.join(differing)}): give the same, or another --out"
-        )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from si_embodied.runs import claim
 from si_embodied.studies.episodes import Episodes, play
-from si_embodied.studies.results import Score, claim, read_results, write_results
+from si_embodied.studies.results import SETTINGS_FILE, Score, read_results, write_results
 from si_embodied.studies.tabletops import (
     load_shards,
     mentions_unseen_pair,
@@ -82,7 +83,7 @@ def measured_sizes(run: SizesRun, *, report: Callable[[str], None] = lambda _: N
     Raises:
         ConfigError: the folder has trainings of other settings, or there are too few pictures.
     """
-    claim(run.out, run.training_settings())
+    claim(run.out / SETTINGS_FILE, run.training_settings())
     missing = [count for count in run.images if _known(run, count) is None]
     if missing:
         data, held_out = (load_shards(run.data / part, "tabletop-*") for part in ("train", "held_out"))

@@ -6,7 +6,6 @@ answer with circular options counts only if it is right wherever the right optio
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,14 @@ import torch
 
 from si_embodied.backends.local import LocalBackend
 from si_embodied.data.audit import audit_type, score
-from si_embodied.data.records import json_line, read_dataset
+from si_embodied.data.records import read_dataset
 from si_embodied.errors import DataError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import mcnemar
 from si_embodied.models.checkpoints import inspect_checkpoint
+from si_embodied.runs import JsonLines, claim
 from si_embodied.studies.asking import SIGHTS, Asked, Sight
-from si_embodied.studies.results import Score, claim, write_results
+from si_embodied.studies.results import SETTINGS_FILE, Score, write_results
 from si_embodied.studies.scaling import questions_by
 from si_embodied.studies.tabletops import blanked, load_shards
 from si_embodied.training.conversations import fingerprint, load_image, read_records
@@ -93,28 +93,25 @@ def study(
 def asked_questions(run: QuestionsRun, *, report: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
     """A row for each type: scores by what was seen, with circular options, and the score of not looking."""
     settings = {"model": model_fingerprint(run.model), "data": fingerprint([run.data]), "dtype": run.dtype}
-    claim(run.out, settings)
+    claim(run.out / SETTINGS_FILE, settings)
     questions = list(_questions(run))
-    file = run.out / _ANSWERS_FILE
-    known = _answers(file)
+    lines = JsonLines(run.out / _ANSWERS_FILE)
+    known = _scores(lines)
     backend: LocalBackend | None = None
-    with file.open("a", encoding="utf-8") as answers:
-        for number, one in enumerate(questions, start=1):
-            for sight, rotation in _conditions(one):
-                key = one.labels.id, sight, rotation
-                if key in known:
-                    continue
-                if backend is None:
-                    torch.set_num_threads(run.threads)
-                    backend = LocalBackend(run.model, device=run.device, dtype=run.dtype)
-                rotated = one.rotated(rotation)
-                said = backend.generate(rotated.prompt(sight, backend.family), deadline_s=_DEADLINE_S).text
-                known[key] = score(said, rotated.labels)
-                row = {"id": key[0], "sight": sight, "rotation": rotation, "answer": said, "score": known[key]}
-                answers.write(json_line(row))
-                answers.flush()
-            if number % 100 == 0:
-                report(f"{number} of {len(questions)} questions")
+    for number, one in enumerate(questions, start=1):
+        for sight, rotation in _conditions(one):
+            key = one.labels.id, sight, rotation
+            if key in known:
+                continue
+            if backend is None:
+                torch.set_num_threads(run.threads)
+                backend = LocalBackend(run.model, device=run.device, dtype=run.dtype)
+            rotated = one.rotated(rotation)
+            said = backend.generate(rotated.prompt(sight, backend.family), deadline_s=_DEADLINE_S).text
+            known[key] = score(said, rotated.labels)
+            lines.append({"id": key[0], "sight": sight, "rotation": rotation, "answer": said, "score": known[key]})
+        if number % 100 == 0:
+            report(f"{number} of {len(questions)} questions")
     groups: dict[str, list[Asked]] = defaultdict(list)
     for one in questions:
         groups[one.labels.type].append(one)
@@ -136,20 +133,13 @@ def _conditions(one: Asked) -> Iterator[tuple[Sight, int]]:
     yield from (("images", rotation) for rotation in range(1, one.rotations))
 
 
-def _answers(file: Path) -> dict[tuple[str, str, int], float]:
-    """What an earlier run left; a last line that was cut short is taken off the file."""
-    if not file.exists():
-        return {}
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        file.write_bytes(whole)
+def _scores(lines: JsonLines) -> dict[tuple[str, str, int], float]:
+    """The scores an earlier run left, by question, sight and rotation."""
     try:
-        rows = [json.loads(line) for line in whole.splitlines()]
-        return {(row["id"], row["sight"], row["rotation"]): float(row["score"]) for row in rows}
+        return {(row["id"], row["sight"], row["rotation"]): float(row["score"]) for row in lines.rows}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{str(file)!r} has a line that is no answer ({error!r}): remove it, or give another --out"
+            f"{str(lines.path)!r} has a line that is not an answer ({error!r}): remove it, or choose another --out"
         ) from None
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from si_embodied.errors import SceneError, extra
 from si_embodied.grounding import point_of
 from si_embodied.processes import worker_pool
+from si_embodied.runs import write_text
 from si_embodied.training.annotations import (
     Annotation,
     ApartmentAnnotation,
@@ -94,10 +95,8 @@ def write_shard(shard: Shard, directory: Path) -> int:
     views = _tabletops(shard) if shard.world == "tabletop" else _apartments(shard)
     images, instances, annotations = zip(*views, strict=True)
     np.savez(directory / f"{shard.name}.npz", images=np.stack(images), instances=np.stack(instances))
-    part = directory / f"{shard.name}.part"
     described = {"world": shard.world, "images": [asdict(one) for one in annotations]}
-    part.write_text(json.dumps(described), encoding="utf-8")
-    part.replace(directory / f"{shard.name}.json")
+    write_text(directory / f"{shard.name}.json", json.dumps(described))
     return len(images)
 
 

@@ -46,7 +46,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 def run(config: EvaluationConfig, path: Path, **options) -> Run:
-    return evaluate(config, RecordFile(path / "records.jsonl", config.digest(), {}), **options)
+    return evaluate(config, RecordFile(path / "records.jsonl", config.identity()), **options)
 
 
 def config(world: str, **changes) -> EvaluationConfig:

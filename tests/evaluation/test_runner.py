@@ -14,7 +14,7 @@ from si_embodied.types import Code
 
 
 def run(config: EvaluationConfig, path: Path, **options) -> Run:
-    return evaluate(config, RecordFile(path / "records.jsonl", config.digest(), {}), **options)
+    return evaluate(config, RecordFile(path / "records.jsonl", config.identity()), **options)
 
 
 def test_an_episode_reports_the_environments_verdict_and_numbers(fake_world: str) -> None:
@@ -53,7 +53,7 @@ def test_a_run_goes_on_where_it_was_interrupted(fake_world: str, tmp_path: Path)
     config = EvaluationConfig(env=fake_world, policy="interrupter", episodes=5)
     first = run(config, tmp_path)
     assert (first.interrupted, [e.seed for e in first.episodes]) == (True, [0, 1])
-    find = RecordFile(tmp_path / "records.jsonl", config.digest(), {})
+    find = RecordFile(tmp_path / "records.jsonl", config.identity())
     assert list(find.episodes) == [0, 1]
     seen: list[int] = []
     shorter = EvaluationConfig(env=fake_world, policy="interrupter", episodes=2)
@@ -73,7 +73,7 @@ def test_a_failure_keeps_the_episodes_before_it(fake_world: str, tmp_path: Path)
     config = EvaluationConfig(env=fake_world, policy="breaker", episodes=4)
     with pytest.raises(ObservationError, match="a lens"):
         run(config, tmp_path)
-    assert list(RecordFile(tmp_path / "records.jsonl", config.digest(), {}).episodes) == [0, 1]
+    assert list(RecordFile(tmp_path / "records.jsonl", config.identity()).episodes) == [0, 1]
 
 
 @pytest.mark.timeout(120)

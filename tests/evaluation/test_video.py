@@ -73,7 +73,7 @@ def test_a_world_that_renders_nothing_is_an_error(fake_world: str, tmp_path: Pat
 def test_a_video_that_cannot_be_written_names_its_path(fake_world: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = EvaluationConfig(env=fake_world, policy="stopper", episodes=1)
-    records = RecordFile(tmp_path / "records.jsonl", config.digest(), {})
+    records = RecordFile(tmp_path / "records.jsonl", config.identity())
     with pytest.raises(RecordError, match=r"seed-000000\.mp4"):
         evaluate(config, records, shelf=VideoShelf(tmp_path / "file" / "videos", 1))
 
@@ -101,6 +101,6 @@ def test_a_later_run_counts_the_videos_that_are_there(tmp_path: Path) -> None:
 def test_an_interrupted_episode_leaves_no_video(fake_world: str, tmp_path: Path) -> None:
     config = EvaluationConfig(env=fake_world, policy="interrupter", episodes=4)
     shelf = VideoShelf(tmp_path / "videos", 9)
-    evaluate(config, RecordFile(tmp_path / "records.jsonl", config.digest(), {}), shelf=shelf)
+    evaluate(config, RecordFile(tmp_path / "records.jsonl", config.identity()), shelf=shelf)
     names = sorted(path.name for path in (tmp_path / "videos").glob("*"))
     assert names == ["seed-000000-success.mp4", "seed-000001-failure.mp4"]

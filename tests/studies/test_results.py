@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from si_embodied.errors import ConfigError, RecordError
+from si_embodied.errors import RecordError
 from si_embodied.evaluation.statistics import wilson_interval
-from si_embodied.studies.results import Score, claim, read_results, total, write_results
+from si_embodied.studies.results import Score, read_results, total, write_results
 
 
 def test_right_or_wrong_has_wilsons_interval() -> None:
@@ -47,10 +47,3 @@ def test_without_results_it_is_said_what_to_do(tmp_path: Path, content: str | No
         (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(RecordError, match="run the study first"):
         read_results(tmp_path / "scaling.json")
-
-
-def test_a_folder_is_of_one_set_of_settings(tmp_path: Path) -> None:
-    claim(tmp_path / "new", {"steps": 3, "images": (1, 2)})
-    claim(tmp_path / "new", {"steps": 3, "images": (1, 2)})
-    with pytest.raises(ConfigError, match="steps 3, now 4"):
-        claim(tmp_path / "new", {"steps": 4, "images": (1, 2)})
