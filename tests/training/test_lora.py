@@ -27,7 +27,8 @@ from si_embodied.models.loading import load_checkpoint
 from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.training import lora
 from si_embodied.training.conversations import Collator, encode, read_records
-from si_embodied.training.lora import LoraConfig, LoraRun, tune
+from si_embodied.training.lora import LoraRun, tune
+from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
