@@ -6,6 +6,7 @@ All randomness is a function of the seed and the step, so a resumed run continue
 from __future__ import annotations
 
 import copy
+import io
 import json
 import time
 from collections import Counter
@@ -107,30 +108,34 @@ class Training:
         return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
     def save(self, file: Path) -> None:
-        """Write everything that going on needs; a reader never sees half a file."""
+        """Write everything needed to resume, atomically.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
         state = {
             "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
             "model": self.model.state_dict(), "mean": self.mean.state_dict(), "readers": self.readers.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
         with replacing(file) as part:
-            torch.save(state, part)
+            part.write_bytes(buffer.getvalue())  # a full disk is an OSError here; torch.save would hide it
 
     @classmethod
     def load(cls, file: Path, **changes: Any) -> Training:
-        """Go on from a saved state; the recipe is the saved one but for `changes`.
+        """Resume from a saved state, with its recipe except for `changes`.
 
         Raises:
-            ConfigError: there is no such state.
+            ConfigError: the file does not exist.
         """
         if not file.is_file():
             raise ConfigError(f"no training state at {file}: start without --resume")
         state = torch.load(file, weights_only=True)
-        told = state["recipe"]
-        told = {**told, "sizes": Sizes(**told["sizes"])}
-        told = {key: tuple(value) if isinstance(value, list | tuple) else value for key, value in told.items()}
-        told["late_share"] = told.pop("whole_share", told.get("late_share"))
-        run = cls(replace(Recipe(**told), **changes))
+        recipe = {**state["recipe"], "sizes": Sizes(**state["recipe"]["sizes"])}
+        recipe["late_share"] = recipe.pop("whole_share", recipe.get("late_share"))  # its name in older states
+        run = cls(replace(Recipe(**recipe), **changes))
         for name in ("model", "mean", "readers", "optimizer"):
             getattr(run, name).load_state_dict(state[name])
         run.step, run.seconds = int(state["step"]), float(state["seconds"])

@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 
 from si_embodied.config import planner_config_for
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, RecordError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
@@ -109,6 +109,22 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(data: Labelled, tmp_path: Path) 
     part.save(tmp_path / STATE)
     rest = train(Training.load(tmp_path / STATE), data, data, tmp_path / "rest", Budget(steps=6))
     assert rest == whole[3:]
+
+
+def test_a_full_disk_is_a_record_error_and_keeps_the_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Training(SMALL)
+    run.save(tmp_path / STATE)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(RecordError, match="No space left on device"):
+            run.save(tmp_path / STATE)
+    assert Training.load(tmp_path / STATE).recipe == SMALL
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
