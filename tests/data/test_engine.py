@@ -15,9 +15,10 @@ pytest.importorskip("mujoco")
 from PIL import Image
 
 from si_embodied.cli.main import main
-from si_embodied.data import engine
-from si_embodied.data.engine import HELD_OUT_FROM, DataConfig, generate
+from si_embodied.data import engine, sampling
+from si_embodied.data.engine import generate
 from si_embodied.data.records import read_dataset
+from si_embodied.data.sampling import HELD_OUT_FROM, DataConfig
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
 
 CHEAP = ("assembly.turn_angle", "assembly.folded_sheet", "relation.front_behind")
@@ -33,7 +34,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shards of four questions, made here by one worker."""
     out = tmp_path_factory.mktemp("data") / "set"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SHARD_SIZE", 4)
+        patch.setattr(sampling, "SHARD_SIZE", 4)
         generate(DataConfig(12, 3, CHEAP, 96), out)
     return out
 
@@ -46,12 +47,13 @@ def test_another_process_with_two_workers_makes_the_same_bytes(dataset: Path, tm
     (site / "sitecustomize.py").write_text(
         "import sys\n"
         "if sys.orig_argv[-1].endswith('make.py') or '--multiprocessing-fork' in sys.orig_argv:\n"
-        "    import si_embodied.data.engine as e\n"
-        "    e.SHARD_SIZE = 4\n"
+        "    import si_embodied.data.sampling as s\n"
+        "    s.SHARD_SIZE = 4\n"
     )
     code = (
         "from pathlib import Path\n"
-        "from si_embodied.data.engine import DataConfig, generate\n"
+        "from si_embodied.data.engine import generate\n"
+        "from si_embodied.data.sampling import DataConfig\n"
         "if __name__ == '__main__':\n"
         f"    generate(DataConfig(12, 3, {CHEAP!r}, 96), Path({str(tmp_path / 'set')!r}), workers=2)\n"
     )
@@ -66,7 +68,7 @@ def test_another_process_with_two_workers_makes_the_same_bytes(dataset: Path, tm
 def test_what_was_begun_goes_on_and_ends_the_same(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "SHARD_SIZE", 4)
+    monkeypatch.setattr(sampling, "SHARD_SIZE", 4)
     write, made = engine.write_shard, []
 
     def interrupted(config: DataConfig, shard: int, out: Path) -> Path:
@@ -142,11 +144,11 @@ def test_a_full_disk_is_a_record_error(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_type_that_finds_nothing_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_SCENES", 1)
+    monkeypatch.setattr(sampling, "_SCENES", 1)
     # Four objects on one table have at most a few clear cases; with one scene some slots stay empty.
     manifest = generate(DataConfig(6, 0, ("relation.between",), 96), tmp_path)
-    unfilled = manifest["left_out"].get("relation.between: unfilled", 0)
-    assert manifest["questions"] + unfilled == 6
+    unfilled = manifest.left_out.get("relation.between: unfilled", 0)
+    assert manifest.questions + unfilled == 6
     assert unfilled >= 2  # at most four are asked about one table
 
 
