@@ -144,7 +144,7 @@ def _apartments(shard: Shard) -> Iterator[_Example]:
     while left > 0:
         count = min(VIEWS_PER_APARTMENT, left)
         with ApartmentStage(seed, image_size=RENDER_PX) as stage:
-            names = tuple(one.name for one in stage.things if one.unique)
+            names = tuple(one.name for one in stage.objects if one.unique)
             poses = stage.poses(np.random.default_rng((seed, 7)))
             for (x, y, yaw, tilt), _ in zip(poses, range(count), strict=False):
                 view = stage.view(x, y, yaw, tilt)

@@ -81,6 +81,6 @@ def test_only_the_last_leg_of_a_route_is_done() -> None:
 
 def test_the_same_seed_shows_the_same_apartment_as_its_views() -> None:
     with ApartmentStage(1, image_size=SIZE) as stage:
-        names = {thing.name for thing in stage.things if thing.unique}
+        names = {thing.name for thing in stage.objects if thing.unique}
     for made in apartment_demonstrations(1, "objectnav", 3, image_size=SIZE):
         assert any(made.instruction.endswith(f"the {name}") for name in names)

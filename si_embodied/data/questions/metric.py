@@ -1,4 +1,4 @@
-"""Metric measurement: how far, how tall, how deep. Where words would give the size away, things are marked instead."""
+"""Metric measurement: distance, height and depth. Objects are marked where their name would give the size away."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from si_embodied.data.scenes import Scene
     from si_embodied.data.views import LabelledView
 
-_SPREAD_M = 0.06  # of the depths around a point that is asked about: it lies on one surface
+_SPREAD_M = 0.06  # greatest spread of depths around a point that lies on one surface
 _FAR_M = 7.0
-_NEARER_BY = 1.2  # the next point is at least this much farther
+_NEARER_BY = 1.2  # least ratio of the second nearest point's depth to the nearest's
 
 
 def _surface_points(view: LabelledView, rng: np.random.Generator, count: int) -> list[tuple[int, int, float]]:
-    """Random pixels u, v on one surface each, with their depth in metres; far from each other and from the border."""
+    """Random pixels u, v with their depth in metres, each on one surface, far from each other and from the border."""
     depth = view.frame.depth_m
     if depth is None:
         raise LeftOut("no depth")
@@ -62,7 +62,7 @@ def _surface_points(view: LabelledView, rng: np.random.Generator, count: int) ->
 
 @question("metric.depth", "apartment")
 def depth(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Depth of a marked point along the camera's optical axis, metres: the depth image's median around the pixel."""
+    """Depth of a marked point along the optical axis, metres: the median of the depth image around the pixel."""
     view = some_view(scene, rng)
     ((u, v, metres),) = _surface_points(view, rng, 1)
     text = pick(
@@ -79,7 +79,7 @@ def depth(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 
 @question("metric.nearest_point", "apartment")
 def nearest_point(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which of four marked points has the least depth; the next is deeper by a fifth."""
+    """Which of four marked points has the least depth; the next is at least 20% deeper."""
     view = some_view(scene, rng)
     points = sorted(_surface_points(view, rng, 4), key=lambda p: p[2])
     if points[1][2] < _NEARER_BY * points[0][2]:
@@ -88,7 +88,7 @@ def nearest_point(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questio
     marks = [(points[k][0], points[k][1], str(i + 1)) for i, k in enumerate(order)]
     right = str(order.index(0) + 1)
     wrong = [str(i + 1) for i in range(4) if order[i] != 0]
-    # The number in the picture is balanced too: it is drawn, and the letter comes from the slot.
+    # The mark's number is balanced too: it is random, while the letter comes from the slot.
     text = "Four points are marked. Which of them is nearest to the camera?"
     return choice(
         text, (draw_marks(view.frame.rgb, marks),), f"point {right}", [f"point {w}" for w in wrong], slot, rng
@@ -97,12 +97,12 @@ def nearest_point(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questio
 
 @question("metric.distance", "apartment")
 def distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Distance on the floor plan between the middles of two marked pieces of furniture, metres."""
+    """Distance on the floor plan between the centres of two marked pieces of furniture, metres."""
     view = some_view(scene, rng)
-    things = [o for o in clear_objects(view) if is_whole(view, o, 0.6)]
-    if len(things) < 2:
+    objects = [o for o in clear_objects(view) if is_whole(view, o, 0.6)]
+    if len(objects) < 2:
         raise LeftOut("fewer than two whole objects")
-    a, b = shuffled(rng, things)[:2]
+    a, b = shuffled(rng, objects)[:2]
     metres = float(np.linalg.norm(ground(a) - ground(b)))
     if metres < 0.4:
         raise LeftOut("too close to measure")
@@ -112,7 +112,7 @@ def distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 
 @question("metric.table_distance", "tabletop")
 def table_distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Distance on the table between the middles of two named objects, centimetres."""
+    """Distance on the table between the centres of two named objects, centimetres."""
     view = some_view(scene, rng)
     pairs = list(itertools.permutations(table_objects(view), 2))
     if not pairs:
@@ -125,27 +125,27 @@ def table_distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questi
 
 @question("metric.height", "apartment")
 def height(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Height of a marked piece of furniture from the floor to its top, centimetres; all of it is in sight."""
+    """Height of a marked piece of furniture from the floor to its top, centimetres; all of it is visible."""
     view = some_view(scene, rng)
-    things = [o for o in clear_objects(view) if is_whole(view, o)]
-    if not things:
+    objects = [o for o in clear_objects(view) if is_whole(view, o)]
+    if not objects:
         raise LeftOut("nothing whole in view")
-    thing = pick(rng, things)
-    top = float(thing.T_map_object.translation[2] + thing.size_m[2] / 2)
+    target = pick(rng, objects)
+    top = float(target.T_map_object.translation[2] + target.size_m[2] / 2)
     text = "How tall is the marked piece of furniture, in centimetres?"
-    return Question("number", text, (marked(view, (thing,), ("1",)),), f"{100 * top:.0f}", (), Accepts(unit="cm"))
+    return Question("number", text, (marked(view, (target,), ("1",)),), f"{100 * top:.0f}", (), Accepts(unit="cm"))
 
 
 @question("metric.farther_object", "apartment")
 def farther_object(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which of two marked pieces has its middle farther from the camera on the floor plan, by a quarter at least."""
+    """Which of two marked pieces has its centre farther from the camera on the floor plan, by at least 25%."""
     view = some_view(scene, rng)
-    things = some_of(rng, clear_objects(view), 2)
-    ranges = [float(np.hypot(*in_camera(view, o)[[0, 2]])) for o in things]
+    objects = some_of(rng, clear_objects(view), 2)
+    ranges = [float(np.hypot(*in_camera(view, o)[[0, 2]])) for o in objects]
     if max(ranges) < 1.25 * min(ranges):
         raise LeftOut("equally far")
-    far = things[int(np.argmax(ranges))]
-    near = things[int(np.argmin(ranges))]
+    far = objects[int(np.argmax(ranges))]
+    near = objects[int(np.argmin(ranges))]
     label = slot.content(2)  # the far one's number
     order = (far, near) if label == 0 else (near, far)
     image = marked(view, order, ("1", "2"))

@@ -29,7 +29,7 @@ def _planned(demonstration: Demonstration) -> Question:
 
 @question("planning.table", "tabletop plans")
 def table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """What to pick and where to place it, from the oracle's next step; going home where the arm hides it."""
+    """What to pick and where to place it, from the oracle's next step, or going home if the arm hides the view."""
     if not scene.demonstrations:
         raise LeftOut("the head camera does not show enough")
     return _planned(pick(rng, scene.demonstrations))
@@ -37,9 +37,9 @@ def table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 
 @question("planning.room", "apartment plans")
 def room(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Drive to the target where 40 pixels of it are in sight, explore where none is; each half the time."""
+    """Drive to the target if 40 pixels of it are visible, explore if none are; each half of the time."""
     explores = bool(slot.content(2))
     fitting = [d for d in scene.demonstrations if isinstance(d.plan.subgoals[0], Explore) == explores]
     if not fitting:
-        raise LeftOut("the target is never in sight" if not explores else "the target is always in sight")
+        raise LeftOut("the target is never in view" if not explores else "the target is always in view")
     return _planned(pick(rng, fitting))
