@@ -254,23 +254,3 @@ def furniture_of(apartment: Apartment) -> tuple[SceneObject, ...]:
         name, unique = phrases.get(piece.name, piece.phrase), piece.name in phrases
         objects.append(SceneObject(name, piece.category, piece.colour, pose, size, front, unique))
     return tuple(objects)
-
-
-def tabletop_view(seed: int, *, image_size: int = 224, task: str = "base") -> LabelledView:
-    """The head camera's first view of a tabletop episode, with the arm at home.
-
-    Example:
-        >>> view = tabletop_view(0)
-        >>> view.frame.rgb.shape
-        (224, 224, 3)
-    """
-    with TabletopStage(seed, task=task, image_size=image_size) as stage:
-        return stage.view()
-
-
-def apartment_views(seed: int, *, count: int, image_size: int = 224) -> Iterator[LabelledView]:
-    """Views of the apartment of a seed from `count` poses that the robot can take, drawn from the seed."""
-    with ApartmentStage(seed, image_size=image_size) as stage:
-        poses = stage.poses(np.random.default_rng((seed, 2)))
-        for _, pose in zip(range(count), poses, strict=False):
-            yield stage.view(*pose)

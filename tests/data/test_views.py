@@ -7,20 +7,27 @@ import pytest
 pytest.importorskip("mujoco")
 
 import si_embodied.envs
-from si_embodied.data.views import ApartmentStage, LabelledView, apartment_views, point_inside, tabletop_view
+from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage, point_inside
 from si_embodied.geometry import deproject, project
 
 SIZE = 96
 
 
+def room_views(seed: int, count: int) -> list[LabelledView]:
+    with ApartmentStage(seed, image_size=SIZE) as stage:
+        poses = stage.poses(np.random.default_rng(seed))
+        return [stage.view(*pose) for _, pose in zip(range(count), poses, strict=False)]
+
+
 @pytest.fixture(scope="module")
 def table() -> LabelledView:
-    return tabletop_view(3, image_size=SIZE)
+    with TabletopStage(3, image_size=SIZE) as stage:
+        return stage.view()
 
 
 @pytest.fixture(scope="module")
 def room() -> LabelledView:
-    return max(apartment_views(0, count=8, image_size=SIZE), key=lambda view: len(view.objects))
+    return max(room_views(0, 8), key=lambda view: len(view.objects))
 
 
 def test_a_seed_means_the_same_scene_as_in_the_environment(table: LabelledView) -> None:
@@ -56,11 +63,8 @@ def test_an_object_stands_where_its_pixel_and_depth_say(table: LabelledView) -> 
 
 
 def test_furniture_projects_onto_its_visible_box() -> None:
-    with ApartmentStage(0, image_size=SIZE) as stage:
-        rng = np.random.default_rng(0)
-        views = [stage.view(*pose) for _, pose in zip(range(6), stage.poses(rng), strict=False)]
     inside = 0
-    for view in views:
+    for view in room_views(0, 6):
         for thing in view.objects:
             signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
             corners = view.frame.T_map_camera.inverse().apply(thing.T_map_object.apply(signs * thing.size_m / 2))
@@ -77,7 +81,7 @@ def test_furniture_projects_onto_its_visible_box() -> None:
 
 
 def test_views_are_a_function_of_the_seed() -> None:
-    one, other = (next(iter(apartment_views(7, count=1, image_size=SIZE))) for _ in range(2))
+    (one,), (other,) = (room_views(7, 1) for _ in range(2))
     assert np.array_equal(one.frame.rgb, other.frame.rgb)
     assert one.room == other.room is not None
 

@@ -41,7 +41,7 @@ def test_it_points_at_what_is_named(shipped: Path) -> None:
     pytest.importorskip("mujoco")
     pytest.importorskip("torch")
     from si_embodied.backends.local import LocalBackend
-    from si_embodied.data.views import tabletop_view
+    from si_embodied.data.views import TabletopStage
     from si_embodied.geometry import Pose
     from si_embodied.grounding import pixel_of
     from si_embodied.memory import Memory
@@ -51,7 +51,8 @@ def test_it_points_at_what_is_named(shipped: Path) -> None:
 
     backend, hits = LocalBackend(shipped, device="cpu"), []
     for seed in range(82_000, 82_006):
-        view = tabletop_view(seed)
+        with TabletopStage(seed) as stage:
+            view = stage.view()
         container = next(o for o in view.objects if o.category in ("bowl", "bin"))
         thing = view.objects[0]
         task = Task(f"put the {thing.name} in the {container.name}", "manipulation")

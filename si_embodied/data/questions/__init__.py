@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from si_embodied.data.questions import (
+from si_embodied.data.questions import (  # noqa: F401  (each registers its types)
     assembly,
     grounding,
     metric,
@@ -18,35 +18,11 @@ from si_embodied.data.questions import (
     reasoning,
     reconstruction,
     relation,
-)
-from si_embodied.data.questions.base import (
-    CAPABILITIES,
-    LETTERS,
-    REGISTERED,
-    LeftOut,
-    Question,
-    QuestionType,
-    Slot,
-)
+)  # fmt: skip
+from si_embodied.data.questions.base import CAPABILITIES, LETTERS, REGISTERED, LeftOut, Question, QuestionType, Slot
 from si_embodied.errors import UnknownNameError
 
-__all__ = [
-    "CAPABILITIES",
-    "LETTERS",
-    "LeftOut",
-    "Question",
-    "QuestionType",
-    "Slot",
-    "assembly",
-    "grounding",
-    "metric",
-    "perspective",
-    "planning",
-    "question_types",
-    "reasoning",
-    "reconstruction",
-    "relation",
-]
+__all__ = ["CAPABILITIES", "LETTERS", "LeftOut", "Question", "QuestionType", "Slot", "question_types"]
 
 
 def question_types(kinds: Sequence[str] = ()) -> tuple[QuestionType, ...]:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from si_embodied.data.questions.base import LETTERS, LeftOut, Question, Slot, choice, pick, question, some_view
+from si_embodied.data.questions.base import (
+    LETTERS,
+    LeftOut,
+    Question,
+    Slot,
+    balanced_choice,
+    pick,
+    question,
+    some_view,
+)
 from si_embodied.data.questions.visibility import marked, table_objects
 
 if TYPE_CHECKING:
@@ -38,8 +47,7 @@ def which_hole(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         raise LeftOut("no object for the wanted hole")
     target = pick(rng, fitting)
     text = "Which hole of the shape sorter has the same outline from above as the marked object?"
-    wrong = [n for n in names if n != names[wanted]]
-    return choice(text, (marked(view, (target,), ("",)),), names[wanted], wrong, slot, rng, 4)
+    return balanced_choice(text, (marked(view, (target,), ("",)),), names, wanted, slot, rng)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -166,7 +174,7 @@ def turn_angle(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         sheet.frame((x, 0.5), (0.22, 0.22))
         sheet.cells((x, 0.5), 0.09, shown, colour)
     text = "By how much was the left figure turned to give the right one?"
-    return choice(text, (sheet.rgb,), names[wanted], [n for n in names if n != names[wanted]], slot, rng, 4)
+    return balanced_choice(text, (sheet.rgb,), names, wanted, slot, rng)
 
 
 @question("assembly.missing_piece", "figures")

@@ -105,11 +105,20 @@ def choice(
     text: str, images: Sequence[NDArray[np.uint8]], right: str, wrong: Sequence[str], slot: Slot,
     rng: np.random.Generator, contents: int = 1,
 ) -> Question:  # fmt: skip
-    """A multiple-choice question; the slot sets the letter of the right option, and `rng` shuffles the others."""
+    """A multiple-choice question: the slot sets the letter of the right option, and `rng` shuffles the others."""
     others = shuffled(rng, wrong)
     place = slot.position(contents, len(others) + 1)
     options = (*others[:place], right, *others[place:])
     return Question("choice", text, tuple(images), LETTERS[place], options)
+
+
+def balanced_choice(
+    text: str, images: Sequence[NDArray[np.uint8]], options: Sequence[str], wanted: int, slot: Slot,
+    rng: np.random.Generator,
+) -> Question:  # fmt: skip
+    """A multiple-choice question whose right option, `wanted`, came from `slot.content(len(options))`."""
+    wrong = [option for k, option in enumerate(options) if k != wanted]
+    return choice(text, images, options[wanted], wrong, slot, rng, len(options))
 
 
 def full_text(question: Question) -> str:

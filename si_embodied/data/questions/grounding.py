@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, shuffled, some_view
+from si_embodied.data.questions.base import (
+    LeftOut,
+    Question,
+    Slot,
+    balanced_choice,
+    pick,
+    question,
+    shuffled,
+    some_view,
+)
 from si_embodied.data.questions.visibility import clear_objects, marked, named_objects, relative_1000
 from si_embodied.data.records import Accepts, Box
 
@@ -86,6 +95,5 @@ def which_mark(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         raise LeftOut("fewer than three clear objects")
     label = slot.content(3)
     image = marked(view, [*others[:label], target, *others[label:]], ("1", "2", "3"))
-    names = [f"mark {k + 1}" for k in range(3)]
-    wrong = [n for n in names if n != names[label]]
-    return choice(f"Which mark is on the {target.name}?", (image,), names[label], wrong, slot, rng, 3)
+    names = ("mark 1", "mark 2", "mark 3")
+    return balanced_choice(f"Which mark is on the {target.name}?", (image,), names, label, slot, rng)

@@ -12,6 +12,7 @@ from si_embodied.data.questions.base import (
     LeftOut,
     Question,
     Slot,
+    balanced_choice,
     choice,
     pick,
     question,
@@ -86,13 +87,10 @@ def nearest_point(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questio
         raise LeftOut("two points equally near")
     order = shuffled(rng, range(4))
     marks = [(points[k][0], points[k][1], str(i + 1)) for i, k in enumerate(order)]
-    right = str(order.index(0) + 1)
-    wrong = [str(i + 1) for i in range(4) if order[i] != 0]
+    right, wrong = f"point {order.index(0) + 1}", [f"point {i + 1}" for i in range(4) if order[i] != 0]
     # The mark's number is balanced too: it is random, while the letter comes from the slot.
     text = "Four points are marked. Which of them is nearest to the camera?"
-    return choice(
-        text, (draw_marks(view.frame.rgb, marks),), f"point {right}", [f"point {w}" for w in wrong], slot, rng
-    )
+    return choice(text, (draw_marks(view.frame.rgb, marks),), right, wrong, slot, rng)
 
 
 @question("metric.distance", "apartment")
@@ -150,5 +148,4 @@ def farther_object(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questi
     order = (far, near) if label == 0 else (near, far)
     image = marked(view, order, ("1", "2"))
     text = "Two pieces of furniture are marked. Which is farther from the camera?"
-    right, wrong = (f"piece {label + 1}", f"piece {2 - label}")
-    return choice(text, (image,), right, (wrong,), slot, rng, 2)
+    return balanced_choice(text, (image,), ("piece 1", "piece 2"), label, slot, rng)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, some_of, some_view
+from si_embodied.data.questions.base import LeftOut, Question, Slot, balanced_choice, pick, question, some_of, some_view
 from si_embodied.data.questions.visibility import angle_deg, ground, named_objects, table_objects
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def facing(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         f"Imagine you stand with your back to the {anchor.name}, looking the way it faces. "
         f"Is the {other.name} on your left or on your right?"
     )
-    return choice(text, (view.frame.rgb,), _SIDES[wanted], (_SIDES[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), _SIDES, wanted, slot, rng)
 
 
 @question("perspective.from_place", "apartment")
@@ -73,7 +73,7 @@ def from_place(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         raise LeftOut("nothing clearly on the wanted side")
     a, b, c = pick(rng, found)
     text = f"You stand at the {a.name} and look at the {b.name}. Is the {c.name} on your left or on your right?"
-    return choice(text, (view.frame.rgb,), _SIDES[wanted], (_SIDES[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), _SIDES, wanted, slot, rng)
 
 
 @question("perspective.across_table", "tabletop")
@@ -90,5 +90,4 @@ def across_table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question
     if wanted == 1:
         a, b = b, a
     text = f"A person stands {place}. For that person, on which side of the {b.name} is the {a.name}?"
-    sides = ("on its left", "on its right")
-    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), ("on its left", "on its right"), wanted, slot, rng)

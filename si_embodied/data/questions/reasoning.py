@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, some_of, some_view
+from si_embodied.data.questions.base import (
+    LeftOut,
+    Question,
+    Slot,
+    balanced_choice,
+    choice,
+    pick,
+    question,
+    some_of,
+    some_view,
+)
 from si_embodied.data.questions.visibility import angle_deg, ground, named_objects, nearest_first, table_objects
 
 if TYPE_CHECKING:
@@ -44,8 +54,7 @@ def route_turn(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         f"You walk from the {a.name} straight to the {b.name}, and from there straight to the {c.name}. "
         f"Which way do you turn at the {b.name}?"
     )
-    names = ("to the left", "to the right")
-    return choice(text, (view.frame.rgb,), names[wanted], (names[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), ("to the left", "to the right"), wanted, slot, rng)
 
 
 @question("reasoning.after_moves", "tabletop")

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.data.marks import draw_marks
-from si_embodied.data.questions.base import LeftOut, Question, Slot, choice, pick, question, shuffled, some_view
+from si_embodied.data.questions.base import (
+    LeftOut,
+    Question,
+    Slot,
+    balanced_choice,
+    pick,
+    question,
+    shuffled,
+    some_view,
+)
 from si_embodied.data.questions.visibility import apart, clear_objects, enough_px, ground, marked
 from si_embodied.geometry import deproject
 
@@ -61,8 +70,7 @@ def same_object(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         order = [*wrong[:label], right, *wrong[label:]]
         images = (marked(first, (_by_id(first)[target],), ("0",)), marked(second, order, ("1", "2", "3")))
         text = "Two views of one home. Which mark in the second image is on the same object as mark 0 in the first?"
-        names = [f"mark {k + 1}" for k in range(3)]
-        return choice(text, images, names[label], [n for n in names if n != names[label]], slot, rng, 3)
+        return balanced_choice(text, images, ("mark 1", "mark 2", "mark 3"), label, slot, rng)
     raise LeftOut("no two views of one object")
 
 
@@ -88,8 +96,7 @@ def camera_motion(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questio
     if not _by_id(view).keys() & _by_id(after).keys():
         raise LeftOut("no two views of one object")
     text = "The second image was taken a moment after the first. What did the robot do in between?"
-    wrong = [n for n in names if n != names[wanted]]
-    return choice(text, (view.frame.rgb, after.frame.rgb), names[wanted], wrong, slot, rng, 4)
+    return balanced_choice(text, (view.frame.rgb, after.frame.rgb), names, wanted, slot, rng)
 
 
 @question("reconstruction.count", "apartment")
@@ -116,9 +123,7 @@ def count(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         except LeftOut:
             continue
         text = "Two views of one home, with two dots in each. On how many different objects are the four dots?"
-        names = ("two", "three", "four")
-        right = names[wanted - 2]
-        return choice(text, images, right, [n for n in names if n != right], slot, rng, 3)
+        return balanced_choice(text, images, ("two", "three", "four"), wanted - 2, slot, rng)
     raise LeftOut("no two views of enough objects")
 
 
@@ -172,6 +177,4 @@ def viewpoint(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         raise LeftOut("no two views of one object")
     image = draw_marks(view.frame.rgb, [(u, v, str(k + 1)) for k, (u, v) in enumerate(points)])
     text = "From which of the places marked on the floor of the first image was the second image taken?"
-    names = [f"place {k + 1}" for k in range(3)]
-    wrong = [n for n in names if n != names[label]]
-    return choice(text, (image, second.frame.rgb), names[label], wrong, slot, rng, 3)
+    return balanced_choice(text, (image, second.frame.rgb), ("place 1", "place 2", "place 3"), label, slot, rng)

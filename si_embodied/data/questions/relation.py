@@ -11,6 +11,7 @@ from si_embodied.data.questions.base import (
     LeftOut,
     Question,
     Slot,
+    balanced_choice,
     choice,
     pick,
     question,
@@ -68,8 +69,7 @@ def left_right(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     wanted = slot.content(2)
     a, b = (left, right) if wanted == 0 else (right, left)
     text = f"In the picture, on which side of the {b.name} is the {a.name}?"
-    sides = ("on its left", "on its right")
-    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), ("on its left", "on its right"), wanted, slot, rng)
 
 
 @question("relation.front_behind", "tabletop")
@@ -83,8 +83,7 @@ def front_behind(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question
     wanted = slot.content(2)
     a, b = (near, far) if wanted == 0 else (far, near)
     text = f"As seen by the robot, is the {a.name} in front of or behind the {b.name}?"
-    sides = ("in front of it", "behind it")
-    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), ("in front of it", "behind it"), wanted, slot, rng)
 
 
 @question("relation.nearest", "tabletop")
@@ -131,7 +130,7 @@ def between(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
             pair = (inside[0], outside[0]) if label == 0 else (outside[0], inside[0])
             image = marked(view, (a, b, *pair), ("1", "2", "3", "4"))
             text = "Four objects are marked. Which of 3 and 4 is between 1 and 2?"
-            return choice(text, (image,), f"object {label + 3}", (f"object {4 - label}",), slot, rng, 2)
+            return balanced_choice(text, (image,), ("object 3", "object 4"), label, slot, rng)
     raise LeftOut("nothing clearly between two others")
 
 
@@ -145,7 +144,7 @@ def nearest_marked(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questi
     label = slot.content(2)
     image = marked(view, (anchor, ranked[label], ranked[1 - label]), ("0", "1", "2"))
     text = "Three pieces of furniture are marked. Which of 1 and 2 is nearer to piece 0?"
-    return choice(text, (image,), f"piece {label + 1}", (f"piece {2 - label}",), slot, rng, 2)
+    return balanced_choice(text, (image,), ("piece 1", "piece 2"), label, slot, rng)
 
 
 @question("relation.taller", "apartment")
@@ -160,4 +159,4 @@ def taller(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
     label = slot.content(2)
     image = marked(view, (high, low) if label == 0 else (low, high), ("1", "2"))
     text = pick(rng, ("Which of the two marked pieces of furniture is taller?", "Which marked piece reaches higher?"))
-    return choice(text, (image,), f"piece {label + 1}", (f"piece {2 - label}",), slot, rng, 2)
+    return balanced_choice(text, (image,), ("piece 1", "piece 2"), label, slot, rng)
