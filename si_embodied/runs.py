@@ -63,7 +63,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> RecordError:
     return RecordError(
-        f"cannot write {str(path)!r}: {error.strerror or error}; free some space or choose another --out"
+        f"cannot write {str(path)!r}: {error.strerror or error}. Free some space or choose another --out"
     )
 
 
@@ -76,7 +76,7 @@ def claim(file: Path, settings: Mapping[str, Any], *, may_change: Collection[str
     Args:
         file: where the run's settings are kept, in its folder.
         settings: everything that the run's results depend on, as JSON values.
-        may_change: settings that may differ when a run is resumed, such as the number of workers.
+        may_change: settings, or groups of them, that may differ when a run is resumed, such as `config.workers`.
 
     Raises:
         ConfigError: the run was started with other settings, or the file holds no settings.
@@ -104,7 +104,7 @@ def check_settings(where: Path, started: Any, now: Mapping[str, Any], *, may_cha
     differing = [
         f"{name} {before.get(name)!r}, now {after.get(name)!r}"
         for name in {**before, **after}
-        if name not in may_change and before.get(name) != after.get(name)
+        if before.get(name) != after.get(name) and not any(f"{name}.".startswith(f"{free}.") for free in may_change)
     ]
     if differing:
         raise ConfigError(
@@ -153,14 +153,15 @@ class JsonLines:
             with self.path.open("ab", buffering=0) as stream:
                 size = os.fstat(stream.fileno()).st_size
                 try:
-                    _write_all(stream.fileno(), data)
+                    while data:
+                        data = data[os.write(stream.fileno(), data) :]
                 except OSError:
                     if size:
                         os.ftruncate(stream.fileno(), size)
                     raise
         except OSError as error:
             raise RecordError(
-                f"{_cannot_write(self.path, error)}. Earlier lines are kept: repeat the command to resume after them"
+                f"{_cannot_write(self.path, error)}; earlier lines are kept, so repeat the command to resume"
             ) from error
 
     def _read(self) -> list[dict[str, Any]]:
@@ -170,19 +171,14 @@ class JsonLines:
             raise ConfigError(f"{str(self.path)!r} is not a regular file; choose another --out")
         content = self.path.read_bytes()
         end = content.rfind(b"\n") + 1
-        if end != len(content):
-            _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(content) - end)
-            os.truncate(self.path, end)
+        torn = content[end:]
         try:
             rows = [json.loads(line) for line in content[:end].splitlines()]
-            if not all(isinstance(row, dict) for row in rows):
+            if not all(isinstance(row, dict) for row in rows) or not torn.startswith(b"{"[: len(torn)]):
                 raise ValueError("a line is not an object")
         except ValueError as error:
             raise ConfigError(f"{str(self.path)!r} is not a JSONL file ({error}); choose another --out") from error
+        if torn:
+            _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(torn))
+            os.truncate(self.path, end)
         return rows
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

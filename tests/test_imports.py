@@ -148,8 +148,9 @@ def test_serving_knows_neither_models_nor_worlds() -> None:
 
 
 def test_evaluation_reaches_worlds_and_policies_through_its_registry() -> None:
+    # policies.base is an interface, and imports nothing heavy.
     found = offences("evaluation", *ours("envs", "policies", "models", "cli", "ros_nodes", "serving"))
-    found = [text for text in found if "evaluation/registry.py" not in text]
+    found = [text for text in found if "evaluation/registry.py" not in text and "policies.base" not in text]
     assert not found, "evaluation/registry.py alone knows environments and policies:\n" + "\n".join(found)
 
 

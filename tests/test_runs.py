@@ -35,7 +35,7 @@ def test_the_old_file_stays_whole_when_writing_fails(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_file_and_the_fix(tmp_path: Path) -> None:
     with (
-        pytest.raises(RecordError, match=r"state'.*No space left on device; free some space"),
+        pytest.raises(RecordError, match=r"state'.*No space left on device. Free some space"),
         replacing(tmp_path / "state"),
         Path("/dev/full").open("w") as device,
     ):
@@ -68,6 +68,7 @@ def test_other_settings_are_refused_and_the_difference_is_named(tmp_path: Path) 
 def test_a_setting_that_may_change_is_not_compared(tmp_path: Path) -> None:
     claim(tmp_path / "run.json", {"steps": 3, "config": {"workers": 1}})
     claim(tmp_path / "run.json", {"steps": 3, "config": {"workers": 8}}, may_change=("config.workers",))
+    claim(tmp_path / "run.json", {"steps": 3, "config": {"workers": 8}}, may_change=("config",))
     assert json.loads((tmp_path / "run.json").read_text())["config"] == {"workers": 1}
 
 
@@ -96,7 +97,7 @@ def test_a_full_disk_loses_no_earlier_line(tmp_path: Path) -> None:
     lines = JsonLines(tmp_path / "records.jsonl")
     lines.append({"seed": 0})
     lines.path = Path("/dev/full")
-    with pytest.raises(RecordError, match=r"/dev/full.*No space left.*another --out\. Earlier lines are kept"):
+    with pytest.raises(RecordError, match=r"/dev/full.*No space left.*another --out; earlier lines are kept"):
         lines.append({"seed": 1})
     assert JsonLines(tmp_path / "records.jsonl").rows == [{"seed": 0}]
 
@@ -113,8 +114,9 @@ def test_a_device_is_not_read_as_records() -> None:
         JsonLines(Path("/dev/zero"))
 
 
-@pytest.mark.parametrize("content", ["not json\n", '"text"\n'])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["not json\n", '"text"\n', "no line break", '{"seed": 0}\nnotes'])
+def test_a_file_of_another_kind_is_refused_and_left_whole(tmp_path: Path, content: str) -> None:
     (tmp_path / "notes.txt").write_text(content)
     with pytest.raises(ConfigError, match="choose another --out"):
         JsonLines(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == content

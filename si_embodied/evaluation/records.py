@@ -1,7 +1,7 @@
-"""A run's records: one JSON object a line, written so that nothing already there is ever lost.
+"""A run's records: one JSON object per line, in an append-only file.
 
-Three types of line: `run` (once, first), `plan` (one a decision), `episode` (after the plans of its episode; an episode
-without this line did not end, and its plans are not read back).
+There are three types of line: `run` (once, first), `plan` (one per decision) and `episode` (after the plans of its
+episode; an episode without this line did not end, and its plans are not read back).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RecordFile:
 
 
 def plan_to_json(entry: PlanEntry, seed: int, index: int) -> dict[str, Any]:
-    """The line of a decision."""
+    """The line for a decision."""
     record = dataclasses.asdict(entry.record)
     code = entry.record.code
     record |= {"code": int(code), "code_name": code.name, "raw_text": list(entry.record.raw_text)}
@@ -73,7 +73,7 @@ def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
 
 
 def episode_to_json(result: EpisodeResult) -> dict[str, Any]:
-    """The line of an episode; its plans have lines of their own."""
+    """The line for an episode; its plans have their own lines."""
     row = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "plans"}
     return {"type": "episode", **row, "metrics": dict(result.metrics), "plans": len(result.plans)}
 
@@ -88,13 +88,11 @@ def _read_episodes(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, E
                 if row["index"] == 0:
                     plans = []
                 plans.append(plan_from_json(row))
-            elif row["type"] == "episode" and row["ended"] != "lost":  # those are tried again
+            elif row["type"] == "episode" and row["ended"] != "lost":  # lost episodes are repeated
                 values = {name: row[name] for name in names}
-                # An episode without plans must not inherit those of one that was cut off before it.
+                # An episode without plans must not inherit the plans of one that was cut off before it.
                 episodes[row["seed"]] = EpisodeResult(**values, plans=tuple(plans) if row["plans"] else ())
                 plans = []
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{str(path)!r} has a record that cannot be read ({error!r}); choose another --out"
-        ) from error
+        raise ConfigError(f"{str(path)!r} has an unreadable record ({error!r}); choose another --out") from error
     return episodes

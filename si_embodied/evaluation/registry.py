@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from si_embodied.backends import Backend
     from si_embodied.evaluation.config import Control, EvaluationConfig, Latency, Weights
-    from si_embodied.evaluation.episode import Policy
+    from si_embodied.policies.base import Policy
     from si_embodied.types import Observation
 
     Env: TypeAlias = gymnasium.Env[Any, Any]

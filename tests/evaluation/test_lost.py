@@ -76,7 +76,7 @@ def test_a_simulator_that_is_lost_every_time_ends_the_run(
     monkeypatch.setattr(
         "si_embodied.evaluation.runner.run_episode", lambda env, policy, seed, **_: replace(lost, seed=seed)
     )
-    with pytest.raises(EvaluationError, match="lost in 2 episodes in a row, the last of seed 8"):
+    with pytest.raises(EvaluationError, match="lost in 2 episodes in a row, the last with seed 8"):
         run(config(world, episodes=20, seed=7), tmp_path)
 
 

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")
+pytest.importorskip("llguidance")
+
 from si_embodied.errors import RecordError
 from si_embodied.evaluation.statistics import wilson_interval
-from si_embodied.studies.results import Score, read_results, total, write_results
+from si_embodied.studies.own import KindScore
+from si_embodied.studies.results import Score, total
+from si_embodied.studies.scaling import ScalingResults, SizeRow
 
 
 def test_right_or_wrong_has_wilsons_interval() -> None:
@@ -28,7 +33,6 @@ def test_fractions_have_the_interval_of_their_mean() -> None:
 def test_scores_add_up_as_if_they_were_one() -> None:
     parts = [Score.of([1, 0, 0.5]), Score.of([]), Score.of([0.25])]
     assert total(parts) == Score.of([1, 0, 0.5, 0.25])
-    assert Score.from_json(parts[0].to_json()) == parts[0]
 
 
 def test_nothing_is_no_score() -> None:
@@ -37,13 +41,16 @@ def test_nothing_is_no_score() -> None:
 
 
 def test_results_are_read_back(tmp_path: Path) -> None:
-    written = write_results(tmp_path / "scaling.json", "scaling", {"steps": 3}, [{"images": 2}])
-    assert read_results(tmp_path / "scaling.json") == written
+    questions = (KindScore(kind="base", group="seen", count=3, total=2.0, squares=2.0),)
+    rows = (SizeRow(2, 3, 0.5, questions, {"seen": Score.of([True, False])}),)
+    written = ScalingResults({"steps": 3}, rows).write(tmp_path / "scaling.json")
+    assert ScalingResults.read(tmp_path / "scaling.json") == written
+    assert written.rows == rows
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"rows": []}'])
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"rows": []}', '{"settings": {}, "rows": [{"images": 2}]}'])
 def test_without_results_it_is_said_what_to_do(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(RecordError, match="run the study first"):
-        read_results(tmp_path / "scaling.json")
+        ScalingResults.read(tmp_path / "scaling.json")

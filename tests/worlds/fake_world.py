@@ -89,6 +89,9 @@ class Stopper:
         self.task = task
         self.decisions = []
 
+    def close(self):
+        pass
+
     def act(self, observation):
         return 0
 
