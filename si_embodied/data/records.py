@@ -84,7 +84,7 @@ class Labels:
 
 
 def json_line(value: object) -> str:
-    """One line of JSON, a function of the value alone."""
+    """One line of JSON; equal values give equal lines."""
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 

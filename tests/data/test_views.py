@@ -30,7 +30,7 @@ def room() -> LabelledView:
     return max(room_views(0, 8), key=lambda view: len(view.objects))
 
 
-def test_a_seed_means_the_same_scene_as_in_the_environment(table: LabelledView) -> None:
+def test_a_seed_gives_the_same_scene_as_the_environment(table: LabelledView) -> None:
     env = gymnasium.make(si_embodied.envs.TABLETOP_ID, task="base", image_size=SIZE)
     observation, _ = env.reset(seed=3)
     env.close()
@@ -50,7 +50,7 @@ def test_labels_agree_with_the_instance_image(which: str, request: pytest.Fixtur
         assert view.instances[int(v), int(u)] == thing.id
 
 
-def test_an_object_stands_where_its_pixel_and_depth_say(table: LabelledView) -> None:
+def test_an_objects_pose_agrees_with_its_pixel_and_depth(table: LabelledView) -> None:
     for thing in table.objects:
         if thing.category in ("bowl", "bin", "shape sorter") or thing.pixels < 12:
             continue
@@ -58,7 +58,7 @@ def test_an_object_stands_where_its_pixel_and_depth_say(table: LabelledView) -> 
         assert table.frame.depth_m is not None
         depth = table.frame.depth_m[int(v), int(u)]
         seen = table.frame.T_map_camera.apply(deproject(table.frame.intrinsics, (u, v), depth))
-        # The pixel is on the surface, and the pose is of the middle: at most half the diagonal apart.
+        # The pixel is on the surface and the pose at the centre: at most half the diagonal apart.
         assert np.linalg.norm(seen - thing.T_map_object.translation) < np.linalg.norm(thing.size_m) / 2 + 0.01
 
 
@@ -89,5 +89,5 @@ def test_views_are_a_function_of_the_seed() -> None:
 def test_the_point_is_in_the_largest_part() -> None:
     mask = np.zeros((9, 12), bool)
     mask[1:3, 1:3] = True
-    mask[3:8, 5:10] = True  # 5 x 5: its middle is (7, 5)
+    mask[3:8, 5:10] = True  # 5 x 5, centred at (7, 5)
     assert point_inside(mask) == (7.0, 5.0)

@@ -1,4 +1,4 @@
-"""Dense labels and questions say what the picture shows."""
+"""Cell labels and questions agree with what the image shows."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def drawn(annotation: Annotation, kind: str, count: int = 200) -> list[Question]
 
 
 @pytest.mark.parametrize("annotation", [table(), flat()])
-def test_an_annotation_comes_back_from_its_json(annotation: Annotation) -> None:
+def test_an_annotation_survives_a_json_round_trip(annotation: Annotation) -> None:
     assert read_annotation(json.loads(json.dumps(dataclasses.asdict(annotation)))) == annotation
 
 
-def test_a_cell_is_labelled_with_what_fills_it() -> None:
+def test_a_cell_is_labelled_with_the_object_that_fills_it() -> None:
     instance = np.full((224, 224), 255, np.uint8)
     instance[:112, :112] = 1  # the upper left of four cells
     instance[150:154, 150:154] = 2  # small, but all of it is in the lower right
@@ -72,13 +72,13 @@ def test_a_cell_is_labelled_with_what_fills_it() -> None:
     assert (labels[1:3] == NO_LABEL).all()
 
 
-def test_a_fragment_breaks_off_after_its_point() -> None:
+def test_a_fragment_stops_after_its_point() -> None:
     assert fragment("goto", "red chair", [3, 4]).answer == (
         '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[3,4'
     )
 
 
-def test_every_plan_is_one_that_the_planner_parses() -> None:
+def test_the_planner_parses_every_plan() -> None:
     rng = np.random.default_rng(1)
     cases: tuple[tuple[Annotation, TaskKind], ...] = ((table(), "manipulation"), (flat(), "navigation"))
     for annotation, kind in cases:
@@ -88,7 +88,7 @@ def test_every_plan_is_one_that_the_planner_parses() -> None:
             parse_plan(question.answer, kind, 1)
 
 
-def test_the_leftmost_thing_is_the_one_with_the_largest_y() -> None:
+def test_the_leftmost_object_has_the_largest_y() -> None:
     asked = [q for q in drawn(table(), "extreme") if "to the left" in str(q.instruction)]
     assert asked
     assert all(f'"object":"{RED}"' in q.answer for q in asked)
@@ -97,7 +97,7 @@ def test_the_leftmost_thing_is_the_one_with_the_largest_y() -> None:
     assert all(f'"object":"{BLUE}"' in q.answer for q in nearest)
 
 
-def test_what_is_hardly_visible_is_not_asked_for() -> None:
+def test_hardly_visible_furniture_is_not_asked_for() -> None:
     asked = drawn(flat(), "goto") + drawn(flat(), "explore")
     names = {str(q.instruction).rpartition(" the ")[2] for q in asked}
     assert {"red chair", "red bowl"} <= names
@@ -105,7 +105,7 @@ def test_what_is_hardly_visible_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("distance", "near"), [(1.0, True), (5.0, False)])
-def test_only_a_near_target_that_was_driven_up_to_ends_the_task(distance: float, near: bool) -> None:
+def test_the_task_ends_only_near_a_target_that_was_driven_up_to(distance: float, near: bool) -> None:
     annotation = dataclasses.replace(flat(), objects=(visible(1, "red chair", (distance, 0.0)),))
     asked = drawn(annotation, "goto")
     arrived = [q for q in asked if q.last == "goto red chair: done"]
@@ -114,19 +114,19 @@ def test_only_a_near_target_that_was_driven_up_to_ends_the_task(distance: float,
         assert parse_plan(question.answer, "navigation", 1).done is (near and question in arrived)
 
 
-def test_a_robot_explores_for_what_only_resembles_what_it_sees() -> None:
+def test_the_robot_explores_for_objects_that_resemble_visible_ones() -> None:
     objects = (
         visible(1, "red chair", (1.0, 0.0)), visible(2, "blue table", (2.0, 0.0)), visible(3, "red desk", (3, 0))
     )  # fmt: skip
     annotation = ApartmentAnnotation(objects, ("red chair", "blue table", "green sofa"), (0.0, 0.0))
     asked = {str(q.instruction).rpartition(" the ")[2] for q in drawn(annotation, "explore", 600)}
-    # Colours and categories of what is in view, recombined with each other and with those of the scene.
+    # Colours and categories of visible objects, recombined with each other and with those of the scene.
     assert {"blue chair", "green chair", "green table", "red sofa", "blue sofa", "green sofa"} <= asked
     # A red desk is in view, and people would call it a table.
     assert not asked & {"red chair", "blue table", "red desk", "red table"}
 
 
-def test_a_glance_breaks_off_where_the_instruction_ends_and_asks_there() -> None:
+def test_a_glance_stops_at_the_end_of_the_instruction() -> None:
     rng = np.random.default_rng(0)
     asked = questions(flat(), rng, QuestionCounts(fragments=0, plans=0, glances=40))
     assert {q.kind for q in asked} == {"glance"}
@@ -141,7 +141,7 @@ def test_a_glance_breaks_off_where_the_instruction_ends_and_asks_there() -> None
         assert tokenizer.decode([token]) == ("100" if there else EXPLORE)  # the point's x
 
 
-def test_pointing_at_what_is_not_there_breaks_off_before_the_point() -> None:
+def test_pointing_at_an_absent_object_stops_before_the_point() -> None:
     asked = [q for _ in range(40) for q in questions(flat(), np.random.default_rng(2), QuestionCounts(9, 0))]
     absent = [q for q in asked if q.absent]
     assert absent

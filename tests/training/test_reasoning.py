@@ -1,4 +1,4 @@
-"""A plan that says first where things are says what is true, in words that are single tokens."""
+"""Reasoning says correctly where the plan's objects are, in words that are single tokens."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def plan(*steps: dict[str, Any]) -> str:
     ("point", "words"),
     [((100, 900), "near left"), ((500, 100), "far middle"), ((999, 500), "near right"), ((399, 499), "far left")],
 )
-def test_a_place_is_named_by_side_and_nearness(point: tuple[int, int], words: str) -> None:
+def test_a_point_is_described_by_side_and_distance(point: tuple[int, int], words: str) -> None:
     assert where(point) == words
 
 
-def test_what_the_plan_points_at_is_told_in_its_order() -> None:
+def test_reasoning_names_objects_in_the_plans_order() -> None:
     answer = plan(
         {"skill": "pick", "object": "red cube", "view": 0, "point": [200, 500]},
         {"skill": "place", "object": "red bowl", "view": 0, "point": [750, 400]},
@@ -59,7 +59,7 @@ def test_what_the_plan_points_at_is_told_in_its_order() -> None:
     assert told.endswith(answer[1:])
 
 
-def test_beside_something_it_is_told_where_that_is() -> None:
+def test_a_place_beside_an_object_names_that_object() -> None:
     answer = plan(
         {"skill": "pick", "object": "red cube", "view": 0, "point": [200, 500]},
         {"skill": "place", "object": "table", "view": 0, "point": [600, 500]},
@@ -68,7 +68,7 @@ def test_beside_something_it_is_told_where_that_is() -> None:
     assert json.loads(told)[REASONING] == "red cube near left, blue cube near right"
 
 
-def test_a_pointing_fragment_stays_as_it_is() -> None:
+def test_pointing_fragments_have_no_reasoning() -> None:
     plain, asked = (
         questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=reasoning) for reasoning in (False, True)
     )
@@ -86,7 +86,7 @@ def test_plans_begin_with_reasoning_when_asked_to() -> None:
     assert [q.instruction for q in plain] == [q.instruction for q in asked], "the same questions are drawn"
 
 
-def test_reasoning_is_the_same_tokens_in_training_as_under_the_grammar() -> None:
+def test_the_grammar_allows_the_tokens_that_training_uses() -> None:
     pytest.importorskip("llguidance")
     from si_embodied.models.constraint import Grammars
     from si_embodied.training.batches import answered
@@ -102,14 +102,14 @@ def test_reasoning_is_the_same_tokens_in_training_as_under_the_grammar() -> None
     constraint = grammars.start(plan_schema("manipulation", 1, reasoning=True))
     said = 0
     while said < len(tokens):
-        forced = constraint.forced() or [tokens[said]]  # or what was taught, which the grammar must allow
+        forced = constraint.forced() or [tokens[said]]  # or the trained token, which the grammar must allow
         forced = forced[: len(tokens) - said]  # the end of the turn may be forced too
         assert forced == tokens[said : said + len(forced)]
         constraint.accept(forced)
         said += len(forced)
 
 
-def test_a_word_of_the_reasoning_counts_and_what_the_grammar_forces_does_not() -> None:
+def test_words_of_the_reasoning_have_a_loss_and_forced_tokens_do_not() -> None:
     pytest.importorskip("transformers")
     from si_embodied.training.batches import answered
     from si_embodied.training.vocabulary import make_tokenizer

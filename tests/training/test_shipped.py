@@ -1,4 +1,4 @@
-"""The small planner that comes with the package is what the commands take by default, and fits what was promised."""
+"""The small planner that comes with the package is the commands' default and keeps its promises."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_its_own_prompts_are_used_unless_settings_are_given(shipped: Path, tmp_p
     assert planner_config_for(shipped, settings).manipulation_prompt == "manip/v1"
 
 
-def test_transformers_loads_it_without_a_key_missing_or_left_over(shipped: Path) -> None:
+def test_transformers_loads_it_without_missing_or_unexpected_keys(shipped: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")
     model, info = transformers.Qwen3VLForConditionalGeneration.from_pretrained(shipped, output_loading_info=True)
@@ -37,7 +37,7 @@ def test_transformers_loads_it_without_a_key_missing_or_left_over(shipped: Path)
     assert 2e6 < model.num_parameters() < 4e6
 
 
-def test_it_points_at_what_is_named(shipped: Path) -> None:
+def test_it_points_at_the_named_object(shipped: Path) -> None:
     pytest.importorskip("mujoco")
     pytest.importorskip("torch")
     from si_embodied.backends.local import LocalBackend
