@@ -113,7 +113,7 @@ def run_generalisation(args: argparse.Namespace) -> int:
     """The same trainings by pairs, and a finished checkpoint by places."""
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import generalisation
-    from si_embodied.studies.own import PlannerRun
+    from si_embodied.studies.own_questions import PlannerRun
 
     places = PlannerRun(args.model or shipped_checkpoint(), args.data, args.place_images, args.threads)
     return _run(args, generalisation.GeneralisationResults, partial(generalisation.study, _sizes(args), places))
@@ -125,7 +125,7 @@ def run_shortcuts(args: argparse.Namespace) -> int:
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import shortcuts
     from si_embodied.studies.asking import QuestionsRun
-    from si_embodied.studies.own import PlannerRun
+    from si_embodied.studies.own_questions import PlannerRun
 
     if (args.model is None) != (args.data is None) or (args.data is None and args.shards is None and not args.report):
         raise ConfigError("give --model and --data to ask questions, --shards to ask a small planner its own, or all")

@@ -222,13 +222,8 @@ def _latency(plans: Sequence[PlanEntry], part: str) -> Percentiles:
 
 
 def _control_json(comparison: Comparison) -> dict[str, Any]:
-    report, paired = comparison.report, comparison.paired
-    return {
-        "episodes": report.episodes,
-        "success_rate": report.success_rate,
-        "wilson95": list(report.wilson95),
-        "spl": report.spl,
-        "mean_steps": report.mean_steps,
+    names, paired = ("episodes", "success_rate", "wilson95", "spl", "mean_steps"), comparison.paired
+    return {name: getattr(comparison.report, name) for name in names} | {
         "shared_seeds": comparison.episodes,
         "won_alone": paired.only_first,
         "lost_alone": paired.only_second,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from si_embodied.evaluation.config import model_fingerprint
-from si_embodied.studies import own
+from si_embodied.studies import own_questions as own
 from si_embodied.studies.plots import COLOURS, bars, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, markdown
 from si_embodied.studies.scaling import SEEN, UNSEEN, ScalingRun, SizeRow, measured_sizes, sizes_axis

@@ -49,15 +49,7 @@ def bars(scores: Sequence[Score]) -> tuple[list[float], list[list[float]]]:
 
 
 def grouped_bars(axes: Any, scores: Sequence[Score], number: int, label: str, texts: Sequence[str]) -> list[float]:
-    """Draw one of two bars per group with its interval, a text at its foot; returns where the bars stand.
-
-    Args:
-        axes: to draw on.
-        scores: one per group.
-        number: 0 for the left bar of each group, 1 for the right one.
-        label: for the legend.
-        texts: one per group.
-    """
+    """Draw the left (`number` 0) or right (1) bar of each group, a text at its foot; returns the bars' x positions."""
     where = [index + 0.4 * (number - 0.5) for index in range(len(scores))]
     means, reach = bars(scores)
     axes.bar(where, means, 0.36, yerr=reach, capsize=4, color=COLOURS[number], label=label)

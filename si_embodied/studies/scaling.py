@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from si_embodied.studies import own
+from si_embodied.studies import own_questions as own
 from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
 from si_embodied.studies.plots import BLACK, COLOURS, bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown, total

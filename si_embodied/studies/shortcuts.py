@@ -17,7 +17,7 @@ from si_embodied.data.audit import audit_type
 from si_embodied.data.questions.base import CAPABILITIES
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mcnemar_counts
-from si_embodied.studies import own
+from si_embodied.studies import own_questions as own
 from si_embodied.studies.asking import SIGHTS, Asked, Key, QuestionsRun, ask_all
 from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars
 from si_embodied.studies.results import Results, Score, markdown, total

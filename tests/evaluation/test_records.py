@@ -21,7 +21,7 @@ def episode(seed: int, *plans: PlanEntry) -> EpisodeResult:
     return EpisodeResult(seed, "t", f"find {seed}", True, 3, "terminated", 1.0, 0.1, {"spl": 0.5}, plans)
 
 
-def test_a_run_reads_back_what_it_wrote(tmp_path: Path) -> None:
+def test_records_survive_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "records.jsonl"
     records = RecordFile(path, {"task": "sort"})
     written = [episode(0, plan(), plan("é \ud800 \n")), episode(1)]
@@ -30,7 +30,7 @@ def test_a_run_reads_back_what_it_wrote(tmp_path: Path) -> None:
     assert list(RecordFile(path, {"task": "sort"}).episodes.values()) == written
 
 
-def test_every_line_is_one_json_object_that_says_its_type(tmp_path: Path) -> None:
+def test_every_line_is_a_json_object_with_its_type(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     RecordFile(path, {"task": "sort"}).add(episode(0, plan()))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -49,7 +49,7 @@ def test_a_line_cut_short_by_a_crash_is_dropped_and_the_rest_kept(tmp_path: Path
     assert list(RecordFile(path, {"task": "sort"}).episodes) == [0, 2]
 
 
-def test_plans_of_an_episode_that_did_not_end_are_not_given_to_the_next(tmp_path: Path) -> None:
+def test_plans_of_an_unfinished_episode_are_not_given_to_the_next(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     RecordFile(path, {"task": "sort"}).add(episode(0, plan("first")))
     lines = path.read_text().splitlines(keepends=True)

@@ -41,7 +41,7 @@ def test_a_video_is_h264_of_even_size_with_every_step(fake_world: str, tmp_path:
     )  # the reset, two steps, and the end stays at the world's 5 frames a second
 
 
-def test_the_outcome_is_drawn_in_its_colour() -> None:
+def test_success_and_failure_have_their_colours() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     plain = draw_frame(picture, ["find the chair", "planner, step 3", ""])
     won = draw_frame(picture, ["find the chair", "planner, step 3", ""], outcome="success", success=True)
@@ -90,7 +90,7 @@ def test_failures_are_kept_before_successes(tmp_path: Path) -> None:
     assert shelf.place(9) is None  # enough failures: nothing more is rendered
 
 
-def test_a_later_run_counts_the_videos_that_are_there(tmp_path: Path) -> None:
+def test_a_later_run_counts_the_videos_of_an_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "seed-000001-failure.mp4").touch()
     (tmp_path / "seed-000002.mp4").touch()  # of an episode that was cut off
     shelf = VideoShelf(tmp_path, 1)

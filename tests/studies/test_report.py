@@ -1,4 +1,4 @@
-"""Sentences, tables and plots are made of the results alone, and say the figures that are in them."""
+"""Headlines, tables and plots are made from the results alone, and show their figures."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def read(study: str, folder: Path) -> Results:
     ],
     indirect=["found"],
 )
-def test_the_sentence_has_the_figures(found: Results, sentence: str) -> None:
+def test_the_headline_shows_the_figures(found: Results, sentence: str) -> None:
     assert found.headline() == sentence
 
 
@@ -123,14 +123,14 @@ def test_the_sentence_has_the_figures(found: Results, sentence: str) -> None:
     ],
     indirect=["found"],
 )
-def test_the_table_has_the_figures_with_intervals_and_counts(found: Results, cells: list[str]) -> None:
+def test_the_table_shows_figures_with_intervals_and_counts(found: Results, cells: list[str]) -> None:
     lines = found.table()
     assert len({line.count("|") for line in lines}) == 1, "every line has as many cells"
     assert all(any(cell in line for line in lines) for cell in cells), "\n".join(lines)
 
 
 @pytest.mark.parametrize("study", ROWS)
-def test_a_study_is_drawn_with_labelled_axes(study: str, tmp_path: Path) -> None:
+def test_plots_have_labelled_axes(study: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     found = read(study, tmp_path)
     figure = draw(found, tmp_path / "new" / "plot.png")
@@ -140,7 +140,7 @@ def test_a_study_is_drawn_with_labelled_axes(study: str, tmp_path: Path) -> None
     assert figure.legends or all(axes.get_title(loc="left") for axes in figure.axes)
 
 
-def test_a_block_is_put_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_block_is_placed_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
     page, found = tmp_path / "index.md", read("scaling", tmp_path)
     page.write_text("before\n<!-- scaling -->\nold\n<!-- end of scaling -->\nafter\n")
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_a_block_is_put_between_its_marks_and_nowhere_else(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", STUDIES)
-def test_the_page_says_what_the_results_say(kind: type[Results]) -> None:
+def test_the_page_is_up_to_date_with_the_results(kind: type[Results]) -> None:
     file = PAGE.parent / f"{kind.name}.json"
     text = PAGE.read_text(encoding="utf-8")
     assert f"<!-- {kind.name} -->" in text
@@ -161,7 +161,7 @@ def test_the_page_says_what_the_results_say(kind: type[Results]) -> None:
         assert (PAGE.parent / f"{kind.name}.png").exists(), remedy
 
 
-def test_plot_and_table_are_made_again_from_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_redoes_plot_and_table_from_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     read("reasoning", tmp_path)
     assert main(["study", "reasoning", "--results", str(tmp_path), "--report"]) == 0
@@ -171,7 +171,7 @@ def test_plot_and_table_are_made_again_from_the_results(tmp_path: Path, capsys: 
     assert "| base | with | 25%" in said
 
 
-def test_without_results_the_command_says_to_run_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_without_results_says_to_run_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     assert main(["study", "scaling", "--results", str(tmp_path), "--report"]) == 2
     assert "run the study first" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Scores add up and know how sure they are; results and folders are of one study with one set of settings."""
+"""Scores add up and have confidence intervals, and results survive a round trip through their file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ pytest.importorskip("llguidance")
 
 from si_embodied.errors import RecordError
 from si_embodied.evaluation.statistics import wilson_interval
-from si_embodied.studies.own import KindScore
+from si_embodied.studies.own_questions import KindScore
 from si_embodied.studies.results import Score, total
 from si_embodied.studies.scaling import ScalingResults, SizeRow
 
 
-def test_right_or_wrong_has_wilsons_interval() -> None:
+def test_right_or_wrong_answers_have_wilsons_interval() -> None:
     score = Score.of([True] * 9 + [False])
     assert score.mean == 0.9
     assert score.interval == wilson_interval(9, 10)
@@ -35,7 +35,7 @@ def test_scores_add_up_as_if_they_were_one() -> None:
     assert total(parts) == Score.of([1, 0, 0.5, 0.25])
 
 
-def test_nothing_is_no_score() -> None:
+def test_a_score_without_answers_is_nan() -> None:
     assert math.isnan(Score().mean)
     assert str(Score()) == "–"
 
@@ -49,7 +49,7 @@ def test_results_are_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"rows": []}', '{"settings": {}, "rows": [{"images": 2}]}'])
-def test_without_results_it_is_said_what_to_do(tmp_path: Path, content: str | None) -> None:
+def test_missing_or_broken_results_say_to_run_the_study(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(RecordError, match="run the study first"):

@@ -1,4 +1,4 @@
-"""What a model that does not look scores, and that no question is put twice."""
+"""A model that does not look scores at chance, and no question is asked twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("llguidance")
 from si_embodied.data.records import LABELS_FILE, MANIFEST_FILE, QUESTIONS_FILE, Conversation, Labels, json_line
 from si_embodied.studies import asking, shortcuts
 from si_embodied.studies.asking import QuestionsRun
-from si_embodied.studies.own import PlannerRun
+from si_embodied.studies.own_questions import PlannerRun
 from si_embodied.types import Completion, Prompt
 
 OPTIONS = ("left", "right")
@@ -25,7 +25,7 @@ OPTIONS = ("left", "right")
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Twelve questions whose answer is bright or dark, right or left, and twelve about a length of 2 m."""
+    """Twelve questions whose answer depends on the image's brightness, and twelve whose answer is always 2 m."""
     folder, entries, labels = tmp_path / "data", [], []
     folder.mkdir()
     for number in range(24):
@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> Path:
 
 
 class Answers:
-    """In place of a local backend: answers by what it sees."""
+    """A fake local backend, whose answer is a function of the prompt."""
 
     def __init__(self, answer: Callable[[Prompt], str]) -> None:
         self.answer, self.asked, self.family = answer, 0, self
@@ -62,7 +62,7 @@ class Answers:
 
 
 def looks(prompt: Prompt) -> str:
-    """Reads off the picture's brightness which option is right, and finds its letter."""
+    """Decide by the image's brightness which option is right, and answer with its letter."""
     if "How long" in prompt.text:
         return "2"
     side = "right" if prompt.images and prompt.images[0].max() > 150 else "left"
@@ -83,7 +83,7 @@ def means(row: shortcuts.TypeRow) -> dict[str, float]:
     return {shown: score.mean for shown, score in row.scores.items()}
 
 
-def test_a_model_that_looks_falls_to_chance_with_black_pictures(
+def test_a_model_that_looks_falls_to_chance_on_black_images(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     found = run(monkeypatch, planner, data, tmp_path / "out", Answers(looks))
@@ -93,14 +93,14 @@ def test_a_model_that_looks_falls_to_chance_with_black_pictures(
     assert (row.only_seeing, row.only_blank) == (6, 0)
 
 
-def test_always_the_same_letter_is_never_right_in_every_order(
+def test_a_model_that_always_says_a_is_never_right_in_every_order(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     found = run(monkeypatch, planner, data, tmp_path / "out", Answers(lambda _: "A"))
     assert means(found["relation.left_right"]) == {"images": 0.5, "blank": 0.5, "none": 0.5, "circular": 0}
 
 
-def test_numbers_are_scored_beside_the_best_constant(
+def test_numbers_are_compared_with_the_best_constant(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     found = run(monkeypatch, planner, data, tmp_path / "out", Answers(looks))
@@ -110,7 +110,7 @@ def test_numbers_are_scored_beside_the_best_constant(
     assert row.only_seeing is None
 
 
-def test_a_run_goes_on_where_it_was_cut_short(
+def test_a_run_resumes_where_it_was_interrupted(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     whole = run(monkeypatch, planner, data, tmp_path / "whole", Answers(looks))

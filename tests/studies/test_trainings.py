@@ -1,4 +1,4 @@
-"""The studies that train: what training never shows, what is measured, and that nothing is done twice."""
+"""The studies that train: what training never shows, what is measured, and that nothing is repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("llguidance")
 from si_embodied.errors import ConfigError
 from si_embodied.studies import checkpoints, generalisation, reasoning, scaling
 from si_embodied.studies.checkpoints import Episodes
-from si_embodied.studies.own import (
+from si_embodied.studies.own_questions import (
     UNSEEN_PAIRS,
     PlannerRun,
     load_shards,
@@ -41,12 +41,12 @@ def sizes(shards: Path, out: Path, world: str, micro: Any) -> scaling.ScalingRun
 # --- held-out pairs -------------------------------------------------------------------------------------------------
 
 
-def test_a_pair_is_held_out_of_every_colour_and_no_shape_twice() -> None:
+def test_unseen_pairs_share_no_colour_and_no_shape() -> None:
     colours, shapes = zip(*(pair.split(" ", 1) for pair in UNSEEN_PAIRS), strict=True)
     assert len(set(colours)) == len(set(shapes)) == len(UNSEEN_PAIRS)
 
 
-def test_no_training_picture_shows_a_held_out_pair(shards: Path) -> None:
+def test_no_training_image_shows_an_unseen_pair(shards: Path) -> None:
     data = load_shards(shards / "train", "tabletop-*")
     kept, left_out = without_unseen_pairs(data, 4), with_unseen_pairs(data, 9)
     assert (len(kept), len(left_out)) == (4, 2)
@@ -54,18 +54,18 @@ def test_no_training_picture_shows_a_held_out_pair(shards: Path) -> None:
     assert all(shows_unseen_pair(note) for note in left_out.annotations)
 
 
-def test_smaller_sets_are_parts_of_larger_ones(shards: Path) -> None:
+def test_smaller_sets_are_part_of_larger_ones(shards: Path) -> None:
     data = load_shards(shards / "train", "tabletop-*")
     small, large = without_unseen_pairs(data, 2), without_unseen_pairs(data, 4)
     np.testing.assert_array_equal(small.images, large.images[:2])
 
 
-def test_too_few_pictures_say_what_to_do(shards: Path) -> None:
+def test_too_few_images_say_what_to_do(shards: Path) -> None:
     with pytest.raises(ConfigError, match=r"5 images .* there are 4: render more"):
         without_unseen_pairs(load_shards(shards / "train", "tabletop-*"), 5)
 
 
-def test_a_question_is_about_what_it_or_its_answer_names() -> None:
+def test_a_question_is_about_the_objects_it_or_its_answer_names() -> None:
     assert names_unseen_pair(Question("put the red cube in the blue bowl", "{}", "base"))
     assert names_unseen_pair(Question("put the object farthest to the left in the bin", '{"orange cross"}', "extreme"))
     assert not names_unseen_pair(Question("put the red ball in the orange bowl", "{}", "base"))
@@ -74,7 +74,7 @@ def test_a_question_is_about_what_it_or_its_answer_names() -> None:
 # --- scaling and generalisation -------------------------------------------------------------------------------------
 
 
-def test_every_size_is_trained_as_long_and_measured_by_pairs(
+def test_every_size_is_trained_equally_long_and_measured_by_pairs(
     shards: Path, tmp_path: Path, fake_world: str, micro: Any, heard: Heard
 ) -> None:
     found = scaling.study(sizes(shards, tmp_path, fake_world, micro), tmp_path, report=heard[1])
@@ -87,7 +87,7 @@ def test_every_size_is_trained_as_long_and_measured_by_pairs(
         assert sum(score.count for score in row.episodes.values()) == 2
 
 
-def test_what_was_trained_and_measured_is_not_done_again(
+def test_trainings_and_measurements_are_not_repeated(
     shards: Path, tmp_path: Path, fake_world: str, micro: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = sizes(shards, tmp_path, fake_world, micro)
@@ -100,7 +100,7 @@ def test_what_was_trained_and_measured_is_not_done_again(
         scaling.measured_sizes(replace(run, steps=4))
 
 
-def test_places_of_training_stand_beside_new_ones(shards: Path, planner: Path, micro: Any) -> None:
+def test_training_places_are_compared_with_new_ones(shards: Path, planner: Path, micro: Any) -> None:
     rows = generalisation.measured_places(PlannerRun(planner, shards, images=2, recipe=micro))
     assert [(row.world, row.place) for row in rows] == [
         ("tabletop", "trained in"), ("tabletop", "new"), ("apartment", "trained in"), ("apartment", "new"),
@@ -118,7 +118,7 @@ def reasoning_run(model: Path, out: Path, world: str, **changes: Any) -> reasoni
     return reasoning.ReasoningRun(model=model, out=out, steps=2, tasks=("objectnav",), episodes=episodes, **changes)
 
 
-def test_both_arms_start_alike_and_one_is_taught_to_reason(
+def test_both_arms_start_from_the_same_weights_and_one_learns_to_reason(
     shards: Path, planner: Path, tmp_path: Path, fake_world: str, micro: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught, weights = [], []
