@@ -126,6 +126,26 @@ def descriptions(cls: type[Any]) -> dict[str, str]:
     return {name: note.documentation for name, note in notes if isinstance(note, Doc)}
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a tree of settings dataclasses."""
+
+    name: str  # "planner.guard.max_plan_age_s"
+    default: Any
+    description: str
+
+
+def settings_of(cls: type[Any], prefix: str = "") -> typing.Iterator[Setting]:
+    """Every setting of a dataclass and of those nested in it."""
+    described, hints, defaults = descriptions(cls), typing.get_type_hints(cls), cls()
+    for each in dataclasses.fields(cls):
+        name = f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(hints[each.name]):
+            yield from settings_of(typing.cast("type[Any]", hints[each.name]), f"{name}.")
+        else:
+            yield Setting(name, getattr(defaults, each.name), described.get(each.name, ""))
+
+
 def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = "") -> T:
     """Build a settings dataclass from nested plain values, as read from YAML or ROS parameters.
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from si_embodied import __version__
-from si_embodied.cli.main import make_parser
+from si_embodied.cli.main import parse
+from si_embodied.errors import SiEmbodiedError
 
 ROOT = Path(__file__).parents[1]
 PROJECT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
@@ -77,9 +78,11 @@ def test_commands_are_understood(document: Path) -> None:
 
 def understood(arguments: list[str]) -> bool:
     try:
-        make_parser().parse_args(arguments)
+        parse(arguments)
     except SystemExit as stopped:
         return stopped.code == 0
+    except SiEmbodiedError:
+        return True  # a placeholder, `capability.name` for example
     return True
 
 

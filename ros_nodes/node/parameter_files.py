@@ -5,39 +5,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-import typing
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from si_embodied.config import descriptions
+from si_embodied.config import Setting, settings_of
 from si_embodied.ros_nodes.node.bringup import config_file
 
 _WIDTH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One parameter."""
-
-    name: str  # "planner.guard.max_plan_age_s"
-    default: Any
-    description: str
-
-
-def settings_of(cls: type[Any], prefix: str = "") -> Iterator[Setting]:
-    """Every parameter of a settings dataclass and of those nested in it."""
-    described, hints, defaults = descriptions(cls), typing.get_type_hints(cls), cls()
-    for each in dataclasses.fields(cls):
-        name = f"{prefix}{each.name}"
-        if dataclasses.is_dataclass(hints[each.name]):
-            yield from settings_of(typing.cast("type[Any]", hints[each.name]), f"{name}.")
-        else:
-            yield Setting(name, getattr(defaults, each.name), described.get(each.name, ""))
 
 
 def rewritten(text: str, cls: type[Any]) -> str:

@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
-from si_embodied.config import from_mapping
+from si_embodied.config import Setting, from_mapping, settings_of
 from si_embodied.errors import SiEmbodiedError
-from si_embodied.ros_nodes.node.parameter_files import Setting, settings_of
 
 T = TypeVar("T")
 

@@ -1,22 +1,25 @@
-"""`si-embodied doctor`: what is installed, what renders, what computes, and so what can run here."""
+"""`si-embodied doctor`: what is installed, what renders, what computes, and so what can run."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typing_extensions import Doc
 
 from si_embodied import __version__
+from si_embodied.cli.options import PrintJson
+from si_embodied.cli.output import properties, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# By extra: the modules that must be there, and the distribution that brings each.
+# For each extra, the modules it needs and the distribution of each.
 EXTRAS: dict[str, dict[str, str]] = {
     "sim": {
         "mujoco": "mujoco", "gymnasium": "gymnasium", "gymnasium_robotics": "gymnasium-robotics", "mink": "mink",
@@ -39,11 +42,11 @@ EXTRAS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was found."""
+    """The findings."""
 
     versions: dict[str, str]  # si-embodied, python, platform
-    extras: dict[str, dict[str, str | None]]  # by extra and distribution: its version, None where it is missing
-    renderer: str | None  # None where nothing renders
+    extras: dict[str, dict[str, str | None]]  # versions by extra and distribution, None if missing
+    renderer: str | None  # None if nothing renders
     renderer_reason: str
     device: str | None  # None without torch
     dtype: str | None
@@ -53,45 +56,41 @@ class Checkup:
     can: dict[str, bool]  # "eval": worlds run; "planner": a checkpoint runs; …
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `doctor`."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="what is installed and what can run",
-        description="Look at what is installed, which renderer works and on what a model would run. "
-        "Exits with 0 when worlds can be run (`eval`), with 1 when not.",
-    )
-    parser.add_argument("--json", action="store_true", help="as one line of JSON")
-    parser.add_argument(
-        "--has-opengl", action="store_true", help="print nothing; exit with 0 when a renderer with OpenGL works"
-    )
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """Show what is installed, which renderer works, and on what a model would run.
+
+    The exit code is 0 if worlds can be run (`eval`), otherwise 1.
+    """
+
+    json: PrintJson = False
+    has_opengl: Annotated[bool, Doc("print nothing; the exit code is 0 if a renderer with OpenGL works")] = False
+
+    def run(self) -> int:
+        """Print the check-up."""
+        from rich.console import Console
+
+        if self.has_opengl:
+            return 0 if _renderer()[0] not in (None, "rays") else 1
+        found = check()
+        if self.json:
+            say(json.dumps(asdict(found)))
+        else:
+            Console().print(_table(found), highlight=False)
+            say(*advice(found))
+        return 0 if found.can["eval"] else 1
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the check-up; 1 where `eval` cannot run."""
-    from rich.console import Console
-
-    if args.has_opengl:
-        return 0 if _renderer()[0] not in (None, "rays") else 1
-    console = Console()
-    found = check()
-    if args.json:
-        console.print(json.dumps(asdict(found)), markup=False, highlight=False, soft_wrap=True)
-    else:
-        console.print(_table(found), highlight=False)
-        for line in advice(found):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return 0 if found.can["eval"] else 1
+COMMAND = Doctor
 
 
 def check() -> Checkup:
-    """Look; nothing is installed, changed or left behind."""
+    """Look without installing, changing or leaving anything."""
     extras = {
         extra: {dist: _version(module, dist) for module, dist in needs.items()} for extra, needs in EXTRAS.items()
     }
     complete = {extra: None not in needs.values() for extra, needs in extras.items()}
-    renderer, reason = _renderer() if complete["sim"] else (None, "the extra sim is not complete")
+    renderer, reason = _renderer() if complete["sim"] else (None, "the extra sim is incomplete")
     device, dtype, kernel, threads = _compute() if complete["models"] else (None, None, None, None)
     opencv_error = _opencv_error() if extras["ros"]["opencv-python"] else ""
     return Checkup(
@@ -116,7 +115,7 @@ def check() -> Checkup:
 
 
 def advice(found: Checkup) -> list[str]:
-    """What to do about what is missing for the two things a newcomer wants."""
+    """What to install for running worlds and checkpoints."""
     lines = []
     for extra, use in (("sim", "running worlds"), ("models", "running a checkpoint")):
         missing = [name for name, version in found.extras[extra].items() if version is None]
@@ -131,7 +130,7 @@ def advice(found: Checkup) -> list[str]:
 
 
 def _version(module: str, distribution: str) -> str | None:
-    """Without importing: that would cost seconds, and a broken package would end the check-up."""
+    """A distribution's version, without an import, which could take seconds or fail."""
     try:
         if importlib.util.find_spec(module) is None:
             return None
@@ -178,11 +177,8 @@ def _compute() -> tuple[str, str, str, int]:
 
 def _table(found: Checkup) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(show_header=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column()
+    table = properties()
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in found.versions.items()))
     for extra, needs in found.extras.items():
         parts = [f"{name} {version}" if version else f"[red]{name} missing[/red]" for name, version in needs.items()]

@@ -14,14 +14,11 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, HelptextFromCommentsOff, OmitArgPrefixes, arg
+from tyro.conf import FlagCreatePairsOff, HelptextFromCommentsOff, OmitArgPrefixes, UseAppendAction, arg
 from tyro.constructors import PrimitiveConstructorSpec
-
-Flag: TypeAlias = "str | PrimitiveConstructorSpec[Any]"
-"""A flag's metavar, or how its text is read; an empty one shows the choices."""
 
 _MISSING = inspect.Parameter.empty
 
@@ -51,12 +48,19 @@ def parse(command: type[Command], program: str, arguments: Sequence[str]) -> Com
 class _Chosen:
     """The fields of a settings dataclass that become flags."""
 
-    fields: Mapping[str, Flag]
+    fields: Mapping[str, object] | None  # None for all
 
 
-def flags(**fields: Flag) -> object:
-    """Annotate a field whose type is a settings dataclass with those of its fields that become flags."""
-    return _Chosen(fields)
+def flags(*names: str, **fields: object) -> object:
+    """Annotate a field whose type is a settings dataclass with those of its fields that become flags.
+
+    Without arguments, all of them do.
+
+    Args:
+        names: fields whose flags need no more than their type says.
+        fields: others, each with a metavar, a `reader`, `flags` of its own, a note for tyro, or a tuple of these.
+    """
+    return _Chosen({**dict.fromkeys(names), **fields} or None)
 
 
 def reader(
@@ -90,6 +94,9 @@ def count(text: str) -> int:
     return whole_number(text, 1)
 
 
+Count = Annotated[int, reader(count, "N")]
+
+
 def number(text: str, above: float = -math.inf) -> float:
     """Read a finite number above `above`."""
     try:
@@ -107,7 +114,7 @@ def number(text: str, above: float = -math.inf) -> float:
 _READERS: Mapping[Any, Callable[[str], Any]] = {int: whole_number, float: number, str: str, Path: Path}
 
 
-def _constructor(cls: Any, chosen: Mapping[str, Flag] | None = None, base: Any = _MISSING) -> Callable[..., Any]:
+def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any = _MISSING) -> Callable[..., Any]:
     """Return a function that makes a `cls` (or changes `base`); tyro makes a flag of each keyword it takes.
 
     A nested dataclass with `flags` lends its keywords to this function, any other is a group of flags in `--help`.
@@ -117,8 +124,8 @@ def _constructor(cls: Any, chosen: Mapping[str, Flag] | None = None, base: Any =
     for field, plain, notes in _fields(cls, chosen):
         default = _default(field) if base is _MISSING else getattr(base, field.name)
         if dataclasses.is_dataclass(plain):
-            within = next((note.fields for note in notes if isinstance(note, _Chosen)), None)
-            make = _constructor(plain, within, default)
+            within = next((note for note in notes if isinstance(note, _Chosen)), None)
+            make = _constructor(plain, within.fields if within else None, default)
             if within is None:
                 parameters.append(_keyword(field.name, Annotated[plain, arg(constructor=make)]))
             else:
@@ -139,7 +146,7 @@ def _constructor(cls: Any, chosen: Mapping[str, Flag] | None = None, base: Any =
     return construct
 
 
-def _fields(cls: Any, chosen: Mapping[str, Flag] | None) -> list[tuple[dataclasses.Field[Any], Any, list[Any]]]:
+def _fields(cls: Any, chosen: Mapping[str, object] | None) -> list[tuple[dataclasses.Field[Any], Any, list[Any]]]:
     """The fields that become flags, each with its type and the notes on it (`Doc`, metavar, reader).
 
     Only their types are resolved: those of other fields may be imported for type checkers alone.
@@ -150,13 +157,14 @@ def _fields(cls: Any, chosen: Mapping[str, Flag] | None) -> list[tuple[dataclass
         declared |= vars(each).get("__annotations__", {})
     wanted = SimpleNamespace(__annotations__={each.name: declared[each.name] for each in fields})
     hints = typing.get_type_hints(wanted, vars(sys.modules[cls.__module__]), include_extras=True)
-    return [(each, *_split(hints[each.name], (chosen or {}).get(each.name, ""))) for each in fields]
+    return [(each, *_split(hints[each.name], (chosen or {}).get(each.name))) for each in fields]
 
 
-def _split(hint: Any, flag: Flag) -> tuple[Any, list[Any]]:
+def _split(hint: Any, flag: object) -> tuple[Any, list[Any]]:
     notes = list(getattr(hint, "__metadata__", ()))
     plain = hint.__origin__ if notes else hint
-    return plain, [*notes, arg(metavar=flag) if isinstance(flag, str) else flag] if flag else notes
+    given = flag if isinstance(flag, tuple) else (flag,)
+    return plain, [*notes, *(arg(metavar=each) if isinstance(each, str) else each for each in given if each)]
 
 
 def _flag(plain: Any, notes: list[Any], default: Any) -> Any:
@@ -165,9 +173,9 @@ def _flag(plain: Any, notes: list[Any], default: Any) -> Any:
     read = _READERS.get(kinds[0]) if len(kinds) == 1 else None
     if read is not None and not any(isinstance(note, PrimitiveConstructorSpec) for note in notes):
         notes = [*notes, reader(read, kinds[0].__name__.upper())]
-    if default is None or default is False or default == "":
+    if default is None or default is False or default == "" or (default == () and UseAppendAction not in notes):
         notes = [*notes, arg(help_behavior_hint="")]
-    return Annotated[(plain, *notes)] if notes else plain  # type: ignore[return-value]
+    return Annotated[(plain, *notes)] if notes else plain
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

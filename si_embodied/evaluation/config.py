@@ -53,6 +53,11 @@ class EvaluationConfig:
             raise ConfigError(f"expected an image size of at least 16 pixels, got: {self.image_size}")
 
     @property
+    def world(self) -> str:
+        """The environment's name in a folder's name: `apartment` for si_embodied/Apartment-v0."""
+        return self.env.partition("/")[2].partition("-v")[0].lower() or self.env
+
+    @property
     def seeds(self) -> range:
         """One seed per episode."""
         return range(self.seed, self.seed + self.episodes)

@@ -7,14 +7,13 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError, extra
 from si_embodied.serving.access import ApiKey
-from si_embodied.serving.app import Limits, PlanningApp
+from si_embodied.serving.app import PlanningApp
+from si_embodied.serving.options import ServeOptions
 from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
@@ -24,24 +23,6 @@ if TYPE_CHECKING:
     from si_embodied.serving.service import PlanningService
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """Where and for whom a server runs."""
-
-    host: str = "127.0.0.1"
-    port: int = 8421  # 0 takes a free one
-    api_key: str | None = field(default=None, repr=False)
-    certificate: Path | None = None  # PEM; with it the server speaks https and wss
-    private_key: Path | None = None  # PEM
-    limits: Limits = Limits()
-    threads: int = 1  # more than one only for a backend that may be asked from several
-    grace_s: float = 10.0  # what is under way when the server is stopped has this long
-
-    def __post_init__(self) -> None:
-        """Refuse a host that others can reach without a key; before a model is loaded in vain."""
-        ApiKey(self.api_key, host=self.host)
 
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:

@@ -222,7 +222,8 @@ def test_many_robots_are_answered_each_its_own(server: Server, request_of: Ask) 
 )
 def test_what_cannot_be_served_is_refused_with_the_fix(options: dict[str, Any], words: str) -> None:
     from si_embodied.backends import ScriptedBackend
-    from si_embodied.serving.run import ServeOptions, serve
+    from si_embodied.serving.options import ServeOptions
+    from si_embodied.serving.run import serve
     from si_embodied.serving.service import PlanningService
 
     with pytest.raises(ConfigError, match=words):

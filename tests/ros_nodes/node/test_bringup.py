@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from si_embodied.cli.main import make_parser
-from si_embodied.cli.ros import nodes_for
+from si_embodied.cli.main import parse
+from si_embodied.cli.ros import Up, nodes_for
 from si_embodied.config import from_mapping
 from si_embodied.errors import ConfigError
 from si_embodied.ros_nodes.node.bringup import PROFILE_VARIABLE, config_file, environment
@@ -30,7 +30,9 @@ def planner_settings(name: str) -> NodeSettings:
 
 
 def nodes(*arguments: str) -> Any:
-    return nodes_for(make_parser().parse_args(["ros", "up", *arguments]))
+    command, _ = parse(["ros", "up", *arguments])
+    assert isinstance(command, Up)
+    return nodes_for(command)
 
 
 def test_the_planner_alone_is_started_active() -> None:

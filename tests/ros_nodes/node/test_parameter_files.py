@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from si_embodied.config import descriptions
+from si_embodied.config import descriptions, settings_of
 from si_embodied.ros_nodes.node.bringup import config_file
-from si_embodied.ros_nodes.node.parameter_files import rewritten, settings_of
+from si_embodied.ros_nodes.node.parameter_files import rewritten
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
 
