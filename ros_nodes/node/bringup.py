@@ -12,14 +12,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typing_extensions import Doc
 
 import si_embodied
-from si_embodied.errors import ConfigError, MissingExtraError
+from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+WORLDS = ("apartment", "tabletop")
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _STOPS_S = 5.0
 """For a node to end by itself after SIGINT; the planner first stops the robot."""
@@ -65,6 +68,64 @@ def config_file(name: str) -> Path:
     if found is None:
         raise ConfigError(f"config/{name} is in none of {[str(p) for p in places]}; install si-embodied again")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Bringup:
+    """Which nodes to start, and with what."""
+
+    sim: Annotated[str | None, Doc("simulate a robot: apartment (the default) or tabletop")] = None
+    task: Annotated[str | None, Doc("of the simulated world; default: its first")] = None
+    seed: Annotated[int | None, Doc("of the simulated episode; default: 0")] = None
+    speed: Annotated[float | None, Doc("simulated seconds per second, if the machine is fast enough")] = None
+    backend: Annotated[str | None, Doc("of the planner: local (the default), server, perfect_pixels, …")] = None
+    model: Annotated[str | None, Doc("of the planner; default: si-nano")] = None
+    params_file: Annotated[Path | None, Doc("ROS parameters of the nodes, on top of those in config/")] = None
+    record: Annotated[Path | None, Doc("a folder to create, for si-embodied replay, ros2 bag and Foxglove")] = None
+    no_planner: Annotated[bool, Doc("start the simulated robot alone")] = False
+
+    def __post_init__(self) -> None:
+        """Reject an unknown world."""
+        if self.sim not in (None, *WORLDS):
+            raise UnknownNameError("world", self.sim, WORLDS)
+
+    def nodes(self) -> list[NodeProcess]:
+        """The nodes to start.
+
+        Raises:
+            ConfigError: if the settings contradict each other.
+        """
+        sim = self.sim
+        if self.no_planner and not sim:
+            raise ConfigError("--no-planner leaves nothing to start; give --sim too")
+        if sim is None and (self.task, self.seed, self.speed) != (None, None, None):
+            raise ConfigError("--task, --seed and --speed set up a simulated world; give --sim too")
+        if self.params_file is not None and not self.params_file.is_file():
+            raise ConfigError(f"no such parameter file: {str(self.params_file)!r}")
+        files = () if self.params_file is None else (self.params_file,)
+        if sim:
+            files = (config_file("sim.yaml"), config_file(f"{sim}.yaml"), *files)
+        nodes = []
+
+        def add(name: str, module: str, **parameters: object) -> None:
+            given = {key: value for key, value in parameters.items() if value is not None}
+            nodes.append(NodeProcess(name, f"si_embodied.ros_nodes.{module}", files, given))
+
+        simulated = True if sim else None
+        if self.record is not None:
+            add("recorder", "recorder_node", output=str(self.record.absolute()), use_sim_time=simulated)
+        if sim:
+            truth = True if self.backend == "perfect_pixels" else None
+            add(
+                "sim_node", "sim_node", world=sim, task=self.task, seed=self.seed, real_time_factor=self.speed,
+                publish_ground_truth=truth,
+            )  # fmt: skip
+        if not self.no_planner:
+            add(
+                "planner", "planner_node", autostart=True, use_sim_time=simulated, backend=self.backend,
+                model=self.model,
+            )  # fmt: skip
+        return nodes
 
 
 def require_ros() -> None:

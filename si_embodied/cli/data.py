@@ -135,4 +135,4 @@ class Types:
         return 0
 
 
-COMMAND = {"generate": Generate, "audit": Audit, "inspect": Inspect, "types": Types}
+SUBCOMMANDS = {"generate": Generate, "audit": Audit, "inspect": Inspect, "types": Types}

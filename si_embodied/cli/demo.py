@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import Doc
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.cli.eval import RECORDS, VIDEOS, Evaluation
+from si_embodied.cli.eval import episode_bar
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
@@ -66,6 +66,7 @@ class Demo:
     def _evaluate(self, env: str, task: str, policy: str, backend: BackendConfig) -> Report:
         from si_embodied.evaluation.registry import find_policy
         from si_embodied.evaluation.report import make_report
+        from si_embodied.evaluation.session import RECORDS, VIDEOS, Session
 
         needs_model = find_policy(policy).needs_model
         config = replace(
@@ -75,7 +76,4 @@ class Demo:
         # A demo starts over each time; an evaluation continues.
         (out / RECORDS).unlink(missing_ok=True)
         shutil.rmtree(out / VIDEOS, ignore_errors=True)
-        return make_report(Evaluation(out, videos=VIDEOS_EACH, workers=1).run(config))
-
-
-COMMAND = Demo
+        return make_report(Session(out, videos=VIDEOS_EACH, watch=episode_bar).run(config))

@@ -81,9 +81,6 @@ class Doctor:
         return 0 if found.can["eval"] else 1
 
 
-COMMAND = Doctor
-
-
 def check() -> Checkup:
     """Look without installing, changing or leaving anything."""
     extras = {

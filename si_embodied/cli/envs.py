@@ -41,6 +41,3 @@ class Envs:
             table.add_row(name, description)
         console.print(table)
         return 0
-
-
-COMMAND = Envs

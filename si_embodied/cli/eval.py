@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typing_extensions import Doc
 from tyro.conf import UseAppendAction, arg
 
+from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.options import EndWithJson, Model, Server, Workers, latency, named_value
 from si_embodied.cli.output import progress_bar, say
 from si_embodied.cli.parsing import flags, reader
@@ -17,10 +19,10 @@ from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 
 if TYPE_CHECKING:
-    from si_embodied.evaluation.report import Comparison
-    from si_embodied.evaluation.runner import Run
+    from collections.abc import Iterator
 
-RECORDS, REPORT, VIDEOS = "records.jsonl", "report.json", "videos"
+    from si_embodied.evaluation.episode import EpisodeResult
+    from si_embodied.evaluation.runner import OnEpisode
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +59,22 @@ class Eval:
         from rich.console import Console
 
         from si_embodied.evaluation.registry import environments, find_policy, make_env
-        from si_embodied.evaluation.report import compare, detail_lines, make_report, score_table
-        from si_embodied.runs import write_json
+        from si_embodied.evaluation.report import detail_lines, score_table
+        from si_embodied.evaluation.session import Session, default_folder
 
         environments()  # fails at once if an extra is missing
         config = self._config(needs_model=find_policy(self.evaluation.policy).needs_model)
         make_env(config).close()  # fails before a folder is made if a name is unknown
-        out = self.out or _folder(config)
-        plan = Evaluation(out, videos=self.videos, workers=self.workers)
-        own = plan.run(config)
-        comparisons: list[Comparison] = []
-        for control in dict.fromkeys(self.control):
-            if not own.interrupted:
-                comparisons.append(compare(control, own, plan.run(_control(config, control), suffix=f"-{control}")))
-        report = make_report(own)
-        summary = report.to_json(comparisons)
-        write_json(out / REPORT, summary)
+        out = self.out or default_folder(config)
+        session = Session(out, videos=self.videos, workers=self.workers, watch=episode_bar)
+        report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
         say(*detail_lines(report, comparisons), f"records, report and videos are in {out}")
         if self.json:
-            say(json.dumps(summary, allow_nan=False))
-        return 130 if own.interrupted or any(each.report.interrupted for each in comparisons) else 0
+            say(json.dumps(report.to_json(comparisons), allow_nan=False))
+        return 130 if report.interrupted or any(each.report.interrupted for each in comparisons) else 0
 
     def _config(self, *, needs_model: bool) -> EvaluationConfig:
-        from si_embodied.backends.config import BackendConfig
         from si_embodied.backends.opening import located
 
         backend = self.server.backend(self.model)
@@ -90,57 +84,20 @@ class Eval:
             if "blank" in self.control:
                 raise ConfigError("--control blank changes what the model sees, which --planner leaves to the server")
             backend = BackendConfig("remote", url=self.planner)
-        return replace(
-            self.evaluation,
-            backend=located(backend) if needs_model else None,
-            planner=self.model.planner_config(),
-            env_args=self.env_arg,
-        )
+        backend_or_none = located(backend) if needs_model else None
+        planner = self.model.planner_config()
+        return replace(self.evaluation, backend=backend_or_none, planner=planner, env_args=self.env_arg)
 
 
-COMMAND = Eval
+@contextlib.contextmanager
+def episode_bar(label: str, total: int, done: int) -> Iterator[OnEpisode]:
+    """A progress bar of a run, with its successes."""
+    successes: list[bool] = []
+    with progress_bar() as progress:
+        bar = progress.add_task(label, total=total, completed=done, note="")
 
+        def on_episode(result: EpisodeResult) -> None:
+            successes.append(result.success)
+            progress.update(bar, advance=1, note=f"{sum(successes)}/{len(successes)} succeeded")
 
-def _folder(config: EvaluationConfig) -> Path:
-    """The same settings have the same folder, whatever the seeds."""
-    return Path("runs") / "eval" / f"{config.world}-{config.task or 'default'}-{config.policy}-{config.digest()[:8]}"
-
-
-def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:
-    from si_embodied.evaluation.registry import find_policy
-
-    if name != "blank":
-        return replace(config, policy=name, backend=None)
-    if not find_policy(config.policy).needs_model:
-        raise ConfigError(f"--control blank needs a policy with a model (planner), got: {config.policy!r}")
-    return replace(config, control="blank")
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Where runs leave their results."""
-
-    out: Path
-    videos: int
-    workers: int
-
-    def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
-        """Run with a progress bar; the names of records and videos end in the suffix."""
-        from si_embodied.evaluation.records import RecordFile
-        from si_embodied.evaluation.report import versions
-        from si_embodied.evaluation.runner import evaluate
-        from si_embodied.evaluation.video import VideoShelf
-
-        records = RecordFile(self.out / RECORDS.replace(".", f"{suffix}."), config.identity(), versions())
-        shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
-        done = sum(seed in records.episodes for seed in config.seeds)
-        label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
-        successes: list[bool] = []
-        with progress_bar() as progress:
-            bar = progress.add_task(label, total=config.episodes, completed=done, note="")
-
-            def on_episode(result: Any) -> None:
-                successes.append(result.success)
-                progress.update(bar, advance=1, note=f"{sum(successes)}/{len(successes)} succeeded")
-
-            return evaluate(config, records, shelf=shelf, workers=self.workers, on_episode=on_episode)
+        yield on_episode

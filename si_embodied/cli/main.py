@@ -30,7 +30,7 @@ VERBS: Mapping[str, str] = {
     "replay": "repeat the decisions of a robot's recording",
     "doctor": "show what is installed and what can run",
 }
-"""Each is a module here with a `COMMAND`: the verb's dataclass, or the dataclasses of its subcommands by name."""
+"""Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -53,13 +53,15 @@ def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
     parser.add_argument("--version", action="version", version=f"si-embodied {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens; show errors with a traceback")
     chosen, arguments = _choose(parser, VERBS, arguments)
-    module = importlib.import_module(f"si_embodied.cli.{chosen.choice}")
-    command, program = module.COMMAND, f"si-embodied {chosen.choice}"
-    if isinstance(command, dict):
-        about = {name: str(each.__doc__).partition("\n\n")[0] for name, each in command.items()}
+    verb, program = chosen.choice, f"si-embodied {chosen.choice}"
+    module = importlib.import_module(f"si_embodied.cli.{verb}")
+    if subcommands := getattr(module, "SUBCOMMANDS", None):
         subparser = argparse.ArgumentParser(prog=program, description=str(module.__doc__).partition(": ")[2])
-        subcommand, arguments = _choose(subparser, about, arguments)
-        command, program = command[subcommand.choice], f"{program} {subcommand.choice}"
+        about = {name: str(each.__doc__).partition("\n\n")[0] for name, each in subcommands.items()}
+        name, arguments = _choose(subparser, about, arguments)
+        command, program = subcommands[name.choice], f"{program} {name.choice}"
+    else:
+        command = getattr(module, verb.capitalize())
     from si_embodied.cli.parsing import parse as parse_command
 
     return parse_command(command, program, arguments), chosen.verbose

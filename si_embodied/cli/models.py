@@ -120,4 +120,4 @@ def _size(directory: Path, pattern: str = "*") -> int:
     return sum(file.stat().st_size for file in directory.glob(pattern))
 
 
-COMMAND = {"list": List, "convert": Convert, "export": Export, "tiny": Tiny}
+SUBCOMMANDS = {"list": List, "convert": Convert, "export": Export, "tiny": Tiny}

@@ -69,9 +69,6 @@ class Plan:
         return 0
 
 
-COMMAND = Plan
-
-
 def _show(task: Task, decision: Decision) -> None:
     from rich.console import Console
     from rich.text import Text

@@ -77,9 +77,6 @@ class Replay:
         return Replayer(model, lambda config: given or replace(config, prompts=Prompts()))
 
 
-COMMAND = Replay
-
-
 # --- the comparison ------------------------------------------------------------------------------------------------
 
 

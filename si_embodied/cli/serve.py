@@ -56,9 +56,6 @@ class Serve:
         return 0
 
 
-COMMAND = Serve
-
-
 def _key(file: Path | None) -> str | None:
     """The API key from a file or the environment; everybody who lists processes sees their arguments."""
     from si_embodied.serving.access import API_KEY_VARIABLE

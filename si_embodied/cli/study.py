@@ -156,7 +156,7 @@ class Reasoning:
         return self.report.make(reasoning.ReasoningResults, run.out, partial(reasoning.study, run))
 
 
-COMMAND = {"scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning}
+SUBCOMMANDS = {"scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning}
 
 
 def _one_budget(run: _Run, default: _Run) -> _Run:

@@ -85,4 +85,4 @@ class Lora:
         return 0
 
 
-COMMAND = {"nano": Nano, "lora": Lora}
+SUBCOMMANDS = {"nano": Nano, "lora": Lora}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from si_embodied.cli.main import parse
-from si_embodied.cli.ros import Up, nodes_for
+from si_embodied.cli.ros import Up
 from si_embodied.config import from_mapping
 from si_embodied.errors import ConfigError
 from si_embodied.ros_nodes.node.bringup import PROFILE_VARIABLE, config_file, environment
@@ -32,7 +32,7 @@ def planner_settings(name: str) -> NodeSettings:
 def nodes(*arguments: str) -> Any:
     command, _ = parse(["ros", "up", *arguments])
     assert isinstance(command, Up)
-    return nodes_for(command)
+    return command.bringup.nodes()
 
 
 def test_the_planner_alone_is_started_active() -> None:
