@@ -109,6 +109,8 @@ def test_the_core_knows_nobody() -> None:
     found += offences("core", "si_embodied.backends", types_too=False)
     # The package's face opens models for its users, and imports what does when it is first asked to.
     found = [text for text in found if "si_embodied/__init__.py" not in text]
+    # What `si-embodied doctor` reports is what of all this works.
+    found = [text for text in found if "si_embodied/installation.py" not in text]
     assert not found, "the core imports numpy, the standard library and pydantic, and nothing of ours:\n" + "\n".join(
         found
     )

@@ -15,7 +15,7 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
-from si_embodied.types import Code, Completion, Execute, refused
+from si_embodied.types import Code, Completion, Execute, Hold, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,3 +220,29 @@ def headline(figures: dict[str, Any]) -> str:
     far = "" if apart is None else f"; goals at most {apart:.3g} m apart"
     parts = [f"{figures[name]} {name}" for name in ("identical", "same skills", "different", "not replayed")]
     return f"{figures['decisions']} decisions: {', '.join(parts)}{far}."
+
+
+def rows(recording: Recording, replayed: Sequence[Replayed]) -> Iterator[list[str]]:
+    """A table row for each decision: number, time, both decisions, verdict, distance, and the model's two times."""
+    start_s = recording.records[0].decided_s
+    for number, (record, each) in enumerate(zip(recording.records, replayed, strict=True), 1):
+        yield [
+            str(number),
+            f"{record.decided_s - start_s:.1f}",
+            _words(each.recorded),
+            each.why if each.replayed is None else _words(each.replayed),
+            each.verdict,
+            "" if each.distance_m is None else f"{each.distance_m:.3f}",
+            f"{_model_s(each.recorded):.2f}",
+            "" if each.replayed is None else f"{_model_s(each.replayed):.2f}",
+        ]
+
+
+def _words(decision: Decision) -> str:
+    if isinstance(decision, Hold):
+        return f"hold {decision.code.name}"
+    return ", ".join(subgoal.words for subgoal in decision.subgoals) or "done"
+
+
+def _model_s(decision: Decision) -> float:
+    return float(decision.record.latency_s.get("generate", 0.0))

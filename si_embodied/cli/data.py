@@ -11,7 +11,7 @@ from typing_extensions import Doc
 from tyro.conf import Positional
 
 from si_embodied.cli.options import EndWithJson, Workers
-from si_embodied.cli.output import progress_bar, say
+from si_embodied.cli.output import print_table, progress_bar, say
 from si_embodied.cli.parsing import Count, flags
 from si_embodied.data.settings import DataConfig
 
@@ -66,7 +66,9 @@ class Audit:
         audits = audit(read_dataset(self.folder))
         rows = [{**asdict(one), "excess": one.excess, "passes": one.passes} for one in audits]
         write_text(self.folder / AUDIT_FILE, json.dumps(rows, indent=2) + "\n")
-        _print_table(audits)
+        figures = ("n", "chance", "constant", "words", "±", "")
+        columns = {"type": "left", **dict.fromkeys(figures, "right")}
+        print_table(columns, map(_audit_row, audits), title="accuracy from the text alone, in percent")
         few = [one.type for one in audits if one.count < ENOUGH]
         failing = [one.type for one in audits if not one.passes]
         if few:
@@ -77,18 +79,9 @@ class Audit:
         return 1 if failing else 0
 
 
-def _print_table(audits: list[TypeAudit]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="accuracy from the text alone, in percent", title_justify="left")
-    table.add_column("type", no_wrap=True)
-    for name in ("n", "chance", "constant", "words", "±", ""):
-        table.add_column(name, justify="right")
-    for one in audits:
-        figures = (f"{100 * value:.1f}" for value in (one.chance, one.constant, one.text, 1.96 * one.error))
-        table.add_row(one.type, str(one.count), *figures, "pass" if one.passes else "[bold red]FAIL")
-    Console(highlight=False).print(table)
+def _audit_row(one: TypeAudit) -> list[str]:
+    figures = (f"{100 * value:.1f}" for value in (one.chance, one.constant, one.text, 1.96 * one.error))
+    return [one.type, str(one.count), *figures, "pass" if one.passes else "[bold red]FAIL"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +107,18 @@ class Types:
 
     def run(self) -> int:
         """Print the table."""
-        from rich.console import Console
         from rich.markup import escape
-        from rich.table import Table
 
         from si_embodied.data.questions import CAPABILITIES, question_types
 
-        table = Table(show_header=True)
-        table.add_column("type", no_wrap=True)
-        table.add_column("scenes", no_wrap=True)
-        table.add_column("what is true")
+        rows: list[tuple[str, str, str]] = []
         capability = ""
         for kind in question_types():
             if kind.capability != capability:
                 capability = kind.capability
-                table.add_section()
-                table.add_row(f"[bold]{CAPABILITIES[capability]}", "", "")
-            table.add_row(kind.name, kind.source, escape((kind.ask.__doc__ or "").split("\n\n")[0]))
-        Console().print(table)
+                rows.append((f"[bold]{CAPABILITIES[capability]}", "", ""))
+            rows.append((kind.name, kind.source, escape((kind.ask.__doc__ or "").partition("\n\n")[0])))
+        print_table({"type": "left", "scenes": "left", "what is true": "wrap"}, rows)
         return 0
 
 

@@ -32,8 +32,6 @@ VERBS: Mapping[str, str] = {
 }
 """Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
 
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-
 
 def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
     """Parse a command line.
@@ -53,15 +51,14 @@ def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
     parser.add_argument("--version", action="version", version=f"si-embodied {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens; show errors with a traceback")
     chosen, arguments = _choose(parser, VERBS, arguments)
-    verb, program = chosen.choice, f"si-embodied {chosen.choice}"
-    module = importlib.import_module(f"si_embodied.cli.{verb}")
+    program, module = f"si-embodied {chosen.choice}", importlib.import_module(f"si_embodied.cli.{chosen.choice}")
     if subcommands := getattr(module, "SUBCOMMANDS", None):
         subparser = argparse.ArgumentParser(prog=program, description=str(module.__doc__).partition(": ")[2])
         about = {name: str(each.__doc__).partition("\n\n")[0] for name, each in subcommands.items()}
-        name, arguments = _choose(subparser, about, arguments)
-        command, program = subcommands[name.choice], f"{program} {name.choice}"
+        sub, arguments = _choose(subparser, about, arguments)
+        command, program = subcommands[sub.choice], f"{program} {sub.choice}"
     else:
-        command = getattr(module, verb.capitalize())
+        command = getattr(module, chosen.choice.capitalize())
     from si_embodied.cli.parsing import parse as parse_command
 
     return parse_command(command, program, arguments), chosen.verbose
@@ -98,22 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SiEmbodiedError as error:
         if verbose:
             logging.getLogger("si_embodied").exception("%s", type(error).__name__)
-        return _fail("error:", " ".join(str(error).split()), EXIT_ERROR)
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
     except KeyboardInterrupt:
-        return _fail("stopped:", "interrupted", EXIT_INTERRUPTED)
+        sys.stderr.write("stopped: interrupted\n")
+        return 130
     except BrokenPipeError:
         # The reader of our output, `head` for example, has ended. At exit, Python would try to write to it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
-    return code
-
-
-def _fail(kind: str, message: str, code: int) -> int:
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(kind, style="bold red", end=" ")
-    console.print(message, markup=False)
+        return 2
     return code
 
 

@@ -11,7 +11,7 @@ from typing_extensions import Doc
 from tyro.conf import Positional
 
 from si_embodied.cli.options import Checkpoint, PrintJson
-from si_embodied.cli.output import say
+from si_embodied.cli.output import print_table, say
 
 _NewDirectory = Annotated[Path, Doc("a new or empty directory")]
 
@@ -28,9 +28,6 @@ class List:
 
     def run(self) -> int:
         """Print the registry."""
-        from rich.console import Console
-        from rich.table import Table
-
         from si_embodied.models.footprint import WEIGHTS
         from si_embodied.models.registry import RELEASES, SERIES
 
@@ -38,18 +35,14 @@ class List:
         if self.json:
             say(json.dumps(rows))
             return 0
-        note = "GB: GPU memory with room for images, with --weights full, 8bit, 4bit"
-        table = Table(title=f"{SERIES}…", caption=note)
-        table.add_column("name", style="cyan", no_wrap=True)
-        table.add_column("size", justify="right", no_wrap=True)
-        table.add_column("EASI-8", justify="right")
-        table.add_column("GB", no_wrap=True)
-        table.add_column("best at")
+        columns = {"name": "left", "size": "right", "EASI-8": "right", "GB": "left", "best at": "wrap"}
+        shown = []
         for row in rows:
             gigabytes = row["memory_gb"] and ", ".join(f"{row['memory_gb'][weights]:.0f}" for weights in WEIGHTS)
             size = f"{row['parameters'] / 1e9:.1f} B"
-            table.add_row(row["name"], size, f"{row['easi8']:.1f}", gigabytes or "server only", row["best_at"])
-        Console().print(table)
+            shown.append((row["name"], size, f"{row['easi8']:.1f}", gigabytes or "server only", row["best_at"]))
+        note = "GB: GPU memory with room for images, with --weights full, 8bit, 4bit"
+        print_table(columns, shown, title=f"{SERIES}…", note=note)
         return 0
 
 

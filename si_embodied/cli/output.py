@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -27,6 +29,19 @@ def properties(title: str | None = None) -> Table:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     return table
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], *, title: str = "", note: str = "") -> None:
+    """Print a table; its columns are `left` or `right`, which are never cut, or `wrap`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", caption=note)
+    for name, kind in columns.items():
+        table.add_column(name, justify="right" if kind == "right" else "left", no_wrap=kind != "wrap")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
 
 
 def progress_bar(console: Console | None = None) -> Progress:

@@ -11,7 +11,8 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Protocol
@@ -111,7 +112,10 @@ def number(text: str, above: float = -math.inf) -> float:
 
 # --- the function that tyro reads -----------------------------------------------------------------------------------
 
-_READERS: Mapping[Any, Callable[[str], Any]] = {int: whole_number, float: number, str: str, Path: Path}
+_READERS: Mapping[Any, PrimitiveConstructorSpec[Any]] = {
+    int: reader(whole_number, "N"), float: reader(number, "X"), str: reader(str, "TEXT"), Path: reader(Path, "PATH")
+}  # fmt: skip
+_keyword = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
 
 
 def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any = _MISSING) -> Callable[..., Any]:
@@ -123,16 +127,15 @@ def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any
     inlined: dict[str, Callable[..., Any]] = {}
     for field, plain, notes in _fields(cls, chosen):
         default = _default(field) if base is _MISSING else getattr(base, field.name)
-        if dataclasses.is_dataclass(plain):
-            within = next((note for note in notes if isinstance(note, _Chosen)), None)
-            make = _constructor(plain, within.fields if within else None, default)
-            if within is None:
-                parameters.append(_keyword(field.name, Annotated[plain, arg(constructor=make)]))
-            else:
-                inlined[field.name] = make
-                parameters += inspect.signature(make).parameters.values()
+        within = next((note for note in notes if isinstance(note, _Chosen)), None)
+        if not dataclasses.is_dataclass(plain):
+            parameters.append(_keyword(field.name, annotation=_flag(plain, notes, default), default=default))
+        elif within is None:
+            make = _constructor(plain, None, default)
+            parameters.append(_keyword(field.name, annotation=Annotated[plain, arg(constructor=make)]))
         else:
-            parameters.append(_keyword(field.name, _flag(plain, notes, default), default))
+            inlined[field.name] = make = _constructor(plain, within.fields, default)
+            parameters += inspect.signature(make).parameters.values()
 
     def construct(**values: Any) -> Any:
         for name, make in inlined.items():
@@ -146,33 +149,32 @@ def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any
     return construct
 
 
-def _fields(cls: Any, chosen: Mapping[str, object] | None) -> list[tuple[dataclasses.Field[Any], Any, list[Any]]]:
+def _fields(cls: Any, chosen: Mapping[str, object] | None) -> Iterator[tuple[dataclasses.Field[Any], Any, list[Any]]]:
     """The fields that become flags, each with its type and the notes on it (`Doc`, metavar, reader).
 
     Only their types are resolved: those of other fields may be imported for type checkers alone.
     """
+    declared = {name: hint for base in reversed(cls.__mro__) for name, hint in inspect.get_annotations(base).items()}
     fields = [each for each in dataclasses.fields(cls) if chosen is None or each.name in chosen]
-    declared: dict[str, Any] = {}
-    for each in reversed(cls.__mro__):
-        declared |= vars(each).get("__annotations__", {})
     wanted = SimpleNamespace(__annotations__={each.name: declared[each.name] for each in fields})
     hints = typing.get_type_hints(wanted, vars(sys.modules[cls.__module__]), include_extras=True)
-    return [(each, *_split(hints[each.name], (chosen or {}).get(each.name))) for each in fields]
-
-
-def _split(hint: Any, flag: object) -> tuple[Any, list[Any]]:
-    notes = list(getattr(hint, "__metadata__", ()))
-    plain = hint.__origin__ if notes else hint
-    given = flag if isinstance(flag, tuple) else (flag,)
-    return plain, [*notes, *(arg(metavar=each) if isinstance(each, str) else each for each in given if each)]
+    for field in fields:
+        hint, given = hints[field.name], (chosen or {}).get(field.name)
+        notes = list(getattr(hint, "__metadata__", ()))
+        plain = hint.__origin__ if notes else hint
+        more = (note for note in (given if isinstance(given, tuple) else (given,)) if note)
+        yield field, plain, [*notes, *(arg(metavar=note) if isinstance(note, str) else note for note in more)]
 
 
 def _flag(plain: Any, notes: list[Any], default: Any) -> Any:
     """The annotation that tyro reads; `--help` says a default unless it means that nothing is given."""
     kinds = [kind for kind in typing.get_args(plain) or (plain,) if kind is not type(None)]
-    read = _READERS.get(kinds[0]) if len(kinds) == 1 else None
-    if read is not None and not any(isinstance(note, PrimitiveConstructorSpec) for note in notes):
-        notes = [*notes, reader(read, kinds[0].__name__.upper())]
+    if (
+        len(kinds) == 1
+        and kinds[0] in _READERS
+        and not any(isinstance(each, PrimitiveConstructorSpec) for each in notes)
+    ):
+        notes = [*notes, _READERS[kinds[0]]]
     if default is None or default is False or default == "" or (default == () and UseAppendAction not in notes):
         notes = [*notes, arg(help_behavior_hint="")]
     return Annotated[(plain, *notes)] if notes else plain
@@ -182,7 +184,3 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return _MISSING if field.default is dataclasses.MISSING else field.default
-
-
-def _keyword(name: str, hint: Any, default: Any = _MISSING) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)

@@ -11,18 +11,12 @@ from typing_extensions import Doc
 from tyro.conf import Positional, arg
 
 from si_embodied.cli.options import EndWithJson, Model, Server
-from si_embodied.cli.output import say
+from si_embodied.cli.output import print_table, say
 from si_embodied.config import Prompts
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.table import Table
-
-    from si_embodied.ros_nodes.recording.reader import Recording
-    from si_embodied.ros_nodes.recording.replay import Replayed, Replayer
-    from si_embodied.types import Decision
+    from si_embodied.ros_nodes.recording.replay import Replayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +39,15 @@ class Replay:
 
     def run(self) -> int:
         """Replay, print the comparison, and say whether the decisions are the same."""
-        from rich.console import Console
-
         from si_embodied.ros_nodes.recording.reader import Recording
-        from si_embodied.ros_nodes.recording.replay import headline, summary
+        from si_embodied.ros_nodes.recording.replay import headline, rows, summary
 
         default = "server" if self.server.server else "local" if self.model.local.model else "recorded"
         backend = self.backend or default
         recording = Recording(self.recording)
         replayed = list(self._replayer(backend).replay(recording))
-        Console().print(_table(recording, replayed))
+        columns = ("#", "at, s", "recorded", "replayed", "", "apart, m", "model, s", "now, s")
+        print_table(dict.fromkeys(columns, "wrap"), rows(recording, replayed))
         figures = summary(backend, replayed)
         say(headline(figures))
         if self.json:
@@ -75,39 +68,3 @@ class Replay:
         # The recorded settings, except that each model is asked with the prompts that it was trained with.
         model = open_backend(self.server.backend(self.model))
         return Replayer(model, lambda config: given or replace(config, prompts=Prompts()))
-
-
-# --- the comparison ------------------------------------------------------------------------------------------------
-
-
-def _table(recording: Recording, replayed: Sequence[Replayed]) -> Table:
-    from rich.table import Table
-
-    table = Table("#", "at, s", "recorded", "replayed", "", "apart, m", "model, s", "now, s", box=None)
-    start_s = recording.records[0].decided_s
-    for number, (record, each) in enumerate(zip(recording.records, replayed, strict=True), 1):
-        table.add_row(
-            str(number),
-            f"{record.decided_s - start_s:.1f}",
-            _words(each.recorded),
-            each.why if each.replayed is None else _words(each.replayed),
-            each.verdict,
-            "" if each.distance_m is None else f"{each.distance_m:.3f}",
-            f"{_model_s(each.recorded):.2f}",
-            "" if each.replayed is None else f"{_model_s(each.replayed):.2f}",
-        )
-    return table
-
-
-def _words(decision: Decision) -> str:
-    """A decision in a few words."""
-    from si_embodied.types import Hold
-
-    if isinstance(decision, Hold):
-        return f"hold {decision.code.name}"
-    return ", ".join(subgoal.words for subgoal in decision.subgoals) or "done"
-
-
-def _model_s(decision: Decision) -> float:
-    """How long the model took."""
-    return float(decision.record.latency_s.get("generate", 0.0))

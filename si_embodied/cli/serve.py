@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from typing_extensions import Doc
 from si_embodied.cli.options import Model, Server
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import Count, flags
-from si_embodied.errors import ConfigError
+from si_embodied.serving.access import read_key
 from si_embodied.serving.options import HOST, Limits, ServeOptions
 
 
@@ -42,7 +41,7 @@ class Serve:
         options = replace(
             self.options,
             host=self.host,
-            api_key=_key(self.api_key_file),
+            api_key=read_key(self.api_key_file),
             limits=Limits(most_bytes=self.max_megabytes << 20, per_s=self.max_rate, burst=2 * self.max_rate),
             threads=self.parallel if self.server.server else 1,
         )
@@ -54,15 +53,3 @@ class Serve:
         serve(PlanningService(backend, config), options, ready=ready)
         say("stopped")
         return 0
-
-
-def _key(file: Path | None) -> str | None:
-    """The API key from a file or the environment; everybody who lists processes sees their arguments."""
-    from si_embodied.serving.access import API_KEY_VARIABLE
-
-    if file is None:
-        return os.environ.get(API_KEY_VARIABLE) or None
-    try:
-        return file.read_text(encoding="utf-8").partition("\n")[0].strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read the API key from {str(file)!r}: {error.strerror}") from error

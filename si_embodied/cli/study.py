@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +14,11 @@ from si_embodied.cli.options import MINUTES
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import Count, count, flags, reader
 from si_embodied.errors import ConfigError
-from si_embodied.studies.settings import PlannerRun, QuestionsRun, ReasoningRun, ScalingRun, TrainingRun
+from si_embodied.studies.settings import PlannerRun, QuestionsRun, ReasoningRun, Report, ScalingRun, TrainingRun
 
 if TYPE_CHECKING:
-    from si_embodied.studies.results import Results
-
     _Run = TypeVar("_Run", bound=TrainingRun)
 
-PAGE = "index.md"
 _SHARDS = Path("runs/nano/data")
 _N = reader(count, "N")
 _BUDGET = create_mutex_group(required=False, title="length of a training")
@@ -38,26 +34,6 @@ _DEFAULT_SIZES = ScalingRun(out=Path("runs/studies/sizes"), data=_SHARDS, steps=
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What becomes of the results."""
-
-    results: Annotated[Path | None, Doc("for the JSON and the plot; default: --out")] = None
-    report: Annotated[bool, Doc("only redo plot and table, from the JSON")] = False
-
-    def make(self, kind: type[Results], out: Path, study: Callable[..., Results]) -> int:
-        """Run a study, or read its results, and report on them."""
-        from si_embodied.studies.plots import draw
-
-        folder = self.results or out
-        found = kind.read(folder / f"{kind.name}.json") if self.report else study(folder, report=say)
-        draw(found, folder / f"{kind.name}.png")
-        if (page := folder / PAGE).is_file():
-            found.fill(page)
-        say(f"{found.headline()}.", "", *found.table(), "", f"results and plot: {folder / kind.name}.json, .png")
-        return 0
-
-
-@dataclass(frozen=True, slots=True)
 class Scaling:
     """Measure accuracy and success by number of training images."""
 
@@ -69,7 +45,7 @@ class Scaling:
         from si_embodied.studies import scaling
 
         study = partial(scaling.study, _one_budget(self.sizes, _DEFAULT_SIZES))
-        return self.report.make(scaling.ScalingResults, self.sizes.out, study)
+        return self.report.make(say, scaling.ScalingResults, self.sizes.out, study)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +65,7 @@ class Generalisation:
         sizes = _one_budget(self.sizes, _DEFAULT_SIZES)
         places = PlannerRun(self.model or shipped_checkpoint(), sizes.data, self.place_images, sizes.threads)
         study = partial(generalisation.study, sizes, places)
-        return self.report.make(generalisation.GeneralisationResults, sizes.out, study)
+        return self.report.make(say, generalisation.GeneralisationResults, sizes.out, study)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +99,7 @@ class Shortcuts:
         if self.shards is not None:
             planner = PlannerRun(self.planner or shipped_checkpoint(), self.shards, self.images, self.questions.threads)
         study = partial(shortcuts.study, questions, planner)
-        return self.report.make(shortcuts.ShortcutsResults, self.questions.out, study)
+        return self.report.make(say, shortcuts.ShortcutsResults, self.questions.out, study)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +129,7 @@ class Reasoning:
             data=None if self.no_training else given.data,
             episodes=replace(given.episodes, task=given.tasks[0]),
         )
-        return self.report.make(reasoning.ReasoningResults, run.out, partial(reasoning.study, run))
+        return self.report.make(say, reasoning.ReasoningResults, run.out, partial(reasoning.study, run))
 
 
 SUBCOMMANDS = {"scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning}

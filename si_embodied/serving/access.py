@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 
 from si_embodied.errors import ConfigError, RequestRefused
 
@@ -23,6 +25,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def read_key(file: Path | None) -> str | None:
+    """The API key from a file's first line or the environment; an argument would show in lists of processes.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    if file is None:
+        return os.environ.get(API_KEY_VARIABLE) or None
+    try:
+        return file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read the API key from {str(file)!r}: {error.strerror}") from error
 
 
 class ApiKey:

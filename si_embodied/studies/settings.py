@@ -13,8 +13,13 @@ from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.runs import claim
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from si_embodied.studies.results import Results
     from si_embodied.training.nano import Recipe
 
+PAGE = "index.md"
+"""A page in the results' folder, in which the study fills in its table."""
 SETTINGS_FILE = "settings.json"  # what the folder's checkpoints were trained with
 _THREADS = Doc("threads of the CPU")
 
@@ -125,3 +130,23 @@ class PlannerRun:
         training = Training(self.recipe or Recipe(threads=self.threads))
         training.start_from(self.model)
         return training.mean
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where the results go, and whether to compute them."""
+
+    results: Annotated[Path | None, Doc("for the JSON and the plot; default: --out")] = None
+    report: Annotated[bool, Doc("only redo plot and table, from the JSON")] = False
+
+    def make(self, say: Callable[..., None], kind: type[Results], out: Path, study: Callable[..., Results]) -> int:
+        """Run a study in the folder `out`, or read its results, and report on them; `say` takes lines of text."""
+        from si_embodied.studies.plots import draw
+
+        folder = self.results or out
+        found = kind.read(folder / f"{kind.name}.json") if self.report else study(folder, report=say)
+        draw(found, folder / f"{kind.name}.png")
+        if (page := folder / PAGE).is_file():
+            found.fill(page)
+        say(f"{found.headline()}.", "", *found.table(), "", f"results and plot: {folder / kind.name}.json, .png")
+        return 0
