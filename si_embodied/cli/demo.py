@@ -54,11 +54,10 @@ class Demo:
                     reports.append(self._evaluate(env, task, policy, backend))
         write_json(self.out / "report.json", {"runs": [report.to_json() for report in reports]})
         Console().print(score_table(reports))
-        took_s = time.perf_counter() - started_s
         videos = sorted(path.relative_to(self.out) for path in self.out.glob("*/videos/*.mp4"))
         say(
             f"{self.episodes.episodes} episodes per row are a demo, not a measurement.",
-            f"{took_s:.0f} s; report.json, records and {len(videos)} videos are in {self.out}:",
+            f"{time.perf_counter() - started_s:.0f} s; report, records and {len(videos)} videos are in {self.out}:",
             *(f"  {path}" for path in videos),
         )
         return 130 if reports[-1].interrupted else 0
@@ -68,10 +67,8 @@ class Demo:
         from si_embodied.evaluation.report import make_report
         from si_embodied.evaluation.session import RECORDS, VIDEOS, Session
 
-        needs_model = find_policy(policy).needs_model
-        config = replace(
-            self.episodes, env=env, policy=policy, task=task, backend=backend if needs_model else None
-        )  # fmt: skip
+        model = backend if find_policy(policy).needs_model else None
+        config = replace(self.episodes, env=env, policy=policy, task=task, backend=model)
         out = self.out / f"{config.world}-{task}-{policy}"
         # A demo starts over each time; an evaluation continues.
         (out / RECORDS).unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import Doc
 
 from si_embodied.cli.options import PrintJson
-from si_embodied.cli.output import properties, say
+from si_embodied.cli.output import print_properties, say
 from si_embodied.installation import Checkup, advice, check, renderer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +29,26 @@ class Doctor:
 
     def run(self) -> int:
         """Print the check-up."""
-        from rich.console import Console
-
         if self.has_opengl:
             return 0 if renderer()[0] not in (None, "rays") else 1
         found = check()
         if self.json:
             say(json.dumps(asdict(found)))
         else:
-            Console().print(_table(found), highlight=False)
+            print_properties(_rows(found))
             say(*advice(found))
         return 0 if found.can["eval"] else 1
 
 
-def _table(found: Checkup) -> Table:
+def _rows(found: Checkup) -> Iterator[tuple[str, str]]:
     from rich.markup import escape
 
-    table = properties()
-    table.add_row("versions", ", ".join(f"{name} {version}" for name, version in found.versions.items()))
+    yield "versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())
     for extra, needs in found.extras.items():
         parts = [f"{name} {version}" if version else f"[red]{name} missing[/red]" for name, version in needs.items()]
-        here = any(needs.values())
-        table.add_row(escape(f"[{extra}]"), ", ".join(parts) if here else "[dim]not installed[/dim]")
-    table.add_row("renderer", f"{found.renderer or '[red]none[/red]'}: {escape(found.renderer_reason)}")
+        yield escape(f"[{extra}]"), ", ".join(parts) if any(needs.values()) else "[dim]not installed[/dim]"
+    yield "renderer", f"{found.renderer or '[red]none[/red]'}: {escape(found.renderer_reason)}"
     model = f"{found.device}, {found.dtype}, attention {found.kernel}, {found.threads} threads"
-    table.add_row("model", model if found.device else "–")
-    table.add_row("cores", str(os.cpu_count()))
-    table.add_row("can run", ", ".join(name for name, works in found.can.items() if works) or "[red]nothing[/red]")
-    return table
+    yield "model", model if found.device else "–"
+    yield "cores", str(os.cpu_count())
+    yield "can run", ", ".join(name for name, works in found.can.items() if works) or "[red]nothing[/red]"

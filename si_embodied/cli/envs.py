@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 
 from si_embodied.cli.options import PrintJson
-from si_embodied.cli.output import properties, say
+from si_embodied.cli.output import print_properties, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,6 @@ class Envs:
 
     def run(self) -> int:
         """Print what is registered."""
-        from rich.console import Console
         from rich.markup import escape
 
         from si_embodied.evaluation.registry import describe_environment, environments, policies
@@ -28,16 +27,9 @@ class Envs:
         if self.json:
             say(json.dumps({"environments": [dataclasses.asdict(world) for world in worlds], "policies": descriptions}))
             return 0
-        console = Console()
         for world in worlds:
-            table = properties(world.id)
-            table.add_row("what", escape(world.summary))
-            table.add_row("tasks", ", ".join(world.tasks))
-            table.add_row("actions", ", ".join(world.action_modes))
-            table.add_row("arguments", ", ".join(world.arguments))
-            console.print(table)
-        table = properties("policies")
-        for name, description in descriptions.items():
-            table.add_row(name, description)
-        console.print(table)
+            lists = {"tasks": world.tasks, "actions": world.action_modes, "arguments": world.arguments}
+            rows = [("what", escape(world.summary)), *((name, ", ".join(each)) for name, each in lists.items())]
+            print_properties(rows, title=world.id)
+        print_properties(descriptions.items(), title="policies")
         return 0

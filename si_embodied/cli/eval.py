@@ -84,9 +84,8 @@ class Eval:
             if "blank" in self.control:
                 raise ConfigError("--control blank changes what the model sees, which --planner leaves to the server")
             backend = BackendConfig("remote", url=self.planner)
-        backend_or_none = located(backend) if needs_model else None
-        planner = self.model.planner_config()
-        return replace(self.evaluation, backend=backend_or_none, planner=planner, env_args=self.env_arg)
+        model, planner = located(backend) if needs_model else None, self.model.planner_config()
+        return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ class List:
 
     def run(self) -> int:
         """Print the registry."""
-        from si_embodied.models.footprint import WEIGHTS
         from si_embodied.models.registry import RELEASES, SERIES
 
         rows = [release.to_json() for release in RELEASES]
@@ -38,9 +37,9 @@ class List:
         columns = {"name": "left", "size": "right", "EASI-8": "right", "GB": "left", "best at": "wrap"}
         shown = []
         for row in rows:
-            gigabytes = row["memory_gb"] and ", ".join(f"{row['memory_gb'][weights]:.0f}" for weights in WEIGHTS)
+            gigabytes = ", ".join(f"{each:.0f}" for each in (row["memory_gb"] or {}).values()) or "server only"
             size = f"{row['parameters'] / 1e9:.1f} B"
-            shown.append((row["name"], size, f"{row['easi8']:.1f}", gigabytes or "server only", row["best_at"]))
+            shown.append((row["name"], size, f"{row['easi8']:.1f}", gigabytes, row["best_at"]))
         note = "GB: GPU memory with room for images, with --weights full, 8bit, 4bit"
         print_table(columns, shown, title=f"{SERIES}…", note=note)
         return 0
@@ -63,8 +62,7 @@ class Convert:
         from si_embodied.models.original import convert_checkpoint
 
         path = convert_checkpoint(resolve_model(self.model), self.out)
-        size_gb = _size(path, "*.safetensors") / 1e9
-        say(f"wrote {self.model} in the format of transformers ({size_gb:.2f} GB) to {path}: give it to --model")
+        say(f"wrote {_megabytes(path):.1f} MB in the format of transformers to {path}: give it to --model")
         return 0
 
 
@@ -86,7 +84,7 @@ class Export:
         from si_embodied.models.onnx.export import export_model
 
         path = export_model(self.model, self.out, precision=self.precision)
-        say(f"wrote {_size(path) / 1e6:.1f} MB ({self.precision}) to {path}")
+        say(f"wrote {_megabytes(path):.1f} MB ({self.precision}) to {path}")
         return 0
 
 
@@ -105,12 +103,12 @@ class Tiny:
         from si_embodied.models.tiny import make_tiny_checkpoint
 
         path = make_tiny_checkpoint(self.directory, self.seed)
-        say(f"wrote an untrained Qwen3-VL checkpoint ({_size(path) / 1e6:.1f} MB, seed {self.seed}) to {path}")
+        say(f"wrote an untrained Qwen3-VL checkpoint ({_megabytes(path):.1f} MB, seed {self.seed}) to {path}")
         return 0
 
 
-def _size(directory: Path, pattern: str = "*") -> int:
-    return sum(file.stat().st_size for file in directory.glob(pattern))
+def _megabytes(directory: Path) -> float:
+    return sum(file.stat().st_size for file in directory.iterdir()) / 1e6
 
 
 SUBCOMMANDS = {"list": List, "convert": Convert, "export": Export, "tiny": Tiny}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +11,13 @@ from typing_extensions import Doc
 from tyro.conf import arg
 
 from si_embodied.backends.config import BackendConfig, ServerOptions
-from si_embodied.cli.parsing import Count, flags, number, reader
+from si_embodied.cli.parsing import Count, flags
 from si_embodied.config import PlannerConfig, load_planner_config
 
 Checkpoint = Annotated[Path, Doc("a checkpoint, as for --model of `si-embodied plan`"), arg(metavar="DIR|ID")]
 Workers = Annotated[Count, Doc("processes")]
 PrintJson = Annotated[bool, Doc("print one line of JSON")]
 EndWithJson = Annotated[bool, Doc("end with one line of JSON")]
-MINUTES = reader(lambda text: number(text, above=0), "M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,8 @@ def latency(text: str) -> float | str:
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
+        value = -1.0
+    if not 0 <= value < float("inf"):
         raise ValueError(f"expected 'measured' or seconds of at least 0, got {text!r}; for example 1.5")
     return value
 

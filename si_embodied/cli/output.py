@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 
 
 def say(*lines: str) -> None:
@@ -21,14 +19,17 @@ def say(*lines: str) -> None:
         console.print(line, markup=False)
 
 
-def properties(title: str | None = None) -> Table:
-    """A table of names and values without a header."""
+def print_properties(rows: Iterable[tuple[str, str]], *, title: str | None = None) -> None:
+    """Print a table of names and values, in which rich's markup has its meaning."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    return table
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
 
 
 def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], *, title: str = "", note: str = "") -> None:
@@ -44,12 +45,12 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], *, ti
     Console(highlight=False).print(table)
 
 
-def progress_bar(console: Console | None = None) -> Progress:
+def progress_bar() -> Progress:
     """A bar on stderr that disappears when it is done; log files get none. Its tasks have a `note` behind the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = console or Console(stderr=True)
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),

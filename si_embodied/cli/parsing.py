@@ -95,7 +95,8 @@ def count(text: str) -> int:
     return whole_number(text, 1)
 
 
-Count = Annotated[int, reader(count, "N")]
+COUNT = reader(count, "N")
+Count = Annotated[int, COUNT]
 
 
 def number(text: str, above: float = -math.inf) -> float:

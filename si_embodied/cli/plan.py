@@ -11,13 +11,15 @@ from tyro.conf import create_mutex_group
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.options import Model, PrintJson
-from si_embodied.cli.output import properties, say
+from si_embodied.cli.output import print_properties, say
 from si_embodied.cli.parsing import flags
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.observation_files import ObservationFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from si_embodied.types import Decision, Task
 
 _CAMERA = create_mutex_group(required=False, title="camera of the image")
@@ -56,39 +58,29 @@ class Plan:
         if bool(self.episode.env) == (self.files.rgb is not None):
             raise ConfigError("expected either --env ID or --rgb FILE: an observation from an episode or from files")
         task, observation, embodiment = first_observation(self.episode) if self.episode.env else self.files.scene()
-        backend = self.model.local
-        if self.answer is not None:
-            backend = BackendConfig("scripted", script=(self.answer,))
+        backend = self.model.local if self.answer is None else BackendConfig("scripted", script=(self.answer,))
         planner = open_planner(backend, embodiment, self.model.planner_config())
         decision = planner.plan(task, observation, Memory(planner.config.memory_entries))
         if self.json:
             record = plan_to_json(plan_entry(decision), self.episode.seed, 0)
             say(json.dumps({"instruction": task.instruction, **record}))
         else:
-            _show(task, decision)
+            print_properties(_rows(task, decision))
         return 0
 
 
-def _show(task: Task, decision: Decision) -> None:
-    from rich.console import Console
-    from rich.text import Text
+def _rows(task: Task, decision: Decision) -> Iterator[tuple[str, str]]:
+    from rich.markup import escape
 
     from si_embodied.types import Execute
 
     record = decision.record
-    table = properties()
-
-    def row(name: str, value: str, style: str = "") -> None:
-        table.add_row(name, Text(value, style))  # a Text: a model's answer is not markup
-
-    row("instruction", task.instruction)
-    row("answer", "\n".join(record.raw_text) or "none")
+    yield "instruction", escape(task.instruction)
+    yield "answer", escape("\n".join(record.raw_text)) or "none"
     if isinstance(decision, Execute):
-        for goal in decision.goals:
-            row("goal", goal.words)
+        yield from (("goal", escape(goal.words)) for goal in decision.goals)
     else:
-        row("hold", f"{decision.code.name} ({int(decision.code)}): {decision.message}", "red")
-    row("model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}")
-    row("tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out")
-    row("milliseconds", ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items()))
-    Console().print(table)
+        yield "hold", f"[red]{decision.code.name} ({int(decision.code)}): {escape(decision.message)}"
+    yield "model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}"
+    yield "tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out"
+    yield "milliseconds", ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items())

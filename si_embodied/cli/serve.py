@@ -46,10 +46,7 @@ class Serve:
             threads=self.parallel if self.server.server else 1,
         )
         backend, config = open_backend(self.server.backend(self.model)), self.model.planner_config()
-
-        def ready(address: str) -> None:
-            say(f"{backend.info.model} plans for robots at {address} (Ctrl-C stops)")
-
-        serve(PlanningService(backend, config), options, ready=ready)
+        ready = f"{backend.info.model} plans for robots at {{}} (Ctrl-C stops)"
+        serve(PlanningService(backend, config), options, ready=lambda address: say(ready.format(address)))
         say("stopped")
         return 0

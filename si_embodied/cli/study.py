@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from typing_extensions import Doc
 from tyro.conf import arg, create_mutex_group
 
-from si_embodied.cli.options import MINUTES
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import Count, count, flags, reader
+from si_embodied.cli.parsing import COUNT, Count, flags
 from si_embodied.errors import ConfigError
 from si_embodied.studies.settings import PlannerRun, QuestionsRun, ReasoningRun, Report, ScalingRun, TrainingRun
 
@@ -20,12 +19,10 @@ if TYPE_CHECKING:
     _Run = TypeVar("_Run", bound=TrainingRun)
 
 _SHARDS = Path("runs/nano/data")
-_N = reader(count, "N")
 _BUDGET = create_mutex_group(required=False, title="length of a training")
-_STEPS, _MINUTES = (_N, _BUDGET), (MINUTES, _BUDGET)
-_EPISODES = (arg(name="episodes"), _N)
+_EPISODES = (arg(name="episodes"), COUNT)
 _SIZES = flags(
-    "out", "data", "images", test_images=_N, steps=_STEPS, minutes=_MINUTES, threads=_N,
+    "out", "data", "images", "test_images", "threads", steps=_BUDGET, minutes=_BUDGET,
     episodes=flags("task", "seed", count=_EPISODES),
 )  # fmt: skip
 _NONE = Path()  # filled in by `run`
@@ -79,7 +76,7 @@ class Shortcuts:
     model: Annotated[Path | None, Doc("any checkpoint, to ask the questions of --data")] = None
     data: Annotated[Path | None, Doc("a folder of `si-embodied data generate`")] = None
     questions: Annotated[
-        QuestionsRun, flags("out", "device", "dtype", count=(arg(name="questions"), _N), threads=_N)
+        QuestionsRun, flags("out", "device", "dtype", count=(arg(name="questions"), COUNT), threads=COUNT)
     ] = QuestionsRun(_NONE, _NONE, Path("runs/studies/shortcuts"))
     shards: Annotated[Path | None, Doc("held-out shards of `train nano`, to ask a small planner about")] = None
     planner: Annotated[Path | None, Doc("that planner; default: si-nano")] = None
@@ -93,11 +90,9 @@ class Shortcuts:
         nothing_to_ask = self.data is None and self.shards is None and not self.report.report
         if (self.model is None) != (self.data is None) or nothing_to_ask:
             raise ConfigError("give --model and --data to ask questions, --shards to ask a small planner, or all three")
-        questions = planner = None
-        if self.model is not None and self.data is not None:
-            questions = replace(self.questions, model=self.model, data=self.data)
-        if self.shards is not None:
-            planner = PlannerRun(self.planner or shipped_checkpoint(), self.shards, self.images, self.questions.threads)
+        questions = replace(self.questions, model=self.model, data=self.data) if self.model and self.data else None
+        model, threads = self.planner or shipped_checkpoint(), self.questions.threads
+        planner = PlannerRun(model, self.shards, self.images, threads) if self.shards else None
         study = partial(shortcuts.study, questions, planner)
         return self.report.make(say, shortcuts.ShortcutsResults, self.questions.out, study)
 
@@ -112,7 +107,7 @@ class Reasoning:
     reasoning: Annotated[
         ReasoningRun,
         flags(
-            "out", "data", "tasks", steps=_STEPS, minutes=_MINUTES, threads=_N,
+            "out", "data", "tasks", "threads", steps=_BUDGET, minutes=_BUDGET,
             episodes=flags("env", "seed", count=_EPISODES),
         ),
     ] = _DEFAULT_REASONING  # fmt: skip

@@ -8,13 +8,11 @@ from typing import Annotated
 
 from typing_extensions import Doc
 
-from si_embodied.cli.options import MINUTES, Checkpoint
+from si_embodied.cli.options import Checkpoint
 from si_embodied.cli.output import progress_bar, say
-from si_embodied.cli.parsing import count, flags, reader
+from si_embodied.cli.parsing import flags
 from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.training.nano_settings import NanoRun
-
-_N = reader(count, "N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +24,8 @@ class Nano:
     """
 
     nano: Annotated[
-        NanoRun,
-        flags(
-            "out", "resume", "start", "seed", steps=_N, minutes=MINUTES, tabletops=_N, apartments=_N, threads=_N
-        ),
-    ] = NanoRun(Path("runs/nano"))  # fmt: skip
+        NanoRun, flags("out", "steps", "minutes", "resume", "start", "seed", "tabletops", "apartments", "threads")
+    ] = NanoRun(Path("runs/nano"))
 
     def run(self) -> int:
         """Make data, train and export."""

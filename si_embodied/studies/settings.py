@@ -48,9 +48,12 @@ class TrainingRun:
     recipe: Annotated[Recipe | None, Doc("of the trainings, instead of the study's own")] = None
 
     def __post_init__(self) -> None:
-        """Reject trainings that would never end."""
+        """Reject trainings that would never end, and numbers out of range."""
         if self.data is not None and self.steps is None and self.minutes is None:
             raise ConfigError("expected steps or minutes for each training, got neither")
+        for name in ("steps", "minutes", "threads"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigError(f"expected {name} to be positive, got: {value}")
 
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""

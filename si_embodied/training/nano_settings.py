@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import Doc
 
+from si_embodied.errors import ConfigError
+
 if TYPE_CHECKING:
     from si_embodied.training.nano import Recipe
 
@@ -33,3 +35,9 @@ class NanoRun:
     threads: Annotated[int, Doc("threads of the CPU")] = 2
     recipe: Annotated[Recipe | None, Doc("default: the shipped checkpoint's, with the seed and threads above")] = None
     held_out: Annotated[int, Doc("images of each world to measure on")] = HELD_OUT_IMAGES
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("steps", "minutes", "tabletops", "apartments", "threads"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigError(f"expected {name} to be positive, got: {value}")
