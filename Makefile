@@ -39,7 +39,7 @@ test: $(STAMP)  ## run the fast tests
 
 coverage: $(STAMP)  ## print how much of the core, the servers, the policies and the sensing their tests run
 	$(BIN)/python -m pytest -qq --cov --cov-report= $(filter-out tests/test_docs.py tests/test_packaging.py,$(wildcard tests/test_*.py)) \
-		tests/backends tests/serving tests/policies tests/ros_nodes
+		tests/backends tests/skills tests/serving tests/policies tests/ros_nodes
 	@$(BIN)/coverage report | awk '$(BY_PACKAGE)' | sort
 
 # Sums coverage's table of files by package, which coverage itself cannot do.
