@@ -262,7 +262,7 @@ def test_transforms_that_stop_on_the_way_stop_the_robot_too(ros: Ros) -> None:
     ros.wait(lambda: diagnostics and images_seen(diagnostics[-1]), STARTS_S, "the planner's first image")
     answer = ros.end(ros.task())
     assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(Code.NO_TRANSFORM))
-    assert "known only up to" in answer.result.message
+    assert "known only until" in answer.result.message
     ros.wait(lambda: len(plans) == 2, ANSWERS_S, "the refusal")
     assert [plan.code for plan in plans] == [0, int(Code.NO_TRANSFORM)]
     odometry = ros.listen(Odometry, "odom")
