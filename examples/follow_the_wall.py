@@ -1,6 +1,6 @@
 """A skill of one's own: `follow` drives along the wall on one side. Its description, its goal and its controller.
 
-    policy = SpatialPlannerPolicy.for_env(env, BackendConfig("scripted", script=(ANSWER,)))
+policy = SpatialPlannerPolicy.for_env(env, BackendConfig("scripted", script=(ANSWER,)))
 """
 
 from __future__ import annotations

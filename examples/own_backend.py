@@ -1,6 +1,6 @@
 """A backend of one's own: answers every prompt by a rule. Yours would call a model.
 
-    planner = Planner(TurnAndLook(), embodiment)
+planner = Planner(TurnAndLook(), embodiment)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A world of one's own: an empty corridor. `si-embodied eval --env own_world:Corridor-v0 --policy planner` runs in it."""
+"""A world of one's own, an empty corridor: `si-embodied eval --env own_world:Corridor-v0 --policy planner`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from si_embodied.robots import FETCH_BASE
 
 from si_embodied import Intrinsics, Pose
 from si_embodied.embodiment import BaseAction
-from si_embodied.robots import FETCH_BASE
 
 SIZE_PX, LENGTH_M = 64, 5.0
 CAMERA = Intrinsics.from_vertical_fov(SIZE_PX, SIZE_PX, 1.2)

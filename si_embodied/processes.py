@@ -8,17 +8,14 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def worker_pool(
-    workers: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
-) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+def worker_pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     """A pool of processes for as long as the block lasts; what was not started by then is dropped.
 
     Processes are spawned and not forked: neither a renderer's context nor torch's threads survive a fork. Each uses
@@ -26,9 +23,7 @@ def worker_pool(
     """
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update({name: value or "1" for name, value in before.items()})
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(initializer, initargs)
-    )
+    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
     try:
         yield pool
     finally:
@@ -38,12 +33,10 @@ def worker_pool(
                 os.environ.pop(name, None)
 
 
-def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+def _start() -> None:
     """What a worker does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says when to stop
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    if initializer is not None:
-        initializer(*initargs)
 
 
 def _end_with_parent() -> None:

@@ -25,7 +25,7 @@ from si_embodied.envs.habitat.frames import to_habitat
 from si_embodied.envs.scenes.catalogue import CATALOGUE
 from si_embodied.envs.scenes.glb import part_mesh, shell
 from si_embodied.envs.scenes.mjcf import AMBIENT, HEADLIGHT, LIGHTS
-from si_embodied.errors import RecordError
+from si_embodied.runs import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -222,14 +222,6 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write all, the dataset's config last: a folder that has it is complete."""
-    try:
-        for name, content in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.part")
+    for name, content in files.items():
+        with replacing(folder / name) as part:
             part.write_bytes(content)
-            part.replace(path)
-    except OSError as error:
-        raise RecordError(
-            f"could not write the scene to {folder}: {error}; check the folder, the rights and the free space"
-        ) from error

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from si_embodied.envs.mujoco import gl
 from si_embodied.errors import MissingExtraError, RendererError, UnknownNameError
+from si_embodied.runs import write_json
 
 RendererName: TypeAlias = Literal["egl", "osmesa", "wheel-osmesa", "rays"]
 RENDERERS: tuple[RendererName, ...] = get_args(RendererName)  # best first
@@ -108,10 +109,7 @@ def _remember(choice: RendererChoice, fingerprint: dict[str, object]) -> None:
     path = _cache_path()
     entry = {"fingerprint": fingerprint, "time": time.time(), "name": choice.name, "reason": choice.reason}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(entry))
-        partial.replace(path)
+        write_json(path, entry)
     except OSError:
         pass  # a read-only home costs a second at every start, nothing else
 

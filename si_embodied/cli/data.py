@@ -87,7 +87,8 @@ def run_audit(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from si_embodied.data.audit import ALLOWED, ENOUGH, audit
-    from si_embodied.data.records import read_dataset, write_text
+    from si_embodied.data.records import read_dataset
+    from si_embodied.runs import write_text
 
     audits = audit(read_dataset(args.folder))
     rows = [{**asdict(one), "excess": one.excess, "passes": one.passes} for one in audits]

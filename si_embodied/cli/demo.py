@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from si_embodied.backends.config import BackendConfig
     from si_embodied.backends.opening import located
     from si_embodied.cli.eval import print_lines
-    from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments
     from si_embodied.evaluation.report import score_table
+    from si_embodied.runs import write_json
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)

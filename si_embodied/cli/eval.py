@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, and report; 130 when Ctrl-C cut it short."""
     from rich.console import Console
 
-    from si_embodied.evaluation.records import write_json
     from si_embodied.evaluation.registry import environments, find_policy, make_env
     from si_embodied.evaluation.report import compare, detail_lines, make_report, score_table
+    from si_embodied.runs import write_json
 
     environments()  # says at once which extra is missing
     console, notes = Console(), Console(stderr=True)
@@ -173,8 +173,7 @@ class Evaluation:
         from si_embodied.evaluation.report import versions
         from si_embodied.evaluation.runner import evaluate
 
-        header: dict[str, Any] = {"config": config.identity(), "versions": versions()}
-        records = RecordFile(self.out / RECORDS.replace(".", f"{suffix}."), config.digest(), header)
+        records = RecordFile(self.out / RECORDS.replace(".", f"{suffix}."), config.identity(), versions())
         shelf = None
         if self.videos:
             from si_embodied.evaluation.video import VideoShelf

@@ -1,146 +1,140 @@
-"""`si-embodied study`: scaling, shortcuts, chain of thought and generalisation, measured, plotted and written down."""
+"""`si-embodied study`: run a study, write its results as JSON, draw its plot and print its table."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.cli.arguments import minutes, whole_number
 
 if TYPE_CHECKING:
-    from si_embodied.studies.episodes import Episodes
-    from si_embodied.studies.scaling import SizesRun
+    from si_embodied.studies.results import Results
+    from si_embodied.studies.scaling import ScalingRun
 
 PAGE = "index.md"
 _SHARDS = Path("runs/nano/data")
+_TABLETOP = "si_embodied/Tabletop-v0"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `study` and its verbs."""
     parser = subparsers.add_parser(
         "study",
-        help="measure what data, pictures and reasoning are worth",
-        description="Run a study. It goes on where it was stopped, and leaves raw results as JSON, a plot and a table.",
+        help="measure what data, images and reasoning are worth",
+        description="Run a study. It resumes where it was stopped, and leaves raw results as JSON, a plot and a table.",
     )
     verbs = parser.add_subparsers(dest="study_verb", metavar="STUDY", required=True)
 
-    scaling = _verb(verbs, "scaling", "accuracy and success by amount of pictures", "sizes", run_scaling)
+    scaling = _verb(verbs, "scaling", "accuracy and success by number of training images", "sizes", run_scaling)
     _add_sizes(scaling)
 
     places = _verb(verbs, "generalisation", "pairs and places that training never showed", "sizes", run_generalisation)
     _add_sizes(places)
-    places.add_argument("--model", type=Path, metavar="DIR", help="for places (default: the package's small planner)")
-    places.add_argument(
-        "--place-images", type=whole_number(1, 240), default=240, metavar="N", help="of each (default: %(default)s)"
-    )
+    _add(places, "--model", "DIR", "for places (default: the package's small planner)")
+    _add(places, "--place-images", "N", "of each kind of place", 240)
 
-    shortcuts = _verb(verbs, "shortcuts", "what is left without looking", "shortcuts", run_shortcuts)
-    shortcuts.add_argument("--model", type=Path, metavar="DIR", help="answers questions: any checkpoint, with --data")
-    shortcuts.add_argument("--data", type=Path, metavar="DIR", help="a folder of `si-embodied data generate`")
+    shortcuts = _verb(verbs, "shortcuts", "what a model scores without looking", "shortcuts", run_shortcuts)
+    _add(shortcuts, "--model", "DIR", "any checkpoint, to ask the questions of --data")
+    _add(shortcuts, "--data", "DIR", "a folder of `si-embodied data generate`")
     shortcuts.add_argument("--questions", type=whole_number(1, 1020), metavar="N", help="the first N (default: all)")
-    shortcuts.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
-    shortcuts.add_argument("--dtype", default="auto", metavar="T", help="default: bfloat16 on CUDA, float32 on a CPU")
-    shortcuts.add_argument("--shards", type=Path, metavar="DIR", help="held-out shards of `train nano`: the small "
-                           "planner's own questions, too")  # fmt: skip
-    shortcuts.add_argument("--planner", type=Path, metavar="DIR", help="whose own (default: the package's)")
-    shortcuts.add_argument("--images", type=whole_number(1, 120), default=120, metavar="N", help="of each world there")
-    _add_threads(shortcuts)
+    _add(shortcuts, "--device", "D", "auto, cpu or cuda", "auto")
+    _add(shortcuts, "--dtype", "T", "auto is bfloat16 on CUDA, float32 on a CPU", "auto")
+    _add(shortcuts, "--shards", "DIR", "held-out shards of `train nano`, to ask the small planner its own questions")
+    _add(shortcuts, "--planner", "DIR", "that planner (default: the package's)")
+    _add(shortcuts, "--images", "N", "of each world there", 120)
+    _add(shortcuts, "--threads", "N", "of the CPU", 1)
 
     reasoning = _verb(verbs, "reasoning", "plans with and without reasoning first", "reasoning", run_reasoning)
-    reasoning.add_argument("--model", type=Path, metavar="DIR", help="default: the package's small planner")
+    _add(reasoning, "--model", "DIR", "default: the package's small planner")
     reasoning.add_argument("--no-training", action="store_true", help="only ask differently: for real checkpoints")
-    reasoning.add_argument("--data", type=Path, default=_SHARDS, metavar="DIR", help="shards to train on a little")
-    reasoning.add_argument("--env", default="si_embodied/Tabletop-v0", metavar="ID", help="default: %(default)s")
+    _add(reasoning, "--data", "DIR", "shards of `train nano`, for the short training", _SHARDS)
+    _add(reasoning, "--env", "ID", "the world to play in", _TABLETOP)
     reasoning.add_argument("--tasks", nargs="+", default=["base", "spatial"], metavar="T", help="default: base spatial")
-    _add_budget(reasoning, default_minutes=4.0)
-    _add_episodes(reasoning)
-    _add_threads(reasoning)
+    _add_costs(reasoning, default_minutes=4.0)
 
 
 def _verb(verbs: Any, name: str, about: str, folder: str, run: Callable[[argparse.Namespace], int]) -> Any:
     parser = verbs.add_parser(name, help=about, description=f"A study: {about}.")
-    out = Path("runs/studies") / folder
-    parser.add_argument(
-        "--out", type=Path, default=out, metavar="DIR", help="what is trained and recorded (default: %(default)s)"
-    )
-    parser.add_argument("--results", type=Path, metavar="DIR", help=f"{name}.json and {name}.png (default: --out)")
-    parser.add_argument("--report", action="store_true", help="only make plot and table again, from the JSON")
+    _add(parser, "--out", "DIR", "for checkpoints and records", Path("runs/studies") / folder)
+    _add(parser, "--results", "DIR", f"for {name}.json and {name}.png (default: --out)")
+    parser.add_argument("--report", action="store_true", help="only redo plot and table, from the JSON")
     parser.set_defaults(run=run)
     return parser
 
 
+def _add(
+    parser: argparse.ArgumentParser, flag: str, metavar: str, text: str, default: Any = None, minimum: int = 1
+) -> None:
+    """Add an option: a whole number or a name if its default is one, otherwise a path."""
+    parse: Any = whole_number(minimum, default) if isinstance(default, int) else Path
+    parse = str if isinstance(default, str) else parse
+    text += "" if default is None else " (default: %(default)s)"
+    parser.add_argument(flag, type=parse, default=default, metavar=metavar, help=text)
+
+
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, default=_SHARDS, metavar="DIR", help="shards of `train nano` (default: %(default)s)"
-    )
+    _add(parser, "--data", "DIR", "shards of `train nano`", _SHARDS)
     parser.add_argument(
         "--images", type=whole_number(1, 600), nargs="+", default=[150, 600, 2400], metavar="N",
-        help="training pictures, a training for each (default: 150 600 2400)",
+        help="training images, one training for each N (default: 150 600 2400)",
     )  # fmt: skip
-    parser.add_argument("--test-images", type=whole_number(1, 240), default=240, metavar="N", help="default: 240")
-    parser.add_argument("--task", default="base", metavar="T", help="of the tabletop, to play (default: %(default)s)")
-    _add_budget(parser, steps=1200)
-    _add_episodes(parser)
-    _add_threads(parser)
+    _add(parser, "--test-images", "N", "new tables, and as many with unseen pairs", 240)
+    _add(parser, "--task", "T", "of the tabletop, to play", "base")
+    parser.set_defaults(env=_TABLETOP)
+    _add_costs(parser, steps=1200)
 
 
-def _add_budget(parser: argparse.ArgumentParser, *, steps: int | None = None, default_minutes: float = 0.0) -> None:
+def _add_costs(parser: argparse.ArgumentParser, steps: int | None = None, default_minutes: float | None = None) -> None:
+    """Add what makes a study long: training, episodes, threads."""
     default = f"{steps} steps" if steps else f"{default_minutes:g} minutes"
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=whole_number(1, 1200), metavar="N", help=f"a training (default: {default})")
-    budget.add_argument("--minutes", type=minutes, metavar="M", help="a training, in place of steps")
-    parser.set_defaults(default_steps=steps, default_minutes=default_minutes or None)
-
-
-def _add_episodes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--episodes", type=whole_number(1, 100), default=100, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--seed", type=whole_number(0, 90_000), default=90_000, metavar="S",
-        help="of the first episode (default: %(default)s)",
-    )  # fmt: skip
-
-
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=whole_number(1, 1), default=1, metavar="N", help="default: %(default)s")
+    budget.add_argument("--steps", type=whole_number(1, 1200), metavar="N", help=f"per training (default: {default})")
+    budget.add_argument("--minutes", type=minutes, metavar="M", help="per training, instead of steps")
+    parser.set_defaults(default_steps=steps, default_minutes=default_minutes)
+    _add(parser, "--episodes", "N", "per checkpoint and task", 100)
+    _add(parser, "--seed", "S", "of the first episode", 90_000, minimum=0)
+    _add(parser, "--threads", "N", "of the CPU", 1)
 
 
 # --- running --------------------------------------------------------------------------------------------------------
 
 
 def run_scaling(args: argparse.Namespace) -> int:
-    """Train on several amounts of pictures, and measure."""
+    """Train on several numbers of images, and measure."""
     from si_embodied.studies import scaling
 
-    return _run(args, lambda results, report: scaling.study(_sizes(args), results, report=report))
+    return _run(args, scaling.ScalingResults, partial(scaling.study, _sizes(args)))
 
 
 def run_generalisation(args: argparse.Namespace) -> int:
     """The same trainings by pairs, and a finished checkpoint by places."""
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import generalisation
+    from si_embodied.studies.own_questions import PlannerRun
 
-    places = generalisation.PlacesRun(args.model or shipped_checkpoint(), args.data, args.place_images, args.threads)
-    return _run(args, lambda results, report: generalisation.study(_sizes(args), places, results, report=report))
+    places = PlannerRun(args.model or shipped_checkpoint(), args.data, args.place_images, args.threads)
+    return _run(args, generalisation.GeneralisationResults, partial(generalisation.study, _sizes(args), places))
 
 
 def run_shortcuts(args: argparse.Namespace) -> int:
-    """Ask with and without pictures."""
+    """Ask with and without images."""
     from si_embodied.errors import ConfigError
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import shortcuts
+    from si_embodied.studies.asking import QuestionsRun
+    from si_embodied.studies.own_questions import PlannerRun
 
     if (args.model is None) != (args.data is None) or (args.data is None and args.shards is None and not args.report):
         raise ConfigError("give --model and --data to ask questions, --shards to ask a small planner its own, or all")
-    questions = own = None
+    questions = planner = None
     if args.model is not None:
-        questions = shortcuts.QuestionsRun(
-            args.model, args.data, args.out, args.questions, args.threads, args.device, args.dtype
-        )
+        questions = QuestionsRun(args.model, args.data, args.out, args.questions, args.threads, args.device, args.dtype)
     if args.shards is not None:
-        own = shortcuts.OwnRun(args.planner or shipped_checkpoint(), args.shards, args.images, args.threads)
-    return _run(args, lambda results, report: shortcuts.study(questions, own, results, report=report))
+        planner = PlannerRun(args.planner or shipped_checkpoint(), args.shards, args.images, args.threads)
+    return _run(args, shortcuts.ShortcutsResults, partial(shortcuts.study, questions, planner))
 
 
 def run_reasoning(args: argparse.Namespace) -> int:
@@ -148,55 +142,45 @@ def run_reasoning(args: argparse.Namespace) -> int:
     from si_embodied.models.checkpoints import shipped_checkpoint
     from si_embodied.studies import reasoning
 
-    steps, minutes = _budget(args)
     run = reasoning.ReasoningRun(
-        model=args.model or shipped_checkpoint(), out=args.out, data=None if args.no_training else args.data,
-        minutes=minutes, steps=steps, tasks=tuple(args.tasks), episodes=_episodes(args, args.tasks[0], args.env),
-        threads=args.threads,
+        model=args.model or shipped_checkpoint(), data=None if args.no_training else args.data,
+        tasks=tuple(args.tasks), **_training(args, args.tasks[0]),
     )  # fmt: skip
-    return _run(args, lambda results, report: reasoning.study(run, results, report=report))
+    return _run(args, reasoning.ReasoningResults, partial(reasoning.study, run))
 
 
-def _run(args: argparse.Namespace, study: Callable[[Path, Callable[[str], None]], dict[str, Any]]) -> int:
+def _run(args: argparse.Namespace, kind: type[Results], study: Callable[..., Results]) -> int:
     """Run a study, or read its results, and report on them."""
     from rich.console import Console
 
     from si_embodied.studies.plots import draw
-    from si_embodied.studies.report import fill, headline, table
-    from si_embodied.studies.results import read_results
 
-    console, results, name = Console(highlight=False, soft_wrap=True), args.results or args.out, args.study_verb
-
-    def say(text: str) -> None:
-        console.print(text, markup=False)
-
-    found = read_results(results / f"{name}.json") if args.report else study(results, say)
-    draw(found, results / f"{name}.png")
-    if (page := results / PAGE).is_file():
-        fill(page, found)
-    for line in [f"{headline(found)}.", "", *table(found), "", f"results and plot: {results / name}.json, .png"]:
+    folder = args.results or args.out
+    say = partial(Console(highlight=False, soft_wrap=True).print, markup=False)
+    found = kind.read(folder / f"{kind.name}.json") if args.report else study(folder, report=say)
+    draw(found, folder / f"{kind.name}.png")
+    if (page := folder / PAGE).is_file():
+        found.fill(page)
+    for line in [f"{found.headline()}.", "", *found.table(), "", f"results and plot: {folder / kind.name}.json, .png"]:
         say(line)
     return 0
 
 
-def _sizes(args: argparse.Namespace) -> SizesRun:
-    from si_embodied.studies.scaling import SizesRun
+def _sizes(args: argparse.Namespace) -> ScalingRun:
+    from si_embodied.studies.scaling import ScalingRun
 
-    steps, minutes = _budget(args)
-    return SizesRun(
-        data=args.data, out=args.out, images=tuple(args.images), steps=steps, minutes=minutes,
-        test_images=args.test_images, episodes=_episodes(args, args.task), threads=args.threads,
-    )  # fmt: skip
+    return ScalingRun(
+        data=args.data, images=tuple(args.images), test_images=args.test_images, **_training(args, args.task)
+    )
 
 
-def _budget(args: argparse.Namespace) -> tuple[int | None, float | None]:
-    """Steps and minutes of a training: what was given, or the default."""
-    if args.steps is None and args.minutes is None:
-        return args.default_steps, args.default_minutes
-    return args.steps, args.minutes
+def _training(args: argparse.Namespace, task: str) -> dict[str, Any]:
+    """The settings that the studies that train have in common."""
+    from si_embodied.studies.checkpoints import Episodes
 
-
-def _episodes(args: argparse.Namespace, task: str, env: str = "si_embodied/Tabletop-v0") -> Episodes:
-    from si_embodied.studies.episodes import Episodes
-
-    return Episodes(env=env, task=task, count=args.episodes, seed=args.seed)
+    given = args.steps is not None or args.minutes is not None
+    return {
+        "out": args.out, "threads": args.threads, "episodes": Episodes(args.env, task, args.episodes, args.seed),
+        "steps": args.steps if given else args.default_steps,
+        "minutes": args.minutes if given else args.default_minutes,
+    }  # fmt: skip

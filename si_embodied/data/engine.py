@@ -34,11 +34,11 @@ from si_embodied.data.records import (
     Labels,
     full_text,
     json_line,
-    write_text,
 )
 from si_embodied.data.scenes import SOURCES, Scene, Source, is_worth_opening, open_scene
 from si_embodied.errors import ConfigError, DataError, RecordError, SceneError
 from si_embodied.processes import worker_pool
+from si_embodied.runs import claim, write_json, write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,7 +188,7 @@ def write_shard(config: DataConfig, shard: int, out: Path) -> Path:
         "images": len(written),
         "images_sha256": digest.hexdigest(),
     }
-    write_text(base.with_suffix(".json"), json.dumps(summary))
+    write_json(base.with_suffix(".json"), summary)
     return base.with_suffix(".json")
 
 
@@ -213,7 +213,7 @@ def _labels(job: _Job, question: Question, seed: int) -> Labels:
 def generate(
     config: DataConfig, out: Path, *, workers: int = 1, progress: Callable[[int], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Generate a data set, or go on with one that was begun with the same settings; returns its manifest.
+    """Generate a data set, or resume one with the same settings; returns its manifest.
 
     Args:
         config: what to generate.
@@ -222,13 +222,13 @@ def generate(
         progress: called with the number of questions asked for in each finished shard.
 
     Raises:
-        ConfigError: the folder was begun with other settings.
+        ConfigError: the folder holds a run with other settings.
         RecordError: something cannot be written; what is finished is kept.
     """
     if workers < 1:
         raise ConfigError(f"expected at least 1 worker, got: {workers}")
     manifest = out / MANIFEST_FILE
-    _begin(config, out)
+    claim(out / _SETTINGS_FILE, asdict(config))
     if manifest.is_file():
         progress(config.count)
         found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
@@ -242,16 +242,6 @@ def generate(
     for shard in _run(config, out, missing, workers):
         progress(len(_jobs(config, shard)))
     return _finish(config, out)
-
-
-def _begin(config: DataConfig, out: Path) -> None:
-    settings = json.dumps(asdict(config), indent=2) + "\n"
-    path = out / _SETTINGS_FILE
-    if path.is_file():
-        if path.read_text(encoding="utf-8") != settings:
-            raise ConfigError(f"{str(out)!r} was begun with other settings ({path}); choose another folder")
-        return
-    write_text(path, settings)
 
 
 def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> Iterator[int]:
@@ -314,7 +304,7 @@ def _finish(config: DataConfig, out: Path) -> dict[str, Any]:
         "sha256": hashes,
         "versions": versions(),
     }
-    write_text(out / MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
+    write_json(out / MANIFEST_FILE, manifest)
     shutil.rmtree(out / _SHARDS, ignore_errors=True)
     return manifest
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from si_embodied.data.marks import draw_boxes, draw_marks
 from si_embodied.data.questions.base import CAPABILITIES
-from si_embodied.data.records import PLACEHOLDER, read_dataset, write_text
+from si_embodied.data.records import PLACEHOLDER, read_dataset
 from si_embodied.errors import DataError
+from si_embodied.runs import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import DataError, RecordError
+from si_embodied.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,23 +72,6 @@ def full_text(question: Question) -> str:
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or nothing: into a file beside it first.
-
-    Raises:
-        RecordError: it cannot be written.
-    """
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    except OSError as error:
-        raise RecordError(
-            f"cannot write {str(path)!r}: {error.strerror or error}; check the folder and the space there"
-        ) from error
 
 
 def json_line(value: object) -> str:

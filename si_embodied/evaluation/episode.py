@@ -1,4 +1,4 @@
-"""One episode: the loop between an environment and a policy, and what it leaves behind."""
+"""One episode: the loop between an environment and a policy, and its result."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from si_embodied.errors import SimulatorLost
 from si_embodied.types import Execute, Task
@@ -24,7 +24,16 @@ Observe: TypeAlias = Callable[[Mapping[str, Any], Sequence[str]], "Observation"]
 _log = logging.getLogger(__name__)
 
 STEP_LIMIT = 10_000
-"""An environment ends its own episodes long before; one that forgets must not hang an evaluation."""
+"""Environments end their episodes long before this; one that never does must not hang an evaluation."""
+
+
+@runtime_checkable
+class PlanningPolicy(Protocol):
+    """What a policy that plans has besides `Policy`."""
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """The decisions since the last reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +41,8 @@ class PlanEntry:
     """A decision as it is recorded."""
 
     record: PlanRecord
-    executed: bool  # False is a hold
-    plan: str | None  # the plan's JSON, None where there was none
+    executed: bool  # False: the robot held
+    plan: str | None  # the plan's JSON; None if there was none
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class EpisodeResult:
     """How an episode went."""
 
     seed: int
-    task: str  # the environment's name for what kind of task this is; "" where it has none
+    task: str  # the environment's name for this kind of task; "" if it has none
     instruction: str
     success: bool
     steps: int
@@ -49,17 +58,20 @@ class EpisodeResult:
     simulated_s: float
     wall_s: float
     metrics: Mapping[str, float]  # the environment's, at the end: spl, distance_to_goal, progress, …
-    plans: tuple[PlanEntry, ...] = field(default=())
+    plans: tuple[PlanEntry, ...] = ()
 
 
-class Watcher(Protocol):
-    """Looks on, frame by frame; a video is one."""
+class Watcher:
+    """Watches an episode frame by frame, as a video does; this one ignores what it sees."""
 
     def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
-        """After the reset (step 0) and after every step."""
+        """Called after the reset (step 0) and after every step."""
 
     def end(self, result: EpisodeResult) -> None:
-        """After the last step."""
+        """Called after the last step."""
+
+
+_NOBODY = Watcher()
 
 
 def run_episode(
@@ -68,50 +80,43 @@ def run_episode(
     seed: int,
     *,
     observe: Observe,
-    watcher: Watcher | None = None,
+    watcher: Watcher = _NOBODY,
     step_limit: int = STEP_LIMIT,
 ) -> EpisodeResult:
-    """Run one episode to its end. One whose simulator is lost on the way (`SimulatorLost`) has no figures.
+    """Run one episode to its end. An episode whose simulator is lost (`SimulatorLost`) has no metrics.
 
     Args:
-        env: has the contract of docs/evaluation.md: `instruction` and `stamp_s` in the observation, `success` in the
-            info, `kind` and `embodiment` as attributes.
-        policy: is reset here.
-        seed: all that the episode depends on besides the policy.
-        observe: makes the core's observation of the environment's dict.
+        env: follows docs/evaluation.md: `instruction` and `stamp_s` in the observation, `success` in the info, `kind`
+            and `embodiment` as attributes.
+        policy: reset here.
+        seed: all that the episode depends on, besides the policy.
+        observe: turns the environment's dict into the core's observation.
         watcher: sees every step.
-        step_limit: ends what the environment does not end.
+        step_limit: ends an episode that the environment does not end.
     """
     try:
         return _run_episode(env, policy, seed, observe, watcher, step_limit)
     except SimulatorLost as error:
-        _log.warning("the episode of seed %d is lost: %s", seed, error)
+        _log.warning("lost the episode of seed %d: %s", seed, error)
         return EpisodeResult(seed, "", "", False, 0, "lost", 0.0, 0.0, {})
 
 
 def _run_episode(
-    env: gymnasium.Env[Any, Any],
-    policy: Policy,
-    seed: int,
-    observe: Observe,
-    watcher: Watcher | None,
-    step_limit: int,
+    env: gymnasium.Env[Any, Any], policy: Policy, seed: int, observe: Observe, watcher: Watcher, step_limit: int
 ) -> EpisodeResult:
     started_s = time.perf_counter()
     raw, info = env.reset(seed=seed)
     world: Any = env.unwrapped
-    cameras = world.embodiment.cameras
     task = Task(str(raw["instruction"]), world.kind)
     first_stamp_s = float(raw["stamp_s"])
     policy.reset(task)
+    watcher.frame(env, policy, task, 0)
     steps, ended = 0, None
-    if watcher is not None:
-        watcher.frame(env, policy, task, 0)
     while ended is None:
-        raw, _, terminated, truncated, info = env.step(policy.act(observe(raw, cameras)))
+        action = policy.act(observe(raw, world.embodiment.cameras))
+        raw, _, terminated, truncated, info = env.step(action)
         steps += 1
-        if watcher is not None:
-            watcher.frame(env, policy, task, steps)
+        watcher.frame(env, policy, task, steps)
         ended = _ended(terminated, truncated, steps >= step_limit)
     result = EpisodeResult(
         seed=seed,
@@ -125,33 +130,27 @@ def _run_episode(
         metrics=_numbers(info),
         plans=tuple(plan_entry(decision) for decision in decisions_of(policy)),
     )
-    if watcher is not None:
-        watcher.end(result)
+    watcher.end(result)
     return result
 
 
 def decisions_of(policy: Policy) -> Sequence[Decision]:
-    """What a planning policy decided in this episode; nothing for one that does not plan."""
-    decisions: Sequence[Decision] = getattr(policy, "decisions", ())
-    return decisions
+    """What a planning policy decided in this episode; empty for a policy that does not plan."""
+    return policy.decisions if isinstance(policy, PlanningPolicy) else ()
 
 
 def plan_entry(decision: Decision) -> PlanEntry:
-    """A decision without what only carrying it out needs."""
+    """A decision without the goals that only its execution needs."""
     plan = None if decision.plan is None else decision.plan.model_dump_json(exclude_none=True)
     return PlanEntry(decision.record, isinstance(decision, Execute), plan)
 
 
 def _ended(terminated: bool, truncated: bool, limited: bool) -> Ended | None:
-    if terminated:
-        return "terminated"
-    if truncated:
-        return "truncated"
-    return "step_limit" if limited else None
+    return "terminated" if terminated else "truncated" if truncated else "step_limit" if limited else None
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
-    """The info's finite scalars but `success`, which is a field of its own."""
+    """The finite scalars of the info, except `success`, which has its own field."""
     found: dict[str, float] = {}
     for key, value in info.items():
         if key == "success" or getattr(value, "ndim", 0) != 0:

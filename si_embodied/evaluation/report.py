@@ -1,4 +1,4 @@
-"""What a run says: one value, a table of it, and a JSON object of it."""
+"""The report on a run: its figures, as a dataclass, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ _PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidanc
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The same seeds under a control, beside the policy's own."""
+    """A control's run on the same seeds, beside the policy's own."""
 
     name: str  # "blank", "random", "oracle"
     report: Report
-    episodes: int  # on which both ran
+    episodes: int  # that both ran
     paired: PairedComparison  # the policy first, the control second
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a run. A figure that does not apply is NaN."""
+    """The figures of a run; NaN if a figure does not apply."""
 
     env: str
     task: str
     policy: str
     model: str | None
     control: str | None
-    episodes: int  # that ended, by which all figures are
-    lost: int  # whose simulator was lost
+    episodes: int  # that ended; all figures are about these
+    lost: int  # episodes whose simulator was lost
     asked: int
     seed: int
     success_rate: float
     wilson95: tuple[float, float]
     spl: float
     mean_steps: float
-    metrics: Mapping[str, float]  # means of what the environment measures
+    metrics: Mapping[str, float]  # means of the environment's metrics
     plans: int
     holds: Mapping[str, int]  # by code
     plan_latency_ms: Percentiles
     latency_ms_by_part: Mapping[str, Percentiles]
-    completion_tokens: float  # mean of a plan
+    completion_tokens: float  # mean per plan
     prompt_versions: tuple[str, ...]
     kernel: str | None
     dtype: str | None
@@ -66,11 +66,8 @@ class Report:
     interrupted: bool
 
     def to_json(self, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
-        """Plain values with null for NaN; the controls' figures under `controls`."""
-        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        row["wilson95"] = list(self.wilson95)
-        row["plan_latency_ms"] = dataclasses.asdict(self.plan_latency_ms)
-        row["latency_ms_by_part"] = {part: dataclasses.asdict(p) for part, p in self.latency_ms_by_part.items()}
+        """As JSON values, with null for NaN and the controls' figures under `controls`."""
+        row = dataclasses.asdict(self)
         row["controls"] = {comparison.name: _control_json(comparison) for comparison in comparisons}
         row["versions"] = versions()
         plain: dict[str, Any] = _without_nan(row)
@@ -78,7 +75,7 @@ class Report:
 
 
 def make_report(run: Run) -> Report:
-    """Count and average what a run left."""
+    """Summarise a run."""
     config, episodes = run.config, [episode for episode in run.episodes if episode.ended != "lost"]
     plans = [plan for episode in episodes for plan in episode.plans]
     successes = sum(episode.success for episode in episodes)
@@ -115,7 +112,7 @@ def make_report(run: Run) -> Report:
 
 
 def compare(name: str, run: Run, control: Run) -> Comparison:
-    """A policy's run beside a control's, paired by seed."""
+    """Compare a policy's run with a control's, paired by seed."""
     theirs = {episode.seed: episode.success for episode in control.episodes if episode.ended != "lost"}
     ours = {e.seed: e.success for e in run.episodes if e.seed in theirs and e.ended != "lost"}
     paired = mcnemar(list(ours.values()), [theirs[seed] for seed in ours])
@@ -123,7 +120,7 @@ def compare(name: str, run: Run, control: Run) -> Comparison:
 
 
 def versions() -> dict[str, str]:
-    """Of what a score may depend on, as far as it is installed."""
+    """The versions of the installed packages that a score may depend on."""
     found = {"si-embodied": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -137,7 +134,7 @@ def versions() -> dict[str, str]:
 
 
 def score_table(reports: Sequence[Report]) -> Table:
-    """One row a run, under its world; interval and number of episodes beside every score. Fits into 80 columns."""
+    """One row per run, under its world, with interval and number of episodes beside every score; fits 80 columns."""
     from rich import box
     from rich.table import Table
 
@@ -148,19 +145,20 @@ def score_table(reports: Sequence[Report]) -> Table:
     previous = None
     for report in reports:
         world = report.env.rpartition("/")[2].partition("-v")[0]
-        if not world.lower().endswith(report.task):  # HabitatObjectNav says it itself
+        if not world.lower().endswith(report.task):  # HabitatObjectNav already names it
             world += f" {report.task}"
         if world != previous:
             if previous is not None:
                 table.add_section()
             table.add_row(f"[bold]{world}[/bold]")
-        table.add_row(_policy_name(report), *_figures(report))
+        name = report.policy if report.control is None else f"{report.policy} ({report.control})"
+        table.add_row(name, *_figures(report))
         previous = world
     return table
 
 
 def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:
-    """What does not fit into the table, a line each."""
+    """What does not fit into the table, one line each."""
     last = report.seed + report.asked - 1
     earlier = f" ({report.resumed} from an earlier run)" if report.resumed else ""
     lines = [f"seeds {report.seed} to {last}{earlier}, {report.wall_s:.1f} s of episodes"]
@@ -170,7 +168,7 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
         prompt = ", ".join(report.prompt_versions)
         lines.append(f"model {report.model}, prompt {prompt}, kernel {report.kernel}, dtype {report.dtype}")
         parts = ", ".join(f"{part} {value.p50:.1f}" for part, value in report.latency_ms_by_part.items())
-        lines.append(f"a plan's milliseconds by part (median): {parts}")
+        lines.append(f"median latency of a plan by part, ms: {parts}")
     if report.holds:
         lines.append("holds: " + ", ".join(f"{code} {count}" for code, count in report.holds.items()))
     for comparison in comparisons:
@@ -181,9 +179,9 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
         )
     if report.lost:
         count = "1 episode" if report.lost == 1 else f"{report.lost} episodes"
-        lines.append(f"{count} lost by the simulator, in no figure; the same command tries again")
+        lines.append(f"{count} lost by the simulator, not counted above; repeat the command to run them again")
     if report.interrupted:
-        lines.append(f"interrupted after {report.episodes} of {report.asked} episodes; the same command goes on")
+        lines.append(f"interrupted after {report.episodes} of {report.asked} episodes; repeat the command to resume")
     return lines
 
 
@@ -199,10 +197,6 @@ def _figures(report: Report) -> list[str]:
         f"{report.plans}/{sum(report.holds.values())}" if report.plans else "–",
         f"{latency.p50:.0f}/{latency.p99:.0f}" if report.plans else "–",
     ]
-
-
-def _policy_name(report: Report) -> str:
-    return report.policy if report.control is None else f"{report.policy} ({report.control})"
 
 
 def _number(value: float, form: str) -> str:
@@ -222,18 +216,13 @@ def _parts(plans: Sequence[PlanEntry]) -> list[str]:
 
 
 def _latency(plans: Sequence[PlanEntry], part: str) -> Percentiles:
-    """In milliseconds, over the plans that have the part."""
+    """Latency in milliseconds, over the plans that have this part."""
     return percentiles([1000 * plan.record.latency_s[part] for plan in plans if part in plan.record.latency_s])
 
 
 def _control_json(comparison: Comparison) -> dict[str, Any]:
-    report, paired = comparison.report, comparison.paired
-    return {
-        "episodes": report.episodes,
-        "success_rate": report.success_rate,
-        "wilson95": list(report.wilson95),
-        "spl": report.spl,
-        "mean_steps": report.mean_steps,
+    names, paired = ("episodes", "success_rate", "wilson95", "spl", "mean_steps"), comparison.paired
+    return {name: getattr(comparison.report, name) for name in names} | {
         "shared_seeds": comparison.episodes,
         "won_alone": paired.only_first,
         "lost_alone": paired.only_second,

@@ -1,4 +1,4 @@
-"""How much a success rate of so many episodes says, and whether two policies differ on the same seeds."""
+"""Confidence intervals of success rates, and whether two policies differ on the same seeds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Z_95 = 1.959963984540054
 
 
 def wilson_interval(successes: int, trials: int, *, z: float = Z_95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion; (0, 1) where there were no trials.
+    """The Wilson score interval of a proportion; (0, 1) if there were no trials.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
 
     Args:
-        successes: how many succeeded.
-        trials: out of how many.
+        successes: trials that succeeded.
+        trials: all trials.
         z: quantile of the normal distribution; the default gives 95%.
     """
     if not 0 <= successes <= trials:
@@ -32,7 +32,7 @@ def wilson_interval(successes: int, trials: int, *, z: float = Z_95) -> tuple[fl
     scale = 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # The ends are exact where nothing or everything succeeded; rounding would leave 1e-17.
+    # Exact if nothing or everything succeeded; rounding would leave 1e-17.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return low, high
@@ -40,27 +40,32 @@ def wilson_interval(successes: int, trials: int, *, z: float = Z_95) -> tuple[fl
 
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
-    """Two policies on the same seeds: only the seeds on which they differ say anything."""
+    """Two policies on the same seeds; only the seeds on which they differ are informative."""
 
     only_first: int  # seeds on which the first alone succeeded
     only_second: int
-    p_value: float  # two-sided, of "they are equally good"
+    p_value: float  # two-sided; the null hypothesis is that both are equally good
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:
     """McNemar's exact test of paired successes.
 
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 12 (1947), 153-157; exact form: the differing pairs are binomial with 1/2.
+    Psychometrika 12 (1947), 153-157; exact form: differing pairs follow a binomial distribution with p = 1/2.
 
     Args:
         first: successes of the first policy, by episode.
         second: successes of the second, on the same episodes in the same order.
     """
     if len(first) != len(second):
-        raise ConfigError(f"a paired test needs the same episodes, got: {len(first)} and {len(second)}")
+        raise ConfigError(f"a paired test needs the same episodes of both, got: {len(first)} and {len(second)}")
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    return mcnemar_counts(only_first, only_second)
+
+
+def mcnemar_counts(only_first: int, only_second: int) -> PairedComparison:
+    """McNemar's exact test from the numbers of pairs that differ."""
     differing = only_first + only_second
     tail = sum(math.comb(differing, k) for k in range(min(only_first, only_second) + 1))
     return PairedComparison(only_first, only_second, min(1.0, 2 * tail / 2**differing))
@@ -68,7 +73,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """The median and the tail, in the unit of the values; NaN where there were none."""
+    """The median and the tail, in the unit of the values; NaN if there were none."""
 
     p50: float
     p99: float
@@ -83,5 +88,5 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; NaN of nothing."""
+    """The mean; NaN if there are no values."""
     return math.fsum(values) / len(values) if values else math.nan

@@ -1,9 +1,9 @@
-"""Videos of episodes, with what the robot was asked, what it planned and how it ended drawn in."""
+"""Videos of episodes, with the instruction, the latest plan and the outcome written below the picture."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import RecordError, RendererError, extra
-from si_embodied.evaluation.episode import Ended, EpisodeResult, decisions_of
-from si_embodied.policies.base import Policy
+from si_embodied.evaluation.episode import Ended, EpisodeResult, Watcher, decisions_of
 from si_embodied.types import Execute
 
 with extra("sim"):
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
     import gymnasium
     from numpy.typing import NDArray
 
+    from si_embodied.policies.base import Policy
     from si_embodied.types import Decision, Task
 
-WIDTH = 640  # at least; smaller frames are enlarged by a whole factor, so that text is legible
-BAND = 104  # height of the text's band under the picture
-END_S = 1.5  # how long the last frame stays
+WIDTH = 640  # pixels, at least: smaller frames are enlarged by an integer factor to keep the text legible
+BAND = 104  # pixels, height of the text band below the picture
+END_S = 1.5  # how long the last frame is shown
 _FAILURES: dict[Ended, str] = {
     "terminated": "failed",
     "truncated": "failed: out of steps",
@@ -37,24 +37,23 @@ _FAILURES: dict[Ended, str] = {
 _INK, _FADED, _GOOD, _BAD, _PAPER = (240, 240, 240), (165, 170, 180), (120, 220, 130), (255, 130, 110), (24, 26, 30)
 
 
-class EpisodeVideo:
-    """Writes an episode to an mp4 file as it goes; H.264, sizes even, playable in a browser."""
+class EpisodeVideo(Watcher):
+    """Writes an episode to an mp4 file as it runs: H.264 with even frame sizes, which browsers play."""
 
     def __init__(self, path: Path, *, title: str) -> None:
-        """Nothing is written before the first frame.
+        """Prepare a video; the file is created with the first frame.
 
         Args:
             path: of the mp4 file.
-            title: of the policy, drawn beside the step.
+            title: the policy's name, shown beside the step.
         """
         self._path, self._title = path, title
         self._writer: Generator[None, Any, None] | None = None
-        self._size = (0, 0)
         self._fps = 5.0
         self._last: tuple[NDArray[np.uint8], list[str]] | None = None
 
     def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
-        """Draw what the environment renders now."""
+        """Add a frame of what the environment renders now."""
         rendered: Any = env.render()
         if rendered is None:
             raise RendererError("the environment rendered nothing; make it with render_mode='rgb_array'")
@@ -66,7 +65,7 @@ class EpisodeVideo:
         self._write(draw_frame(picture, lines))
 
     def end(self, result: EpisodeResult) -> None:
-        """Show the last picture a little longer, with the outcome."""
+        """Hold the last picture for `END_S`, with the outcome."""
         if self._last is None:
             return
         picture, lines = self._last
@@ -76,7 +75,7 @@ class EpisodeVideo:
             self._write(last)
 
     def close(self, *, keep: bool = True) -> None:
-        """Finish the file, or remove it where the episode did not end."""
+        """Finish the file; remove it unless `keep`."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -89,10 +88,9 @@ class EpisodeVideo:
         try:
             if self._writer is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._size = (frame.shape[1], frame.shape[0])
                 self._writer = imageio_ffmpeg.write_frames(
                     str(self._path),
-                    self._size,
+                    (frame.shape[1], frame.shape[0]),
                     fps=self._fps,
                     codec="libx264",
                     pix_fmt_out="yuv420p",
@@ -113,12 +111,11 @@ class EpisodeVideo:
         )
 
 
-def describe_decision(decisions: Any) -> str:
-    """The latest decision in one line; empty where nothing was decided."""
+def describe_decision(decisions: Sequence[Decision]) -> str:
+    """The latest decision in one line; empty if there is none."""
     if not decisions:
         return ""
-    decision: Decision = decisions[-1]
-    number = len(decisions)
+    decision, number = decisions[-1], len(decisions)
     if isinstance(decision, Execute):
         words = [_subgoal_words(subgoal) for subgoal in decision.subgoals] or ["done"]
         return f"plan {number}: " + ", then ".join(words)
@@ -134,8 +131,8 @@ def _subgoal_words(subgoal: Any) -> str:
 
 def draw_frame(
     picture: NDArray[np.uint8], lines: list[str], *, outcome: str = "", success: bool = False
-) -> NDArray[np.uint8]:  # fmt: skip
-    """A picture (H, W, 3) over a band with the instruction, the step and the plan; the result has even sizes."""
+) -> NDArray[np.uint8]:
+    """Draw a picture (H, W, 3) above a band with the instruction, the step and the plan; the result has even sizes."""
     scale = max(1, -(-WIDTH // picture.shape[1]))
     width, height = picture.shape[1] * scale // 2 * 2, picture.shape[0] * scale // 2 * 2
     canvas = Image.new("RGB", (width, height + BAND), _PAPER)
@@ -143,29 +140,26 @@ def draw_frame(
     draw = ImageDraw.Draw(canvas)
     instruction, step, plan = lines
     characters = width // 8
-    draw.text((10, height + 6), textwrap.shorten(instruction, characters, placeholder="…"), _INK, _font(17))
-    draw.text((10, height + 31), step, _FADED, _font(14))
+    small, large = (ImageFont.load_default(size) for size in (14, 17))
+    draw.text((10, height + 6), textwrap.shorten(instruction, characters, placeholder="…"), _INK, large)
+    draw.text((10, height + 31), step, _FADED, small)
     for row, text in enumerate(textwrap.wrap(plan, characters, max_lines=2, placeholder=" …")):
-        draw.text((10, height + 54 + 20 * row), text, _INK if "hold," not in plan else _BAD, _font(14))
+        draw.text((10, height + 54 + 20 * row), text, _INK if "hold," not in plan else _BAD, small)
     if outcome:
-        draw.text((width - 10, height + 31), outcome, _GOOD if success else _BAD, _font(17), anchor="ra")
+        draw.text((width - 10, height + 31), outcome, _GOOD if success else _BAD, large, anchor="ra")
     return np.asarray(canvas)
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
 
 
 @dataclass(slots=True)
 class VideoShelf:
-    """Keeps at most `limit` videos of a run, those of failures first."""
+    """Keeps at most `limit` videos of a run, preferring failures."""
 
     folder: Path
     limit: int
     _kept: list[tuple[Path, bool]] = field(default_factory=list)  # and whether the episode succeeded
 
     def __post_init__(self) -> None:
-        """Count what an earlier run has left."""
+        """Find the videos of an earlier run."""
         self.tidy()
         self._kept += [(path, path.stem.endswith("-success")) for path in sorted(self.folder.glob("seed-*-*.mp4"))]
         self._kept.sort(key=lambda item: item[1])
@@ -177,25 +171,25 @@ class VideoShelf:
                 path.unlink(missing_ok=True)
 
     def place(self, seed: int) -> Path | None:
-        """Where the video of an episode shall be written; None when it would not be kept anyway."""
+        """Where to write the video of an episode; None if it would not be kept."""
         if sum(not success for _, success in self._kept) >= self.limit:
             return None
         return self.folder / f"seed-{seed:06d}.mp4"
 
     def put(self, result: EpisodeResult) -> None:
-        """Keep the episode's video, or another's."""
+        """Add the video of an episode, and delete the least interesting one if there are too many."""
         path = self.folder / f"seed-{result.seed:06d}.mp4"
         if not path.exists():
             return
         named = path.with_stem(f"{path.stem}-{'success' if result.success else 'failure'}")
         path.replace(named)
         self._kept.append((named, result.success))
-        self._kept.sort(key=lambda item: item[1])  # failures first, else as they came
+        self._kept.sort(key=lambda item: item[1])  # failures first, otherwise in order of arrival
         for surplus, _ in self._kept[self.limit :]:
             surplus.unlink(missing_ok=True)
         del self._kept[self.limit :]
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The videos that were kept, failures first."""
+        """The kept videos, failures first."""
         return tuple(path for path, _ in self._kept)

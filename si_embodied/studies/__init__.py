@@ -1,4 +1,4 @@
-"""What the SenseNova-SI paper studies, at this scale: one module a study, each leaving a JSON file of raw results.
+"""What the SenseNova-SI paper studies, at this scale: one module per study, each writing a JSON file of raw results.
 
-Plots and tables are made of those files alone; nothing else in the package imports this one but the command line.
+Plots and tables are made from those files alone. Only the command line imports this package.
 """

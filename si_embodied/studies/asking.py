@@ -1,4 +1,4 @@
-"""Questions of the data engine put to any checkpoint: with its pictures, without, or with the options moved round."""
+"""Asking a checkpoint the data engine's questions: with images, without them, and with the options reordered."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 
+from si_embodied.backends.local import LocalBackend
+from si_embodied.data.audit import score
 from si_embodied.data.questions.base import LETTERS
-from si_embodied.data.records import PLACEHOLDER
+from si_embodied.data.records import PLACEHOLDER, read_dataset
+from si_embodied.errors import DataError
+from si_embodied.evaluation.config import model_fingerprint
+from si_embodied.models.checkpoints import inspect_checkpoint
 from si_embodied.plan import plan_schema
-from si_embodied.training.conversations import picture_and_text
+from si_embodied.runs import JsonLines, claim
+from si_embodied.studies.checkpoints import SETTINGS_FILE
+from si_embodied.training.conversations import fingerprint, load_image, picture_and_text, read_records
 from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from si_embodied.data.records import Conversation, Labels
     from si_embodied.models.families import Family
+    from si_embodied.studies.results import Say
 
 Sight: TypeAlias = Literal["images", "blank", "none"]
-"""What a model sees: the pictures, black ones of the same sizes, or words alone."""
+"""What a model sees: the images, black ones of the same sizes, or only the text."""
 SIGHTS: tuple[Sight, ...] = ("images", "blank", "none")
 
 _NUMBER = r"-?(0|[1-9][0-9]{0,4})(\.[0-9]{1,2})?"
@@ -32,10 +42,30 @@ _POINT = rf"\[{_COORDINATE}, {_COORDINATE}\]"
 _BOX = rf"\[\[{_COORDINATE}, {_COORDINATE}, {_COORDINATE}, {_COORDINATE}\]\]"
 _HEADS = re.compile(rf"(Image-\d+: )?{PLACEHOLDER}\n?")
 
+_ANSWERS_FILE = "answers.jsonl"
+_DEADLINE_S = 600.0
+_IN_PIXELS = "qwen2_5_vl"  # answers points and boxes in pixels of the resized image: not asked for them
+
+Key: TypeAlias = tuple[str, Sight, int]
+"""A question's ID, what was shown, and by how much its options were rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsRun:
+    """Questions to a checkpoint."""
+
+    model: Path
+    data: Path  # a folder of `si-embodied data generate`
+    out: Path
+    count: int | None = None  # the first questions of the data set, in which types alternate
+    threads: int = 1  # on a CPU
+    device: str = "auto"
+    dtype: str = "auto"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """A question with its labels and its pictures."""
+    """A question with its labels and images."""
 
     conversation: Conversation
     labels: Labels
@@ -43,7 +73,7 @@ class Asked:
 
     @property
     def rotations(self) -> int:
-        """How many ways its options can stand: 1 where it has none, or where the picture shows them."""
+        """How many orders of its options are asked: 1 if it has none, or if the image shows them."""
         options = self.labels.options
         told = all(options) and _lines(options) in self.conversation.question
         return len(options) if options and told else 1
@@ -61,7 +91,7 @@ class Asked:
         return replace(self, conversation=replace(self.conversation, turns=turns), labels=labels)
 
     def prompt(self, sight: Sight, family: Family) -> Prompt:
-        """The question as the family would have been trained on it."""
+        """The question as a model of this family would be trained on it."""
         question = self.conversation.question
         schema = answer_schema(self.labels)
         if sight == "none":
@@ -71,7 +101,7 @@ class Asked:
 
 
 def answer_schema(labels: Labels) -> Mapping[str, Any]:
-    """What an answer must look like: an option's letter, a number, a point or box as the data write them, a plan."""
+    """The form of an answer: an option's letter, a number, a point or box as the data write them, or a plan."""
     if labels.form == "choice":
         return _text(f"[{LETTERS[: len(labels.options)]}]", 1)
     if labels.form == "plan":
@@ -84,5 +114,62 @@ def _text(pattern: str, longest: int) -> dict[str, Any]:
 
 
 def _lines(options: Sequence[str]) -> str:
-    """The options as a question lists them."""
+    """The options, as a question lists them."""
     return "".join(f"\n{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)) + "\n"
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------
+
+
+def ask_all(run: QuestionsRun, *, report: Say) -> tuple[list[Asked], dict[Key, float]]:
+    """Ask what was not asked before; returns the questions, and the scores of all answers.
+
+    Raises:
+        DataError: the data set or the recorded answers are broken.
+        ConfigError: the folder has another model's answers.
+    """
+    settings = {"model": model_fingerprint(run.model), "data": fingerprint([run.data]), "dtype": run.dtype}
+    claim(run.out / SETTINGS_FILE, settings)
+    questions, lines = list(_questions(run)), JsonLines(run.out / _ANSWERS_FILE)
+    scores = _recorded(lines)
+    backend: LocalBackend | None = None
+    for number, one in enumerate(questions, start=1):
+        for key in _keys(one):
+            if key in scores:
+                continue
+            if backend is None:
+                torch.set_num_threads(run.threads)
+                backend = LocalBackend(run.model, device=run.device, dtype=run.dtype)
+            identity, sight, rotation = key
+            rotated = one.rotated(rotation)
+            said = backend.generate(rotated.prompt(sight, backend.family), deadline_s=_DEADLINE_S).text
+            scores[key] = score(said, rotated.labels)
+            lines.append({"id": identity, "sight": sight, "rotation": rotation, "answer": said, "score": scores[key]})
+        if number % 100 == 0:
+            report(f"{number} of {len(questions)} questions")
+    return questions, scores
+
+
+def _questions(run: QuestionsRun) -> Iterator[Asked]:
+    in_pixels = inspect_checkpoint(run.model).model_type == _IN_PIXELS
+    records = read_records([run.data])
+    labels = [label for _, label in read_dataset(run.data)]
+    for record, label in list(zip(records, labels, strict=True))[: run.count]:
+        if not (in_pixels and label.form in ("point", "box")):
+            yield Asked(record.conversation, label, tuple(load_image(record, path) for path in record.images))
+
+
+def _keys(one: Asked) -> Iterator[Key]:
+    """Every sight with the options in their original order, and the images with every other order, too."""
+    yield from ((one.labels.id, sight, 0) for sight in SIGHTS)
+    yield from ((one.labels.id, "images", rotation) for rotation in range(1, one.rotations))
+
+
+def _recorded(lines: JsonLines) -> dict[Key, float]:
+    """The scores that an earlier run left."""
+    try:
+        return {(row["id"], row["sight"], row["rotation"]): float(row["score"]) for row in lines.rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{str(lines.path)!r} has a line that is not an answer ({error!r}): remove it, or choose another --out"
+        ) from None

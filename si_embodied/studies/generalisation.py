@@ -1,84 +1,148 @@
-"""Generalisation: trained on some colour-shape pairs and rooms, tested on others.
+"""Generalisation: trained on some (colour, shape) pairs and some places, tested on others.
 
-Pairs: the trainings of `scaling`, by whether training showed what a question names. Rooms: a finished checkpoint in the
-apartments that it was trained in, and in new ones.
+Pairs: the trainings of `scaling`, by whether training showed what a question names. Places: a finished checkpoint in
+the apartments and at the tables that it was trained on, and in new ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from si_embodied.evaluation.config import model_fingerprint
-from si_embodied.studies.results import write_results
-from si_embodied.studies.scaling import SizesRun, measured_sizes, questions_by
-from si_embodied.studies.tabletops import UNSEEN_PAIRS, load_shards
-from si_embodied.training.nano import Recipe, Training
+from si_embodied.studies import own_questions as own
+from si_embodied.studies.plots import COLOURS, bars, grouped_bars, percent_axis
+from si_embodied.studies.results import Results, markdown
+from si_embodied.studies.scaling import SEEN, UNSEEN, ScalingRun, SizeRow, measured_sizes, sizes_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from si_embodied.studies.results import Say, Score
 
-    from si_embodied.training.examples import Labelled
-
-NAME = "generalisation"
 PLACES = {"trained in": "train", "new": "held_out"}
-"""Where the shards of each kind of place lie."""
+"""The folder with the shards of each kind of place."""
+_POINT = "point pick"
 
 
 @dataclass(frozen=True, slots=True)
-class PlacesRun:
-    """A checkpoint in places that its training showed, and in new ones."""
+class PlaceRow:
+    """What a checkpoint scores in one kind of place of one world."""
 
-    model: Path
-    data: Path  # the shards that the checkpoint was trained on, and those held out
-    images: int = 240  # of each
-    threads: int = 1
-    recipe: Recipe | None = None  # for checkpoints of other sizes than the shipped one
+    world: str  # one of `own.WORLDS`
+    place: str  # one of `PLACES`
+    questions: tuple[own.KindScore, ...]
+    what: Literal["places"] = "places"
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
 
 
 def study(
-    sizes: SizesRun, places: PlacesRun, results: Path, *, report: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
-    """Measure what is not measured yet, and write `generalisation.json`."""
-    rows = [{"what": "pairs", **row} for row in measured_sizes(sizes, report=report)]
+    sizes: ScalingRun, places: own.PlannerRun, results: Path, *, report: Say = lambda _: None
+) -> GeneralisationResults:
+    """Measure what was not measured before, and write `generalisation.json`."""
+    rows: tuple[SizeRow | PlaceRow, ...] = measured_sizes(sizes, report=report)
     rows += measured_places(places, report=report)
     settings = {
-        **sizes.settings(), "unseen_pairs": list(UNSEEN_PAIRS), "model": model_fingerprint(places.model),
+        **sizes.settings(), "unseen_pairs": list(own.UNSEEN_PAIRS), "model": model_fingerprint(places.model),
         "place_images": places.images,
     }  # fmt: skip
-    return write_results(results / f"{NAME}.json", NAME, settings, rows)
+    return GeneralisationResults(settings, rows).write(results / "generalisation.json")
 
 
-def measured_places(run: PlacesRun, *, report: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """A row for each world and kind of place: scores by kind of question.
+def measured_places(run: own.PlannerRun, *, report: Say = lambda _: None) -> tuple[PlaceRow, ...]:
+    """A row per world and kind of place.
 
     Raises:
-        ConfigError: the checkpoint is of other sizes than the recipe's, or there are no such shards.
+        ConfigError: the checkpoint does not have the recipe's sizes, or there are no such shards.
     """
-    model = Training(run.recipe or Recipe(threads=run.threads))
-    model.start_from(run.model)
+    model = run.load()
     rows = []
-    for world in ("tabletop", "apartment"):
+    for world in own.WORLDS:
         for place, part in PLACES.items():
-            tests = _first(run.data / part, world, run.images)
-            questions = questions_by(model.mean, tests)
-            rows.append({"what": "places", "world": world, "place": place, "questions": questions})
+            tests = own.first_images(run.shards / part, world, run.images)
+            rows.append(PlaceRow(world, place, own.score_questions(model, tests)))
             report(f"{world}, places {place}: {sum(len(chosen) for _, chosen in tests)} images")
-    return rows
+    return tuple(rows)
 
 
-def _first(shards: Path, world: str, count: int) -> list[tuple[Labelled, NDArray[np.int64]]]:
-    """The first `count` images of a world, shard by shard: all of training's would not fit in memory."""
-    tests: list[tuple[Labelled, NDArray[np.int64]]] = []
-    for file in sorted(shards.glob(f"{world}-*.json")):
-        if count <= 0:
-            break
-        data = load_shards(shards, file.stem)
-        tests.append((data, np.arange(min(count, len(data)))))
-        count -= len(data)
-    return tests
+# --- reporting ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralisationResults(Results):
+    """Pairs by number of training images, then places by world."""
+
+    name: ClassVar[str] = "generalisation"
+    rows: tuple[SizeRow | PlaceRow, ...]
+
+    def headline(self) -> str:
+        """Pointing at seen and at unseen pairs, of the largest training."""
+        last = self._pairs()[-1]
+        seen, unseen = (100 * own.together(last.questions, _POINT, pair).mean for pair in (SEEN, UNSEEN))
+        return f"Pointing: {seen:.0f}% for colour-shape pairs seen in training, {unseen:.0f}% for pairs never seen"
+
+    def table(self) -> list[str]:
+        """Scores with what was seen in training beside scores with what was not."""
+        body = []
+        for row in self._pairs():
+            scores = {
+                "point at a thing": [own.together(row.questions, _POINT, pair) for pair in (SEEN, UNSEEN)],
+                "plans": [own.together(row.questions, own.PLANS, pair) for pair in (SEEN, UNSEEN)],
+                "planner success": [row.success(pair) for pair in (SEEN, UNSEEN)],
+            }
+            body += [[f"pairs, {row.images:,} pictures: {what}", *map(str, both)] for what, both in scores.items()]
+        for world, places in self._places().items():
+            for kind in own.kinds_in(one for row in places for one in row.questions):
+                both = [own.together(row.questions, kind) for row in places]
+                body.append([f"places, {world}: {own.KINDS[kind]}", *map(str, both)])
+        return markdown(["", "seen in training", "not seen"], body)
+
+    def draw(self, figure: Any) -> None:
+        """Pairs on the left, places on the right."""
+        figure.set_size_inches(11, 4.6)
+        left, right = figure.subplots(1, 2, sharey=True)
+        self._draw_pairs(left)
+        self._draw_places(right)
+
+    def _pairs(self) -> list[SizeRow]:
+        return [row for row in self.rows if isinstance(row, SizeRow)]
+
+    def _places(self) -> dict[str, list[PlaceRow]]:
+        """By world, in the order of `PLACES`."""
+        rows = [row for row in self.rows if isinstance(row, PlaceRow)]
+        worlds = dict.fromkeys(row.world for row in rows)
+        return {w: [row for place in PLACES for row in rows if (row.world, row.place) == (w, place)] for w in worlds}
+
+    def _draw_pairs(self, axes: Any) -> None:
+        rows = self._pairs()
+        for pair, colour in zip((SEEN, UNSEEN), COLOURS, strict=False):
+            for what, kinds, style in (("point at a thing", _POINT, "--"), ("plans", own.PLANS, "-")):
+                scores = [own.together(row.questions, kinds, pair) for row in rows]
+                means, reach = bars(scores)
+                label = f"{what}, {pair} pairs (n = {scores[-1].count})"
+                axes.errorbar(
+                    [row.images for row in rows], means, reach, marker="o", linestyle=style, color=colour, capsize=3,
+                    label=label,
+                )  # fmt: skip
+        axes.set_title("colour-shape pairs that training showed, and six that it did not", loc="left")
+        sizes_axis(axes, rows)
+        percent_axis(axes, "right, % (95% interval)")
+        axes.legend(loc="best")
+
+    def _draw_places(self, axes: Any) -> None:
+        """Bars for a finished checkpoint where it was trained, and elsewhere."""
+        places = self._places()
+        for number, place in enumerate(PLACES):
+            scores: list[Score] = [
+                own.together(rows[number].questions, kinds)
+                for rows in places.values()
+                for kinds in (own.POINTING, own.PLANS)
+            ]
+            grouped_bars(axes, scores, number, f"places {place}", [f"{score.count:,}" for score in scores])
+        labels = [f"{world}\n{what}" for world in places for what in ("points", "plans")]
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_title("the finished planner, in old places and new ones (n in the bars)", loc="left")
+        axes.grid(axis="x", visible=False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)

@@ -1,25 +1,30 @@
-"""A study's raw results: scores that know how sure they are, and the file that plots and tables are made of."""
+"""What a study found: scores with confidence intervals, and the JSON file that its table and plot are made of."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+from pydantic import TypeAdapter
+from typing_extensions import Self
 
 from si_embodied.errors import ConfigError, RecordError
-from si_embodied.evaluation.records import write_json
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.statistics import Z_95, wilson_interval
+from si_embodied.runs import write_json, write_text
 
-if TYPE_CHECKING:
-    from pathlib import Path
+Say: TypeAlias = Callable[[str], None]
+"""Takes one line of progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How right some answers were, 0 to 1 each, as sums: what is needed for a mean, its interval, and to add up."""
+    """How right some answers were, each from 0 to 1, as the sums that a mean and its interval need; scores add up."""
 
     count: int = 0
     total: float = 0.0
@@ -27,18 +32,9 @@ class Score:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Score:
-        """The score of single answers."""
+        """The score of single answers, which have at most two decimals."""
         found = [float(value) for value in values]
-        return cls(len(found), math.fsum(found), math.fsum(value * value for value in found))
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Score:
-        """The inverse of `to_json`."""
-        return cls(int(row["count"]), float(row["total"]), float(row["squares"]))
-
-    def to_json(self) -> dict[str, float]:
-        """Plain values, rounded: scores have at most two decimals."""
-        return {"count": self.count, "total": round(self.total, 4), "squares": round(self.squares, 4)}
+        return cls(len(found), round(math.fsum(found), 4), round(math.fsum(value * value for value in found), 4))
 
     def __add__(self, other: Score) -> Score:
         """Both together."""
@@ -46,12 +42,12 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """NaN of nothing."""
+        """From 0 to 1; NaN if there are no answers."""
         return self.total / self.count if self.count else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95%: Wilson's where every answer is right or wrong, otherwise by the normal distribution of means."""
+        """The 95% interval: Wilson's if every answer is right or wrong, otherwise the normal interval of the mean."""
         if self.total == self.squares:
             return wilson_interval(round(self.total), self.count)
         if self.count < 2:
@@ -61,7 +57,7 @@ class Score:
         return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
     def __str__(self) -> str:
-        """As tables have it: percent, the interval, and of how many."""
+        """As tables show it: percent, interval, and number of answers."""
         if not self.count:
             return "–"
         low, high = self.interval
@@ -69,49 +65,74 @@ class Score:
 
 
 def total(scores: Iterable[Score]) -> Score:
-    """All of them together."""
+    """All scores together."""
     return sum(scores, Score())
 
 
-def write_results(file: Path, study: str, settings: Mapping[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write a study's results and return them.
+@dataclass(frozen=True, slots=True)
+class Results(ABC):
+    """One study's results, as its JSON file holds them. Each study is a subclass that gives `rows` their type."""
 
-    Raises:
-        RecordError: they cannot be written.
-    """
-    found = {"study": study, "settings": dict(settings), "versions": versions(), "rows": rows}
-    write_json(file, found)
-    return found
+    name: ClassVar[str]
+    settings: dict[str, Any]  # what the rows are a function of
+    rows: tuple[Any, ...]
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @abstractmethod
+    def headline(self) -> str:
+        """What was learned, in one sentence with its figures."""
+
+    @abstractmethod
+    def table(self) -> list[str]:
+        """The lines of a Markdown table."""
+
+    @abstractmethod
+    def draw(self, figure: Any) -> None:
+        """Draw into an empty matplotlib figure."""
+
+    def write(self, file: Path) -> Self:
+        """Write the JSON file and return the results.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
+        write_json(file, {"study": self.name, **asdict(self)})
+        return self
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read a study's JSON file.
+
+        Raises:
+            RecordError: there is none, or it does not hold this study's results.
+        """
+        try:
+            found: Self = TypeAdapter(cls).validate_python(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"no results of {cls.name!r} in {str(file)!r} ({error}): run the study first, without --report"
+            ) from error
+        return found
+
+    def block(self) -> str:
+        """The study as a page shows it: sentence, plot and table."""
+        return "\n".join([f"**{self.headline()}.**", "", f"![{self.name}]({self.name}.png)", "", *self.table()])
+
+    def fill(self, page: Path) -> None:
+        """Put the block between its two marks in a page, `<!-- NAME -->` and `<!-- end of NAME -->`.
+
+        Raises:
+            ConfigError: the page lacks the marks.
+            RecordError: the page cannot be written.
+        """
+        begin, end = f"<!-- {self.name} -->", f"<!-- end of {self.name} -->"
+        before, opened, rest = page.read_text(encoding="utf-8").partition(begin)
+        _, closed, after = rest.partition(end)
+        if not opened or not closed:
+            raise ConfigError(f"{str(page)!r} lacks the marks {begin} and {end}; put them where the table belongs")
+        write_text(page, f"{before}{begin}\n{self.block()}\n{end}{after}")
 
 
-def read_results(file: Path) -> dict[str, Any]:
-    """A study's results.
-
-    Raises:
-        RecordError: there are none, or they are broken.
-    """
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not {"study", "settings", "rows"} <= found.keys():
-            raise ValueError("no study's results")
-    except (OSError, ValueError, AttributeError) as error:
-        raise RecordError(f"no results in {str(file)!r} ({error}): run the study first, without --report") from error
-    return found
-
-
-def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make a study's folder one of these settings.
-
-    Raises:
-        ConfigError: it was begun with others; what lies there would be mixed with what is to come.
-    """
-    file, wanted = folder / "settings.json", json.loads(json.dumps(settings))
-    if not file.exists():
-        write_json(file, wanted)
-        return
-    begun = json.loads(file.read_text(encoding="utf-8"))
-    differing = [f"{key} {begun.get(key)!r}, now {value!r}" for key, value in wanted.items() if begun.get(key) != value]
-    if differing:
-        raise ConfigError(
-            f"{str(folder)!r} was begun with other settings ({'; '.join(differing)}): give the same, or another --out"
-        )
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]

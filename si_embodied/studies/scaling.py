@@ -1,166 +1,194 @@
-"""Scaling: the same training on more and more pictures, and what each amount is worth.
+"""Scaling: the same training on more and more images, and what each amount is worth.
 
-Trainings from nothing on tables only, the same number of steps each; some (colour, shape) pairs are on no training
-picture, so that the same runs say how well what is learned goes over to unseen combinations (`generalisation`).
+Trainings from scratch on tables only, each for the same number of steps. Some (colour, shape) pairs are on no training
+image, so that the same trainings show how well a planner generalises to unseen combinations (`generalisation`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from si_embodied.studies.episodes import Episodes, play
-from si_embodied.studies.results import Score, claim, read_results, write_results
-from si_embodied.studies.tabletops import (
-    load_shards,
-    mentions_unseen_pair,
-    names_unseen_pair,
-    with_unseen_pairs,
-    without_unseen_pairs,
-)
-from si_embodied.training.export import Story, export
-from si_embodied.training.forward import CELLS
-from si_embodied.training.measure import verdicts
-from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
-from si_embodied.training.scenes import digest
+from si_embodied.studies import own_questions as own
+from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
+from si_embodied.studies.plots import BLACK, COLOURS, bars, percent_axis
+from si_embodied.studies.results import Results, Score, markdown, total
+from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from si_embodied.studies.results import Say
+    from si_embodied.training.examples import Labelled
 
-    from si_embodied.training.examples import Labelled, Question
-
-NAME = "scaling"
 SEEN, UNSEEN = "seen", "unseen"
 """Whether training showed the (colour, shape) pairs that a question or an episode names."""
 _ROW_FILE = "measured.json"
-_MEASURE_EVERY_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRun(TrainingRun):
+    """Trainings on several numbers of images, and how they are measured."""
+
+    data: Path
+    images: tuple[int, ...] = (150, 600, 2400)
+    test_images: int = 240  # new tables, and as many with unseen pairs
+
+    def settings(self) -> dict[str, Any]:
+        """What a row of the results is a function of, besides the number of images."""
+        return {**TrainingRun.settings(self), "test_images": self.test_images}
 
 
 @dataclass(frozen=True, slots=True)
-class SizesRun:
-    """Trainings on several amounts of pictures, and how they are measured."""
+class SizeRow:
+    """What a training on some number of images is worth."""
 
-    data: Path  # the shards of `train nano`: `train/` and `held_out/`
-    out: Path
-    images: tuple[int, ...] = (150, 600, 2400)
-    steps: int | None = 1200  # of each training
-    minutes: float | None = None  # of each training, in place of steps
-    test_images: int = 240  # new tables, and as many with unseen pairs
-    episodes: Episodes = field(default_factory=Episodes)
-    threads: int = 1
-    seed: int = 0
-    recipe: Recipe | None = None  # by default that of the small planner, on tables alone
+    images: int
+    steps: int
+    minutes: float
+    questions: tuple[own.KindScore, ...]  # grouped by seen and unseen pairs
+    episodes: dict[str, Score]  # planner success by seen and unseen pairs
+    what: Literal["pairs"] = "pairs"  # `generalisation` has rows of places, too
 
-    def training_settings(self) -> dict[str, Any]:
-        """What the trained models are a function of, besides the number of pictures."""
-        return {
-            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
-            "data": digest(self.data / "train"),
-        }  # fmt: skip
-
-    def settings(self) -> dict[str, Any]:
-        """What a row of the results is a function of, besides the number of pictures."""
-        return {**self.training_settings(), "test_images": self.test_images, "episodes": asdict(self.episodes)}
+    def success(self, pair: str | None = None) -> Score:
+        """Planner success, in all episodes or in those that name objects of seen or unseen pairs."""
+        return total(score for name, score in self.episodes.items() if pair in (None, name))
 
 
-def study(run: SizesRun, results: Path, *, report: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Train, measure, and write `scaling.json`; what is there already is not done again."""
-    rows = measured_sizes(run, report=report)
-    return write_results(results / f"{NAME}.json", NAME, run.settings(), rows)
+# --- measuring ------------------------------------------------------------------------------------------------------
 
 
-def measured_sizes(run: SizesRun, *, report: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """A row for each amount of pictures: scores by kind of question and of episodes, by seen and unseen pairs.
+def study(run: ScalingRun, results: Path, *, report: Say = lambda _: None) -> ScalingResults:
+    """Train, measure, and write `scaling.json`; what was done before is not repeated."""
+    return ScalingResults(run.settings(), measured_sizes(run, report=report)).write(results / "scaling.json")
+
+
+def measured_sizes(run: ScalingRun, *, report: Say = lambda _: None) -> tuple[SizeRow, ...]:
+    """Train and measure what is missing; returns a row per number of images.
 
     Raises:
-        ConfigError: the folder has trainings of other settings, or there are too few pictures.
+        ConfigError: the folder holds trainings with other settings, or there are too few images.
     """
-    claim(run.out, run.training_settings())
-    missing = [count for count in run.images if _known(run, count) is None]
-    if missing:
-        data, held_out = (load_shards(run.data / part, "tabletop-*") for part in ("train", "held_out"))
-        for count in sorted(missing):
-            _measure(
-                run, without_unseen_pairs(data, count), (held_out, with_unseen_pairs(data, run.test_images)), report
-            )
-    return [row for count in sorted(run.images) if (row := _known(run, count))]
+    run.claim()
+
+    @cache
+    def shards(part: str) -> Labelled:
+        return own.load_shards(run.data / part, "tabletop-*")
+
+    rows = []
+    for count in sorted(run.images):
+        row = _known(run, count)
+        if row is None:
+            data, held_out = own.without_unseen_pairs(shards("train"), count), shards("held_out")
+            tests = (held_out, own.with_unseen_pairs(shards("train"), run.test_images))
+            row = _measured(run, data, tests, report)
+            ScalingResults(run.settings(), (row,)).write(_folder(run, count) / _ROW_FILE)
+        rows.append(row)
+    return tuple(rows)
 
 
-def _known(run: SizesRun, count: int) -> dict[str, Any] | None:
-    """The row of a size that was measured before with the same settings."""
-    file = run.out / f"images-{count}" / _ROW_FILE
-    if file.is_file() and (found := read_results(file))["settings"] == run.settings():
-        return dict(found["rows"][0])
+def _folder(run: ScalingRun, count: int) -> Path:
+    return run.out / f"images-{count}"
+
+
+def _known(run: ScalingRun, count: int) -> SizeRow | None:
+    """The row that was measured before with the same settings."""
+    file = _folder(run, count) / _ROW_FILE
+    if file.is_file() and (found := ScalingResults.read(file)).settings == run.settings():
+        return found.rows[0]
     return None
 
 
-def _measure(run: SizesRun, data: Labelled, tests: tuple[Labelled, Labelled], report: Callable[[str], None]) -> None:
-    """Train on some pictures, ask about others, play, and write the row of this size."""
-    folder = run.out / f"images-{len(data)}"
-    trained, checkpoint = _trained(run, data, tests[0], report)
-    asked = [(test, np.arange(min(run.test_images, len(test)))) for test in tests]
-    questions = questions_by(trained.mean, asked, lambda question: _pair(names_unseen_pair(question)))
-    played = play(checkpoint, run.episodes, folder / f"{run.episodes.task}.jsonl", report=report)
-    episodes = _tally((_pair(mentions_unseen_pair(one.instruction)), one.success) for one in played)
-    row = {
-        "images": len(data), "steps": trained.step, "minutes": round(trained.seconds / 60, 2), "questions": questions,
-        "episodes": {pair: score.to_json() for pair, score in episodes.items()},
-    }  # fmt: skip
-    write_results(folder / _ROW_FILE, NAME, run.settings(), [row])
-
-
-def _trained(
-    run: SizesRun, data: Labelled, held_out: Labelled, report: Callable[[str], None]
-) -> tuple[Training, Path]:  # fmt: skip
-    """One training, from its last state on if there is one, and its checkpoint."""
-    folder = run.out / f"images-{len(data)}"
-    state, budget = folder / "run" / STATE, Budget(run.steps, run.minutes, 60.0, _MEASURE_EVERY_S)
+def _measured(run: ScalingRun, data: Labelled, tests: tuple[Labelled, Labelled], report: Say) -> SizeRow:
+    """Train on some images, ask about others, and play."""
+    folder = _folder(run, len(data))
     recipe = run.recipe or Recipe(cycle="ttd", seed=run.seed, threads=run.threads)
-    trained = Training.load(state, threads=run.threads) if state.exists() else Training(recipe)
-    if budget.progress(trained.step, trained.seconds) < 1:
-        report(f"{len(data)} images: training from step {trained.step}")
-        train(trained, data, held_out, folder / "run", budget, report=report)
-    story = Story(
-        {"tabletop": len(data)}, run.training_settings()["data"], trained.recipe.seed, trained.step,
-        trained.seconds / 60, notes="One of the trainings of `si-embodied study scaling`: not for use.",
-    )  # fmt: skip
-    return trained, export(trained.mean, folder / "checkpoint", story)
-
-
-def questions_by(
-    model: Any,
-    tests: Iterable[tuple[Labelled, NDArray[np.int64]]],
-    group: Callable[[Question], str] = lambda _: "all",
-    cells: int = CELLS,
-) -> list[dict[str, Any]]:
-    """How many questions of each kind are answered without a mistake, in groups.
-
-    Args:
-        model: of the small planner's architecture.
-        tests: pictures, and which of them.
-        group: names a question's group.
-        cells: how much of a picture the model sees, as in `verdicts`.
-    """
-    found = (
-        ((verdict.question.kind, group(verdict.question)), verdict.right)
-        for data, rows in tests
-        for verdict in verdicts(model, data, rows, cells=cells)
+    notes = f"Trained on {len(data)} tables by `si-embodied study scaling`: not for use."
+    trained, checkpoint = train_checkpoint(
+        run, folder, lambda: Training(recipe), lambda: (data, tests[0]), notes=notes, report=report
     )
-    return [{"kind": kind, "group": name, **score.to_json()} for (kind, name), score in sorted(_tally(found).items())]
-
-
-def _tally(found: Iterable[tuple[Any, bool]]) -> dict[Any, Score]:
-    hits: dict[Any, list[bool]] = defaultdict(list)
-    for key, right in found:
-        hits[key].append(right)
-    return {key: Score.of(values) for key, values in hits.items()}
+    asked = [(test, np.arange(min(run.test_images, len(test)))) for test in tests]
+    questions = own.score_questions(trained.mean, asked, lambda question: _pair(own.names_unseen_pair(question)))
+    played = play(checkpoint, run.episodes, folder / f"{run.episodes.task}.jsonl", report=report)
+    won: dict[str, list[bool]] = {}
+    for episode in played:
+        won.setdefault(_pair(own.mentions_unseen_pair(episode.instruction)), []).append(episode.success)
+    episodes = {pair: Score.of(values) for pair, values in won.items()}
+    return SizeRow(len(data), trained.step, round(trained.seconds / 60, 2), questions, episodes)
 
 
 def _pair(unseen: bool) -> str:
     return UNSEEN if unseen else SEEN
+
+
+# --- reporting ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingResults(Results):
+    """Rows by number of images."""
+
+    name: ClassVar[str] = "scaling"
+    rows: tuple[SizeRow, ...]
+
+    def headline(self) -> str:
+        """Planner success on the fewest and the most images."""
+        first, last = self.rows[0], self.rows[-1]
+        few, many = (100 * row.success().mean for row in (first, last))
+        times = last.images / first.images
+        return f"With {times:.0f} times the pictures, planner success goes from {few:.0f}% to {many:.0f}%"
+
+    def table(self) -> list[str]:
+        """A line per kind of question, and one for planner success."""
+        kinds = own.kinds_in(one for row in self.rows for one in row.questions)
+        body = [
+            [own.KINDS[kind], *(str(own.together(row.questions, kind, SEEN)) for row in self.rows)] for kind in kinds
+        ]
+        body.append(["**planner success**", *(f"**{row.success()}**" for row in self.rows)])
+        return markdown(["", *(f"{row.images:,} pictures" for row in self.rows)], body)
+
+    def draw(self, figure: Any) -> None:
+        """Questions on the left, planner success on the right."""
+        figure.set_size_inches(11, 5.4)
+        left, right = figure.subplots(1, 2, width_ratios=[3, 2], sharey=True)
+        self._draw_questions(left)
+        percent_axis(left, "right, % (95% interval)")
+        figure.legend(loc="outside lower center", ncols=4)
+        self._draw_success(right)
+        for axes in (left, right):
+            sizes_axis(axes, self.rows)
+        right.margins(x=0.2)
+
+    def _draw_questions(self, axes: Any) -> None:
+        kinds = own.kinds_in(one for row in self.rows for one in row.questions if one.group == SEEN)
+        for number, kind in enumerate(kinds):
+            scores = [own.together(row.questions, kind, SEEN) for row in self.rows]
+            means, reach = bars(scores)
+            beside = [row.images * 1.02 ** (number - len(kinds) // 2) for row in self.rows]
+            axes.errorbar(
+                beside, means, reach, marker="o^sDvP*"[number % 7], color=COLOURS[number % 7], capsize=2,
+                elinewidth=0.8, linestyle="--" if kind in own.POINTING else "-",
+                label=f"{own.KINDS[kind]} (n = {scores[-1].count})",
+            )  # fmt: skip
+        axes.set_title("held-out questions answered without a mistake", loc="left")
+
+    def _draw_success(self, axes: Any) -> None:
+        scores, sizes = [row.success() for row in self.rows], [row.images for row in self.rows]
+        means, reach = bars(scores)
+        axes.errorbar(sizes, means, reach, marker="o", color=BLACK, capsize=4, linewidth=2)
+        for size, mean, score in zip(sizes, means, scores, strict=True):
+            axes.annotate(f"{score.total:.0f} of {score.count}", (size, mean), (9, 9), textcoords="offset points")
+        episodes = self.settings["episodes"]
+        axes.set_title(f"planner success, Tabletop {episodes['task']}, seeds from {episodes['seed']:,}", loc="left")
+
+
+def sizes_axis(axes: Any, rows: Sequence[SizeRow]) -> None:
+    """Number the x axis by training images."""
+    axes.set_xscale("log")
+    axes.set_xticks([row.images for row in rows], [f"{row.images:,}" for row in rows])
+    axes.minorticks_off()
+    axes.set_xlabel("training pictures (the same number of steps each)")

@@ -1,178 +1,118 @@
-"""Shortcuts: how much of a model's score survives without looking, and with the options moved round.
+"""Shortcuts: how much of a model's score survives without looking, and with its options reordered.
 
-Any checkpoint and any data set of `si-embodied data generate`; and the small planner's own pointing and plans. An
-answer with circular options counts only if it is right wherever the right option stands (MMBench, arXiv 2307.06281).
+For any checkpoint on any data set of `si-embodied data generate`, and for the small planner's own pointing and plans.
+An answer with circular options counts only if it is right in every order of them (MMBench, arXiv 2307.06281).
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
-from si_embodied.backends.local import LocalBackend
-from si_embodied.data.audit import audit_type, score
-from si_embodied.data.records import json_line, read_dataset
-from si_embodied.errors import DataError
+from si_embodied.data.audit import audit_type
+from si_embodied.data.questions.base import CAPABILITIES
 from si_embodied.evaluation.config import model_fingerprint
-from si_embodied.evaluation.statistics import mcnemar
-from si_embodied.models.checkpoints import inspect_checkpoint
-from si_embodied.studies.asking import SIGHTS, Asked, Sight
-from si_embodied.studies.results import Score, claim, write_results
-from si_embodied.studies.scaling import questions_by
-from si_embodied.studies.tabletops import blanked, load_shards
-from si_embodied.training.conversations import fingerprint, load_image, read_records
+from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mcnemar_counts
+from si_embodied.studies import own_questions as own
+from si_embodied.studies.asking import SIGHTS, Asked, Key, QuestionsRun, ask_all
+from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars
+from si_embodied.studies.results import Results, Score, markdown, total
+from si_embodied.training.conversations import fingerprint
 from si_embodied.training.forward import CELLS
-from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from si_embodied.studies.results import Say
 
-NAME = "shortcuts"
 CIRCULAR = "circular"
-_ANSWERS_FILE = "answers.jsonl"
-_DEADLINE_S = 600.0
-_IN_PIXELS = "qwen2_5_vl"  # points and boxes in pixels of the resized image: not asked for
+_SHOWN = {"images": "images", "blank": "blank images", "none": "no images", CIRCULAR: "circular options"}
+"""What a model was shown, as tables name it."""
+_LOOKS = {"images": ("o", COLOURS[0]), "blank": ("s", COLOURS[1]), "none": ("x", BLACK), CIRCULAR: ("D", COLOURS[2])}
+"""The marker and colour of each in plots."""
 _FOR_A_CONSTANT = 10  # questions of a type that `audit_type` needs
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionsRun:
-    """Questions to a checkpoint."""
+class TypeRow:
+    """What a checkpoint scores on one type of question."""
 
-    model: Path
-    data: Path  # a folder of `si-embodied data generate`
-    out: Path
-    count: int | None = None  # the first questions of the data set; types alternate there
-    threads: int = 1  # on a CPU
-    device: str = "auto"
-    dtype: str = "auto"
+    type: str
+    capability: str
+    form: str
+    chance: float | None  # the score of guessing; None if there are too few questions to know
+    scores: dict[str, Score]  # by what it was shown
+    only_seeing: int | None = None  # questions right with images only; None for numbers, which are partly right
+    only_blank: int | None = None  # questions right with blank images only
+    circular_chance: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnRun:
-    """The small planner's own pointing and plans, on held-out shards of `train nano`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRow(own.KindScore):
+    """What the small planner scores on one kind of its own questions."""
 
-    model: Path
-    shards: Path
-    images: int = 120  # of each world
-    threads: int = 1
-    recipe: Recipe | None = None  # for checkpoints of other sizes than the shipped one
+    own: str  # the world
+    sight: str
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
 
 
 def study(
-    questions: QuestionsRun | None,
-    own: OwnRun | None,
-    results: Path,
-    *,
-    report: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Ask what was not asked yet, and write `shortcuts.json`.
+    questions: QuestionsRun | None, planner: own.PlannerRun | None, results: Path, *, report: Say = lambda _: None
+) -> ShortcutsResults:
+    """Ask what was not asked before, and write `shortcuts.json`.
 
     Raises:
         DataError: the data set is broken or empty.
         ConfigError: the folder has another model's answers, or there are no shards.
     """
     settings: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
+    rows: list[TypeRow | OwnRow] = []
     if questions is not None:
         settings |= {"model": model_fingerprint(questions.model), "data": fingerprint([questions.data])}
         rows += asked_questions(questions, report=report)
-    if own is not None:
-        settings |= {"own_model": model_fingerprint(own.model), "own_images": own.images}
-        rows += own_questions(own, report=report)
-    return write_results(results / f"{NAME}.json", NAME, settings, rows)
+    if planner is not None:
+        settings |= {"own_model": model_fingerprint(planner.model), "own_images": planner.images}
+        rows += own_questions(planner, report=report)
+    return ShortcutsResults(settings, tuple(rows)).write(results / "shortcuts.json")
 
 
-def asked_questions(run: QuestionsRun, *, report: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """A row for each type: scores by what was seen, with circular options, and the score of not looking."""
-    settings = {"model": model_fingerprint(run.model), "data": fingerprint([run.data]), "dtype": run.dtype}
-    claim(run.out, settings)
-    questions = list(_questions(run))
-    file = run.out / _ANSWERS_FILE
-    known = _answers(file)
-    backend: LocalBackend | None = None
-    with file.open("a", encoding="utf-8") as answers:
-        for number, one in enumerate(questions, start=1):
-            for sight, rotation in _conditions(one):
-                key = one.labels.id, sight, rotation
-                if key in known:
-                    continue
-                if backend is None:
-                    torch.set_num_threads(run.threads)
-                    backend = LocalBackend(run.model, device=run.device, dtype=run.dtype)
-                rotated = one.rotated(rotation)
-                said = backend.generate(rotated.prompt(sight, backend.family), deadline_s=_DEADLINE_S).text
-                known[key] = score(said, rotated.labels)
-                row = {"id": key[0], "sight": sight, "rotation": rotation, "answer": said, "score": known[key]}
-                answers.write(json_line(row))
-                answers.flush()
-            if number % 100 == 0:
-                report(f"{number} of {len(questions)} questions")
-    groups: dict[str, list[Asked]] = defaultdict(list)
+def asked_questions(run: QuestionsRun, *, report: Say = lambda _: None) -> list[TypeRow]:
+    """Ask a checkpoint; returns a row per type of question."""
+    questions, scores = ask_all(run, report=report)
+    types: dict[str, list[Asked]] = defaultdict(list)
     for one in questions:
-        groups[one.labels.type].append(one)
-    return [_type_row(name, group, known) for name, group in sorted(groups.items())]
+        types[one.labels.type].append(one)
+    return [_type_row(group, scores) for _, group in sorted(types.items())]
 
 
-def _questions(run: QuestionsRun) -> Iterator[Asked]:
-    in_pixels = inspect_checkpoint(run.model).model_type == _IN_PIXELS
-    records = read_records([run.data])
-    labels = [label for _, label in read_dataset(run.data)]
-    for record, label in list(zip(records, labels, strict=True))[: run.count]:
-        if not (in_pixels and label.form in ("point", "box")):
-            yield Asked(record.conversation, label, tuple(load_image(record, path) for path in record.images))
-
-
-def _conditions(one: Asked) -> Iterator[tuple[Sight, int]]:
-    """Everything in the original order; with the pictures, all rotations of the options too."""
-    yield from ((sight, 0) for sight in SIGHTS)
-    yield from (("images", rotation) for rotation in range(1, one.rotations))
-
-
-def _answers(file: Path) -> dict[tuple[str, str, int], float]:
-    """What an earlier run left; a last line that was cut short is taken off the file."""
-    if not file.exists():
-        return {}
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        file.write_bytes(whole)
-    try:
-        rows = [json.loads(line) for line in whole.splitlines()]
-        return {(row["id"], row["sight"], row["rotation"]): float(row["score"]) for row in rows}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{str(file)!r} has a line that is no answer ({error!r}): remove it, or give another --out"
-        ) from None
-
-
-def _type_row(name: str, group: Sequence[Asked], known: dict[tuple[str, str, int], float]) -> dict[str, Any]:
+def _type_row(group: Sequence[Asked], found: Mapping[Key, float]) -> TypeRow:
     labels = group[0].labels
-    seen, blank, none = ([known[one.labels.id, sight, 0] for one in group] for sight in SIGHTS)
-    scores: dict[str, Score] = {
-        sight: Score.of(values) for sight, values in zip(SIGHTS, (seen, blank, none), strict=True)
-    }
-    row: dict[str, Any] = {"type": name, "capability": labels.capability, "form": labels.form}
-    row["chance"] = _chance(group)
+    values = {sight: [found[one.labels.id, sight, 0] for one in group] for sight in SIGHTS}
+    scores = {str(sight): Score.of(ones) for sight, ones in values.items()}
+    paired: PairedComparison | None = None
+    circular_chance = None
     if labels.form != "number":  # right or wrong, so that pairs can be compared
-        paired = mcnemar([bool(value) for value in seen], [bool(value) for value in blank])
-        row |= {"only_seeing": paired.only_first, "only_blank": paired.only_second}
+        paired = mcnemar([bool(value) for value in values["images"]], [bool(value) for value in values["blank"]])
     if circular := [one for one in group if one.rotations > 1]:
         scores[CIRCULAR] = Score.of(
-            min(known[one.labels.id, "images", k] for k in range(one.rotations)) for one in circular
+            min(found[one.labels.id, "images", k] for k in range(one.rotations)) for one in circular
         )
-        row["circular_chance"] = float(np.mean([one.rotations**-one.rotations for one in circular]))
-    return {**row, "scores": {sight: one.to_json() for sight, one in scores.items()}}
+        circular_chance = float(np.mean([one.rotations**-one.rotations for one in circular]))
+    return TypeRow(
+        labels.type, labels.capability, labels.form, _guessing(group), scores,
+        only_seeing=None if paired is None else paired.only_first,
+        only_blank=None if paired is None else paired.only_second,
+        circular_chance=circular_chance,
+    )  # fmt: skip
 
 
-def _chance(group: Sequence[Asked]) -> float | None:
+def _guessing(group: Sequence[Asked]) -> float | None:
     """The score of guessing: one of the options, or elsewhere the best constant, cross-validated."""
     labels = [one.labels for one in group]
     if labels[0].form == "choice":
@@ -182,20 +122,128 @@ def _chance(group: Sequence[Asked]) -> float | None:
     return audit_type(labels[0].type, [(one.conversation.question, one.labels) for one in group]).chance
 
 
-def own_questions(run: OwnRun, *, report: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """A row for each world: scores of the planner's own questions by kind and by what was seen."""
-    model = Training(run.recipe or Recipe(threads=run.threads))
-    model.start_from(run.model)
-    rows: list[dict[str, Any]] = []
-    for world in ("tabletop", "apartment"):
-        data = load_shards(run.shards, f"{world}-*")
+def own_questions(run: own.PlannerRun, *, report: Say = lambda _: None) -> list[OwnRow]:
+    """Ask the small planner its own questions; returns a row per world, sight and kind."""
+    model = run.load()
+    rows: list[OwnRow] = []
+    for world in own.WORLDS:
+        data = own.load_shards(run.shards, f"{world}-*")
         chosen = np.arange(min(run.images, len(data)))
         for sight in SIGHTS:
-            shown = blanked(data) if sight == "blank" else data
-            cells = 0 if sight == "none" else CELLS
-            rows += [
-                {"own": world, "sight": sight, **row}
-                for row in questions_by(model.mean, [(shown, chosen)], cells=cells)
-            ]
+            shown = own.blanked(data) if sight == "blank" else data
+            found = own.score_questions(model, [(shown, chosen)], cells=0 if sight == "none" else CELLS)
+            rows += [OwnRow(own=world, sight=sight, **asdict(one)) for one in found]
         report(f"own questions, {world}: {len(chosen)} images")
     return rows
+
+
+# --- reporting ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Questions that tables and plots show in one line."""
+
+    name: str
+    scores: dict[str, Score]  # by what was shown
+    chance: float | None = None
+    paired: PairedComparison | None = None  # images against blank images, question by question
+
+    @classmethod
+    def of(cls, name: str, rows: Sequence[TypeRow]) -> Group:
+        """Several types together."""
+        scores = {shown: total(row.scores[shown] for row in rows if shown in row.scores) for shown in _SHOWN}
+        chance = paired = None
+        known = [(row.chance, row.scores["images"].count) for row in rows if row.chance is not None]
+        if len(known) == len(rows):
+            chance = sum(value * count for value, count in known) / sum(count for _, count in known)
+        if all(row.only_seeing is not None for row in rows):
+            paired = mcnemar_counts(sum(row.only_seeing or 0 for row in rows), sum(row.only_blank or 0 for row in rows))
+        return cls(name, scores, chance, paired)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortcutsResults(Results):
+    """Types of questions, then the planner's own questions by world."""
+
+    name: ClassVar[str] = "shortcuts"
+    rows: tuple[TypeRow | OwnRow, ...]
+
+    def headline(self) -> str:
+        """Choices and the planner's own questions, with and without looking."""
+        parts = []
+        if choices := [row for row in self._types() if row.form == "choice"]:
+            group = Group.of("choices", choices)
+            seeing, blank, guess = group.scores["images"].mean, group.scores["blank"].mean, group.chance or 0.0
+            parts.append(
+                f"choices {100 * seeing:.0f}% with images, {100 * blank:.0f}% with blank ones, {100 * guess:.0f}% by "
+                "chance"
+            )
+        if any(isinstance(row, OwnRow) for row in self.rows):
+            seeing, blank = (own.together(self._own(sight)).mean for sight in ("images", "blank"))
+            parts.append(f"own plans and points {100 * seeing:.0f}% with images, {100 * blank:.0f}% with blank ones")
+        text = "; ".join(parts)
+        return text[:1].upper() + text[1:]
+
+    def table(self) -> list[str]:
+        """A line per group of questions."""
+        body = [
+            [
+                group.name,
+                "–" if group.chance is None else f"{100 * group.chance:.0f}%",
+                *(str(group.scores.get(shown, Score())) for shown in _SHOWN),
+                "–" if group.paired is None else f"{group.paired.p_value:.2g}",
+            ]
+            for group in self.groups()
+        ]
+        return markdown(["", "chance", *_SHOWN.values(), "p, images against blank"], body)
+
+    def groups(self) -> list[Group]:
+        """Types by capability (and by form where an answer is not a letter), then pointing and plans by world."""
+        types: dict[str, list[TypeRow]] = defaultdict(list)
+        for capability, words in CAPABILITIES.items():
+            for row in sorted(self._types(), key=lambda row: row.form != "choice"):
+                if row.capability == capability:
+                    forms = {"choice": "", "plan": "", "box": " (boxes)"}.get(row.form, f" ({row.form}s)")
+                    types[f"{words}{forms}"].append(row)
+        groups = [Group.of(name, rows) for name, rows in types.items()]
+        for world in dict.fromkeys(row.own for row in self.rows if isinstance(row, OwnRow)):
+            for what, kinds in (("pointing", own.POINTING), ("plans", own.PLANS)):
+                scores = {str(sight): own.together(self._own(sight, world), kinds) for sight in SIGHTS}
+                groups.append(Group(f"own {what}, {world}", scores))
+        return groups
+
+    def _types(self) -> list[TypeRow]:
+        return [row for row in self.rows if isinstance(row, TypeRow)]
+
+    def _own(self, sight: str, world: str | None = None) -> list[OwnRow]:
+        return [row for row in self.rows if isinstance(row, OwnRow) and row.sight == sight and world in (None, row.own)]
+
+    def draw(self, figure: Any) -> None:
+        """A line per group, a mark for each thing that was shown."""
+        groups = self.groups()
+        figure.set_size_inches(10, 1.6 + 0.5 * len(groups))
+        axes = figure.subplots()
+        for number, group in enumerate(groups):
+            axes.axhspan(number - 0.5, number + 0.5, color="#f6f6f6" if number % 2 else "white", zorder=-1)
+            _draw_group(axes, number, group)
+        handles = [axes.plot([], [], label=_SHOWN[key], marker=m, color=c)[0] for key, (m, c) in _LOOKS.items()]
+        handles += axes.plot([], [], color=GREY, linewidth=3, label="chance, or the best constant")
+        axes.set_yticks(range(len(groups)), [f"{group.name}\nn = {group.scores['images'].count}" for group in groups])
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel("score, % (95% interval); numbers by mean relative accuracy")
+        axes.grid(axis="y", visible=False)
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        figure.legend(handles=handles, loc="outside lower center", ncols=5)
+
+
+def _draw_group(axes: Any, number: int, group: Group) -> None:
+    for offset, (shown, (marker, colour)) in enumerate(_LOOKS.items()):
+        if group.scores.get(shown, Score()).count:
+            means, reach = bars([group.scores[shown]])
+            axes.errorbar(
+                means, [number + 0.2 * (offset - 1.5)], xerr=reach, marker=marker, markersize=5, color=colour,
+                linestyle="", capsize=2, elinewidth=1,
+            )  # fmt: skip
+    if group.chance is not None:
+        axes.plot([100 * group.chance] * 2, [number - 0.42, number + 0.42], color=GREY, linewidth=3, zorder=0)

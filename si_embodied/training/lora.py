@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.data.records import write_text
 from si_embodied.errors import BackendError, ConfigError, RecordError, extra
 
 with extra("train"):
@@ -31,6 +30,7 @@ with extra("train"):
 from si_embodied.models.checkpoints import inspect_checkpoint
 from si_embodied.models.hub import model_name
 from si_embodied.models.loading import Checkpoint, load_checkpoint, resolve_device
+from si_embodied.runs import claim
 from si_embodied.training.conversations import NO_LOSS, Collator, Examples, Record, fingerprint, read_records
 from si_embodied.training.lora_files import save_adapter, save_merged
 
@@ -51,7 +51,7 @@ PROJECTORS = {
 """The linear layers between vision tower and language model, by family."""
 
 _STATE = "trainer_state.json"  # what the Trainer writes last into a checkpoint
-_MAY_CHANGE = ("save_every", "workers")  # between an interrupted run and the one that goes on with it
+_MAY_CHANGE = ("config.save_every", "config.workers")  # when a run is resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,22 +301,13 @@ class _Log(TrainerCallback):  # type: ignore[misc]  # transformers' types are no
 
 
 def _open_run(out: Path, settings: dict[str, Any], *, resume: bool) -> Path | None:
-    """Start a run's folder, or find the checkpoint to go on from; None where there is none yet."""
+    """Start a run's folder, or find the checkpoint to resume from; None if there is none yet."""
     file = out / RUN_FILE
-    if not resume:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} is not empty: give a new folder, or --resume to go on with the run in it")
-        write_text(file, json.dumps(settings, indent=2) + "\n")
-        return None
-    try:
-        begun = json.loads(file.read_text(encoding="utf-8"))
-        differing = _differences(begun, json.loads(json.dumps(settings)))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(f"no run in {out} to go on with: start it without --resume") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{file} is not a run's ({error!r}): start again in a new folder") from None
-    if differing:
-        raise ConfigError(f"the run in {out} was started with other settings ({'; '.join(differing)}): give the same")
+    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not empty: give a new folder, or --resume to resume the run in it")
+    if resume and not file.is_file():
+        raise ConfigError(f"there is no run in {out} to resume: start it without --resume")
+    claim(file, settings, may_change=_MAY_CHANGE)
     found = {
         int(path.name.partition("-")[2]): path
         for path in (out / CHECKPOINTS).glob("checkpoint-*")
@@ -332,16 +323,6 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _differences(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings that differ and may not."""
-    flat = [{**run, **run["config"], "config": None} for run in (begun, now)]
-    return [
-        f"{name} {flat[0].get(name)!r}, now {flat[1].get(name)!r}"
-        for name in sorted({*flat[0], *flat[1]})
-        if name not in _MAY_CHANGE and flat[0].get(name) != flat[1].get(name)
-    ]
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from si_embodied import __version__
-from si_embodied.data.records import write_text
 from si_embodied.models.loading import no_progress_bars
+from si_embodied.runs import write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,7 @@ def save_merged(model: Any, base: Path, folder: Path, run: Mapping[str, Any]) ->
     dtype = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("dtype")
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    write_text(folder / "config.json", json.dumps({**config, "dtype": dtype}, indent=2) + "\n")
+    write_json(folder / "config.json", {**config, "dtype": dtype})
     for file in sorted(base.iterdir()):
         if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name not in _OWN:
             shutil.copyfile(file, folder / file.name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import ConfigError, extra
+from si_embodied.runs import replacing
 from si_embodied.training.architecture import Sizes, make_model
 from si_embodied.training.batches import Batch, make_batch
 from si_embodied.training.forward import CELLS
@@ -109,9 +110,8 @@ class Training:
             "model": self.model.state_dict(), "mean": self.mean.state_dict(), "readers": self.readers.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        part = file.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(file)
+        with replacing(file) as part:
+            torch.save(state, part)
 
     @classmethod
     def load(cls, file: Path, **changes: Any) -> Training:

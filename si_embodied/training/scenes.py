@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from si_embodied.errors import SceneError, extra
+from si_embodied.runs import write_text
 
 with extra("sim"):
     from PIL import Image
@@ -86,9 +87,7 @@ def write_shard(shard: Shard, directory: Path) -> int:
         instances.append(instance)
         descriptions.append(description)
     np.savez(directory / f"{shard.name}.npz", images=np.stack(images), instances=np.stack(instances))
-    part = directory / f"{shard.name}.part"
-    part.write_text(json.dumps({"world": shard.world, "images": descriptions}), encoding="utf-8")
-    part.replace(directory / f"{shard.name}.json")
+    write_text(directory / f"{shard.name}.json", json.dumps({"world": shard.world, "images": descriptions}))
     return len(images)
 
 

@@ -14,9 +14,8 @@ from si_embodied.data.records import (
     full_text,
     read_conversations,
     read_dataset,
-    write_text,
 )
-from si_embodied.errors import DataError, RecordError
+from si_embodied.errors import DataError
 
 # As in SenseNova-SI-800K: some lines have one image's path, some a list.
 ONE = {
@@ -114,9 +113,3 @@ def test_the_text_names_every_image_and_every_option() -> None:
     two = Question("number", "How far?", (picture, picture), "3")
     assert full_text(one) == "<image>\nWhich?\nA. left\nB. right\nAnswer with the option's letter."
     assert full_text(two) == "Image-1: <image>\nImage-2: <image>\nHow far?\nAnswer with a number."
-
-
-def test_a_folder_that_cannot_be_made_is_a_record_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="cannot write"):
-        write_text(tmp_path / "file" / "questions.jsonl", "x")

@@ -1,4 +1,4 @@
-"""Episodes whose simulator is lost are said to be, are in no figure, and are tried again."""
+"""Episodes whose simulator is lost are reported, excluded from all figures, and repeated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 class Walker:
-    """Walks on."""
+    """Always walks."""
 
     def reset(self, task):
         pass
@@ -39,7 +39,7 @@ if "brittle-walker" not in policies():
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The brittle world, in a Python that finds it: a link to this one with a path of its own."""
+    """The brittle world, in another Python whose path contains it."""
     worlds = Path(__file__).parents[1] / "worlds"
     import si_embodied.envs.process.interpreter as interpreter
 
@@ -49,14 +49,14 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 def run(config: EvaluationConfig, path: Path, **options) -> Run:
-    return evaluate(config, RecordFile(path / "records.jsonl", config.digest(), {}), **options)
+    return evaluate(config, RecordFile(path / "records.jsonl", config.identity()), **options)
 
 
 def config(world: str, **changes) -> EvaluationConfig:
     return EvaluationConfig(env=world, policy="brittle-walker", python=Path(sys.executable), **changes)
 
 
-def test_an_episode_is_lost_alone_and_tried_again_by_the_same_command(world: str, tmp_path: Path) -> None:
+def test_a_lost_episode_affects_no_other_and_is_repeated_by_the_same_command(world: str, tmp_path: Path) -> None:
     result = run(config(world, episodes=4), tmp_path)  # its simulator crashes in the episode of seed 1
     assert [(e.seed, e.ended, e.success) for e in result.episodes] == [
         (0, "terminated", True), (1, "lost", False), (2, "terminated", True), (3, "terminated", True),
@@ -71,7 +71,7 @@ def test_an_episode_is_lost_alone_and_tried_again_by_the_same_command(world: str
     assert (seen, again.resumed) == ([1], 3)
 
 
-def test_a_simulator_that_is_lost_every_time_ends_the_run(
+def test_a_run_ends_when_the_simulator_is_lost_every_time(
     world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("si_embodied.evaluation.runner.MOST_LOST", 2)
@@ -79,14 +79,14 @@ def test_a_simulator_that_is_lost_every_time_ends_the_run(
     monkeypatch.setattr(
         "si_embodied.evaluation.runner.run_episode", lambda env, policy, seed, **_: replace(lost, seed=seed)
     )
-    with pytest.raises(EvaluationError, match="lost in 2 episodes in a row, the last of seed 8"):
+    with pytest.raises(EvaluationError, match="lost in 2 episodes in a row, the last with seed 8"):
         run(config(world, episodes=20, seed=7), tmp_path)
 
 
-def test_a_world_that_cannot_be_made_there_is_no_lost_episode(world: str) -> None:
+def test_a_world_that_cannot_be_made_is_an_error_and_not_a_lost_episode(world: str) -> None:
     with pytest.raises(SimulatorError, match="NameNotFound|UnregisteredEnv|brittle"):
         make_env(EvaluationConfig(env="brittle_world:brittle/Other-v0", policy="random", python=Path(sys.executable)))
 
 
-def test_where_a_world_runs_is_a_setting(world: str) -> None:
+def test_the_python_that_runs_the_world_is_part_of_the_identity(world: str) -> None:
     assert config(world).digest() != EvaluationConfig(env=world, policy="brittle-walker").digest()

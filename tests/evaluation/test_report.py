@@ -53,7 +53,7 @@ def test_json_has_the_promised_keys_and_values() -> None:
     json.dumps(row, allow_nan=False)
 
 
-def test_what_does_not_apply_is_null() -> None:
+def test_figures_that_do_not_apply_are_null() -> None:
     row = make_report(Run(CONFIG, (), interrupted=True)).to_json()
     assert row["success_rate"] is row["spl"] is row["plan_latency_ms"]["p50"] is None
     assert row["wilson95"] == [0.0, 1.0]
@@ -72,7 +72,7 @@ def test_a_control_is_paired_by_seed() -> None:
     assert (row["won_alone"], row["lost_alone"], row["shared_seeds"]) == (2, 1, 3)
 
 
-def test_the_table_says_success_interval_and_number_of_episodes() -> None:
+def test_the_table_shows_success_interval_and_number_of_episodes() -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(score_table([make_report(RUN), make_report(Run(CONFIG, ()))]))
     text = console.file.getvalue()
@@ -83,11 +83,11 @@ def test_the_table_says_success_interval_and_number_of_episodes() -> None:
     assert "…" not in text
 
 
-def test_the_details_say_what_a_score_depends_on() -> None:
+def test_the_details_name_what_a_score_depends_on() -> None:
     text = "\n".join(detail_lines(make_report(RUN)))
     for part in ("seeds 10 to 13", "model tiny", "nav/v1", "sdpa", "float32", "NO_DEPTH 1"):
         assert part in text
 
 
-def test_an_empty_report_is_nan_inside() -> None:
+def test_an_empty_report_holds_nan() -> None:
     assert math.isnan(make_report(Run(CONFIG, ())).success_rate)

@@ -15,10 +15,10 @@ from si_embodied.types import Code
 
 
 def run(config: EvaluationConfig, path: Path, **options) -> Run:
-    return evaluate(config, RecordFile(path / "records.jsonl", config.digest(), {}), **options)
+    return evaluate(config, RecordFile(path / "records.jsonl", config.identity()), **options)
 
 
-def test_an_episode_reports_the_environments_verdict_and_numbers(fake_world: str) -> None:
+def test_an_episode_reports_the_environments_success_and_metrics(fake_world: str) -> None:
     env = make_env(EvaluationConfig(env=fake_world, policy="stopper"))
     import fake_world as world
 
@@ -29,7 +29,7 @@ def test_an_episode_reports_the_environments_verdict_and_numbers(fake_world: str
     assert result.metrics == {"spl": 0.5, "distance_to_goal": 2.0}
 
 
-def test_an_episode_that_the_world_does_not_end_is_ended(fake_world: str) -> None:
+def test_an_episode_that_the_environment_never_ends_hits_the_step_limit(fake_world: str) -> None:
     env = make_env(EvaluationConfig(env=fake_world, policy="walker"))
     import fake_world as world
 
@@ -38,7 +38,7 @@ def test_an_episode_that_the_world_does_not_end_is_ended(fake_world: str) -> Non
     assert (limited.ended, limited.steps) == ("step_limit", 3)
 
 
-def test_seeds_follow_the_first_one(fake_world: str, tmp_path: Path) -> None:
+def test_seeds_are_consecutive(fake_world: str, tmp_path: Path) -> None:
     result = run(EvaluationConfig(env=fake_world, policy="stopper", episodes=4, seed=7), tmp_path)
     assert [episode.seed for episode in result.episodes] == [7, 8, 9, 10]
     assert [episode.success for episode in result.episodes] == [False, True, False, True]
@@ -50,11 +50,11 @@ def test_decisions_are_recorded_with_their_episode(fake_world: str, tmp_path: Pa
         assert [(p.record.code, p.executed) for p in episode.plans] == [(Code.NO_DEPTH, False), (Code.OK, True)]
 
 
-def test_a_run_goes_on_where_it_was_interrupted(fake_world: str, tmp_path: Path) -> None:
+def test_a_run_resumes_where_it_was_interrupted(fake_world: str, tmp_path: Path) -> None:
     config = EvaluationConfig(env=fake_world, policy="interrupter", episodes=5)
     first = run(config, tmp_path)
     assert (first.interrupted, [e.seed for e in first.episodes]) == (True, [0, 1])
-    find = RecordFile(tmp_path / "records.jsonl", config.digest(), {})
+    find = RecordFile(tmp_path / "records.jsonl", config.identity())
     assert list(find.episodes) == [0, 1]
     seen: list[int] = []
     shorter = EvaluationConfig(env=fake_world, policy="interrupter", episodes=2)
@@ -74,7 +74,7 @@ def test_a_failure_keeps_the_episodes_before_it(fake_world: str, tmp_path: Path)
     config = EvaluationConfig(env=fake_world, policy="breaker", episodes=4)
     with pytest.raises(ObservationError, match="a lens"):
         run(config, tmp_path)
-    assert list(RecordFile(tmp_path / "records.jsonl", config.digest(), {}).episodes) == [0, 1]
+    assert list(RecordFile(tmp_path / "records.jsonl", config.identity()).episodes) == [0, 1]
 
 
 @pytest.mark.timeout(120)
@@ -87,12 +87,12 @@ def test_worker_processes_give_the_same_episodes(fake_world: str, tmp_path: Path
 
 
 @pytest.mark.timeout(120)
-def test_a_failure_in_a_worker_says_which_seed(fake_world: str, tmp_path: Path) -> None:
+def test_a_failure_in_a_worker_names_the_seed(fake_world: str, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="seed 2 failed: ObservationError: expected a lens"):
         run(EvaluationConfig(env=fake_world, policy="breaker", episodes=4), tmp_path, workers=2)
 
 
-def test_settings_of_the_seeds_do_not_change_the_identity_but_all_others_do(tmp_path: Path) -> None:
+def test_every_setting_but_the_seeds_changes_the_identity(tmp_path: Path) -> None:
     base = EvaluationConfig(env="e", policy="p")
     assert base.digest() == EvaluationConfig(env="e", policy="p", episodes=3, seed=9).digest()
     model = tmp_path / "model"
@@ -111,8 +111,8 @@ def test_settings_of_the_seeds_do_not_change_the_identity_but_all_others_do(tmp_
     assert len({base.digest(), with_model, *others}) == 8
 
 
-def test_a_model_of_the_hub_is_known_by_its_id_and_commit(tmp_path: Path) -> None:
-    """Not by the name of its directory in the cache, which is the commit alone."""
+def test_a_model_of_the_hub_is_identified_by_its_id_and_commit(tmp_path: Path) -> None:
+    """Its directory in the cache is named after the commit alone."""
     model = tmp_path / "models--owner--name" / "snapshots" / "0123456789abcdef"
     model.mkdir(parents=True)
     assert str(
@@ -120,28 +120,28 @@ def test_a_model_of_the_hub_is_known_by_its_id_and_commit(tmp_path: Path) -> Non
     ).startswith("owner/name@0123456789ab@")
 
 
-def test_an_unknown_policy_is_answered_with_the_nearest(fake_world: str, tmp_path: Path) -> None:
+def test_an_unknown_policy_suggests_the_nearest_name(fake_world: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'random'"):
         run(EvaluationConfig(env=fake_world, policy="randon"), tmp_path)
 
 
-def test_an_unknown_environment_names_those_there_are() -> None:
+def test_an_unknown_environment_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown environment 'CartPole-v9'"):
         make_env(EvaluationConfig(env="CartPole-v9", policy="random"))
 
 
-def test_an_argument_that_the_world_does_not_take_is_named(fake_world: str) -> None:
+def test_an_argument_that_the_environment_does_not_take_is_named(fake_world: str) -> None:
     with pytest.raises(ConfigError, match="action_mode"):
         make_env(EvaluationConfig(env=fake_world, policy="random", action_mode="pose"))
 
 
-def test_a_policys_name_is_given_once() -> None:
+def test_a_policy_name_can_be_registered_once() -> None:
     with pytest.raises(ConfigError, match="registered already"):
         register_policy(PolicySpec("random", "", False, lambda _: lambda env, seed: None))
     assert find_policy("random").description
 
 
 @pytest.mark.parametrize("change", [{"episodes": 0}, {"seed": -1}, {"image_size": 3}])
-def test_impossible_numbers_are_refused(change: dict) -> None:
+def test_impossible_numbers_are_rejected(change: dict) -> None:
     with pytest.raises(ConfigError, match="got:"):
         EvaluationConfig(env="e", policy="p", **change)

@@ -11,12 +11,12 @@ from si_embodied.evaluation.statistics import mcnemar, mean, percentiles, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 1), (0, 100), (1, 1), (3, 10), (50, 100), (97, 100), (100, 100)])
-def test_wilson_interval_is_scipys(successes: int, trials: int) -> None:
+def test_wilson_interval_agrees_with_scipy(successes: int, trials: int) -> None:
     expected = stats.binomtest(successes, trials).proportion_ci(method="wilson")
     assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_wilson_interval_of_nothing_says_nothing() -> None:
+def test_wilson_interval_without_trials_is_0_to_1() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
@@ -45,12 +45,12 @@ def test_unpaired_outcomes_are_refused() -> None:
         mcnemar([True], [True, False])
 
 
-def test_percentiles_interpolate_and_are_nan_of_nothing() -> None:
+def test_percentiles_interpolate_and_are_nan_without_values() -> None:
     result = percentiles(list(range(101)))
     assert (result.p50, result.p99) == (50, 99)
     assert math.isnan(percentiles([]).p50)
 
 
-def test_mean_of_nothing_is_nan() -> None:
+def test_mean_without_values_is_nan() -> None:
     assert mean([1.0, 2.0]) == 1.5
     assert math.isnan(mean([]))

@@ -41,7 +41,7 @@ def test_a_video_is_h264_of_even_size_with_every_step(fake_world: str, tmp_path:
     )  # the reset, two steps, and the end stays at the world's 5 frames a second
 
 
-def test_the_outcome_is_drawn_in_its_colour() -> None:
+def test_success_and_failure_have_their_colours() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     plain = draw_frame(picture, ["find the chair", "planner, step 3", ""])
     won = draw_frame(picture, ["find the chair", "planner, step 3", ""], outcome="success", success=True)
@@ -73,7 +73,7 @@ def test_a_world_that_renders_nothing_is_an_error(fake_world: str, tmp_path: Pat
 def test_a_video_that_cannot_be_written_names_its_path(fake_world: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = EvaluationConfig(env=fake_world, policy="stopper", episodes=1)
-    records = RecordFile(tmp_path / "records.jsonl", config.digest(), {})
+    records = RecordFile(tmp_path / "records.jsonl", config.identity())
     with pytest.raises(RecordError, match=r"seed-000000\.mp4"):
         evaluate(config, records, shelf=VideoShelf(tmp_path / "file" / "videos", 1))
 
@@ -90,7 +90,7 @@ def test_failures_are_kept_before_successes(tmp_path: Path) -> None:
     assert shelf.place(9) is None  # enough failures: nothing more is rendered
 
 
-def test_a_later_run_counts_the_videos_that_are_there(tmp_path: Path) -> None:
+def test_a_later_run_counts_the_videos_of_an_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "seed-000001-failure.mp4").touch()
     (tmp_path / "seed-000002.mp4").touch()  # of an episode that was cut off
     shelf = VideoShelf(tmp_path, 1)
@@ -101,6 +101,6 @@ def test_a_later_run_counts_the_videos_that_are_there(tmp_path: Path) -> None:
 def test_an_interrupted_episode_leaves_no_video(fake_world: str, tmp_path: Path) -> None:
     config = EvaluationConfig(env=fake_world, policy="interrupter", episodes=4)
     shelf = VideoShelf(tmp_path / "videos", 9)
-    evaluate(config, RecordFile(tmp_path / "records.jsonl", config.digest(), {}), shelf=shelf)
+    evaluate(config, RecordFile(tmp_path / "records.jsonl", config.identity()), shelf=shelf)
     names = sorted(path.name for path in (tmp_path / "videos").glob("*"))
     assert names == ["seed-000000-success.mp4", "seed-000001-failure.mp4"]

@@ -1,4 +1,4 @@
-"""Shards as `train nano` renders them, made by hand, and a checkpoint of the smallest sizes."""
+"""Handmade shards in the format of `train nano`, and a checkpoint with the smallest sizes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 COLOURED = ("red cube", "green cube", "blue ball", "orange cross", "yellow cylinder")
-"""Of these, the red cube and the orange cross are held out."""
+"""Training never shows the red cube and the orange cross."""
 
 
 def table(names: tuple[str, ...]) -> dict[str, Any]:
-    """Things in a row, and a bowl."""
+    """A row of objects, and a bowl."""
     objects = [
         {"id": k, "name": name, "category": name.split(" ", 1)[1], "colour": name.split(" ", 1)[0], "pixels": 400,
          "unique": True, "point": [100 + 150 * k, 500], "xy": [0.6, 0.3 - 0.15 * k]}
@@ -32,14 +32,14 @@ def table(names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def room() -> dict[str, Any]:
-    """Two chairs, the blue one out of sight."""
+    """A red chair in view, and a blue stool out of view."""
     chair = {"id": 0, "name": "red chair", "category": "chair", "colour": "red", "pixels": 900, "unique": True,
              "point": [300, 600], "xy": [1.0, 0.0]}  # fmt: skip
     return {"objects": [chair], "scene_names": ["red chair", "blue stool"], "camera_xy": [0.0, 0.0]}
 
 
 def write(directory: Path, world: str, first_seed: int, notes: list[dict[str, Any]]) -> None:
-    """A shard: a square of the picture shows each thing."""
+    """Write a shard whose images show each object as a square."""
     rng = np.random.default_rng(first_seed)
     instances = np.full((len(notes), 224, 224), 255, np.uint8)
     for picture, note in zip(instances, notes, strict=True):
@@ -54,7 +54,7 @@ def write(directory: Path, world: str, first_seed: int, notes: list[dict[str, An
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six tables to train on, two of them with held-out pairs; two new ones, one of them with; and a room each."""
+    """Six training tables, two with unseen pairs; two held-out tables, one with unseen pairs; and one room for each."""
     directory = tmp_path_factory.mktemp("data")
     plain, unseen = table(("green cube", "blue ball", "yellow cylinder")), table(COLOURED)
     for part, seed, notes in (
@@ -88,6 +88,6 @@ def planner(micro: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def heard() -> tuple[list[str], Callable[[str], None]]:
-    """What a study reports, and how."""
+    """The lines that a study reports, and the function that takes them."""
     lines: list[str] = []
     return lines, lines.append

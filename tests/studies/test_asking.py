@@ -1,4 +1,4 @@
-"""A question put in other ways is still the same question, and its answer is held to its form."""
+"""Reordering a question or blanking its images does not change its meaning, and answers are constrained to its form."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def asked(options: tuple[str, ...] = ("left", "right", "behind"), *, listed: boo
 
 
 def right_text(one: Asked) -> str:
-    """What stands at the right letter in the question's own text."""
+    """The option that the question lists at the correct letter."""
     found = re.search(rf"^{one.labels.answer}\. (.*)$", one.conversation.question, re.MULTILINE)
     assert found
     return found.group(1)
 
 
-def test_the_right_option_moves_and_stays_right() -> None:
+def test_the_correct_option_stays_correct_when_it_moves() -> None:
     turned = [asked().rotated(by) for by in range(asked().rotations)]
     assert [one.labels.answer for one in turned] == ["B", "A", "C"]
     assert {right_text(one) for one in turned} == {"right"}
@@ -55,30 +55,30 @@ def test_the_right_option_moves_and_stays_right() -> None:
     assert len({one.conversation.question for one in turned}) == 3
 
 
-def test_options_that_only_the_picture_shows_do_not_move() -> None:
+def test_options_that_only_the_image_shows_are_not_reordered() -> None:
     assert asked(listed=False).rotations == 1
 
 
 @pytest.mark.parametrize(("sight", "brightest"), [("images", 200), ("blank", 0)])
-def test_blank_pictures_are_black_and_as_large(sight: Any, brightest: int) -> None:
+def test_blank_images_are_black_and_of_the_same_size(sight: Any, brightest: int) -> None:
     (picture,) = asked().prompt(sight, Plain()).images  # type: ignore[arg-type]
     assert picture.shape == PICTURE.shape
     assert picture.max() == brightest
 
 
-def test_without_pictures_nothing_is_left_of_them() -> None:
+def test_without_images_the_prompt_does_not_mention_them() -> None:
     prompt = asked(images=2).prompt("none", Numbered())  # type: ignore[arg-type]
     assert not prompt.images
     assert prompt.text.startswith("Where is it?")
 
 
-def test_what_a_family_writes_around_a_picture_is_not_written_twice() -> None:
+def test_image_labels_of_the_family_are_not_repeated() -> None:
     for family, heads in ((Plain(), 2), (Numbered(), 0)):
         text = asked(images=2).prompt("images", family).text  # type: ignore[arg-type]
         assert text.count("Image-") == heads
 
 
-def test_every_sight_asks_for_the_same_form() -> None:
+def test_every_sight_has_the_same_answer_schema() -> None:
     schemas = [asked().prompt(sight, Plain()).schema for sight in SIGHTS]  # type: ignore[arg-type]
     assert schemas == [{"type": "text", "pattern": "[ABC]", "maxLength": 1}] * 3
 
@@ -91,13 +91,13 @@ def test_every_sight_asks_for_the_same_form() -> None:
         ("box", ["[[924, 254, 1000, 509]]"], ["[924, 254, 1000, 509]", "[[1, 2, 3]]"]),
     ],
 )
-def test_an_answer_is_written_as_the_data_write_it(form: str, fitting: list[str], unfitting: list[str]) -> None:
+def test_answers_have_the_format_of_the_data(form: str, fitting: list[str], unfitting: list[str]) -> None:
     schema = answer_schema(Labels("x", "metric", "metric.depth", form, "", (), 0, {}))
     assert all(re.fullmatch(schema["pattern"], text) and len(text) <= schema["maxLength"] for text in fitting)
     assert not any(re.fullmatch(schema["pattern"], text) for text in unfitting)
 
 
-def test_a_plan_is_held_to_the_planners_schema() -> None:
+def test_plans_follow_the_planners_schema() -> None:
     kinds = {"planning.table": '"pick"', "planning.room": '"goto"'}
     for name, skill in kinds.items():
         schema = answer_schema(Labels("x", "planning", name, "plan", "", (), 0, {}))

@@ -1,7 +1,8 @@
-"""Sentences, tables and plots are made of the results alone, and say the figures that are in them."""
+"""Headlines, tables and plots are made from the results alone, and show their figures."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,20 @@ pytest.importorskip("llguidance")
 
 from si_embodied.cli.main import main
 from si_embodied.errors import ConfigError
-from si_embodied.studies.report import STUDIES, block, fill, headline, table
-from si_embodied.studies.results import Score, read_results, write_results
+from si_embodied.runs import write_json
+from si_embodied.studies.generalisation import GeneralisationResults
+from si_embodied.studies.plots import draw
+from si_embodied.studies.reasoning import ReasoningResults
+from si_embodied.studies.results import Results, Score
+from si_embodied.studies.scaling import ScalingResults
+from si_embodied.studies.shortcuts import ShortcutsResults
 
+STUDIES = (ScalingResults, GeneralisationResults, ShortcutsResults, ReasoningResults)
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "index.md"
 
 
 def right(count: int, of: int) -> dict[str, float]:
-    return Score.of([1.0] * count + [0.0] * (of - count)).to_json()
+    return asdict(Score.of([1.0] * count + [0.0] * (of - count)))
 
 
 def questions(*entries: tuple[str, str, int, int]) -> list[dict[str, Any]]:
@@ -72,12 +79,20 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 SETTINGS = {"episodes": {"task": "base", "seed": 90_000}}
 
 
-def found(study: str) -> dict[str, Any]:
-    return {"study": study, "settings": SETTINGS, "rows": ROWS[study]}
+@pytest.fixture
+def found(request: pytest.FixtureRequest, tmp_path: Path) -> Results:
+    """The results of a study, read from its file."""
+    return read(request.param, tmp_path)
+
+
+def read(study: str, folder: Path) -> Results:
+    file = folder / f"{study}.json"
+    write_json(file, {"study": study, "settings": SETTINGS, "rows": ROWS[study]})
+    return next(kind for kind in STUDIES if kind.name == study).read(file)
 
 
 @pytest.mark.parametrize(
-    ("study", "sentence"),
+    ("found", "sentence"),
     [
         ("scaling", "With 4 times the pictures, planner success goes from 0% to 80%"),
         ("generalisation", "Pointing: 90% for colour-shape pairs seen in training, 60% for pairs never seen"),
@@ -91,13 +106,14 @@ def found(study: str) -> dict[str, Any]:
         # Two seeds were won without reasoning alone, none with it alone: p = 2 * (1/2)^2.
         ("reasoning", "Reasoning first: base 75% to 25% (p = 0.5), for 41 tokens a plan, not 20"),
     ],
+    indirect=["found"],
 )
-def test_the_sentence_has_the_figures(study: str, sentence: str) -> None:
-    assert headline(found(study)) == sentence
+def test_the_headline_shows_the_figures(found: Results, sentence: str) -> None:
+    assert found.headline() == sentence
 
 
 @pytest.mark.parametrize(
-    ("study", "cells"),
+    ("found", "cells"),
     [
         ("scaling", ["| point at a thing | 20% (6 to 51, n = 10) | 90% (60 to 98, n = 10) |", "| 100 pictures | 400"]),
         ("generalisation", ["| pairs, 400 pictures: plans | 90% (60 to 98, n = 10) | 60% (31 to 83, n = 10) |"]),
@@ -105,53 +121,49 @@ def test_the_sentence_has_the_figures(study: str, sentence: str) -> None:
         ("shortcuts", ["| spatial relations | 50% | 80%", "| – | 0.38 |", "| metric measurement (numbers) | 50% |"]),
         ("reasoning", ["| base | without | 75% (30 to 95, n = 4) | 2 | 0.5 | 20 | 30 | 5 |"]),
     ],
+    indirect=["found"],
 )
-def test_the_table_has_the_figures_with_intervals_and_counts(study: str, cells: list[str]) -> None:
-    lines = table(found(study))
+def test_the_table_shows_figures_with_intervals_and_counts(found: Results, cells: list[str]) -> None:
+    lines = found.table()
     assert len({line.count("|") for line in lines}) == 1, "every line has as many cells"
     assert all(any(cell in line for line in lines) for cell in cells), "\n".join(lines)
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_a_study_is_drawn_with_labelled_axes(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("study", ROWS)
+def test_plots_have_labelled_axes(study: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from si_embodied.studies import plots
-
-    kept = []
-    monkeypatch.setattr(plots.plt, "close", kept.append)
-    plots.draw(found(study), tmp_path / "new" / "plot.png")
-    (figure,) = kept
+    found = read(study, tmp_path)
+    figure = draw(found, tmp_path / "new" / "plot.png")
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert figure.get_suptitle() == headline(found(study))
+    assert figure.get_suptitle() == found.headline()
     assert any(axes.get_ylabel() or axes.get_xlabel() for axes in figure.axes)
     assert figure.legends or all(axes.get_title(loc="left") for axes in figure.axes)
 
 
-def test_a_block_is_put_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
-    page = tmp_path / "index.md"
+def test_a_block_is_placed_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
+    page, found = tmp_path / "index.md", read("scaling", tmp_path)
     page.write_text("before\n<!-- scaling -->\nold\n<!-- end of scaling -->\nafter\n")
     for _ in range(2):
-        fill(page, found("scaling"))
-    text = page.read_text()
-    assert text == f"before\n<!-- scaling -->\n{block(found('scaling'))}\n<!-- end of scaling -->\nafter\n"
+        found.fill(page)
+    assert page.read_text() == f"before\n<!-- scaling -->\n{found.block()}\n<!-- end of scaling -->\nafter\n"
     with pytest.raises(ConfigError, match="lacks the marks <!-- reasoning -->"):
-        fill(page, found("reasoning"))
+        read("reasoning", tmp_path).fill(page)
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_the_page_says_what_the_results_say(study: str) -> None:
-    file = PAGE.parent / f"{study}.json"
+@pytest.mark.parametrize("kind", STUDIES)
+def test_the_page_is_up_to_date_with_the_results(kind: type[Results]) -> None:
+    file = PAGE.parent / f"{kind.name}.json"
     text = PAGE.read_text(encoding="utf-8")
-    assert f"<!-- {study} -->" in text
+    assert f"<!-- {kind.name} -->" in text
     if file.exists():
-        remedy = f"run: si-embodied study {study} --results docs/studies --report"
-        assert block(read_results(file)) in text, remedy
-        assert (PAGE.parent / f"{study}.png").exists(), remedy
+        remedy = f"run: si-embodied study {kind.name} --results docs/studies --report"
+        assert kind.read(file).block() in text, remedy
+        assert (PAGE.parent / f"{kind.name}.png").exists(), remedy
 
 
-def test_plot_and_table_are_made_again_from_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_redoes_plot_and_table_from_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    write_results(tmp_path / "reasoning.json", "reasoning", SETTINGS, ROWS["reasoning"])
+    read("reasoning", tmp_path)
     assert main(["study", "reasoning", "--results", str(tmp_path), "--report"]) == 0
     assert (tmp_path / "reasoning.png").exists()
     said = capsys.readouterr().out
@@ -159,7 +171,7 @@ def test_plot_and_table_are_made_again_from_the_results(tmp_path: Path, capsys: 
     assert "| base | with | 25%" in said
 
 
-def test_without_results_the_command_says_to_run_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_without_results_says_to_run_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     assert main(["study", "scaling", "--results", str(tmp_path), "--report"]) == 2
     assert "run the study first" in capsys.readouterr().err

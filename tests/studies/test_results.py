@@ -1,4 +1,4 @@
-"""Scores add up and know how sure they are; results and folders are of one study with one set of settings."""
+"""Scores add up and have confidence intervals, and results survive a round trip through their file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from si_embodied.errors import ConfigError, RecordError
+pytest.importorskip("torch")
+pytest.importorskip("llguidance")
+
+from si_embodied.errors import RecordError
 from si_embodied.evaluation.statistics import wilson_interval
-from si_embodied.studies.results import Score, claim, read_results, total, write_results
+from si_embodied.studies.own_questions import KindScore
+from si_embodied.studies.results import Score, total
+from si_embodied.studies.scaling import ScalingResults, SizeRow
 
 
-def test_right_or_wrong_has_wilsons_interval() -> None:
+def test_right_or_wrong_answers_have_wilsons_interval() -> None:
     score = Score.of([True] * 9 + [False])
     assert score.mean == 0.9
     assert score.interval == wilson_interval(9, 10)
@@ -28,29 +33,24 @@ def test_fractions_have_the_interval_of_their_mean() -> None:
 def test_scores_add_up_as_if_they_were_one() -> None:
     parts = [Score.of([1, 0, 0.5]), Score.of([]), Score.of([0.25])]
     assert total(parts) == Score.of([1, 0, 0.5, 0.25])
-    assert Score.from_json(parts[0].to_json()) == parts[0]
 
 
-def test_nothing_is_no_score() -> None:
+def test_a_score_without_answers_is_nan() -> None:
     assert math.isnan(Score().mean)
     assert str(Score()) == "–"
 
 
 def test_results_are_read_back(tmp_path: Path) -> None:
-    written = write_results(tmp_path / "scaling.json", "scaling", {"steps": 3}, [{"images": 2}])
-    assert read_results(tmp_path / "scaling.json") == written
+    questions = (KindScore(kind="base", group="seen", count=3, total=2.0, squares=2.0),)
+    rows = (SizeRow(2, 3, 0.5, questions, {"seen": Score.of([True, False])}),)
+    written = ScalingResults({"steps": 3}, rows).write(tmp_path / "scaling.json")
+    assert ScalingResults.read(tmp_path / "scaling.json") == written
+    assert written.rows == rows
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"rows": []}'])
-def test_without_results_it_is_said_what_to_do(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"rows": []}', '{"settings": {}, "rows": [{"images": 2}]}'])
+def test_missing_or_broken_results_say_to_run_the_study(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "scaling.json").write_text(content)
     with pytest.raises(RecordError, match="run the study first"):
-        read_results(tmp_path / "scaling.json")
-
-
-def test_a_folder_is_of_one_set_of_settings(tmp_path: Path) -> None:
-    claim(tmp_path / "new", {"steps": 3, "images": (1, 2)})
-    claim(tmp_path / "new", {"steps": 3, "images": (1, 2)})
-    with pytest.raises(ConfigError, match="steps 3, now 4"):
-        claim(tmp_path / "new", {"steps": 4, "images": (1, 2)})
+        ScalingResults.read(tmp_path / "scaling.json")

@@ -1,4 +1,4 @@
-"""What a model that does not look scores, and that no question is put twice."""
+"""A model that does not look scores at chance, and no question is asked twice."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ pytest.importorskip("torch")
 pytest.importorskip("llguidance")
 
 from si_embodied.data.records import LABELS_FILE, MANIFEST_FILE, QUESTIONS_FILE, Conversation, Labels, json_line
-from si_embodied.studies import shortcuts
-from si_embodied.studies.results import Score
+from si_embodied.studies import asking, shortcuts
+from si_embodied.studies.asking import QuestionsRun
+from si_embodied.studies.own_questions import PlannerRun
 from si_embodied.types import Completion, Prompt
 
 OPTIONS = ("left", "right")
@@ -25,7 +26,7 @@ OPTIONS = ("left", "right")
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Twelve questions whose answer is bright or dark, right or left, and twelve about a length of 2 m."""
+    """Twelve questions whose answer depends on the image's brightness, and twelve whose answer is always 2 m."""
     folder, entries, labels = tmp_path / "data", [], []
     folder.mkdir()
     for number in range(24):
@@ -48,7 +49,7 @@ def data(tmp_path: Path) -> Path:
 
 
 class Answers:
-    """In place of a local backend: answers by what it sees."""
+    """A fake local backend, whose answer is a function of the prompt."""
 
     def __init__(self, answer: Callable[[Prompt], str]) -> None:
         self.answer, self.asked, self.family = answer, 0, self
@@ -62,51 +63,55 @@ class Answers:
 
 
 def looks(prompt: Prompt) -> str:
-    """Reads off the picture's brightness which option is right, and finds its letter."""
+    """Decide by the image's brightness which option is right, and answer with its letter."""
     if "How long" in prompt.text:
         return "2"
     side = "right" if prompt.images and prompt.images[0].max() > 150 else "left"
     return "A" if f"A. {side}" in prompt.text else "B"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, model: Path, data: Path, out: Path, answers: Answers) -> dict[str, Any]:
-    monkeypatch.setattr(shortcuts, "LocalBackend", lambda *_, **__: answers)
-    return shortcuts.study(shortcuts.QuestionsRun(model, data, out), None, out)
+def run(
+    monkeypatch: pytest.MonkeyPatch, model: Path, data: Path, out: Path, answers: Answers
+) -> dict[str, shortcuts.TypeRow]:
+    """The rows by type."""
+    monkeypatch.setattr(asking, "LocalBackend", lambda *_, **__: answers)
+    found = shortcuts.study(QuestionsRun(model, data, out), None, out)
+    assert shortcuts.ShortcutsResults.read(out / "shortcuts.json") == found
+    return {row.type: row for row in found.rows if isinstance(row, shortcuts.TypeRow)}
 
 
-def means(found: dict[str, Any], name: str) -> dict[str, float]:
-    row = next(row for row in found["rows"] if row["type"] == name)
-    return {sight: Score.from_json(score).mean for sight, score in row["scores"].items()}
+def means(row: shortcuts.TypeRow) -> dict[str, float]:
+    return {shown: score.mean for shown, score in row.scores.items()}
 
 
-def test_a_model_that_looks_falls_to_chance_with_black_pictures(
+def test_a_model_that_looks_falls_to_chance_on_black_images(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     found = run(monkeypatch, planner, data, tmp_path / "out", Answers(looks))
-    assert means(found, "relation.left_right") == {"images": 1, "blank": 0.5, "none": 0.5, "circular": 1}
-    row = next(row for row in found["rows"] if row["type"] == "relation.left_right")
-    assert (row["chance"], row["circular_chance"]) == (0.5, 0.25)
-    assert (row["only_seeing"], row["only_blank"]) == (6, 0)
+    assert means(found["relation.left_right"]) == {"images": 1, "blank": 0.5, "none": 0.5, "circular": 1}
+    row = found["relation.left_right"]
+    assert (row.chance, row.circular_chance) == (0.5, 0.25)
+    assert (row.only_seeing, row.only_blank) == (6, 0)
 
 
-def test_always_the_same_letter_is_never_right_in_every_order(
+def test_a_model_that_always_says_a_is_never_right_in_every_order(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     found = run(monkeypatch, planner, data, tmp_path / "out", Answers(lambda _: "A"))
-    assert means(found, "relation.left_right") == {"images": 0.5, "blank": 0.5, "none": 0.5, "circular": 0}
+    assert means(found["relation.left_right"]) == {"images": 0.5, "blank": 0.5, "none": 0.5, "circular": 0}
 
 
-def test_numbers_are_scored_beside_the_best_constant(
+def test_numbers_are_compared_with_the_best_constant(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     found = run(monkeypatch, planner, data, tmp_path / "out", Answers(looks))
-    row = next(row for row in found["rows"] if row["type"] == "metric.depth")
-    assert means(found, "metric.depth") == {"images": 1, "blank": 1, "none": 1}
-    assert row["chance"] == 1  # it is always 2 m
-    assert "only_seeing" not in row
+    row = found["metric.depth"]
+    assert means(found["metric.depth"]) == {"images": 1, "blank": 1, "none": 1}
+    assert row.chance == 1  # it is always 2 m
+    assert row.only_seeing is None
 
 
-def test_a_run_goes_on_where_it_was_cut_short(
+def test_a_run_resumes_where_it_was_interrupted(
     monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
 ) -> None:
     whole = run(monkeypatch, planner, data, tmp_path / "whole", Answers(looks))
@@ -115,15 +120,15 @@ def test_a_run_goes_on_where_it_was_cut_short(
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "answers.jsonl").write_text("".join(lines[:50]) + lines[50][:20])
     answers = Answers(looks)
-    assert run(monkeypatch, planner, data, tmp_path / "part", answers)["rows"] == whole["rows"]
+    assert run(monkeypatch, planner, data, tmp_path / "part", answers) == whole
     assert answers.asked == len(lines) - 50
     keys = [json.loads(line)["id"] for line in (tmp_path / "part" / "answers.jsonl").read_text().splitlines()]
     assert len(keys) == len(lines)
 
 
 def test_the_planners_own_questions_are_asked_in_every_sight(planner: Path, shards: Path, micro: Any) -> None:
-    rows = shortcuts.own_questions(shortcuts.OwnRun(planner, shards / "held_out", images=1, recipe=micro))
-    kinds = {(row["own"], row["sight"]): {one["kind"] for one in rows if one["own"] == row["own"]} for row in rows}
+    rows = shortcuts.own_questions(PlannerRun(planner, shards / "held_out", images=1, recipe=micro))
+    kinds = {(row.own, row.sight): {one.kind for one in rows if one.own == row.own} for row in rows}
     assert set(kinds) == {
         (world, sight) for world in ("tabletop", "apartment") for sight in ("images", "blank", "none")
     }
@@ -132,7 +137,7 @@ def test_the_planners_own_questions_are_asked_in_every_sight(planner: Path, shar
 
 
 def test_a_real_backend_answers_with_a_letter(planner: Path, data: Path, tmp_path: Path) -> None:
-    run_of_two = shortcuts.QuestionsRun(planner, data, tmp_path / "out", count=2)
+    run_of_two = QuestionsRun(planner, data, tmp_path / "out", count=2)
     shortcuts.study(run_of_two, None, tmp_path / "out")
     answers = [json.loads(line)["answer"] for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == 8

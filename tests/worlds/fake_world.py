@@ -90,11 +90,11 @@ class Stopper:
         self.task = task
         self.decisions = []
 
-    def act(self, observation):
-        return 0
-
     def close(self):
         pass
+
+    def act(self, observation):
+        return 0
 
 
 class Walker(Stopper):

@@ -1,0 +1,184 @@
+"""A run's folder: the settings it was started with, files that are replaced atomically, and append-only JSON lines.
+
+A command that was interrupted is repeated with the same settings and resumes after what its folder already holds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from si_embodied.errors import ConfigError, RecordError
+
+_LOG = logging.getLogger(__name__)
+
+# --- atomic files ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Replace a file atomically: write to the path this yields, and it takes over `path` when the block succeeds.
+
+    A reader sees the old file or the new one, never half of one. If the block raises, the old file is untouched.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    # The process ID keeps two processes that write the same file apart.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically, creating its folder.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically, creating its folder.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _cannot_write(path: Path, error: OSError) -> RecordError:
+    return RecordError(
+        f"cannot write {str(path)!r}: {error.strerror or error}. Free some space or choose another --out"
+    )
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def claim(file: Path, settings: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
+    """Write a new run's settings, or check that they match those of the run to resume.
+
+    Args:
+        file: where the run's settings are kept, in its folder.
+        settings: everything that the run's results depend on, as JSON values.
+        may_change: settings, or groups of them, that may differ when a run is resumed, such as `config.workers`.
+
+    Raises:
+        ConfigError: the run was started with other settings, or the file holds no settings.
+        RecordError: the file cannot be written.
+    """
+    if not file.exists():
+        write_json(file, settings)
+        return
+    try:
+        started = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{str(file)!r} is not a run's settings ({error}); choose another --out") from error
+    check_settings(file.parent, started, settings, may_change=may_change)
+
+
+def check_settings(where: Path, started: Any, now: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
+    """Check that a run is resumed with the settings it was started with.
+
+    Raises:
+        ConfigError: they differ; the message names each difference. Nested settings are named `planner.max_subgoals`.
+    """
+    if not isinstance(started, dict):
+        raise ConfigError(f"{str(where)!r} holds no settings but {started!r}; choose another --out")
+    before, after = _flat(started), _flat(json.loads(json.dumps(now)))
+    differing = [
+        f"{name} {before.get(name)!r}, now {after.get(name)!r}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name) and not any(f"{name}.".startswith(f"{free}.") for free in may_change)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{str(where)!r} holds a run with other settings ({'; '.join(differing)}): "
+            "repeat them to resume it, or choose another --out"
+        )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+# --- append-only JSON lines -----------------------------------------------------------------------------------------
+
+
+class JsonLines:
+    """An append-only file of JSON objects, one per line; nothing that was written to it is ever lost."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the rows of an earlier run. A last line that a crash cut short is dropped, with a warning.
+
+        Raises:
+            ConfigError: the file is not made of JSON lines.
+            RecordError: the file cannot be read or repaired.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.rows = self._read()
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def append(self, *rows: Mapping[str, Any]) -> None:
+        """Append rows, all or none.
+
+        Raises:
+            RecordError: the disk is full or gone; earlier rows are intact.
+        """
+        data = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+        try:
+            # Opened anew for each append: a disk that comes back, or a folder that was moved, is noticed at once.
+            with self.path.open("ab", buffering=0) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                try:
+                    while data:
+                        data = data[os.write(stream.fileno(), data) :]
+                except OSError:
+                    if size:
+                        os.ftruncate(stream.fileno(), size)
+                    raise
+        except OSError as error:
+            raise RecordError(
+                f"{_cannot_write(self.path, error)}; earlier lines are kept, so repeat the command to resume"
+            ) from error
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        if not self.path.is_file():
+            raise ConfigError(f"{str(self.path)!r} is not a regular file; choose another --out")
+        content = self.path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        torn = content[end:]
+        try:
+            rows = [json.loads(line) for line in content[:end].splitlines()]
+            if not all(isinstance(row, dict) for row in rows) or not torn.startswith(b"{"[: len(torn)]):
+                raise ValueError("a line is not an object")
+        except ValueError as error:
+            raise ConfigError(f"{str(self.path)!r} is not a JSONL file ({error}); choose another --out") from error
+        if torn:
+            _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(torn))
+            os.truncate(self.path, end)
+        return rows

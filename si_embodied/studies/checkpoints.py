@@ -1,0 +1,128 @@
+"""The checkpoints that a study trains and plays; both resume where they were stopped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.backends.config import BackendConfig
+from si_embodied.config import PlannerConfig, Prompts
+from si_embodied.errors import ConfigError
+from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.records import RecordFile
+from si_embodied.evaluation.report import versions
+from si_embodied.evaluation.runner import evaluate
+from si_embodied.runs import claim
+from si_embodied.training.export import Story, export
+from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
+from si_embodied.training.scenes import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from si_embodied.evaluation.episode import EpisodeResult
+    from si_embodied.studies.results import Say
+    from si_embodied.training.examples import Labelled
+
+SETTINGS_FILE = "settings.json"  # what the folder's checkpoints were trained with
+_SAVE_EVERY_S, _MEASURE_EVERY_S = 60.0, 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """What to play. Studies use seeds below 100,000, which `si-embodied eval` leaves alone."""
+
+    env: str = "si_embodied/Tabletop-v0"
+    task: str = "base"
+    count: int = 100
+    seed: int = 90_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """What the studies that train have in common."""
+
+    out: Path
+    data: Path | None  # the shards of `train nano`, with `train/` and `held_out/`
+    steps: int | None = None  # of each training
+    minutes: float | None = None  # of each training, instead of steps
+    episodes: Episodes = field(default_factory=Episodes)
+    threads: int = 1
+    seed: int = 0
+    recipe: Recipe | None = None  # of the trainings, instead of the study's own
+
+    def __post_init__(self) -> None:
+        """Reject trainings that would never end."""
+        if self.data is not None and self.steps is None and self.minutes is None:
+            raise ConfigError("expected steps or minutes for each training, got neither")
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        return {
+            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
+            "data": None if self.data is None else digest(self.data / "train"), "episodes": asdict(self.episodes),
+        }  # fmt: skip
+
+    def claim(self) -> None:
+        """Start the folder, or check that its trainings have the same settings.
+
+        Raises:
+            ConfigError: they have others.
+        """
+        claim(self.out / SETTINGS_FILE, self.settings(), may_change=("episodes", "test_images", "tasks"))
+
+
+def train_checkpoint(
+    run: TrainingRun,
+    folder: Path,
+    start: Callable[[], Training],
+    data: Callable[[], tuple[Labelled, Labelled]],
+    *,
+    notes: str,
+    report: Say,
+) -> tuple[Training, Path]:
+    """Train until the budget of the run is used up, and export the checkpoint.
+
+    Args:
+        run: the study's settings.
+        folder: of this training; its last saved state is resumed.
+        start: makes the training if there is no such state.
+        data: loads the training and the held-out images, if they are needed.
+        notes: for the model card.
+        report: takes lines of progress.
+    """
+    state, budget = folder / "run" / STATE, Budget(run.steps, run.minutes, _SAVE_EVERY_S, _MEASURE_EVERY_S)
+    trained = Training.load(state) if state.exists() else start()
+    if budget.progress(trained.step, trained.seconds) < 1:
+        report(f"{folder.name}: training from step {trained.step}")
+        train(trained, *data(), folder / "run", budget, report=report)
+    story = Story({}, run.settings()["data"], trained.recipe.seed, trained.step, trained.seconds / 60, notes=notes)
+    return trained, export(trained.mean, folder / "checkpoint", story)
+
+
+def play(
+    model: Path,
+    episodes: Episodes,
+    records: Path,
+    *,
+    reasoning: bool = False,
+    report: Say = lambda _: None,
+) -> tuple[EpisodeResult, ...]:
+    """Play the episodes that the records lack; returns all of them, by seed.
+
+    Raises:
+        ConfigError: the records have other settings or another model.
+        KeyboardInterrupt: Ctrl-C; finished episodes are recorded.
+    """
+    config = EvaluationConfig(
+        env=episodes.env, policy="planner", task=episodes.task, backend=BackendConfig(model=str(model)),
+        planner=PlannerConfig(Prompts(reasoning=reasoning)),
+        episodes=episodes.count, seed=episodes.seed,
+    )  # fmt: skip
+    run = evaluate(config, RecordFile(records, config.identity(), versions()))
+    if run.interrupted:
+        raise KeyboardInterrupt
+    won = sum(episode.success for episode in run.episodes)
+    report(f"{records.stem}: {won} of {len(run.episodes)} episodes succeeded")
+    return run.episodes
