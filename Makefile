@@ -37,7 +37,7 @@ demo: $(STAMP)  ## run a few episodes of every policy in both worlds; results, r
 test: $(STAMP)  ## run the fast tests
 	$(BIN)/python -m pytest
 
-coverage: $(STAMP)  ## print how much of the core, the servers, the policies and the sensing their tests run
+coverage: $(STAMP)  ## print the line coverage of the core, servers, policies and sensing
 	$(BIN)/python -m pytest -qq --cov --cov-report= $(filter-out tests/test_docs.py tests/test_packaging.py,$(wildcard tests/test_*.py)) \
 		tests/backends tests/skills tests/serving tests/policies tests/ros_nodes
 	@$(BIN)/coverage report | awk '$(BY_PACKAGE)' | sort
