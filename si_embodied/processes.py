@@ -1,4 +1,4 @@
-"""Worker processes that behave: spawned, one thread each, deaf to Ctrl-C, and gone when their parent is."""
+"""Well-behaved worker processes: spawned, single-threaded, ignoring Ctrl-C, and never outliving their parent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """A pool of processes for as long as the block lasts; what was not started by then is dropped.
+    """A pool of worker processes for the duration of the block; tasks that have not started by its end are cancelled.
 
-    Processes are spawned and not forked: neither a renderer's context nor torch's threads survive a fork. Each uses
-    one thread for linear algebra, because together they use the cores already, and leaves Ctrl-C to the parent.
+    Workers are spawned because neither a renderer's context nor torch's threads survive a fork. Each uses one thread
+    for linear algebra, since together they already use all cores, and leaves Ctrl-C to the parent.
     """
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update({name: value or "1" for name, value in before.items()})
@@ -34,13 +34,13 @@ def worker_pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor
 
 
 def _start() -> None:
-    """What a worker does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says when to stop
+    """Set up a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Wait for the parent's end, and end too: a pool's worker that lost its parent would wait for work for ever."""
+    """Exit when the parent exits, because an orphaned worker would wait for tasks forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -115,8 +115,9 @@ def test_the_core_knows_nobody() -> None:
 
 
 def test_no_two_modules_import_each_other_in_a_circle() -> None:
-    """Imports inside functions included, those for types alone aside."""
+    """Imports inside functions included; imports for types and the root package aside."""
     modules = {module_name(file) for file in files() if area(file) not in ("launch", "benchmarks", "tests")}
+    modules -= {"si_embodied"}
     graph: dict[str, set[str]] = {name: set() for name in modules}
     for entry in ALL:
         name = module_name(entry.file)

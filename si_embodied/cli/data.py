@@ -58,7 +58,8 @@ def run_generate(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from si_embodied.data.engine import DataConfig, generate
+    from si_embodied.data.engine import generate
+    from si_embodied.data.sampling import DataConfig
 
     config = DataConfig(args.count, args.seed, tuple(args.kinds), args.image_size, args.held_out)
     columns = (TextColumn("questions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -67,11 +68,11 @@ def run_generate(args: argparse.Namespace) -> int:
         manifest = generate(
             config, args.out, workers=args.workers, progress=lambda done: progress.advance(bar, done)
         )  # fmt: skip
-    left_out = manifest["left_out"]
+    left_out = manifest.left_out
     unfilled = sum(count for reason, count in left_out.items() if reason.endswith(": unfilled"))
     console = Console(highlight=False, soft_wrap=True)
     console.print(
-        f"{manifest['questions']} questions of {len(manifest['types'])} types about {manifest['images']} images in "
+        f"{manifest.questions} questions of {len(manifest.types)} types about {manifest.images} images in "
         f"{args.out}; {sum(left_out.values()) - unfilled} unclear cases were left out, counted in manifest.json.",
         markup=False,
     )

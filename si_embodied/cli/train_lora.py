@@ -66,7 +66,8 @@ def run_lora(args: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from si_embodied.models.hub import resolve_model
-    from si_embodied.training.lora import LoraConfig, tune
+    from si_embodied.training.lora import tune
+    from si_embodied.training.lora_settings import LoraConfig
 
     model = resolve_model(args.model)
     given = {field.name: getattr(args, field.name) for field in fields(LoraConfig) if hasattr(args, field.name)}

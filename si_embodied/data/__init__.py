@@ -1,4 +1,4 @@
-"""Spatial questions and planning demonstrations made from simulated scenes, with exact ground truth.
+"""Spatial questions and planning demonstrations generated from simulated scenes, with exact ground truth.
 
-Nothing here runs a policy or scores one; training reads what is made here.
+Nothing here runs or scores a policy. `training/` reads the data.
 """

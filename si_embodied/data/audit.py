@@ -1,8 +1,8 @@
-"""The shortcut audit: how far one gets without looking.
+"""The shortcut audit: how well can the questions be answered without the images?
 
-For every type, cross-validated: the best constant answer, and what a multinomial naive Bayes model over the question's
-words and pairs of words answers. Neither may be more than 5 points above chance (multiple choice) or above the best
-constant (numbers, points, boxes, plans); otherwise the words give the answer away.
+For every type it cross-validates the best constant answer and a multinomial naive Bayes model over the question's words
+and word pairs. Neither may score more than 5 points above chance (multiple choice) or above the best constant (numbers,
+points, boxes, plans); otherwise the wording gives the answer away.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.data.questions.base import LETTERS
+from si_embodied.data.questions import LETTERS
 from si_embodied.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ALLOWED = 0.05
 ENOUGH = 300
-"""Questions of a type below which its figures are mostly noise: five points are then less than two standard errors."""
+"""Below this many questions, a type's figures are mostly noise: 5 points are less than two standard errors."""
 _FOLDS, _SMOOTHING, _GRID, _BINS = 5, 0.5, 4, 8
 _THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 _MIN_IOU = 0.5
@@ -38,24 +38,24 @@ _MIN_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TypeAudit:
-    """What can be scored on one type without an image."""
+    """The scores that one type yields without images."""
 
     type: str
     form: str
     count: int
-    chance: float  # of multiple choice; elsewhere the best constant's score
-    constant: float  # the answer that is right most often in the other folds
-    text: float  # the better of the text-only models
+    chance: float  # of a multiple choice; for other forms, the best constant's score
+    constant: float  # score of the answer that scores best on the other folds
+    text: float  # score of the better text-only model
     error: float  # standard error of `text`
 
     @property
     def excess(self) -> float:
-        """By how much the better of the two beats chance."""
+        """How far the better of the two is above chance."""
         return max(self.constant, self.text) - self.chance
 
     @property
     def passes(self) -> bool:
-        """Whether neither is more than 5 points above chance."""
+        """Whether neither is more than `ALLOWED` above chance."""
         return self.excess <= ALLOWED
 
 
@@ -63,7 +63,7 @@ class TypeAudit:
 
 
 def mean_relative_accuracy(answer: float, truth: float) -> float:
-    """The share of thresholds t in 0.5, 0.55, …, 0.95 with a relative error below 1 - t.
+    """The share of thresholds t in 0.5, 0.55, …, 0.95 for which the relative error is below 1 - t.
 
     Yang et al., "Thinking in Space" (VSI-Bench), arXiv 2412.14171, section 3.3.
     """
@@ -81,14 +81,16 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def numbers_in(text: str) -> list[float]:
-    """Every number in an answer."""
+    """All numbers in a text."""
     return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
 
 
 def score(answer: str, labels: Labels) -> float:
-    """How right an answer is, 0 to 1: a letter, a number (mean relative accuracy), a point in the box, a box, a plan.
+    """The score of an answer, 0 to 1.
 
-    A plan is right when it has the right skills in the right order and its first point lies near the right one.
+    A letter must match, and a number scores its mean relative accuracy. A point must lie in the accepted box, and a box
+    must overlap it with an IoU of at least 0.5. A plan must have the right skills in order and its first point in the
+    accepted box.
     """
     if labels.form == "choice":
         return float(answer.strip()[:1].upper() == labels.answer)
@@ -98,8 +100,8 @@ def score(answer: str, labels: Labels) -> float:
     if labels.form == "number":
         return mean_relative_accuracy(found[0], float(labels.answer)) if found else 0.0
     if labels.form == "point":
-        return float(len(found) == 2 and _is_in(found, labels.accepts["box"]))
-    return float(len(found) == 4 and overlap(found, labels.accepts["box"]) >= _MIN_IOU)
+        return float(len(found) == 2 and _is_in(found, labels.box))
+    return float(len(found) == 4 and overlap(found, labels.box) >= _MIN_IOU)
 
 
 def _is_in(point: Sequence[float], box: Sequence[float]) -> bool:
@@ -113,17 +115,17 @@ def _score_plan(answer: str, labels: Labels) -> float:
         point = subgoals[0].get("point") if subgoals else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return 0.0
-    if skills != labels.accepts["skills"]:
+    if skills != list(labels.accepts.skills or ()):
         return 0.0
-    box = labels.accepts.get("box")
+    box = labels.accepts.box
     return float(box is None or (isinstance(point, list) and len(point) == 2 and _is_in(point, box)))
 
 
-# --- models that do not look ----------------------------------------------------------------------------------------
+# --- text-only models -----------------------------------------------------------------------------------------------
 
 
 def words_of(text: str) -> list[str]:
-    """Words and pairs of words, in lower case."""
+    """The words and word pairs of a text, in lower case."""
     words = re.findall(r"[a-z]+|\d+", text.lower())
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
@@ -132,7 +134,7 @@ class NaiveBayes:
     """Multinomial naive Bayes over counts, with additive smoothing."""
 
     def __init__(self, bags: Sequence[Sequence[str]], classes: NDArray[np.int64]) -> None:
-        """Learn from bags of words and their classes 0..K-1."""
+        """Fit to bags of words and their classes 0..K-1."""
         seen = Counter(word for bag in bags for word in set(bag))
         self._index = {word: i for i, word in enumerate(sorted(w for w, n in seen.items() if n > 1))}
         count = int(classes.max()) + 1
@@ -144,7 +146,7 @@ class NaiveBayes:
         self._prior = np.log(np.bincount(classes, minlength=count) + _SMOOTHING)
 
     def scores(self, bag: Sequence[str]) -> NDArray[np.float64]:
-        """Log posterior (K,) of a bag, up to a constant; words never seen say nothing."""
+        """Log posterior (K,) of a bag, up to a constant; unknown words are ignored."""
         known = [self._index[word] for word in bag if word in self._index]
         return np.asarray(self._prior + self._log[:, known].sum(axis=1))
 
@@ -159,7 +161,7 @@ def _folds(count: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
 
 
 def _classes(train: Sequence[Labels]) -> tuple[NDArray[np.int64], list[str]]:
-    """A class for each answer, and for each class the answer to give for it."""
+    """The class of each answer, and the answer to give for each class."""
     form = train[0].form
     if form == "choice":
         names = sorted({labels.answer for labels in train})
@@ -169,9 +171,9 @@ def _classes(train: Sequence[Labels]) -> tuple[NDArray[np.int64], list[str]]:
         edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1]))
         keys: list[object] = np.searchsorted(edges, values).tolist()
     elif form == "plan":
-        keys = [(tuple(labels.accepts["skills"]), _cell(labels.accepts.get("box"))) for labels in train]
+        keys = [(labels.accepts.skills, _cell(labels.accepts.box)) for labels in train]
     else:
-        keys = [_cell(labels.accepts["box"]) for labels in train]
+        keys = [_cell(labels.box) for labels in train]
     names_of = sorted(set(keys), key=repr)
     classes = np.array([names_of.index(key) for key in keys])
     groups = [[train[i] for i in np.flatnonzero(classes == k)] for k in range(len(names_of))]
@@ -179,7 +181,7 @@ def _classes(train: Sequence[Labels]) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _cell(box: Sequence[float] | None) -> tuple[int, int] | None:
-    """Which cell of a coarse grid over the image a box's middle is in."""
+    """The cell of a coarse grid over the image that contains the box's centre."""
     if box is None:
         return None
     column, row = (min(_GRID - 1, int((box[i] + box[i + 2]) / 2 / 1000 * _GRID)) for i in (0, 1))
@@ -187,33 +189,33 @@ def _cell(box: Sequence[float] | None) -> tuple[int, int] | None:
 
 
 def _typical(group: Sequence[Labels]) -> str:
-    """The answer to give when one knows no more than that it is one of these."""
+    """The best single answer to a group of questions."""
     form = group[0].form
     if form == "number":
         return str(float(np.median([float(labels.answer) for labels in group])))
     if form == "point":
         return str([float(v) for v in np.median([numbers_in(labels.answer) for labels in group], axis=0)])
     if form == "box":
-        return str([float(v) for v in np.median([labels.accepts["box"] for labels in group], axis=0)])
-    skills, boxes = group[0].accepts["skills"], [x.accepts["box"] for x in group if "box" in x.accepts]
+        return str([float(v) for v in np.median([labels.box for labels in group], axis=0)])
+    skills, boxes = group[0].accepts.skills or (), [x.accepts.box for x in group if x.accepts.box]
     middle = np.median(boxes, axis=0) if boxes else None
     point = [] if middle is None else [float(middle[0] + middle[2]) / 2, float(middle[1] + middle[3]) / 2]
-    first = {"skill": skills[0], "point": point}
-    return json.dumps({"subgoals": [first, *({"skill": skill} for skill in skills[1:])]})
+    subgoals = [{"skill": skill, "point": point} if k == 0 else {"skill": skill} for k, skill in enumerate(skills)]
+    return json.dumps({"subgoals": subgoals})
 
 
 def _constant(train: Sequence[Labels], answers: Sequence[str]) -> str:
-    """The answer that would have scored most on the other folds."""
+    """The answer with the highest total score on the training folds."""
     everything = [] if train[0].form in ("choice", "plan") else [_typical(train)]
     return max([*answers, *everything], key=lambda a: sum(score(a, labels) for labels in train))
 
 
 def _by_options(train: Sequence[_Entry]) -> Callable[[str, Labels], str]:
-    """A model of what right options sound like, given the question: it takes the likeliest of those on offer."""
+    """A model that picks the option whose words are most typical of right options, given the question."""
 
     def bags(text: str, labels: Labels) -> list[list[str]]:
         asked = set(words_of(text.partition("\nA. ")[0]))
-        # An option's words, and whether the question has them too.
+        # An option's words, each also marked if the question contains it.
         return [[*words_of(o), *(f"{w} asked" for w in words_of(o) if w in asked)] for o in labels.options]
 
     everything, right = [], []
@@ -231,13 +233,15 @@ def _by_options(train: Sequence[_Entry]) -> Callable[[str, Labels], str]:
 
 
 def audit_type(name: str, entries: Sequence[_Entry]) -> TypeAudit:
-    """Audit the questions of one type: (human text, labels) of each.
+    """Audit the questions of one type, each given as (human turn, labels).
 
     Raises:
-        DataError: too few to cross-validate.
+        DataError: there are too few to cross-validate.
     """
     if len(entries) < 2 * _FOLDS:
-        raise DataError(f"{len(entries)} questions of type {name!r}: at least {2 * _FOLDS} are needed for an audit")
+        raise DataError(
+            f"{len(entries)} questions of type {name!r}: an audit needs at least {2 * _FOLDS}, generate more"
+        )
     form, count = entries[0][1].form, len(entries)
     bags = [words_of(text) for text, _ in entries]
     constant, text_scores, option_scores = np.zeros(count), np.zeros(count), np.zeros(count)
@@ -261,7 +265,7 @@ def audit_type(name: str, entries: Sequence[_Entry]) -> TypeAudit:
 
 
 def audit(dataset: Iterable[tuple[Conversation, Labels]]) -> list[TypeAudit]:
-    """Audit every type of a data set, in the order of their names."""
+    """Audit every type of a data set; returns them sorted by name."""
     groups: dict[str, list[_Entry]] = defaultdict(list)
     for entry, labels in dataset:
         groups[labels.type].append((entry.question, labels))

@@ -1,7 +1,7 @@
-"""Planning demonstrations: an observation at a decision, and the plan that is right there, in the planner's own schema.
+"""Planning demonstrations: an observation at a decision, and the right plan in the planner's own schema.
 
-The plans are those of the small model: one view (the head camera's), a pick and its place in one plan on the table;
-in an apartment, drive up to what is seen, or explore.
+The plans are in the small model's style and use one view, the head camera's. On the table, a plan holds a pick and its
+place; in an apartment, the robot drives up to a target in view or else explores.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from si_embodied.envs.mujoco.tabletop import HEAD_TILT_RAD
 from si_embodied.envs.scenes.tasks import task_candidates
 from si_embodied.geometry import Pose
 from si_embodied.grounding import point_of
+from si_embodied.memory import NOTHING_YET
 from si_embodied.plan import Plan, plan_text
 from si_embodied.skills import Explore, Goto, Home, Pick, Place
 
@@ -28,24 +29,23 @@ if TYPE_CHECKING:
     from si_embodied.envs.tabletop_truth import Step
 
 MIN_VISIBLE_PX_AT_224 = 40
-"""Of the target, as in the environment's success measure."""
+"""Visible pixels of the target that count as in view, as in the environment's success measure."""
 ABOVE_M = 0.12
-"""Where the arm's skills leave the tool above what they picked or put down."""
-_NOTHING_YET = "(nothing yet)"
+"""Height above the object at which the arm's skills leave the tool after a pick or place."""
 _RETRY_CHANCE, _HELD_CHANCE = 0.10, 0.06
 
 
 class Demonstration(NamedTuple):
-    """One decision and its right answer."""
+    """One decision and the right plan."""
 
-    image: NDArray[np.uint8]  # (H, W, 3), the head camera's
+    image: NDArray[np.uint8]  # (H, W, 3), from the head camera
     instruction: str
     memory: str  # as `Memory.describe` writes it
     plan: Plan
 
     @property
     def text(self) -> str:
-        """The plan as the model is to write it."""
+        """The plan as the model should write it."""
         return plan_text(self.plan)
 
 
@@ -53,11 +53,11 @@ class Demonstration(NamedTuple):
 
 
 def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 224) -> Iterator[Demonstration]:
-    """The decisions of one tabletop episode: one for each pick and place, from the start to the last.
+    """The decisions of one tabletop episode, one for each pick and place.
 
-    Now and then the first decision is one after a miss (the arm over the object), or with the object in the gripper.
-    A decision of which the head camera does not show enough is left out, and what would follow it; where the arm
-    hides it, the plan is to go home.
+    Occasionally the first decision follows a missed grasp, with the arm above the object, or finds the object in the
+    gripper. If the head camera does not show enough for a decision, the episode ends there; if the arm hides the view,
+    the plan is to go home.
     """
     rng = np.random.default_rng((seed, 3))
     with TabletopStage(seed, task=task, image_size=image_size) as stage:
@@ -90,7 +90,7 @@ def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 
 def _manipulation_plan(
     stage: TabletopStage, view: LabelledView, pick: Step | None, place: Step, last: bool
 ) -> Plan | None:
-    """The pick and the place, pointed at in the head view; None where it does not show one of them."""
+    """The pick and the place as points in the head view; None if it does not show one of them."""
     subgoals: list[Pick | Place] = []
     for step in (pick, place):
         if step is None:
@@ -107,7 +107,7 @@ def _manipulation_plan(
 
 
 def _disturb(stage: TabletopStage, rng: np.random.Generator, memory: list[str]) -> None:
-    """Begin with the arm where a missed pick or a refused place would have left it."""
+    """Occasionally start with the arm where a missed pick or a rejected place would have left it."""
     drawn = rng.random()
     move = stage.truth.next_move() if drawn < _RETRY_CHANCE + _HELD_CHANCE else None
     if move is None or move[0] is None:
@@ -134,7 +134,7 @@ def _down(position_m: NDArray[np.float64], yaw_rad: float) -> Pose:
 
 
 def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
-    """Put the object where the place step says, turned as the gripper turns it, and the arm above it."""
+    """Move the object to the place step's position, turned as the gripper would turn it, and the arm above it."""
     world, name = stage.world, pick.object_name
     turn = Pose.from_rpy(0.0, 0.0, -pick.yaw_rad).rotation
     pose, low = world.pose(name), float(world.corners(name)[:, 2].min())
@@ -146,8 +146,8 @@ def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
 
 
 def _described(lines: list[str]) -> str:
-    """Numbered as the planner's memory numbers its attempts."""
-    return "\n".join(f"{k}. {line}" for k, line in enumerate(lines, start=1)) or _NOTHING_YET
+    """The lines numbered like the attempts in the planner's memory."""
+    return "\n".join(f"{k}. {line}" for k, line in enumerate(lines, start=1)) or NOTHING_YET
 
 
 # --- the apartment --------------------------------------------------------------------------------------------------
@@ -156,10 +156,10 @@ def _described(lines: list[str]) -> str:
 def apartment_demonstrations(
     seed: int, task: str = "objectnav", count: int = 10, *, image_size: int = 224
 ) -> Iterator[Demonstration]:
-    """Decisions at `count` places of one apartment, in half of which the target is in sight as far as there are any.
+    """Decisions at up to `count` poses in one apartment, with the target in view in half of them where possible.
 
     Raises:
-        UnknownNameError: no such task.
+        UnknownNameError: the task does not exist.
     """
     rng = np.random.default_rng((seed, 4))
     enough_px = max(1, round(MIN_VISIBLE_PX_AT_224 * (image_size / 224) ** 2))
@@ -173,7 +173,7 @@ def apartment_demonstrations(
         for _, pose in zip(range(count), poses, strict=False):
             view = stage.view(*pose)
             seen = {o.id for o in view.objects if o.pixels >= enough_px}
-            some_px = {o.id for o in view.objects}  # between a pixel and enough, neither answer is right
+            some_px = {o.id for o in view.objects}  # with a few pixels visible, neither answer is right
             fitting = [entry for entry in legs if (entry[2] in seen if wants_seen else entry[2] not in some_px)]
             if not fitting:
                 fitting = [entry for entry in legs if entry[2] in seen or entry[2] not in some_px]
@@ -196,7 +196,7 @@ def _goto(view: LabelledView, task: NavigationTask, leg: int, target: int) -> Pl
 
 
 def _memory_before(rng: np.random.Generator, task: NavigationTask, leg: int) -> str:
-    """What may have gone before: some exploring, and the earlier legs of a route."""
+    """A plausible memory: some exploring, and the earlier legs of a route."""
     lines: list[str] = []
 
     def explored(odds: tuple[Literal[0, 1, 2, 3], ...]) -> None:

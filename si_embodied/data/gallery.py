@@ -1,4 +1,4 @@
-"""A page of examples to look at: what was asked, the picture, and the answer drawn into it."""
+"""An HTML page of example questions, with each answer drawn into its image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from si_embodied.data.marks import draw_boxes, draw_marks
-from si_embodied.data.questions.base import CAPABILITIES
+from si_embodied.data.questions import CAPABILITIES
 from si_embodied.data.records import PLACEHOLDER, read_dataset
 from si_embodied.errors import DataError
 from si_embodied.runs import write_text
@@ -35,10 +35,10 @@ padding: .7rem } .card img { width: 224px; max-width: 100%; image-rendering: pix
 
 
 def annotated(rgb: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
-    """The image with the answer's box and point drawn in, where it has them."""
+    """The image with the accepted box and the answer's point drawn in, if it has them."""
     height, width = rgb.shape[:2]
     scale = np.array([width, height, width, height]) / 1000
-    box = labels.accepts.get("box")
+    box = labels.accepts.box
     if box is None:
         return rgb
     x0, y0, x1, y1 = (float(v) for v in np.array(box) * scale)
@@ -53,10 +53,10 @@ def annotated(rgb: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
 
 
 def write_gallery(folder: Path, out: Path, *, per_type: int = 3) -> int:
-    """Write one HTML file with some questions of every type, images inside; returns how many questions it shows.
+    """Write one HTML file with a few questions of every type and their images; returns the number of questions.
 
     Raises:
-        DataError: there is no data set, or an image of it is missing.
+        DataError: the data set or one of its images is missing.
         RecordError: the page cannot be written.
     """
     cards: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))

@@ -1,4 +1,4 @@
-"""Marks in a picture: small numbered discs, so that a question can point without saying anything in words."""
+"""Marks in an image: small numbered discs, so that a question can refer to an object without naming it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OUTLINE: Colour = (255, 40, 200)
 
 
 def mark_radius(width: int) -> int:
-    """Of a mark's disc in an image of this width, pixels."""
+    """Radius of a mark in an image of this width, pixels."""
     return max(4, round(width / 37))
 
 
 def draw_marks(
     rgb: NDArray[np.uint8], marks: Sequence[tuple[float, float, str]], colour: Colour = _DISC
 ) -> NDArray[np.uint8]:
-    """A copy of an image (H, W, 3) with a disc at each pixel (u, v) and its text in it; no text makes a dot."""
+    """A copy of an image (H, W, 3) with a disc at each pixel (u, v) around its text, or a dot if the text is empty."""
     image = Image.fromarray(rgb)
     draw = ImageDraw.Draw(image)
     radius = mark_radius(rgb.shape[1])
@@ -40,7 +40,7 @@ def draw_marks(
 
 
 def draw_boxes(rgb: NDArray[np.uint8], boxes: Sequence[tuple[float, float, float, float]]) -> NDArray[np.uint8]:
-    """A copy of an image (H, W, 3) with outlines x0, y0, x1, y1 in pixels."""
+    """A copy of an image (H, W, 3) with boxes x0, y0, x1, y1 in pixels outlined."""
     image = Image.fromarray(rgb)
     draw = ImageDraw.Draw(image)
     for box in boxes:

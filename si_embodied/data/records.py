@@ -1,19 +1,16 @@
-"""Questions on disk: SenseNova-SI's JSONL, and beside it, in a file of their own, the labels that scoring needs."""
+"""Questions on disk: SenseNova-SI's JSONL, and a second file with the labels that scoring needs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from si_embodied.errors import DataError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from si_embodied.data.questions.base import Question
+Box: TypeAlias = tuple[int, int, int, int]
 
 QUESTIONS_FILE, LABELS_FILE, MANIFEST_FILE = "questions.jsonl", "labels.jsonl", "manifest.json"
 PLACEHOLDER = "<image>"
@@ -25,28 +22,37 @@ class Conversation:
     """One line of SenseNova-SI's JSONL."""
 
     id: str
-    turns: tuple[tuple[str, str], ...]  # ("human", text with a placeholder an image) and ("gpt", text) in turns
+    turns: tuple[tuple[str, str], ...]  # alternating ("human", text with a placeholder per image) and ("gpt", text)
     images: tuple[str, ...]  # paths relative to the data set's folder
 
     @property
     def question(self) -> str:
-        """The first human turn."""
+        """The text of the first human turn."""
         return next(text for speaker, text in self.turns if speaker == "human")
 
     @property
     def answer(self) -> str:
-        """The first answer."""
+        """The text of the first answer."""
         return next(text for speaker, text in self.turns if speaker == "gpt")
 
     def as_json(self) -> dict[str, Any]:
-        """The line's object, its keys in the original's order."""
+        """The line's JSON object, with its keys in the original order."""
         turns = [{"from": speaker, "value": text} for speaker, text in self.turns]
         return {"id": self.id, "conversations": turns, "image": list(self.images)}
 
 
 @dataclass(frozen=True, slots=True)
+class Accepts:
+    """What scoring accepts besides the answer itself; each field is None where it does not apply."""
+
+    skills: tuple[str, ...] | None = None  # of a plan, in order
+    unit: str | None = None  # of a number
+    box: Box | None = None  # x0, y0, x1, y1 in 0..1000: a box, or where a point or a plan's first point must lie
+
+
+@dataclass(frozen=True, slots=True)
 class Labels:
-    """What we know of a question beyond the original form; a line of the labels' file, by the same id."""
+    """What scoring needs about a question; one line of the labels file, with the id of the question's line."""
 
     id: str
     capability: str
@@ -55,27 +61,30 @@ class Labels:
     answer: str
     options: tuple[str, ...]
     seed: int  # of the scene
-    accepts: Mapping[str, Any] = field(default_factory=dict)  # see `Question.accepts`
+    accepts: Accepts = Accepts()
 
+    @property
+    def box(self) -> Box:
+        """The accepted box of a point or a box.
 
-def full_text(question: Question) -> str:
-    """The human turn: a placeholder for each image, the question, its options, and how to answer."""
-    count = len(question.images)
-    heads = [PLACEHOLDER] if count == 1 else [f"Image-{k}: {PLACEHOLDER}" for k in range(1, count + 1)]
-    lines = [*heads, question.text]
-    if question.form == "choice":
-        lines += [f"{chr(65 + k)}. {option}" for k, option in enumerate(question.options) if option]
-        lines.append("Answer with the option's letter.")
-    elif question.form == "number":
-        lines.append("Answer with a number.")
-    return "\n".join(lines)
+        Raises:
+            DataError: the labels have none.
+        """
+        if self.accepts.box is None:
+            raise DataError(f"the labels of {self.id!r} have no accepted box, which a {self.form} needs")
+        return self.accepts.box
+
+    def as_json(self) -> dict[str, Any]:
+        """The line's JSON object; `accepts` has only the keys that apply."""
+        value = asdict(self)
+        return {**value, "accepts": {key: item for key, item in value["accepts"].items() if item is not None}}
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
 def json_line(value: object) -> str:
-    """One line of JSON, the same for the same value."""
+    """One line of JSON; equal values give equal lines."""
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
@@ -105,7 +114,7 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
     """Read SenseNova-SI's JSONL (SenseNova-SI-800K's, or ours): `image` is a path, a list of paths, or absent.
 
     Raises:
-        DataError: what a line lacks or has too much, with the file and the line's number.
+        DataError: a line does not have this form; the message names the file and the line number.
     """
     for number, value in _lines(path):
         yield _conversation(value, f"{path}, line {number}")
@@ -114,7 +123,7 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
 def _conversation(value: dict[str, Any], where: str) -> Conversation:
     missing = [key for key in ("id", "conversations") if key not in value]
     if missing:
-        raise DataError(f"{where}: no {' and no '.join(map(repr, missing))}; it has: {', '.join(value) or 'nothing'}")
+        raise DataError(f"{where}: no {' and no '.join(map(repr, missing))}; found: {', '.join(value) or 'nothing'}")
     image = value.get("image") or []
     images = [image] if isinstance(image, str) else image
     if not isinstance(images, list) or not all(isinstance(entry, str) for entry in images):
@@ -130,17 +139,17 @@ def _conversation(value: dict[str, Any], where: str) -> Conversation:
     if not {"human", "gpt"} <= {speaker for speaker, _ in spoken}:
         raise DataError(f"{where}: expected a 'human' and a 'gpt' turn, got: {[s for s, _ in spoken]}")
     named = sum(text.count(PLACEHOLDER) for _, text in spoken)
-    # Without any placeholder the images come first, as LLaVA's readers have it.
+    # Without any placeholder the images come first, as in LLaVA's readers.
     if named and named != len(images):
-        raise DataError(f"{where}: {named} placeholders {PLACEHOLDER} for {len(images)} images")
+        raise DataError(f"{where}: {named} {PLACEHOLDER} placeholders for {len(images)} images")
     return Conversation(str(value["id"]), tuple(spoken), tuple(images))
 
 
 def read_labels(path: Path) -> Iterator[Labels]:
-    """Read the labels' file.
+    """Read the labels file.
 
     Raises:
-        DataError: a line without the keys that labels have.
+        DataError: a line lacks a key of `Labels`.
     """
     keys = ("id", "capability", "type", "form", "answer", "options", "seed", "accepts")
     for number, value in _lines(path):
@@ -148,19 +157,20 @@ def read_labels(path: Path) -> Iterator[Labels]:
         if missing:
             raise DataError(f"{path}, line {number}: no {', '.join(map(repr, missing))}")
         known = {key: value[key] for key in keys}
-        yield Labels(**{**known, "options": tuple(value["options"])})
+        accepts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["accepts"].items()}
+        yield Labels(**{**known, "options": tuple(value["options"]), "accepts": Accepts(**accepts)})
 
 
 def read_dataset(folder: Path) -> Iterator[tuple[Conversation, Labels]]:
-    """Every question of a generated data set with its labels.
+    """Every question of a generated data set, with its labels.
 
     Raises:
-        DataError: there is no finished data set, or its two files are not about the same questions.
+        DataError: the data set is missing or unfinished, or its two files list different questions.
     """
     if not (folder / MANIFEST_FILE).is_file():
         raise DataError(
             f"no finished data set in {str(folder)!r}: it has no {MANIFEST_FILE}; "
-            "run `si-embodied data generate` with the same settings again and it goes on from where it was"
+            "run `si-embodied data generate` with the same settings again to resume it"
         )
     questions, labels = read_conversations(folder / QUESTIONS_FILE), read_labels(folder / LABELS_FILE)
     for number, entry in enumerate(questions, start=1):

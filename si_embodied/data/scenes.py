@@ -1,4 +1,4 @@
-"""What a question is asked about: a few views of one scene, and a way to look at it from elsewhere."""
+"""Scenes to ask about: a few views of each, and a function that renders another view."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _DEMONSTRATIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One scene as the question types see it."""
+    """One scene, as the question types see it."""
 
     source: Source
     seed: int
-    views: tuple[LabelledView, ...] = ()  # several of an apartment; the head camera's of a tabletop
-    look: Callable[[float, float, float, float], LabelledView] | None = None  # apartment: x, y, yaw, tilt
-    grid: Grid | None = None  # apartment: where the robot may be
+    views: tuple[LabelledView, ...] = ()  # several of an apartment, or the head camera's of a tabletop
+    look: Callable[[float, float, float, float], LabelledView] | None = None  # apartment: view from x, y, yaw, tilt
+    grid: Grid | None = None  # apartment: where the robot can stand
     demonstrations: tuple[Demonstration, ...] = ()
     image_size: int = 224
 
 
 def is_worth_opening(source: Source, seed: int) -> bool:
-    """Whether the scene has what its source is about: the shape sorter is in half of the tables to sort only."""
+    """Whether the scene fits its source: only half of the sorting tables have a shape sorter."""
     if source != "sorter":
         return True
     drawn = draw_task("sort", np.random.default_rng([seed, TASKS.index("sort")]))
@@ -48,7 +48,7 @@ def is_worth_opening(source: Source, seed: int) -> bool:
 
 @contextmanager
 def open_scene(source: Source, seed: int, *, image_size: int = 224) -> Iterator[Scene]:
-    """The scene of a seed, its renderer open until the end; a function of source, seed and size alone."""
+    """Open the scene of a seed, a function of source, seed and size. Its renderer closes with the block."""
     if source == "apartment":
         with ApartmentStage(seed, image_size=image_size) as stage:
             yield Scene(source, seed, _informative(stage, seed), stage.view, stage.grid, (), image_size)
@@ -68,7 +68,7 @@ def open_scene(source: Source, seed: int, *, image_size: int = 224) -> Iterator[
 
 
 def _informative(stage: ApartmentStage, seed: int) -> tuple[LabelledView, ...]:
-    """Views that show a few things well: a question about a bare wall is no question."""
+    """Views that show at least two objects well, rather than a bare wall."""
     views: list[LabelledView] = []
     for _, pose in zip(range(_POSES_TRIED), stage.poses(np.random.default_rng((seed, 5))), strict=False):
         view = stage.view(*pose)

@@ -1,4 +1,4 @@
-"""Views of simulated scenes with everything labelled: what is seen where, which thing it is, and where that stands."""
+"""Labelled views of simulated scenes: which object each pixel shows, and where that object is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from si_embodied.errors import SceneError
 from si_embodied.geometry import Pose
 from si_embodied.types import CameraFrame
 
-select_renderer()  # before mujoco's first import, which reads the choice
+select_renderer()  # mujoco reads the choice when it is first imported
 
 import mujoco  # noqa: E402
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 HEAD = "head"
 TILTS_RAD = (-0.35, -0.35, -0.35, -0.35 + math.radians(15), -0.35 - math.radians(15))
-"""Of the head camera, up positive: the start of every episode, and one notch of `look` either way now and then."""
+"""Head camera tilts, up positive: mostly that of an episode's start, sometimes one step of `look` up or down."""
 CONTAINER_SIZE_M: dict[str, tuple[float, float, float]] = {
     "bowl": (2 * t.BOWL_RIM_RADIUS_M, 2 * t.BOWL_RIM_RADIUS_M, t.BOWL_HEIGHT_M),
     "bin": (2 * t.BIN_HALF_M[0], 2 * t.BIN_HALF_M[1], t.BIN_HEIGHT_M),
@@ -54,69 +54,62 @@ CONTAINER_SIZE_M: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneObject:
-    """One thing of a scene, whether a view shows it or not."""
+    """One object of a scene, whether or not a view shows it."""
 
     name: str  # noun phrase: "red chair", "green cube"
     category: str
     colour: str
-    T_map_object: Pose  # origin in the middle of its bounding box
+    T_map_object: Pose  # origin at the centre of its bounding box
     size_m: NDArray[np.float64]  # (3,), along its own axes
     front: NDArray[np.float64] | None  # (2,), unit direction in the map that it faces; None if it has no front
     unique: bool  # whether `name` fits nothing else in the scene
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SeenObject:
+class SeenObject(SceneObject):
     """One object as a view shows it."""
 
     id: int  # value in `instances`, the same in every view of the scene
-    name: str  # unique noun phrase in its scene if it has one (`unique` says so): "red chair", "green cube"
-    category: str
-    colour: str
-    pixels: int  # visible
-    box_px: tuple[int, int, int, int]  # x0, y0, x1, y1 of what is visible, inclusive-exclusive
+    pixels: int  # how many are visible
+    box_px: tuple[int, int, int, int]  # x0, y0, x1, y1 of the visible part, end exclusive
     point_px: tuple[float, float]  # u, v well inside the largest visible part
-    T_map_object: Pose
-    size_m: NDArray[np.float64]  # (3,), along its own axes
-    front: NDArray[np.float64] | None  # (2,), unit direction in the map that it faces; None if it has no front
-    unique: bool = True  # whether `name` fits nothing else in the scene
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledView:
-    """A posed RGB-D image and everything in it."""
+    """A posed RGB-D image and the objects in it."""
 
     frame: CameraFrame
     instances: NDArray[np.int32]  # (H, W), the object's id, -1 = no object
-    objects: tuple[SeenObject, ...]  # those of which at least one pixel is visible
-    room: str | None  # the room that the camera is in; None on the tabletop
+    objects: tuple[SeenObject, ...]  # those with at least one visible pixel
+    room: str | None  # the room the camera is in; None on the tabletop
 
 
 def label_view(
-    frame: CameraFrame, instances: NDArray[np.int32], things: tuple[SceneObject, ...], room: str | None
+    frame: CameraFrame, instances: NDArray[np.int32], objects: tuple[SceneObject, ...], room: str | None
 ) -> LabelledView:
-    """Find each thing in the instance image; `instances` holds indices into `things`."""
+    """Find each object in the instance image, whose values are indices into `objects`."""
     seen = []
-    for index, where in enumerate(find_objects(instances + 1, max_label=len(things))):
+    for index, where in enumerate(find_objects(instances + 1, max_label=len(objects))):
         if where is None:
             continue
         rows, columns = where
         mask = instances[where] == index
         u, v = point_inside(mask)
-        thing = things[index]
+        one = objects[index]
         seen.append(
             SeenObject(
-                id=index, name=thing.name, category=thing.category, colour=thing.colour, pixels=int(mask.sum()),
+                id=index, name=one.name, category=one.category, colour=one.colour, pixels=int(mask.sum()),
                 box_px=(int(columns.start), int(rows.start), int(columns.stop), int(rows.stop)),
-                point_px=(columns.start + u, rows.start + v), T_map_object=thing.T_map_object, size_m=thing.size_m,
-                front=thing.front, unique=thing.unique,
+                point_px=(columns.start + u, rows.start + v), T_map_object=one.T_map_object, size_m=one.size_m,
+                front=one.front, unique=one.unique,
             )
         )  # fmt: skip
     return LabelledView(frame, instances, tuple(seen), room)
 
 
 def point_inside(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """The pixel (u, v) farthest from the edge of the largest connected part of a mask (H, W) that is not empty."""
+    """The pixel (u, v) deepest inside the largest connected part of a mask (H, W) that is not empty."""
     parts, count = label(mask)
     if count > 1:
         sizes = np.bincount(parts.ravel())
@@ -128,20 +121,20 @@ def point_inside(mask: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 class _Stage:
-    """What both stages share: a renderer that is closed at the end."""
+    """A scene with a renderer, which is closed at the end."""
 
-    things: tuple[SceneObject, ...]
+    objects: tuple[SceneObject, ...]
     data: mujoco.MjData
     _renderer: SceneRenderer
-    _owner: NDArray[np.int32]  # (geoms + 1,), index into `things` of every geom; the last is for pixels without one
+    _owner: NDArray[np.int32]  # (geoms + 1,), index into `objects` by geom; the last entry is for pixels without a geom
 
     def _shoot(self, camera: str, room: str | None) -> LabelledView:
         frame = camera_frame(self._renderer, self.data, camera, 0.0)
         instances = self._owner[self._renderer.segmentation(self.data, camera)]
-        return label_view(frame, instances, self.things, room)
+        return label_view(frame, instances, self.objects, room)
 
     def close(self) -> None:
-        """Give the renderer's resources back."""
+        """Release the renderer's resources."""
         self._renderer.close()
 
     def __enter__(self) -> Self:
@@ -154,16 +147,16 @@ class _Stage:
 
 
 class TabletopStage(_Stage):
-    """The scene of one tabletop episode, at rest, with the arm at home: what `TabletopEnv.reset(seed=...)` shows."""
+    """The start of a tabletop episode, objects at rest and arm at home, as `TabletopEnv.reset(seed=...)` shows it."""
 
     def __init__(self, seed: int, *, task: str = "base", image_size: int = 224) -> None:
         """Build the scene of a seed.
 
         Raises:
-            UnknownNameError: no such task.
-            SceneError: no scene at rest was found.
+            UnknownNameError: the task does not exist.
+            SceneError: no draw gave a scene at rest.
         """
-        # The same draws as TabletopEnv's, so that a seed means the same scene everywhere.
+        # These are TabletopEnv's draws, so that a seed gives the same scene everywhere.
         rng = np.random.default_rng([seed, TASKS.index(task) if task in TASKS else 0])
         for _ in range(20):
             self.task = draw_task(task, rng)
@@ -174,7 +167,7 @@ class TabletopStage(_Stage):
             if self.truth.progress() == 0 and all(self.world.is_still(o.name) for o in self.task.scene.objects):
                 break
         else:
-            raise SceneError(f"no {task!r} scene at rest was found for seed {seed}")
+            raise SceneError(f"no {task!r} scene of seed {seed} came to rest in 20 draws; use another seed")
         model, self.data = self.world.model, self.world.data
         self._renderer = SceneRenderer(model, image_size, image_size)
         scene = self.task.scene
@@ -182,25 +175,25 @@ class TabletopStage(_Stage):
         self._owner = np.full(model.ngeom + 1, -1, np.int32)
         for index, body in enumerate(bodies):
             self._owner[:-1][model.geom_bodyid == model.body(body).id] = index
-        self.things = self.describe()
+        self.objects = self.describe()
 
     def describe(self) -> tuple[SceneObject, ...]:
-        """Every object and then every container, where it is now."""
-        scene, things = self.task.scene, []
+        """All objects, then all containers, at their current poses."""
+        scene, objects = self.task.scene, []
         for o in scene.objects:
             corners = t.corners(o.shape, o.height_m)
             size = corners.max(axis=0) - corners.min(axis=0)
-            things.append(SceneObject(o.name, o.shape, o.colour, self.world.pose(o.name), size, None, True))
+            objects.append(SceneObject(o.name, o.shape, o.colour, self.world.pose(o.name), size, None, True))
         names = [c.name for c in scene.containers]
         for c in scene.containers:
             size = np.array(CONTAINER_SIZE_M[c.kind])
             pose = Pose(np.eye(3), np.array([c.x_m, c.y_m, t.TABLE_TOP_M + size[2] / 2]))
-            things.append(SceneObject(c.name, c.kind, c.colour, pose, size, None, names.count(c.name) == 1))
-        return tuple(things)
+            objects.append(SceneObject(c.name, c.kind, c.colour, pose, size, None, names.count(c.name) == 1))
+        return tuple(objects)
 
     def view(self, camera: str = HEAD) -> LabelledView:
-        """What a camera of the robot shows now."""
-        self.things = self.describe()
+        """The current view of one of the robot's cameras."""
+        self.objects = self.describe()
         self._view = self._shoot(camera, None)
         return self._view
 
@@ -209,10 +202,10 @@ class TabletopStage(_Stage):
 
 
 class ApartmentStage(_Stage):
-    """The apartment of a seed, seen from wherever the robot could stand."""
+    """The apartment of a seed, viewed from anywhere the robot can stand."""
 
     def __init__(self, seed: int, *, image_size: int = 224, camera: CameraSetup | None = None) -> None:
-        """Build the apartment of a seed: the first that an episode of that seed may take place in."""
+        """Build the apartment of a seed: the first one that an episode with this seed tries."""
         self.camera = camera or CameraSetup()
         self.apartment = generate_apartment((seed, 0))
         self.grid = Grid.of(self.apartment, solid_outlines(self.apartment), ROBOT_RADIUS_M + PATH_MARGIN_M)
@@ -220,14 +213,14 @@ class ApartmentStage(_Stage):
         self.model = mujoco.MjModel.from_xml_string(scene.xml)
         self.data = mujoco.MjData(self.model)
         self._renderer = SceneRenderer(self.model, image_size, image_size)
-        self.things = furniture_of(self.apartment)
+        self.objects = furniture_of(self.apartment)
         index = {piece.name: i for i, piece in enumerate(self.apartment.furniture)}
         self._owner = np.full(self.model.ngeom + 1, -1, np.int32)
         for geom, piece in scene.owner.items():
             self._owner[self.model.geom(geom).id] = index[piece]
 
     def poses(self, rng: np.random.Generator) -> Iterator[tuple[float, float, float, float]]:
-        """Where the robot could stand and how it could look, without end: x, y (metres), yaw, tilt (radians)."""
+        """An endless stream of random poses that the robot can take: x, y (metres), yaw, tilt (radians)."""
         cells = np.argwhere(self.grid.free)
         while True:
             x, y = self.grid.point(*(int(i) for i in cells[int(rng.integers(len(cells)))]))
@@ -235,7 +228,7 @@ class ApartmentStage(_Stage):
             yield x, y, float(rng.uniform(-math.pi, math.pi)), tilt
 
     def view(self, x: float, y: float, yaw: float, tilt: float) -> LabelledView:
-        """What the head camera shows with the robot at a pose of the map, metres and radians, tilt up positive."""
+        """The head camera's view with the robot at a pose on the map, metres and radians, tilt up positive."""
         model, data = self.model, self.data
         data.mocap_pos[0] = x, y, 0.0
         data.mocap_quat[0] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
@@ -248,7 +241,7 @@ class ApartmentStage(_Stage):
 
 def furniture_of(apartment: Apartment) -> tuple[SceneObject, ...]:
     """The furniture as scene objects, in the apartment's order."""
-    phrases, things = unique_phrases(apartment), []
+    phrases, objects = unique_phrases(apartment), []
     for piece in apartment.furniture:
         low, high = piece.bounds
         yaw = piece.quarter_turns * math.pi / 2
@@ -259,25 +252,5 @@ def furniture_of(apartment: Apartment) -> tuple[SceneObject, ...]:
         front = np.array(piece.front, np.float64) if has_front(piece.category) else None
         pose = Pose.from_rpy(0.0, 0.0, yaw, (x, y, z))
         name, unique = phrases.get(piece.name, piece.phrase), piece.name in phrases
-        things.append(SceneObject(name, piece.category, piece.colour, pose, size, front, unique))
-    return tuple(things)
-
-
-def tabletop_view(seed: int, *, image_size: int = 224, task: str = "base") -> LabelledView:
-    """The head camera's first view of a tabletop episode, the arm at home.
-
-    Example:
-        >>> view = tabletop_view(0)
-        >>> view.frame.rgb.shape
-        (224, 224, 3)
-    """
-    with TabletopStage(seed, task=task, image_size=image_size) as stage:
-        return stage.view()
-
-
-def apartment_views(seed: int, *, count: int, image_size: int = 224) -> Iterator[LabelledView]:
-    """Views of the apartment of a seed, from `count` poses that the robot could stand at, drawn from the seed."""
-    with ApartmentStage(seed, image_size=image_size) as stage:
-        poses = stage.poses(np.random.default_rng((seed, 2)))
-        for _, pose in zip(range(count), poses, strict=False):
-            yield stage.view(*pose)
+        objects.append(SceneObject(name, piece.category, piece.colour, pose, size, front, unique))
+    return tuple(objects)

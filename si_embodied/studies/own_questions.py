@@ -13,11 +13,13 @@ import numpy as np
 
 from si_embodied.errors import ConfigError
 from si_embodied.studies.results import Score, total
+from si_embodied.training.annotations import Annotation, TabletopAnnotation
 from si_embodied.training.architecture import GRID
-from si_embodied.training.examples import Labelled, Question, load
+from si_embodied.training.examples import Labelled, load
 from si_embodied.training.forward import CELLS
 from si_embodied.training.measure import verdicts
 from si_embodied.training.nano import Recipe, Training
+from si_embodied.training.questions import Question
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def without_unseen_pairs(data: Labelled, count: int) -> Labelled:
     Raises:
         ConfigError: there are fewer.
     """
-    rows = [row for row, note in enumerate(data.notes) if not shows_unseen_pair(note)]
+    rows = [row for row, note in enumerate(data.annotations) if not shows_unseen_pair(note)]
     if count > len(rows):
         raise ConfigError(
             f"{count} images without the unseen pairs were asked for, but of {len(data)} there are {len(rows)}: render "
@@ -167,19 +169,19 @@ def without_unseen_pairs(data: Labelled, count: int) -> Labelled:
 
 def with_unseen_pairs(data: Labelled, count: int) -> Labelled:
     """The first `count` images, or as many as there are, with an unseen pair on the table."""
-    return _take(data, [row for row, note in enumerate(data.notes) if shows_unseen_pair(note)][:count])
+    return _take(data, [row for row, note in enumerate(data.annotations) if shows_unseen_pair(note)][:count])
 
 
 def _take(data: Labelled, rows: list[int]) -> Labelled:
     chosen = np.array(rows, dtype=np.int64)
     arrays = {name: getattr(data, name)[chosen] for name in ("world", "images", "instances", "labels")}
-    return replace(data, **arrays, notes=[data.notes[row] for row in rows])
+    return replace(data, **arrays, annotations=tuple(data.annotations[row] for row in rows))
 
 
-def shows_unseen_pair(note: dict[str, Any]) -> bool:
+def shows_unseen_pair(note: Annotation) -> bool:
     """Whether an object of an unseen pair stands on the table, visible or not."""
-    names = [thing["name"] for thing in note["objects"]]
-    return any(name in UNSEEN_PAIRS for name in (*names, *note.get("pick", ())))
+    hidden = note.pick if isinstance(note, TabletopAnnotation) else ()
+    return any(name in UNSEEN_PAIRS for name in (*(one.name for one in note.objects), *hidden))
 
 
 def names_unseen_pair(question: Question) -> bool:

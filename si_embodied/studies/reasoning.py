@@ -17,7 +17,6 @@ from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
 from si_embodied.studies.plots import COLOURS, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
 from si_embodied.training.nano import Recipe, Training
-from si_embodied.training.reasoning import REASONING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,10 +107,9 @@ def _trained(run: ReasoningRun, data: Path, arm: str, report: Say) -> tuple[Path
         return training
 
     def tables() -> tuple[Labelled, Labelled]:
-        parts = _tables(data)
-        for note in (note for part in parts for note in part.notes):
-            note[REASONING] = arm == WITH
-        return parts
+        training, held_out = _tables(data)
+        reasoning = arm == WITH
+        return replace(training, reasoning=reasoning), replace(held_out, reasoning=reasoning)
 
     notes = f"{run.model.name}, trained on {arm} reasoning by `si-embodied study reasoning`: not for use."
     trained, checkpoint = train_checkpoint(run, run.out / arm, start, tables, notes=notes, report=report)

@@ -1,1 +1,1 @@
-"""Training: the small model made here from nothing, and LoRA for real checkpoints. No command-line code lives here."""
+"""Training: si-nano from scratch, and LoRA fine-tuning of real checkpoints. No command-line code lives here."""

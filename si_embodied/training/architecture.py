@@ -1,6 +1,6 @@
-"""The small model: Qwen3-VL's own classes at a few million parameters, with weights that start learning at once.
+"""The small model: Qwen3-VL's own classes with a few million parameters, initialised so that it learns from the start.
 
-Qwen3-VL: Bai et al., arXiv 2511.21631. The sizes are what two CPU cores can train in under an hour.
+Qwen3-VL: Bai et al., arXiv 2511.21631. The sizes are chosen so that two CPU cores can train it in under an hour.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ with extra("models"):
 
 PATCH_PX, MERGE = 10, 2
 GRID = IMAGE_PX // (PATCH_PX * MERGE)
-"""Merged cells along a side; each is one token of the language model."""
+"""Merged cells along each side of an image; each cell is one token of the language model."""
 _EMBEDDING_SCALE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What may vary; the micro one is for tests."""
+    """Layer counts and widths."""
 
     vision_width: int = 128
     vision_layers: int = 4
@@ -37,10 +37,11 @@ class Sizes:
 
 
 MICRO = Sizes(vision_width=32, vision_layers=1, vision_heads=2, text_width=48, text_layers=2, text_heads=2)
+"""For tests."""
 
 
 def make_model(sizes: Sizes, seed: int) -> Qwen3VLForConditionalGeneration:
-    """The model before training, a function of the seed."""
+    """The untrained model, a function of the seed."""
     tokenizer = make_tokenizer()
     ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in SPECIAL_TOKENS}
     head = sizes.text_width // sizes.text_heads
@@ -90,7 +91,7 @@ def make_model(sizes: Sizes, seed: int) -> Qwen3VLForConditionalGeneration:
 
 
 def image_processor() -> Qwen2VLImageProcessorPil:
-    """Every image is brought to the one size that the model was trained at."""
+    """An image processor that resizes every image to the size that the model is trained at."""
     area = IMAGE_PX**2
     return Qwen2VLImageProcessorPil(
         patch_size=PATCH_PX,
@@ -103,18 +104,18 @@ def image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def _sections(half: int) -> list[int]:
-    """Rotary frequencies for time, row and column: about a third each."""
+    """Split `half` rotary frequencies between time, row and column, about a third each."""
     return [half - 2 * (half // 3), half // 3, half // 3]
 
 
 def _start(model: Any, generator: torch.Generator) -> None:
-    """Where training starts: positions as sines, numbers as points on curves, linear maps scaled by their inputs."""
+    """Initialise: sine-cosine positions, numbers on smooth curves, and linear maps scaled by their fan-in."""
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.ndim > 1 and not name.endswith(("embed_tokens.weight", "pos_embed.weight")):
                 parameter.normal_(0.0, parameter[0].numel() ** -0.5, generator=generator)
                 if name.endswith(("o_proj.weight", "down_proj.weight", "attn.proj.weight", "linear_fc2.weight")):
-                    parameter.mul_(0.5)  # what is added to the residual stream
+                    parameter.mul_(0.5)  # outputs that are added to the residual stream
         for layer in model.model.language_model.layers:
             like_attends_to_like(layer.self_attn, generator)
         words = model.model.language_model.embed_tokens.weight
@@ -123,16 +124,16 @@ def _start(model: Any, generator: torch.Generator) -> None:
         vocabulary = make_tokenizer().get_vocab()
         for token, number in vocabulary.items():
             if token.startswith("Ġ") and token[1:] in vocabulary and len(token) > 2:
-                words[number] = words[vocabulary[token[1:]]]  # a word is the same word after a space
+                words[number] = words[vocabulary[token[1:]]]  # a word means the same after a space
         positions = model.model.visual.pos_embed.weight
         positions.copy_(grid_codes(GRID * MERGE, positions.shape[1]))
 
 
 def like_attends_to_like(attention: Any, generator: torch.Generator) -> None:
-    """Attention that starts by looking at what resembles the token that looks, and copies some of it.
+    """Initialise attention so that a token attends to tokens that resemble it and copies part of them.
 
-    A name then finds the picture's tokens of that name at once: the vision tower speaks in the words' embeddings.
-    After mimetic initialization (Trockman and Kolter, arXiv 2305.09828).
+    The vision tower is trained to output the words' embeddings, so an object's name finds its image tokens from the
+    start. After mimetic initialization (Trockman and Kolter, arXiv 2305.09828).
     """
     query, key, value, output = (
         getattr(attention, f"{name}_proj").weight.data for name in ("q", "k", "v", "o")
@@ -147,9 +148,9 @@ def like_attends_to_like(attention: Any, generator: torch.Generator) -> None:
 
 
 def number_codes(count: int, width: int) -> torch.Tensor:
-    """Sine and cosine of 0..count-1 at rising frequencies (count, width), unit variance: near numbers are alike."""
+    """Sine and cosine codes (count, width) of 0..count-1, with unit variance: near numbers have similar codes."""
     half = width // 2
-    periods = 2.2 * count * (1 / 60.0) ** (torch.arange(half) / max(half - 1, 1))  # 2,200 down to about 37
+    periods = 2.2 * count * (1 / 60.0) ** (torch.arange(half) / max(half - 1, 1))  # 2,200 to 37 for 1,001
     angles = 2 * torch.pi * torch.arange(count)[:, None] / periods[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1) * 2**0.5
 
@@ -166,5 +167,5 @@ def grid_codes(side: int, width: int) -> torch.Tensor:
 
 
 def words_of(names: tuple[str, ...]) -> torch.Tensor:
-    """Token ids (n, 2) of words, without and with a space before."""
+    """Token ids (n, 2) of words, without and with a leading space."""
     return torch.tensor([[word_id(name, spaced=spaced) for spaced in (False, True)] for name in names])

@@ -1,19 +1,20 @@
-"""Training examples as tensors: prompts and answers tokenized as the planner's backend does, packed by image."""
+"""Training examples as tensors: prompts and answers tokenized as in the planner's backend, packed by image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from si_embodied.errors import extra
 from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import GRID
-from si_embodied.training.examples import NO_LABEL, Labelled, Question, questions
+from si_embodied.training.examples import NO_LABEL, Labelled
 from si_embodied.training.forward import CELLS, Packed
+from si_embodied.training.questions import Question, QuestionCounts, questions
 from si_embodied.training.vocabulary import NUMBERS, POINT_PIECE, make_tokenizer
 
 with extra("models"):
@@ -27,32 +28,30 @@ PROMPTS = ("manip/nano", "nav/nano")
 """By world: 0 is the tabletop, 1 the apartment."""
 APARTMENT = 1
 EXPLORE = "explore"
-"""The skill for what is not in view; while training, also what stands for a point that there is none of."""
+"""The skill for a target that is not in view. In training it is also the answer to a fragment that has no point."""
 _COORDINATE, _SKILL, _DONE, _NAME, _PIECE = 1.0, 2.0, 0.5, 0.5, 0.1
-"""Weights of an answer's tokens in the loss."""
+"""Weights in the loss of an answer's tokens: coordinates, skills, `done`, object names, and the rest of the JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One question as tokens, and how much each token counts when it is to be said."""
+    """One question and its answer as tokens, with the weight of each token in the loss."""
 
     tokens: list[int]
-    weights: list[float]  # 0 where nothing is asked of the model
-    kind: str
-    early: tuple[int, int] | None = None  # a token of the instruction, by index, that is to say this token too
+    weights: list[float]  # 0 where the model has nothing to predict
+    early: tuple[int, int] | None = None  # index of an instruction token, and the token it must predict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """One step's examples."""
+    """The examples of one training step."""
 
     images: Tensor  # (B, H, W, 3) uint8
-    cells: Tensor  # (B, K) the cells that are shown, ascending
+    cells: Tensor  # (B, K) the cells that the model sees, ascending
     labels: Tensor  # (B, K, 4), as in `Labelled.labels`
-    packed: Packed | None  # without questions, only the cells are trained
+    packed: Packed | None  # None trains the cells alone, without questions
     targets: Tensor  # (B, L) the next token
-    weights: Tensor  # (B, L) of the next token
-    kinds: list[list[str]]  # by row and segment, from segment 1 on
+    weights: Tensor  # (B, L) its weight in the loss
 
 
 @cache
@@ -67,7 +66,7 @@ def _text(text: str) -> tuple[int, ...]:
 
 @cache
 def head_tokens(world: int) -> tuple[int, ...]:
-    """What comes before the image."""
+    """The tokens before the image."""
     start, end = _special("<|im_start|>"), _special("<|im_end|>")
     system = load_prompt(PROMPTS[world]).system
     return (
@@ -85,21 +84,22 @@ def answered(question: Question, world: int) -> Answered:
         user = Template(load_prompt(PROMPTS[world]).user)
         asked = _text(user.substitute(first_view="", instruction=question.instruction, last=question.last))
         if world == APARTMENT:
-            # The instruction ends in the target's name, and the picture stands before it: where it is, or that it is
-            # not there, is soonest learned in this place, and from here the answer only has to fetch it.
+            # The instruction ends with the target's name and follows the image, so its last token is the first that
+            # can know where the target is, or that it is absent. The model learns it there soonest, and the answer
+            # only has to copy it.
             early = (len(asked) - 1, next((token for token in said if token < NUMBERS), _text(EXPLORE)[0]))
             if question.glance:
-                return Answered([*asked], [0.0] * len(asked), question.kind, early)
+                return Answered([*asked], [0.0] * len(asked), early)
     asked = (*asked, end, *_text("\n"), start, *_text("assistant\n"))
     weights = [0.0] * len(asked) + _weights(said, question.instruction is None)
     if question.absent:
         said, weights = [*said, _text(EXPLORE)[0]], [*weights, _COORDINATE]
-    return Answered([*asked, *said], weights, question.kind, early)
+    return Answered([*asked, *said], weights, early)
 
 
 @cache
 def _roles() -> dict[int, float]:
-    """Tokens whose weight, or whose successor's, is known by themselves."""
+    """Weights of tokens that do not depend on their context."""
     ids = {piece: _text(piece)[0] for piece in ('","object":"', POINT_PIECE, "true}", "false}", ",")}
     skills = [_text(piece)[0] for piece in ('{"subgoals":[{"skill":"', ']},{"skill":"')]
     return {
@@ -109,12 +109,12 @@ def _roles() -> dict[int, float]:
 
 
 def _weights(said: list[int], only_points: bool) -> list[float]:
-    """How much each token of an answer counts."""
+    """The weight in the loss of each token of an answer."""
     first, second = _text('{"subgoals":[{"skill":"')[0], _text(']},{"skill":"')[0]
     opening, bridge = _text('{"reasoning":"'), _text('","subgoals":[{"skill":"')
-    if tuple(said[: len(opening)]) == opening:  # words, and then a plan that begins differently
+    if tuple(said[: len(opening)]) == opening:  # reasoning, then a plan with a different opening
         end = said.index(bridge[0])
-        # the quote counts too: a grammar does not force it where a token goes on behind it, like the one of `","`
+        # The closing quote counts too: the grammar does not force it, since longer tokens such as `","` begin with it.
         words = [0.0] * (len(opening) - 1) + [_NAME] * (end + 2 - len(opening)) + [_PIECE] * (len(bridge) - 1)
         return words + _weights([first, *said[end + len(bridge) :]], only_points)[1:]
     named, point = _text('","object":"')[0], _text(POINT_PIECE)[0]
@@ -137,13 +137,13 @@ def _weights(said: list[int], only_points: bool) -> list[float]:
 
 
 def choose_cells(labels: NDArray[np.int16], kept: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """`kept` cells of each image (B, kept), ascending: those that show things first, the rest at random."""
+    """`kept` cells of each image (B, kept), ascending: cells with objects first, then their neighbours, then others."""
     if kept >= CELLS:
         return np.tile(np.arange(CELLS), (len(labels), 1))
-    things = (labels[..., 0] != NO_LABEL).reshape(-1, GRID, GRID)
-    padded = np.pad(things, ((0, 0), (1, 1), (1, 1)))
+    occupied = (labels[..., 0] != NO_LABEL).reshape(-1, GRID, GRID)
+    padded = np.pad(occupied, ((0, 0), (1, 1), (1, 1)))
     around = sum(padded[:, 1 + dy : 1 + dy + GRID, 1 + dx : 1 + dx + GRID] for dy in (-1, 0, 1) for dx in (-1, 0, 1))
-    score = rng.random(labels.shape[:2]) + 2.0 * things.reshape(len(labels), -1)
+    score = rng.random(labels.shape[:2]) + 2.0 * occupied.reshape(len(labels), -1)
     score += 0.5 * (np.asarray(around) > 0).reshape(len(labels), -1)
     return np.sort(np.argsort(-score, axis=1)[:, :kept], axis=1)
 
@@ -154,24 +154,26 @@ def make_batch(
     rng: np.random.Generator,
     *,
     kept: int,
-    asks: dict[str, int],
+    counts: QuestionCounts | None,
 ) -> Batch:
-    """Draw an image's questions anew, as many of each kind as `asks` says, and pack them; with none, cells only."""
+    """Draw new questions about the images in `rows` and pack them; without `counts`, the batch trains cells alone.
+
+    `kept` is the number of cells of each image that the model sees.
+    """
     labels = data.labels[rows]
     cells = choose_cells(labels, kept, rng)
     shown = np.take_along_axis(labels, cells[..., None], axis=1)
-    images, places = torch.from_numpy(data.images[rows]), torch.from_numpy(cells)
-    told = torch.from_numpy(shown.astype(np.int64))
-    if not asks:
-        empty = torch.zeros(0)
-        return Batch(images, places, told, None, empty, empty, [])
-    asked = [[answered(q, int(data.world[row])) for q in questions(data.notes[row], rng, **asks)] for row in rows]
-    packed, targets, weights = pack([int(data.world[row]) for row in rows], asked, cells)
-    return Batch(images, places, told, packed, targets, weights, [[one.kind for one in row] for row in asked])
+    inputs = torch.from_numpy(data.images[rows]), torch.from_numpy(cells), torch.from_numpy(shown.astype(np.int64))
+    if counts is None:
+        return Batch(*inputs, None, torch.zeros(0), torch.zeros(0))
+    drawn = [questions(data.annotations[row], rng, counts, reasoning=data.reasoning) for row in rows]
+    worlds = [int(data.world[row]) for row in rows]
+    asked = [[answered(one, world) for one in some] for some, world in zip(drawn, worlds, strict=True)]
+    return Batch(*inputs, *pack(worlds, asked, cells))
 
 
 def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64]) -> tuple[Packed, Tensor, Tensor]:
-    """Sequences of one image and its questions each, padded to the longest."""
+    """Pack each image and its questions into a padded sequence; returns the batch, its targets and their weights."""
     kept = cells.shape[1]
     heads = [head_tokens(world) for world in worlds]
     lengths = [
@@ -190,7 +192,7 @@ def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64
         positions[:, row, at : at + kept] = at
         positions[1, row, at : at + kept] += cells[row] // GRID
         positions[2, row, at : at + kept] += cells[row] % GRID
-        after = at + GRID  # the next position beyond the image's largest
+        after = at + GRID  # the first position after the largest one inside the image
         at += kept
         tokens[row, at] = _special("<|vision_end|>")
         positions[:, row, at] = after
@@ -204,5 +206,5 @@ def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64
                 index, token = one.early
                 targets[row, at + index], weights[row, at + index] = token, _COORDINATE
             at = end
-    arrays: tuple[Any, ...] = (tokens, is_image, segments, positions)
-    return Packed(*map(torch.from_numpy, arrays)), torch.from_numpy(targets), torch.from_numpy(weights)
+    arrays = (tokens, is_image, segments, positions)
+    return Packed(*(torch.from_numpy(array) for array in arrays)), torch.from_numpy(targets), torch.from_numpy(weights)

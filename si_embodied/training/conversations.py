@@ -1,7 +1,7 @@
-"""From questions and answers on disk to what a checkpoint trains on, through the same family code that inference uses.
+"""Turn questions and answers on disk into training examples, with the same family code that inference uses.
 
-A conversation becomes tokens exactly as the planner would send it and as the model should then answer; the loss is on
-the answers alone, their end of turn included.
+A conversation is tokenized exactly as the planner would send it and as the model should answer. Only the answers have a
+loss, including their end-of-turn token.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from si_embodied.models.families import Family
 
 Form: TypeAlias = Literal["text", "points", "plan"]
-"""What an answer's numbers mean: nothing to us, pairs in 0..1000 of an image, or a plan's points in their views."""
+"""What numbers in an answer mean: nothing special, coordinates in 0..1000 of an image, or a plan's points."""
 
 NO_LOSS = -100
-"""The label that torch's cross entropy leaves out."""
+"""The label that torch's cross entropy ignores."""
 
 _POINTS = re.compile(r"(<box>)?\[?\[\s*\d+\s*,\s*\d+\s*(,\s*\d+\s*,\s*\d+\s*)?\]\]?(</box>)?")
 _ASKS_FOR_POINTS = re.compile(r"0 to 1000|bounding box|<ref>|\bpoints?\b", re.IGNORECASE)
@@ -50,20 +50,20 @@ _ASKS_FOR_POINTS = re.compile(r"0 to 1000|bounding box|<ref>|\bpoints?\b", re.IG
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A conversation whose images are known to be there."""
+    """A conversation whose images are known to exist."""
 
     conversation: Conversation
     images: tuple[Path, ...]
-    forms: tuple[Form, ...]  # of its answers
+    forms: tuple[Form, ...]  # one per answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """A conversation as a model trains on it."""
+    """A tokenized conversation."""
 
     input_ids: NDArray[np.int64]  # (T,)
-    labels: NDArray[np.int64]  # (T,), the token where it is an answer's, else NO_LOSS
-    is_image: NDArray[np.bool_]  # (T,), where an image feature stands in for the token
+    labels: NDArray[np.int64]  # (T,), the token inside an answer, NO_LOSS elsewhere
+    is_image: NDArray[np.bool_]  # (T,), where an image feature replaces the token
     pixels: dict[str, NDArray[Any]]  # by the model's argument names; empty without images
 
 
@@ -71,14 +71,14 @@ class Example:
 
 
 def read_records(sources: Sequence[Path], image_root: Path | None = None) -> tuple[Record, ...]:
-    """Every record of some data sets, images looked for but not read.
+    """Read all records of some data sets, checking that images exist without reading them.
 
     Args:
-        sources: each a folder that `si-embodied data generate` wrote, or a JSONL file in SenseNova-SI's form.
-        image_root: what image paths are relative to; by default the data set's folder.
+        sources: folders written by `si-embodied data generate`, or JSONL files in SenseNova-SI's form.
+        image_root: the folder that image paths are relative to; by default the data set's own.
 
     Raises:
-        DataError: a source is empty, broken or not there, or a record's image is not; the message names the record.
+        DataError: a source is missing, empty or malformed, or an image is missing; the message names the record.
     """
     records: list[Record] = []
     for source in sources:
@@ -91,7 +91,7 @@ def read_records(sources: Sequence[Path], image_root: Path | None = None) -> tup
 
 
 def fingerprint(sources: Sequence[Path]) -> str:
-    """SHA-256 over the bytes of the questions' files, which says whether two runs saw the same data."""
+    """SHA-256 over the bytes of the question files; equal for runs on the same data."""
     digest = hashlib.sha256()
     for source in sources:
         with (source / QUESTIONS_FILE if source.is_dir() else source).open("rb") as file:
@@ -101,11 +101,14 @@ def fingerprint(sources: Sequence[Path]) -> str:
 
 
 def _read(source: Path) -> Iterable[tuple[Conversation, str | None]]:
-    """Conversations, with the form of the answer where it is labelled."""
+    """Conversations with their answer's form, or None without labels."""
     if source.is_dir() and ((source / MANIFEST_FILE).is_file() or not (source / QUESTIONS_FILE).is_file()):
         return ((conversation, labels.form) for conversation, labels in read_dataset(source))
     if source.is_dir() and (source / LABELS_FILE).is_file():
-        raise DataError(f"no finished data set in {str(source)!r}: it has no {MANIFEST_FILE}; generate the rest of it")
+        raise DataError(
+            f"no finished data set in {str(source)!r}: it has no {MANIFEST_FILE}; "
+            "run `si-embodied data generate` again to finish it"
+        )
     file = source / QUESTIONS_FILE if source.is_dir() else source
     return ((conversation, None) for conversation in read_conversations(file))
 
@@ -113,15 +116,15 @@ def _read(source: Path) -> Iterable[tuple[Conversation, str | None]]:
 def _record(conversation: Conversation, form: str | None, root: Path) -> Record:
     speakers = [speaker for speaker, _ in conversation.turns if speaker != "system"]
     if speakers[0] != "human" or speakers[-1] != "gpt" or any(one == other for one, other in pairwise(speakers)):
-        raise DataError(f"record {conversation.id!r}: expected human and gpt in turns, got: {speakers}")
+        raise DataError(f"record {conversation.id!r}: expected alternating human and gpt turns, got: {speakers}")
     later = [text for speaker, text in conversation.turns if speaker != "system"][1:]
     if any(PLACEHOLDER in text for text in later):
-        raise DataError(f"record {conversation.id!r}: an image after the first question; put all images into the first")
+        raise DataError(f"record {conversation.id!r}: images after the first question; move them all into the first")
     images = tuple(root / name for name in conversation.images)
     for path in images:
         if not path.is_file():
             raise DataError(
-                f"record {conversation.id!r}: no image at {str(path)!r}; if images lie elsewhere, say so with --images"
+                f"record {conversation.id!r}: no image at {str(path)!r}; give the folder of the images with --images"
             )
     spoken = [text for speaker, text in conversation.turns if speaker != "system"]
     forms = tuple(_form(question, answer, form) for question, answer in zip(spoken[::2], spoken[1::2], strict=True))
@@ -129,7 +132,7 @@ def _record(conversation: Conversation, form: str | None, root: Path) -> Record:
 
 
 def _form(question: str, answer: str, labelled: str | None) -> Form:
-    """What an answer's numbers are: as labelled, or by how questions about places are asked and answered."""
+    """What the numbers in an answer mean: as labelled, or guessed from the wording of question and answer."""
     if labelled is not None:
         return "plan" if labelled == "plan" else "points" if labelled in ("point", "box") else "text"
     if answer.lstrip().startswith('{"subgoals"'):
@@ -143,10 +146,10 @@ def _form(question: str, answer: str, labelled: str | None) -> Form:
 
 
 def encode(record: Record, family: Family) -> Example:
-    """Tokens, labels and pixels of a record.
+    """Tokenize a record.
 
     Raises:
-        DataError: an image cannot be read or does not fit the family, or an answer has points that fit no image.
+        DataError: an image cannot be read or does not fit the family, or an answer's points fit no image.
     """
     try:
         inputs = family.encode(_prompt(record, family))
@@ -170,7 +173,7 @@ def encode(record: Record, family: Family) -> Example:
 def _prompt(record: Record, family: Family) -> Prompt:
     """The first question as the planner would send it.
 
-    Its schema tells a family of points in pixels that the model must be told the images' sizes.
+    A plan schema makes families that answer in pixels tell the model the images' sizes.
     """
     conversation, images = record.conversation, [load_image(record, path) for path in record.images]
     content = picture_and_text(conversation.question, images, family)
@@ -182,9 +185,9 @@ def _prompt(record: Record, family: Family) -> Prompt:
 def picture_and_text(
     question: str, images: Sequence[NDArray[np.uint8]], family: Family
 ) -> tuple[str | NDArray[np.uint8], ...]:
-    """A question's parts in order, each image where its placeholder stands, or first where there are none.
+    """A question's parts in order, with each image at its placeholder, or all images first if there are none.
 
-    What a family writes around an image by itself ("Image-1: ") is not written twice.
+    Text that the family itself writes around an image ("Image-1: ") is removed from the question.
     """
     if images and PLACEHOLDER not in question:
         question = PLACEHOLDER * len(images) + question
@@ -203,7 +206,7 @@ def load_image(record: Record, path: Path) -> NDArray[np.uint8]:
     """The pixels (H, W, 3) of a record's image.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the image cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -213,10 +216,10 @@ def load_image(record: Record, path: Path) -> NDArray[np.uint8]:
 
 
 class Examples(torch.utils.data.Dataset[Example]):
-    """Records encoded when they are asked for, so that images need not fit in memory."""
+    """Records encoded on access, so that the images need not fit into memory."""
 
     def __init__(self, records: Sequence[Record], family: Family, max_tokens: int) -> None:
-        """`max_tokens`: longer examples are refused, since to cut them would cut an image or an answer."""
+        """Examples longer than `max_tokens` are an error, because truncation would cut an image or an answer."""
         self._records, self._family, self._max_tokens = records, family, max_tokens
 
     def __len__(self) -> int:
@@ -227,20 +230,20 @@ class Examples(torch.utils.data.Dataset[Example]):
         if len(example.input_ids) > self._max_tokens:
             raise DataError(
                 f"record {self._records[index].conversation.id!r} has {len(example.input_ids)} tokens, more than the "
-                f"{self._max_tokens} allowed: raise --max-tokens, or make its images smaller"
+                f"{self._max_tokens} allowed: raise --max-tokens, or use smaller images"
             )
         return example
 
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Examples to a batch: padded on the right, images of all of them one after another."""
+    """Collates examples into a batch: tokens padded on the right, images concatenated."""
 
-    padding: int  # any token: what is padded is attended to by nothing and has no loss
+    padding: int  # any token id: padding is masked out and has no loss
     token_types: bool  # whether the model takes `mm_token_type_ids` (Qwen)
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """The model's arguments, each (B, T) but for the pixels."""
+        """The model's arguments, each (B, T) except the pixels."""
         lengths = [len(example.input_ids) for example in examples]
         shape = (len(examples), max(lengths))
         batch = {

@@ -1,4 +1,4 @@
-"""A trained model as a checkpoint directory with the family's standard files, and what is to be known about it."""
+"""Write a trained model as a checkpoint directory with the family's standard files and a model card."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """How a checkpoint came about, for its card."""
+    """How a checkpoint was made, for its model card."""
 
     images: dict[str, int]  # by world
     data_digest: str
@@ -30,13 +30,13 @@ class Story:
     steps: int
     minutes: float
     held_out: dict[str, float] = field(default_factory=dict)
-    notes: str = ""  # scores in the worlds, and anything else
+    notes: str = ""  # scores in the worlds, and anything else worth knowing
 
 
 def export(model: Any, directory: Path, story: Story) -> Path:
-    """Write a checkpoint that transformers and our own backend load as they load any of the family.
+    """Write a checkpoint that transformers and our own backend load like any other of the family.
 
-    Weights are written in float16, half the size; whoever loads them chooses the dtype that they run in.
+    Weights are written in float16 to halve the size; the dtype to run in is chosen on loading.
     """
     directory.mkdir(parents=True, exist_ok=True)
     make_tokenizer().save_pretrained(str(directory))
@@ -45,7 +45,7 @@ def export(model: Any, directory: Path, story: Story) -> Path:
     weights = {
         name: tensor.detach().to(torch.float16).contiguous()
         for name, tensor in model.state_dict().items()
-        if name != "lm_head.weight"  # the embedding, once more
+        if name != "lm_head.weight"  # tied to the embedding
     }
     save_file(weights, str(directory / "model.safetensors"), metadata={"format": "pt"})
     image_processor().save_pretrained(str(directory))
@@ -58,7 +58,7 @@ def export(model: Any, directory: Path, story: Story) -> Path:
     _write_json(directory / "video_preprocessor_config.json", video)
     manipulation, navigation = PROMPTS
     (directory / "planner.yaml").write_text(
-        f"# The prompts that this checkpoint was trained with.\nprompts:\n  navigation: {navigation}\n"
+        f"# The prompts this checkpoint was trained with.\nprompts:\n  navigation: {navigation}\n"
         f"  manipulation: {manipulation}\n",
         encoding="utf-8",
     )
@@ -78,20 +78,20 @@ tags: [robotics, planning, qwen3_vl]
 ---
 # si-nano
 
-A planner of {parameters:.1f} million parameters in Qwen3-VL's architecture, trained from nothing on pictures of this
+A planner with {parameters:.1f} million parameters in Qwen3-VL's architecture, trained from scratch on images of this
 project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing but these two worlds.
 
 - Input: one {IMAGE_PX} px image (others are resized) and an instruction in the worlds' own words; prompts `nav/nano`
   and `manip/nano` (`planner.yaml`). Output: a plan in the planner's JSON.
 - Data: {images}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds
-  from 100,000 on were never used. Mark of the data: `{story.data_digest}`. Instructions and plans are drawn anew each
-  time an image is shown.
-- Training: {story.steps:,} steps in {story.minutes:.0f} minutes. Again, from nothing:
+  of 100,000 and above were never used. Checksum of the data: `{story.data_digest}`. New instructions and plans are
+  drawn each time an image is shown.
+- Training: {story.steps:,} steps in {story.minutes:.0f} minutes. To repeat it from scratch:
   `si-embodied train nano --out DIR --seed {story.seed} --steps {story.steps}`.
 
 ## Held-out accuracy
-`point …`: the pixel lies on the named thing. `… words`: skills, names and `done` given what precedes them. `… points`:
-coordinates within 40 of 1000.
+`point …`: the pixel lies on the named object. `… words`: skills, names and `done`, given the correct preceding tokens.
+`… points`: coordinates within 40 of 1000.
 
 | kind | right |
 | --- | --- |
@@ -101,9 +101,9 @@ coordinates within 40 of 1000.
 {story.notes or "Not measured yet."}
 
 ## Limits
-It was taught the tabletop tasks base, spatial and stack, and the apartment task objectnav. Of what it tried it is told
-the last attempt alone; it sees one view, knows only these objects and colours, and answers anything else with nonsense
-of the right form.
+It was trained on the tabletop tasks base, spatial and stack, and on the apartment task objectnav. It sees one view and
+is told only its last attempt. It knows only these objects and colours, and answers anything else with well-formed
+nonsense.
 """
 
 

@@ -1,8 +1,8 @@
-"""The model's own layers, on batches as training wants them: same-size images, some of their cells, many questions.
+"""The forward pass for training: same-size images, a subset of their cells, and many questions per image.
 
-The same numbers as transformers' forward on whole images (a test says so), in a fraction of its time on a CPU: images
-of a batch go through the vision tower side by side, cells may be left out, and all questions about an image share its
-tokens.
+It uses the model's own layers and gives the same numbers as transformers' forward pass on whole images (tested), in a
+fraction of the time on a CPU: a batch's images go through the vision tower together, cells may be left out, and all
+questions about an image share its tokens.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CELLS = GRID * GRID
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A batch of sequences: an image each, and questions about it that do not see each other."""
+    """A batch of sequences, each an image followed by questions about it that do not attend to each other."""
 
-    tokens: Tensor  # (B, L) ids; anything where an image's token stands
+    tokens: Tensor  # (B, L) ids; arbitrary where `is_image`
     is_image: Tensor  # (B, L) bool, K true in each row
-    segments: Tensor  # (B, L): 0 what all questions see, 1.. the questions, -1 padding
+    segments: Tensor  # (B, L): 0 is seen by all questions, 1.. are the questions, -1 is padding
     positions: Tensor  # (3, B, L) rotary positions: time, row, column
 
 
@@ -44,8 +44,8 @@ def patches_of(images: Tensor) -> Tensor:
 
 
 @cache
-def _patch_places() -> tuple[Tensor, Tensor]:
-    """By cell and patch in it: raster index into the position table (cells, 4), and row and column (cells, 4, 2)."""
+def _patch_positions() -> tuple[Tensor, Tensor]:
+    """For each patch of each cell: index into the position table (cells, 4), and row and column (cells, 4, 2)."""
     cell = torch.arange(CELLS)
     inside = torch.arange(MERGE**2)
     rows = (cell // GRID * MERGE)[:, None] + inside // MERGE
@@ -54,15 +54,15 @@ def _patch_places() -> tuple[Tensor, Tensor]:
 
 
 def encode_images(model: Any, images: Tensor, cells: Tensor) -> Tensor:
-    """Image tokens (B, K, width) of the chosen cells (B, K) of images (B, H, W, 3) uint8."""
+    """Image tokens (B, K, width) for the chosen cells (B, K) of images (B, H, W, 3) uint8."""
     visual = model.model.visual
     batch, kept = cells.shape
     patches = patches_of(images)[torch.arange(batch)[:, None], cells]  # (B, K, 4, P)
-    weight = visual.patch_embed.proj.weight.sum(dim=2).flatten(1)  # both moments of the "video" are the one image
-    index, places = _patch_places()
+    weight = visual.patch_embed.proj.weight.sum(dim=2).flatten(1)  # the image stands for both frames of the "video"
+    index, positions = _patch_positions()
     hidden = functional.linear(patches, weight, visual.patch_embed.proj.bias) + visual.pos_embed(index[cells])
     hidden = hidden.reshape(batch, kept * MERGE**2, -1)
-    cos, sin = visual.rotary_pos_emb(hidden, places[cells].reshape(-1, 2))
+    cos, sin = visual.rotary_pos_emb(hidden, positions[cells].reshape(-1, 2))
     rotary = cos.reshape(batch, kept * MERGE**2, -1), sin.reshape(batch, kept * MERGE**2, -1)
     for block in visual.blocks:
         hidden = hidden + _attend(block.attn, block.norm1(hidden), rotary)
@@ -82,7 +82,7 @@ def _attend(attention: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Te
 
 
 def read(model: Any, packed: Packed, image_tokens: Tensor) -> Tensor:
-    """The last hidden states (B, L, width) of a batch."""
+    """The language model's last hidden states (B, L, width)."""
     text = model.model.language_model
     embedded = text.embed_tokens(packed.tokens)
     embedded = embedded.masked_scatter(packed.is_image[..., None], image_tokens)
@@ -98,5 +98,5 @@ def read(model: Any, packed: Packed, image_tokens: Tensor) -> Tensor:
 
 
 def logits_of(model: Any, hidden: Tensor) -> Tensor:
-    """Logits over the vocabulary of some hidden states (N, width); the output layer is the embedding."""
+    """Logits over the vocabulary for hidden states (N, width); the output layer shares the embedding's weights."""
     return functional.linear(hidden, model.model.language_model.embed_tokens.weight)

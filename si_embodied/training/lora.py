@@ -1,7 +1,7 @@
-"""LoRA: a real checkpoint of any family, tuned on questions and answers with peft and transformers' Trainer.
+"""LoRA fine-tuning of a real checkpoint of any family, with peft and transformers' Trainer.
 
-A run's folder has `run.json` (what was asked for), `log.jsonl` (a line a step), `checkpoints/` (to go on from),
-`adapter/` in peft's own format, and `merged/`, a whole checkpoint, if one was asked for.
+A run's folder holds `run.json` (its settings), `log.jsonl` (one line per step), `checkpoints/` (to resume from),
+`adapter/` in peft's format and, if asked for, `merged/`, a whole checkpoint.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import traceback
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from si_embodied.errors import BackendError, ConfigError, RecordError, extra
 
 with extra("train"):
-    import accelerate  # noqa: F401  (the Trainer needs it, and says so late)
+    import accelerate  # noqa: F401  (the Trainer needs it, but complains late)
     import peft
     import torch
     from safetensors import SafetensorError
@@ -33,6 +32,7 @@ from si_embodied.models.loading import Checkpoint, load_checkpoint, resolve_devi
 from si_embodied.runs import claim
 from si_embodied.training.conversations import NO_LOSS, Collator, Examples, Record, fingerprint, read_records
 from si_embodied.training.lora_files import save_adapter, save_merged
+from si_embodied.training.lora_settings import LoraConfig, LoraOutcome, LoraSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,69 +42,25 @@ _LOG = logging.getLogger(__name__)
 RUN_FILE, LOG_FILE, CHECKPOINTS, ADAPTER, MERGED = "run.json", "log.jsonl", "checkpoints", "adapter", "merged"
 
 LANGUAGE_LAYERS = r"(.*\.)?language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
-"""Every linear layer of the language model's blocks, by name; vision towers have layers of the same last names."""
+"""Names of all linear layers in the language model's blocks; some vision towers have layers with the same suffixes."""
 PROJECTORS = {
     "qwen3_vl": r"(.*\.)?visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
     "qwen2_5_vl": r"(.*\.)?visual\.merger\.mlp\.[02]",
     "internvl": r"(.*\.)?multi_modal_projector\.linear_[12]",
 }
-"""The linear layers between vision tower and language model, by family."""
+"""Names of the linear layers between vision tower and language model, by family."""
 
-_STATE = "trainer_state.json"  # what the Trainer writes last into a checkpoint
+_STATE = "trainer_state.json"  # the file that the Trainer writes last into a checkpoint
 _MAY_CHANGE = ("config.save_every", "config.workers")  # when a run is resumed
 
 
 @dataclass(frozen=True, slots=True)
-class LoraConfig:
-    """Every choice of a run; with the data and the checkpoint, it decides the result."""
-
-    rank: int = 16
-    alpha: int = 32  # the update is scaled by alpha / rank
-    dropout: float = 0.05
-    projector: bool = False  # tune what joins vision tower and language model, too
-    learning_rate: float = 1e-4  # at its peak; cosine to zero
-    warmup: float = 0.03  # share of the steps
-    weight_decay: float = 0.0
-    epochs: float = 1.0
-    steps: int | None = None  # optimizer steps, in place of epochs
-    batch_size: int = 1
-    accumulation: int = 8  # batches an optimizer step
-    gradient_checkpointing: bool = False  # less memory, about a third more time
-    max_tokens: int = 16384  # of an example; more is an error
-    save_every: int = 200  # optimizer steps
-    workers: int = 0  # processes that read images
-    seed: int = 0
-    device: str = "auto"  # auto, cpu, cuda; which GPU: CUDA_VISIBLE_DEVICES
-    dtype: str = "auto"  # of the checkpoint's own weights: bfloat16 on CUDA, float32 on a CPU
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
-        counts = ("rank", "batch_size", "accumulation", "max_tokens", "save_every")
-        rules = {name: (getattr(self, name) >= 1, "at least 1") for name in counts}
-        rules |= {
-            name: (0 < getattr(self, name) < math.inf, "above 0") for name in ("alpha", "learning_rate", "epochs")
-        }
-        rules |= {name: (0 <= getattr(self, name) < 1, "from 0 to below 1") for name in ("dropout", "warmup")}
-        rules |= {
-            name: (0 <= getattr(self, name) < math.inf, "at least 0") for name in ("weight_decay", "workers", "seed")
-        }
-        rules["steps"] = (self.steps is None or self.steps >= 1, "at least 1")
-        rules["device"] = (
-            self.device in ("auto", "cpu", "cuda"),
-            "auto, cpu or cuda (choose with CUDA_VISIBLE_DEVICES)",
-        )
-        for name, (holds, wanted) in rules.items():
-            if not holds:
-                raise ConfigError(f"expected {name} to be {wanted}, got: {getattr(self, name)!r}")
-
-
-@dataclass(frozen=True, slots=True)
 class LoraRun:
-    """What a run made."""
+    """What a run produced."""
 
     adapter: Path
     merged: Path | None
-    losses: tuple[float, ...]  # one an optimizer step, of the whole run
+    losses: tuple[float, ...]  # one per optimizer step, over the whole run
     trained_parameters: int
 
 
@@ -119,55 +75,52 @@ def tune(
     resume: bool = False,
     report: Callable[[int, int, float], None] = lambda *_: None,
 ) -> LoraRun:
-    """Tune a checkpoint on questions and answers.
+    """Fine-tune a checkpoint on questions and answers.
 
     Args:
         model: the checkpoint's directory.
-        data: folders of `si-embodied data generate` or JSONL files in SenseNova-SI's form.
-        out: the run's folder, new unless `resume`.
+        data: folders written by `si-embodied data generate`, or JSONL files in SenseNova-SI's form.
+        out: the run's folder, which must be new unless `resume`.
         config: the settings.
-        image_root: what image paths are relative to; by default each data set's folder.
-        merge: write a whole checkpoint with the update added in, too.
-        resume: go on from the last checkpoint of `out`.
-        report: gets the step, how many there are, and the loss.
+        image_root: the folder that image paths are relative to; by default each data set's own.
+        merge: also write a whole checkpoint with the update merged into its weights.
+        resume: continue from the last checkpoint in `out`.
+        report: called after each step with its number, the number of steps, and the loss.
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ConfigError: a setting cannot be honoured, or `out` holds a run and `resume` was not said (or another run).
-        DataError: the data are empty or broken, or an image is missing or unreadable.
-        RecordError: something could not be written.
-        BackendError: the loss is not a number any more, or memory ran out.
+        ConfigError: a setting is not supported, or `out` holds a run with other settings, or one without `resume`.
+        DataError: the data are empty or malformed, or an image is missing or unreadable.
+        RecordError: the run cannot be written.
+        BackendError: the loss is no longer finite, or memory ran out.
     """
     config = config or LoraConfig()
     files = inspect_checkpoint(model)
     if files.original:
         raise ConfigError(
-            f"{model} is in InternVL's original format, and what is tuned would not fit it: convert it first with "
-            "'si-embodied models convert --model DIR --out DIR'"
+            f"{model} is in InternVL's original format, whose layer names the adapter would not fit: convert it first "
+            "with 'si-embodied models convert --model DIR --out DIR'"
         )
-    family = files.model_type
     resolve_device(config.device)
     records = read_records(data, image_root)
-    settings = {
-        "model": model_name(model), "family": family, "data": [path.resolve().name for path in data],
-        "data_sha256": fingerprint(data), "records": len(records), "config": asdict(config),
-    }  # fmt: skip
-    with _writing(out):
+    names = tuple(path.resolve().name for path in data)
+    settings = LoraSettings(model_name(model), files.model_type, names, fingerprint(data), len(records), config)
+    with _own_errors(out):
         last = _open_run(out, settings, resume=resume)
         trainer, checkpoint = _trainer(model, records, out, config, report)
         history, tuned = _train(trainer, last), trainer.model
         losses = tuple(float(entry["loss"]) for entry in history if "loss" in entry)
         _LOG.info("%s: %d steps, loss %.4f to %.4f", out, len(losses), losses[0], losses[-1])
-        settings |= {"steps": len(losses), "losses": losses, "kernel": checkpoint.kernel, "dtype": checkpoint.dtype}
+        outcome = LoraOutcome(losses, checkpoint.kernel, checkpoint.dtype)
         trained = sum(parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad)
-        save_adapter(tuned, out / ADAPTER, settings)
+        save_adapter(tuned, out / ADAPTER, settings, outcome)
         if merge:
-            save_merged(tuned, model, out / MERGED, settings)
+            save_merged(tuned, model, out / MERGED, settings, outcome)
     return LoraRun(out / ADAPTER, out / MERGED if merge else None, losses, trained)
 
 
 def add_lora(checkpoint: Checkpoint, config: LoraConfig) -> Any:
-    """The checkpoint's model with LoRA layers whose update is zero; all else is frozen."""
+    """The checkpoint's model with LoRA layers that initially change nothing; all other weights are frozen."""
     family = checkpoint.family.model_type
     targets = f"{LANGUAGE_LAYERS}|{PROJECTORS[family]}" if config.projector else LANGUAGE_LAYERS
     wanted = peft.LoraConfig(
@@ -178,9 +131,9 @@ def add_lora(checkpoint: Checkpoint, config: LoraConfig) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    set_seed(config.seed)  # half of LoRA's weights are drawn
+    set_seed(config.seed)  # half of LoRA's weights are initialised at random
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is going away
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
         return peft.get_peft_model(checkpoint.model, wanted)
 
 
@@ -189,7 +142,7 @@ def _trainer(
 ) -> tuple[Trainer, Checkpoint]:
     arguments = _arguments(out, config)
     checkpoint = load_checkpoint(model, device=str(arguments.device), dtype=config.dtype)
-    arguments._n_gpu = 1  # several would be torch's DataParallel, which deals images out regardless of whose they are
+    arguments._n_gpu = 1  # with more, torch's DataParallel would separate images from their conversations
     trainer = _Trainer(
         model=add_lora(checkpoint, config),
         args=arguments,
@@ -198,12 +151,12 @@ def _trainer(
         callbacks=[_Log(out / LOG_FILE, report)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.model_accepts_loss_kwargs = True  # count the step's answer tokens, for compute_loss
+    trainer.model_accepts_loss_kwargs = True  # makes it pass the step's number of answer tokens to compute_loss
     return trainer, checkpoint
 
 
 def _train(trainer: Trainer, last: Path | None) -> list[dict[str, Any]]:
-    """Train, from the last checkpoint on if there is one; returns a line a step."""
+    """Train, from the last checkpoint if there is one; returns the Trainer's log, one entry per step."""
     if last is not None:
         state = json.loads((last / _STATE).read_text(encoding="utf-8"))
         if state["global_step"] >= state["max_steps"]:  # the Trainer would take one more step
@@ -214,16 +167,23 @@ def _train(trainer: Trainer, last: Path | None) -> list[dict[str, Any]]:
 
 
 class _Trainer(Trainer):  # type: ignore[misc]  # transformers' types are not read
-    """The mean loss of a step's answer tokens, however the step is cut into batches.
+    """Trains on the mean loss over a step's answer tokens, however the step is split into batches.
 
-    Qwen-VL's own forward takes a mean a batch, so that one short answer would weigh as much as a batch of long ones.
-    The output layer runs where an answer's token comes next and nowhere else: most of a prompt's memory is its logits.
+    Qwen-VL's own forward takes the mean of each batch, so one short answer would weigh as much as a batch of long ones.
+    The output layer runs only where an answer token comes next, because the logits take most of a prompt's memory.
     """
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save a checkpoint. On a full disk, torch.save raises a RuntimeError that does not mention the disk."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise _cannot_write(Path(self.args.output_dir).parent, error) from error
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The batch's part of the step's mean loss."""
+        """The batch's contribution to the step's mean loss."""
         following = inputs["labels"][:, 1:]
         positions = (following != NO_LOSS).any(dim=0).nonzero().flatten()
         arguments = {name: value for name, value in inputs.items() if name != "labels"}
@@ -237,7 +197,7 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers' types are not re
 
 
 def _arguments(out: Path, config: LoraConfig) -> TrainingArguments:
-    """The settings in the Trainer's words."""
+    """The settings as the Trainer expects them."""
     cuda = resolve_device(config.device).type == "cuda"
     dtype = ("bfloat16" if cuda else "float32") if config.dtype == "auto" else config.dtype
     try:
@@ -252,7 +212,7 @@ def _arguments(out: Path, config: LoraConfig) -> TrainingArguments:
             num_train_epochs=config.epochs,
             max_steps=config.steps or -1,
             activation_checkpointing=config.gradient_checkpointing,
-            # The other kind needs inputs with gradients, and the frozen embeddings have none.
+            # The reentrant kind needs inputs with gradients, and the frozen embeddings have none.
             activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
             bf16=dtype == "bfloat16",
             fp16=dtype == "float16",
@@ -271,22 +231,22 @@ def _arguments(out: Path, config: LoraConfig) -> TrainingArguments:
             report_to="none",
         )
     except ValueError as error:
-        raise ConfigError(f"dtype {dtype} cannot be trained on this machine: {error}") from error
+        raise ConfigError(f"this machine cannot train in {dtype}: {error}; choose another --dtype") from error
 
 
 class _Log(TrainerCallback):  # type: ignore[misc]  # transformers' types are not read
-    """A line a step, and the end of a run whose loss is not a number."""
+    """Logs one line per step, and stops a run whose loss is not finite."""
 
     def __init__(self, file: Path, report: Callable[[int, int, float], None]) -> None:
         self._file, self._report = file, report
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Keep the steps that the run goes on from; those after its last checkpoint are taken again."""
+        """Keep the lines up to the checkpoint; the steps after it are repeated."""
         kept = [entry for entry in state.log_history if "loss" in entry]
         self._file.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Write it down."""
+        """Append a line."""
         if not logs or "loss" not in logs:
             return
         loss = float(logs["loss"])
@@ -297,17 +257,17 @@ class _Log(TrainerCallback):  # type: ignore[misc]  # transformers' types are no
         self._report(state.global_step, state.max_steps, loss)
 
 
-# --- a run on disk --------------------------------------------------------------------------------------------------
+# --- the run's folder -----------------------------------------------------------------------------------------------
 
 
-def _open_run(out: Path, settings: dict[str, Any], *, resume: bool) -> Path | None:
+def _open_run(out: Path, settings: LoraSettings, *, resume: bool) -> Path | None:
     """Start a run's folder, or find the checkpoint to resume from; None if there is none yet."""
     file = out / RUN_FILE
     if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not empty: give a new folder, or --resume to resume the run in it")
     if resume and not file.is_file():
         raise ConfigError(f"there is no run in {out} to resume: start it without --resume")
-    claim(file, settings, may_change=_MAY_CHANGE)
+    claim(file, asdict(settings), may_change=_MAY_CHANGE)
     found = {
         int(path.name.partition("-")[2]): path
         for path in (out / CHECKPOINTS).glob("checkpoint-*")
@@ -317,7 +277,7 @@ def _open_run(out: Path, settings: dict[str, Any], *, resume: bool) -> Path | No
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end."""
+    """Whether a checkpoint was written completely."""
     try:
         json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -326,8 +286,8 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """What a disk or a device does to a run, in our words."""
+def _own_errors(out: Path) -> Iterator[None]:
+    """Turn failures of the disk and the device into our own errors."""
     try:
         yield
     except RecordError:
@@ -337,9 +297,8 @@ def _writing(out: Path) -> Iterator[None]:
             f"out of memory: use a smaller --batch-size with more --accumulation, or --gradient-checkpointing ({error})"
         ) from error
     except (OSError, SafetensorError) as error:
-        raise RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume") from error
-    except RuntimeError as error:
-        # On a full disk torch.save has at least three messages, none of which says so: go by where it comes from.
-        if not any(frame.f_code is torch.save.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
-            raise
-        raise RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume") from error
+        raise _cannot_write(out, error) from error
+
+
+def _cannot_write(out: Path, error: Exception) -> RecordError:
+    return RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume")

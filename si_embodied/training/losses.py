@@ -1,4 +1,4 @@
-"""What is minimised: what each cell shows, in the language model's own words, and what the answers say."""
+"""The training loss: what each cell shows, in the language model's own words, and the tokens of the answers."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from si_embodied.training.batches import Batch
 
 POINT_SPREAD = 12.0
-"""Standard deviation of a coordinate's target, of 1000: half a small thing. A sharp target says that 512 is no nearer
-to 513 than to 7, and is learned far later."""
-_SHARPNESS = 24.0  # of cosine similarities with words
+"""Standard deviation of a coordinate's soft target, of 1000: half the size of a small object. A one-hot target treats
+513 and 7 as equally wrong for 512, and takes far longer to learn."""
+_SHARPNESS = 24.0  # scale of the cosine similarities with words
 _NOTHING = "floor"
 _NOTHING_WEIGHT = 0.15
 
 
 class CellReaders(torch.nn.Module):
-    """Two linear maps that read a thing's x and y off its cells; training needs them, the model does not."""
+    """Two linear maps that read an object's x and y off its cells; only training needs them."""
 
     def __init__(self, width: int, seed: int) -> None:
-        """Start as rotations, so that x and y do not get in each other's way."""
+        """Start as random rotations, so that x and y do not interfere with each other."""
         super().__init__()
         generator = torch.Generator().manual_seed(seed + 1)
         for name in ("x", "y"):
@@ -48,12 +48,12 @@ class Losses:
     total: Tensor
     cells: float
     answers: float
-    cell_accuracy: float  # of category and colour both right, among cells that show a thing
+    cell_accuracy: float  # share of the cells with an object whose category and colour are both right
 
 
 @cache
 def _soft_points() -> Tensor:
-    """Targets (NUMBERS, NUMBERS): row n spreads over the numbers near n."""
+    """Soft targets (NUMBERS, NUMBERS): row n is a Gaussian around n."""
     numbers = torch.arange(NUMBERS, dtype=torch.float32)
     spread = torch.exp(-0.5 * ((numbers[:, None] - numbers[None]) / POINT_SPREAD) ** 2)
     return spread / spread.sum(dim=1, keepdim=True)
@@ -65,7 +65,7 @@ def _label_words() -> tuple[Tensor, Tensor]:
 
 
 def losses(model: Any, readers: CellReaders, batch: Batch, *, cell_weight: float) -> Losses:
-    """The loss of a batch: cells always, answers where there are questions."""
+    """The loss of a batch: always the cells, and the answers if it has questions."""
     tokens = encode_images(model, batch.images, batch.cells)
     cells, accuracy = cell_loss(model, readers, tokens.flatten(0, 1), batch.labels.flatten(0, 1))
     if batch.packed is None:
@@ -75,30 +75,33 @@ def losses(model: Any, readers: CellReaders, batch: Batch, *, cell_weight: float
 
 
 def cell_loss(model: Any, readers: CellReaders, tokens: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-    """Classify tokens (N, width) by cosine against the words for what they show, and read its point off them."""
+    """Classify image tokens (N, width) by cosine similarity with words, and read the object's point off them.
+
+    Returns the loss and the share of object tokens whose category and colour are both right.
+    """
     words = model.model.language_model.embed_tokens.weight
     category_words, colour_words = _label_words()
-    thing = labels[:, 0] != NO_LABEL
+    occupied = labels[:, 0] != NO_LABEL
     direction = functional.normalize(tokens, dim=1)
     categories = _SHARPNESS * direction @ functional.normalize(words[category_words].mean(1), dim=1).T
-    wanted = torch.where(thing, labels[:, 0], len(category_words) - 1)
-    weight = torch.where(thing, 1.0, _NOTHING_WEIGHT)
+    wanted = torch.where(occupied, labels[:, 0], len(category_words) - 1)
+    weight = torch.where(occupied, 1.0, _NOTHING_WEIGHT)
     loss = (functional.cross_entropy(categories, wanted, reduction="none") * weight).sum() / weight.sum()
-    if not bool(thing.any()):
+    if not bool(occupied.any()):
         return loss, 0.0
-    seen, told = direction[thing], labels[thing]
+    seen, targets = direction[occupied], labels[occupied]
     colours = _SHARPNESS * seen @ functional.normalize(words[colour_words].mean(1), dim=1).T
-    loss = loss + functional.cross_entropy(colours, told[:, 1])
+    loss = loss + functional.cross_entropy(colours, targets[:, 1])
     scaled = seen * seen.shape[1] ** 0.5
     for matrix, column in ((readers.x, 2), (readers.y, 3)):
         predicted = scaled @ matrix @ words[:NUMBERS].T
-        loss = loss + 0.5 * functional.cross_entropy(predicted, _soft_points()[told[:, column]])
-    right = (categories[thing].argmax(1) == told[:, 0]) & (colours.argmax(1) == told[:, 1])
+        loss = loss + 0.5 * functional.cross_entropy(predicted, _soft_points()[targets[:, column]])
+    right = (categories[occupied].argmax(1) == targets[:, 0]) & (colours.argmax(1) == targets[:, 1])
     return loss, float(right.float().mean())
 
 
 def answer_loss(model: Any, batch: Batch, image_tokens: Tensor) -> Tensor:
-    """Weighted cross-entropy of the answers' tokens; of a coordinate, against its neighbours too."""
+    """Weighted cross-entropy of the answers' tokens, with soft targets for coordinates."""
     assert batch.packed is not None
     hidden = read(model, batch.packed, image_tokens)
     asked = batch.weights > 0

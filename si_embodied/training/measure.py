@@ -1,4 +1,4 @@
-"""Held-out accuracy while training: whether pointing lands on the named thing, and whether plans are right."""
+"""Held-out accuracy during training: do points land on the named object, and are the plans right?"""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from si_embodied.errors import extra
 from si_embodied.grounding import pixel_of
+from si_embodied.training.annotations import Annotation, TabletopAnnotation
 from si_embodied.training.batches import Answered, answered, pack
-from si_embodied.training.examples import Labelled, Question, fragment, questions
+from si_embodied.training.examples import Labelled
 from si_embodied.training.forward import CELLS, Packed, encode_images, logits_of, read
+from si_embodied.training.questions import MIN_VISIBLE_PX, Question, QuestionCounts, fragment, questions
 from si_embodied.training.scenes import RENDER_PX
 from si_embodied.training.vocabulary import NUMBERS
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NEAR = 40
-"""A placing point this near to the label, of 1000 along each axis, is right: 4 to 5 cm on the table."""
+"""A coordinate within this distance of its label, of 1000, is right: 4 to 5 cm on the table."""
+_FRAGMENTS, _PLANS = 8, 5  # asked per image, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +37,20 @@ class Verdict:
     """How one question was answered."""
 
     question: Question
-    words: tuple[bool, ...]  # skills, names and `done`, each given what precedes it; empty of pointing
-    points: tuple[bool, ...]  # of a plan each coordinate, given what precedes it; of pointing the whole point
+    words: tuple[bool, ...]  # skills, names and `done`, each given the label's prefix; empty for a fragment
+    points: tuple[bool, ...]  # a plan: each coordinate given the label's prefix; a fragment: its whole point
 
     @property
     def right(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether all of the answer is right."""
         return all(self.words) and all(self.points)
 
 
 def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16) -> dict[str, float]:
-    """Accuracies by kind, on the first `images` images of each world.
+    """Accuracy by kind of question, on the first `images` images of each world.
 
-    `point …` is the share of pointing answers whose pixel lies on the named thing. For a kind of plan, `… words` is the
-    share of skills, names and `done` that are right given what precedes them, `… points` that of coordinates within
+    `point …` is the share of fragments whose point lies on the named object. For a kind of plan, `… words` is the share
+    of skills, names and `done` that are right given the label's prefix, and `… points` that of coordinates within
     `NEAR`.
     """
     rows = np.concatenate([np.flatnonzero(held_out.world == world)[:images] for world in (0, 1)])
@@ -64,14 +67,17 @@ def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16
 def verdicts(
     model: Any, data: Labelled, rows: NDArray[np.int64], *, batch: int = 16, cells: int = CELLS
 ) -> Iterator[Verdict]:
-    """Ask about the images of some rows: to point at each thing, and five plans.
+    """Ask about some images: up to eight fragments and five plans each.
 
     Args:
-        model: of this architecture.
-        data: what is asked about.
-        rows: which images; those of one world follow each other.
+        model: a model of this architecture.
+        data: the images.
+        rows: which of them to ask about.
         batch: how many images go through the model at a time.
-        cells: how many of an image's cells the model sees, from the first; with 0 it reads the question alone.
+        cells: how many of an image's cells the model sees, in raster order; with 0 it reads the question alone.
+
+    Yields:
+        Verdicts, all tabletops first.
     """
     was_training, width = model.training, model.config.text_config.hidden_size
     model.eval()
@@ -91,61 +97,63 @@ def verdicts(
 def _ask(
     model: Any, data: Labelled, rows: NDArray[np.int64], asked: list[list[Answered]], tokens: Tensor
 ) -> tuple[Packed, Tensor, Tensor, Tensor]:
-    """Batch, targets and weights, and the predicted next token (B, L)."""
+    """The packed questions with their targets and weights, and the predicted next tokens (B, L)."""
     cells = np.tile(np.arange(tokens.shape[1]), (len(rows), 1))
     packed, targets, weights = pack([int(data.world[row]) for row in rows], asked, cells)
     hidden = read(model, packed, tokens)
     said = torch.zeros_like(targets)
     counted = weights > 0
     logits = logits_of(model, hidden[counted])
-    numbers = logits[:, :NUMBERS].argmax(1)  # the grammar has no other coordinates
+    numbers = logits[:, :NUMBERS].argmax(1)  # the grammar allows no other token as a coordinate
     said[counted] = torch.where(targets[counted] < NUMBERS, numbers, logits.argmax(1))
     return packed, targets, weights, said
 
 
 def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
-    """Each named thing of each image: x first, then y given the x that was said."""
-    things = [_things(data.notes[row])[:8] for row in rows]
+    """Point at named objects: predict x first, then y given the predicted x."""
+    targets = [_targets(data.annotations[row])[:_FRAGMENTS] for row in rows]
 
     def ask(points: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
         asked = [
-            [answered(fragment(skill, name, list(point)), int(data.world[row])) for (skill, name, _), point in zip(
-                some, where, strict=True)]
-            for row, some, where in zip(rows, things, points, strict=True)
-        ]  # fmt: skip
-        packed, targets, weights, said = _ask(model, data, rows, asked, tokens)
-        coordinates = (weights > 0) & (targets < NUMBERS)
+            [
+                answered(fragment(skill, name, point), int(data.world[row]))
+                for (skill, name, _), point in zip(some, where, strict=True)
+            ]
+            for row, some, where in zip(rows, targets, points, strict=True)
+        ]
+        _, labels, weights, said = _ask(model, data, rows, asked, tokens)
+        coordinates = (weights > 0) & (labels < NUMBERS)
         answers = []
-        for index, some in enumerate(things):
+        for index, some in enumerate(targets):
             numbers = said[index][coordinates[index]].tolist()
             answers.append([numbers[2 * k : 2 * k + 2] for k in range(len(some))])
-        del packed
         return answers
 
-    first = ask([[(500, 500)] * len(some) for some in things])
+    first = ask([[(500, 500)] * len(some) for some in targets])
     second = ask([[(min(a[0], 1000), 500) for a in answers] for answers in first])
-    for row, some, xs, ys in zip(rows, things, first, second, strict=True):
+    for row, some, xs, ys in zip(rows, targets, first, second, strict=True):
         for (skill, name, number), x, y in zip(some, xs, ys, strict=True):
             u, v = pixel_of((min(x[0], 1000), min(y[1], 1000)), RENDER_PX, RENDER_PX)
             hit = bool(data.instances[row, round(v), round(u)] == number)
             yield Verdict(fragment(skill, name, [x[0], y[1]]), (), (hit,))
 
 
-def _things(note: dict[str, Any]) -> list[tuple[str, str, int]]:
-    """Skill, name and instance of what can be pointed at in an image."""
-    if "pick" in note:
-        number = {o["name"]: o["id"] for o in note["objects"]}
-        names = [c["name"] for c in note["containers"]]
-        picks = [("pick", name, number[name]) for name in note["pick"]]
-        return picks + [
-            ("place", c["name"], c["id"]) for c in note["containers"]
-            if names.count(c["name"]) == 1 and c["kind"] != "shape sorter"
-        ]  # fmt: skip
-    return [("goto", o["name"], o["id"]) for o in note["objects"] if o["unique"] and o["pixels"] >= 40]
+def _targets(annotation: Annotation) -> list[tuple[str, str, int]]:
+    """Skill, name and instance id of everything in an image that a question can ask to point at."""
+    if not isinstance(annotation, TabletopAnnotation):
+        return [("goto", o.name, o.id) for o in annotation.objects if o.unique and o.pixels >= MIN_VISIBLE_PX]
+    ids = {o.name: o.id for o in annotation.objects}
+    names = [c.name for c in annotation.containers]
+    return [("pick", name, ids[name]) for name in annotation.pick] + [
+        ("place", c.name, c.id) for c in annotation.containers if names.count(c.name) == 1 and c.kind != "shape sorter"
+    ]
 
 
 def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
-    drawn = [questions(data.notes[row], np.random.default_rng(row), fragments=0, plans=5) for row in rows]
+    counts = QuestionCounts(fragments=0, plans=_PLANS)
+    drawn = [
+        questions(data.annotations[row], np.random.default_rng(row), counts, reasoning=data.reasoning) for row in rows
+    ]
     asked = [
         [replace(answered(q, int(data.world[row])), early=None) for q in some]
         for row, some in zip(rows, drawn, strict=True)

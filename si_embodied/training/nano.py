@@ -1,16 +1,17 @@
-"""Training the small model from nothing: the vision tower against labelled cells first, then questions and plans too.
+"""Train the small model from scratch: first the vision tower on labelled cells, then questions and plans as well.
 
-Everything random is a function of the seed and the step, so a run that was interrupted goes on as if it had not been.
+All randomness is a function of the seed and the step, so a resumed run continues exactly as an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import copy
+import io
 import json
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from si_embodied.training.batches import Batch, make_batch
 from si_embodied.training.forward import CELLS
 from si_embodied.training.losses import CellReaders, losses
 from si_embodied.training.measure import measure
+from si_embodied.training.questions import QuestionCounts
 
 with extra("models"):
     import torch
@@ -30,45 +32,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from si_embodied.training.examples import Labelled
+
+    Worlds: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows of the tabletops, and of the apartments
 
 STATE, LOG = "state.pt", "log.jsonl"
 
 STEPS = {"t": (0, True), "d": (0, False), "a": (1, True), "b": (1, False)}
-"""World, and whether questions are asked; steps without show three times the images, for what cells look like."""
+"""World, and whether the step asks questions; a step that does not trains cells on three times as many images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Every choice of a training run."""
+    """Every setting of a training run."""
 
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     batch_images: int = 8
     fragments: tuple[int, int] = (5, 3)  # pointing questions of a tabletop and an apartment image
     plans: tuple[int, int] = (2, 3)  # whole plans
-    glances: tuple[int, int] = (
-        0,
-        12,
-    )  # instructions alone: whether the target is there is the hard part
-    cycle: str = "aatabaatad"  # what the steps are about in turn: see `STEPS`
-    kept_cells: tuple[int, int] = (32, 64)  # of a tabletop and an apartment image, until the last part
-    late_cells: tuple[int, int] = (CELLS, CELLS)  # in the last part
+    glances: tuple[int, int] = (0, 12)  # instructions without a plan: whether the target is in view is the hard part
+    cycle: str = "aatabaatad"  # the kinds of step in turn, see `STEPS`
+    kept_cells: tuple[int, int] = (32, 64)  # cells of a tabletop and an apartment image that the model sees
+    late_cells: tuple[int, int] = (CELLS, CELLS)  # the same during `late_share`
     learning_rate: float = 1.5e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
-    cell_weight: float = 0.5  # of the cells' loss beside the answers'
-    average: float = 0.995  # of the weights' running mean, which is what is measured and kept
-    dense_share: float = 0.2  # of the time: cells only
-    late_share: float = 0.3  # of the time, at the end: late cells, and a learning rate that falls to a tenth
+    cell_weight: float = 0.5  # weight of the cell loss relative to the answer loss
+    average: float = 0.995  # decay of the weights' running mean, which is measured and exported
+    dense_share: float = 0.2  # share of the budget at the start that trains cells only
+    late_share: float = 0.3  # share at the end with `late_cells` and a learning rate that falls to a tenth
     threads: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When to stop: after a number of steps, or after some minutes of training in all, whichever comes first.
+    """When to stop: after a number of steps or minutes of training in total, whichever comes first.
 
-    A run is repeated by its steps: minutes are another number of them on each machine, and the learning rate follows.
+    Only a budget in steps can be reproduced: a number of minutes buys different steps on each machine, and the learning
+    rate follows the budget.
     """
 
     steps: int | None = None
@@ -77,16 +81,16 @@ class Budget:
     measure_every_s: float = 240.0
 
     def progress(self, steps: int, seconds: float) -> float:
-        """The share of the budget that is used up."""
+        """The share of the budget that is spent."""
         by_steps = 0.0 if self.steps is None else steps / self.steps
         return max(by_steps, 0.0 if self.minutes is None else seconds / (60 * self.minutes))
 
 
 class Training:
-    """One run: the model, what trains it, and where it stands."""
+    """The state of one run: model, optimizer and progress."""
 
     def __init__(self, recipe: Recipe) -> None:
-        """Start from nothing."""
+        """Start from random weights."""
         torch.set_num_threads(recipe.threads)
         self.recipe, self.step, self.seconds = recipe, 0, 0.0
         self.model = make_model(recipe.sizes, recipe.seed).train()
@@ -104,40 +108,44 @@ class Training:
         return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
     def save(self, file: Path) -> None:
-        """Write everything that going on needs; a reader never sees half a file."""
+        """Write everything needed to resume, atomically.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
         state = {
             "recipe": asdict(self.recipe), "step": self.step, "seconds": self.seconds,
             "model": self.model.state_dict(), "mean": self.mean.state_dict(), "readers": self.readers.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
         with replacing(file) as part:
-            torch.save(state, part)
+            part.write_bytes(buffer.getvalue())  # a full disk is an OSError here; torch.save would hide it
 
     @classmethod
     def load(cls, file: Path, **changes: Any) -> Training:
-        """Go on from a saved state; the recipe is the saved one but for `changes`.
+        """Resume from a saved state, with its recipe except for `changes`.
 
         Raises:
-            ConfigError: there is no such state.
+            ConfigError: the file does not exist.
         """
         if not file.is_file():
             raise ConfigError(f"no training state at {file}: start without --resume")
         state = torch.load(file, weights_only=True)
-        told = state["recipe"]
-        told = {**told, "sizes": Sizes(**told["sizes"])}
-        told = {key: tuple(value) if isinstance(value, list | tuple) else value for key, value in told.items()}
-        told["late_share"] = told.pop("whole_share", told.get("late_share"))
-        run = cls(replace(Recipe(**told), **changes))
+        recipe = {**state["recipe"], "sizes": Sizes(**state["recipe"]["sizes"])}
+        recipe["late_share"] = recipe.pop("whole_share", recipe.get("late_share"))  # its name in older states
+        run = cls(replace(Recipe(**recipe), **changes))
         for name in ("model", "mean", "readers", "optimizer"):
             getattr(run, name).load_state_dict(state[name])
         run.step, run.seconds = int(state["step"]), float(state["seconds"])
         return run
 
     def start_from(self, directory: Path) -> None:
-        """Take the weights of a checkpoint of this architecture; everything else starts anew.
+        """Load the weights of a checkpoint of this architecture; the optimizer and the step count start afresh.
 
         Raises:
-            ConfigError: its weights do not fit the recipe's sizes.
+            ConfigError: the weights do not fit the recipe's sizes.
         """
         weights = load_file(str(directory / "model.safetensors"))
         weights = {name: tensor.float() for name, tensor in weights.items()}
@@ -146,10 +154,10 @@ class Training:
             for model in (self.model, self.mean):
                 model.load_state_dict({**weights, "lm_head.weight": weights[words]})
         except (KeyError, RuntimeError) as error:
-            raise ConfigError(f"{directory} is no checkpoint of the recipe's sizes: {error}") from error
+            raise ConfigError(f"the checkpoint {directory} does not fit the recipe's sizes: {error}") from error
 
-    def advance(self, data: Labelled, worlds: tuple[Any, Any], progress: float) -> dict[str, float]:
-        """One step; returns what to log."""
+    def advance(self, data: Labelled, worlds: Worlds, progress: float) -> dict[str, float]:
+        """Take one step; returns the values to log."""
         recipe = self.recipe
         rate = recipe.learning_rate * learning_factor(self.step, progress, recipe)
         for group in self.optimizer.param_groups:
@@ -169,7 +177,7 @@ class Training:
         }  # fmt: skip
 
     def _average(self) -> None:
-        keep = min(self.recipe.average, 1 - 1 / (self.step + 1))  # the mean of all, at first
+        keep = min(self.recipe.average, 1 - 1 / (self.step + 1))  # at first, the plain mean of all steps
         with torch.no_grad():
             pairs = zip(self.mean.parameters(), self.model.parameters(), strict=True)
             for mean, parameter in pairs:
@@ -177,14 +185,14 @@ class Training:
 
 
 def learning_factor(step: int, progress: float, recipe: Recipe) -> float:
-    """A warm-up, a plateau, and a fall to a tenth over the last part."""
+    """The learning rate's factor: a warm-up, a plateau, and a linear fall to a tenth over `late_share`."""
     factor = min(1.0, (step + 1) / recipe.warmup_steps)
     falling = (progress - (1 - recipe.late_share)) / recipe.late_share
     return factor * (1.0 - 0.9 * min(max(falling, 0.0), 1.0))
 
 
-def draw_batch(data: Labelled, worlds: tuple[Any, Any], step: int, progress: float, recipe: Recipe) -> Batch:
-    """The examples of one step, a function of the seed and the step."""
+def draw_batch(data: Labelled, worlds: Worlds, step: int, progress: float, recipe: Recipe) -> Batch:
+    """The examples of one step, a function of the recipe's seed and the step."""
     rng = np.random.default_rng((recipe.seed, step))
     world, asks = STEPS[recipe.cycle[step % len(recipe.cycle)]]
     if not len(worlds[world]):
@@ -192,8 +200,8 @@ def draw_batch(data: Labelled, worlds: tuple[Any, Any], step: int, progress: flo
     asks = asks and progress >= recipe.dense_share
     rows = rng.choice(worlds[world], size=recipe.batch_images * (1 if asks else 3))
     kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
-    drawn = {name: getattr(recipe, name)[world] for name in ("fragments", "plans", "glances")} if asks else {}
-    return make_batch(data, rows, rng, kept=kept, asks=drawn)
+    counts = QuestionCounts(recipe.fragments[world], recipe.plans[world], recipe.glances[world]) if asks else None
+    return make_batch(data, rows, rng, kept=kept, counts=counts)
 
 
 def train(
@@ -205,9 +213,9 @@ def train(
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[float]:
-    """Train until the budget is used up, saving and measuring on the way; returns the losses of this call's steps.
+    """Train until the budget is spent, saving and measuring on the way; returns the losses of this call's steps.
 
-    Writes `state.pt` (to go on from) and `log.jsonl` (one line a step or measurement) in `out`.
+    Writes `state.pt`, from which a run resumes, and `log.jsonl`, one line per step or measurement, into `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     worlds = (np.flatnonzero(data.world == 0), np.flatnonzero(data.world == 1))
@@ -219,11 +227,11 @@ def train(
             log.write(json.dumps(entry) + "\n")
             log.flush()
 
-        def look() -> None:
+        def evaluate() -> None:
             scores = measure(run.mean, held_out)
             write(step=run.step, minutes=round(run.seconds / 60, 2), held_out=scores)
-            told = ", ".join(f"{kind} {value:.2f}" for kind, value in scores.items())
-            report(f"step {run.step}, {run.seconds / 60:.1f} min: {told}")
+            listed = ", ".join(f"{kind} {value:.2f}" for kind, value in scores.items())
+            report(f"step {run.step}, {run.seconds / 60:.1f} min: {listed}")
 
         while (progress := budget.progress(run.step, run.seconds)) < 1:
             began = time.monotonic()
@@ -236,13 +244,13 @@ def train(
                 run.save(out / STATE)
                 saved = time.monotonic()
             if time.monotonic() - measured > budget.measure_every_s:
-                look()
+                evaluate()
                 measured = time.monotonic()
         run.save(out / STATE)
-        look()
+        evaluate()
     return history
 
 
 def world_counts(data: Labelled) -> Counter[str]:
-    """Images by world, for the model card."""
+    """The number of images of each world, for the model card."""
     return Counter("apartment" if world else "tabletop" for world in data.world)

@@ -1,4 +1,4 @@
-"""The small model in one call: data, training, checkpoint."""
+"""Make the small model in one call: render data, train, export."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELD_OUT_IMAGES = 240
-"""Of each world."""
+"""Images of each world."""
 
 
 @dataclass(frozen=True, slots=True)
 class NanoRun:
     """What to train and where.
 
-    `out` gets `data/` (shards), `run/` (the state to go on from, and the log) and `checkpoint/`.
+    `out` will hold `data/` (shards), `run/` (the log, and the state to resume from) and `checkpoint/`.
     """
 
     out: Path
     steps: int | None = 8_000
-    minutes: float | None = None  # stop by then if the steps take longer
+    minutes: float | None = None  # stop after this time even if steps are left
     resume: bool = False
-    start: Path | None = None  # a checkpoint whose weights to start from, instead of from nothing
+    start: Path | None = None  # a checkpoint whose weights to start from, instead of from scratch
     seed: int = 0
     tabletops: int = 5_040
     apartments: int = 14_400
@@ -43,14 +43,14 @@ class NanoRun:
 
 
 def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) -> Path:
-    """Render what is missing, train, and write the checkpoint; returns its directory.
+    """Render missing images, train, and write the checkpoint; returns its directory.
 
     Raises:
-        ConfigError: there is a training state and `resume` is not asked for, or the other way around.
+        ConfigError: a training state exists and `resume` is false, or the other way around.
     """
     state = run.out / "run" / STATE
     if state.exists() and not run.resume:
-        raise ConfigError(f"{state} is there: add --resume to go on with it, or give another --out")
+        raise ConfigError(f"{state} exists: add --resume to continue from it, or choose another --out")
     counts = {"tabletop": run.tabletops, "apartment": run.apartments}
     training, held = run.out / "data" / "train", run.out / "data" / "held_out"
     for directory, first_seed, wanted in (
@@ -69,7 +69,7 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         if run.start is None:
             trained = Training(recipe)
         else:
-            trained = Training(replace(recipe, dense_share=0.0))  # it knows what things look like
+            trained = Training(replace(recipe, dense_share=0.0))  # it has learned what objects look like
             trained.start_from(run.start)
     train(trained, data, measured, run.out / "run", Budget(run.steps, run.minutes), report=report)
     story = Story(

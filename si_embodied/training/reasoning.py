@@ -1,42 +1,36 @@
-"""Plans that first say where the things are that they name: a short chain of thought, true by construction."""
+"""Plans that begin by saying where the objects they name are: a short chain of thought, correct by construction."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from si_embodied.training.examples import Question
+    from si_embodied.training.annotations import VisibleObject
 
 REASONING = "reasoning"
-"""In an image's note, true: its plans begin with their reasoning. In a plan, the reasoning's key."""
+"""The key of the reasoning in a plan's JSON."""
 
-_LEFT, _RIGHT, _NEAR = 400, 600, 500  # of 1000: a picture's middle fifth is the middle, its lower half is near
+_LEFT, _RIGHT, _NEAR = 400, 600, 500  # of 1000: the middle fifth of an image is "middle", its lower half is "near"
 
 
 def where(point: Sequence[int]) -> str:
-    """A point (x, y) of 0..1000 in words of the small model's vocabulary."""
+    """A point (x, y) in 0..1000 of an image, in words of the small model's vocabulary."""
     x, y = point
     side = "left" if x < _LEFT else "right" if x > _RIGHT else "middle"
     return f"{'near' if y >= _NEAR else 'far'} {side}"
 
 
-def reasoned(question: Question, note: dict[str, Any]) -> Question:
-    """The question with an answer that begins with where in the picture each named thing is.
-
-    A pointing fragment, which is no plan, stays as it is.
-    """
-    if question.instruction is None:
-        return question
-    plan = json.loads(question.answer)
+def with_reasoning(plan_json: str, instruction: str, objects: Sequence[VisibleObject]) -> str:
+    """The plan's JSON, preceded by where in the image each object it names is."""
+    plan = json.loads(plan_json)
     named: dict[str, Sequence[int]] = {}
     for step in plan["subgoals"]:
-        if step.get("object") == "table":  # beside another thing: that is where to look
-            named |= {o["name"]: o["point"] for o in note["objects"] if o["name"] in question.instruction} | named
+        if step.get("object") == "table":  # a place beside another object: the model must look at that object
+            named |= {one.name: one.point for one in objects if one.name in instruction} | named
         elif "point" in step:
             named[step["object"]] = step["point"]
-    said = ", ".join(f"{name} {where(point)}" for name, point in named.items()) or "nothing seen"
-    return replace(question, answer=json.dumps({REASONING: said, **plan}, separators=(",", ":")))
+    words = ", ".join(f"{name} {where(point)}" for name, point in named.items()) or "nothing seen"
+    return json.dumps({REASONING: words, **plan}, separators=(",", ":"))

@@ -1,45 +1,57 @@
-"""Pictures to train on, ahead of time: shards of images with what is where, written by worker processes.
+"""Render training images ahead of time: shards of images and annotations, written by worker processes.
 
-A shard is a function of its name alone, so an interrupted generation goes on and a repeated one gives the same bytes.
+A shard is a function of its name alone, so an interrupted run can resume and a repeated one writes the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from si_embodied.errors import SceneError, extra
+from si_embodied.grounding import point_of
+from si_embodied.processes import worker_pool
 from si_embodied.runs import write_text
+from si_embodied.training.annotations import (
+    Annotation,
+    ApartmentAnnotation,
+    Container,
+    FreeSpot,
+    Point,
+    TabletopAnnotation,
+    VisibleObject,
+)
 
 with extra("sim"):
     from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from si_embodied.data.views import LabelledView, TabletopStage
+    from si_embodied.envs.tabletop_truth import Step
 
 World: TypeAlias = Literal["tabletop", "apartment"]
 WORLDS: tuple[World, ...] = ("tabletop", "apartment")
 
-RENDER_PX = 224  # what the worlds show by default
-IMAGE_PX = 220  # what the model sees of it: a multiple of its merged cells of 20 px
-NOTHING = 255  # in an instance image
+RENDER_PX = 224  # the worlds' default image size
+IMAGE_PX = 220  # the model's image size: a multiple of its merged cells of 20 px
+NOTHING = 255  # pixels of an instance image that show no object
 
 TABLETOP_TASKS = ("base", "spatial", "base", "spatial", "base", "spatial", "stack", "base", "spatial", "stack")
-VIEWS_AN_APARTMENT = 12
+VIEWS_PER_APARTMENT = 12
 HELD_OUT_SEED = 80_000
-"""Seeds from here to 99,999 are for measuring while training; 100,000 and more are never touched by training."""
+"""Seeds from here to 99,999 are for measuring during training; training never uses seeds of 100,000 and above."""
 
-_FREE_M = 0.075  # between a place to put something and the middle of the nearest thing
+_FREE_M = 0.075  # least distance from a free spot to the centre of the nearest object
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,157 +64,165 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of its two files, without the suffixes."""
+        """The name of its two files, without suffix."""
         return f"{self.world}-{self.first_seed:05d}-{self.count}"
 
 
 def plan_shards(world: World, count: int, *, first_seed: int, size: int = 240) -> list[Shard]:
-    """Shards that hold `count` images, the last one maybe fewer; an apartment gives several images a seed."""
-    seeds_a_shard = size if world == "tabletop" else size // VIEWS_AN_APARTMENT
+    """Shards of `size` images that hold `count` in total; an apartment gives several images per seed."""
+    seeds_per_shard = size if world == "tabletop" else size // VIEWS_PER_APARTMENT
     return [
-        Shard(world, first_seed + index * seeds_a_shard, min(size, count - index * size))
+        Shard(world, first_seed + index * seeds_per_shard, min(size, count - index * size))
         for index in range((count + size - 1) // size)
     ]
 
 
 def write_shards(shards: list[Shard], directory: Path, *, workers: int, done: Callable[[int], None]) -> None:
-    """Write what is missing; `done` is told how many images came with each shard."""
+    """Write the shards that are missing; `done` is called with each shard's number of images."""
     directory.mkdir(parents=True, exist_ok=True)
     missing = [shard for shard in shards if not (directory / f"{shard.name}.json").exists()]
-    if workers == 1:
+    if workers == 1 or len(missing) < 2:
         for shard in missing:
             done(write_shard(shard, directory))
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with worker_pool(min(workers, len(missing))) as pool:
         for count in pool.map(write_shard, missing, [directory] * len(missing)):
             done(count)
 
 
 def write_shard(shard: Shard, directory: Path) -> int:
-    """Render one shard; the description is written last, so that a shard that has one is complete."""
+    """Render one shard. Its annotations are written last, so a shard that has them is complete."""
     views = _tabletops(shard) if shard.world == "tabletop" else _apartments(shard)
-    images, instances, descriptions = [], [], []
-    for image, instance, description in views:
-        images.append(image)
-        instances.append(instance)
-        descriptions.append(description)
+    images, instances, annotations = zip(*views, strict=True)
     np.savez(directory / f"{shard.name}.npz", images=np.stack(images), instances=np.stack(instances))
-    write_text(directory / f"{shard.name}.json", json.dumps({"world": shard.world, "images": descriptions}))
+    described = {"world": shard.world, "images": [asdict(one) for one in annotations]}
+    write_text(directory / f"{shard.name}.json", json.dumps(described))
     return len(images)
 
 
 def model_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) as the checkpoint's image processor reduces it."""
+    """Resize an image (H, W, 3) as the checkpoint's image processor does."""
     return np.asarray(Image.fromarray(rgb).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC))
 
 
 def digest(directory: Path) -> str:
-    """A short mark of all shards, for the model card: file names and checksums of the descriptions."""
+    """A checksum of all shards for the model card: CRC-32 over the annotation files and their names."""
     mark = 0
     for file in sorted(directory.glob("*.json")):
         mark = zlib.crc32(file.name.encode() + file.read_bytes(), mark)
     return f"{mark:08x}"
 
 
-def _packed(view: LabelledView) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
-    objects = [
-        {
-            "id": seen.id, "name": seen.name, "category": seen.category, "colour": seen.colour,
-            "pixels": seen.pixels, "point": _relative(*seen.point_px), "unique": seen.unique,
-            "xy": [round(float(v), 4) for v in seen.T_map_object.translation[:2]],
-        }
-        for seen in view.objects
-    ]  # fmt: skip
+if TYPE_CHECKING:
+    _Example: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8], Annotation]  # image, instance image, annotation
+
+
+def _arrays(view: LabelledView) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The image at the model's resolution, and the instance image (RENDER_PX, RENDER_PX)."""
     instances = np.where(view.instances < 0, NOTHING, view.instances).astype(np.uint8)
-    return model_pixels(view.frame.rgb), instances, {"objects": objects}
+    return model_pixels(view.frame.rgb), instances
 
 
-def _relative(u: float, v: float) -> list[int]:
-    from si_embodied.grounding import point_of
+def _objects(view: LabelledView) -> tuple[VisibleObject, ...]:
+    return tuple(
+        VisibleObject(
+            o.id, o.name, o.category, o.colour, o.pixels, _relative(*o.point_px), o.unique,
+            (round(float(o.T_map_object.translation[0]), 4), round(float(o.T_map_object.translation[1]), 4)),
+        )
+        for o in view.objects
+    )  # fmt: skip
 
-    return list(point_of(u, v, RENDER_PX, RENDER_PX))
+
+def _relative(u: float, v: float) -> Point:
+    return point_of(u, v, RENDER_PX, RENDER_PX)
 
 
-# --- apartments -----------------------------------------------------------------------------------------------------
-
-
-def _apartments(shard: Shard) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]]:
+def _apartments(shard: Shard) -> Iterator[_Example]:
     from si_embodied.data.views import ApartmentStage
 
     left, seed = shard.count, shard.first_seed
     while left > 0:
-        count = min(VIEWS_AN_APARTMENT, left)
+        count = min(VIEWS_PER_APARTMENT, left)
         with ApartmentStage(seed, image_size=RENDER_PX) as stage:
-            names = [thing.name for thing in stage.things if thing.unique]
+            names = tuple(one.name for one in stage.objects if one.unique)
             poses = stage.poses(np.random.default_rng((seed, 7)))
             for (x, y, yaw, tilt), _ in zip(poses, range(count), strict=False):
-                image, instances, description = _packed(stage.view(x, y, yaw, tilt))
-                yield image, instances, {**description, "scene_names": names, "camera_xy": [round(x, 3), round(y, 3)]}
+                view = stage.view(x, y, yaw, tilt)
+                yield *_arrays(view), ApartmentAnnotation(_objects(view), names, (round(x, 3), round(y, 3)))
         left, seed = left - count, seed + 1
 
 
-# --- tabletops ------------------------------------------------------------------------------------------------------
-
-
-def _tabletops(shard: Shard) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]]:
+def _tabletops(shard: Shard) -> Iterator[_Example]:
     from si_embodied.data.views import TabletopStage
 
     for seed in range(shard.first_seed, shard.first_seed + shard.count):
         try:
             with TabletopStage(seed, task=TABLETOP_TASKS[seed % len(TABLETOP_TASKS)], image_size=RENDER_PX) as stage:
-                image, instances, description = _packed(stage.view())
-                yield image, instances, {**description, **_table_points(stage)}
+                view = stage.view()
+                yield *_arrays(view), _annotate_table(stage, _objects(view))
         except SceneError:
             continue  # rare; the shard then has one image less
 
 
-def _table_points(stage: TabletopStage) -> dict[str, Any]:
-    """Where to pick each thing and where to put one: relative points of the head view.
+def _annotate_table(stage: TabletopStage, objects: tuple[VisibleObject, ...]) -> TabletopAnnotation:
+    """Where the head camera sees places to pick up and put down each object."""
+    from si_embodied.envs.scenes.tabletop_tasks import OnTop
 
-    `pick`: by name. `into`: by the container's key. `onto`: by the supporting thing's name. `beside`: by moved thing,
-    anchor and direction, only where there is room.
-    """
-    from si_embodied.envs.scenes.tabletop_tasks import DIRECTIONS, Beside, Inside, OnTop
-
-    truth, scene, seen = stage.truth, stage.task.scene, {thing.id: thing for thing in stage.view().objects}
-    found: dict[str, Any] = {"pick": {}, "into": {}, "onto": {}, "beside": [], "containers": []}
-
-    def pixel(step: Any) -> list[int] | None:
-        hit = truth.pixel_of(step)
-        return None if hit is None else _relative(*hit[1:])
-
-    for thing in scene.objects:
-        if point := pixel(truth.pick_step(thing.name)):
-            found["pick"][thing.name] = point
-    any_thing = scene.objects[0].name
-    for offset, container in enumerate(scene.containers):
-        index = len(scene.objects) + offset
-        point = (
-            pixel(truth.place_step(Inside(any_thing, container.key), any_thing))
-            if container.kind != ("shape sorter")
-            else None
-        )
-        if point is None and index in seen:
-            point = _relative(*seen[index].point_px)
-        found["into"][container.key] = point
-        found["containers"].append(
-            {"id": index, "key": container.key, "name": container.name, "kind": container.kind,
-             "xy": [container.x_m, container.y_m]}
-        )  # fmt: skip
+    scene, truth = stage.task.scene, stage.truth
+    pick, onto = {}, {}
+    for one in scene.objects:
+        if point := _pixel(stage, truth.pick_step(one.name)):
+            pick[one.name] = point
     for support in scene.objects:
         other = next(o.name for o in scene.objects if o.name != support.name)
-        if point := pixel(truth.place_step(OnTop(other, support.name), other)):
-            found["onto"][support.name] = point
-    middles = {o.name: stage.world.pose(o.name).translation[:2] for o in scene.objects}
+        if point := _pixel(stage, truth.place_step(OnTop(other, support.name), other)):
+            onto[support.name] = point
+    containers = tuple(
+        Container(len(scene.objects) + k, c.key, c.name, c.kind, (c.x_m, c.y_m)) for k, c in enumerate(scene.containers)
+    )
+    return TabletopAnnotation(
+        objects, pick, _openings(stage, containers, objects), onto, _free_spots(stage), containers
+    )
+
+
+def _pixel(stage: TabletopStage, step: Step) -> Point | None:
+    """Where the head camera sees a step's position, or None."""
+    hit = stage.truth.pixel_of(step)
+    return None if hit is None else _relative(*hit[1:])
+
+
+def _openings(
+    stage: TabletopStage, containers: tuple[Container, ...], objects: tuple[VisibleObject, ...]
+) -> dict[str, Point | None]:
+    """Where to release an object into each container: its opening, or else a point on its visible part."""
+    from si_embodied.envs.scenes.tabletop_tasks import Inside
+
+    any_object, visible = stage.task.scene.objects[0].name, {one.id: one.point for one in objects}
+    found = {}
+    for container in containers:
+        # The holes of a shape sorter each fit one shape.
+        sorter = container.kind == "shape sorter"
+        step = None if sorter else stage.truth.place_step(Inside(any_object, container.key), any_object)
+        point = None if step is None else _pixel(stage, step)
+        found[container.key] = point or visible.get(container.id)
+    return found
+
+
+def _free_spots(stage: TabletopStage) -> tuple[FreeSpot, ...]:
+    """Spots beside each object with room for another object."""
+    from si_embodied.envs.scenes.tabletop_tasks import DIRECTIONS, Beside
+
+    scene, found = stage.task.scene, []
+    centres = {o.name: stage.world.pose(o.name).translation[:2] for o in scene.objects}
     for moved in scene.objects:
-        taken = [xy for name, xy in middles.items() if name != moved.name]
+        taken = [xy for name, xy in centres.items() if name != moved.name]
         taken += [np.array([c.x_m, c.y_m]) for c in scene.containers]
         for anchor in scene.objects:
             if anchor.name == moved.name or anchor.shape == "ball":
                 continue
             for direction in DIRECTIONS:
-                step = truth.place_step(Beside(moved.name, anchor.name, direction), moved.name)
+                step = stage.truth.place_step(Beside(moved.name, anchor.name, direction), moved.name)
                 room = min(float(np.hypot(*(xy - step.position_m[:2]))) for xy in taken)
-                if room > _FREE_M and (point := pixel(step)):
-                    found["beside"].append([moved.name, anchor.name, direction, point])
-    return found
+                if room > _FREE_M and (point := _pixel(stage, step)):
+                    found.append(FreeSpot(moved.name, anchor.name, direction, point))
+    return tuple(found)

@@ -1,6 +1,6 @@
-"""The small model's tokenizer: whole words of the two worlds, pieces of the plan's JSON, and every number one token.
+"""The small model's tokenizer: the worlds' words, the plan's JSON fragments and the numbers 0..1000 are single tokens.
 
-Whatever is in no word falls back to bytes, so any text can be read; byte-level like the family's own, without merges.
+Any other text falls back to bytes. Like the family's own tokenizer it is byte-level, but without merges.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NUMBERS = 1001
-"""0..1000, the relative coordinates of a point: ids 0..1000, so that a number is its own id."""
+"""0..1000, the relative coordinates of a point. Each number is its own token id."""
 
 SHAPES = ("cube", "cylinder", "triangular prism", "hexagonal prism", "long block", "cross", "ball")
 CONTAINERS = ("bowl", "bin", "shape sorter")
@@ -59,7 +59,7 @@ POINT_PIECE = '","view":0,"point":['
 
 @cache
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer; the same every time."""
+    """The tokenizer, built once."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = list(dict.fromkeys((*CATEGORIES, *COLOURS, *_PLACES, *_SKILLS, *_WORDS)))
     names = [*map(str, range(NUMBERS)), *map(_byte_level, PIECES)]
@@ -84,18 +84,18 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def word_id(word: str, *, spaced: bool) -> int:
-    """The token of a word of the vocabulary, after a space or not."""
+    """The token id of a word of the vocabulary, with a leading space if `spaced`."""
     number = make_tokenizer().convert_tokens_to_ids(_byte_level(f" {word}" if spaced else word))
     return int(number)
 
 
 def _byte_level(text: str) -> str:
-    """Text in the printable alphabet that byte-level vocabularies are written in (ASCII and spaces only here)."""
+    """ASCII text in the printable alphabet of byte-level vocabularies."""
     return text.replace(" ", "Ġ")
 
 
 def _pattern(words: Iterable[str]) -> str:
-    """What is cut out as one piece: JSON, phrases of several words, words, numbers, single characters."""
+    """A pattern that splits text into JSON fragments, phrases, words, numbers and single characters."""
     pieces = "|".join(re.escape(piece) for piece in sorted(PIECES, key=len, reverse=True))
     phrases = "|".join(sorted((word for word in words if " " in word), key=len, reverse=True))
     return rf" ?(?:{phrases})(?![a-z])|{pieces}| ?[A-Za-z]+|[0-9]{{1,4}}|[\s\S]"

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from si_embodied.data.audit import NaiveBayes, audit_type, mean_relative_accuracy, overlap, score, words_of
-from si_embodied.data.records import Labels
+from si_embodied.data.records import Accepts, Labels
 from si_embodied.errors import DataError
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown")
 
 
-def labels(form: str, answer: str, options: tuple[str, ...] = (), **accepts: object) -> Labels:
-    return Labels("x", "c", "c.t", form, answer, options, 0, accepts)
+def labels(form: str, answer: str, options: tuple[str, ...] = (), **accepts: Any) -> Labels:
+    return Labels("x", "c", "c.t", form, answer, options, 0, Accepts(**accepts))
 
 
 def sides(count: int, *, leaks: float) -> list[tuple[str, Labels]]:
@@ -25,7 +27,7 @@ def sides(count: int, *, leaks: float) -> list[tuple[str, Labels]]:
     return entries
 
 
-def test_words_that_say_nothing_pass() -> None:
+def test_uninformative_words_pass() -> None:
     found = audit_type("t", sides(600, leaks=0.0))
     assert found.passes
     assert found.chance == 0.5
@@ -37,7 +39,7 @@ def test_words_that_give_the_answer_away_fail() -> None:
     assert found.text == pytest.approx(0.75, abs=0.06)  # half are known, half of the others are guessed
 
 
-def test_an_answer_that_is_more_frequent_fails() -> None:
+def test_an_unbalanced_answer_fails() -> None:
     rng = np.random.default_rng(2)
     entries = [("which?", labels("choice", "A" if rng.random() < 0.7 else "B", ("left", "right"))) for _ in range(400)]
     found = audit_type("t", entries)
@@ -45,7 +47,7 @@ def test_an_answer_that_is_more_frequent_fails() -> None:
     assert not found.passes
 
 
-def test_options_that_sound_right_fail_wherever_they_stand() -> None:
+def test_options_that_give_themselves_away_fail_at_any_letter() -> None:
     rng = np.random.default_rng(3)
     entries = []
     for k in range(400):
@@ -57,7 +59,7 @@ def test_options_that_sound_right_fail_wherever_they_stand() -> None:
     assert found.text > 0.95
 
 
-def test_a_number_that_goes_with_a_word_fails_and_one_that_does_not_passes() -> None:
+def test_a_number_that_depends_on_a_word_fails() -> None:
     rng = np.random.default_rng(4)
     words = [COLOURS[i] for i in rng.integers(6, size=600)]
     known = [(f"how tall is {w}?", labels("number", str(20 * 2 ** COLOURS.index(w)))) for w in words]
@@ -66,7 +68,7 @@ def test_a_number_that_goes_with_a_word_fails_and_one_that_does_not_passes() -> 
     assert audit_type("t", unknown).passes
 
 
-def test_too_few_to_audit() -> None:
+def test_too_few_questions_cannot_be_audited() -> None:
     with pytest.raises(DataError, match="9 questions"):
         audit_type("t", sides(9, leaks=0.0))
 
@@ -88,18 +90,18 @@ def test_overlap_of_boxes() -> None:
     [
         ("b", labels("choice", "B"), 1.0),
         ("", labels("choice", "B"), 0.0),
-        ("[500, 500]", labels("point", "[510, 490]", box=[400, 400, 600, 600]), 1.0),
-        ("[700, 500]", labels("point", "[510, 490]", box=[400, 400, 600, 600]), 0.0),
-        ("no idea", labels("point", "[510, 490]", box=[400, 400, 600, 600]), 0.0),
-        ("[[0, 0, 100, 100]]", labels("box", "[[0, 0, 100, 90]]", box=[0, 0, 100, 90]), 1.0),
+        ("[500, 500]", labels("point", "[510, 490]", box=(400, 400, 600, 600)), 1.0),
+        ("[700, 500]", labels("point", "[510, 490]", box=(400, 400, 600, 600)), 0.0),
+        ("no idea", labels("point", "[510, 490]", box=(400, 400, 600, 600)), 0.0),
+        ("[[0, 0, 100, 100]]", labels("box", "[[0, 0, 100, 90]]", box=(0, 0, 100, 90)), 1.0),
         ("about 3 metres", labels("number", "3.0"), 1.0),
-        ('{"subgoals":[{"skill":"explore"}],"done":false}', labels("plan", "", skills=["explore"]), 1.0),
+        ('{"subgoals":[{"skill":"explore"}],"done":false}', labels("plan", "", skills=("explore",)), 1.0),
         (
             '{"subgoals":[{"skill":"goto","point":[5,5]}]}',
-            labels("plan", "", skills=["goto"], box=[90, 90, 99, 99]),
+            labels("plan", "", skills=("goto",), box=(90, 90, 99, 99)),
             0.0,
         ),
-        ("not json", labels("plan", "", skills=["explore"]), 0.0),
+        ("not json", labels("plan", "", skills=("explore",)), 0.0),
     ],
 )
 def test_scores(answer: str, truth: Labels, expected: float) -> None:

@@ -32,7 +32,7 @@ def test_a_pick_and_its_place_are_pointed_at() -> None:
     assert names[int(view.instances[v, u])] == place.object
 
 
-def test_the_last_plan_of_a_task_of_two_objects_is_the_done_one() -> None:
+def test_only_the_last_plan_for_two_objects_is_done() -> None:
     for seed in range(20):
         made = list(tabletop_demonstrations(seed, "complex", image_size=SIZE))
         moves = [d for d in made if not isinstance(d.plan.subgoals[0], Home)]
@@ -46,7 +46,7 @@ def test_the_last_plan_of_a_task_of_two_objects_is_the_done_one() -> None:
     assert f"place {first[1].object}: done" in moves[1].memory  # type: ignore[union-attr]
 
 
-def test_the_text_is_a_plan_of_one_view() -> None:
+def test_the_text_parses_to_the_plan() -> None:
     for made in tabletop_demonstrations(0, "sort", image_size=SIZE):
         assert parse_plan(made.text, "manipulation", 1) == made.plan
 
@@ -64,7 +64,7 @@ def test_half_of_the_views_show_the_target(drives: list[Demonstration]) -> None:
     )
 
 
-def test_a_target_in_sight_is_named_and_pointed_at(drives: list[Demonstration]) -> None:
+def test_a_visible_target_is_named_and_pointed_at(drives: list[Demonstration]) -> None:
     for made in drives:
         goto = made.plan.subgoals[0]
         if isinstance(goto, Goto):
@@ -82,6 +82,6 @@ def test_only_the_last_leg_of_a_route_is_done() -> None:
 
 def test_the_same_seed_shows_the_same_apartment_as_its_views() -> None:
     with ApartmentStage(1, image_size=SIZE) as stage:
-        names = {thing.name for thing in stage.things if thing.unique}
+        names = {thing.name for thing in stage.objects if thing.unique}
     for made in apartment_demonstrations(1, "objectnav", 3, image_size=SIZE):
         assert any(made.instruction.endswith(f"the {name}") for name in names)

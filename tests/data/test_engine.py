@@ -15,9 +15,10 @@ pytest.importorskip("mujoco")
 from PIL import Image
 
 from si_embodied.cli.main import main
-from si_embodied.data import engine
-from si_embodied.data.engine import HELD_OUT_FROM, DataConfig, generate
+from si_embodied.data import engine, sampling
+from si_embodied.data.engine import generate
 from si_embodied.data.records import read_dataset
+from si_embodied.data.sampling import HELD_OUT_FROM, DataConfig
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
 
 CHEAP = ("assembly.turn_angle", "assembly.folded_sheet", "relation.front_behind")
@@ -33,40 +34,41 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shards of four questions, made here by one worker."""
     out = tmp_path_factory.mktemp("data") / "set"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SHARD_SIZE", 4)
+        patch.setattr(sampling, "SHARD_SIZE", 4)
         generate(DataConfig(12, 3, CHEAP, 96), out)
     return out
 
 
 def test_another_process_with_two_workers_makes_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
-    # The workers are fresh processes: they must get the small shards from somewhere.
+    # The workers are fresh processes, so sitecustomize must set the small shard size there.
     site = tmp_path / "site"
     site.mkdir()
-    # The script and its workers alone: importing it in each Python that it makes MuJoCo start would never end.
+    # Only in the script and its workers: in every Python process that MuJoCo starts, the import would recurse.
     (site / "sitecustomize.py").write_text(
         "import sys\n"
         "if sys.orig_argv[-1].endswith('make.py') or '--multiprocessing-fork' in sys.orig_argv:\n"
-        "    import si_embodied.data.engine as e\n"
-        "    e.SHARD_SIZE = 4\n"
+        "    import si_embodied.data.sampling as s\n"
+        "    s.SHARD_SIZE = 4\n"
     )
     code = (
         "from pathlib import Path\n"
-        "from si_embodied.data.engine import DataConfig, generate\n"
+        "from si_embodied.data.engine import generate\n"
+        "from si_embodied.data.sampling import DataConfig\n"
         "if __name__ == '__main__':\n"
         f"    generate(DataConfig(12, 3, {CHEAP!r}, 96), Path({str(tmp_path / 'set')!r}), workers=2)\n"
     )
     script = tmp_path / "make.py"
     script.write_text(code)
-    # The environment's own sitecustomize, if it has one, is not needed to draw.
+    # This hides the environment's own sitecustomize, which rendering does not need.
     paths = [str(site), str(Path(engine.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     subprocess.run([sys.executable, str(script)], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     assert bytes_of(tmp_path / "set") == bytes_of(dataset)
 
 
-def test_what_was_begun_goes_on_and_ends_the_same(
+def test_a_resumed_data_set_equals_an_uninterrupted_one(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "SHARD_SIZE", 4)
+    monkeypatch.setattr(sampling, "SHARD_SIZE", 4)
     write, made = engine.write_shard, []
 
     def interrupted(config: DataConfig, shard: int, out: Path) -> Path:
@@ -103,7 +105,7 @@ def test_the_manifest_counts_and_hashes(dataset: Path) -> None:
     assert {"numpy", "mujoco", "renderer", "si-embodied"} <= set(manifest["versions"])
 
 
-def test_images_are_there_and_of_the_size(dataset: Path) -> None:
+def test_images_have_the_requested_size(dataset: Path) -> None:
     for entry, labels in read_dataset(dataset):
         assert labels.seed < HELD_OUT_FROM
         for path in entry.images:
@@ -116,7 +118,7 @@ def test_held_out_scenes_are_never_trained_on(tmp_path: Path) -> None:
     assert all(labels.seed >= HELD_OUT_FROM for _, labels in read_dataset(tmp_path))
 
 
-def test_another_seed_asks_something_else(dataset: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_questions(dataset: Path, tmp_path: Path) -> None:
     generate(DataConfig(3, 4, CHEAP, 96), tmp_path)
     assert not set(bytes_of(tmp_path / "images").values()) & set(bytes_of(dataset / "images").values())
 
@@ -126,7 +128,7 @@ def test_other_settings_need_another_folder(dataset: Path) -> None:
         generate(DataConfig(12, 4, CHEAP, 96), dataset)
 
 
-def test_an_unknown_kind_is_refused_with_a_suggestion() -> None:
+def test_an_unknown_kind_is_rejected_with_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="relation.left_right"):
         DataConfig(1, 0, ("relation.left_rigth",))
 
@@ -142,11 +144,11 @@ def test_a_full_disk_is_a_record_error(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_type_that_finds_nothing_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_SCENES", 1)
+    monkeypatch.setattr(sampling, "_SCENES", 1)
     # Four objects on one table have at most a few clear cases; with one scene some slots stay empty.
     manifest = generate(DataConfig(6, 0, ("relation.between",), 96), tmp_path)
-    unfilled = manifest["left_out"].get("relation.between: unfilled", 0)
-    assert manifest["questions"] + unfilled == 6
+    unfilled = manifest.left_out.get("relation.between: unfilled", 0)
+    assert manifest.questions + unfilled == 6
     assert unfilled >= 2  # at most four are asked about one table
 
 
@@ -165,7 +167,7 @@ def test_the_command_generates_audits_and_shows(tmp_path: Path, capsys: pytest.C
     assert row["chance"] == 0.25
 
 
-def test_an_audit_of_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auditing_an_empty_folder_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "audit", str(tmp_path)]) == 2
     assert "no finished data set" in capsys.readouterr().err
 

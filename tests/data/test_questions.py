@@ -1,4 +1,4 @@
-"""Every question type's answers against a second method: the scene's values, rays, projection, read-off pictures."""
+"""Checks every question type's answers with a second method: scene values, ray casts, projections, image analysis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("mujoco")
 
 import mujoco
 
-from si_embodied.data.questions import assembly, base, metric, question_types, reconstruction
+from si_embodied.data.questions import assembly, base, metric, question_types, reconstruction, visibility
 from si_embodied.data.questions.base import LETTERS, LeftOut, Question, Slot
 from si_embodied.data.scenes import Scene
 from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage
@@ -33,12 +33,12 @@ ASKED = 3  # of each type
 
 @dataclasses.dataclass
 class Asked:
-    """A question with what was drawn and looked at for it."""
+    """A question, with the marks drawn and the views rendered for it."""
 
     scene: Scene
     stage: ApartmentStage | TabletopStage | None
     question: Question
-    marks: list[tuple[np.ndarray, list[tuple[float, float, str]]]]  # the picture before, and the marks, of each image
+    marks: list[tuple[np.ndarray, list[tuple[float, float, str]]]]  # per image: the unmarked image and its marks
     looks: list[tuple[float, float, float, float]]
 
     @property
@@ -48,7 +48,7 @@ class Asked:
         return q.options[LETTERS.index(q.answer)] if q.form == "choice" else q.answer
 
     def view(self, k: int = 0) -> LabelledView:
-        """The view that image `k` was drawn from; marks are drawn into copies."""
+        """The view behind image `k`, whose marks are drawn into a copy."""
         rgb = self.marks[k][0] if self.marks else self.question.images[k]
         return next(v for v in self.scene.views if np.array_equal(v.frame.rgb, rgb))
 
@@ -69,7 +69,7 @@ class Asked:
         return [self.stage.apartment.piece(name) for name in self._in_order(phrases)]
 
     def things(self) -> list[tuple[str, complex]]:
-        """The objects on the table that the question names, in its order: x forward and y left, as one number."""
+        """The table objects that the question names, in its order, with positions x + y i (x forward, y left)."""
         assert isinstance(self.stage, TabletopStage)
         drawn = self.stage.task.scene.objects
         names = self._in_order({o.name: o.name for o in drawn})
@@ -80,7 +80,7 @@ class Asked:
         return [name for _, name in sorted(found)]
 
     def place(self, name: str) -> complex:
-        """Where a named object on the table was drawn to stand."""
+        """The position drawn for a named object on the table."""
         assert isinstance(self.stage, TabletopStage)
         thing = self.stage.task.scene.object(name)
         return complex(thing.x_m, thing.y_m)
@@ -96,7 +96,7 @@ def scenes() -> Iterator[dict[str, list[tuple[Scene, ApartmentStage | TabletopSt
             stage = stack.enter_context(ApartmentStage(seed, image_size=SIZE))
             poses = stage.poses(np.random.default_rng(seed))
             views = (stage.view(*pose) for _, pose in zip(range(18), poses, strict=False))
-            rich = tuple(v for v in views if len(base.clear_objects(v)) >= 2)
+            rich = tuple(v for v in views if len(visibility.clear_objects(v)) >= 2)
             made["apartment"].append((Scene("apartment", seed, rich, stage.view, stage.grid, (), SIZE), stage))
         for source, tasks in (("tabletop", ("stack", "complex", "visual")), ("sorter", ("sort",) * 3)):
             made[source] = []
@@ -107,11 +107,11 @@ def scenes() -> Iterator[dict[str, list[tuple[Scene, ApartmentStage | TabletopSt
 
 
 def ask(name: str, scenes: dict, monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
-    """A few questions of a type, with every slot's answer among them."""
+    """A few questions of a type, one per slot."""
     (kind,) = question_types((name,))
     made: list[Asked] = []
     drawn: list = []
-    for module in (base, metric, reconstruction):
+    for module in (visibility, metric, reconstruction):
         monkeypatch.setattr(
             module,
             "draw_marks",
@@ -213,7 +213,7 @@ def check_between(a: Asked) -> None:
     assert isinstance(a.stage, TabletopStage)
     drawn = [a.stage.task.scene.objects[a.id_at(k)] for k in range(4)]
     one, other, *offered = (complex(o.x_m, o.y_m) for o in drawn)
-    # Under which angle the two are seen from a thing: wide between them.
+    # The angle between the two as seen from an object is wide if it is between them.
     angles = [abs(cmath.phase((one - p) / (other - p))) for p in offered]
     assert a.answer == ("object 3" if angles[0] > angles[1] else "object 4")
     assert max(angles) > math.radians(100)
@@ -222,7 +222,7 @@ def check_between(a: Asked) -> None:
 def check_facing(a: Asked) -> None:
     anchor, thing = a.named()
     right_of_who_faces_it, _ = side_offsets(thing, anchor)
-    # With the back to it, the hands change places.
+    # With one's back to it, left and right swap.
     assert a.answer == ("on your left" if right_of_who_faces_it > 0 else "on your right")
 
 
@@ -297,7 +297,7 @@ def coloured(rgb: np.ndarray) -> np.ndarray:
 
 
 def read_cells(mask: np.ndarray, cell_px: float) -> np.ndarray:
-    """The figure that is painted in a mask."""
+    """The figure drawn in a mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     shape = [max(1, round(side / cell_px)) for side in box.shape]
@@ -372,7 +372,7 @@ def check_pick_order(a: Asked) -> None:
 
 
 def seen_mask(a: Asked) -> np.ndarray:
-    """The pixels of what a question about a name is about."""
+    """The pixels of the object that the question names."""
     view = a.view()
     name = max((o.name for o in view.objects if re.search(rf"the {o.name}\b", a.question.text)), key=len)
     return view.instances == next(o.id for o in view.objects if o.name == name)
@@ -431,7 +431,7 @@ CHECKS: dict[str, Callable[[Asked], None]] = {
 }
 
 
-def test_every_type_but_plans_is_checked_here() -> None:
+def test_every_type_except_plans_has_a_check() -> None:
     assert {t.name for t in question_types() if t.capability != "planning"} == set(CHECKS)
 
 
@@ -442,7 +442,7 @@ def test_every_capability_has_three_types() -> None:
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_answer_is_true(name: str, scenes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answer_is_right(name: str, scenes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     for asked in ask(name, scenes, monkeypatch):
         CHECKS[name](asked)
 

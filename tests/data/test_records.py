@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from si_embodied.data.questions.base import Question
+from si_embodied.data.questions.base import Question, full_text
 from si_embodied.data.records import (
     LABELS_FILE,
     MANIFEST_FILE,
     QUESTIONS_FILE,
-    full_text,
     read_conversations,
     read_dataset,
 )
@@ -49,7 +48,7 @@ def test_reads_the_original_form(tmp_path: Path) -> None:
     assert two.question.endswith("How did the camera move?")
 
 
-def test_what_is_written_has_the_originals_keys_only(tmp_path: Path) -> None:
+def test_written_lines_have_only_the_original_keys(tmp_path: Path) -> None:
     (one,) = read_conversations(write(tmp_path / "q.jsonl", ONE))
     assert one.as_json() == {**ONE, "id": "0", "image": ["scannet/0001.jpg"]}
 
@@ -66,7 +65,7 @@ def without(key: str) -> dict[str, object]:
         ("{", "not JSON"),
         ([1], "expected an object"),
         ({**ONE, "image": 7}, "'image'"),
-        ({**ONE, "image": ["a", "b"]}, "1 placeholders <image> for 2 images"),
+        ({**ONE, "image": ["a", "b"]}, "1 <image> placeholders for 2 images"),
         ({**ONE, "conversations": []}, "list of turns"),
         ({**ONE, "conversations": ONE["conversations"][:1]}, "'gpt' turn"),  # type: ignore[index]
         ({**ONE, "conversations": [{"from": "robot", "value": "x"}]}, "'from'"),
@@ -79,17 +78,17 @@ def test_a_bad_line_is_named_with_its_number(tmp_path: Path, line: object, offen
     assert offence in str(refused.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing.jsonl"):
         list(read_conversations(tmp_path / "nothing.jsonl"))
 
 
-def test_an_unfinished_data_set_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_unfinished_data_set_says_how_to_resume(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="data generate"):
         list(read_dataset(tmp_path))
 
 
-def test_labels_of_another_question_are_refused(tmp_path: Path) -> None:
+def test_labels_of_another_question_are_rejected(tmp_path: Path) -> None:
     write(tmp_path / QUESTIONS_FILE, ONE)
     labels = {
         "id": "1",

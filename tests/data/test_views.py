@@ -7,23 +7,30 @@ import pytest
 pytest.importorskip("mujoco")
 
 import si_embodied.envs
-from si_embodied.data.views import ApartmentStage, LabelledView, apartment_views, point_inside, tabletop_view
+from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage, point_inside
 from si_embodied.geometry import deproject, project
 
 SIZE = 96
 
 
+def room_views(seed: int, count: int) -> list[LabelledView]:
+    with ApartmentStage(seed, image_size=SIZE) as stage:
+        poses = stage.poses(np.random.default_rng(seed))
+        return [stage.view(*pose) for _, pose in zip(range(count), poses, strict=False)]
+
+
 @pytest.fixture(scope="module")
 def table() -> LabelledView:
-    return tabletop_view(3, image_size=SIZE)
+    with TabletopStage(3, image_size=SIZE) as stage:
+        return stage.view()
 
 
 @pytest.fixture(scope="module")
 def room() -> LabelledView:
-    return max(apartment_views(0, count=8, image_size=SIZE), key=lambda view: len(view.objects))
+    return max(room_views(0, 8), key=lambda view: len(view.objects))
 
 
-def test_a_seed_means_the_same_scene_as_in_the_environment(table: LabelledView) -> None:
+def test_a_seed_gives_the_same_scene_as_the_environment(table: LabelledView) -> None:
     env = gymnasium.make(si_embodied.envs.TABLETOP_ID, task="base", image_size=SIZE)
     observation, _ = env.reset(seed=3)
     env.close()
@@ -43,7 +50,7 @@ def test_labels_agree_with_the_instance_image(which: str, request: pytest.Fixtur
         assert view.instances[int(v), int(u)] == thing.id
 
 
-def test_an_object_stands_where_its_pixel_and_depth_say(table: LabelledView) -> None:
+def test_an_objects_pose_agrees_with_its_pixel_and_depth(table: LabelledView) -> None:
     for thing in table.objects:
         if thing.category in ("bowl", "bin", "shape sorter") or thing.pixels < 12:
             continue
@@ -51,16 +58,13 @@ def test_an_object_stands_where_its_pixel_and_depth_say(table: LabelledView) -> 
         assert table.frame.depth_m is not None
         depth = table.frame.depth_m[int(v), int(u)]
         seen = table.frame.T_map_camera.apply(deproject(table.frame.intrinsics, (u, v), depth))
-        # The pixel is on the surface, and the pose is of the middle: at most half the diagonal apart.
+        # The pixel is on the surface and the pose at the centre: at most half the diagonal apart.
         assert np.linalg.norm(seen - thing.T_map_object.translation) < np.linalg.norm(thing.size_m) / 2 + 0.01
 
 
 def test_furniture_projects_onto_its_visible_box() -> None:
-    with ApartmentStage(0, image_size=SIZE) as stage:
-        rng = np.random.default_rng(0)
-        views = [stage.view(*pose) for _, pose in zip(range(6), stage.poses(rng), strict=False)]
     inside = 0
-    for view in views:
+    for view in room_views(0, 6):
         for thing in view.objects:
             signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
             corners = view.frame.T_map_camera.inverse().apply(thing.T_map_object.apply(signs * thing.size_m / 2))
@@ -77,7 +81,7 @@ def test_furniture_projects_onto_its_visible_box() -> None:
 
 
 def test_views_are_a_function_of_the_seed() -> None:
-    one, other = (next(iter(apartment_views(7, count=1, image_size=SIZE))) for _ in range(2))
+    (one,), (other,) = (room_views(7, 1) for _ in range(2))
     assert np.array_equal(one.frame.rgb, other.frame.rgb)
     assert one.room == other.room is not None
 
@@ -85,5 +89,5 @@ def test_views_are_a_function_of_the_seed() -> None:
 def test_the_point_is_in_the_largest_part() -> None:
     mask = np.zeros((9, 12), bool)
     mask[1:3, 1:3] = True
-    mask[3:8, 5:10] = True  # 5 x 5: its middle is (7, 5)
+    mask[3:8, 5:10] = True  # 5 x 5, centred at (7, 5)
     assert point_inside(mask) == (7.0, 5.0)

@@ -36,7 +36,7 @@ def asked(options: tuple[str, ...] = ("left", "right", "behind"), *, listed: boo
     heads = ["<image>"] if images == 1 else [f"Image-{k + 1}: <image>" for k in range(images)]
     lines = [f"{'ABC'[k]}. {option}" for k, option in enumerate(options)] if listed else []
     text = "\n".join([*heads, "Where is it?", *lines, "Answer with the option's letter."])
-    labels = Labels("r-0", "relation", "relation.nearest", "choice", "B", options if listed else ("",) * 3, 0, {})
+    labels = Labels("r-0", "relation", "relation.nearest", "choice", "B", options if listed else ("",) * 3, 0)
     return Asked(Conversation("r-0", (("human", text), ("gpt", "B")), ("a.png",) * images), labels, (PICTURE,) * images)
 
 
@@ -92,7 +92,7 @@ def test_every_sight_has_the_same_answer_schema() -> None:
     ],
 )
 def test_answers_have_the_format_of_the_data(form: str, fitting: list[str], unfitting: list[str]) -> None:
-    schema = answer_schema(Labels("x", "metric", "metric.depth", form, "", (), 0, {}))
+    schema = answer_schema(Labels("x", "metric", "metric.depth", form, "", (), 0))
     assert all(re.fullmatch(schema["pattern"], text) and len(text) <= schema["maxLength"] for text in fitting)
     assert not any(re.fullmatch(schema["pattern"], text) for text in unfitting)
 
@@ -100,5 +100,5 @@ def test_answers_have_the_format_of_the_data(form: str, fitting: list[str], unfi
 def test_plans_follow_the_planners_schema() -> None:
     kinds = {"planning.table": '"pick"', "planning.room": '"goto"'}
     for name, skill in kinds.items():
-        schema = answer_schema(Labels("x", "planning", name, "plan", "", (), 0, {}))
+        schema = answer_schema(Labels("x", "planning", name, "plan", "", (), 0))
         assert skill in str(schema).replace("'", '"')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def data(tmp_path: Path) -> Path:
         entries.append(Conversation(f"{name}-{number}", turns, (f"{number}.png",)).as_json())
         form, options = ("number", ()) if metric else ("choice", OPTIONS)
         labels.append(
-            asdict(Labels(f"{name}-{number}", name.split(".", maxsplit=1)[0], name, form, answer, options, 0, {}))
+            Labels(f"{name}-{number}", name.split(".", maxsplit=1)[0], name, form, answer, options, 0).as_json()
         )
     (folder / QUESTIONS_FILE).write_text("".join(json_line(one) for one in entries))
     (folder / LABELS_FILE).write_text("".join(json_line(one) for one in labels))

@@ -25,7 +25,7 @@ from si_embodied.studies.own_questions import (
     with_unseen_pairs,
     without_unseen_pairs,
 )
-from si_embodied.training.examples import Question
+from si_embodied.training.questions import Question
 from si_embodied.training.reasoning import REASONING
 
 Heard = tuple[list[str], Callable[[str], None]]
@@ -50,8 +50,8 @@ def test_no_training_image_shows_an_unseen_pair(shards: Path) -> None:
     data = load_shards(shards / "train", "tabletop-*")
     kept, left_out = without_unseen_pairs(data, 4), with_unseen_pairs(data, 9)
     assert (len(kept), len(left_out)) == (4, 2)
-    assert not any(thing["name"] in UNSEEN_PAIRS for note in kept.notes for thing in note["objects"])
-    assert all(shows_unseen_pair(note) for note in left_out.notes)
+    assert not any(thing.name in UNSEEN_PAIRS for note in kept.annotations for thing in note.objects)
+    assert all(shows_unseen_pair(note) for note in left_out.annotations)
 
 
 def test_smaller_sets_are_part_of_larger_ones(shards: Path) -> None:
@@ -125,13 +125,13 @@ def test_both_arms_start_from_the_same_weights_and_one_learns_to_reason(
     train = checkpoints.train
 
     def watched(run: Any, data: Any, *rest: Any, **more: Any) -> Any:
-        taught.append({note[REASONING] for note in data.notes})
+        taught.append(data.reasoning)
         weights.append(next(run.model.parameters()).detach().clone())
         return train(run, data, *rest, **more)
 
     monkeypatch.setattr(checkpoints, "train", watched)
     found = reasoning.study(reasoning_run(planner, tmp_path, fake_world, data=shards, recipe=micro), tmp_path)
-    assert taught == [{False}, {True}]
+    assert taught == [False, True]
     assert bool((weights[0] == weights[1]).all())
     assert [(row.arm, row.seeds, row.steps) for row in found.rows] == [
         ("without", (6, 7), 2), ("with", (6, 7), 2),

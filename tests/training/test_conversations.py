@@ -1,4 +1,4 @@
-"""Questions and answers become what a model trains on: read, encoded, masked and put into batches."""
+"""Questions and answers become training examples: read, encoded, masked and batched."""
 
 from __future__ import annotations
 
@@ -67,10 +67,12 @@ def answered(checkpoint: Checkpoint, example: Example) -> str:
     return decode(checkpoint, example.input_ids[example.labels != NO_LOSS])
 
 
-# --- what has a loss ------------------------------------------------------------------------------------------------
+# --- the loss mask --------------------------------------------------------------------------------------------------
 
 
-def test_the_loss_is_on_the_answer_and_its_end(file: Path, loaded: dict[str, Checkpoint], family_name: str) -> None:
+def test_only_the_answer_and_its_end_of_turn_have_a_loss(
+    file: Path, loaded: dict[str, Checkpoint], family_name: str
+) -> None:
     (record,) = read(file, line("a", ["<image>\nWhat is red?", "the chair"], ["wide.png"], system=True))
     example = encode(record, loaded[family_name].family)
     labelled = np.flatnonzero(example.labels != NO_LOSS)
@@ -80,7 +82,7 @@ def test_the_loss_is_on_the_answer_and_its_end(file: Path, loaded: dict[str, Che
     assert np.array_equal(example.labels[labelled], example.input_ids[labelled])
 
 
-def test_what_stands_before_the_answer_is_what_inference_sends(
+def test_the_tokens_before_the_answer_are_those_that_inference_sends(
     file: Path, loaded: dict[str, Checkpoint], family_name: str
 ) -> None:
     (record,) = read(file, line("a", ["Look: <image> What is red?", "the chair"], ["wide.png"], system=True))
@@ -142,7 +144,7 @@ def test_internvl_numbers_images_once(file: Path, loaded: dict[str, Checkpoint])
         ("How many steps east and north?", "[500, 250]", "[500, 250]"),
     ],
 )
-def test_points_are_answered_in_the_familys_convention(
+def test_points_follow_the_familys_convention(
     file: Path, loaded: dict[str, Checkpoint], question: str, answer: str, in_pixels: str
 ) -> None:
     (record,) = read(file, line("a", [f"<image>\n{question}", answer], ["wide.png"]))
@@ -153,7 +155,7 @@ def test_points_are_answered_in_the_familys_convention(
     assert ("view 0 is 112 x 56" in told) == (answer != in_pixels)
 
 
-def test_a_trained_plan_is_read_back_by_inference(file: Path, loaded: dict[str, Checkpoint], family_name: str) -> None:
+def test_inference_parses_a_trained_plan(file: Path, loaded: dict[str, Checkpoint], family_name: str) -> None:
     plan = '{"subgoals":[{"skill":"goto","object":"cup","view":0,"point":[500,250]}],"done":true}'
     (record,) = read(file, line("a", ["<image>\nPlan:", plan], ["wide.png"]))
     checkpoint = loaded[family_name]
@@ -162,7 +164,7 @@ def test_a_trained_plan_is_read_back_by_inference(file: Path, loaded: dict[str, 
     assert checkpoint.family.answer(trained, prompt, checkpoint.family.encode(prompt)) == plan
 
 
-def test_a_point_in_images_of_several_sizes_is_refused(file: Path, loaded: dict[str, Checkpoint]) -> None:
+def test_a_point_in_images_of_different_sizes_is_rejected(file: Path, loaded: dict[str, Checkpoint]) -> None:
     (record,) = read(file, line("two", ["<image><image>Point at it", "[1, 2]"], ["wide.png", "square.png"]))
     with pytest.raises(DataError, match=r"'two'.*one size"):
         encode(record, loaded["qwen2_5_vl"].family)
@@ -171,9 +173,7 @@ def test_a_point_in_images_of_several_sizes_is_refused(file: Path, loaded: dict[
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_gives_each_record_the_logits_it_has_alone(
-    file: Path, loaded: dict[str, Checkpoint], family_name: str
-) -> None:
+def test_batching_does_not_change_a_records_logits(file: Path, loaded: dict[str, Checkpoint], family_name: str) -> None:
     records = read(
         file,
         line("none", ["Which is nearer to the door, the red chair or the sofa?", "A"], []),
@@ -191,7 +191,9 @@ def test_a_batch_gives_each_record_the_logits_it_has_alone(
             torch.testing.assert_close(mine, alone.logits[0], atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_is_continued_as_inference_would(file: Path, loaded: dict[str, Checkpoint], family_name: str) -> None:
+def test_a_batch_predicts_the_same_next_token_as_inference(
+    file: Path, loaded: dict[str, Checkpoint], family_name: str
+) -> None:
     checkpoint, prompt = loaded[family_name], Prompt("test", "", (picture(84, 84, 1), "Red?", picture(112, 56)), {})
     records = read(
         file,
@@ -208,10 +210,10 @@ def test_a_batch_is_continued_as_inference_would(file: Path, loaded: dict[str, C
     assert int(last.argmax()) == int(runner.logits(np.ones(checkpoint.vocabulary_size, dtype=np.bool_)).argmax())
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- invalid input --------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_file_is_refused(file: Path) -> None:
+def test_an_empty_file_is_rejected(file: Path) -> None:
     with pytest.raises(DataError, match="nothing to train on"):
         read(file)
 
@@ -229,12 +231,12 @@ def test_a_broken_image_names_its_record(file: Path, loaded: dict[str, Checkpoin
 
 
 @pytest.mark.parametrize("turns", [["a?", "b", "c?"], ["a?", "b", "<image>c?", "d"]])
-def test_a_dialogue_that_cannot_be_trained_on_is_refused(file: Path, turns: list[str]) -> None:
+def test_a_malformed_dialogue_is_rejected(file: Path, turns: list[str]) -> None:
     with pytest.raises(DataError, match="'odd'"):
         read(file, line("odd", turns, ["wide.png"] if "<image>c?" in turns else []))
 
 
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_data_set_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished data set"):
         read_records([tmp_path])
 
@@ -245,7 +247,7 @@ def test_an_example_that_is_too_long_names_its_record(file: Path, loaded: dict[s
         Examples(records, loaded["qwen3_vl"].family, max_tokens=5)[0]
 
 
-def test_images_may_lie_elsewhere(file: Path, tmp_path: Path) -> None:
+def test_images_can_be_in_another_folder(file: Path, tmp_path: Path) -> None:
     read(file, line("a", ["<image>?", "yes"], ["wide.png"]))
     moved = tmp_path / "elsewhere"
     moved.mkdir()

@@ -1,76 +1,94 @@
-"""Dense labels and questions say what the picture shows."""
+"""Cell labels and questions agree with what the image shows."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import json
 
 import numpy as np
 import pytest
 
+from si_embodied.embodiment import TaskKind
 from si_embodied.plan import parse_plan
+from si_embodied.training.annotations import (
+    Annotation,
+    ApartmentAnnotation,
+    Container,
+    FreeSpot,
+    TabletopAnnotation,
+    VisibleObject,
+    read_annotation,
+)
 from si_embodied.training.batches import APARTMENT, EXPLORE, answered
-from si_embodied.training.examples import NO_LABEL, cell_labels, fragment, questions
+from si_embodied.training.examples import NO_LABEL, cell_labels
+from si_embodied.training.questions import Question, QuestionCounts, fragment, questions
 from si_embodied.training.vocabulary import make_tokenizer
 
 CATEGORIES, COLOURS = ("cube", "bowl", "chair"), ("red", "blue")
 RED, BLUE = "red cube", "blue cube"
 
 
-def thing(number: int, name: str, xy: tuple[float, float], pixels: int = 400, **more: Any) -> dict[str, Any]:
+def visible(number: int, name: str, xy: tuple[float, float], pixels: int = 400) -> VisibleObject:
     colour, category = name.split()
-    return {"id": number, "name": name, "category": category, "colour": colour, "pixels": pixels, "unique": True,
-            "point": [100 * number, 500], "xy": list(xy), **more}  # fmt: skip
+    return VisibleObject(number, name, category, colour, pixels, (100 * number, 500), True, xy)
 
 
-def table() -> dict[str, Any]:
+def table() -> TabletopAnnotation:
     """Red on the left (y up), blue on the right, a bowl between, nearer to blue."""
-    return {
-        "objects": [thing(1, RED, (0.5, 0.3)), thing(2, BLUE, (0.5, -0.1)), thing(3, "red bowl", (0.6, -0.2))],
-        "pick": {RED: [200, 500], BLUE: [700, 510]},
-        "into": {"bowl 0": [750, 400]},
-        "onto": {},
-        "beside": [[RED, BLUE, "left", [600, 500]]],
-        "containers": [{"id": 3, "key": "bowl 0", "name": "red bowl", "kind": "bowl", "xy": [0.6, -0.2]}],
-    }
+    return TabletopAnnotation(
+        objects=(visible(1, RED, (0.5, 0.3)), visible(2, BLUE, (0.5, -0.1)), visible(3, "red bowl", (0.6, -0.2))),
+        pick={RED: (200, 500), BLUE: (700, 510)},
+        into={"bowl 0": (750, 400)},
+        onto={},
+        beside=(FreeSpot(RED, BLUE, "left", (600, 500)),),
+        containers=(Container(3, "bowl 0", "red bowl", "bowl", (0.6, -0.2)),),
+    )
 
 
-def flat() -> dict[str, Any]:
-    seen = [thing(1, "red chair", (1.0, 0.0)), thing(2, "blue chair", (9.0, 0.0), pixels=20)]
-    return {"objects": seen, "scene_names": ["red chair", "blue chair", "red bowl"], "camera_xy": [0.0, 0.0]}
+def flat() -> ApartmentAnnotation:
+    seen = (visible(1, "red chair", (1.0, 0.0)), visible(2, "blue chair", (9.0, 0.0), pixels=20))
+    return ApartmentAnnotation(seen, ("red chair", "blue chair", "red bowl"), (0.0, 0.0))
 
 
-def drawn(note: dict[str, Any], kind: str, count: int = 200) -> list[Any]:
-    rng = np.random.default_rng(0)
-    return [q for _ in range(count) for q in questions(note, rng, fragments=0, plans=1) if q.kind == kind]
+def drawn(annotation: Annotation, kind: str, count: int = 200) -> list[Question]:
+    rng, counts = np.random.default_rng(0), QuestionCounts(fragments=0, plans=1)
+    return [q for _ in range(count) for q in questions(annotation, rng, counts) if q.kind == kind]
 
 
-def test_a_cell_is_labelled_with_what_fills_it() -> None:
+@pytest.mark.parametrize("annotation", [table(), flat()])
+def test_an_annotation_survives_a_json_round_trip(annotation: Annotation) -> None:
+    assert read_annotation(json.loads(json.dumps(dataclasses.asdict(annotation)))) == annotation
+
+
+def test_a_cell_is_labelled_with_the_object_that_fills_it() -> None:
     instance = np.full((224, 224), 255, np.uint8)
     instance[:112, :112] = 1  # the upper left of four cells
     instance[150:154, 150:154] = 2  # small, but all of it is in the lower right
-    objects = [thing(1, RED, (0, 0), pixels=112 * 112), thing(2, "blue chair", (0, 0), pixels=16 + 8)]
-    labels = cell_labels(instance, objects, CATEGORIES, COLOURS, 2, {RED: [250, 260]})
+    objects = visible(1, RED, (0, 0), pixels=112 * 112), visible(2, "blue chair", (0, 0), pixels=16 + 8)
+    shown = dataclasses.replace(table(), objects=objects, pick={RED: (250, 260)})
+    labels = cell_labels(instance, shown, CATEGORIES, COLOURS, 2)
     assert labels[0].tolist() == [0, 0, 250, 260]
     assert labels[3].tolist() == [2, 1, 200, 500]
     assert (labels[1:3] == NO_LABEL).all()
 
 
-def test_a_fragment_breaks_off_after_its_point() -> None:
+def test_a_fragment_stops_after_its_point() -> None:
     assert fragment("goto", "red chair", [3, 4]).answer == (
         '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[3,4'
     )
 
 
-def test_every_plan_is_one_that_the_planner_parses() -> None:
+def test_the_planner_parses_every_plan() -> None:
     rng = np.random.default_rng(1)
-    for note, kind in ((table(), "manipulation"), (flat(), "navigation")):
-        asked = [q for _ in range(50) for q in questions(note, rng, fragments=0, plans=2)]
+    cases: tuple[tuple[Annotation, TaskKind], ...] = ((table(), "manipulation"), (flat(), "navigation"))
+    for annotation, kind in cases:
+        asked = [q for _ in range(50) for q in questions(annotation, rng, QuestionCounts(0, 2))]
         assert len(asked) > 50
         for question in asked:
-            parse_plan(question.answer, kind, 1)  # type: ignore[arg-type]
+            parse_plan(question.answer, kind, 1)
 
 
-def test_the_leftmost_thing_is_the_one_with_the_largest_y() -> None:
+def test_the_leftmost_object_has_the_largest_y() -> None:
     asked = [q for q in drawn(table(), "extreme") if "to the left" in str(q.instruction)]
     assert asked
     assert all(f'"object":"{RED}"' in q.answer for q in asked)
@@ -79,7 +97,7 @@ def test_the_leftmost_thing_is_the_one_with_the_largest_y() -> None:
     assert all(f'"object":"{BLUE}"' in q.answer for q in nearest)
 
 
-def test_what_is_hardly_visible_is_not_asked_for() -> None:
+def test_hardly_visible_furniture_is_not_asked_for() -> None:
     asked = drawn(flat(), "goto") + drawn(flat(), "explore")
     names = {str(q.instruction).rpartition(" the ")[2] for q in asked}
     assert {"red chair", "red bowl"} <= names
@@ -87,35 +105,30 @@ def test_what_is_hardly_visible_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("distance", "near"), [(1.0, True), (5.0, False)])
-def test_only_a_near_target_that_was_driven_up_to_ends_the_task(distance: float, near: bool) -> None:
-    note = {**flat(), "objects": [thing(1, "red chair", (distance, 0.0))]}
-    asked = drawn(note, "goto")
+def test_the_task_ends_only_near_a_target_that_was_driven_up_to(distance: float, near: bool) -> None:
+    annotation = dataclasses.replace(flat(), objects=(visible(1, "red chair", (distance, 0.0)),))
+    asked = drawn(annotation, "goto")
     arrived = [q for q in asked if q.last == "goto red chair: done"]
     assert 0 < len(arrived) < len(asked)
     for question in asked:
         assert parse_plan(question.answer, "navigation", 1).done is (near and question in arrived)
 
 
-def test_a_robot_explores_for_what_only_resembles_what_it_sees() -> None:
-    note = {
-        "objects": [
-            thing(1, "red chair", (1.0, 0.0)),
-            thing(2, "blue table", (2.0, 0.0)),
-            thing(3, "red desk", (3, 0)),
-        ],
-        "scene_names": ["red chair", "blue table", "green sofa"],
-        "camera_xy": [0.0, 0.0],
-    }
-    asked = {str(q.instruction).rpartition(" the ")[2] for q in drawn(note, "explore", 600)}
-    # Colours and categories of what is in view, recombined with each other and with those of the scene.
+def test_the_robot_explores_for_objects_that_resemble_visible_ones() -> None:
+    objects = (
+        visible(1, "red chair", (1.0, 0.0)), visible(2, "blue table", (2.0, 0.0)), visible(3, "red desk", (3, 0))
+    )  # fmt: skip
+    annotation = ApartmentAnnotation(objects, ("red chair", "blue table", "green sofa"), (0.0, 0.0))
+    asked = {str(q.instruction).rpartition(" the ")[2] for q in drawn(annotation, "explore", 600)}
+    # Colours and categories of visible objects, recombined with each other and with those of the scene.
     assert {"blue chair", "green chair", "green table", "red sofa", "blue sofa", "green sofa"} <= asked
     # A red desk is in view, and people would call it a table.
     assert not asked & {"red chair", "blue table", "red desk", "red table"}
 
 
-def test_a_glance_breaks_off_where_the_instruction_ends_and_asks_there() -> None:
+def test_a_glance_stops_at_the_end_of_the_instruction() -> None:
     rng = np.random.default_rng(0)
-    asked = questions(flat(), rng, fragments=0, plans=0, glances=40)
+    asked = questions(flat(), rng, QuestionCounts(fragments=0, plans=0, glances=40))
     assert {q.kind for q in asked} == {"glance"}
     tokenizer = make_tokenizer()
     for question in asked:
@@ -128,8 +141,8 @@ def test_a_glance_breaks_off_where_the_instruction_ends_and_asks_there() -> None
         assert tokenizer.decode([token]) == ("100" if there else EXPLORE)  # the point's x
 
 
-def test_pointing_at_what_is_not_there_breaks_off_before_the_point() -> None:
-    asked = [q for _ in range(40) for q in questions(flat(), np.random.default_rng(2), fragments=9, plans=0)]
+def test_pointing_at_an_absent_object_stops_before_the_point() -> None:
+    asked = [q for _ in range(40) for q in questions(flat(), np.random.default_rng(2), QuestionCounts(9, 0))]
     absent = [q for q in asked if q.absent]
     assert absent
     for question in absent:

@@ -1,4 +1,4 @@
-"""The training forward gives the numbers that transformers and the planner's backend give."""
+"""The training forward pass gives the same numbers as transformers and the planner's backend."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from si_embodied.memory import Memory
 from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import MICRO, make_model
 from si_embodied.training.batches import answered, pack
-from si_embodied.training.examples import Question, plan_json, subgoal
 from si_embodied.training.export import Story, export
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
+from si_embodied.training.questions import Question, plan_json, subgoal
 from si_embodied.training.scenes import model_pixels
 from si_embodied.types import CameraFrame, Observation, Task
 
@@ -71,8 +71,8 @@ def test_a_packed_batch_gives_the_logits_of_the_loaded_checkpoint(exported: tupl
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_left_out_cells_keep_the_others_in_their_places(exported: tuple[Any, Path]) -> None:
-    # With one layer of attention switched off, what is at a cell depends on that cell alone.
+def test_leaving_out_cells_does_not_move_the_others(exported: tuple[Any, Path]) -> None:
+    # With the only layer's attention switched off, a cell's token depends on that cell alone.
     model, _ = exported
     images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 220, 220, 3), dtype=np.uint8))
     kept = torch.tensor([[3, 17, 60], [0, 60, 120]])

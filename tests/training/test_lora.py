@@ -1,4 +1,4 @@
-"""LoRA of each family on a handful of records: what changes, what is left on disk, and what is refused."""
+"""LoRA for each family on a handful of records: what changes, what is written, and which inputs are rejected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from si_embodied.models.loading import load_checkpoint
 from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.training import lora
 from si_embodied.training.conversations import Collator, encode, read_records
-from si_embodied.training.lora import LoraConfig, LoraRun, tune
+from si_embodied.training.lora import LoraRun, tune
+from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(data: Path, checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoraRun]:
-    """A whole run of each family."""
+    """A complete run for each family."""
     root = tmp_path_factory.mktemp("runs")
     return {name: tune(path, [data], root / name, CONFIG, merge=True) for name, path in checkpoints.items()}
 
@@ -135,7 +136,7 @@ def test_the_merged_checkpoint_answers(runs: dict[str, LoraRun], family_name: st
     parse_plan(answer.text, "navigation", 1)
 
 
-def test_the_merged_config_is_the_bases(
+def test_the_merged_config_equals_the_bases(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], family_name: str
 ) -> None:
     merged = runs[family_name].merged
@@ -146,7 +147,7 @@ def test_the_merged_config_is_the_bases(
     assert base == tuned
 
 
-def test_the_card_tells_of_the_run_and_not_of_the_machine(runs: dict[str, LoraRun], data: Path) -> None:
+def test_the_card_describes_the_run_without_the_machines_paths(runs: dict[str, LoraRun], data: Path) -> None:
     card = (runs["qwen3_vl"].adapter / "README.md").read_text()
     assert "6 conversations" in card
     assert "seed 0" in card
@@ -164,14 +165,14 @@ def test_the_projector_is_tuned_when_asked(checkpoints: dict[str, Path], family_
     assert all("lora_" in name for name in trained)
 
 
-# --- the same again, and going on -----------------------------------------------------------------------------------
+# --- reproducing and resuming ---------------------------------------------------------------------------------------
 
 
 class Stop(Exception):
-    """What ends a run in the middle."""
+    """Interrupts a run."""
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
     def stop(step: int, steps: int, loss: float) -> None:
@@ -192,7 +193,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     assert logged == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_finished_run_takes_no_step_more(
+def test_resuming_a_finished_run_takes_no_more_steps(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(runs["qwen3_vl"].adapter.parent, tmp_path / "run")
@@ -203,7 +204,7 @@ def test_a_finished_run_takes_no_step_more(
     assert all(torch.equal(one[name], other[name]) for name in other)
 
 
-def test_a_checkpoint_that_was_cut_off_is_passed_over(
+def test_an_incomplete_checkpoint_is_skipped(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(runs["qwen3_vl"].adapter.parent, tmp_path / "run")
@@ -229,7 +230,7 @@ def test_the_first_losses_are_a_function_of_the_seed(
     assert (tuple(seen) == runs["internvl"].losses[:2]) is same
 
 
-def test_gradient_checkpointing_changes_no_gradient(
+def test_gradient_checkpointing_does_not_change_gradients(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
     config = replace(CONFIG, gradient_checkpointing=True, steps=3)
@@ -238,7 +239,7 @@ def test_gradient_checkpointing_changes_no_gradient(
     assert run.losses[:2] == pytest.approx(runs["qwen2_5_vl"].losses[:2], abs=1e-4)
 
 
-def test_accumulation_is_a_larger_batch(checkpoints: dict[str, Path], data: Path, tmp_path: Path) -> None:
+def test_accumulation_equals_a_larger_batch(checkpoints: dict[str, Path], data: Path, tmp_path: Path) -> None:
     whole = replace(CONFIG, dropout=0.0, batch_size=6, steps=2)
     parts = replace(whole, batch_size=2, accumulation=3)
     one, other = (
@@ -268,13 +269,13 @@ def test_the_command_tunes(
     assert peft.PeftConfig.from_pretrained(str(out / "adapter")).r == LoraConfig().rank
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- invalid input --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "changes", [{"rank": 0}, {"dropout": 1.0}, {"learning_rate": 0.0}, {"steps": 0}, {"device": "cuda:1"}]
 )
-def test_a_setting_that_cannot_be_honoured_is_refused(changes: dict[str, Any]) -> None:
+def test_an_invalid_setting_is_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(changes))):
         replace(CONFIG, **changes)
 
@@ -286,7 +287,7 @@ def test_a_missing_peft_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
         importlib.import_module("si_embodied.training.lora")
 
 
-def test_a_broken_checkpoint_is_refused_before_anything_is_written(
+def test_a_broken_checkpoint_is_rejected_before_anything_is_written(
     checkpoints: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
     broken = shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "broken")
@@ -296,17 +297,17 @@ def test_a_broken_checkpoint_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_data_that_are_not_there_are_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_data_are_rejected(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         tune(checkpoints["qwen3_vl"], [tmp_path / "nowhere.jsonl"], tmp_path / "run", CONFIG)
 
 
-def test_a_run_is_not_written_over(runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path) -> None:
+def test_a_run_is_not_overwritten(runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path) -> None:
     with pytest.raises(ConfigError, match="--resume"):
         tune(checkpoints["qwen3_vl"], [data], runs["qwen3_vl"].adapter.parent, CONFIG)
 
 
-def test_a_run_goes_on_with_its_own_settings_only(
+def test_a_run_resumes_only_with_its_own_settings(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path
 ) -> None:
     other = replace(CONFIG, learning_rate=0.5)
@@ -314,7 +315,7 @@ def test_a_run_goes_on_with_its_own_settings_only(
         tune(checkpoints["qwen3_vl"], [data], runs["qwen3_vl"].adapter.parent, other, resume=True)
 
 
-def test_nothing_to_go_on_with_is_said(checkpoints: dict[str, Path], data: Path, tmp_path: Path) -> None:
+def test_resuming_without_a_run_is_an_error(checkpoints: dict[str, Path], data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run"):
         tune(checkpoints["qwen3_vl"], [data], tmp_path / "run", CONFIG, resume=True)
 
@@ -326,7 +327,7 @@ def test_nothing_to_go_on_with_is_said(checkpoints: dict[str, Path], data: Path,
 def test_a_full_disk_is_a_record_error(
     runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path, tmp_path: Path, file: str
 ) -> None:
-    """No file may grow to the size of that one: the system refuses in the middle of writing it."""
+    """With the file size limited to less than that file's, the system fails in the middle of writing it."""
     resource = pytest.importorskip("resource")
     sizes = {path: path.stat().st_size for path in runs["internvl"].adapter.parent.rglob("*") if path.is_file()}
     (size,) = (size for path, size in sizes.items() if path.as_posix().endswith(file))
@@ -347,7 +348,7 @@ def test_a_folder_that_cannot_be_made_is_a_record_error(
         tune(checkpoints["internvl"], [data], tmp_path / "file" / "run", CONFIG)
 
 
-def test_an_original_internvl_is_converted_first(original_internvl: Path, data: Path, tmp_path: Path) -> None:
-    """What is tuned would have other names than the base."""
+def test_an_original_internvl_must_be_converted_first(original_internvl: Path, data: Path, tmp_path: Path) -> None:
+    """The adapter's layer names would not fit the base."""
     with pytest.raises(ConfigError, match="si-embodied models convert"):
         tune(original_internvl, [data], tmp_path / "run", CONFIG)

@@ -1,4 +1,4 @@
-"""A training run is a function of its data and seed, goes on where it stopped, and leaves a checkpoint that plans."""
+"""A training run is a function of its data and seed, can be resumed, and exports a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 
 from si_embodied.config import checkpoint_prompts
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, RecordError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
 from si_embodied.training.pipeline import NanoRun, train_nano
-from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard
+from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 SMALL = Recipe(
@@ -48,7 +48,7 @@ def data(shards: Path) -> Labelled:
     return load(shards, CATEGORIES, COLOURS, GRID)
 
 
-def test_a_shard_is_the_same_bytes_again(shards: Path, tmp_path: Path) -> None:
+def test_a_repeated_shard_has_the_same_bytes(shards: Path, tmp_path: Path) -> None:
     write_shard(Shard("apartment", 81_000, 4), tmp_path)
     for name in ("apartment-81000-4.json", "apartment-81000-4.npz"):
         first, again = (directory / name for directory in (shards, tmp_path))
@@ -59,12 +59,22 @@ def test_a_shard_is_the_same_bytes_again(shards: Path, tmp_path: Path) -> None:
                 assert all((one[key] == other[key]).all() for key in one.files)
 
 
-def test_shards_hold_as_many_images_as_asked_for() -> None:
+def test_two_workers_write_the_same_annotations(shards: Path, tmp_path: Path) -> None:
+    pair = [Shard("apartment", 81_000, 4), Shard("tabletop", 81_000, 4)]
+    counts: list[int] = []
+    write_shards(pair, tmp_path, workers=2, done=counts.append)
+    assert counts == [4, 4]
+    for shard in pair:
+        name = f"{shard.name}.json"
+        assert (tmp_path / name).read_bytes() == (shards / name).read_bytes()
+
+
+def test_shards_hold_the_requested_number_of_images() -> None:
     assert [shard.count for shard in plan_shards("tabletop", 500, first_seed=0)] == [240, 240, 20]
     assert [shard.first_seed for shard in plan_shards("apartment", 500, first_seed=7)] == [7, 27, 47]
 
 
-def test_an_image_is_reduced_as_the_checkpoints_processor_reduces_it() -> None:
+def test_images_are_resized_as_by_the_checkpoints_processor() -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     from si_embodied.training.forward import patches_of
 
@@ -84,14 +94,14 @@ def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_real_recipe_gives_its_first_100_losses_again(data: Labelled, tmp_path: Path) -> None:
+def test_the_real_recipe_repeats_its_first_100_losses(data: Labelled, tmp_path: Path) -> None:
     recipe = Recipe(threads=1, dense_share=0.5)  # half of the steps with questions
     histories = [train(Training(recipe), data, data, tmp_path / name, Budget(steps=100)) for name in ("a", "b")]
     assert histories[0] == histories[1]
     assert len(histories[0]) == 100
 
 
-def test_a_run_goes_on_as_if_it_had_not_stopped(data: Labelled, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(data: Labelled, tmp_path: Path) -> None:
     whole = train(Training(SMALL), data, data, tmp_path / "whole", Budget(steps=6))
     part = Training(SMALL)
     for step in range(3):
@@ -99,6 +109,22 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(data: Labelled, tmp_path: Path) 
     part.save(tmp_path / STATE)
     rest = train(Training.load(tmp_path / STATE), data, data, tmp_path / "rest", Budget(steps=6))
     assert rest == whole[3:]
+
+
+def test_a_full_disk_is_a_record_error_and_keeps_the_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Training(SMALL)
+    run.save(tmp_path / STATE)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(RecordError, match="No space left on device"):
+            run.save(tmp_path / STATE)
+    assert Training.load(tmp_path / STATE).recipe == SMALL
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
@@ -109,7 +135,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
     assert learning_factor(50, 1.0, recipe) == pytest.approx(0.1)
 
 
-def test_one_call_goes_from_nothing_to_a_checkpoint(tmp_path: Path) -> None:
+def test_one_call_renders_trains_and_exports(tmp_path: Path) -> None:
     run = NanoRun(out=tmp_path, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
     directory = train_nano(run)
     assert checkpoint_prompts(directory).navigation == "nav/nano"
@@ -121,7 +147,7 @@ def test_one_call_goes_from_nothing_to_a_checkpoint(tmp_path: Path) -> None:
         train_nano(run)
 
 
-def test_a_run_starts_from_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
+def test_a_run_can_start_from_a_checkpoints_weights(tmp_path: Path) -> None:
     first = Training(dataclasses.replace(SMALL, seed=5))
     export(first.mean, tmp_path, Story({}, "0", 5, 0, 0.0))
     second = Training(SMALL)
@@ -132,6 +158,6 @@ def test_a_run_starts_from_the_weights_of_a_checkpoint(tmp_path: Path) -> None:
         Training(dataclasses.replace(SMALL, sizes=dataclasses.replace(MICRO, text_layers=1))).start_from(tmp_path)
 
 
-def test_going_on_with_nothing_is_refused(tmp_path: Path) -> None:
+def test_resuming_without_a_state_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="without --resume"):
         Training.load(tmp_path / STATE)

@@ -1,38 +1,40 @@
-"""A plan that says first where things are says what is true, in words that are single tokens."""
+"""Reasoning says correctly where the plan's objects are, in words that are single tokens."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from si_embodied.plan import parse_plan, plan_schema
-from si_embodied.training.examples import Question, questions
-from si_embodied.training.reasoning import REASONING, reasoned, where
+from si_embodied.training.annotations import Container, FreeSpot, TabletopAnnotation, VisibleObject
+from si_embodied.training.questions import Question, QuestionCounts, questions
+from si_embodied.training.reasoning import REASONING, where, with_reasoning
+
+TWENTY_PLANS = QuestionCounts(fragments=2, plans=20)
 
 
-def table() -> dict[str, Any]:
+def table() -> TabletopAnnotation:
     """Red on the left, blue on the right, a bowl between."""
-    names = {"red cube": [200, 500], "blue cube": [700, 510], "red bowl": [750, 400]}
-    things = [
-        {"id": k, "name": name, "category": name.split()[1], "colour": name.split()[0], "pixels": 400, "unique": True,
-         "point": point, "xy": [0.5, 0.3 - 0.2 * k]}
-        for k, (name, point) in enumerate(names.items())
-    ]  # fmt: skip
-    return {
-        "objects": things,
-        "pick": {"red cube": [200, 500], "blue cube": [700, 510]},
-        "into": {"bowl 0": [750, 400]},
-        "onto": {},
-        "beside": [["red cube", "blue cube", "left", [600, 500]]],
-        "containers": [{"id": 2, "key": "bowl 0", "name": "red bowl", "kind": "bowl", "xy": [0.5, -0.1]}],
-    }
+    names = {"red cube": (200, 500), "blue cube": (700, 510), "red bowl": (750, 400)}
+    return TabletopAnnotation(
+        objects=tuple(
+            VisibleObject(k, name, name.split()[1], name.split()[0], 400, point, True, (0.5, 0.3 - 0.2 * k))
+            for k, (name, point) in enumerate(names.items())
+        ),
+        pick={"red cube": (200, 500), "blue cube": (700, 510)},
+        into={"bowl 0": (750, 400)},
+        onto={},
+        beside=(FreeSpot("red cube", "blue cube", "left", (600, 500)),),
+        containers=(Container(2, "bowl 0", "red bowl", "bowl", (0.5, -0.1)),),
+    )
 
 
-def reasoning_of(question: Question) -> str:
-    return str(json.loads(question.answer)[REASONING])
+def reasoned(instruction: str, answer: str) -> str:
+    return with_reasoning(answer, instruction, table().objects)
 
 
 def plan(*steps: dict[str, Any]) -> str:
@@ -43,52 +45,54 @@ def plan(*steps: dict[str, Any]) -> str:
     ("point", "words"),
     [((100, 900), "near left"), ((500, 100), "far middle"), ((999, 500), "near right"), ((399, 499), "far left")],
 )
-def test_a_place_is_named_by_side_and_nearness(point: tuple[int, int], words: str) -> None:
+def test_a_point_is_described_by_side_and_distance(point: tuple[int, int], words: str) -> None:
     assert where(point) == words
 
 
-def test_what_the_plan_points_at_is_told_in_its_order() -> None:
+def test_reasoning_names_objects_in_the_plans_order() -> None:
     answer = plan(
         {"skill": "pick", "object": "red cube", "view": 0, "point": [200, 500]},
         {"skill": "place", "object": "red bowl", "view": 0, "point": [750, 400]},
     )
-    told = reasoned(Question("put the red cube in the red bowl", answer, "base"), table())
-    assert reasoning_of(told) == "red cube near left, red bowl far right"
-    assert told.answer.endswith(answer[1:])
+    told = reasoned("put the red cube in the red bowl", answer)
+    assert json.loads(told)[REASONING] == "red cube near left, red bowl far right"
+    assert told.endswith(answer[1:])
 
 
-def test_beside_something_it_is_told_where_that_is() -> None:
+def test_a_place_beside_an_object_names_that_object() -> None:
     answer = plan(
         {"skill": "pick", "object": "red cube", "view": 0, "point": [200, 500]},
         {"skill": "place", "object": "table", "view": 0, "point": [600, 500]},
     )
-    told = reasoned(Question("put the red cube to the left of the blue cube", answer, "beside"), table())
-    assert reasoning_of(told) == "red cube near left, blue cube near right"
+    told = reasoned("put the red cube to the left of the blue cube", answer)
+    assert json.loads(told)[REASONING] == "red cube near left, blue cube near right"
 
 
-def test_a_pointing_fragment_stays_as_it_is() -> None:
-    fragment = Question(None, '{"subgoals":[{"skill":"pick","object":"red cube","view":0,"point":[1,2', "point pick")
-    assert reasoned(fragment, table()) is fragment
+def test_pointing_fragments_have_no_reasoning() -> None:
+    plain, asked = (
+        questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=reasoning) for reasoning in (False, True)
+    )
+    fragments = [q for q in asked if q.instruction is None]
+    assert len(fragments) == 2
+    assert fragments == [q for q in plain if q.instruction is None]
 
 
-def test_an_image_can_ask_for_reasoning() -> None:
-    note = {**table(), REASONING: True}
-    asked = questions(note, np.random.default_rng(0), fragments=2, plans=20)
+def test_plans_begin_with_reasoning_when_asked_to() -> None:
+    asked = questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=True)
     plans = [q for q in asked if q.instruction is not None]
     assert len(plans) > 10
     assert all(getattr(parse_plan(q.answer, "manipulation", 1), REASONING) for q in plans)
-    plain = questions(table(), np.random.default_rng(0), fragments=2, plans=20)
+    plain = questions(table(), np.random.default_rng(0), TWENTY_PLANS)
     assert [q.instruction for q in plain] == [q.instruction for q in asked], "the same questions are drawn"
 
 
-def test_reasoning_is_the_same_tokens_in_training_as_under_the_grammar() -> None:
+def test_the_grammar_allows_the_tokens_that_training_uses() -> None:
     pytest.importorskip("llguidance")
     from si_embodied.models.constraint import Grammars
     from si_embodied.training.batches import answered
     from si_embodied.training.vocabulary import make_tokenizer
 
-    note = {**table(), REASONING: True}
-    question = next(q for q in questions(note, np.random.default_rng(0), fragments=0, plans=1))
+    question = questions(table(), np.random.default_rng(0), QuestionCounts(0, 1), reasoning=True)[0]
     tokenizer = make_tokenizer()
     tokens = tokenizer.encode(question.answer, add_special_tokens=False)
     one = answered(question, 0)
@@ -98,14 +102,14 @@ def test_reasoning_is_the_same_tokens_in_training_as_under_the_grammar() -> None
     constraint = grammars.start(plan_schema("manipulation", 1, reasoning=True))
     said = 0
     while said < len(tokens):
-        forced = constraint.forced() or [tokens[said]]  # or what was taught, which the grammar must allow
+        forced = constraint.forced() or [tokens[said]]  # or the trained token, which the grammar must allow
         forced = forced[: len(tokens) - said]  # the end of the turn may be forced too
         assert forced == tokens[said : said + len(forced)]
         constraint.accept(forced)
         said += len(forced)
 
 
-def test_a_word_of_the_reasoning_counts_and_what_the_grammar_forces_does_not() -> None:
+def test_words_of_the_reasoning_have_a_loss_and_forced_tokens_do_not() -> None:
     pytest.importorskip("transformers")
     from si_embodied.training.batches import answered
     from si_embodied.training.vocabulary import make_tokenizer
@@ -115,12 +119,13 @@ def test_a_word_of_the_reasoning_counts_and_what_the_grammar_forces_does_not() -
         {"skill": "place", "object": "red bowl", "view": 0, "point": [750, 400]},
     )
     plain = Question("put the red cube in the red bowl", answer, "base")
-    with_words, without = answered(reasoned(plain, table()), 0), answered(plain, 0)
+    with_answer = reasoned("put the red cube in the red bowl", answer)
+    with_words, without = answered(replace(plain, answer=with_answer), 0), answered(plain, 0)
     told = dict(zip(map(make_tokenizer().decode, with_words.tokens), with_words.weights, strict=True))
     assert told[" left"] > 0
     assert told["e"] == 0  # of "reasoning"
     opening = make_tokenizer().encode('{"reasoning":"', add_special_tokens=False)
-    said = with_words.tokens[-len(make_tokenizer().encode(reasoned(plain, table()).answer, add_special_tokens=False)) :]
+    said = with_words.tokens[-len(make_tokenizer().encode(with_answer, add_special_tokens=False)) :]
     assert said[: len(opening)] == opening
     assert with_words.weights[-len(said) :][len(opening) - 1] > 0, (
         'the quote: one that goes on, as in `","`, is allowed'

@@ -1,4 +1,4 @@
-"""The small planner that comes with the package is what the commands take by default, and fits what was promised."""
+"""The small planner that comes with the package is the commands' default and keeps its promises."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_its_own_prompts_are_used_wherever_it_is_opened(shipped: Path, base: Mob
     assert Planner(backend, base, chosen).config.prompts.navigation == "nav/v1", "unless others are chosen"
 
 
-def test_transformers_loads_it_without_a_key_missing_or_left_over(shipped: Path) -> None:
+def test_transformers_loads_it_without_missing_or_unexpected_keys(shipped: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("torch")
     model, info = transformers.Qwen3VLForConditionalGeneration.from_pretrained(shipped, output_loading_info=True)
@@ -43,11 +43,11 @@ def test_transformers_loads_it_without_a_key_missing_or_left_over(shipped: Path)
     assert 2e6 < model.num_parameters() < 4e6
 
 
-def test_it_points_at_what_is_named(shipped: Path) -> None:
+def test_it_points_at_the_named_object(shipped: Path) -> None:
     pytest.importorskip("mujoco")
     pytest.importorskip("torch")
     from si_embodied.backends.local import LocalBackend
-    from si_embodied.data.views import tabletop_view
+    from si_embodied.data.views import TabletopStage
     from si_embodied.geometry import Pose
     from si_embodied.grounding import pixel_of
     from si_embodied.memory import Memory
@@ -57,7 +57,8 @@ def test_it_points_at_what_is_named(shipped: Path) -> None:
 
     backend, hits = LocalBackend(shipped, device="cpu"), []
     for seed in range(82_000, 82_006):
-        view = tabletop_view(seed)
+        with TabletopStage(seed) as stage:
+            view = stage.view()
         container = next(o for o in view.objects if o.category in ("bowl", "bin"))
         thing = view.objects[0]
         task = Task(f"put the {thing.name} in the {container.name}", "manipulation")

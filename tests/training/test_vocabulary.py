@@ -1,4 +1,4 @@
-"""Numbers are single tokens, answers are tokenized as the grammar lets them be said, and any text can be read."""
+"""Numbers are single tokens, answers use the tokens that the grammar generates, and any text can be encoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from si_embodied.envs.scenes.tabletop import COLOURS as TABLE_COLOURS
 from si_embodied.envs.scenes.tabletop import SHAPES as TABLE_SHAPES
 from si_embodied.models.constraint import Grammars
 from si_embodied.plan import plan_schema
-from si_embodied.training.examples import plan_json, subgoal
+from si_embodied.training.questions import plan_json, subgoal
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS, SHAPES, make_tokenizer, word_id
 
 GOTO = plan_json([subgoal("goto", "blue office chair", [512, 1000])], done=True)
@@ -33,7 +33,7 @@ def test_a_number_is_its_own_token(number: int) -> None:
 @pytest.mark.parametrize(
     "text", ["put the red cube in the blue bowl", "Ünï 汉字 <|im_end|>?", "x 12345\n\t", GOTO, MOVE]
 )
-def test_any_text_comes_back(text: str) -> None:
+def test_any_text_survives_a_round_trip(text: str) -> None:
     backend = make_tokenizer().backend_tokenizer
     backend.encode_special_tokens = True
     try:
@@ -52,7 +52,7 @@ def test_the_worlds_words_are_single_tokens() -> None:
 
 
 @pytest.mark.parametrize(("kind", "plan"), [("navigation", GOTO), ("navigation", EXPLORE), ("manipulation", MOVE)])
-def test_the_grammar_says_a_plan_in_the_tokens_that_training_uses(kind: TaskKind, plan: str) -> None:
+def test_the_grammar_generates_a_plan_with_the_tokens_that_training_uses(kind: TaskKind, plan: str) -> None:
     tokenizer = make_tokenizer()
     end = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))
     grammars = Grammars(tokenizer.backend_tokenizer.to_str(), vocabulary_size=len(tokenizer), end_token=end)

@@ -1,4 +1,4 @@
-"""Deformation and assembly: what fits where, what turns into what, what a fold leaves."""
+"""Deformation and assembly: matching holes, rotated figures, missing pieces and folded sheets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from si_embodied.data.questions.base import (
     LeftOut,
     Question,
     Slot,
-    choice,
-    marked,
+    balanced_choice,
     pick,
     question,
     some_view,
-    table_objects,
 )
+from si_embodied.data.questions.visibility import marked, table_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,28 +34,27 @@ _PAPER, _LINE, _INK = (250, 250, 246), (150, 150, 150), (30, 30, 30)
 
 @question("assembly.which_hole", "sorter")
 def which_hole(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which hole of the shape sorter has the outline of the marked object, seen from above; or none has."""
+    """Which hole of the shape sorter has the marked object's outline from above, if any."""
     view = some_view(scene, rng)
     if all(o.category != "shape sorter" for o in view.objects):
         raise LeftOut("no shape sorter")
     names = (*_HOLES.values(), "none of them")
     wanted = slot.content(4)
-    # A ball has the cylinder's outline from above, and rolls through more than one hole: it is not asked about.
+    # Balls are left out: from above a ball has the cylinder's outline, and it fits through more than one hole.
     fitting = [o for o in table_objects(view) if o.category != "ball"]
     fitting = [o for o in fitting if _HOLES.get(o.category, names[3]) == names[wanted]]
     if not fitting:
         raise LeftOut("no object for the wanted hole")
-    thing = pick(rng, fitting)
+    target = pick(rng, fitting)
     text = "Which hole of the shape sorter has the same outline from above as the marked object?"
-    wrong = [n for n in names if n != names[wanted]]
-    return choice(text, (marked(view, (thing,), ("",)),), names[wanted], wrong, slot, rng, 4)
+    return balanced_choice(text, (marked(view, (target,), ("",)),), names, wanted, slot, rng)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
 def polyomino(rng: np.random.Generator, cells: int, side: int = 4) -> Cells:
-    """A connected figure of so many cells, in the smallest rectangle around it, at most `side` long."""
+    """A random connected figure with this many cells, cropped, at most `side` cells long and wide."""
     grid = np.zeros((side, side), bool)
     grid[int(rng.integers(side)), int(rng.integers(side))] = True
     while grid.sum() < cells:
@@ -72,7 +70,7 @@ def polyomino(rng: np.random.Generator, cells: int, side: int = 4) -> Cells:
 
 
 def cropped(grid: Cells) -> Cells:
-    """The smallest rectangle around the cells."""
+    """Crop a grid to the smallest rectangle that holds all its cells."""
     rows, columns = np.flatnonzero(grid.any(axis=1)), np.flatnonzero(grid.any(axis=0))
     return grid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -83,12 +81,12 @@ def turns(figure: Cells) -> list[Cells]:
 
 
 def is_among(figure: Cells, others: Sequence[Cells]) -> bool:
-    """Whether one of the others is the same figure, cell by cell."""
+    """Whether one of the others equals the figure, cell by cell."""
     return any(figure.shape == o.shape and bool((figure == o).all()) for o in others)
 
 
 def _handed(rng: np.random.Generator) -> Cells:
-    """A figure whose four turns and their mirror images are eight different figures."""
+    """A figure whose four rotations and their mirror images are eight different figures."""
     for _ in range(200):
         figure = polyomino(rng, 5 + int(rng.integers(3)))
         four, mirrored = turns(figure), turns(figure[:, ::-1])
@@ -98,17 +96,17 @@ def _handed(rng: np.random.Generator) -> Cells:
 
 
 class Sheet:
-    """A picture made of cells, for figures side by side."""
+    """A square image with figures made of cells; positions and sizes are shares of its side."""
 
     def __init__(self, size: int) -> None:
-        """A blank square picture."""
+        """A blank image of `size` x `size` pixels."""
         self._image = Image.new("RGB", (size, size), _PAPER)
         self._draw = ImageDraw.Draw(self._image)
         self._size = size
         self._font = ImageFont.load_default(size=max(8, size // 16))
 
     def cells(self, centre: tuple[float, float], cell: float, figure: Cells, colour: tuple[int, int, int]) -> None:
-        """Draw a figure about a centre; shares of the sheet's size."""
+        """Draw a figure around a centre."""
         rows, columns = figure.shape
         side = cell * self._size
         x0, y0 = centre[0] * self._size - columns * side / 2, centre[1] * self._size - rows * side / 2
@@ -117,7 +115,7 @@ class Sheet:
             self._draw.rectangle(corner, fill=colour, outline=_PAPER)
 
     def frame(self, centre: tuple[float, float], half: tuple[float, float]) -> None:
-        """Draw a thin rectangle; shares of the sheet's size."""
+        """Draw a thin rectangle around a centre."""
         (x, y), (w, h) = centre, half
         corner = tuple(s * self._size for s in (x - w, y - h, x + w, y + h))
         self._draw.rectangle(corner, outline=_LINE)
@@ -129,17 +127,17 @@ class Sheet:
             self._draw.line((*p, *q), fill=_INK, width=2)
 
     def text(self, at: tuple[float, float], words: str) -> None:
-        """Write a letter; shares of the sheet's size."""
+        """Write text centred on a position."""
         self._draw.text((at[0] * self._size, at[1] * self._size), words, fill=_INK, font=self._font, anchor="mm")
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
-        """The picture (size, size, 3)."""
+        """The image (size, size, 3)."""
         return np.array(self._image)
 
 
 def _panel(sheet: Sheet, figures: Sequence[Cells], cell: float, colour: tuple[int, int, int]) -> None:
-    """Four figures in the lower half, lettered."""
+    """Draw four lettered figures in the lower half."""
     for k, figure in enumerate(figures):
         x = 0.125 + 0.25 * k
         sheet.cells((x, 0.72), cell, figure, colour)
@@ -152,7 +150,7 @@ def _lettered(text: str, sheet: Sheet, place: int) -> Question:
 
 @question("assembly.turned_figure", "figures")
 def turned_figure(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which of four figures is the one above after a quarter, half or three-quarter turn; the others are mirrored."""
+    """Which of four figures is the upper one after a quarter, half or three-quarter turn; the others are mirrored."""
     figure, colour = _handed(rng), pick(rng, _COLOURS)
     right = turns(figure)[1 + int(rng.integers(3))]
     mirrored = turns(figure[:, ::-1])
@@ -166,7 +164,7 @@ def turned_figure(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questio
 
 @question("assembly.turn_angle", "figures")
 def turn_angle(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """By how much the left figure was turned clockwise to give the right one, or that it was mirrored."""
+    """By how much the left figure was rotated clockwise to give the right one, or whether it was mirrored."""
     figure, colour = _handed(rng), pick(rng, _COLOURS)
     names = ("90 degrees clockwise", "180 degrees", "90 degrees counter-clockwise", "it is a mirror image")
     wanted = slot.content(4)
@@ -176,12 +174,12 @@ def turn_angle(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         sheet.frame((x, 0.5), (0.22, 0.22))
         sheet.cells((x, 0.5), 0.09, shown, colour)
     text = "By how much was the left figure turned to give the right one?"
-    return choice(text, (sheet.rgb,), names[wanted], [n for n in names if n != names[wanted]], slot, rng, 4)
+    return balanced_choice(text, (sheet.rgb,), names, wanted, slot, rng)
 
 
 @question("assembly.missing_piece", "figures")
 def missing_piece(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which of four pieces of equally many cells fills a board's hole unturned: the one of the hole's own cells."""
+    """Which of four pieces with equally many cells fills a board's hole without being turned."""
     cells, colour = 4 + int(rng.integers(2)), pick(rng, _COLOURS)
     pieces: list[Cells] = []
     for _ in range(100):
@@ -204,7 +202,7 @@ def missing_piece(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questio
 
 @question("assembly.folded_sheet", "figures")
 def folded_sheet(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Where wet ink is after a sheet was folded along its middle and opened: on its half, and mirrored on the other."""
+    """Where wet ink is after a sheet is folded in half and opened: on its own half, and mirrored on the other."""
     sideways = bool(rng.random() < 0.5)  # the fold runs from top to bottom
     half = np.zeros((4, 2), bool)
     half.ravel()[rng.permutation(8)[: 2 + int(rng.integers(2))]] = True

@@ -1,4 +1,4 @@
-"""Metric measurement: how far, how tall, how deep. Where words would give the size away, things are marked instead."""
+"""Metric measurement: distance, height and depth. Objects are marked where their name would give the size away."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ from si_embodied.data.questions.base import (
     LeftOut,
     Question,
     Slot,
-    apart,
+    balanced_choice,
     choice,
-    clear_objects,
-    ground,
-    in_camera,
-    is_whole,
-    marked,
     pick,
     question,
     shuffled,
     some_of,
     some_view,
+)
+from si_embodied.data.questions.visibility import (
+    apart,
+    clear_objects,
+    ground,
+    in_camera,
+    is_whole,
+    marked,
     table_objects,
 )
+from si_embodied.data.records import Accepts
 from si_embodied.geometry import depth_at
 
 if TYPE_CHECKING:
     from si_embodied.data.scenes import Scene
     from si_embodied.data.views import LabelledView
 
-_SPREAD_M = 0.06  # of the depths around a point that is asked about: it lies on one surface
+_SPREAD_M = 0.06  # greatest spread of depths around a point that lies on one surface
 _FAR_M = 7.0
-_NEARER_BY = 1.2  # the next point is at least this much farther
+_NEARER_BY = 1.2  # least ratio of the second nearest point's depth to the nearest's
 
 
 def _surface_points(view: LabelledView, rng: np.random.Generator, count: int) -> list[tuple[int, int, float]]:
-    """Random pixels u, v on one surface each, with their depth in metres; far from each other and from the border."""
+    """Random pixels u, v with their depth in metres, each on one surface, far from each other and from the border."""
     depth = view.frame.depth_m
     if depth is None:
         raise LeftOut("no depth")
@@ -59,7 +63,7 @@ def _surface_points(view: LabelledView, rng: np.random.Generator, count: int) ->
 
 @question("metric.depth", "apartment")
 def depth(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Depth of a marked point along the camera's optical axis, metres: the depth image's median around the pixel."""
+    """Depth of a marked point along the optical axis, metres: the median of the depth image around the pixel."""
     view = some_view(scene, rng)
     ((u, v, metres),) = _surface_points(view, rng, 1)
     text = pick(
@@ -69,45 +73,44 @@ def depth(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
             "What is the depth of the point marked 1, in metres?",
         ),
     )
-    return Question("number", text, (draw_marks(view.frame.rgb, [(u, v, "1")]),), f"{metres:.1f}", (), {"unit": "m"})
+    return Question(
+        "number", text, (draw_marks(view.frame.rgb, [(u, v, "1")]),), f"{metres:.1f}", (), Accepts(unit="m")
+    )
 
 
 @question("metric.nearest_point", "apartment")
 def nearest_point(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which of four marked points has the least depth; the next is deeper by a fifth."""
+    """Which of four marked points has the least depth; the next is at least 20% deeper."""
     view = some_view(scene, rng)
     points = sorted(_surface_points(view, rng, 4), key=lambda p: p[2])
     if points[1][2] < _NEARER_BY * points[0][2]:
         raise LeftOut("two points equally near")
     order = shuffled(rng, range(4))
     marks = [(points[k][0], points[k][1], str(i + 1)) for i, k in enumerate(order)]
-    right = str(order.index(0) + 1)
-    wrong = [str(i + 1) for i in range(4) if order[i] != 0]
-    # The number in the picture is balanced too: it is drawn, and the letter comes from the slot.
+    right, wrong = f"point {order.index(0) + 1}", [f"point {i + 1}" for i in range(4) if order[i] != 0]
+    # The mark's number is balanced too: it is random, while the letter comes from the slot.
     text = "Four points are marked. Which of them is nearest to the camera?"
-    return choice(
-        text, (draw_marks(view.frame.rgb, marks),), f"point {right}", [f"point {w}" for w in wrong], slot, rng
-    )
+    return choice(text, (draw_marks(view.frame.rgb, marks),), right, wrong, slot, rng)
 
 
 @question("metric.distance", "apartment")
 def distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Distance on the floor plan between the middles of two marked pieces of furniture, metres."""
+    """Distance on the floor plan between the centres of two marked pieces of furniture, metres."""
     view = some_view(scene, rng)
-    things = [o for o in clear_objects(view) if is_whole(view, o, 0.6)]
-    if len(things) < 2:
+    objects = [o for o in clear_objects(view) if is_whole(view, o, 0.6)]
+    if len(objects) < 2:
         raise LeftOut("fewer than two whole objects")
-    a, b = shuffled(rng, things)[:2]
+    a, b = shuffled(rng, objects)[:2]
     metres = float(np.linalg.norm(ground(a) - ground(b)))
     if metres < 0.4:
         raise LeftOut("too close to measure")
     text = "How far apart are the middles of the two marked pieces of furniture, measured along the floor, in metres?"
-    return Question("number", text, (marked(view, (a, b), ("1", "2")),), f"{metres:.1f}", (), {"unit": "m"})
+    return Question("number", text, (marked(view, (a, b), ("1", "2")),), f"{metres:.1f}", (), Accepts(unit="m"))
 
 
 @question("metric.table_distance", "tabletop")
 def table_distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Distance on the table between the middles of two named objects, centimetres."""
+    """Distance on the table between the centres of two named objects, centimetres."""
     view = some_view(scene, rng)
     pairs = list(itertools.permutations(table_objects(view), 2))
     if not pairs:
@@ -115,35 +118,34 @@ def table_distance(scene: Scene, slot: Slot, rng: np.random.Generator) -> Questi
     a, b = pick(rng, pairs)
     centimetres = 100 * float(np.linalg.norm(ground(a) - ground(b)))
     text = f"How far is the {a.name} from the {b.name}, middle to middle, in centimetres?"
-    return Question("number", text, (view.frame.rgb,), f"{centimetres:.0f}", (), {"unit": "cm"})
+    return Question("number", text, (view.frame.rgb,), f"{centimetres:.0f}", (), Accepts(unit="cm"))
 
 
 @question("metric.height", "apartment")
 def height(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Height of a marked piece of furniture from the floor to its top, centimetres; all of it is in sight."""
+    """Height of a marked piece of furniture from the floor to its top, centimetres; all of it is visible."""
     view = some_view(scene, rng)
-    things = [o for o in clear_objects(view) if is_whole(view, o)]
-    if not things:
+    objects = [o for o in clear_objects(view) if is_whole(view, o)]
+    if not objects:
         raise LeftOut("nothing whole in view")
-    thing = pick(rng, things)
-    top = float(thing.T_map_object.translation[2] + thing.size_m[2] / 2)
+    target = pick(rng, objects)
+    top = float(target.T_map_object.translation[2] + target.size_m[2] / 2)
     text = "How tall is the marked piece of furniture, in centimetres?"
-    return Question("number", text, (marked(view, (thing,), ("1",)),), f"{100 * top:.0f}", (), {"unit": "cm"})
+    return Question("number", text, (marked(view, (target,), ("1",)),), f"{100 * top:.0f}", (), Accepts(unit="cm"))
 
 
 @question("metric.farther_object", "apartment")
 def farther_object(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which of two marked pieces has its middle farther from the camera on the floor plan, by a quarter at least."""
+    """Which of two marked pieces has its centre farther from the camera on the floor plan, by at least 25%."""
     view = some_view(scene, rng)
-    things = some_of(rng, clear_objects(view), 2)
-    ranges = [float(np.hypot(*in_camera(view, o)[[0, 2]])) for o in things]
+    objects = some_of(rng, clear_objects(view), 2)
+    ranges = [float(np.hypot(*in_camera(view, o)[[0, 2]])) for o in objects]
     if max(ranges) < 1.25 * min(ranges):
         raise LeftOut("equally far")
-    far = things[int(np.argmax(ranges))]
-    near = things[int(np.argmin(ranges))]
+    far = objects[int(np.argmax(ranges))]
+    near = objects[int(np.argmin(ranges))]
     label = slot.content(2)  # the far one's number
     order = (far, near) if label == 0 else (near, far)
     image = marked(view, order, ("1", "2"))
     text = "Two pieces of furniture are marked. Which is farther from the camera?"
-    right, wrong = (f"piece {label + 1}", f"piece {2 - label}")
-    return choice(text, (image,), right, (wrong,), slot, rng, 2)
+    return balanced_choice(text, (image,), ("piece 1", "piece 2"), label, slot, rng)

@@ -1,4 +1,4 @@
-"""Perspective taking: left and right for somebody who is not where the camera is."""
+"""Perspective taking: left and right from a viewpoint other than the camera's."""
 
 from __future__ import annotations
 
@@ -7,31 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.data.questions.base import (
-    LeftOut,
-    Question,
-    Slot,
-    angle_deg,
-    choice,
-    ground,
-    named_objects,
-    pick,
-    question,
-    some_of,
-    some_view,
-    table_objects,
-)
+from si_embodied.data.questions.base import LeftOut, Question, Slot, balanced_choice, pick, question, some_of, some_view
+from si_embodied.data.questions.visibility import angle_deg, ground, named_objects, table_objects
 
 if TYPE_CHECKING:
     from si_embodied.data.scenes import Scene
 
 _SIDES = ("on your left", "on your right")
-_CLEARLY_DEG = (25.0, 155.0)  # off the direction one looks in: beside, neither ahead nor behind
+_CLEARLY_DEG = (25.0, 155.0)  # off the viewing direction: beside the person, neither ahead nor behind
 _NEAR_M = 0.5
 _ASIDE_M = 0.07
 
-# Where somebody stands at the table, in the robot's words, and the map direction of that person's left hand: the
-# direction they look in, turned by 90 degrees to the left.
+# Where a person stands at the table, as seen by the robot, and the direction of that person's left on the map: their
+# viewing direction turned by 90 degrees to the left.
 _AT_THE_TABLE: dict[str, tuple[float, float]] = {
     "on the far side of the table, facing the robot": (0.0, -1.0),
     "at the end of the table on the robot's left, facing the table": (1.0, 0.0),
@@ -45,11 +33,11 @@ def _is_beside(degrees: float) -> bool:
 
 @question("perspective.facing", "apartment")
 def facing(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Side of a thing for somebody who looks the way a piece with a front faces: the sign of front x offset."""
+    """On which side an object is for a person who looks where another one faces: the sign of front x offset."""
     view = some_view(scene, rng)
-    things = named_objects(view)
+    objects = named_objects(view)
     wanted, found = slot.content(2), []
-    for anchor, other in itertools.permutations(things, 2):
+    for anchor, other in itertools.permutations(objects, 2):
         offset = ground(other) - ground(anchor)
         if anchor.front is None or float(np.linalg.norm(offset)) < _NEAR_M:
             continue
@@ -63,14 +51,14 @@ def facing(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         f"Imagine you stand with your back to the {anchor.name}, looking the way it faces. "
         f"Is the {other.name} on your left or on your right?"
     )
-    return choice(text, (view.frame.rgb,), _SIDES[wanted], (_SIDES[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), _SIDES, wanted, slot, rng)
 
 
 @question("perspective.from_place", "apartment")
 def from_place(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Side of a third thing for somebody at one thing who looks at another: the sign of (b - a) x (c - a).
+    """On which side a third object is for a person at one object who looks at another: the sign of (b - a) x (c - a).
 
-    From b to a the sign is the other one, so that any three things can have either answer.
+    Looking from b to a flips the sign, so any three objects can have either answer.
     """
     view = some_view(scene, rng)
     wanted, found = slot.content(2), []
@@ -85,22 +73,21 @@ def from_place(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         raise LeftOut("nothing clearly on the wanted side")
     a, b, c = pick(rng, found)
     text = f"You stand at the {a.name} and look at the {b.name}. Is the {c.name} on your left or on your right?"
-    return choice(text, (view.frame.rgb,), _SIDES[wanted], (_SIDES[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), _SIDES, wanted, slot, rng)
 
 
 @question("perspective.across_table", "tabletop")
 def across_table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Side of one object from another for a person elsewhere at the table: along that person's left hand, 7 cm."""
+    """On which side of another an object is for a person elsewhere at the table, by at least 7 cm to their left."""
     view = some_view(scene, rng)
-    things = some_of(rng, table_objects(view), 2)
+    objects = some_of(rng, table_objects(view), 2)
     place = pick(rng, list(_AT_THE_TABLE))
     left_hand = np.array(_AT_THE_TABLE[place])
-    a, b = sorted(things, key=lambda o: -float(ground(o) @ left_hand))
+    a, b = sorted(objects, key=lambda o: -float(ground(o) @ left_hand))
     if float((ground(a) - ground(b)) @ left_hand) < _ASIDE_M:
         raise LeftOut("neither clearly on the left")
     wanted = slot.content(2)
     if wanted == 1:
         a, b = b, a
     text = f"A person stands {place}. For that person, on which side of the {b.name} is the {a.name}?"
-    sides = ("on its left", "on its right")
-    return choice(text, (view.frame.rgb,), sides[wanted], (sides[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), ("on its left", "on its right"), wanted, slot, rng)

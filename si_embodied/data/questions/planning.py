@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from si_embodied.data.questions.base import LeftOut, Question, Slot, pick, question
+from si_embodied.data.records import Accepts
 from si_embodied.skills import Explore, Goto, Pick, Place
 
 if TYPE_CHECKING:
@@ -13,22 +14,22 @@ if TYPE_CHECKING:
     from si_embodied.data.demonstrations import Demonstration
     from si_embodied.data.scenes import Scene
 
-_TOLERANCE = 30  # of a plan's first point in each direction, of 1000
+_TOLERANCE = 30  # of a plan's first point in x and y, of 1000
 
 
 def _planned(demonstration: Demonstration) -> Question:
     text = f"Task: {demonstration.instruction}\nSo far:\n{demonstration.memory}\nPlan:"
-    accepts: dict[str, object] = {"skills": [s.skill for s in demonstration.plan.subgoals]}
-    first = demonstration.plan.subgoals[0]
-    if isinstance(first, (Goto, Pick, Place)):
-        x, y = first.point
-        accepts["box"] = [x - _TOLERANCE, y - _TOLERANCE, x + _TOLERANCE, y + _TOLERANCE]
+    subgoals, box = demonstration.plan.subgoals, None
+    if isinstance(subgoals[0], (Goto, Pick, Place)):
+        x, y = subgoals[0].point
+        box = (x - _TOLERANCE, y - _TOLERANCE, x + _TOLERANCE, y + _TOLERANCE)
+    accepts = Accepts(tuple(s.skill for s in subgoals), box=box)
     return Question("plan", text, (demonstration.image,), demonstration.text, (), accepts)
 
 
 @question("planning.table", "tabletop plans")
 def table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """What to pick and where to place it, from the oracle's next step; going home where the arm hides it."""
+    """What to pick and where to place it, from the oracle's next step, or going home if the arm hides the view."""
     if not scene.demonstrations:
         raise LeftOut("the head camera does not show enough")
     return _planned(pick(rng, scene.demonstrations))
@@ -36,9 +37,9 @@ def table(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 
 @question("planning.room", "apartment plans")
 def room(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Drive to the target where 40 pixels of it are in sight, explore where none is; each half the time."""
+    """Drive to the target if 40 pixels of it are visible, explore if none are; each half of the time."""
     explores = bool(slot.content(2))
     fitting = [d for d in scene.demonstrations if isinstance(d.plan.subgoals[0], Explore) == explores]
     if not fitting:
-        raise LeftOut("the target is never in sight" if not explores else "the target is always in sight")
+        raise LeftOut("the target is never in view" if not explores else "the target is always in view")
     return _planned(pick(rng, fitting))

@@ -1,4 +1,4 @@
-"""Comprehensive reasoning: several steps in the head before there is an answer."""
+"""Comprehensive reasoning: questions that take several steps to answer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from si_embodied.data.questions.base import (
     LeftOut,
     Question,
     Slot,
-    angle_deg,
+    balanced_choice,
     choice,
-    ground,
-    named_objects,
-    nearest_first,
     pick,
     question,
     some_of,
     some_view,
-    table_objects,
 )
+from si_embodied.data.questions.visibility import angle_deg, ground, named_objects, nearest_first, table_objects
 
 if TYPE_CHECKING:
     from si_embodied.data.scenes import Scene
@@ -37,9 +34,9 @@ _ORDER_STEP_M = 0.04
 
 @question("reasoning.route_turn", "apartment")
 def route_turn(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """Which way to turn at the second of three things on a walk past them: the sign of (b - a) x (c - b).
+    """Which way to turn at the second of three objects on a walk past them: the sign of (b - a) x (c - b).
 
-    The walk back turns the other way, so that any three things can have either answer.
+    The walk back turns the other way, so any three objects can have either answer.
     """
     view = some_view(scene, rng)
     wanted, found = slot.content(2), []
@@ -57,16 +54,15 @@ def route_turn(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
         f"You walk from the {a.name} straight to the {b.name}, and from there straight to the {c.name}. "
         f"Which way do you turn at the {b.name}?"
     )
-    names = ("to the left", "to the right")
-    return choice(text, (view.frame.rgb,), names[wanted], (names[1 - wanted],), slot, rng, 2)
+    return balanced_choice(text, (view.frame.rgb,), ("to the left", "to the right"), wanted, slot, rng)
 
 
 @question("reasoning.after_moves", "tabletop")
 def after_moves(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """What an object is nearest to after two moves across the table; the next is farther by three tenths."""
+    """Which object is nearest to another after it moves twice across the table; the next is at least 30% farther."""
     view = some_view(scene, rng)
-    things = some_of(rng, table_objects(view), 4)
-    moved, others = things[0], things[1:]
+    objects = some_of(rng, table_objects(view), 4)
+    moved, others = objects[0], objects[1:]
     across, along = pick(rng, list(_MOVES)[:2]), pick(rng, list(_MOVES)[2:])
     steps_cm = [int(5 * rng.integers(2, 6)), int(5 * rng.integers(1, 4))]
     end = ground(moved) + sum(np.array(_MOVES[w]) * cm / 100 for w, cm in zip((across, along), steps_cm, strict=True))
@@ -82,9 +78,9 @@ def after_moves(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
 
 @question("reasoning.pick_order", "tabletop")
 def pick_order(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
-    """The order of three objects by a direction on the table, 4 cm apart each: nearest first, or from left to right."""
+    """The order of three objects along the table, nearest first or left to right, each at least 4 cm apart."""
     view = some_view(scene, rng)
-    things = some_of(rng, table_objects(view), 3)
+    objects = some_of(rng, table_objects(view), 3)
     by, axis = pick(
         rng,
         (
@@ -94,10 +90,10 @@ def pick_order(scene: Scene, slot: Slot, rng: np.random.Generator) -> Question:
             ("from right to left", (0.0, 1.0)),
         ),
     )
-    along = {o.name: float(ground(o) @ np.array(axis)) for o in things}
+    along = {o.name: float(ground(o) @ np.array(axis)) for o in objects}
     order = sorted(along, key=lambda name: along[name])
     if min(along[order[1]] - along[order[0]], along[order[2]] - along[order[1]]) < _ORDER_STEP_M:
-        raise LeftOut("two at one place in the order")
+        raise LeftOut("two too close in the order")
     words = [", ".join(names) for names in itertools.permutations(order)]
     wrong = [words[1 + int(k)] for k in rng.permutation(5)[:3]]
     text = f"The robot picks up three objects, {by}. In which order?"
