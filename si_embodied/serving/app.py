@@ -51,12 +51,7 @@ class PlanningApp:
         self._scheduler, self._key, self._limits = scheduler, key, limits
         self._rate = RateLimit(limits.per_s, limits.burst)
         self._connections = 0
-        self._metrics = metrics.Metrics(
-            {
-                "si_embodied_waiting_robots": ("Robots whose request waits.", lambda: scheduler.waiting),
-                "si_embodied_connected_robots": ("Open websockets.", lambda: self._connections),
-            }
-        )
+        self._metrics = metrics.Metrics(waiting=lambda: scheduler.waiting, connected=lambda: self._connections)
         self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
         self.app.add_api_route("/healthz", self._healthz, methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics_page, methods=["GET"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
+
+pytest.importorskip("prometheus_client")
+from prometheus_client.parser import text_string_to_metric_families
 
 from si_embodied import Code, Hold
 from si_embodied.errors import ConfigError, RequestRefused
@@ -76,25 +77,37 @@ def test_a_rate_that_lets_nobody_in_is_refused(per_s: float, burst: int) -> None
         RateLimit(per_s, burst)
 
 
-def test_metrics_are_counted_in_prometheus_own_format() -> None:
-    metrics = Metrics({"si_embodied_waiting_robots": ("Robots that wait.", lambda: 2)})
+def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None:
+    metrics = Metrics(waiting=lambda: 2, connected=lambda: 3)
     for total_s in (0.02, 0.3, 60.0):
         record = PlanRecord(0.0, "v", "m", "k", "d", (), 0, 0, {"total": total_s}, Code.DEPTH_INVALID, "")
         metrics.decided(Hold(Code.DEPTH_INVALID, "", record))
     metrics.refused("rate_limited")
-    text = metrics.text()
-    assert 'si_embodied_decisions_total{code="depth_invalid"} 3' in text
-    assert 'si_embodied_refusals_total{reason="rate_limited"} 1' in text
-    assert "\nsi_embodied_waiting_robots 2\n" in text
-    buckets = dict(re.findall(r'plan_seconds_bucket\{part="total",le="([^"]+)"\} (\d+)', text))
-    assert (buckets["0.01"], buckets["0.025"], buckets["0.5"], buckets["30.0"], buckets["+Inf"]) == (
-        "0",
-        "1",
-        "2",
-        "2",
-        "3",
-    )
-    assert 'plan_seconds_sum{part="total"} 60.32' in text
-    assert 'plan_seconds_count{part="total"} 3' in text
-    for line in text.splitlines():
-        assert re.fullmatch(r"# (HELP|TYPE) \w+ .+|\w+(\{[^{}]*\})? [-+\d.einf]+", line), line
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    kinds = {name: family.type for name, family in families.items() if not name.endswith("_created")}
+    assert kinds == {
+        "si_embodied_decisions": "counter",
+        "si_embodied_refusals": "counter",
+        "si_embodied_plan_seconds": "histogram",
+        "si_embodied_waiting_robots": "gauge",
+        "si_embodied_connected_robots": "gauge",
+    }
+    samples = {
+        (sample.name.removeprefix("si_embodied_"), *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert samples["decisions_total", "depth_invalid"] == 3
+    assert samples["refusals_total", "rate_limited"] == 1
+    assert (samples["waiting_robots",], samples["connected_robots",]) == (2, 3)
+    cumulative = [samples["plan_seconds_bucket", bound, "total"] for bound in ("0.01", "0.025", "0.5", "30.0", "+Inf")]
+    assert cumulative == [0, 1, 2, 2, 3]
+    assert samples["plan_seconds_sum", "total"] == pytest.approx(60.32)
+    assert samples["plan_seconds_count", "total"] == 3
+
+
+def test_two_servers_in_one_process_count_apart() -> None:
+    first, second = (Metrics(waiting=lambda: 0, connected=lambda: 0) for _ in range(2))
+    first.refused("busy")
+    assert b"busy" in first.text()
+    assert b"busy" not in second.text()
