@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from untrained_qwen3_vl import ROWS, qwen3_vl_config
 
 from si_embodied.models.decoding import ModelRunner
 from si_embodied.models.loading import load_checkpoint
@@ -37,27 +38,16 @@ from si_embodied.types import Prompt
 LIMITS = {"fp32": 1.2, "int4": 2.5}
 LOGITS_LIMIT = 1e-4
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4")
-ROWS, HIDDEN, ALLOWED = 151_936, 512, 64
+ALLOWED = 64
 
 
 def make_checkpoint(directory: Path, depth: int) -> Path:
     """The tiny checkpoint's tokenizer with a model of real width."""
     make_tiny_checkpoint(directory)
     config = Qwen3VLConfig.from_pretrained(directory)
-    text = {
-        "vocab_size": ROWS, "hidden_size": HIDDEN, "intermediate_size": 3 * HIDDEN, "num_hidden_layers": depth,
-        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 8192,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [12, 10, 10]},
-    }  # fmt: skip
-    vision = {
-        "depth": 4, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 4, "patch_size": 16,
-        "out_hidden_size": HIDDEN, "num_position_embeddings": 28 * 28, "deepstack_visual_indexes": [1, 3],
-    }  # fmt: skip
-    settings = {name: getattr(config, name) for name in ("image_token_id", "video_token_id")}
-    settings |= {name: getattr(config, name) for name in ("vision_start_token_id", "vision_end_token_id")}
-    model = Qwen3VLForConditionalGeneration(
-        Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **settings)
-    )
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    token_ids = {name: getattr(config, name) for name in names}
+    model = Qwen3VLForConditionalGeneration(qwen3_vl_config(depth=depth, tied=True, **token_ids))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import CheckpointError
+from si_embodied.errors import CheckpointError, ConfigError
 from si_embodied.models.conversion import convert_config, is_original
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl")
@@ -55,6 +55,18 @@ def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
     for file in weights:
         read_header(file)
     return CheckpointFiles(path, model_type, original, weights, sum(file.stat().st_size for file in weights))
+
+
+def new_directory(directory: str | Path) -> Path:
+    """The path of a directory to write a model into.
+
+    Raises:
+        ConfigError: something already exists there that is not an empty directory.
+    """
+    path = Path(directory).expanduser()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path} exists and is not an empty directory: give a new directory")
+    return path
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import CheckpointError, ConfigError, RecordError, extra
-from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, read_json
+from si_embodied.errors import CheckpointError, RecordError, extra
+from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, new_directory, read_json
 from si_embodied.models.conversion import convert_config, convert_weights
 
 with extra("models"):
@@ -119,9 +119,7 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
     files = inspect_checkpoint(directory)
     if not files.original:
         raise CheckpointError(f"{files.directory} is in transformers' own format already: there is nothing to convert")
-    path = Path(out).expanduser()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path} is not an empty directory: give a new one for the converted checkpoint")
+    path = new_directory(out)
     config, tokenizer = original_config(files.directory), original_tokenizer(files.directory)
     system = json.dumps(config.system_message, ensure_ascii=False)
     tokenizer.chat_template = "{%- set SYSTEM = " + system + " -%}\n" + CHAT_TEMPLATE

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+STORE_BYTES = 256 * 2**20
+"""Image features a runner keeps by default."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSpan:
@@ -67,6 +70,14 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptFeatures(Generic[_T]):
+    """The image features of one prompt, ready for the prefill."""
+
+    spans: tuple[ImageSpan, ...]
+    features: tuple[_T, ...]  # one per span
 
 
 @dataclass(frozen=True, slots=True)

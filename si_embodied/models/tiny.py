@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import ConfigError, extra
+from si_embodied.models.checkpoints import new_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 with extra("models"):
     import torch
@@ -103,11 +104,7 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
     Raises:
         ConfigError: the directory holds something, or cannot be written.
     """
-    path = Path(directory).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path} is a file: give a new directory for the tiny checkpoint")
-    if path.is_dir() and any(path.iterdir()):
-        raise ConfigError(f"{path} is not empty, and a checkpoint is never written over: give a new directory")
+    path = new_directory(directory)
     try:
         path.mkdir(parents=True, exist_ok=True)
         tokenizer = _make_tokenizer()
@@ -195,8 +192,8 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
         tie_word_embeddings=False,
     )
     model = Qwen3VLForConditionalGeneration(config).eval()
-    _draw_weights(model, seed)
-    _lean(model, tokenizer)
+    draw_weights(model, seed)
+    bias_output(model, tokenizer, _bias)
     model.generation_config = GenerationConfig(
         bos_token_id=ids["<|endoftext|>"],
         eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]],
@@ -206,32 +203,31 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
     return model
 
 
-def _draw_weights(model: Any, seed: int) -> None:
-    """Normal weights scaled by the fan-in, and attention sharp enough that answers depend on what is shown."""
+def draw_weights(model: Any, seed: int) -> None:
+    """Draw normal weights scaled by the fan-in."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.ndim > 1:
                 width = 1.0 if name.endswith("embed_tokens.weight") else parameter[0].numel() ** -0.5
                 parameter.normal_(0.0, width, generator=generator)
-        for layer in model.model.language_model.layers:
-            layer.self_attn.q_norm.weight.fill_(4.0)
 
 
-def _lean(model: Any, tokenizer: Qwen2Tokenizer) -> None:
-    """Lean towards doing something and towards closing: untrained plans would stop at once, or fill every bound.
+def bias_output(model: Any, tokenizer: Qwen2Tokenizer, bias: Callable[[str], float]) -> None:
+    """Add `bias` to each token's logit: without one, untrained plans stop at once or run to the grammar's bounds.
 
-    Channel 0 of the residual stream is made a constant that no layer writes to, so that column 0 of the output layer
-    is a bias for each token.
+    Channel 0 of the residual stream is set to a constant that no layer writes to, so that column 0 of the output layer
+    acts as the bias. Attention is sharpened too, so that answers depend on the image.
     """
     text = model.model.language_model
     with torch.no_grad():
         text.embed_tokens.weight[:, 0] = 1.0
         for layer in text.layers:
+            layer.self_attn.q_norm.weight.fill_(4.0)
             layer.self_attn.o_proj.weight[0] = 0.0
             layer.mlp.down_proj.weight[0] = 0.0
         for token, number in tokenizer.get_vocab().items():
-            model.lm_head.weight[number, 0] = _bias(token)
+            model.lm_head.weight[number, 0] = bias(token)
 
 
 def _bias(token: str) -> float:

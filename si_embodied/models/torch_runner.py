@@ -9,7 +9,15 @@ import numpy as np
 
 from si_embodied.errors import BackendError, extra
 from si_embodied.models.compiled import compiled_pass
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
+from si_embodied.models.prefix import (
+    STORE_BYTES,
+    BoundedStore,
+    Held,
+    ImageSpan,
+    PromptFeatures,
+    image_pixels,
+    image_spans,
+)
 
 with extra("models"):
     import torch
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
 
     from si_embodied.models.families import ModelInputs
 
-_STORE_BYTES = 256 * 2**20
 _FEW_ROWS = 1 / 8  # of the vocabulary: gathering a row costs three times what computing it in place does, and more
 
 
@@ -38,18 +45,10 @@ class _Image:
         return sum(tensor.nbytes for tensor in (self.embeddings, *self.deepstack))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Images:
-    """A prompt's images, ready for the prefill."""
-
-    spans: tuple[ImageSpan, ...]
-    features: tuple[_Image, ...]
-
-
 class TorchRunner:
     """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
 
-    def __init__(self, model: Any, *, store_bytes: int = _STORE_BYTES, compiled: bool = False) -> None:
+    def __init__(self, model: Any, *, store_bytes: int = STORE_BYTES, compiled: bool = False) -> None:
         """Run a model.
 
         Args:
@@ -86,7 +85,7 @@ class TorchRunner:
         self._next_position = 0
         self._hidden: torch.Tensor | None = None  # (n, hidden), behind the last n tokens taken
 
-    def encode_images(self, inputs: ModelInputs) -> _Images:
+    def encode_images(self, inputs: ModelInputs) -> PromptFeatures[_Image]:
         """The vision tower's output for each image; it runs only for those not seen lately."""
         spans = image_spans(inputs)
         parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
@@ -99,7 +98,7 @@ class TorchRunner:
             for digest, image in zip(new, seen, strict=True):
                 features[digest] = image
                 self._store.put(digest, image, image.size_bytes)
-        return _Images(spans, tuple(features[span.digest] for span in spans))
+        return PromptFeatures(spans, tuple(features[span.digest] for span in spans))
 
     def _see(self, arrays: dict[str, NDArray[Any]], counts: list[int]) -> list[_Image]:
         """Run the vision tower."""
@@ -113,7 +112,7 @@ class TorchRunner:
 
     def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
         """Read the prompt and the first `forced` tokens of the answer, except for what the cache holds of them."""
-        if not isinstance(features, _Images):
+        if not isinstance(features, PromptFeatures):
             raise TypeError(f"expected what encode_images returned, got: {type(features).__name__}")
         ids = [*inputs.input_ids.tolist(), *forced]
         # the prompt's last token is always read: the answer's first is chosen behind it

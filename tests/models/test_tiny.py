@@ -67,7 +67,7 @@ def test_any_text_survives_the_tokenizer(text: str, checkpoints: dict[str, Path]
 def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     """Nothing is written, and the fix is named."""
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"not empty.*new directory"):
+    with pytest.raises(ConfigError, match=r"not an empty.*new directory"):
         make_tiny_checkpoint(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from si_embodied.errors import CheckpointError, ConfigError, extra
+from si_embodied.models.checkpoints import new_directory
 from si_embodied.models.onnx.graphs import Graph, decoder_graph, exportable, vision_graph
 from si_embodied.models.onnx.manifest import (
     DECODER,
@@ -54,9 +55,7 @@ def export_model(model: str | Path, out: str | Path, *, precision: Precision = "
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"expected a precision of {', '.join(PRECISIONS)}, got: {precision!r}")
-    path = Path(out).expanduser()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path} is there and not an empty directory: give a new one for the export")
+    path = new_directory(out)
     checkpoint = load_checkpoint(model, device="cpu", dtype="float16" if precision == "fp16" else "float32")
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -146,12 +146,21 @@ class Decoder(nn.Module):
         return hidden, *cache.states
 
 
-class Qwen3Vision(nn.Module):
-    """One image's patches to its tokens' features (tokens, H), and DeepStack's (layers, tokens, H) if it has any."""
+class _QwenVision(nn.Module):
+    """The vision tower of Qwen-VL for one image."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.tower = model.model.visual
+
+    def _see(self, pixel_values: torch.Tensor, **layout: Any) -> Any:
+        """The tower's output; its own grid arithmetic is replaced by `layout` (layout.py)."""
+        one_segment = torch.zeros(1, dtype=torch.int64)  # `attention` then masks nothing
+        return self.tower(pixel_values, grid_thw=None, cu_seqlens=one_segment, max_seqlen=1, return_dict=True, **layout)
+
+
+class Qwen3Vision(_QwenVision):
+    """One image's patches to its tokens' features (tokens, H), and DeepStack's (layers, tokens, H) if it has any."""
 
     def forward(
         self,
@@ -161,26 +170,18 @@ class Qwen3Vision(nn.Module):
         interp_weights: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Everything but the pixels comes from layout.py."""
-        out = self.tower(
+        out = self._see(
             pixel_values,
-            grid_thw=None,
             position_ids=position_ids,
             interp_indices=interp_indices,
             interp_weights=interp_weights,
-            cu_seqlens=_one_segment(),
-            max_seqlen=1,
-            return_dict=True,
         )
         layers = out.deepstack_features
         return (out.pooler_output, torch.stack(layers)) if layers else (out.pooler_output,)
 
 
-class Qwen25Vision(nn.Module):
-    """One image's patches to its tokens' features (tokens, H); most layers look only inside windows."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.tower = model.model.visual
+class Qwen25Vision(_QwenVision):
+    """One image's patches to its tokens' features (tokens, H); most layers attend only inside windows."""
 
     def forward(
         self,
@@ -190,23 +191,14 @@ class Qwen25Vision(nn.Module):
         window_of_patch: torch.Tensor,
     ) -> torch.Tensor:
         """Everything but the pixels comes from layout.py."""
-        features: torch.Tensor = self.tower(
+        features: torch.Tensor = self._see(
             pixel_values,
-            grid_thw=None,
             position_ids=position_ids,
             window_index=window_index,
             cu_window_seqlens=window_of_patch,
-            cu_seqlens=_one_segment(),
-            max_seqlen=1,
             max_window_seqlen=1,
-            return_dict=True,
         ).pooler_output
         return features
-
-
-def _one_segment() -> torch.Tensor:
-    """What `attention` takes for: everything is one segment."""
-    return torch.zeros(1, dtype=torch.int64)
 
 
 class InternVision(nn.Module):

@@ -15,7 +15,15 @@ from si_embodied.errors import BackendError
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
+from si_embodied.models.prefix import (
+    STORE_BYTES,
+    BoundedStore,
+    Held,
+    ImageSpan,
+    PromptFeatures,
+    image_pixels,
+    image_spans,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +32,6 @@ if TYPE_CHECKING:
 
     from si_embodied.models.families import ModelInputs
 
-_STORE_BYTES = 256 * 2**20
 _FEW_ROWS = 4096  # with more tokens allowed, gathering their rows costs as much as the whole layer
 
 
@@ -36,14 +43,6 @@ class _Image:
     deepstack: NDArray[Any] | None  # Qwen3-VL: (layers, n, hidden), added after the first layers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Images:
-    """A prompt's images, ready for the prefill."""
-
-    spans: tuple[ImageSpan, ...]
-    features: tuple[_Image, ...]
-
-
 class OnnxRunner:
     """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
 
@@ -53,7 +52,7 @@ class OnnxRunner:
         providers: str | Sequence[str] = "auto",
         *,
         threads: int = 0,
-        store_bytes: int = _STORE_BYTES,
+        store_bytes: int = STORE_BYTES,
     ) -> None:
         """Open an exported model.
 
@@ -97,7 +96,7 @@ class OnnxRunner:
         self._next_position = 0
         self._hidden: NDArray[np.float32] | None = None  # (n, hidden), behind the last n tokens taken
 
-    def encode_images(self, inputs: ModelInputs) -> _Images:
+    def encode_images(self, inputs: ModelInputs) -> PromptFeatures[_Image]:
         """The vision tower's output for each image; it runs only for those not seen lately."""
         spans = image_spans(inputs)
         parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
@@ -109,7 +108,7 @@ class OnnxRunner:
                 size = image.embeddings.nbytes + (0 if image.deepstack is None else image.deepstack.nbytes)
                 self._store.put(span.digest, image, size)
             features.append(image)
-        return _Images(spans, tuple(features))
+        return PromptFeatures(spans, tuple(features))
 
     def _see(self, pixels: NDArray[np.float32], grid: NDArray[np.int64] | None) -> _Image:
         """Run the vision tower on one image."""
@@ -124,7 +123,7 @@ class OnnxRunner:
 
     def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
         """Read the prompt and the first `forced` tokens of the answer, except for what the cache holds of them."""
-        if not isinstance(features, _Images):
+        if not isinstance(features, PromptFeatures):
             raise TypeError(f"expected what encode_images returned, got: {type(features).__name__}")
         ids = [*inputs.input_ids.tolist(), *forced]
         # the prompt's last token is always read: the answer's first is chosen behind it
