@@ -1,4 +1,4 @@
-"""The codec of every value that crosses the network, field by field, with its limits."""
+"""The codec of every value that crosses the network, field by field, with its bounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from si_embodied.serving.codec import (
 from si_embodied.serving.pictures import Picture
 
 LONGEST_INSTRUCTION = 4000
-MOST_FRAMES = 8  # a plan names views 0..7
+MOST_FRAMES = 8  # a plan refers to views 0..7
 MOST_SKILLS = 1000
 
 _NAME, _SENTENCE, _ANSWER = Text(200), Text(20_000), Text(1 << 20)
@@ -53,7 +53,7 @@ class _Triple:
 
 
 class _Code:
-    """A `Code` as its number."""
+    """A `Code`, sent as its number."""
 
     def encode(self, value: types.Code) -> int:
         return int(value)
@@ -63,7 +63,7 @@ class _Code:
 
 
 class _Json:
-    """A pydantic value as its JSON, checked by its own schema."""
+    """A pydantic value, sent as JSON and validated by its own schema."""
 
     def __init__(self, kind: Any) -> None:
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
@@ -79,11 +79,11 @@ class _Json:
             place = ".".join(str(part) for part in first["loc"])
             raise MessageError(f"{where}: {place}: {first['msg']}") from None
         except UnicodeEncodeError:
-            raise MessageError(f"{where}: the text is not valid unicode") from None
+            raise MessageError(f"{where}: not valid Unicode") from None
 
 
 class _Plan:
-    """A plan as the kind of its task and its JSON."""
+    """A plan, sent as its kind of task and its JSON."""
 
     def __init__(self) -> None:
         self._kinds = {kind: _Json(plan) for kind, plan in PLANS.items()}
@@ -99,21 +99,21 @@ class _Plan:
 
 
 class _Config:
-    """Settings as YAML files give them."""
+    """Planner settings, sent as the map that a YAML file would hold."""
 
     def encode(self, value: PlannerConfig) -> dict[str, Any]:
         return dataclasses.asdict(value)
 
     def decode(self, plain: Any, where: str) -> PlannerConfig:
         if not isinstance(plain, dict):
-            raise MessageError(f"{where}: expected named settings, got: {str(plain)[:80]}")
+            raise MessageError(f"{where}: expected a map of settings, got: {str(plain)[:80]}")
         try:
             return from_mapping(PlannerConfig, plain)
         except ConfigError as error:
             raise MessageError(f"{where}: {error}") from error
 
 
-# --- what a robot sends ---------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
 
 POSE = Record(Pose, rotation=Array("<f8", (3, 3)), translation=_POINT)
 _INTRINSICS = Record(
@@ -135,7 +135,7 @@ ARM = Record(types.ArmState, T_map_tool=POSE, gripper_opening_m=_ANY)
 
 
 def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
-    """Observations; compressed, colour and depth are sent with loss (see `Picture`). Both are decoded by either."""
+    """The codec of observations. `compressed` makes images and depth lossy (see `Picture`); decoding accepts both."""
     frame = Record(
         types.CameraFrame,
         name=_NAME,
@@ -214,7 +214,7 @@ _OUTCOME = Record(types.Outcome, code=_Code(), message=_SENTENCE)
 _ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME)
 MEMORY: Codec[Memory] = Record(Memory, limit=Whole(1, 1000), attempts=Many(_ATTEMPT, 1000), forgotten=_COUNT)
 
-# --- what it gets ---------------------------------------------------------------------------------------------------
+# --- replies --------------------------------------------------------------------------------------------------------
 
 _RECORD = Record(
     types.PlanRecord,

@@ -213,11 +213,11 @@ def change(message: Any, path: str, value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("version", 1, ("version 2", "1", "one release")),
+        ("version", 1, ("version 2", "1", "same release")),
         ("version", True, ("version 2",)),
-        ("plan.robot", 5, ("plan.robot", "a text")),
+        ("plan.robot", 5, ("plan.robot", "a string")),
         ("plan.robot", "x" * 101, ("plan.robot", "at most 100")),
-        ("plan.surprise", 1, ("not known: ['surprise']",)),
+        ("plan.surprise", 1, ("unknown: ['surprise']",)),
         ("plan.task.kind", "cooking", ("plan.task.kind", "'navigation'", "'cooking'")),
         ("plan.task.instruction", " ", ("plan.task", "empty")),
         ("plan.task.instruction", "x" * 4001, ("plan.task.instruction", "4000")),
@@ -228,7 +228,7 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.now_s", math.inf, ("plan.now_s", "finite")),
         ("plan.config.deadline_z", 3.0, ("plan.config", "Did you mean 'deadline_s'")),
         ("plan.config.deadline_s", -3.0, ("plan.config", "positive")),
-        ("plan.config", [], ("plan.config", "named settings")),
+        ("plan.config", [], ("plan.config", "a map of settings")),
         ("plan.embodiment.0", "Submarine", ("plan.embodiment", "MobileBase")),
         ("plan.embodiment.1.action_mode", "wild", ("plan.embodiment.MobileBase.action_mode", "'discrete'")),
         ("plan.observation.frames", [0] * 9, ("plan.observation.frames", "0 to 8")),
@@ -240,8 +240,8 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.observation.frames.0.rgb.1", [20, 31, 4], ("rgb.shape", "3")),
         ("plan.observation.frames.0.rgb.1", [20, 3100000, 3], ("rgb.shape[1]", "4096")),
         ("plan.observation.frames.0.rgb.1", [-20, -31, 3], ("rgb.shape[0]",)),
-        ("plan.observation.frames.0.rgb.2", b"too few", ("1860 bytes", "got 7")),
-        ("plan.observation.frames.0.depth_m.0", "millimetres", ("not deflated",)),
+        ("plan.observation.frames.0.rgb.2", b"too few", ("1860 bytes", "got: 7")),
+        ("plan.observation.frames.0.depth_m.0", "millimetres", ("not deflate-compressed",)),
         ("plan.observation.frames.0.intrinsics.width", 30, ("plan.observation.frames[0]", "intrinsics")),
         ("plan.observation.frames.0.intrinsics.fx", 0.0, ("intrinsics.fx",)),
         ("plan.observation.T_map_base.translation", b"\0" * 23, ("T_map_base.translation", "24 bytes")),
@@ -264,7 +264,7 @@ def test_a_request_that_breaks_the_form_is_refused_by_the_place(
 def test_a_missing_field_is_named(base: MobileBase) -> None:
     message = plain(base)
     del message["plan"]["memory"]
-    with pytest.raises(MessageError, match=r"missing: \['memory'\].*one version"):
+    with pytest.raises(MessageError, match=r"missing fields: \['memory'\].*same version"):
         unpack_request(msgpack.packb(message))
 
 
@@ -298,7 +298,7 @@ def test_a_small_message_cannot_become_a_huge_picture(base: MobileBase) -> None:
     """One that says it is small and unpacks to more; one that says it is big and is not."""
     bomb = zlib.compress(b"\0" * 100_000_000)
     assert len(bomb) < 200_000
-    with pytest.raises(MessageError, match="expected 1240 bytes"):
+    with pytest.raises(MessageError, match="expected 1240 decompressed bytes"):
         unpack_request(change(plain(base), "plan.observation.frames.0.depth_m", ["millimetres", [20, 31], bomb]))
 
 

@@ -85,7 +85,7 @@ def test_of_one_robots_requests_the_newest_is_planned(model: Model, ask: Ask) ->
     first = ask("a", "now")
     assert model.entered.acquire(timeout=10)
     old, new = ask("b", "old"), ask("b", "new")
-    with pytest.raises(RequestRefused, match="asked again") as refused:
+    with pytest.raises(RequestRefused, match="newer request") as refused:
         old.result(timeout=10)
     assert refused.value.reason == "superseded"
     assert answers(model, first, new) == ["now", "new"]
@@ -172,7 +172,7 @@ def test_stopping_waits_no_longer_than_its_grace(model: Model, scheduler: Schedu
     assert model.entered.acquire(timeout=10)
     waits = ask("b")
     assert not scheduler.stop(grace_s=0.1)
-    with pytest.raises(RequestRefused, match="stopped before its turn"):
+    with pytest.raises(RequestRefused, match="before this request's turn"):
         waits.result(timeout=0)
 
 
