@@ -100,7 +100,7 @@ _BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty weights": (_write("model.safetensors", b""), "not a complete"),
     "garbled header": (_garbled_header, "corrupted header"),
     "foreign": (lambda path: _set_config(path, model_type="llama", architectures=["LlamaForCausalLM"]), "'llama'"),
-    "no model type": (lambda path: _set_config(path, model_type=None, architectures=None), "does not run here"),
+    "no model type": (lambda path: _set_config(path, model_type=None, architectures=None), "unsupported architecture"),
     "BAGEL": (lambda path: _set_config(path, model_type="bagel", architectures=[]), "only behind a server"),
 }
 
@@ -185,7 +185,7 @@ def test_code_in_a_checkpoint_is_never_run(broken: Path) -> None:
 @pytest.mark.parametrize(("device", "dtype"), [("toaster", "auto"), ("cuda:99", "auto"), ("cpu", "int3")])
 def test_a_device_or_dtype_that_is_not_there(device: str, dtype: str, checkpoints: dict[str, Path]) -> None:
     """Never a silent run elsewhere."""
-    with pytest.raises(ConfigError, match=r"got|is not there"):
+    with pytest.raises(ConfigError, match=r"got|no device"):
         load_checkpoint(checkpoints["qwen3_vl"], device=device, dtype=dtype)
 
 

@@ -39,7 +39,7 @@ def test_on_a_cpu_steps_are_not_compiled_and_the_log_says_so(
         runner.step([5, 6])
         found.append(runner.logits(allowed))
     np.testing.assert_array_equal(*found)
-    assert "not compiled: it pays on CUDA alone, and the model is on cpu" in caplog.text
+    assert "not compiled: compiling pays only on CUDA, and the model is on cpu" in caplog.text
 
 
 def test_what_fails_when_tried_is_not_used_and_the_log_says_why(

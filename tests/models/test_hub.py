@@ -124,14 +124,14 @@ def test_offline_the_hub_is_not_asked(hub: Hub, tmp_path: Path) -> None:
 def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
     """Not that the model does not exist."""
     [model] = _resolve(tmp_path / "cache", SERVED)
-    assert "the hub cannot be reached" in model["error"]
+    assert "the hub is unreachable" in model["error"]
     assert "hf download" in model["error"]
 
 
 def test_what_the_hub_does_not_have_is_named(hub: Hub, tmp_path: Path) -> None:
     """A model, a revision."""
     model, revision = _resolve(tmp_path / "cache", "someone/else", f"{SERVED}@v9", endpoint=hub.url)
-    assert "no such model" in model["error"]
+    assert "neither a directory nor a model on the hub" in model["error"]
     assert "no revision 'v9'" in revision["error"]
 
 

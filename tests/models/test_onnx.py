@@ -163,7 +163,7 @@ def test_more_than_was_taken_cannot_be_trimmed(export: Callable[..., Path]) -> N
     model = open_model(export("qwen3_vl"), device="cpu")
     _take(model, _prompt())
     model.runner.step([4])
-    with pytest.raises(BackendError, match="cannot forget 2 tokens"):
+    with pytest.raises(BackendError, match="cannot trim 2 tokens"):
         model.runner.trim(2)
 
 
@@ -244,7 +244,7 @@ def test_a_missing_or_cut_file_is_named(name: str, broken: Path) -> None:
 def test_a_graph_of_noise_is_refused(broken: Path) -> None:
     graph = broken / "decoder.onnx"
     graph.write_bytes(b"\x07" * graph.stat().st_size)
-    with pytest.raises(CheckpointError, match=r"decoder\.onnx is not a graph"):
+    with pytest.raises(CheckpointError, match=r"cannot open .*decoder\.onnx"):
         OnnxRunner(broken, "cpu")
 
 
@@ -252,7 +252,7 @@ def test_a_graph_of_noise_is_refused(broken: Path) -> None:
     ("change", "said"),
     [
         ({"format": 2}, "format 2"),
-        ({"family": "bagel"}, "family 'bagel'"),
+        ({"family": "bagel"}, "got: 'bagel'"),
         ({"surplus": 1}, "surplus"),
         ({"files": {"../weights": 3}}, "outside its directory"),
     ],
@@ -281,7 +281,7 @@ def test_a_provider_that_does_not_start_is_an_error(
 
 @pytest.mark.parametrize("asked", ["gpu", "cpu,cpu", "", "auto,cpu"])
 def test_unknown_providers_are_refused(asked: str) -> None:
-    with pytest.raises(ConfigError, match="expected execution providers among tensorrt, cuda, cpu"):
+    with pytest.raises(ConfigError, match="expected distinct execution providers from tensorrt, cuda, cpu"):
         choose_providers(asked)
 
 
@@ -301,5 +301,5 @@ def test_an_export_is_not_written_over(export: Callable[..., Path], checkpoints:
 
 
 def test_an_export_keeps_its_own_precision(export: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match="its own precision"):
+    with pytest.raises(ConfigError, match="precision of an export is fixed"):
         open_model(export("qwen3_vl"), dtype="float16")

@@ -228,7 +228,7 @@ def test_more_than_was_taken_last_cannot_be_forgotten(engines: dict[str, _Engine
     runner = engine.runner()
     runner.prefill(inputs, runner.encode_images(inputs), [])
     runner.step([1, 2])
-    with pytest.raises(BackendError, match="forget 3"):
+    with pytest.raises(BackendError, match="trim 3"):
         runner.trim(3)
 
 
