@@ -1,11 +1,11 @@
-"""Tokens a second of exported models on ONNX Runtime over torch's, as ratios within one run.
+"""Tokens per second of exported models on ONNX Runtime relative to torch, as ratios within one run.
 
 An untrained Qwen3-VL of 111 million parameters, 78 million of them the tied vocabulary of 151,936 rows, is exported in
-fp32, int8 and int4. All runners read the same prompt (one 448 px image, about 400 tokens), then take the same tokens
-one at a time and give the logits of the whole vocabulary after each. They take turns token by token, and a ratio is of
-the medians. "rows" is the same with 64 allowed tokens, as a grammar leaves them mostly: both sides then compute no more
-of the output layer. The default is one thread: with more, waiting for the slowest one is what a busy machine measures.
-The last line is JSON.
+fp32, int8 and int4. All runners read the same prompt (one 448 px image, about 400 tokens), then are fed the same tokens
+one by one and compute the logits of the whole vocabulary after each. They take turns token by token, and a ratio is of
+the medians. "rows" is the same with 64 allowed tokens, as is typical under a grammar: both sides then compute only
+those rows of the output layer. The default is one thread, because with more a busy machine measures the wait for the
+slowest thread. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ALLOWED = 64
 
 
 def make_checkpoint(directory: Path, depth: int) -> Path:
-    """The tiny checkpoint's tokenizer with a model of real width."""
+    """A checkpoint with the tiny checkpoint's tokenizer and a model of realistic width."""
     make_tiny_checkpoint(directory)
     config = Qwen3VLConfig.from_pretrained(directory)
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
@@ -60,7 +60,7 @@ def make_checkpoint(directory: Path, depth: int) -> Path:
 
 
 def measure(runners: dict[str, ModelRunner], inputs: Any, tokens: int) -> tuple[dict[str, dict[str, float]], float]:
-    """Medians in seconds by runner: of the prefill, and of a token with all logits and with few; and fp32's error."""
+    """Median seconds per runner for the prefill, a token with all logits and a token with few; and fp32's error."""
     every = np.ones(ROWS, dtype=np.bool_)
     few = np.zeros(ROWS, dtype=np.bool_)
     few[np.random.default_rng(0).choice(ROWS, ALLOWED, replace=False)] = True
@@ -79,7 +79,7 @@ def measure(runners: dict[str, ModelRunner], inputs: Any, tokens: int) -> tuple[
             started = time.perf_counter()
             runner.step([token])
             logits[name] = runner.logits(allowed)
-            if index >= 4:  # what comes before warms up
+            if index >= 4:  # the first four warm up
                 times[name][kind].append(time.perf_counter() - started)
         error = max(error, float(np.abs(logits["torch"] - logits["fp32"]).max()))
         if kind == "all":
@@ -89,11 +89,11 @@ def measure(runners: dict[str, ModelRunner], inputs: Any, tokens: int) -> tuple[
 
 
 def main() -> None:
-    """Export, measure, print."""
+    """Export the model, time all runners, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=96, help="to decode, half with all logits (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of every runner (default: %(default)s)")
-    parser.add_argument("--depth", type=int, default=8, help="layers of the decoder (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=96, help="tokens, half with all logits (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads per runner (default: %(default)s)")
+    parser.add_argument("--depth", type=int, default=8, help="decoder layers (default: %(default)s)")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
@@ -119,7 +119,7 @@ def main() -> None:
 def report(
     medians: dict[str, dict[str, float]], sizes: dict[str, float], about: dict[str, float], error: float
 ) -> None:
-    """A table, and the same as JSON."""
+    """Print a table, and the same as JSON."""
     print(f"{about['parameters']:.0f} M parameters, prompt of {about['prompt_tokens']} tokens")
     print(f"{'':6}{'tokens/s':>10}{'x torch':>9}{'limit':>7}{'rows':>7}{'prefill':>9}{'MB':>7}")
     ratios: dict[str, dict[str, float]] = {}
@@ -132,7 +132,7 @@ def report(
             f"{name:6}{1 / seconds['all']:10.1f}{ratio['all']:9.2f}{limit:>7}{ratio['few']:7.2f}"
             f"{ratio['prefill']:9.2f}{size:>7}"
         )
-    print(f"largest difference of fp32's logits: {error:.1e} (limit {LOGITS_LIMIT:.0e})")
+    print(f"largest difference of fp32's logits from torch's: {error:.1e} (limit {LOGITS_LIMIT:.0e})")
     within = error <= LOGITS_LIMIT and all(ratios[name]["all"] >= limit for name, limit in LIMITS.items())
     print(json.dumps({**about, "ratios": ratios, "limits": LIMITS, "logits": error, "within": within}))
 
