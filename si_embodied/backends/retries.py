@@ -52,7 +52,7 @@ class Retries:
 def retry_after_s(
     value: str | None, *, now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 ) -> float | None:
-    """Seconds until the time in a `Retry-After` header, given in seconds or as a date (RFC 9110, 10.2.3), or None."""
+    """Seconds to wait by a `Retry-After` header, in seconds or a date (RFC 9110, 10.2.3); None if it is neither."""
     if value is None:
         return None
     try:

@@ -231,16 +231,16 @@ class TorchRunner:
             self._reset()
             if isinstance(error, torch.OutOfMemoryError):
                 raise BackendError(
-                    f"out of memory on {self._device}: show fewer or smaller images ({error})"
+                    f"out of memory on {self._device}: send fewer or smaller images ({error})"
                 ) from error
             raise
         self._cache, self._held, self._hidden = cache, held, output.last_hidden_state[0, -keep:]
 
 
 def _by_image(features: Any, counts: list[int]) -> list[torch.Tensor]:
-    """Features of all images, one tensor (n, hidden) an image.
+    """Split the features of all images into one tensor (n, hidden) per image.
 
-    Cloned: a part of a bigger tensor would keep all of it alive in the store.
+    They are cloned, because a view in the cache would keep the whole tensor alive.
     """
     joined = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
     parts = joined.reshape(-1, joined.shape[-1]).split(counts)

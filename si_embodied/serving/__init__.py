@@ -1,7 +1,7 @@
 """Planning on another machine: the wire format, the planning server, and the robot's thin client.
 
-The client (`RemotePlanner`) needs numpy, msgpack and websockets; the server also needs FastAPI and uvicorn. Neither
-imports a model: the server is given a backend. Nothing is pickled.
+The client (`RemotePlanner`) needs numpy, msgpack and websockets; the server also needs FastAPI, uvicorn and
+prometheus-client. Neither imports a model: the server is given a backend. Nothing is pickled.
 """
 
 from __future__ import annotations
