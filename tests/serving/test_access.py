@@ -1,4 +1,4 @@
-"""Who may ask a planning server, and how often; what it counts."""
+"""Authentication, rate limits and metrics of a planning server."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KEY = "0123456789abcdef"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_only_this_machine_needs_no_key(host: str) -> None:
+def test_a_loopback_server_needs_no_key(host: str) -> None:
     assert is_loopback(host)
     ApiKey(None, host=host).check(None)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "workstation", ""])
-def test_a_server_that_others_reach_needs_a_key(host: str) -> None:
+def test_a_reachable_server_needs_a_key(host: str) -> None:
     with pytest.raises(ConfigError, match="SI_EMBODIED_API_KEY"):
         ApiKey(None, host=host)
     ApiKey(KEY, host=host)
 
 
-def test_a_key_that_can_be_guessed_is_none() -> None:
+def test_a_short_key_is_rejected() -> None:
     with pytest.raises(ConfigError, match="at least 16"):
         ApiKey("secret", host="127.0.0.1")
 
@@ -42,11 +42,11 @@ def test_a_wrong_key_is_refused_and_not_repeated(given: str | None) -> None:
     assert KEY not in str(refused.value)
 
 
-def test_the_right_key_lets_in() -> None:
+def test_the_right_key_is_accepted() -> None:
     ApiKey(KEY, host="0.0.0.0").check(f"Bearer {KEY}")
 
 
-def test_a_caller_may_ask_in_bursts_and_then_at_the_rate() -> None:
+def test_a_caller_may_burst_and_then_is_limited_to_the_rate() -> None:
     now_s = [0.0]
     rate = RateLimit(2.0, 3, clock=lambda: now_s[0])
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_a_caller_may_ask_in_bursts_and_then_at_the_rate() -> None:
         rate.take("a")
 
 
-def test_a_quiet_caller_saves_up_no_more_than_a_burst() -> None:
+def test_an_idle_caller_accumulates_at_most_one_burst() -> None:
     now_s = [0.0]
     rate = RateLimit(10.0, 2, clock=lambda: now_s[0])
     now_s[0] = 1000.0
@@ -72,7 +72,7 @@ def test_a_quiet_caller_saves_up_no_more_than_a_burst() -> None:
 
 
 @pytest.mark.parametrize(("per_s", "burst"), [(0.0, 1), (1.0, 0)])
-def test_a_rate_that_lets_nobody_in_is_refused(per_s: float, burst: int) -> None:
+def test_a_rate_of_zero_is_rejected(per_s: float, burst: int) -> None:
     with pytest.raises(ConfigError):
         RateLimit(per_s, burst)
 
@@ -106,7 +106,7 @@ def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None
     assert samples["plan_seconds_count", "total"] == 3
 
 
-def test_two_servers_in_one_process_count_apart() -> None:
+def test_two_servers_in_one_process_count_separately() -> None:
     first, second = (Metrics(waiting=lambda: 0, connected=lambda: 0) for _ in range(2))
     first.refused("busy")
     assert b"busy" in first.text()

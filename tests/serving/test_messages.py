@@ -1,4 +1,4 @@
-"""What a robot and a planning server tell each other arrives as it was sent, and nothing else is taken."""
+"""Messages between robot and planning server arrive unchanged, and everything else is rejected."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ GOALS: tuple[types.Goal, ...] = (
 
 
 def same(one: Any, other: Any) -> bool:
-    """Deep equality, types and dtypes included; arrays to the last bit."""
+    """Deep equality, including types and dtypes; arrays bit for bit."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -89,7 +89,7 @@ def frame(width: int, height: int, *, depth: bool = True) -> CameraFrame:
 
 
 def request(embodiment: Embodiment, **changes: Any) -> PlanRequest:
-    """One with something in every field."""
+    """A request with a value in every field."""
     distances = GENERATOR.uniform(0, 9, (7, 5)).astype(np.float32)
     distances[2:4] = math.inf
     attempts = tuple(
@@ -138,7 +138,7 @@ RECORD = types.PlanRecord(
 SUBGOALS = (Goto(object="red chair", view=1, point=(512, 730)), Turn(degrees=-90), Stop())
 
 
-def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> None:
+def test_a_request_survives_encoding(base: MobileBase, arm: TableArm) -> None:
     for embodiment in (base, arm, SkillRobot(("head",), "skill", 1.0, 5.0)):
         sent = request(embodiment)
         assert same(unpack_request(pack_request(sent)), sent)
@@ -157,7 +157,7 @@ def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> No
         Hold(Code.BACKEND_FAILED, "gone \udcff", dataclasses.replace(RECORD, code=Code.BACKEND_FAILED)),
     ],
 )  # fmt: skip
-def test_a_decision_arrives_as_it_was_made(decision: Decision) -> None:
+def test_a_decision_survives_encoding(decision: Decision) -> None:
     assert same(unpack_reply(pack_decision(decision)), decision)
 
 
@@ -167,8 +167,8 @@ def test_a_refusal_arrives_as_an_error_with_its_reason() -> None:
     assert (refused.value.reason, refused.value.retry_after_s) == ("rate_limited", 1.5)
 
 
-def test_compressed_images_are_small_and_near(base: MobileBase) -> None:
-    """A picture as cameras make them: smooth. Depth is exact to half a millimetre."""
+def test_compressed_images_are_small_and_accurate(base: MobileBase) -> None:
+    """A smooth image, as from a camera. Depth is accurate to half a millimetre."""
     rows, columns = np.mgrid[0:480, 0:640]
     rgb = np.stack([columns // 3, rows // 2, (rows + columns) // 5], axis=-1).astype(np.uint8)
     depth = (1.0 + rows / 100).astype(np.float32)
@@ -188,7 +188,7 @@ def test_compressed_images_are_small_and_near(base: MobileBase) -> None:
 
 
 def test_decoded_images_are_not_copies(base: MobileBase) -> None:
-    """They are read where the message lies."""
+    """They are views of the message."""
     got = unpack_request(pack_request(request(base))).observation.frames[0]
     assert not got.rgb.flags.owndata
     assert not got.rgb.flags.writeable
@@ -252,7 +252,7 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.memory.limit", 0, ("plan.memory.limit",)),
     ],
 )  # fmt: skip
-def test_a_request_that_breaks_the_form_is_refused_by_the_place(
+def test_an_invalid_request_is_rejected_with_the_field(
     base: MobileBase, path: str, value: Any, words: tuple[str, ...]
 ) -> None:
     with pytest.raises(MessageError) as error:
@@ -289,13 +289,13 @@ def test_a_missing_field_is_named(base: MobileBase) -> None:
         b"\xdc\x03\xe8" + (b"\xdc\x03\xe8" + b"\x80" * 1000) * 1000,  # a million empty maps
     ],
 )  # fmt: skip
-def test_what_is_no_message_is_refused(message: bytes) -> None:
+def test_other_bytes_are_rejected(message: bytes) -> None:
     with pytest.raises(MessageError):
         unpack_request(message)
 
 
-def test_a_small_message_cannot_become_a_huge_picture(base: MobileBase) -> None:
-    """One that says it is small and unpacks to more; one that says it is big and is not."""
+def test_a_small_message_cannot_become_a_huge_image(base: MobileBase) -> None:
+    """A message that decompresses to more than it declares, and one that declares more than it has."""
     bomb = zlib.compress(b"\0" * 100_000_000)
     assert len(bomb) < 200_000
     with pytest.raises(MessageError, match="expected 1240 decompressed bytes"):
@@ -312,8 +312,8 @@ def test_no_bytes_raise_anything_else(message: bytes) -> None:
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
 @settings(max_examples=300)
-def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> None:
-    """Whatever is damaged: no other exception, and no other type in a field."""
+def test_a_damaged_message_is_rejected_or_decoded(place: int, byte: int) -> None:
+    """No other exception is raised, and no field has another type."""
     decision = Execute(GOALS[:3], SUBGOALS, NavigationPlan(subgoals=SUBGOALS, done=False), RECORD)
     message = bytearray(pack_decision(decision))
     message[place % len(message)] = byte
@@ -326,7 +326,7 @@ def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> No
 
 
 def test_every_field_of_every_value_has_a_codec() -> None:
-    """A field that is added to a value without its codec shows when the package is imported."""
+    """A field without a codec raises at import."""
     from si_embodied.serving.codec import Number, Record
 
     with pytest.raises(TypeError, match=r"Rotate.*\['speed'\]"):
