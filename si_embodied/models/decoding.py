@@ -162,12 +162,7 @@ class _Answer:
         self._rng = np.random.default_rng(options.seed)
 
     def check(self) -> float:
-        """The current time, unless decoding must stop.
-
-        Raises:
-            DeadlineExceeded: the deadline has passed.
-            BackendError: cancelled.
-        """
+        """The current time; raises if the deadline has passed or decoding was cancelled."""
         now = self._clock()
         if self._options.canceled is not None and self._options.canceled.is_set():
             raise BackendError(f"canceled: {len(self.tokens)} tokens decoded")

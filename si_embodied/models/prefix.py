@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-STORE_BYTES = 256 * 2**20
-"""Default size of a runner's image feature cache."""
-
 
 @dataclass(frozen=True, slots=True)
 class ImageSpan:
@@ -104,6 +101,8 @@ class Held:
 
 class BoundedStore(Generic[_T]):
     """A least-recently-used cache, keyed by the digest of the input, with a limit in bytes."""
+
+    DEFAULT_BYTES = 256 * 2**20
 
     def __init__(self, max_bytes: int) -> None:
         """Limit the total size of the values to `max_bytes`; a single larger value is not stored."""

@@ -9,15 +9,7 @@ import numpy as np
 
 from si_embodied.errors import BackendError, extra
 from si_embodied.models.compiled import compiled_pass
-from si_embodied.models.prefix import (
-    STORE_BYTES,
-    BoundedStore,
-    Held,
-    ImageSpan,
-    PromptFeatures,
-    image_pixels,
-    image_spans,
-)
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
 
 with extra("models"):
     import torch
@@ -48,7 +40,7 @@ class _Image:
 class TorchRunner:
     """Runs one prompt at a time, and reuses the prefix that the next one shares with it."""
 
-    def __init__(self, model: Any, *, store_bytes: int = STORE_BYTES, compiled: bool = False) -> None:
+    def __init__(self, model: Any, *, store_bytes: int = BoundedStore.DEFAULT_BYTES, compiled: bool = False) -> None:
         """Prepare a model.
 
         Args:

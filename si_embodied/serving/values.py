@@ -35,21 +35,9 @@ MOST_SKILLS = 1000
 
 _NAME, _SENTENCE, _ANSWER = Text(200), Text(20_000), Text(1 << 20)
 _ANY, _LENGTH, _POSITIVE = Number(), Number(0.0), Number(1e-9)
+_PAIR, _TRIPLE = Many(_ANY, 2, 2), Many(_ANY, 3, 3)
 _POINT = Array("<f8", (3,))
 _COUNT = Whole(0, 1 << 31)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Triple:
-    """A tuple of numbers."""
-
-    size: int
-
-    def encode(self, value: tuple[float, ...]) -> list[float]:
-        return [float(number) for number in value]
-
-    def decode(self, plain: Any, where: str) -> tuple[float, ...]:
-        return Many(_ANY, self.size, self.size).decode(plain, where)
 
 
 class _Code:
@@ -120,7 +108,7 @@ _INTRINSICS = Record(
     Intrinsics, width=Whole(1, 4096), height=Whole(1, 4096), fx=_POSITIVE, fy=_POSITIVE, cx=_ANY, cy=_ANY
 )  # fmt: skip
 _MAP = Record(
-    types.NavigationMap, resolution_m=_POSITIVE, origin_m=_Triple(2), path_length_m=Picture("<f4", None)
+    types.NavigationMap, resolution_m=_POSITIVE, origin_m=_PAIR, path_length_m=Picture("<f4", None)
 )  # fmt: skip
 _AREA = Array("<f8", (2, 2))
 _OPTION = Record(types.SkillOption, verb=OneOf(tuple(SKILL_WORDS)), target=_NAME, area_m=Maybe(_AREA))
@@ -170,7 +158,7 @@ EMBODIMENT: Codec[Embodiment] = Union(
         forward_step_m=_LENGTH,
         turn_step_rad=_LENGTH,
         tilt_step_rad=_LENGTH,
-        tilt_range_rad=_Triple(2),
+        tilt_range_rad=_PAIR,
         max_speed_m_s=_LENGTH,
         max_turn_rate_rad_s=_LENGTH,
         control_period_s=_LENGTH,
@@ -180,12 +168,12 @@ EMBODIMENT: Codec[Embodiment] = Union(
         TableArm,
         cameras=Many(_NAME, MOST_FRAMES),
         action_mode=OneOf(("pose", "discrete")),
-        workspace_m=Many(_Triple(3), 2, 2),
-        shoulder_m=_Triple(3),
+        workspace_m=Many(_TRIPLE, 2, 2),
+        shoulder_m=_TRIPLE,
         reach_m=_LENGTH,
         max_opening_m=_LENGTH,
         finger_depth_m=_LENGTH,
-        home_m=_Triple(3),
+        home_m=_TRIPLE,
         control_period_s=_LENGTH,
     ),
     Record(

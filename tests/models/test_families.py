@@ -137,9 +137,9 @@ def test_tile_budget(images: int, budget: int) -> None:
 
 
 def test_internvl_tile_counts(families: dict[str, Family]) -> None:
-    """Tiles are 56 px here: 56x56 is one; 112x56 is two and a thumbnail; 4 tokens each.
+    """Tiles are 56 px here: 56x56 is one tile; 112x56 is two and a thumbnail; 4 tokens each.
 
-    A 60x60 image ties between the 1x1 and the 2x2 grid and has less than half of 2x2's pixels, so it stays one.
+    For a 60x60 image the 1x1 and 2x2 grids tie; it has less than half of the 2x2 grid's pixels, so it stays one tile.
     """
     counts = {
         size: int(families["internvl"].encode(_prompt(np.zeros((*size, 3), np.uint8))).is_image.sum())

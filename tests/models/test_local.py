@@ -83,7 +83,7 @@ def test_the_image_changes_the_answer(backends: dict[str, Any]) -> None:
 def test_completions_count_tokens_and_time(backends: dict[str, Any]) -> None:
     """80x64 px: resized up to at least 64 patches of 16 px, so 160x128 or more and a quarter as many tokens.
 
-    The parts add up to no more than the whole.
+    The parts of the latency add up to at most the total.
     """
     started = time.monotonic()
     completion = backends["qwen3_vl"].generate(_one_image(np.random.default_rng(0)), deadline_s=60.0)
@@ -174,9 +174,9 @@ def _there(width: int, height: int, goal: tuple[int, int]) -> Observation:
 
 
 def test_points_are_in_the_view_and_not_in_the_goal_picture(family_name: str, backends: dict[str, Any]) -> None:
-    """Every family is shown both pictures; what an answer may name is the view alone, in the view's pixels.
+    """Every family sees both images, but an answer can refer only to the view, in the view's pixels.
 
-    Qwen2.5-VL is told and held to a view of 84 x 56; the goal picture before it is 112 x 140.
+    Qwen2.5-VL is told of a view of 84 x 56, and constrained to it; the goal image before it is 112 x 140.
     """
     prompt = load_prompt("nav/imagenav_v1").render(
         Task("go where the picture was taken", "navigation"), _there(84, 56, (112, 140)), Memory()

@@ -233,9 +233,9 @@ def test_more_than_the_last_pass_cannot_be_trimmed(engines: dict[str, _Engine]) 
 
 
 def test_every_tensor_is_made_on_the_models_device(family_name: str, checkpoints: dict[str, Path]) -> None:
-    """On the meta device, where an operation with a tensor of the CPU raises.
+    """Run on the meta device, where an operation with a CPU tensor raises.
 
-    All but the vision tower, which is transformers' own and looks at its grid's values.
+    The vision tower is left out: it is transformers' own, and reads the values of its grid.
     """
     checkpoint = load_checkpoint(checkpoints[family_name], device="cpu")
     inputs = checkpoint.family.encode(_episode(np.random.default_rng(0), 1)[0])

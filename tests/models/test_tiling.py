@@ -1,8 +1,8 @@
-"""InternVL's tiles against the rule of the paper, written here a second time, on 10,000 sizes.
+"""InternVL's tiling, compared with an independent implementation of the paper's rule on 10,000 sizes.
 
-InternVL 1.5 (arXiv 2404.16821, section 3.1): of all grids of at most so many tiles take the one whose aspect ratio is
-nearest; resize to it, cut it up, and add the whole image as a thumbnail if there is more than one tile. Of grids that
-are equally near, the released code takes a bigger one only for an image with more than half of its pixels.
+InternVL 1.5 (arXiv 2404.16821, section 3.1): of all grids within the tile budget, take the one with the nearest aspect
+ratio, resize the image to it, cut it into tiles, and add the whole image as a thumbnail if there is more than one tile.
+Of equally near grids, the released code takes a larger one only if the image has more than half of its pixels.
 """
 
 from __future__ import annotations

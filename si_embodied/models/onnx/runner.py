@@ -15,15 +15,7 @@ from si_embodied.errors import BackendError
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
-from si_embodied.models.prefix import (
-    STORE_BYTES,
-    BoundedStore,
-    Held,
-    ImageSpan,
-    PromptFeatures,
-    image_pixels,
-    image_spans,
-)
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +44,7 @@ class OnnxRunner:
         providers: str | Sequence[str] = "auto",
         *,
         threads: int = 0,
-        store_bytes: int = STORE_BYTES,
+        store_bytes: int = BoundedStore.DEFAULT_BYTES,
     ) -> None:
         """Open an exported model.
 
