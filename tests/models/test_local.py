@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -281,3 +282,25 @@ def test_sampled_answers_are_plans_and_reproducible(checkpoints: dict[str, Path]
     assert len(set(texts)) > 1
     for text in texts:
         parse_plan(text, "navigation", 1)
+
+
+def test_threads_that_share_a_model_take_turns(
+    checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """Each gets the answer that it would get alone; together they once got one another's."""
+    rng = np.random.default_rng(7)
+    prompts = [draw_prompt(rng, side=64) for _ in range(12)]
+    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
+    alone = [backend.generate(prompt, deadline_s=60.0).text for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda prompt: backend.generate(prompt, deadline_s=60.0).text, prompts))
+    assert together == alone
+
+
+def test_a_thread_that_waits_for_the_model_keeps_its_own_deadline(
+    checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
+    backend._lock.acquire()  # as a thread does that is answered
+    with pytest.raises(DeadlineExceeded, match=r"busy with another prompt"):
+        backend.generate(draw_prompt(np.random.default_rng(7), side=64), deadline_s=0.05)
