@@ -221,7 +221,7 @@ def test_a_failure_that_passes_is_outlived(make: Make, way: str) -> None:
         ("status:404", ("no such model", "/v1/models")),
         ("status:413", ("too big", "smaller images")),
         ("status:302", ("302",)),
-        ("words", ("no JSON", "<html>")),
+        ("words", ("not JSON", "<html>")),
         ("shape", ("choices[0].message.content",)),
         ("cut", ("max_tokens=512", "raise it")),
         ("huge", ("more than 1048576 bytes", "max_answer_bytes")),
@@ -341,7 +341,7 @@ def test_only_one_request_tries_a_server_that_failed_and_its_failure_is_enough()
         breaker.failed("dead")
     now_s[0] = 5.0
     breaker.enter()
-    with pytest.raises(BackendError, match="one request is trying it now"):
+    with pytest.raises(BackendError, match="a probe is in progress"):
         breaker.enter()
     breaker.failed("still dead")
     with pytest.raises(BackendError, match=r"5\.0 s.*still dead"):
@@ -379,8 +379,8 @@ def test_a_server_without_a_health_page_is_asked_for_its_models(make: Make) -> N
         (("ok", "models:a+b"), ("does not serve 'model'", "a, b")),
         (("status:503",), ("not ready", "503")),
         (("status:404", "status:503"), ("not ready", "503")),
-        (("ok", "words"), ("no JSON",)),
-        (("ok", "shape"), ("no list of models",)),
+        (("ok", "words"), ("not JSON",)),
+        (("ok", "shape"), ("not a list of models",)),
     ],
 )
 def test_a_server_that_is_not_ready_says_why(make: Make, ways: tuple[str, ...], words: tuple[str, ...]) -> None:
