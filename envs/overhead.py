@@ -1,4 +1,4 @@
-"""The picture for people: the robot's view beside the apartment from above, with the robot and its path drawn in."""
+"""The rendered image: the robot's view beside the apartment from above, with the robot and its path drawn in."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from si_embodied.envs.scenes.apartment import Apartment
 
-_MARGIN = 1.12  # walls lean outwards in the perspective view
+_MARGIN = 1.12  # for the walls, which lean outwards in the perspective view
 
 
 class OverheadView:
-    """The apartment from above, rendered once; nothing in it moves but the robot."""
+    """The apartment from above, rendered once: only the robot moves."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, apartment: Apartment, size_px: int) -> None:
         """Render the apartment into a square of `size_px`."""
@@ -34,7 +34,7 @@ class OverheadView:
         camera.type, camera.azimuth, camera.elevation = mujoco.mjtCamera.mjCAMERA_FREE, 90.0, -90.0
         camera.lookat[:] = (*self._centre, 0.0)
         camera.distance = 2.5 + max(x1 - x0, y1 - y0) * _MARGIN / 2 / math.tan(half_fov)
-        self._scale = size_px / 2 / math.tan(half_fov) / camera.distance  # pixels a metre, on the floor
+        self._scale = size_px / 2 / math.tan(half_fov) / camera.distance  # pixels per metre, on the floor
         self._size = size_px
         renderer = SceneRenderer(model, size_px, size_px, hidden_groups=(OVERHEAD_GROUP,))
         try:
@@ -43,7 +43,7 @@ class OverheadView:
             renderer.close()
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point on the floor is in the picture."""
+        """The image position (u, v) of a map point on the floor."""
         u = self._size / 2 + (x - self._centre[0]) * self._scale
         return u, self._size / 2 - (y - self._centre[1]) * self._scale
 
@@ -54,7 +54,7 @@ class OverheadView:
         goal: tuple[float, float],
         radius_m: float,
     ) -> NDArray[np.uint8]:
-        """The apartment with the robot, the way it came, and a ring around the goal."""
+        """The apartment with the robot, the path it took, and a ring around the goal."""
         with extra("sim"):
             from PIL import Image, ImageDraw
         picture = Image.fromarray(self._background)
@@ -73,7 +73,7 @@ class OverheadView:
 
 
 def side_by_side(view: NDArray[np.uint8], overhead: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Both pictures at the overhead picture's height."""
+    """Both images side by side, at the overhead image's height."""
     from PIL import Image
 
     height = overhead.shape[0]

@@ -22,9 +22,9 @@ from si_embodied.envs.habitat.frames import agent_rotation, to_habitat
 from si_embodied.envs.habitat.stage import Stage, load_stage, stage_name
 from si_embodied.envs.scenes.apartment import Furniture
 from si_embodied.envs.scenes.catalogue import CATALOGUE
-from si_embodied.envs.scenes.generator import ROBOT_RADIUS_M
 from si_embodied.envs.scenes.tasks import family, task_candidates
 from si_embodied.errors import RecordError, SceneError
+from si_embodied.robots import FETCH_BASE
 
 HabitatTask: TypeAlias = Literal["pointnav", "objectnav", "imagenav", "instructionnav"]
 HABITAT_TASKS: tuple[HabitatTask, ...] = get_args(HabitatTask)
@@ -127,7 +127,7 @@ def _position(x: float, y: float) -> list[float]:
 def _points(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
     """A point well off everything."""
     del camera
-    cells = np.argwhere(stage.grid.free & (stage.grid.clearance_m >= ROBOT_RADIUS_M + 0.1))
+    cells = np.argwhere(stage.grid.free & (stage.grid.clearance_m >= FETCH_BASE.radius_m + 0.1))
     for index in rng.permutation(len(cells))[:5]:
         cell = (int(cells[index][0]), int(cells[index][1]))
         region = np.zeros(stage.grid.free.shape, bool)

@@ -10,8 +10,8 @@ import numpy as np
 from si_embodied.envs.base_motion import slide
 from si_embodied.envs.habitat.frames import to_habitat, to_map
 from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M
-from si_embodied.envs.scenes.generator import ROBOT_RADIUS_M
 from si_embodied.envs.scenes.occupancy import CELL_M
+from si_embodied.robots import FETCH_BASE
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -56,7 +56,7 @@ class Pathfinder:
     def is_navigable(self, point: ArrayLike) -> bool:
         """Whether the disc fits there."""
         x, y, z = (float(value) for value in to_map(point))
-        return abs(z) < 0.5 and self.stage.obstacles.distance(x, y) >= ROBOT_RADIUS_M
+        return abs(z) < 0.5 and self.stage.obstacles.distance(x, y) >= FETCH_BASE.radius_m
 
     def get_random_navigable_point(self) -> NDArray[np.float64]:
         """A free point (3,)."""
@@ -76,10 +76,10 @@ class Pathfinder:
         x, y, yaw = pose
         obstacles = self.stage.obstacles
         if sliding:
-            return slide(obstacles, ROBOT_RADIUS_M, x, y, yaw, distance_m)
+            return slide(obstacles, FETCH_BASE.radius_m, x, y, yaw, distance_m)
         count = max(1, math.ceil(distance_m / CELL_M))
         for _ in range(count):
-            nx, ny, touched = slide(obstacles, ROBOT_RADIUS_M, x, y, yaw, distance_m / count)
+            nx, ny, touched = slide(obstacles, FETCH_BASE.radius_m, x, y, yaw, distance_m / count)
             if touched:
                 return x, y, True
             x, y = nx, ny

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
 
 import gymnasium
 import numpy as np
 
+from si_embodied import robots
 from si_embodied.embodiment import SkillRobot
 from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
 from si_embodied.envs.habitat.config import SimulatorName
@@ -35,19 +37,32 @@ if TYPE_CHECKING:
 
 TASKS, ACTION_MODES = REARRANGE_TASKS, ("skill",)
 MAX_SKILLS = 70
-"""EB-Habitat's number of actions; an episode here has fewer, and the others are invalid."""
-MAX_STEPS, MAX_INVALID = 30, 10  # EB-Habitat's
+"""EB-Habitat's number of actions; an episode here offers fewer, and the remaining numbers are invalid."""
+MAX_STEPS, MAX_INVALID = 30, 10  # EB-Habitat's limits
 _PERIOD_S = 5.0
 _SCENES_TRIED = 50
 
 
-class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
-    """Bring things to where an instruction wants them, by skills in words: navigate, pick, place, open, close.
+@dataclass(slots=True)
+class _Progress:
+    """What has happened in the running episode; `reset` replaces it."""
 
-    An action is the number of a skill in the observation's `skills` (one a line). `skill_areas` says where in the map
-    the furniture of each stands, `feedback` and `skill_done` how the last one went, `holding` what is in the gripper;
-    the rest is the usual observation of the head camera. The episode ends with success as soon as all predicates hold;
-    it is cut after 30 actions or 10 invalid ones, as in EmbodiedBench's EB-Habitat.
+    areas: NDArray[np.float32]  # of `skill_areas`
+    steps: int = 0
+    invalid: int = 0
+    path_m: float = 0.0
+    feedback: str = "the task begins"
+    done: bool = True  # whether the last skill succeeded
+    over: bool = False
+
+
+class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
+    """Bring objects where an instruction wants them, by named skills: navigate, pick, place, open, close.
+
+    An action is the number of a skill in the observation's `skills` (one per line). `skill_areas` gives the map area of
+    each skill's furniture, `feedback` and `skill_done` the result of the last skill, and `holding` the object in the
+    gripper; the rest is the usual observation of the head camera. The episode ends with success as soon as all
+    predicates hold. It is truncated after 30 actions or 10 invalid ones, as in EmbodiedBench's EB-Habitat.
 
     Example:
         >>> import gymnasium, si_embodied.envs
@@ -68,26 +83,26 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         action_mode: str = "skill",
         render_mode: str | None = None,
         max_episode_steps: int = MAX_STEPS,
-        camera_height_m: float = 1.1,
-        camera_tilt_rad: float = -0.35,
-        fov_y_deg: float = 70.0,
+        camera_height_m: float = robots.CAMERA_HEIGHT_M,
+        camera_tilt_rad: float = robots.CAMERA_TILT_RAD,
+        fov_y_deg: float = robots.CAMERA_FOV_Y_DEG,
     ) -> None:
-        """Make the environment; nothing is rendered before `reset`.
+        """Create the environment; nothing is rendered before `reset`.
 
         Args:
-            task: "base" (one thing), "swap" (two), "clear" (all of one place), "store" (into a container).
-            simulator: "embedded" (MuJoCo draws) or "habitat-sim", which must be installed in this Python.
-            image_size: height and width of the pictures, pixels.
+            task: "base" (one object), "swap" (two), "clear" (all objects of a place), "store" (into a container).
+            simulator: "embedded" (MuJoCo renders) or "habitat-sim", which must be installed in this Python.
+            image_size: height and width of the images, pixels.
             action_mode: "skill".
             render_mode: None or "rgb_array".
             max_episode_steps: actions until the episode is truncated.
             camera_height_m: of the head camera above the floor.
-            camera_tilt_rad: of the head camera at the start, up positive; at a piece of furniture it looks at that.
+            camera_tilt_rad: of the head camera at the start, up positive; at furniture, the camera looks at it.
             fov_y_deg: vertical field of view.
 
         Raises:
-            UnknownNameError: no such task, simulator, action mode or render mode.
-            ConfigError: a number out of range, or habitat-sim is not installed.
+            UnknownNameError: unknown task, simulator, action mode or render mode.
+            ConfigError: a number is out of range, or habitat-sim is not installed.
         """
         check_names(
             ("task", task, TASKS),
@@ -116,60 +131,71 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         extra["skill_areas"] = gymnasium.spaces.Box(-1e3, 1e3, (MAX_SKILLS, 2, 2), np.float32)
         extra["skill_done"] = gymnasium.spaces.Box(0, 1, (), np.uint8)
         self.observation_space = gymnasium.spaces.Dict({**space.spaces, **extra})
+        self.skills: tuple[Skill, ...] = ()
         self._world: RearrangeWorld | None = None
-        self._over = True
+        self._frame: CameraFrame | None = None
+        self._progress = _Progress(np.zeros((MAX_SKILLS, 2, 2), np.float32), over=True)
 
     # --- the episode ------------------------------------------------------------------------------------------------
 
     @property
     def world(self) -> RearrangeWorld:
-        """The flat and what is in it.
+        """The apartment and its objects.
 
         Raises:
-            gymnasium.error.ResetNeeded: there is no episode yet.
+            gymnasium.error.ResetNeeded: no episode has started.
         """
         if self._world is None:
             raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
         return self._world
 
+    @property
+    def frame(self) -> CameraFrame:
+        """The head camera's image of the last observation.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has started.
+        """
+        if self._frame is None:
+            raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
+        return self._frame
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start the episode of `seed`; without one, of the next seed drawn from `np_random`."""
+        """Start the episode of `seed`; without a seed, of the next one drawn from `np_random`."""
         super().reset(seed=seed)
         del options
         self._world = draw_world(int(self.np_random.integers(2**31)) if seed is None else seed, self.task, self._camera)
         self._view.show(self._world)
-        self.skills: tuple[Skill, ...] = skills_of(self._world.task, self._world.stage.apartment)
-        self._steps, self._invalid, self._path_m, self._over = 0, 0, 0.0, False
-        self._feedback, self._done = "the task begins", True
-        self._areas = skill_areas(self.skills, self._world.stage.apartment)
+        self.skills = skills_of(self._world.task, self._world.stage.apartment)
+        self._progress = _Progress(skill_areas(self.skills, self._world.stage.apartment))
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
-        """Carry one skill out. The reward is the progress made.
+        """Execute one skill. The reward is the progress made.
 
         Raises:
             gymnasium.error.InvalidAction: the action is not in the action space.
-            gymnasium.error.ResetNeeded: there is no episode, or it is over.
+            gymnasium.error.ResetNeeded: no episode has started, or it is over.
         """
-        world = self.world
-        if self._over:
+        world, progress = self.world, self._progress
+        if progress.over:
             raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
         if not self.action_space.contains(action):
             raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
         before = self.progress()
         if int(action) < len(self.skills):
             result = world.do(self.skills[int(action)])
-            self._feedback, self._done = result.feedback, result.done
-            self._path_m += result.driven_m
+            progress.feedback, progress.done = result.feedback, result.done
+            progress.path_m += result.driven_m
         else:
-            self._feedback, self._done = f"there is no skill {int(action)}", False
-        self._steps += 1
-        self._invalid += not self._done
+            progress.feedback, progress.done = f"there is no skill {int(action)}", False
+        progress.steps += 1
+        progress.invalid += not progress.done
         info = self._info()
-        truncated = not info["success"] and (self._steps >= self._max_steps or self._invalid >= MAX_INVALID)
-        self._over = info["success"] or truncated
+        truncated = not info["success"] and (progress.steps >= self._max_steps or progress.invalid >= MAX_INVALID)
+        progress.over = info["success"] or truncated
         return self._observe(), self.progress() - before, info["success"], truncated, info
 
     def predicates(self) -> tuple[bool, ...]:
@@ -178,7 +204,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         return tuple(holds(condition, world.where, frozenset(world.opened)) for condition in world.task.conditions)
 
     def progress(self) -> float:
-        """Share of the subgoals that are reached: things at their places, and containers closed after that."""
+        """Fraction of the subgoals reached: objects in their places and, after that, containers closed."""
         subgoals = [done for done, condition in self._subgoals() if isinstance(condition, At) or self._all_at()]
         return sum(subgoals) / len(self.world.task.conditions)
 
@@ -186,54 +212,53 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         return list(zip(self.predicates(), self.world.task.conditions, strict=True))
 
     def _all_at(self) -> bool:
-        """A container that was never opened is no merit."""
+        """Whether all objects are in place; only then does a closed container count."""
         return all(done for done, condition in self._subgoals() if isinstance(condition, At))
 
-    # --- what is seen -----------------------------------------------------------------------------------------------
+    # --- observation ------------------------------------------------------------------------------------------------
 
     def _observe(self) -> dict[str, Any]:
-        world = self.world
-        stamp_s = self._steps * _PERIOD_S
-        self.frame: CameraFrame = self._view.frame(world.layout(), stamp_s)
-        observation = observation_dict((self.frame,), world.T_map_base, world.task.instruction, stamp_s)
+        world, progress = self.world, self._progress
+        stamp_s = progress.steps * _PERIOD_S
+        self._frame = self._view.frame(world.layout(), stamp_s)
+        observation = observation_dict((self._frame,), world.T_map_base, world.task.instruction, stamp_s)
         observation["skills"] = "\n".join(skill.text for skill in self.skills)
-        observation["skill_areas"] = self._areas.copy()
-        observation["feedback"] = self._feedback
-        observation["skill_done"] = np.array(self._done, np.uint8)
+        observation["skill_areas"] = progress.areas.copy()
+        observation["feedback"] = progress.feedback
+        observation["skill_done"] = np.array(progress.done, np.uint8)
         observation["holding"] = (world.held or "nothing").replace("_", " ")
         return observation
 
     def mask(self, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels of the last observation that show a thing or a piece of furniture. Privileged."""
+        """(H, W), the pixels of the last observation that show an object or a piece of furniture. Privileged."""
         return self._view.mask(self.world.layout(), name)
 
     def _info(self) -> dict[str, Any]:
         return {
             "success": all(self.predicates()),
             "progress": self.progress(),
-            "invalid_actions": self._invalid,
-            "path_length": self._path_m,
-            "feedback": self._feedback,
+            "invalid_actions": self._progress.invalid,
+            "path_length": self._progress.path_m,
+            "feedback": self._progress.feedback,
         }
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The head camera's last picture, (H, W, 3); None without a render mode."""
+        """The head camera's last image, (H, W, 3); None without a render mode."""
         if self.render_mode is None:
-            gymnasium.logger.warn('nothing to render: make the environment with render_mode="rgb_array"')
+            gymnasium.logger.warn('nothing to render: create the environment with render_mode="rgb_array"')
             return None
-        self.world  # noqa: B018 - refuses before the first reset
         return self.frame.rgb
 
     def close(self) -> None:
-        """Free what draws; the environment can be reset again."""
+        """Free the renderer; the environment can be reset again."""
         self._view.close()
-        self._world, self._over = None, True
+        self._world = self._frame = None
 
 
 def skill_areas(skills: tuple[Skill, ...], apartment: Apartment) -> NDArray[np.float32]:
-    """(MAX_SKILLS, 2, 2), the lowest and highest map xy of what each skill is about; see `taking_area`.
+    """(MAX_SKILLS, 2, 2), the lowest and highest map xy of each skill's furniture; see `taking_area`.
 
-    Zero where that has no place of its own: a thing, and numbers without a skill.
+    Zero for skills on objects, which have no fixed place, and for numbers without a skill.
     """
     areas = np.zeros((MAX_SKILLS, 2, 2), np.float32)
     pieces = {piece.name: piece for piece in apartment.furniture}
@@ -244,10 +269,10 @@ def skill_areas(skills: tuple[Skill, ...], apartment: Apartment) -> NDArray[np.f
 
 
 def draw_world(seed: int, task: str, camera: Any) -> RearrangeWorld:
-    """The flat and the task of a seed: apartments are drawn within it until one has a task of the kind.
+    """The apartment and the task of a seed: draws apartments from the seed until one offers such a task.
 
     Raises:
-        SceneError: nothing was found, which the generator should never let happen.
+        SceneError: no apartment offers the task; the generator should never let this happen.
     """
     from si_embodied.envs.habitat.household import CONTAINERS, SURFACES
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld, free_spots, standing_room

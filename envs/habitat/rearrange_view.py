@@ -1,4 +1,4 @@
-"""What the robot of a rearrangement sees. A simulator is a `RearrangeView`: it draws what a world says stands where."""
+"""What the robot of a rearrangement sees: a `RearrangeView` is a simulator that renders a world's layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
 from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, apartment_mjcf
 
-select_renderer()  # before mujoco's first import, which reads the choice
+select_renderer()  # before mujoco is first imported, which reads the choice
 
 import mujoco  # noqa: E402
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame
 
 AWAY_M = -10.0
-"""Height, under every floor, of what is not to be seen."""
+"""Height, below every floor, of bodies that must not be visible."""
 
 
 class RearrangeView(Protocol):
-    """A simulator that draws: first `show`, then any number of the others."""
+    """A simulator that renders; call `show` before the other methods."""
 
     def show(self, world: RearrangeWorld) -> None:
-        """Take in a world: its flat, and what in it can be moved."""
+        """Load a world: its apartment and its movable objects."""
 
     def frame(self, layout: Layout, stamp_s: float) -> CameraFrame:
         """What the head camera sees."""
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels that show a thing or a piece of furniture."""
+        """(H, W), the pixels that show an object or a piece of furniture."""
 
     def close(self) -> None:
-        """Free what draws; `show` begins again."""
+        """Free the renderer; `show` opens a new one."""
 
 
 def make_view(simulator: str, camera: CameraSetup, image_size: int) -> RearrangeView:
-    """The view of a simulator by its name.
+    """The view of a simulator, given its name.
 
     Raises:
-        ConfigError: habitat-sim is asked for and is not installed in this Python.
+        ConfigError: habitat-sim is requested but not installed in this Python.
     """
     if simulator == "habitat-sim":
         from si_embodied.envs.habitat.lab import load_real
@@ -57,7 +57,7 @@ def make_view(simulator: str, camera: CameraSetup, image_size: int) -> Rearrange
 
 
 class MujocoView:
-    """Drawn by MuJoCo, where all that can be moved is on mocap bodies."""
+    """Rendered by MuJoCo, in which every movable object is a mocap body."""
 
     def __init__(self, camera: CameraSetup, image_size: int) -> None:
         """Prepare to draw square pictures of `image_size` pixels."""
@@ -65,7 +65,7 @@ class MujocoView:
         self._renderer: SceneRenderer | None = None
 
     def show(self, world: RearrangeWorld) -> None:
-        """Compile the flat with its things."""
+        """Compile the apartment with its objects."""
         self.close()
         scene = apartment_mjcf(
             world.stage.apartment,
@@ -81,7 +81,7 @@ class MujocoView:
     @property
     def _drawing(self) -> SceneRenderer:
         if self._renderer is None:
-            raise RuntimeError("nothing is shown; reset the environment first")
+            raise RuntimeError("no world is loaded; reset the environment first")
         return self._renderer
 
     def frame(self, layout: Layout, stamp_s: float) -> CameraFrame:
@@ -90,13 +90,13 @@ class MujocoView:
         return camera_frame(self._drawing, self._data, CAMERA, stamp_s)
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels that show a thing or a piece of furniture."""
+        """(H, W), the pixels that show an object or a piece of furniture."""
         self._arrange(layout)
         geoms = [self._model.geom(geom).id for geom, owner in self._owner.items() if owner == name]
         return np.isin(self._drawing.segmentation(self._data, CAMERA), geoms)
 
     def _arrange(self, layout: Layout) -> None:
-        """Move MuJoCo's bodies to where things and the robot are."""
+        """Move MuJoCo's bodies to where the objects and the robot are."""
         x, y, yaw = layout.pose
         self._put(ROBOT, (x, y, 0.0), yaw)
         half = -layout.tilt_rad / 2

@@ -1,4 +1,4 @@
-"""Furnishing: groups of furniture put against walls or into the middle of rooms, with room left to drive."""
+"""Furnishing: places groups of furniture against walls or in the middle of rooms, and leaves room to drive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from si_embodied.envs.scenes.floorplan import Floorplan, draw_floorplan
 from si_embodied.envs.scenes.furniture import COLOURS
 from si_embodied.envs.scenes.occupancy import CELL_M, Grid, Outlines
 from si_embodied.errors import SceneError
+from si_embodied.robots import FETCH_BASE
 
-ROBOT_RADIUS_M = 0.28  # of the Fetch's base
-PATH_MARGIN_M = 0.05  # that planned paths keep beyond the radius
+PATH_CLEARANCE_M = FETCH_BASE.radius_m + 0.05
+"""Between a planned path and the nearest obstacle: the robot's radius and a margin."""
 
 _FRONT_M, _DOOR_DEPTH_M, _GAP_M = 0.70, 0.95, 0.03
 _Member: TypeAlias = tuple[str, float, float, int]  # category, offset in the group's frame, quarter turns
@@ -230,7 +231,7 @@ class _Furnisher:
 def _connected(apartment: Apartment) -> bool:
     """Whether the robot can drive to every door and over a good part of every room."""
     outlines = solid_outlines(apartment)
-    grid = Grid.of(apartment, outlines, ROBOT_RADIUS_M + PATH_MARGIN_M)
+    grid = Grid.of(apartment, outlines, PATH_CLEARANCE_M)
     if not all(grid.free[grid.cell(door.x_m, door.y_m)] for door in apartment.doors):
         return False
     points = grid.centres(grid.free)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from si_embodied.errors import SceneError
+from si_embodied.robots import FETCH_ARM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 TABLE_TOP_M = 0.70
 TABLE_CENTRE_M = (0.62, 0.0)
 TABLE_SIZE_M = (0.76, 1.10)  # along x and y; its near edge is over the robot's base, 0.19 m before the nearest thing
-SHOULDER_PAN_M = (0.0326, 0.0)
 REACH_RADIUS_M = 0.72
 """Of the tool, pointing straight down, about the shoulder's pan axis: beyond 0.74 m the arm cannot lift by 0.12 m."""
 AREA_M = ((0.43, -0.34), (0.74, 0.34))
@@ -172,7 +172,8 @@ def radius(shape: Shape) -> float:
 
 def within_reach(x_m: float, y_m: float) -> bool:
     """Whether the tool can go there and up from there, pointing straight down."""
-    return math.hypot(x_m - SHOULDER_PAN_M[0], y_m - SHOULDER_PAN_M[1]) <= REACH_RADIUS_M
+    shoulder_x_m, shoulder_y_m, _ = FETCH_ARM.shoulder_m
+    return math.hypot(x_m - shoulder_x_m, y_m - shoulder_y_m) <= REACH_RADIUS_M
 
 
 class Layout:

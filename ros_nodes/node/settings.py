@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.robots import FETCH_ARM
 
 BACKENDS = ("local", "server", "remote", "scripted", "perfect_pixels")
 ARM_DRIVERS = ("topic", "moveit")
@@ -47,13 +48,13 @@ class ArmSettings:
     """The arm, where `kind` is manipulation. The defaults are Fetch's at the simulated table."""
 
     tool_frame: str = "tool"  # between the fingertips; z out of the gripper, y the closing direction
-    lowest_m: tuple[float, ...] = (0.0, -0.62, 0.60)  # corner of the workspace, map
-    highest_m: tuple[float, ...] = (1.0, 0.38, 1.60)  # the opposite corner, map
-    shoulder_m: tuple[float, ...] = (0.0326, 0.0, 0.976)  # in the map; reach is measured from here
-    reach_m: float = 0.87
-    max_opening_m: float = 0.1018  # between the finger pads
-    finger_depth_m: float = 0.012  # how far below the tool centre point the fingertips go
-    home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position that does not hide the scene, in the map
+    lowest_m: tuple[float, ...] = FETCH_ARM.workspace_m[0]  # corner of the workspace, map
+    highest_m: tuple[float, ...] = FETCH_ARM.workspace_m[1]  # the opposite corner, map
+    shoulder_m: tuple[float, ...] = FETCH_ARM.shoulder_m  # in the map; reach is measured from here
+    reach_m: float = FETCH_ARM.reach_m
+    max_opening_m: float = FETCH_ARM.max_opening_m  # between the finger pads
+    finger_depth_m: float = FETCH_ARM.finger_depth_m  # how far below the tool centre point the fingertips go
+    home_m: tuple[float, ...] = FETCH_ARM.home_m  # tool position that does not hide the scene, in the map
     driver: str = "topic"  # topic (arm/goal and gripper/goal) or moveit
     group: str = "arm"  # MoveIt's planning group that ends in the tool frame
     pipeline: str = ""  # MoveIt's, pilz_industrial_motion_planner for one; empty: MoveIt's default

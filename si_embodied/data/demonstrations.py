@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from si_embodied.data.views import HEAD, ApartmentStage, LabelledView, TabletopStage
-from si_embodied.envs.mujoco.fetch import MAX_OPENING_M
 from si_embodied.envs.mujoco.tabletop import HEAD_TILT_RAD
 from si_embodied.envs.scenes.tasks import task_candidates
 from si_embodied.geometry import Pose
@@ -29,6 +28,7 @@ from si_embodied.plan import (
     Plan,
     plan_text,
 )
+from si_embodied.robots import FETCH_ARM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,7 @@ def _disturb(stage: TabletopStage, rng: np.random.Generator, memory: list[str]) 
     pick = move[0]
     arm = stage.world.controller
     above = _down(pick.position_m + np.array([0.0, 0.0, ABOVE_M]), pick.yaw_rad)
-    room = min(pick.width_m + 0.04, MAX_OPENING_M)
+    room = min(pick.width_m + 0.04, FETCH_ARM.max_opening_m)
     arm.move(above, room, 3.0)
     if drawn < _RETRY_CHANCE:
         memory.append(f"pick {pick.object_name}: failed (grasp_missed)")
@@ -150,7 +150,7 @@ def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
     offset = turn @ (pose.translation - np.array([*pick.position_m[:2], low]))
     world.place_object(name, Pose(turn @ pose.rotation, place.position_m + offset + np.array([0.0, 0.0, 0.001])))
     above = _down(place.position_m + np.array([0.0, 0.0, pick.grasp_height_m + ABOVE_M]), 0.0)
-    world.controller.move(above, min(pick.width_m + 0.026, MAX_OPENING_M), 3.0)
+    world.controller.move(above, min(pick.width_m + 0.026, FETCH_ARM.max_opening_m), 3.0)
     world.rest()
 
 

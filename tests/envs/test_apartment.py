@@ -11,9 +11,10 @@ import pytest
 from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part, Room
 from si_embodied.envs.scenes.catalogue import CATALOGUE
 from si_embodied.envs.scenes.furniture import COLOURS
-from si_embodied.envs.scenes.generator import ROBOT_RADIUS_M, generate_apartment, solid_outlines
+from si_embodied.envs.scenes.generator import generate_apartment, solid_outlines
 from si_embodied.envs.scenes.occupancy import CELL_M, Grid, Outlines
 from si_embodied.errors import SceneError
+from si_embodied.robots import FETCH_BASE
 
 SEEDS = range(12)
 ROOM = Room("office", 0.0, 0.0, 6.0, 4.0, "carpet", (0.5, 0.5, 0.5), (0.9, 0.9, 0.9))
@@ -95,7 +96,7 @@ def test_every_room_and_door_can_be_driven_to_by_flood_fill(apartments):
             (i, j)
             for i in range(nx)
             for j in range(ny)
-            if outlines.distance(x0 + (i + 0.5) * step, y0 + (j + 0.5) * step) >= ROBOT_RADIUS_M
+            if outlines.distance(x0 + (i + 0.5) * step, y0 + (j + 0.5) * step) >= FETCH_BASE.radius_m
         }
         door = a.doors[0]
         start = min(
