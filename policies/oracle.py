@@ -1,4 +1,4 @@
-"""The oracle: acts on the simulator's privileged ground truth. It bounds what a planner can reach; it is no planner."""
+"""The oracle acts on the simulator's privileged ground truth. Its score is an upper bound for planners."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from si_embodied.embodiment import TableArm
 from si_embodied.errors import ConfigError
 from si_embodied.geometry import Pose
 from si_embodied.plan import PLANS
+from si_embodied.policies.base import Policy
 from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.types import Grasp, Outcome, Release
 
@@ -17,23 +18,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from si_embodied.policies.base import Action, Skill
+    from si_embodied.policies.skills import Action, Skill
     from si_embodied.types import Observation, Task
 
 
 class NavigationGroundTruth(Protocol):
-    """What an apartment knows of its episode."""
+    """Ground truth of a navigation episode."""
 
     def next_action(self) -> Action:
         """The next action on the shortest path, in the environment's action mode; stop at the end."""
 
     def visible_target(self) -> tuple[int, float, float] | None:
-        """(view, u, v): a pixel well inside the current leg's target as last observed, None if it is not."""
+        """(view, u, v) of the last observation, well inside the current leg's target; None if it is not visible."""
 
     def straight_way(self) -> tuple[float, float] | None:
-        """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a place near by.
+        """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a nearby place.
 
-        None where the goal is a thing, or a place whose way is seen far enough to be pointed at.
+        None where the goal is an object, or where enough of the path to a place is visible to point at.
         """
 
     def at_goal(self) -> bool:
@@ -44,7 +45,7 @@ class NavigationGroundTruth(Protocol):
 
 
 class ManipulationStep(Protocol):
-    """One pick or place that the task lacks."""
+    """The next pick or place of a task."""
 
     @property
     def kind(self) -> Literal["pick", "place"]:
@@ -56,52 +57,52 @@ class ManipulationStep(Protocol):
 
     @property
     def position_m(self) -> NDArray[np.float64]:
-        """(3,), the tool's when it grasps, or the surface to rest on, in the map."""
+        """(3,), map: the tool at the grasp, or the surface to rest on."""
 
     @property
     def yaw_rad(self) -> float:
-        """The tool's when it grasps."""
+        """Yaw of the tool at the grasp."""
 
     @property
     def width_m(self) -> float:
-        """The object's along the closing direction."""
+        """Width of the object along the closing direction."""
 
     @property
     def grasp_height_m(self) -> float:
-        """The tool's above the object's support when it grasps."""
+        """Height of the tool above the object's support at the grasp."""
 
 
 class ManipulationGroundTruth(Protocol):
-    """What a tabletop knows of its episode."""
+    """Ground truth of a tabletop episode."""
 
     def next_step(self) -> ManipulationStep | None:
-        """The next step from the physics as it is, None when the task is done."""
+        """The next step, from the current physics; None when the task is done."""
 
     def pixel_of(self, step: Any) -> tuple[int, float, float] | None:
-        """(view, u, v) of the last observation that a perfect pointer gives for a step, None where nothing shows it."""
+        """(view, u, v) of the last observation that shows a step's target; None if no view shows it."""
 
 
 class RearrangementGroundTruth(Protocol):
-    """What a household knows of its episode."""
+    """Ground truth of a rearrangement episode."""
 
     def next_action(self) -> Action:
-        """The number of the next skill that the task lacks."""
+        """The number of the task's next skill."""
 
     def seen_step(self) -> tuple[str, str, tuple[int, float, float] | None] | None:
-        """(skill, words, pixel) of a perfect perceiver's next step, None when the task is done.
+        """(skill, words, pixel) of the next step given perfect perception; None when the task is done.
 
-        The pixel (view, u, v) is None for what points at nothing: "navigate" and "explore".
+        The pixel (view, u, v) is None for "navigate" and "explore", which point at nothing.
         """
 
 
-class OraclePolicy:
-    """The shortest path, picks and places at exact poses, or the skills that are missing, by the kind of the robot."""
+class OraclePolicy(Policy):
+    """Follows the shortest path, picks and places at exact poses, or calls the next skill, depending on the robot."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Look into `env`.
+        """Use the ground truth of `env`.
 
         Raises:
-            ConfigError: it has no ground truth of a kind known here.
+            ConfigError: the environment has no ground truth of a known kind.
         """
         world = cast("Any", env.unwrapped)
         kind = getattr(world, "kind", None)
@@ -116,23 +117,22 @@ class OraclePolicy:
             self._arm.reset()
 
     def act(self, observation: Observation) -> Action:
-        """The next action; `observation` says where the arm is, the simulator all else."""
+        """The next action. The arm's state comes from `observation`, everything else from the simulator."""
         if self._arm is not None:
             return self._arm.act(observation, self._world.ground_truth)
         return cast("Action", self._world.ground_truth.next_action())
 
 
 class _ArmOracle:
-    """Carries out the steps that are missing with the same skills as a planner."""
+    """Executes the task's next steps with the same skills as a planner."""
 
     def __init__(self, arm: TableArm) -> None:
         self._skills = ArmSkills(arm)
-        self.reset()
+        self._skill: Skill | None = None
 
     def reset(self) -> None:
         self._skills.reset()
-        self._skill: Skill | None = None
-        self.outcomes: list[Outcome] = []
+        self._skill = None
 
     def act(self, observation: Observation, truth: ManipulationGroundTruth) -> Action:
         for _ in range(4):  # a skill may end without an action
@@ -144,7 +144,6 @@ class _ArmOracle:
             result = self._skill.step(observation)
             if not isinstance(result, Outcome):
                 return result
-            self.outcomes.append(result)
             self._skill = None
         return self._skills.wait(observation)
 

@@ -24,6 +24,9 @@ from si_embodied.envs.scenes.occupancy import Outlines
 from si_embodied.envs.scenes.tasks import NavigationTask
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.geometry import Intrinsics, Pose, project
+from si_embodied.policies.observation import from_gymnasium
+from si_embodied.policies.skills.navigation import TiltSkill
+from si_embodied.types import Code, Outcome, TiltCamera
 
 APARTMENT = "si_embodied/Apartment-v0"
 START = (1.025, 2.025, 0.0)  # the middle of a cell
@@ -192,6 +195,31 @@ def test_look_down_tilts_the_camera_within_its_range(tiny):
     for _ in range(10):
         observation = tiny.step(int(BaseAction.LOOK_DOWN))[0]
     assert math.asin(observation["T_map_camera"][0][2, 2]) == pytest.approx(tiny.embodiment.tilt_range_rad[0])
+
+
+def look(env: ApartmentEnv, degrees: float) -> Outcome:
+    """Run the skill in the environment until its outcome."""
+    skill = TiltSkill(TiltCamera(math.radians(degrees)), env.embodiment)
+    for _ in range(5):
+        result = skill.step(from_gymnasium(env.observe(), env.embodiment.cameras))
+        if isinstance(result, Outcome):
+            return result
+        env.step(result)
+    raise AssertionError("no outcome within 5 steps")
+
+
+@pytest.mark.parametrize("degrees", [15, -15])
+def test_look_turns_the_camera_by_one_step(tiny, degrees):
+    before = tiny.tilt
+    assert look(tiny, degrees).succeeded
+    assert tiny.tilt - before == pytest.approx(math.radians(degrees))
+
+
+def test_look_fails_where_the_base_is_driven_by_velocities():
+    env = ApartmentEnv(image_size=16, action_mode="continuous")
+    env.start_episode(tiny_episode())
+    assert look(env, 15).code is Code.SKILL_FAILED
+    env.close()
 
 
 def test_the_perfect_pixel_is_on_the_target(tiny):

@@ -33,7 +33,8 @@ from si_embodied.geometry import Intrinsics, Pose, deproject, project
 from si_embodied.grounding import pixel_of
 from si_embodied.memory import Memory
 from si_embodied.planner import Planner
-from si_embodied.types import Execute, Task
+from si_embodied.policies.skills.navigation import TiltSkill, camera_tilt
+from si_embodied.types import Execute, Outcome, Task, TiltCamera
 
 TASKS = ("PointNav", "ObjectNav", "ImageNav", "InstructionNav")
 
@@ -153,10 +154,27 @@ def test_waiting_moves_nothing_and_costs_a_step(point: HabitatPointNavEnv) -> No
     assert (float(observation["stamp_s"]), reward) == (0.5, 0.0)
 
 
-def test_looking_down_tilts_the_camera_by_a_notch(point: HabitatPointNavEnv) -> None:
+def test_looking_down_tilts_the_camera_by_one_step(point: HabitatPointNavEnv) -> None:
     before = point.reset(seed=1)[0]["T_map_camera"][0][2, 2]
     after = point.step(int(BaseAction.LOOK_DOWN))[0]["T_map_camera"][0][2, 2]
     assert np.degrees(np.arcsin(before) - np.arcsin(after)) == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("degrees", [15, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_look_turns_the_camera_by_one_step_of_the_robot(degrees: int, sign: int) -> None:
+    angles = [f"habitat.task.actions.look_{direction}.tilt_angle={degrees}" for direction in ("up", "down")]
+    env = HabitatObjectNavEnv(image_size=16, overrides=angles)
+    raw, _ = env.reset(seed=0)
+    skill = TiltSkill(TiltCamera(sign * env.embodiment.tilt_step_rad), env.embodiment)
+    before = camera_tilt(observe(raw, env.embodiment.cameras))
+    action = skill.step(observe(raw, env.embodiment.cameras))
+    after = observe(env.step(action)[0], env.embodiment.cameras)
+    outcome = skill.step(after)
+    env.close()
+    assert isinstance(outcome, Outcome)
+    assert outcome.succeeded
+    assert np.degrees(camera_tilt(after) - before) == pytest.approx(sign * degrees)
 
 
 def test_the_top_down_map_is_drawn_beside_the_view(point: HabitatPointNavEnv) -> None:
