@@ -79,7 +79,7 @@ class RearrangeGroundTruth:
         """The next skill, the object or furniture that it handles, and the furniture where it happens."""
         world, task = self._env.world, self._env.world.task
         if world.held is not None:
-            wanted = (c.place for c in task.conditions if isinstance(c, At) and c.thing == world.held)
+            wanted = (c.place for c in task.conditions if isinstance(c, At) and c.item == world.held)
             place = next(wanted, task.start[world.held])
             return "place", place, place
         for condition in task.conditions:
@@ -87,11 +87,11 @@ class RearrangeGroundTruth:
                 continue
             if not isinstance(condition, At):
                 return "close", condition.place, condition.place
-            source = world.where[condition.thing]
+            source = world.where[condition.item]
             for place in (condition.place, source):  # while the gripper is empty, before fetching the object
                 if world.shut(place):
                     return "open", place, place
-            return "pick", condition.thing, source
+            return "pick", condition.item, source
         return None
 
     def _pixel_of(self, name: str) -> Pixel | None:

@@ -196,21 +196,21 @@ class RearrangeWorld:
         self.tilt_rad = min(max(down, FETCH_BASE.tilt_range_rad[0]), FETCH_BASE.tilt_range_rad[1])
         return Result(True, f"you are at the {self.task.places[place]}", driven)
 
-    def _pick(self, thing: str) -> Result:
-        words = thing.replace("_", " ")
+    def _pick(self, item: str) -> Result:
+        words = item.replace("_", " ")
         if self.held is not None:
             return Result(False, f"cannot pick up the {words}: you hold the {self.held.replace('_', ' ')}")
-        if not self.near(self.where[thing]):
+        if not self.near(self.where[item]):
             return Result(False, f"cannot pick up the {words}: it is not near")
-        if self.shut(self.where[thing]):
+        if self.shut(self.where[item]):
             return Result(False, f"cannot pick up the {words}: it is not seen")
-        self.where[thing] = HAND
-        self._spot.pop(thing)
+        self.where[item] = HAND
+        self._spot.pop(item)
         return Result(True, f"you hold the {words}")
 
     def _place(self, place: str) -> Result:
-        words, thing = self.task.places[place], self.held
-        if thing is None:
+        words, item = self.task.places[place], self.held
+        if item is None:
             return Result(False, f"cannot place at the {words}: you hold nothing")
         if not self.near(place):
             return Result(False, f"cannot place at the {words}: it is not near")
@@ -218,8 +218,8 @@ class RearrangeWorld:
             return Result(False, f"cannot place at the {words}: it is closed")
         if len(set(self.spots[place]) - set(self._spot.values())) == 0:
             return Result(False, f"cannot place at the {words}: there is no room")
-        self.where[thing], self._spot[thing] = place, self._next_spot(place)
-        return Result(True, f"the {thing.replace('_', ' ')} is at the {words}")
+        self.where[item], self._spot[item] = place, self._next_spot(place)
+        return Result(True, f"the {item.replace('_', ' ')} is at the {words}")
 
     def _open(self, place: str) -> Result:
         return self._handle(place, "open")
@@ -249,7 +249,7 @@ class RearrangeWorld:
     def movable(self) -> dict[str, tuple[Part, ...]]:
         """Parts, about their own origins, of what moves in the apartment: objects and the trays of containers."""
         trays = {f"tray_{place}": _world_tray(self.stage.apartment.piece(place)) for place in self._containers}
-        return {thing.name: thing.parts for thing in self.task.things} | trays
+        return {item.name: item.parts for item in self.task.items} | trays
 
     def layout(self) -> Layout:
         """Where the robot and all of `movable` are now."""

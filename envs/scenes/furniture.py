@@ -1,6 +1,6 @@
-"""What furniture looks like: each category as a function of a colour, built of primitives.
+"""The shapes of furniture: each category as a function of a colour, built from primitives.
 
-Own frame: origin on the floor in the middle of the footprint, front along +x, so +y is the piece's left.
+Own frame: origin on the floor at the centre of the footprint, front along +x, so +y is the furniture's left.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ Parts: TypeAlias = tuple[Part, ...]
 
 
 def _box(x: float, y: float, z: float, dx: float, dy: float, dz: float, rgb: Rgb) -> Part:
-    """A box by its middle in x and y, its *bottom* in z, and its full sizes."""
+    """A box, given its centre in x and y, its *bottom* in z, and its full sizes."""
     return Part("box", (x, y, z + dz / 2), (dx / 2, dy / 2, dz / 2), rgb)
 
 
 def _post(x: float, y: float, z: float, radius: float, height: float, rgb: Rgb) -> Part:
-    """An upright cylinder by its bottom."""
+    """An upright cylinder, given the centre of its bottom."""
     return Part("cylinder", (x, y, z + height / 2), (radius, radius, height / 2), rgb)
 
 
 def _ball(x: float, y: float, z: float, rx: float, ry: float, rz: float, rgb: Rgb) -> Part:
-    """An ellipsoid by its middle."""
+    """An ellipsoid, given its centre."""
     return Part("ellipsoid", (x, y, z), (rx, ry, rz), rgb)
 
 
@@ -129,7 +129,7 @@ def coffee_table(c: Rgb) -> Parts:
 
 
 def desk(c: Rgb) -> Parts:
-    """A desk with drawers, a monitor and a keyboard; one sits at its front."""
+    """A desk with drawers, a monitor and a keyboard; a person sits at its front."""
     return (
         _box(0, 0, 0.70, 0.66, 1.30, 0.04, c),
         _box(0, -0.47, 0.0, 0.60, 0.32, 0.70, _shade(c, 0.85)),
@@ -170,7 +170,7 @@ def nightstand(c: Rgb) -> Parts:
 
 
 def _front_panels(x: float, width: float, rows: list[tuple[float, float]], columns: int, rgb: Rgb) -> Parts:
-    """Doors or drawers with knobs: `rows` are bottoms and heights."""
+    """Doors or drawers with knobs; `rows` are (bottom, height)."""
     each = width / columns
     panels: list[Part] = []
     for bottom, height in rows:
@@ -398,7 +398,7 @@ def piano(c: Rgb) -> Parts:
 
 
 def rug(c: Rgb) -> Parts:
-    """A flat rug with a border; one walks on it."""
+    """A flat rug with a border; the robot can drive over it."""
     return (
         _box(0, 0, 0.0, 1.50, 2.00, 0.008, _shade(c, 0.7)),
         _box(0, 0, 0.008, 1.26, 1.76, 0.004, c),

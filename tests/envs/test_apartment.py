@@ -162,19 +162,3 @@ def test_no_path_cuts_a_corner_or_passes_a_closed_wall():
     room = empty_room(box(3, 2, 0.1, 4))
     grid = Grid.of(room, Outlines.of(room.walls), 0.3)
     assert not (grid.free[:, : grid.cell(3, 2)[1]].any() and grid.free[:, grid.cell(3, 2)[1] :].any())
-
-
-def test_glb_keeps_names_sizes_and_turns_y_up(apartments, tmp_path):
-    trimesh = pytest.importorskip("trimesh")
-    from si_embodied.envs.scenes.glb import export_glb, to_y_up
-
-    a = apartments[0]
-    scene = trimesh.load(export_glb(a, tmp_path / "flat.glb"))
-    x0, y0, x1, y1 = a.bounds
-    low, high = scene.bounds
-    assert (low[0], high[0]) == pytest.approx((x0, x1), abs=1e-3)
-    assert (-high[2], -low[2]) == pytest.approx((y0, y1), abs=1e-3)
-    piece = a.furniture[0]
-    transform, geometry = scene.graph[f"{piece.name}/0"]
-    centre = trimesh.transform_points(scene.geometry[geometry].bounds, transform).mean(axis=0)
-    assert centre == pytest.approx(to_y_up(np.array(piece.world_parts[0].centre)), abs=1e-3)

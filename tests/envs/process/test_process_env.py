@@ -264,7 +264,7 @@ def test_a_simulator_that_prints_a_lot_neither_blocks_nor_fills_the_disk(world):
     for _ in range(3):
         world.print("x" * 1000, 2000)
     world.reset(seed=0)
-    assert world._interpreter._said() < 4_000_000
+    assert world._interpreter._output_size() < 4_000_000
 
 
 # --- nothing is left behind -------------------------------------------------------------------------------------------
