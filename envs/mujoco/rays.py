@@ -64,7 +64,7 @@ class RayPipeline:
     def _cast(
         self, data: mujoco.MjData, camera: int | mujoco.MjvCamera
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Cast rays; returns directions (H*W, 3), of unit length along the optical axis, that axis, and position (3,)."""
+        """Cast rays; returns directions (H*W, 3), of unit length along the optical axis, that axis, and the origin."""
         position, rotation, fov = self._view(data, camera)
         height, width = self._shape
         focal = height / 2 / math.tan(fov / 2)
