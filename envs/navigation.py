@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from si_embodied import robots
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
-from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, RendererChoice, select_renderer
+from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, select_renderer
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.geometry import Pose
 
@@ -148,11 +148,6 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         if self._view is None:
             raise gymnasium.error.ResetNeeded("the environment was closed; call reset() first")
         return self._view
-
-    @property
-    def renderer_choice(self) -> RendererChoice:
-        """Which renderer draws this environment, and why."""
-        return select_renderer(self._renderer_name)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -57,8 +57,8 @@ class OverheadView:
         """The apartment with the robot, the path it took, and a ring around the goal."""
         with extra("sim"):
             from PIL import Image, ImageDraw
-        picture = Image.fromarray(self._background)
-        draw = ImageDraw.Draw(picture)
+        image = Image.fromarray(self._background)
+        draw = ImageDraw.Draw(image)
         gu, gv = self.pixel(*goal)
         ring = max(6.0, 0.45 * self._scale)
         draw.ellipse((gu - ring, gv - ring, gu + ring, gv + ring), outline=(230, 30, 160), width=3)
@@ -69,7 +69,7 @@ class OverheadView:
         draw.ellipse((u - r, v - r, u + r, v + r), fill=(20, 120, 255), outline=(255, 255, 255), width=2)
         tip = (u + 1.6 * r * math.cos(pose[2]), v - 1.6 * r * math.sin(pose[2]))
         draw.line([(u, v), tip], fill=(255, 255, 255), width=3)
-        return np.asarray(picture)
+        return np.asarray(image)
 
 
 def side_by_side(view: NDArray[np.uint8], overhead: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -37,9 +37,9 @@ def metadata_without_image_light() -> Any:
 
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="si-embodied-") as folder:
-        told = Path(folder) / "data" / "default.pbr_config.json"
-        told.parent.mkdir()
-        told.write_text(json.dumps(_NO_IMAGE_LIGHT))
+        settings = Path(folder) / "data" / "default.pbr_config.json"
+        settings.parent.mkdir()
+        settings.write_text(json.dumps(_NO_IMAGE_LIGHT))
         os.chdir(folder)
         try:
             return MetadataMediator()

@@ -316,8 +316,8 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         from habitat.utils.visualizations.maps import colorize_draw_agent_and_fit_to_height
 
         drawn = colorize_draw_agent_and_fit_to_height(self.habitat_env.get_metrics()["top_down_map"], view.shape[0])
-        picture: NDArray[np.uint8] = np.concatenate([view, np.asarray(drawn, np.uint8)], axis=1)
-        return picture
+        image: NDArray[np.uint8] = np.concatenate([view, np.asarray(drawn, np.uint8)], axis=1)
+        return image
 
     def close(self) -> None:
         """Free the simulator; the environment can be reset again."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
-from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, apartment_mjcf
+from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, MujocoScene, apartment_mjcf
 
 select_renderer()  # before mujoco is first imported, which reads the choice
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.envs.episode import CameraSetup
-    from si_embodied.envs.habitat.rearrange_world import Layout, Point, RearrangeWorld
+    from si_embodied.envs.habitat.rearrange_world import Layout, RearrangeWorld
     from si_embodied.types import CameraFrame
 
 AWAY_M = -10.0
@@ -56,13 +57,23 @@ def make_view(simulator: str, camera: CameraSetup, image_size: int) -> Rearrange
     return MujocoView(camera, image_size)
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A compiled world."""
+
+    scene: MujocoScene
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    renderer: SceneRenderer
+
+
 class MujocoView:
     """Rendered by MuJoCo, in which every movable object is a mocap body."""
 
     def __init__(self, camera: CameraSetup, image_size: int) -> None:
-        """Prepare to draw square pictures of `image_size` pixels."""
+        """Prepare to render square images of `image_size` pixels; nothing opens before `show`."""
         self._camera, self._size = camera, image_size
-        self._renderer: SceneRenderer | None = None
+        self._loaded: _Loaded | None = None
 
     def show(self, world: RearrangeWorld) -> None:
         """Compile the apartment with its objects."""
@@ -73,46 +84,39 @@ class MujocoView:
             fov_y_rad=self._camera.fov_y_rad,
             movable=world.movable,
         )
-        self._owner = scene.owner
-        self._model = mujoco.MjModel.from_xml_string(scene.xml)
-        self._data = mujoco.MjData(self._model)
-        self._renderer = SceneRenderer(self._model, self._size, self._size)
-
-    @property
-    def _drawing(self) -> SceneRenderer:
-        if self._renderer is None:
-            raise RuntimeError("no world is loaded; reset the environment first")
-        return self._renderer
+        model = mujoco.MjModel.from_xml_string(scene.xml)
+        self._loaded = _Loaded(scene, model, mujoco.MjData(model), SceneRenderer(model, self._size, self._size))
 
     def frame(self, layout: Layout, stamp_s: float) -> CameraFrame:
         """What the head camera sees."""
-        self._arrange(layout)
-        return camera_frame(self._drawing, self._data, CAMERA, stamp_s)
+        loaded = self._arranged(layout)
+        return camera_frame(loaded.renderer, loaded.data, CAMERA, stamp_s)
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
         """(H, W), the pixels that show an object or a piece of furniture."""
-        self._arrange(layout)
-        geoms = [self._model.geom(geom).id for geom, owner in self._owner.items() if owner == name]
-        return np.isin(self._drawing.segmentation(self._data, CAMERA), geoms)
+        loaded = self._arranged(layout)
+        geoms = [loaded.model.geom(geom).id for geom, owner in loaded.scene.owner.items() if owner == name]
+        return np.isin(loaded.renderer.segmentation(loaded.data, CAMERA), geoms)
 
-    def _arrange(self, layout: Layout) -> None:
-        """Move MuJoCo's bodies to where the objects and the robot are."""
+    def _arranged(self, layout: Layout) -> _Loaded:
+        """The loaded world, with MuJoCo's bodies where the objects and the robot are."""
+        if self._loaded is None:
+            raise RuntimeError("no world is loaded; reset the environment first")
+        model, data = self._loaded.model, self._loaded.data
         x, y, yaw = layout.pose
-        self._put(ROBOT, (x, y, 0.0), yaw)
+        places = {name: (0.0, 0.0, AWAY_M) if place is None else place for name, place in layout.places.items()}
+        for body, position in {**places, ROBOT: (x, y, 0.0)}.items():
+            data.mocap_pos[int(model.body(body).mocapid[0])] = position
+        robot = int(model.body(ROBOT).mocapid[0])
+        data.mocap_quat[robot] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
         half = -layout.tilt_rad / 2
-        self._model.body_quat[self._model.body(CAMERA).id] = math.cos(half), 0.0, math.sin(half), 0.0
-        for name, place in layout.places.items():
-            self._put(name, (0.0, 0.0, AWAY_M) if place is None else place)
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_camlight(self._model, self._data)
-
-    def _put(self, body: str, position: Point, yaw: float = 0.0) -> None:
-        index = int(self._model.body(body).mocapid[0])
-        self._data.mocap_pos[index] = position
-        self._data.mocap_quat[index] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+        model.body_quat[model.body(CAMERA).id] = math.cos(half), 0.0, math.sin(half), 0.0
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        return self._loaded
 
     def close(self) -> None:
         """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._loaded is not None:
+            self._loaded.renderer.close()
+            self._loaded = None

@@ -176,7 +176,7 @@ def test_rays_can_be_forced_from_the_environment_without_opengl():
         "import gymnasium, si_embodied.envs\n"
         "env = gymnasium.make('si_embodied/Apartment-v0', image_size=32)\n"
         "observation, _ = env.reset(seed=0)\n"
-        "assert env.unwrapped.renderer_choice.name == 'rays'\n"
+        "assert env.unwrapped._view._renderer.choice.name == 'rays'\n"
         "assert observation['depth'].max() > 0.5\n"
         "env.close()\n"
     )
