@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 
-from si_embodied.envs.mujoco.camera import camera_frame
+from si_embodied.envs.mujoco.camera import camera_frame, head_quaternion, yaw_quaternion
 from si_embodied.envs.mujoco.renderer import SceneRenderer
 from si_embodied.envs.overhead import OverheadView
 from si_embodied.envs.scenes.mjcf import CAMERA
@@ -53,10 +52,8 @@ class ApartmentView:
         x, y, yaw = pose
         data, model = self._data, self._episode.model
         data.mocap_pos[0] = x, y, 0.0
-        data.mocap_quat[0] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
-        pan, down = self._camera.pan_rad / 2, -tilt_rad / 2
-        c, s, cd, sd = math.cos(pan), math.sin(pan), math.cos(down), math.sin(down)
-        model.body_quat[model.body(CAMERA).id] = c * cd, -s * sd, c * sd, s * cd  # about z, then about the new y
+        data.mocap_quat[0] = yaw_quaternion(yaw)
+        model.body_quat[model.body(CAMERA).id] = head_quaternion(self._camera.pan_rad, tilt_rad)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
         self.__dict__.pop("_segmentation", None)

@@ -97,6 +97,13 @@ def hole_centre(sorter: t.Container, hole: int) -> NDArray[np.float64]:
     return np.array([sorter.x_m, sorter.y_m + t.SORTER_HOLES[hole].offset_y_m, t.TABLE_TOP_M])
 
 
+def _wanted(missing: Sequence[Condition], name: str) -> Condition | None:
+    """The condition that placing an object fulfils now; an upper object of a tower waits for the lower ones."""
+    if missing[0].object == name:
+        return missing[0]
+    return next((c for c in missing if c.object == name and not isinstance(c, OnTop)), None)
+
+
 class TabletopGroundTruth:
     """The privileged view of one episode."""
 
@@ -124,25 +131,21 @@ class TabletopGroundTruth:
 
     def next_step(self) -> Step | None:
         """The next step of the task, None when every condition holds."""
-        missing = [condition for condition in self._conditions if not holds(condition, self._world)]
+        missing = self._missing()
         if not missing:
             return None
         held = self._held()
         if held is not None:
-            # A tower is built from the bottom: an upper object waits for the lower one.
-            wanted = missing[0] if missing[0].object == held else None
-            wanted = wanted or next((c for c in missing if c.object == held and not isinstance(c, OnTop)), None)
-            return self._place(wanted, held)
+            return self.place_step(_wanted(missing, held), held)
         target = missing[0].object
         for other in self._world.scene.objects:
             if other.name != target and self._world.stands_on(other.name, target):
                 target = other.name
         if isinstance(missing[0], OnTop):
             for other in self._world.scene.objects:
-                on_support = self._world.stands_on(other.name, missing[0].support)
-                if other.name != target and on_support:
+                if other.name != target and self._world.stands_on(other.name, missing[0].support):
                     target = other.name  # another object occupies the place
-        return self._pick(target)
+        return self.pick_step(target)
 
     def next_move(self) -> tuple[Step | None, Step, bool] | None:
         """The task's next pick and place, and whether they complete the task; None when every condition holds.
@@ -152,21 +155,11 @@ class TabletopGroundTruth:
         step = self.next_step()
         if step is None:
             return None
-        missing = [condition for condition in self._conditions if not holds(condition, self._world)]
+        missing = self._missing()
         if step.kind == "place":
             return None, step, len(missing) == 1 and step.object_name != "table"
-        wanted = missing[0] if missing[0].object == step.object_name else None
-        last = len(missing) == 1 and wanted is not None
-        wanted = wanted or next((c for c in missing if c.object == step.object_name and not isinstance(c, OnTop)), None)
-        return step, self._place(wanted, step.object_name), last
-
-    def pick_step(self, name: str) -> Step:
-        """How to pick up an object at its current pose."""
-        return self._pick(name)
-
-    def place_step(self, condition: Condition, held: str) -> Step:
-        """Where to put an object to fulfil a condition, whether or not it is already in the gripper."""
-        return self._place(condition, held)
+        place = self.place_step(_wanted(missing, step.object_name), step.object_name)
+        return step, place, len(missing) == 1 and missing[0].object == step.object_name
 
     def pixel_of(self, step: Step) -> tuple[int, float, float] | None:
         """(view, u, v) of a pixel of the last observation that shows a step's target; None if no view shows it."""
@@ -177,11 +170,16 @@ class TabletopGroundTruth:
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
+    def _missing(self) -> list[Condition]:
+        """The conditions that do not hold, in order."""
+        return [condition for condition in self._conditions if not holds(condition, self._world)]
+
     def _held(self) -> str | None:
         names = [item.name for item in self._world.scene.objects]
         return next((name for name in names if self._world.fingers_on(name) == 2), None)
 
-    def _pick(self, name: str) -> Step:
+    def pick_step(self, name: str) -> Step:
+        """How to pick up an object at its current pose."""
         corners = self._world.corners(name)
         low, top = float(corners[:, 2].min()), float(corners[:, 2].max())
         upper = corners[corners[:, 2] > (low + top) / 2 - 0.002]
@@ -189,7 +187,8 @@ class TabletopGroundTruth:
         height = max(top - GRASP_DEPTH_M - low, 0.012)
         return Step("pick", name, np.array([*centre, low + height]), yaw, width, height)
 
-    def _place(self, condition: Condition | None, held: str) -> Step:
+    def place_step(self, condition: Condition | None, held: str) -> Step:
+        """Where to put an object, held already or not, to fulfil a condition; without one, anywhere on the table."""
         if condition is None:
             words, point = "table", self._free_spot(held)
         elif isinstance(condition, Inside):

@@ -11,6 +11,7 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from si_embodied.geometry import deproject_image
+from si_embodied.grid_graph import grid_edges
 from si_embodied.types import NavigationMap
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 _BEARINGS = 720
 """Half-degree bins around the camera; at the mapping range of 4 m a bin is 3.5 cm wide."""
-
-_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
-"""Half of the 16-neighbourhood; its paths are at most 2.7% longer than straight lines (8 neighbours: 8.2%)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +247,10 @@ class OccupancyMapper:
         leaving = np.hypot(rows - start[0], columns - start[1]) * self.config.resolution_m < self.base.radius_m / 2
         passable = (~blocked | leaving) & (free | through_unknown)
         passable[start] = True
-        cost = np.where(free, 1.0, self.config.unknown_cost)
-        graph = _grid_graph(passable, cost, self.config.resolution_m)
+        cost = np.where(free, 1.0, self.config.unknown_cost).ravel()
+        starts, ends, steps = grid_edges(passable)
+        weights = steps * self.config.resolution_m * (cost[starts] + cost[ends]) / 2
+        graph = sparse.coo_array((weights, (starts, ends)), shape=(cost.size, cost.size)).tocsr()
         source = start[0] * blocked.shape[1] + start[1]
         lengths, predecessors = csgraph.dijkstra(graph, directed=False, indices=source, return_predecessors=True)
         return lengths.reshape(blocked.shape).astype(np.float32), predecessors
@@ -271,40 +271,3 @@ def _bearing_bins(offset: NDArray[np.float64]) -> NDArray[np.intp]:
     angle = np.arctan2(offset[..., 1], offset[..., 0])
     bins: NDArray[np.intp] = np.floor((angle + math.pi) / (2 * math.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
     return bins
-
-
-def _grid_graph(passable: NDArray[np.bool_], cost: NDArray[np.float64], resolution_m: float) -> sparse.csr_array:
-    """Graph of passable cells, without edges that cut a corner."""
-    rows, columns = passable.shape
-    index = np.arange(rows * columns).reshape(rows, columns)
-    sources, targets, weights = [], [], []
-    for down, right in _NEIGHBOURS:
-        if down >= rows or abs(right) >= columns:
-            continue
-        here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
-        there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
-        open_edge = passable[here] & passable[there]
-        for between_down, between_right in _between(down, right):
-            between = (
-                slice(between_down, rows - down + between_down),
-                slice(here[1].start + between_right, here[1].stop + between_right),
-            )
-            open_edge = open_edge & passable[between]
-        sources.append(index[here][open_edge])
-        targets.append(index[there][open_edge])
-        length = math.hypot(down, right) * resolution_m
-        weights.append(length * (cost[here][open_edge] + cost[there][open_edge]) / 2)
-    data = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
-    return sparse.coo_array(data, shape=(rows * columns, rows * columns)).tocsr()
-
-
-def _between(down: int, right: int) -> tuple[tuple[int, int], ...]:
-    """The cells that a straight step by (down, right) touches between its ends."""
-    sign = 1 if right > 0 else -1
-    if down == 1 and abs(right) == 1:
-        return ((0, right), (1, 0))
-    if down == 1 and abs(right) == 2:
-        return ((0, sign), (1, sign))
-    if down == 2:
-        return ((1, 0), (1, sign))
-    return ()

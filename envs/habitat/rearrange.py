@@ -30,6 +30,7 @@ from si_embodied.errors import SceneError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from si_embodied.envs.habitat.rearrange_truth import RearrangeGroundTruth
     from si_embodied.envs.habitat.rearrange_view import RearrangeView
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
     from si_embodied.envs.scenes.apartment import Apartment
@@ -44,10 +45,13 @@ _SCENES_TRIED = 50
 
 
 @dataclass(slots=True)
-class _Progress:
-    """What has happened in the running episode; `reset` replaces it."""
+class _Running:
+    """The running episode; `reset` replaces it."""
 
+    world: RearrangeWorld
+    skills: tuple[Skill, ...]
     areas: NDArray[np.float32]  # of `skill_areas`
+    truth: RearrangeGroundTruth
     steps: int = 0
     invalid: int = 0
     path_m: float = 0.0
@@ -114,7 +118,6 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         check_number("max_episode_steps", max_episode_steps, 1)
         check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
         from si_embodied.envs.episode import CameraSetup
-        from si_embodied.envs.habitat.rearrange_truth import RearrangeGroundTruth
         from si_embodied.envs.habitat.rearrange_view import make_view
         from si_embodied.envs.habitat.rearrange_world import REACH_M
 
@@ -123,7 +126,6 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
         self._view: RearrangeView = make_view(simulator, self._camera, image_size)
         self.embodiment = SkillRobot(("head",), "skill", REACH_M, _PERIOD_S)
-        self.ground_truth = RearrangeGroundTruth(self)
         self.action_space = gymnasium.spaces.Discrete(MAX_SKILLS)
         space = observation_space(1, image_size, image_size, max_range_m=MAX_RANGE_M)
         words = gymnasium.spaces.Text(6000, min_length=0, charset=CHARSET + "\n")
@@ -131,31 +133,35 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         extra["skill_areas"] = gymnasium.spaces.Box(-1e3, 1e3, (MAX_SKILLS, 2, 2), np.float32)
         extra["skill_done"] = gymnasium.spaces.Box(0, 1, (), np.uint8)
         self.observation_space = gymnasium.spaces.Dict({**space.spaces, **extra})
-        self.skills: tuple[Skill, ...] = ()
-        self._world: RearrangeWorld | None = None
+        self._running: _Running | None = None
         self._frame: CameraFrame | None = None
-        self._progress = _Progress(np.zeros((MAX_SKILLS, 2, 2), np.float32), over=True)
 
     # --- the episode ------------------------------------------------------------------------------------------------
 
     @property
-    def world(self) -> RearrangeWorld:
-        """The apartment and its objects.
-
-        Raises:
-            gymnasium.error.ResetNeeded: no episode has started.
-        """
-        if self._world is None:
+    def _started(self) -> _Running:
+        if self._running is None:
             raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
-        return self._world
+        return self._running
+
+    @property
+    def world(self) -> RearrangeWorld:
+        """The running episode's apartment and items; like the properties below, a ResetNeeded before the reset."""
+        return self._started.world
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        """The running episode's skills, by number."""
+        return self._started.skills
+
+    @property
+    def ground_truth(self) -> RearrangeGroundTruth:
+        """The running episode's ground truth."""
+        return self._started.truth
 
     @property
     def frame(self) -> CameraFrame:
-        """The head camera's image of the last observation.
-
-        Raises:
-            gymnasium.error.ResetNeeded: no episode has started.
-        """
+        """The head camera's image of the last observation."""
         if self._frame is None:
             raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
         return self._frame
@@ -166,10 +172,13 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         """Start the episode of `seed`; without a seed, of the next one drawn from `np_random`."""
         super().reset(seed=seed)
         del options
-        self._world = draw_world(int(self.np_random.integers(2**31)) if seed is None else seed, self.task, self._camera)
-        self._view.show(self._world)
-        self.skills = skills_of(self._world.task, self._world.stage.apartment)
-        self._progress = _Progress(skill_areas(self.skills, self._world.stage.apartment))
+        from si_embodied.envs.habitat.rearrange_truth import RearrangeGroundTruth
+
+        world = draw_world(int(self.np_random.integers(2**31)) if seed is None else seed, self.task, self._camera)
+        self._view.show(world)
+        skills = skills_of(world.task, world.stage.apartment)
+        truth = RearrangeGroundTruth(world, skills, self.mask)
+        self._running = _Running(world, skills, skill_areas(skills, world.stage.apartment), truth)
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
@@ -179,23 +188,23 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
             gymnasium.error.InvalidAction: the action is not in the action space.
             gymnasium.error.ResetNeeded: no episode has started, or it is over.
         """
-        world, progress = self.world, self._progress
-        if progress.over:
+        world, running = self.world, self._started
+        if running.over:
             raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
         if not self.action_space.contains(action):
             raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
         before = self.progress()
         if int(action) < len(self.skills):
             result = world.do(self.skills[int(action)])
-            progress.feedback, progress.done = result.feedback, result.done
-            progress.path_m += result.driven_m
+            running.feedback, running.done = result.feedback, result.done
+            running.path_m += result.driven_m
         else:
-            progress.feedback, progress.done = f"there is no skill {int(action)}", False
-        progress.steps += 1
-        progress.invalid += not progress.done
+            running.feedback, running.done = f"there is no skill {int(action)}", False
+        running.steps += 1
+        running.invalid += not running.done
         info = self._info()
-        truncated = not info["success"] and (progress.steps >= self._max_steps or progress.invalid >= MAX_INVALID)
-        progress.over = info["success"] or truncated
+        truncated = not info["success"] and (running.steps >= self._max_steps or running.invalid >= MAX_INVALID)
+        running.over = info["success"] or truncated
         return self._observe(), self.progress() - before, info["success"], truncated, info
 
     def predicates(self) -> tuple[bool, ...]:
@@ -218,14 +227,14 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
     # --- observation ------------------------------------------------------------------------------------------------
 
     def _observe(self) -> dict[str, Any]:
-        world, progress = self.world, self._progress
-        stamp_s = progress.steps * _PERIOD_S
+        world, running = self.world, self._started
+        stamp_s = running.steps * _PERIOD_S
         self._frame = self._view.frame(world.layout(), stamp_s)
         observation = observation_dict((self._frame,), world.T_map_base, world.task.instruction, stamp_s)
         observation["skills"] = "\n".join(skill.text for skill in self.skills)
-        observation["skill_areas"] = progress.areas.copy()
-        observation["feedback"] = progress.feedback
-        observation["skill_done"] = np.array(progress.done, np.uint8)
+        observation["skill_areas"] = running.areas.copy()
+        observation["feedback"] = running.feedback
+        observation["skill_done"] = np.array(running.done, np.uint8)
         observation["holding"] = (world.held or "nothing").replace("_", " ")
         return observation
 
@@ -237,9 +246,9 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         return {
             "success": all(self.predicates()),
             "progress": self.progress(),
-            "invalid_actions": self._progress.invalid,
-            "path_length": self._progress.path_m,
-            "feedback": self._progress.feedback,
+            "invalid_actions": self._started.invalid,
+            "path_length": self._started.path_m,
+            "feedback": self._started.feedback,
         }
 
     def render(self) -> NDArray[np.uint8] | None:
@@ -252,7 +261,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
     def close(self) -> None:
         """Free the renderer; the environment can be reset again."""
         self._view.close()
-        self._world = self._frame = None
+        self._running = self._frame = None
 
 
 def skill_areas(skills: tuple[Skill, ...], apartment: Apartment) -> NDArray[np.float32]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from si_embodied.envs.ground_truth import inner_pixel
 from si_embodied.envs.habitat.rearrange_tasks import At, holds
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -21,25 +23,20 @@ _Handling: TypeAlias = Literal["pick", "place", "open", "close"]
 Pixel: TypeAlias = tuple[int, float, float]  # view, u, v
 
 
-class RearrangeState(Protocol):
-    """The state of a running episode; `HabitatRearrangeEnv` has it."""
-
-    skills: tuple[Skill, ...]
-
-    @property
-    def world(self) -> RearrangeWorld:
-        """The apartment and its objects."""
-
-    def mask(self, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels of the last observation that show an object or a piece of furniture."""
-
-
 class RearrangeGroundTruth:
     """Where everything is, and so which skill comes next."""
 
-    def __init__(self, env: RearrangeState) -> None:
-        """Read the state of `env`."""
-        self._env = env
+    def __init__(
+        self, world: RearrangeWorld, skills: tuple[Skill, ...], mask: Callable[[str], NDArray[np.bool_]]
+    ) -> None:
+        """Watch one episode.
+
+        Args:
+            world: the apartment and its items.
+            skills: of the episode, by number.
+            mask: returns the pixels (H, W) of the last observation that show an item or a piece of furniture.
+        """
+        self._world, self._skills, self._mask = world, skills, mask
 
     def next_action(self) -> int:
         """The number of the next skill towards the first condition that does not hold.
@@ -51,8 +48,8 @@ class RearrangeGroundTruth:
         if step is None:
             raise ConfigError("every condition of the task holds; there is nothing left to do")
         verb, target, place = step
-        wanted = (verb, target) if self._env.world.near(place) else ("navigate", place)
-        return next(i for i, skill in enumerate(self._env.skills) if (skill.verb, skill.target) == wanted)
+        wanted = (verb, target) if self._world.near(place) else ("navigate", place)
+        return next(i for i, skill in enumerate(self._skills) if (skill.verb, skill.target) == wanted)
 
     def seen_step(self) -> tuple[str, str, Pixel | None] | None:
         """(skill, words, pixel) of the next step given perfect perception; None when the task is done.
@@ -64,7 +61,7 @@ class RearrangeGroundTruth:
         if step is None:
             return None
         verb, target, place = step
-        world, pixel = self._env.world, self._pixel_of(target)
+        world, pixel = self._world, self._pixel_of(target)
         words = target.replace("_", " ") if verb == "pick" else world.task.places[place]
         if pixel is not None and world.near(place):
             return verb, words, pixel
@@ -77,7 +74,7 @@ class RearrangeGroundTruth:
 
     def _next(self) -> tuple[_Handling, str, str] | None:
         """The next skill, the object or furniture that it handles, and the furniture where it happens."""
-        world, task = self._env.world, self._env.world.task
+        world, task = self._world, self._world.task
         if world.held is not None:
             wanted = (c.place for c in task.conditions if isinstance(c, At) and c.item == world.held)
             place = next(wanted, task.start[world.held])
@@ -96,6 +93,6 @@ class RearrangeGroundTruth:
 
     def _pixel_of(self, name: str) -> Pixel | None:
         """A pixel of the last observation well inside an object or furniture; None if too little of it is visible."""
-        mask = self._env.mask(name)
+        mask = self._mask(name)
         fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
         return None if int(mask.sum()) < fewest else (0, *inner_pixel(mask))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -15,7 +14,7 @@ select_renderer()  # before mujoco is first imported, which reads the choice
 
 import mujoco  # noqa: E402
 
-from si_embodied.envs.mujoco.camera import camera_frame  # noqa: E402
+from si_embodied.envs.mujoco.camera import camera_frame, head_quaternion, yaw_quaternion  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,10 +106,8 @@ class MujocoView:
         places = {name: (0.0, 0.0, AWAY_M) if place is None else place for name, place in layout.places.items()}
         for body, position in {**places, ROBOT: (x, y, 0.0)}.items():
             data.mocap_pos[int(model.body(body).mocapid[0])] = position
-        robot = int(model.body(ROBOT).mocapid[0])
-        data.mocap_quat[robot] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
-        half = -layout.tilt_rad / 2
-        model.body_quat[model.body(CAMERA).id] = math.cos(half), 0.0, math.sin(half), 0.0
+        data.mocap_quat[int(model.body(ROBOT).mocapid[0])] = yaw_quaternion(yaw)
+        model.body_quat[model.body(CAMERA).id] = head_quaternion(0.0, layout.tilt_rad)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
         return self._loaded

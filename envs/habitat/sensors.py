@@ -10,6 +10,7 @@ import numpy as np
 
 from si_embodied.envs.habitat.frames import to_base
 from si_embodied.envs.habitat.lab import load_habitat
+from si_embodied.envs.mujoco.camera import head_quaternion
 from si_embodied.errors import ConfigError, UnknownNameError
 
 load_habitat()
@@ -73,9 +74,7 @@ class Eye:
             tilt_rad: added to the pitch.
         """
         x, y, z = (float(value) for value in to_base(self.position))
-        pan, down = self.orientation[1] / 2, -(self.pitch_rad + tilt_rad) / 2
-        c, s, cd, sd = math.cos(pan), math.sin(pan), math.cos(down), math.sin(down)
-        return (x, y, z), (c * cd, -s * sd, c * sd, s * cd)  # about z, then about the new y
+        return (x, y, z), head_quaternion(self.orientation[1], self.pitch_rad + tilt_rad)
 
 
 class _ApartmentCamera:

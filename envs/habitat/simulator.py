@@ -13,7 +13,7 @@ from si_embodied.envs.habitat.lab import load_habitat
 from si_embodied.envs.habitat.pathfinder import Pathfinder
 from si_embodied.envs.habitat.sensors import Eye, make_sensor
 from si_embodied.envs.habitat.stage import Stage, load_stage, stage_of_scene
-from si_embodied.envs.mujoco.camera import camera_pose
+from si_embodied.envs.mujoco.camera import camera_pose, yaw_quaternion
 from si_embodied.envs.mujoco.renderer import SceneRenderer
 from si_embodied.envs.scenes.mjcf import CAMERA
 from si_embodied.geometry import wrap_angle
@@ -288,7 +288,7 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
         """Move MuJoCo's only camera to where a sensor is."""
         (x, y, yaw), model, data = self._pose, self._loaded.stage.model, self._loaded.data
         data.mocap_pos[0] = x, y, 0.0
-        data.mocap_quat[0] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+        data.mocap_quat[0] = yaw_quaternion(yaw)
         head = model.body(CAMERA).id
         model.body_pos[head], model.body_quat[head] = eye.mount(self._tilt_rad)
         model.cam_fovy[model.camera(CAMERA).id] = math.degrees(eye.fov_y_rad)

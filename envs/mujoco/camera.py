@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 _OPTICAL = np.diag([1.0, -1.0, -1.0])
 
 
+def yaw_quaternion(yaw_rad: float) -> tuple[float, float, float, float]:
+    """(w, x, y, z) of a rotation about z."""
+    return math.cos(yaw_rad / 2), 0.0, 0.0, math.sin(yaw_rad / 2)
+
+
+def head_quaternion(pan_rad: float, tilt_rad: float) -> tuple[float, float, float, float]:
+    """(w, x, y, z) of a head that looks along its x: panned about z, left positive, then tilted, up positive."""
+    pan, down = pan_rad / 2, -tilt_rad / 2
+    c, s, cd, sd = math.cos(pan), math.sin(pan), math.cos(down), math.sin(down)
+    return c * cd, -s * sd, c * sd, s * cd  # about z, then about the new y
+
+
 def camera_pose(model: mujoco.MjModel, data: mujoco.MjData, camera: str | int) -> Pose:
     """`T_map_camera`, optical frame, as of the last `mj_forward` (or `mj_kinematics` and `mj_camlight`)."""
     index = camera_id(model, camera)

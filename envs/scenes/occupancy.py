@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from si_embodied.envs.scenes.apartment import OBSTACLE_HEIGHT_M, Apartment, Part
+from si_embodied.grid_graph import STEPS, grid_edges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,18 +22,6 @@ if TYPE_CHECKING:
 
 CELL_M = 0.05
 _FAR_M = 0.8  # largest clearance that is computed
-# With sixteen neighbours, paths on the grid are less than 3% longer than straight ones. Each step lists the cells that
-# it passes over, which must be free too, so that no path cuts a corner.
-_STEPS: tuple[tuple[tuple[int, int], tuple[tuple[int, int], ...]], ...] = (
-    ((0, 1), ()),
-    ((1, 0), ()),
-    ((1, 1), ((0, 1), (1, 0))),
-    ((1, -1), ((0, -1), (1, 0))),
-    ((1, 2), ((0, 1), (1, 1))),
-    ((2, 1), ((1, 0), (1, 1))),
-    ((1, -2), ((0, -1), (1, -1))),
-    ((2, -1), ((1, 0), (1, -1))),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,22 +155,10 @@ class Grid:
         return np.where(field <= reach_m, field, np.inf)
 
     @cached_property
-    def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Start node, end node and length of every step, in both directions."""
-        free = np.pad(self.free, 2)
-        rows, columns = np.nonzero(free)
-        stride = self.free.shape[1]
-        starts, ends, lengths = [], [], []
-        for (dr, dc), passed in _STEPS:
-            ok = free[rows + dr, columns + dc]
-            for pr, pc in passed:
-                ok = ok & free[rows + pr, columns + pc]
-            a = (rows[ok] - 2) * stride + columns[ok] - 2
-            starts.append(a)
-            ends.append(a + dr * stride + dc)
-            lengths.append(np.full(a.size, CELL_M * math.hypot(dr, dc)))
-        start, end, length = np.concatenate(starts), np.concatenate(ends), np.concatenate(lengths)
-        return np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([length, length])
+    def _edges(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Flat start index, flat end index and length in metres of every step, in both directions."""
+        start, end, length = grid_edges(self.free)
+        return np.concatenate([start, end]), np.concatenate([end, start]), np.tile(length * CELL_M, 2)
 
     def geodesic(self, goal: NDArray[np.bool_], beyond_m: NDArray[np.float64] | None = None) -> GeodesicField:
         """Driving distance (rows, columns) from every free cell to the nearest goal cell; inf where there is no path.
@@ -236,7 +213,7 @@ class GeodesicField:
                 return np.zeros((0, 2))
             row, column = start
         points = [(x, y)]
-        steps = [(sign * dr, sign * dc, math.hypot(dr, dc) * CELL_M) for (dr, dc), _ in _STEPS for sign in (1, -1)]
+        steps = [(sign * dr, sign * dc, math.hypot(dr, dc) * CELL_M) for (dr, dc), _ in STEPS for sign in (1, -1)]
         rows, columns = self.distance_m.shape
         while self.distance_m[row, column] > 1e-9:
             # Follow the step whose length matches the drop in distance; other cells may lie behind a corner.
