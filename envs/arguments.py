@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
 
 from si_embodied.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-__all__ = ["IMAGE_SIZES_PX", "check_names", "check_number"]
 
 IMAGE_SIZES_PX = 16, 4096
 
@@ -40,3 +40,16 @@ def check_number(name: str, value: float | None, low: float, high: float = math.
         return
     wanted = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
     raise ConfigError(f"expected {name} to be {wanted}{unit and ' ' + unit}, got: {value}")
+
+
+def check_step(space: gymnasium.Space[Any], action: object, *, over: bool) -> None:
+    """Reject a step after the end of the episode, and an action that is not in the action space.
+
+    Raises:
+        gymnasium.error.ResetNeeded: the episode is over.
+        gymnasium.error.InvalidAction: the action is not in the action space.
+    """
+    if over:
+        raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
+    if not space.contains(action):
+        raise gymnasium.error.InvalidAction(f"expected an action in {space}, got: {action!r}")

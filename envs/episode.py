@@ -160,6 +160,3 @@ def draw_episode(seed: int, task: str, camera: CameraSetup, room_count: int | No
             if episode is not None:
                 return episode
     raise SceneError(f"no {task} task in {_SCENES_TRIED} apartments of seed {seed}; try another seed or more rooms")
-
-
-__all__ = ["CameraSetup", "Episode", "build_episode", "draw_episode", "draw_start", "goal_region"]

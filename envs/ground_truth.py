@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from si_embodied.embodiment import MobileBase
     from si_embodied.envs.episode import CameraSetup, Episode
+    from si_embodied.ground_truth import Pixel
 
 _TURN_COST_M = 0.004  # of turning by 15 degrees; breaks near-ties in favour of the nearest heading
 _TOUCH_COST_M = 0.03
@@ -113,7 +114,7 @@ class NavigationGroundTruth:
         env = self._env
         return env.leg == len(env.episode.task.goals) - 1 and env.leg_reached()
 
-    def visible_target(self) -> tuple[int, float, float] | None:
+    def visible_target(self) -> Pixel | None:
         """(view, u, v) well inside the current target's largest visible part; None if too little is visible."""
         mask = self._env.target_mask()
         if int(mask.sum()) < self._env.min_visible_px:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from si_embodied import robots
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number, check_step
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, select_renderer
 from si_embodied.envs.spaces import observation_dict, observation_space
 from si_embodied.geometry import Pose
@@ -176,10 +176,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             gymnasium.error.ResetNeeded: no episode has started, or it is over.
         """
         goals, progress = self.episode.task.goals, self._progress
-        if progress.over:
-            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
-        if not self.action_space.contains(action):
-            raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
+        check_step(self.action_space, action, over=progress.over)
         before = self.distance_to_goal()
         stopped = self._move_discrete(int(action)) if self.discrete else self._move_continuous(action)
         progress.steps += 1

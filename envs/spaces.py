@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from si_embodied.geometry import Pose
     from si_embodied.types import ArmState, CameraFrame
 
-
-__all__ = ["MAX_INSTRUCTION_LENGTH", "observation_dict", "observation_space"]
-
 MAX_INSTRUCTION_LENGTH = 400
 _CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
 

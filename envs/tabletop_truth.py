@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import ConvexHull
@@ -24,6 +23,7 @@ from si_embodied.envs.scenes.tabletop_tasks import (
     OnTop,
 )
 from si_embodied.geometry import depth_at, project
+from si_embodied.ground_truth import ManipulationStep, Pixel
 from si_embodied.grounding import narrowest_rectangle
 
 if TYPE_CHECKING:
@@ -44,18 +44,6 @@ GRASP_DEPTH_M = 0.025  # of the tool centre point below the top
 _MIN_PIXELS = 12
 _MIN_VISIBLE_SHARE = 0.55  # of an object's silhouette; less does not show its outline
 _DEPTH_TOLERANCE_M = 0.015
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """The next pick or place of the task, from the current physics."""
-
-    kind: Literal["pick", "place"]
-    object_name: str  # what to grasp; for a place, what to put it on or in
-    position_m: NDArray[np.float64]  # (3,), map: of the tool at the grasp, or of the surface to rest on
-    yaw_rad: float  # of the tool at the grasp; 0 for a place
-    width_m: float  # of the object along the closing direction; 0 for a place
-    grasp_height_m: float  # of the tool above the object's support; 0 for a place
 
 
 def holds(condition: Condition, world: TabletopWorld) -> bool:
@@ -129,7 +117,7 @@ class TabletopGroundTruth:
         """The fraction of the task's conditions that hold."""
         return sum(holds(condition, self._world) for condition in self._conditions) / len(self._conditions)
 
-    def next_step(self) -> Step | None:
+    def next_step(self) -> ManipulationStep | None:
         """The next step of the task, None when every condition holds."""
         missing = self._missing()
         if not missing:
@@ -147,7 +135,7 @@ class TabletopGroundTruth:
                     target = other.name  # another object occupies the place
         return self.pick_step(target)
 
-    def next_move(self) -> tuple[Step | None, Step, bool] | None:
+    def next_move(self) -> tuple[ManipulationStep | None, ManipulationStep, bool] | None:
         """The task's next pick and place, and whether they complete the task; None when every condition holds.
 
         The pick is None when the object is already in the gripper.
@@ -161,7 +149,7 @@ class TabletopGroundTruth:
         place = self.place_step(_wanted(missing, step.object_name), step.object_name)
         return step, place, len(missing) == 1 and missing[0].object == step.object_name
 
-    def pixel_of(self, step: Step) -> tuple[int, float, float] | None:
+    def pixel_of(self, step: ManipulationStep) -> Pixel | None:
         """(view, u, v) of a pixel of the last observation that shows a step's target; None if no view shows it."""
         candidates = enumerate(self._frames())
         if step.kind == "place":
@@ -178,16 +166,16 @@ class TabletopGroundTruth:
         names = [item.name for item in self._world.scene.objects]
         return next((name for name in names if self._world.fingers_on(name) == 2), None)
 
-    def pick_step(self, name: str) -> Step:
+    def pick_step(self, name: str) -> ManipulationStep:
         """How to pick up an object at its current pose."""
         corners = self._world.corners(name)
         low, top = float(corners[:, 2].min()), float(corners[:, 2].max())
         upper = corners[corners[:, 2] > (low + top) / 2 - 0.002]
         centre, yaw, width, _ = narrowest_rectangle(upper[:, :2])
         height = max(top - GRASP_DEPTH_M - low, 0.012)
-        return Step("pick", name, np.array([*centre, low + height]), yaw, width, height)
+        return ManipulationStep("pick", name, np.array([*centre, low + height]), yaw, width, height)
 
-    def place_step(self, condition: Condition | None, held: str) -> Step:
+    def place_step(self, condition: Condition | None, held: str) -> ManipulationStep:
         """Where to put an object, held already or not, to fulfil a condition; without one, anywhere on the table."""
         if condition is None:
             words, point = "table", self._free_spot(held)
@@ -203,7 +191,7 @@ class TabletopGroundTruth:
             point = np.array([*self._world.pose(words).translation[:2], corners[:, 2].max()])
         else:
             words, point = "table", self._spot_beside(condition, held)
-        return Step("place", words, point, 0.0, 0.0, 0.0)
+        return ManipulationStep("place", words, point, 0.0, 0.0, 0.0)
 
     def _others(self, held: str) -> NDArray[np.float64]:
         """Centres (n, 2) of the objects that are not in the gripper."""
@@ -255,7 +243,7 @@ class TabletopGroundTruth:
 
     # --- pixels ----------------------------------------------------------------------------------------------------
 
-    def _place_pixel(self, view: int, frame: CameraFrame, step: Step) -> tuple[int, float, float] | None:
+    def _place_pixel(self, view: int, frame: CameraFrame, step: ManipulationStep) -> Pixel | None:
         point = frame.T_map_camera.inverse().apply(step.position_m)
         u, v = (float(value) for value in project(frame.intrinsics, point))
         if not self._in_image(frame, u, v) or frame.depth_m is None:
@@ -264,7 +252,7 @@ class TabletopGroundTruth:
         visible = seen.spread_m < 2 * _DEPTH_TOLERANCE_M and abs(seen.depth_m - point[2]) < _DEPTH_TOLERANCE_M
         return (view, u, v) if visible else None
 
-    def _pick_pixel(self, view: int, frame: CameraFrame, step: Step) -> tuple[int, float, float] | None:
+    def _pick_pixel(self, view: int, frame: CameraFrame, step: ManipulationStep) -> Pixel | None:
         mask = np.isin(self._segmentation(frame.name), self._world.geoms_of(step.object_name))
         corners = self._world.corners(step.object_name)
         outline = project(frame.intrinsics, frame.T_map_camera.inverse().apply(corners))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from si_embodied.embodiment import TableArm
 from si_embodied.errors import ConfigError
@@ -15,84 +15,10 @@ from si_embodied.types import Grasp, Outcome, Release
 
 if TYPE_CHECKING:
     import gymnasium
-    import numpy as np
-    from numpy.typing import NDArray
 
+    from si_embodied.ground_truth import ManipulationGroundTruth, ManipulationStep
     from si_embodied.policies.skills import Action, Skill
     from si_embodied.types import Observation, Task
-
-
-class NavigationGroundTruth(Protocol):
-    """Ground truth of a navigation episode."""
-
-    def next_action(self) -> Action:
-        """The next action on the shortest path, in the environment's action mode; stop at the end."""
-
-    def visible_target(self) -> tuple[int, float, float] | None:
-        """(view, u, v) of the last observation, well inside the current leg's target; None if it is not visible."""
-
-    def straight_way(self) -> tuple[float, float] | None:
-        """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a nearby place.
-
-        None where the goal is an object, or where enough of the path to a place is visible to point at.
-        """
-
-    def at_goal(self) -> bool:
-        """Whether stopping now is success."""
-
-    def target_name(self) -> str:
-        """A noun phrase for the current leg's target, like "red chair"."""
-
-
-class ManipulationStep(Protocol):
-    """The next pick or place of a task."""
-
-    @property
-    def kind(self) -> Literal["pick", "place"]:
-        """What to do."""
-
-    @property
-    def object_name(self) -> str:
-        """What to grasp, or what to put it on or in."""
-
-    @property
-    def position_m(self) -> NDArray[np.float64]:
-        """(3,), map: the tool at the grasp, or the surface to rest on."""
-
-    @property
-    def yaw_rad(self) -> float:
-        """Yaw of the tool at the grasp."""
-
-    @property
-    def width_m(self) -> float:
-        """Width of the object along the closing direction."""
-
-    @property
-    def grasp_height_m(self) -> float:
-        """Height of the tool above the object's support at the grasp."""
-
-
-class ManipulationGroundTruth(Protocol):
-    """Ground truth of a tabletop episode."""
-
-    def next_step(self) -> ManipulationStep | None:
-        """The next step, from the current physics; None when the task is done."""
-
-    def pixel_of(self, step: Any) -> tuple[int, float, float] | None:
-        """(view, u, v) of the last observation that shows a step's target; None if no view shows it."""
-
-
-class RearrangementGroundTruth(Protocol):
-    """Ground truth of a rearrangement episode."""
-
-    def next_action(self) -> Action:
-        """The number of the task's next skill."""
-
-    def seen_step(self) -> tuple[str, str, tuple[int, float, float] | None] | None:
-        """(skill, words, pixel) of the next step given perfect perception; None when the task is done.
-
-        The pixel (view, u, v) is None for "navigate" and "explore", which point at nothing.
-        """
 
 
 class OraclePolicy(Policy):

@@ -37,8 +37,13 @@ from si_embodied.plan import (
 if TYPE_CHECKING:
     import gymnasium
 
+    from si_embodied.ground_truth import (
+        ManipulationGroundTruth,
+        NavigationGroundTruth,
+        Pixel,
+        RearrangementGroundTruth,
+    )
     from si_embodied.plan import Plan
-    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth, RearrangementGroundTruth
     from si_embodied.types import Prompt
 
 
@@ -112,7 +117,7 @@ def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> Rea
     return RearrangementPlan(subgoals=(subgoal,), done=False)
 
 
-def _pointed(skill: str, words: str, pixel: tuple[int, float, float], prompt: Prompt) -> RearrangementSubgoal:
+def _pointed(skill: str, words: str, pixel: Pixel, prompt: Prompt) -> RearrangementSubgoal:
     view, u, v = pixel
     kinds: dict[str, type[Goto | Pick | Place | Open | Close]] = {
         "goto": Goto, "pick": Pick, "place": Place, "open": Open, "close": Close

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.envs.scenes.apartment import Part, Rgb
-from si_embodied.envs.scenes.furniture import COLOURS
+from si_embodied.envs.scenes.furniture import COLOURS, Parts, box, post
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,56 +28,24 @@ CONTAINERS = frozenset({"fridge", "wardrobe", "filing cabinet"})
 TRAY_DEPTH_M, TRAY_WIDTH_M, TRAY_HEIGHT_M = 0.30, 0.40, 0.55
 """Size of the tray that an open container extends at its front, with its contents; and the tray's height."""
 
-Parts = tuple[Part, ...]
-
-
-def _post(z: float, radius: float, height: float, rgb: Rgb) -> Part:
-    """An upright cylinder on the z axis, from `z` upwards."""
-    return Part("cylinder", (0.0, 0.0, z + height / 2), (radius, radius, height / 2), rgb)
-
-
-def _box(dx: float, dy: float, dz: float, rgb: Rgb) -> Part:
-    return Part("box", (0.0, 0.0, dz / 2), (dx / 2, dy / 2, dz / 2), rgb)
-
-
-def _mug(c: Rgb) -> Parts:
-    handle = Part("box", (0.055, 0.0, 0.05), (0.015, 0.006, 0.025), c)
-    return (_post(0.0, 0.04, 0.09, c), _post(0.09, 0.034, 0.002, COLOURS["brown"]), handle)
-
-
-def _bowl(c: Rgb) -> Parts:
-    return (_post(0.0, 0.035, 0.02, c), _post(0.02, 0.07, 0.035, c), _post(0.055, 0.062, 0.002, COLOURS["white"]))
-
-
-def _ball(c: Rgb) -> Parts:
-    return (Part("sphere", (0.0, 0.0, 0.055), (0.055, 0.055, 0.055), c),)
-
-
-def _book(c: Rgb) -> Parts:
-    return (_box(0.15, 0.21, 0.035, c),)
-
-
-def _can(c: Rgb) -> Parts:
-    return (_post(0.0, 0.034, 0.12, c), _post(0.12, 0.030, 0.004, COLOURS["gray"]))
-
-
-def _bottle(c: Rgb) -> Parts:
-    return (_post(0.0, 0.04, 0.17, c), _post(0.17, 0.016, 0.07, c))
-
-
-def _box_item(c: Rgb) -> Parts:
-    return (_box(0.16, 0.12, 0.12, c),)
-
-
 ITEMS: dict[str, Callable[[Rgb], Parts]] = {
-    "mug": _mug,
-    "bowl": _bowl,
-    "ball": _ball,
-    "book": _book,
-    "can": _can,
-    "bottle": _bottle,
-    "box": _box_item,
+    "mug": lambda c: (
+        post(0, 0, 0.0, 0.04, 0.09, c),
+        post(0, 0, 0.09, 0.034, 0.002, COLOURS["brown"]),
+        Part("box", (0.055, 0.0, 0.05), (0.015, 0.006, 0.025), c),
+    ),
+    "bowl": lambda c: (
+        post(0, 0, 0.0, 0.035, 0.02, c),
+        post(0, 0, 0.02, 0.07, 0.035, c),
+        post(0, 0, 0.055, 0.062, 0.002, COLOURS["white"]),
+    ),
+    "ball": lambda c: (Part("sphere", (0.0, 0.0, 0.055), (0.055, 0.055, 0.055), c),),
+    "book": lambda c: (box(0, 0, 0.0, 0.15, 0.21, 0.035, c),),
+    "can": lambda c: (post(0, 0, 0.0, 0.034, 0.12, c), post(0, 0, 0.12, 0.030, 0.004, COLOURS["gray"])),
+    "bottle": lambda c: (post(0, 0, 0.0, 0.04, 0.17, c), post(0, 0, 0.17, 0.016, 0.07, c)),
+    "box": lambda c: (box(0, 0, 0.0, 0.16, 0.12, 0.12, c),),
 }
+"""The shape of each category as a function of its colour; the origin is the centre of the bottom."""
 ITEM_COLOURS = ("red", "blue", "green", "yellow", "orange", "purple")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from si_embodied import robots
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number, check_step
 from si_embodied.envs.habitat import config as configs
 from si_embodied.envs.habitat.frames import base_pose, camera_pose
 from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, instruction_of
@@ -236,10 +236,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             gymnasium.error.ResetNeeded: no episode has started, or it is over.
         """
         env, progress = self.habitat_env, self._progress
-        if progress.over:
-            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
-        if not self.action_space.contains(action):
-            raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
+        check_step(self.action_space, action, over=progress.over)
         before, (x, y, _) = self.distance_to_goal(), self.pose
         self.raw = env.step(self.setup.action_names[int(action)])
         progress.steps += 1
@@ -364,12 +361,3 @@ class HabitatInstructionNavEnv(HabitatEnv):
     """Follow an instruction in words to an object, and stop within 1 m of it with it in view."""
 
     TASKS = ("instructionnav",)
-
-
-__all__ = [
-    "HabitatEnv",
-    "HabitatImageNavEnv",
-    "HabitatInstructionNavEnv",
-    "HabitatObjectNavEnv",
-    "HabitatPointNavEnv",
-]

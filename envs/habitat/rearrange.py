@@ -11,7 +11,7 @@ import numpy as np
 
 from si_embodied import robots
 from si_embodied.embodiment import SkillRobot
-from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number, check_step
 from si_embodied.envs.habitat.config import SimulatorName
 from si_embodied.envs.habitat.household import taking_area
 from si_embodied.envs.habitat.instructions import CHARSET
@@ -189,10 +189,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
             gymnasium.error.ResetNeeded: no episode has started, or it is over.
         """
         world, running = self.world, self._started
-        if running.over:
-            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
-        if not self.action_space.contains(action):
-            raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
+        check_step(self.action_space, action, over=running.over)
         before = self.progress()
         if int(action) < len(self.skills):
             result = world.do(self.skills[int(action)])

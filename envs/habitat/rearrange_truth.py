@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from si_embodied.envs.habitat.rearrange_tasks import Skill
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
+    from si_embodied.ground_truth import Pixel
 
 _MIN_VISIBLE_PX_AT_224 = 12  # a mug two metres away
 
 _Handling: TypeAlias = Literal["pick", "place", "open", "close"]
-Pixel: TypeAlias = tuple[int, float, float]  # view, u, v
 
 
 class RearrangeGroundTruth:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from si_embodied.envs.habitat.config import Setup
     from si_embodied.envs.habitat.episodes import HabitatTask
     from si_embodied.geometry import Pose
+    from si_embodied.ground_truth import Pixel
     from si_embodied.types import CameraFrame
 
 _MIN_VISIBLE_PX_AT_224 = 40
@@ -116,7 +117,7 @@ class HabitatGroundTruth:
             return int(BaseAction.FORWARD)
         return int(BaseAction.TURN_LEFT if error > 0 else BaseAction.TURN_RIGHT)
 
-    def visible_target(self) -> tuple[int, float, float] | None:
+    def visible_target(self) -> Pixel | None:
         """(view, u, v) of the goal, or of the farthest visible point of the path to a place; None if neither shows."""
         if self.goal_is_a_place:
             return self._visible_path_point()
@@ -167,7 +168,7 @@ class HabitatGroundTruth:
         points = self._env.habitat_env.sim.get_straight_shortest_path_points(here, self._goals[0])
         return to_map(np.asarray(points, np.float64).reshape(-1, 3))[:, :2]
 
-    def _visible_path_point(self) -> tuple[int, float, float] | None:
+    def _visible_path_point(self) -> Pixel | None:
         """(view, u, v) of the path's farthest visible floor point; None if it is too near to point at."""
         env = self._env
         frame = env.frame

@@ -22,7 +22,7 @@ with extra("sim"):
     import mujoco
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,22 +73,14 @@ def fetch_spec() -> mujoco.MjSpec:
     """
     spec = mujoco.MjSpec.from_file(str(_model_file()))
     spec.modelname = "tabletop"
-    for equality in list(spec.equalities):
-        spec.delete(equality)
-    for actuator in list(spec.actuators):
-        spec.delete(actuator)
+    for element in (*spec.equalities, *spec.actuators):
+        spec.delete(element)
     for body in ("robot0:mocap", "floor0", "table0", "object0", *_HEAVY_DECORATION):
         spec.delete(spec.body(body))
-    for geom in list(spec.worldbody.geoms):
-        spec.delete(geom)
-    for light in list(spec.lights):
-        spec.delete(light)
-    for camera in list(spec.cameras):
-        spec.delete(camera)
+    for element in (*spec.worldbody.geoms, *spec.lights, *spec.cameras, *spec.textures):
+        spec.delete(element)
     for joint in ("robot0:slide0", "robot0:slide1", "robot0:slide2"):
         spec.delete(spec.joint(joint))
-    for texture in list(spec.textures):
-        spec.delete(texture)
     spec.body(BASE_BODY).pos = [0.0, 0.0, 0.0]
     for body in spec.bodies:
         body.gravcomp = 1.0
@@ -192,19 +184,20 @@ class CartesianController:
         self._posture_task = mink.PostureTask(kinematic, cost=2e-3)
         speeds = {f"robot0:{name}": 3.0 for name in ARM_JOINTS}
         self._limits = [mink.ConfigurationLimit(kinematic), mink.VelocityLimit(kinematic, speeds)]
-        self._kinematic_q = np.array([_qpos(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
-        self._q = np.array([_qpos(model, f"robot0:{name}") for name in ARM_JOINTS])
-        self._v = np.array([_dof(model, f"robot0:{name}") for name in ARM_JOINTS])
+        fingers = ("l_gripper_finger_joint", "r_gripper_finger_joint")
+        self._kinematic_q = _addresses(kinematic, ARM_JOINTS, "qposadr")
+        self._q = _addresses(model, ARM_JOINTS, "qposadr")
+        self._v = _addresses(model, ARM_JOINTS, "dofadr")
         self._joints = np.array([model.joint(f"robot0:{name}").id for name in ARM_JOINTS])
         self._ctrl = np.array([model.actuator(name).id for name in ARM_JOINTS])
         # A servo lags a moving target by damping / stiffness seconds, so its setpoint leads the target by that time.
         self._lead_s = (model.dof_damping[self._v] - model.actuator_biasprm[self._ctrl, 2]) / model.actuator_gainprm[
             self._ctrl, 0
         ]
-        self._kinematic_v = np.array([_dof(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
-        self._fingers = np.array([model.actuator(f"{side}_gripper_finger_joint").id for side in ("l", "r")])
-        self._finger_q = np.array([_qpos(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
-        self._finger_v = np.array([_dof(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
+        self._kinematic_v = _addresses(kinematic, ARM_JOINTS, "dofadr")
+        self._fingers = np.array([model.actuator(name).id for name in fingers])
+        self._finger_q = _addresses(model, fingers, "qposadr")
+        self._finger_v = _addresses(model, fingers, "dofadr")
         self._tool = model.site(TOOL_SITE).id
         self._commanded_speed = math.inf  # of the fastest joint at the last control step, rad/s
 
@@ -227,7 +220,7 @@ class CartesianController:
             ("head_pan_joint", head_pan_rad),
             ("head_tilt_joint", head_tilt_rad),
         ):
-            data.qpos[_qpos(model, f"robot0:{joint}")] = value
+            data.qpos[_addresses(model, (joint,), "qposadr")] = value
             data.ctrl[model.actuator(joint).id] = value
         data.qpos[self._finger_q] = _FINGER_TRAVEL_M
         data.ctrl[self._ctrl], data.ctrl[self._fingers] = HOME_Q, _FINGER_TRAVEL_M
@@ -343,12 +336,9 @@ def _ease(share: float) -> float:
     return share**3 * (10 - 15 * share + 6 * share**2)
 
 
-def _qpos(model: mujoco.MjModel, joint: str) -> int:
-    return int(model.joint(joint).qposadr[0])
-
-
-def _dof(model: mujoco.MjModel, joint: str) -> int:
-    return int(model.joint(joint).dofadr[0])
+def _addresses(model: mujoco.MjModel, joints: Sequence[str], attribute: str) -> NDArray[np.intp]:
+    """Indices of joints in qpos (`qposadr`) or qvel (`dofadr`)."""
+    return np.array([int(getattr(model.joint(f"robot0:{joint}"), attribute)[0]) for joint in joints], dtype=np.intp)
 
 
 def _rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,9 +11,6 @@ import numpy as np
 from si_embodied.envs.mujoco import gl
 from si_embodied.envs.mujoco.selection import (
     ENVIRONMENT_VARIABLE,
-    RENDERERS,
-    RendererChoice,
-    RendererName,
     forget_cached_choice,
     select_renderer,
 )
@@ -23,16 +20,7 @@ if TYPE_CHECKING:
     import mujoco
     from numpy.typing import NDArray
 
-__all__ = [
-    "ENVIRONMENT_VARIABLE",
-    "MAX_RANGE_M",
-    "RENDERERS",
-    "RendererChoice",
-    "RendererName",
-    "SceneRenderer",
-    "camera_id",
-    "select_renderer",
-]
+__all__ = ["MAX_RANGE_M", "SceneRenderer", "camera_id", "select_renderer"]
 
 MAX_RANGE_M = 20.0  # of the depth camera; no return beyond it
 

@@ -302,6 +302,3 @@ def _same(before: Pose, after: Pose) -> bool:
     cosine = (float(np.trace(before.rotation.T @ after.rotation)) - 1) / 2
     moved = float(np.linalg.norm(after.translation - before.translation))
     return moved < _STILL_M and math.acos(min(max(cosine, -1.0), 1.0)) < _STILL_RAD
-
-
-__all__ = ["HEAD_TILT_RAD", "REST_S", "TabletopWorld", "tabletop_model"]

@@ -9,8 +9,6 @@ from gymnasium import spaces
 
 from si_embodied.errors import MessageError
 
-__all__ = ["from_values", "to_values"]
-
 
 def to_values(space: spaces.Space[Any]) -> list[Any]:
     """A space's kind and its parameters.

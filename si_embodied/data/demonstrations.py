@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.envs.scenes.tasks import NavigationTask
-    from si_embodied.envs.tabletop_truth import Step
+    from si_embodied.ground_truth import ManipulationStep
 
 MIN_VISIBLE_PX_AT_224 = 40
 """Of the target, as in the environment's success measure."""
@@ -97,7 +97,7 @@ def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 
 
 
 def _manipulation_plan(
-    stage: TabletopStage, view: LabelledView, pick: Step | None, place: Step, last: bool
+    stage: TabletopStage, view: LabelledView, pick: ManipulationStep | None, place: ManipulationStep, last: bool
 ) -> ManipulationPlan | None:
     """The pick and the place, pointed at in the head view; None where it does not show one of them."""
     subgoals: list[Pick | Place] = []
@@ -142,7 +142,7 @@ def _down(position_m: NDArray[np.float64], yaw_rad: float) -> Pose:
     return Pose.from_rpy(math.pi, 0.0, yaw_rad, position_m)
 
 
-def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
+def _carry_out(stage: TabletopStage, pick: ManipulationStep, place: ManipulationStep) -> None:
     """Put the object where the place step says, turned as the gripper turns it, and the arm above it."""
     world, name = stage.world, pick.object_name
     turn = Pose.from_rpy(0.0, 0.0, -pick.yaw_rad).rotation
