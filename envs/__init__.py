@@ -31,18 +31,6 @@ _ENTRY_POINTS = {
     HABITAT_REARRANGE_ID: "si_embodied.envs.habitat.rearrange:HabitatRearrangeEnv",
 }
 
-__all__ = [
-    "APARTMENT_ID",
-    "HABITAT_IMAGENAV_ID",
-    "HABITAT_INSTRUCTIONNAV_ID",
-    "HABITAT_OBJECTNAV_ID",
-    "HABITAT_POINTNAV_ID",
-    "HABITAT_REARRANGE_ID",
-    "TABLETOP_ID",
-    "Maker",
-    "register_all",
-]
-
 
 @dataclass(frozen=True)
 class Maker:

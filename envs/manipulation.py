@@ -166,7 +166,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
 
     @property
     def world(self) -> TabletopWorld:
-        """The running episode's physics; like `ground_truth` and `episode`, a ConfigError before the first reset."""
+        """The running episode's physics; this and the next two properties raise ConfigError before `reset`."""
         return self._started.world
 
     @property

@@ -23,13 +23,14 @@ from si_embodied.envs.apartment_view import ApartmentView  # noqa: E402
 from si_embodied.envs.base_motion import drive, slide  # noqa: E402
 from si_embodied.envs.episode import SUCCESS_DISTANCE_M, CameraSetup, Episode, draw_episode  # noqa: E402
 from si_embodied.envs.ground_truth import NavigationGroundTruth  # noqa: E402
-from si_embodied.envs.overhead import side_by_side  # noqa: E402
+from si_embodied.envs.overhead import OverheadView, side_by_side  # noqa: E402
 from si_embodied.envs.scenes.tasks import NAVIGATION_TASKS  # noqa: E402
 
 ActionMode = Literal["discrete", "continuous"]
 TASKS, ACTION_MODES = NAVIGATION_TASKS, get_args(ActionMode)
 STEPS_PER_GOAL = 500  # Habitat's limit for one goal
 _MIN_VISIBLE_PX_AT_224 = 40
+_OVERHEAD_PX = 448
 
 
 @dataclass(slots=True)
@@ -123,6 +124,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         self._image_size, self._max_steps, self._room_count = image_size, max_episode_steps, room_count
         self._renderer_name = renderer
         self._view: ApartmentView | None = None
+        self._overhead: OverheadView | None = None
         self._episode: Episode | None = None
         self._rgb = np.zeros((image_size, image_size, 3), np.uint8)
         self._progress = _Progress(0.0, [])
@@ -163,7 +165,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         """Put the robot at the start of an episode from `draw_episode` or `build_episode`."""
         self.close()
         self._episode = episode
-        self._view = ApartmentView(episode, self.camera, self._image_size, self._renderer_name)
+        self._view = ApartmentView(episode.scene, episode.model, self.camera, self._image_size, self._renderer_name)
         self._progress = _Progress(episode.geodesic_m, [episode.start[:2]])
         self.pose, self.tilt, self.leg = episode.start, self.camera.tilt_rad, 0
         self._view.place(self.pose, self.tilt)
@@ -280,11 +282,14 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
             return None
         centre = self.episode.goal(self.leg).centre
         goal = float(centre[0]), float(centre[1])
-        overhead = self._open_view.overhead.draw(self.pose, self._progress.trail, goal, self.embodiment.radius_m)
+        if self._overhead is None:
+            view = self._open_view
+            self._overhead = OverheadView(view.model, view.data, self.episode.apartment, _OVERHEAD_PX)
+        overhead = self._overhead.draw(self.pose, self._progress.trail, goal, self.embodiment.radius_m)
         return side_by_side(self._rgb, overhead)
 
     def close(self) -> None:
         """Free the renderer; the environment can be reset again."""
         if self._view is not None:
             self._view.close()
-            self._view = None
+            self._view = self._overhead = None

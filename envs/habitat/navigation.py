@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ACTION_MODES = ("discrete",)
 MAX_STEPS = 500  # Habitat's limit
+IMAGE_SIZE_PX = 224
 _GOAL_SENSORS = {"pointgoal_with_gps_compass": "pointgoal", "imagegoal": "goal_image"}
 """habitat-lab's goal sensors, and their keys in the observation."""
 
@@ -68,7 +69,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         simulator: str = "embedded",
         config: str | Path | None = None,
         overrides: Sequence[str] = (),
-        image_size: int = 224,
+        image_size: int = IMAGE_SIZE_PX,
         action_mode: str = "discrete",
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
@@ -109,14 +110,18 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
         check_number("max_episode_steps", max_episode_steps, 1)
         check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
-        if config is not None:
-            _reject_camera(image_size, camera_height_m, camera_tilt_rad, fov_y_deg)
         select_renderer()  # before mujoco is first imported, which reads the choice
         from si_embodied.envs.episode import CameraSetup
         from si_embodied.envs.habitat.truth import HabitatGroundTruth
 
         self.render_mode, self._simulator = render_mode, simulator
         self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
+        if config is not None and (image_size, self._camera) != (IMAGE_SIZE_PX, CameraSetup()):
+            raise ConfigError(
+                "expected no image_size, camera_height_m, camera_tilt_rad or fov_y_deg with a config, which has a "
+                f"camera, got: {image_size}, {camera_height_m}, {camera_tilt_rad}, {fov_y_deg}; change the camera with "
+                'overrides=["habitat.simulator.agents.main_agent.sim_sensors.rgb_sensor.width=…"]'
+            )
         self._top_down_map = top_down_map
         self.setup = self._configure(config, overrides, image_size, max_episode_steps)
         self._source = self._episodes(own_config=config is not None)
@@ -321,22 +326,6 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         if self._env is not None:
             self._env.close()
             self._env, self._frame, self._progress = None, None, _Progress()
-
-
-def _reject_camera(image_size: int, camera_height_m: float, camera_tilt_rad: float, fov_y_deg: float) -> None:
-    """Reject arguments of our own camera beside a config, which brings its own."""
-    ours = {
-        "image_size": (image_size, 224),
-        "camera_height_m": (camera_height_m, robots.CAMERA_HEIGHT_M),
-        "camera_tilt_rad": (camera_tilt_rad, robots.CAMERA_TILT_RAD),
-        "fov_y_deg": (fov_y_deg, robots.CAMERA_FOV_Y_DEG),
-    }
-    changed = [name for name, (given, default) in ours.items() if given != default]
-    if changed:
-        raise ConfigError(
-            f"{changed} apply to our own agent, but a config brings its own; change it with "
-            'overrides=["habitat.simulator.agents.main_agent.sim_sensors.rgb_sensor.width=…"]'
-        )
 
 
 class HabitatPointNavEnv(HabitatEnv):

@@ -52,6 +52,7 @@ class _Running:
     skills: tuple[Skill, ...]
     areas: NDArray[np.float32]  # of `skill_areas`
     truth: RearrangeGroundTruth
+    frame: CameraFrame  # of the last observation
     steps: int = 0
     invalid: int = 0
     path_m: float = 0.0
@@ -134,7 +135,6 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         extra["skill_done"] = gymnasium.spaces.Box(0, 1, (), np.uint8)
         self.observation_space = gymnasium.spaces.Dict({**space.spaces, **extra})
         self._running: _Running | None = None
-        self._frame: CameraFrame | None = None
 
     # --- the episode ------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
 
     @property
     def world(self) -> RearrangeWorld:
-        """The running episode's apartment and items; like the properties below, a ResetNeeded before the reset."""
+        """The running episode's apartment and items; this and the next properties raise ResetNeeded before `reset`."""
         return self._started.world
 
     @property
@@ -158,13 +158,6 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
     def ground_truth(self) -> RearrangeGroundTruth:
         """The running episode's ground truth."""
         return self._started.truth
-
-    @property
-    def frame(self) -> CameraFrame:
-        """The head camera's image of the last observation."""
-        if self._frame is None:
-            raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
-        return self._frame
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -178,7 +171,8 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         self._view.show(world)
         skills = skills_of(world.task, world.stage.apartment)
         truth = RearrangeGroundTruth(world, skills, self.mask)
-        self._running = _Running(world, skills, skill_areas(skills, world.stage.apartment), truth)
+        frame = self._view.frame(world.layout(), 0.0)
+        self._running = _Running(world, skills, skill_areas(skills, world.stage.apartment), truth, frame)
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
@@ -198,6 +192,7 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         else:
             running.feedback, running.done = f"there is no skill {int(action)}", False
         running.steps += 1
+        running.frame = self._view.frame(world.layout(), running.steps * _PERIOD_S)
         running.invalid += not running.done
         info = self._info()
         truncated = not info["success"] and (running.steps >= self._max_steps or running.invalid >= MAX_INVALID)
@@ -218,16 +213,15 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         return list(zip(self.predicates(), self.world.task.conditions, strict=True))
 
     def _all_at(self) -> bool:
-        """Whether all objects are in place; only then does a closed container count."""
+        """Whether all items are in place; before that, a closed container may simply not have been opened yet."""
         return all(done for done, condition in self._subgoals() if isinstance(condition, At))
 
     # --- observation ------------------------------------------------------------------------------------------------
 
     def _observe(self) -> dict[str, Any]:
         world, running = self.world, self._started
-        stamp_s = running.steps * _PERIOD_S
-        self._frame = self._view.frame(world.layout(), stamp_s)
-        observation = observation_dict((self._frame,), world.T_map_base, world.task.instruction, stamp_s)
+        stamp_s = running.frame.stamp_s
+        observation = observation_dict((running.frame,), world.T_map_base, world.task.instruction, stamp_s)
         observation["skills"] = "\n".join(skill.text for skill in self.skills)
         observation["skill_areas"] = running.areas.copy()
         observation["feedback"] = running.feedback
@@ -253,12 +247,12 @@ class HabitatRearrangeEnv(gymnasium.Env[dict[str, Any], Any]):
         if self.render_mode is None:
             gymnasium.logger.warn('nothing to render: create the environment with render_mode="rgb_array"')
             return None
-        return self.frame.rgb
+        return self._started.frame.rgb
 
     def close(self) -> None:
         """Free the renderer; the environment can be reset again."""
         self._view.close()
-        self._running = self._frame = None
+        self._running = None
 
 
 def skill_areas(skills: tuple[Skill, ...], apartment: Apartment) -> NDArray[np.float32]:

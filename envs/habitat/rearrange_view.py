@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
-from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, MujocoScene, apartment_mjcf
+from si_embodied.envs.mujoco.renderer import select_renderer
+from si_embodied.envs.scenes.mjcf import apartment_mjcf
 
 select_renderer()  # before mujoco is first imported, which reads the choice
 
 import mujoco  # noqa: E402
 
-from si_embodied.envs.mujoco.camera import camera_frame, head_quaternion, yaw_quaternion  # noqa: E402
+from si_embodied.envs.apartment_view import ApartmentView  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,64 +55,41 @@ def make_view(simulator: str, camera: CameraSetup, image_size: int) -> Rearrange
     return MujocoView(camera, image_size)
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A compiled world."""
-
-    scene: MujocoScene
-    model: mujoco.MjModel
-    data: mujoco.MjData
-    renderer: SceneRenderer
-
-
 class MujocoView:
     """Rendered by MuJoCo, in which every movable object is a mocap body."""
 
     def __init__(self, camera: CameraSetup, image_size: int) -> None:
         """Prepare to render square images of `image_size` pixels; nothing opens before `show`."""
         self._camera, self._size = camera, image_size
-        self._loaded: _Loaded | None = None
+        self._view: ApartmentView | None = None
 
     def show(self, world: RearrangeWorld) -> None:
         """Compile the apartment with its objects."""
         self.close()
+        camera, apartment = self._camera, world.stage.apartment
         scene = apartment_mjcf(
-            world.stage.apartment,
-            camera_height_m=self._camera.height_m,
-            fov_y_rad=self._camera.fov_y_rad,
-            movable=world.movable,
+            apartment, camera_height_m=camera.height_m, fov_y_rad=camera.fov_y_rad, movable=world.movable
         )
-        model = mujoco.MjModel.from_xml_string(scene.xml)
-        self._loaded = _Loaded(scene, model, mujoco.MjData(model), SceneRenderer(model, self._size, self._size))
+        self._view = ApartmentView(scene, mujoco.MjModel.from_xml_string(scene.xml), camera, self._size)
 
     def frame(self, layout: Layout, stamp_s: float) -> CameraFrame:
         """What the head camera sees."""
-        loaded = self._arranged(layout)
-        return camera_frame(loaded.renderer, loaded.data, CAMERA, stamp_s)
+        return self._placed(layout).frame(stamp_s)
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
         """(H, W), the pixels that show an object or a piece of furniture."""
-        loaded = self._arranged(layout)
-        geoms = [loaded.model.geom(geom).id for geom, owner in loaded.scene.owner.items() if owner == name]
-        return np.isin(loaded.renderer.segmentation(loaded.data, CAMERA), geoms)
+        return self._placed(layout).mask(name)
 
-    def _arranged(self, layout: Layout) -> _Loaded:
-        """The loaded world, with MuJoCo's bodies where the objects and the robot are."""
-        if self._loaded is None:
+    def _placed(self, layout: Layout) -> ApartmentView:
+        """The view, with the robot and the objects where a layout says."""
+        if self._view is None:
             raise RuntimeError("no world is loaded; reset the environment first")
-        model, data = self._loaded.model, self._loaded.data
-        x, y, yaw = layout.pose
-        places = {name: (0.0, 0.0, AWAY_M) if place is None else place for name, place in layout.places.items()}
-        for body, position in {**places, ROBOT: (x, y, 0.0)}.items():
-            data.mocap_pos[int(model.body(body).mocapid[0])] = position
-        data.mocap_quat[int(model.body(ROBOT).mocapid[0])] = yaw_quaternion(yaw)
-        model.body_quat[model.body(CAMERA).id] = head_quaternion(0.0, layout.tilt_rad)
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_camlight(model, data)
-        return self._loaded
+        movable = {name: (0.0, 0.0, AWAY_M) if place is None else place for name, place in layout.places.items()}
+        self._view.place(layout.pose, layout.tilt_rad, movable)
+        return self._view
 
     def close(self) -> None:
         """Free the renderer."""
-        if self._loaded is not None:
-            self._loaded.renderer.close()
-            self._loaded = None
+        if self._view is not None:
+            self._view.close()
+            self._view = None

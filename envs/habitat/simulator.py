@@ -105,13 +105,6 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
         """The cameras."""
         return self._sensor_suite
 
-    @property
-    def action_space(self) -> Any:
-        """Stop, forward, left, right. An environment offers its task's actions instead."""
-        from gym import spaces
-
-        return spaces.Discrete(4)
-
     def reconfigure(self, config: Any, episode: Any = None) -> None:
         """Load the episode's apartment and put the agent at its start."""
         self.habitat_config = config
@@ -215,16 +208,6 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
     def distance_to_closest_obstacle(self, position: ArrayLike, max_search_radius: float = 2.0) -> float:
         """Distance from a point to the nearest obstacle."""
         return self.pathfinder.distance_to_closest_obstacle(position, max_search_radius)
-
-    @property
-    def up_vector(self) -> NDArray[np.float64]:
-        """The direction opposite to gravity."""
-        return np.array([0.0, 1.0, 0.0])
-
-    @property
-    def forward_vector(self) -> NDArray[np.float64]:
-        """The direction that an unrotated agent faces."""
-        return np.array([0.0, 0.0, -1.0])
 
     def render(self, mode: str = "rgb") -> Any:
         """The observation of the sensor named `mode`."""

@@ -56,7 +56,7 @@ _TORSO_GAIN = 40000.0
 _FINGER_GAIN = 4000.0
 _FINGER_FORCE_N = 25.0
 _HEAVY_DECORATION = ("robot0:estop_link", "robot0:laser_link")
-"""Removed: 15,000 of the robot's 34,000 triangles, on its back and under the table, where no camera looks."""
+"""Removed to save rendering time: 15,000 of the robot's 34,000 triangles, on its back and under the table."""
 
 
 def _model_file() -> Path:

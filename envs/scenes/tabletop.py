@@ -87,7 +87,7 @@ SORTER_HOLES: tuple[Hole, ...] = (
     Hole("cylinder", "round hole", 0.0, _regular(16, 0.032, math.pi / 16)),
     Hole("long block", "long hole", -SORTER_PITCH_M, _rectangle(0.051, 0.028)),
 )
-"""Seven to ten millimetres of play on every side, and none lets another's shape in by its own outline."""
+"""With 7 to 10 mm of clearance on every side; no hole admits another hole's shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,4 +224,4 @@ class Layout:
 
 
 CONTAINER_RADIUS_M: dict[ContainerKind, float] = {"bowl": BOWL_RIM_RADIUS_M, "bin": 0.095, "shape sorter": 0.14}
-"""Discs to keep clear; a bin's corners may stand out of its own."""
+"""Radius of the disc to keep clear; a bin's corners may extend beyond it."""

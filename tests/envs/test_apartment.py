@@ -1,4 +1,4 @@
-"""Apartments as values: drawn from a seed, connected, furnished, exported."""
+"""Apartments as values: drawn from a seed, connected and furnished."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_furniture_does_not_overlap_and_stays_in_its_room(apartments):
 
 @pytest.mark.parametrize("category", sorted(CATALOGUE))
 def test_every_piece_stands_on_the_floor_in_one(category):
-    """Its lowest part touches z = 0, and every part touches another: nothing floats."""
+    """The lowest part touches z = 0, and every part touches another: nothing floats."""
     parts = CATALOGUE[category].build(COLOURS["red"])
     low = [np.array(p.centre) - p.half for p in parts]
     high = [np.array(p.centre) + p.half for p in parts]
@@ -86,7 +86,7 @@ def test_every_piece_stands_on_the_floor_in_one(category):
 
 
 def test_every_room_and_door_can_be_driven_to_by_flood_fill(apartments):
-    """A plain flood fill over exact clearances, sharing nothing with the generator's own check but the outlines."""
+    """A plain flood fill over exact clearances, which shares only the outlines with the generator's own check."""
     for a in apartments[:4]:
         outlines = solid_outlines(a)
         step = 0.1
@@ -137,14 +137,14 @@ def test_quarter_turns_are_counter_clockwise():
 
 
 def test_geodesic_distance_round_a_wall_by_hand():
-    """A wall from the lower side up to y = 2.5, at x = 3: the way leads over its end, a circle of the disc's radius."""
+    """A wall from the lower side up to y = 2.5, at x = 3: the path rounds its end on a circle of the disc's radius."""
     room = empty_room(box(3, 1.25, 0.1, 2.5))
     radius = 0.3
     grid = Grid.of(room, Outlines.of(room.walls), radius)
     goal = np.zeros(grid.free.shape, bool)
     goal[grid.cell(5.0, 1.0)] = True
     got = grid.geodesic(goal).at(1.025, 1.025)
-    # Taut string from (1.025, 1.025) over the wall's two corners (2.95, 2.5), (3.05, 2.5), rounded by the radius.
+    # A taut string from (1.025, 1.025) over the wall's two corners (2.95, 2.5), (3.05, 2.5), rounded by the radius.
     (gx, gy) = grid.point(*grid.cell(5.0, 1.0))
 
     def leg(px: float, py: float, cx: float, cy: float) -> tuple[float, float]:

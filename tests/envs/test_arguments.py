@@ -1,4 +1,4 @@
-"""What an environment is asked for is refused by its name, its value and what would do."""
+"""Errors about arguments give the name, the value and the accepted values."""
 
 from __future__ import annotations
 

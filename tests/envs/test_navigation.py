@@ -1,4 +1,4 @@
-"""The Apartment environment: Gymnasium's contract, metrics by hand, geometry of the pictures, reproducibility."""
+"""The Apartment environment: Gymnasium's contract, metrics by hand, geometry of the images, reproducibility."""
 
 from __future__ import annotations
 
@@ -247,8 +247,8 @@ def test_gymnasiums_checker_passes(mode):
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_vector_environments_give_what_single_ones_give(mode):
-    # A process that has drawn with OpenGL must not be forked: its threads are not copied.
-    # Gymnasium's shared memory does not carry Text.
+    # A process that has rendered with OpenGL must not be forked: its threads are not copied.
+    # Gymnasium's shared memory does not support Text.
     how = {"context": "spawn", "shared_memory": False} if mode == "async" else {}
     vector = gymnasium.make_vec(
         APARTMENT, num_envs=2, vectorization_mode=mode, image_size=32, vector_kwargs=how, task="objectnav"

@@ -115,7 +115,7 @@ def test_an_episode_does_not_depend_on_the_one_before_it(point: HabitatPointNavE
 
 def test_pixels_of_the_floor_lie_on_the_floor(point: HabitatPointNavEnv) -> None:
     observation = point.reset(seed=0)[0]
-    while point.ground_truth.would_move(*point.pose, 0.9)[2]:  # until the way ahead is free
+    while point.ground_truth.would_move(*point.pose, 0.9)[2]:  # until the path ahead is free
         observation = point.step(int(BaseAction.TURN_LEFT))[0]
     camera = Pose.from_matrix(observation["T_map_camera"][0])
     lens = Intrinsics.from_matrix(observation["intrinsics"][0], 64, 64)
@@ -195,7 +195,7 @@ def test_the_goal_picture_is_what_is_seen_at_the_goal() -> None:
 
 
 def test_a_prompt_shows_the_goal_picture_and_the_pixel_is_the_views() -> None:
-    """A goal picture from elsewhere has no depth here: what is pointed at lies where the view's own depth says."""
+    """The goal image has no depth here: a point is grounded with the depth of the view itself."""
     env = gymnasium.make(env_id("ImageNav"), image_size=64).unwrapped
     raw, _ = env.reset(seed=0)
     asked = []
@@ -262,7 +262,7 @@ def test_a_stock_config_runs_on_a_dataset_of_ours(tmp_path: Path) -> None:
     observation, info = env.reset(seed=3)  # the second of two
     assert env.episode.scene_id.startswith("apartment-1-")
     assert observation["rgb"].shape == (1, 256, 256, 3)
-    shares = env.raw["depth"][..., 0]  # of habitat-lab's range of 10 m
+    shares = env.raw["depth"][..., 0]  # fractions of habitat-lab's range of 10 m
     np.testing.assert_allclose(observation["depth"][0], 10 * shares, atol=1e-5)
     over = False
     while not over:

@@ -71,7 +71,7 @@ def test_navigating_ends_within_reach_facing_the_things(store: HabitatRearrangeE
 
 
 def test_the_robot_does_not_reach_through_walls() -> None:
-    """In the flat of seed 21 a nightstand is within a metre of the next room, and cannot be driven to in its own."""
+    """In the apartment of seed 21, a nightstand is within 1 m of the next room, but unreachable in its own."""
     env = HabitatRearrangeEnv("swap", image_size=32)
     for seed in range(20, 24):
         env.reset(seed=seed)
@@ -176,9 +176,9 @@ def test_every_thing_stands_on_its_place_within_reach() -> None:
 def test_a_layout_has_the_camera_where_mujoco_has_it(store: HabitatRearrangeEnv) -> None:
     for turned_down in (False, True):
         if turned_down:
-            act(store, "navigate", goal(store).place)  # whose camera looks at the piece
+            act(store, "navigate", goal(store).place)  # the camera now looks at the furniture
         there = store.world.layout().T_map_camera(1.1)
-        np.testing.assert_allclose(store.frame.T_map_camera.matrix(), there.matrix(), atol=1e-6)
+        np.testing.assert_allclose(store._started.frame.T_map_camera.matrix(), there.matrix(), atol=1e-6)
 
 
 def test_a_layout_hides_what_is_shut_and_moves_what_is_held(store: HabitatRearrangeEnv) -> None:
@@ -244,7 +244,7 @@ def test_perfect_pixels_point_at_nothing_that_is_not_in_view(store: HabitatRearr
 
 
 def test_a_plan_in_words_and_pixels_becomes_the_skill_of_its_number(store: HabitatRearrangeEnv) -> None:
-    """From the instruction to the action through the whole planner, with a model that reads the list."""
+    """From the instruction to the action through the whole planner, with a model that reads the list of skills."""
     place = store.world.task.places[goal(store).place]
     asked = []
 
@@ -262,7 +262,7 @@ def test_a_plan_in_words_and_pixels_becomes_the_skill_of_its_number(store: Habit
 
 
 def test_an_untrained_model_plays_an_episode_to_its_end(checkpoints: dict[str, Path]) -> None:
-    """What it answers are plans of things that are there, and what cannot be done of them holds the robot."""
+    """The answers are plans about existing objects; impossible subgoals hold the robot."""
     env = make_env(EvaluationConfig(REARRANGE, "planner", task="base", image_size=64))
     make = find_policy("planner").prepare(PolicySettings(model=checkpoints["qwen3_vl"], device="cpu"))
     result = run_episode(env, make(env, 0), 0, observe=observe)
@@ -270,7 +270,7 @@ def test_an_untrained_model_plays_an_episode_to_its_end(checkpoints: dict[str, P
     assert result.ended in ("terminated", "truncated")
     assert result.plans
     for entry in result.plans:
-        assert entry.plan is not None  # the schema lets nothing else through
+        assert entry.plan is not None  # the schema allows nothing else
         assert entry.executed or entry.record.code in range(300, 500)
 
 
