@@ -172,7 +172,15 @@ class RearrangeWorld:
 
     def do(self, skill: Skill) -> Result:
         """Execute a skill; if that is impossible now, change nothing and say why."""
-        return getattr(self, f"_{skill.verb}")(skill.target)  # type: ignore[no-any-return]
+        match skill.verb:
+            case "navigate":
+                return self._navigate(skill.target)
+            case "pick":
+                return self._pick(skill.target)
+            case "place":
+                return self._place(skill.target)
+            case "open" | "close":
+                return self._handle(skill.target, skill.verb)
 
     def _navigate(self, place: str) -> Result:
         x, y, _ = self.pose
@@ -220,12 +228,6 @@ class RearrangeWorld:
             return Result(False, f"cannot place at the {words}: there is no room")
         self.where[item], self._spot[item] = place, self._next_spot(place)
         return Result(True, f"the {item.replace('_', ' ')} is at the {words}")
-
-    def _open(self, place: str) -> Result:
-        return self._handle(place, "open")
-
-    def _close(self, place: str) -> Result:
-        return self._handle(place, "close")
 
     def _handle(self, place: str, verb: str) -> Result:
         words = self.task.places[place]
