@@ -9,6 +9,7 @@ from si_embodied.backends.config import BackendConfig, ServerOptions
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.robots import FETCH_ARM
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendKind, Family
@@ -53,13 +54,13 @@ class ArmSettings:
     """The arm, where `kind` is manipulation. The defaults are Fetch's at the simulated table."""
 
     tool_frame: str = "tool"  # frame between the fingertips, z out of the gripper, y along the closing direction
-    lowest_m: tuple[float, ...] = (0.0, -0.62, 0.60)  # lowest corner of the workspace in the map
-    highest_m: tuple[float, ...] = (1.0, 0.38, 1.60)  # highest corner of the workspace in the map
-    shoulder_m: tuple[float, ...] = (0.0326, 0.0, 0.976)  # in the map; the reach is measured from here
-    reach_m: float = 0.87
-    max_opening_m: float = 0.1018  # largest distance between the finger pads
-    finger_depth_m: float = 0.012  # how far the fingertips extend below the tool centre point
-    home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position in the map that does not hide the scene
+    lowest_m: tuple[float, ...] = FETCH_ARM.workspace_m[0]  # lowest corner of the workspace in the map
+    highest_m: tuple[float, ...] = FETCH_ARM.workspace_m[1]  # highest corner of the workspace in the map
+    shoulder_m: tuple[float, ...] = FETCH_ARM.shoulder_m  # in the map; the reach is measured from here
+    reach_m: float = FETCH_ARM.reach_m
+    max_opening_m: float = FETCH_ARM.max_opening_m  # largest distance between the finger pads
+    finger_depth_m: float = FETCH_ARM.finger_depth_m  # how far the fingertips extend below the tool centre point
+    home_m: tuple[float, ...] = FETCH_ARM.home_m  # tool position in the map that does not hide the scene
     driver: str = "topic"  # topic (publishes arm/goal and gripper/goal) or moveit
     group: str = "arm"  # MoveIt planning group that ends in the tool frame
     pipeline: str = ""  # MoveIt planning pipeline, for example pilz_industrial_motion_planner; empty: MoveIt's default
