@@ -90,7 +90,7 @@ def test_refusals_in_a_row_end_the_task_and_a_plan_between_them_starts_the_count
         progress.decided(hold(), None)
     assert progress.end is not None
     assert progress.end.code is Code.DEPTH_INVALID
-    assert f"{MOST_HOLDS} times in a row, the last time: no depth" in progress.end.message
+    assert f"{MOST_HOLDS} times in a row; the last reason: no depth" in progress.end.message
     assert progress.holds == 2 * MOST_HOLDS - 1
 
 
