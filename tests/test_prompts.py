@@ -59,7 +59,7 @@ def test_the_planner_holds_where_there_is_no_goal_picture_to_show(base: MobileBa
     decision = planner.plan(Task("go there", "navigation"), wall_ahead, Memory())
     assert isinstance(decision, Hold)
     assert decision.code is Code.NO_IMAGE
-    assert "goal picture" in decision.message
+    assert "goal image" in decision.message
 
 
 def test_a_robots_skills_are_told_with_how_the_last_one_went(telling: Observation) -> None:

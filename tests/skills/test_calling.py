@@ -71,8 +71,8 @@ def test_what_is_picked_up_lies_where_the_pixel_shows(kitchen: Observation) -> N
 @pytest.mark.parametrize(
     ("subgoal", "code", "words"),
     [
-        (Goto(object="green sofa", view=0, point=AT_NOTHING), Code.NO_STANDOFF, "no place that the robot knows"),
-        (Pick(object="red mug", view=0, point=AT_NOTHING), Code.NO_GRASP, "no place that the robot knows"),
+        (Goto(object="green sofa", view=0, point=AT_NOTHING), Code.NO_STANDOFF, "the robot knows no place"),
+        (Pick(object="red mug", view=0, point=AT_NOTHING), Code.NO_GRASP, "the robot knows no place"),
         (Pick(object="blue mug", view=0, point=AT_SOFA), Code.PLAN_INVALID, "'blue mug'; it can pick: red mug"),
         (Navigate(object="brown table"), Code.PLAN_INVALID, "it can navigate: green sofa, white fridge"),
         (Open(object="green sofa", view=0, point=AT_SOFA), Code.PLAN_INVALID, "it can open: white fridge"),

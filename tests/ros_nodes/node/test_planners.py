@@ -37,7 +37,7 @@ def test_parameters_become_one_backend_config() -> None:
     ("values", "error", "words"),
     [
         ({"backend": "server", "model": "si"}, ConfigError, "needs the server's URL"),
-        ({"backend": "server", "url": "http://host"}, ConfigError, "by the name it serves"),
+        ({"backend": "server", "url": "http://host"}, ConfigError, "name of a served model"),
         ({"backend": "remote"}, ConfigError, "ws://"),
         ({"backend": "scripted", "script": " "}, ConfigError, "at least one answer"),
         ({"weights": "3bit"}, UnknownNameError, "3bit"),
