@@ -104,7 +104,7 @@ def test_when_one_node_ends_so_do_the_others(ros: Any) -> None:
     up = Up(ros, "--sim", "--no-planner", "--task", "objectnaw")
     output = up.process.communicate(timeout=STARTS_S)[0]
     assert up.process.returncode == 1
-    assert "sim_node ended with code 2" in output
+    assert "sim_node exited with code 2" in output
     assert "Did you mean 'objectnav'?" in output
 
 

@@ -22,7 +22,7 @@ def test_a_model_that_answers_in_json_is_read_in_json() -> None:
 
 def test_answers_that_are_none_are_errors() -> None:
     asker = Asker(ScriptedBackend(["two", '[{"bbox_2d": [300, 200, 100, 400]}]']))
-    with pytest.raises(BackendError, match="with an answer"):
+    with pytest.raises(BackendError, match='with an "answer"'):
         asker.ask([PICTURE], "how many?", deadline_s=1.0)
     with pytest.raises(RegionParseError):
         asker.locate(PICTURE, "the cup", deadline_s=1.0)
