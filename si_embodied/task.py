@@ -111,7 +111,7 @@ class TaskProgress:
         self._holds_in_a_row += 1
         self.memory = self.memory.add(Attempt("plan", None, T_map_base, Outcome(hold.code, hold.message)))
         if self._holds_in_a_row >= self.most_holds:
-            why = f"the planner held {self._holds_in_a_row} times in a row; the last reason: {hold.message}"
+            why = f"too many holds in a row ({self._holds_in_a_row}); the last reason: {hold.message}"
             self.stop(Outcome(hold.code, why))
 
 

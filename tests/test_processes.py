@@ -1,4 +1,4 @@
-"""Worker processes are gone when their parent is, however it ended."""
+"""Worker processes exit with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
@@ -48,7 +48,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in workers)
 
 
-def test_each_worker_uses_one_thread_and_the_parents_setting_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_uses_one_thread_and_the_parents_setting_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with worker_pool(1) as pool:
         assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
