@@ -91,11 +91,7 @@ class SpatialPlannerPolicy:
         return cls(planner, latency=latency, owns_planner=True)
 
     def reset(self, task: Task) -> None:
-        """Start an episode. A plan in progress is dropped.
-
-        Raises:
-            ConfigError: the task's kind does not match the robot.
-        """
+        """Start an episode and drop any plan in progress; raise `ConfigError` if the robot is of another kind."""
         kind = self._planner.embodiment.kind
         if task.kind != kind:
             raise ConfigError(f"this policy controls a {kind} robot, got a task of kind {task.kind!r}")
@@ -106,11 +102,7 @@ class SpatialPlannerPolicy:
         self.decisions = []
 
     def act(self, observation: Observation) -> Action:
-        """The next action: from the current skill, or a wait while the planner is busy or holds.
-
-        Raises:
-            ConfigError: `reset` has not been called.
-        """
+        """The next action: from the current skill, or a wait while the planner is busy or holds."""
         progress = self._progress
         if progress is None:
             raise ConfigError("call reset(task) before act(observation)")

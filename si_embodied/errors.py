@@ -27,13 +27,7 @@ class UnknownNameError(SiEmbodiedError, LookupError):
     """An unregistered name of an environment, task, policy, prompt version or the like."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        """Suggest the closest match.
-
-        Args:
-            kind: what the name refers to: "prompt version".
-            name: the unknown name.
-            known: the registered names.
-        """
+        """`kind` says what `name` refers to ("prompt version"). The message suggests the closest of `known`."""
         names = sorted(known)
         close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""

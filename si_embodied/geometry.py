@@ -26,11 +26,7 @@ class Pose:
     translation: NDArray[np.float64]  # (3,), metres
 
     def __post_init__(self) -> None:
-        """Convert to float64 and check that this is a rigid transform.
-
-        Raises:
-            ConfigError: wrong shapes, non-finite values, or `rotation` is not a rotation matrix.
-        """
+        """Convert to float64; raise `ConfigError` if this is not a rigid transform."""
         rotation = np.asarray(self.rotation, dtype=np.float64)
         translation = np.asarray(self.translation, dtype=np.float64)
         if rotation.shape != (3, 3) or translation.shape != (3,):
@@ -53,11 +49,7 @@ class Pose:
 
     @classmethod
     def from_quaternion(cls, xyzw: ArrayLike, translation: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
-        """From a quaternion in ROS order (x, y, z, w), which need not be normalised.
-
-        Raises:
-            ConfigError: not four finite numbers, or all zero.
-        """
+        """From a quaternion in ROS order (x, y, z, w), not all zero; it need not be normalised."""
         q = np.asarray(xyzw, dtype=np.float64)
         norm = float(np.linalg.norm(q)) if q.shape == (4,) else math.nan
         if not norm > 1e-9:
@@ -93,11 +85,7 @@ class Pose:
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike) -> Pose:
-        """From a homogeneous (4, 4) matrix.
-
-        Raises:
-            ConfigError: not (4, 4), or not a rigid transform.
-        """
+        """From a homogeneous (4, 4) matrix; raise `ConfigError` if it is not a rigid transform."""
         m = np.asarray(matrix, dtype=np.float64)
         if m.shape != (4, 4):
             raise ConfigError(f"a homogeneous transform is (4, 4), got: {m.shape}")
@@ -156,11 +144,7 @@ class Intrinsics:
     cy: float
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: the image size or a focal length is not positive, or the principal point is not finite.
-        """
+        """Raise `ConfigError` if the size or a focal length is not positive, or the principal point is not finite."""
         if self.width < 1 or self.height < 1:
             raise ConfigError(f"expected a positive image size, got: {self.width} x {self.height}")
         if not (self.fx > 0 and self.fy > 0 and math.isfinite(self.cx) and math.isfinite(self.cy)):
@@ -168,11 +152,7 @@ class Intrinsics:
 
     @classmethod
     def from_vertical_fov(cls, width: int, height: int, fov_y_rad: float) -> Intrinsics:
-        """A camera with square pixels and a centred principal point, as simulators render it.
-
-        Raises:
-            ConfigError: the field of view is not between 0 and pi radians.
-        """
+        """A camera with square pixels and a centred principal point, as in simulators; 0 < `fov_y_rad` < pi."""
         if not 0 < fov_y_rad < math.pi:
             raise ConfigError(f"expected a vertical field of view between 0 and pi radians, got: {fov_y_rad}")
         f = height / 2 / math.tan(fov_y_rad / 2)
@@ -180,11 +160,7 @@ class Intrinsics:
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Intrinsics:
-        """From a (3, 3) camera matrix.
-
-        Raises:
-            ConfigError: the matrix is not (3, 3).
-        """
+        """From a (3, 3) camera matrix; raise `ConfigError` for any other shape."""
         k = np.asarray(matrix, dtype=np.float64)
         if k.shape != (3, 3):
             raise ConfigError(f"a camera matrix is (3, 3), got: {k.shape}")

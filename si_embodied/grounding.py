@@ -33,14 +33,11 @@ class Grounder:
     config: GroundingConfig = GroundingConfig()
 
     def point_in_map(self, frame: CameraFrame, point: tuple[int, int]) -> NDArray[np.float64] | Refusal:
-        """Project an image point onto the surface it shows.
+        """The map point (3,), in metres, of the surface at an image point, or why the depth there cannot be used.
 
         Args:
             frame: the image, with its own depth and pose.
             point: x and y, 0..1000 relative to the image.
-
-        Returns:
-            The map point (3,) in metres, or why the depth there cannot be used.
         """
         where = f"at {list(point)} in the {frame.name} view"
         if frame.depth_m is None:

@@ -74,11 +74,7 @@ class CameraFrame:
     T_map_camera: Pose  # optical frame (x right, y down, z forward) in the map
 
     def __post_init__(self) -> None:
-        """Reject images, depth and intrinsics whose shapes or dtypes do not match.
-
-        Raises:
-            ObservationError: a shape, dtype or stamp is wrong.
-        """
+        """Raise `ObservationError` if shapes, dtypes or the stamp are wrong."""
         shape, where = np.shape(self.rgb), f"camera {self.name!r}"
         if len(shape) != 3 or shape[2] != 3:
             raise ObservationError(f"{where}: expected an rgb image (H, W, 3), got shape {shape}; drop alpha")
@@ -86,7 +82,7 @@ class CameraFrame:
             raise ObservationError(f"{where}: expected rgb as uint8 in 0..255, got {self.rgb.dtype}; convert it")
         size = (self.intrinsics.height, self.intrinsics.width)
         if shape[:2] != size:
-            raise ObservationError(f"{where}: image is {shape[:2]} but intrinsics are for {size}; scale the intrinsics")
+            raise ObservationError(f"{where}: image is {shape[:2]}, intrinsics are for {size}; see Intrinsics.scaled")
         if self.depth_m is not None:
             if self.depth_m.shape != size:
                 raise ObservationError(f"{where}: depth is {self.depth_m.shape}, rgb is {size}; register depth to rgb")
@@ -182,11 +178,7 @@ class Task:
     kind: TaskKind
 
     def __post_init__(self) -> None:
-        """Reject an empty instruction or an unknown kind.
-
-        Raises:
-            ObservationError: the instruction is empty, or `kind` is not a `TaskKind`.
-        """
+        """Raise `ObservationError` if the instruction is empty or `kind` is not a `TaskKind`."""
         if not self.instruction.strip():
             raise ObservationError(f"expected a non-empty instruction, got: {self.instruction!r}")
         if self.kind not in get_args(TaskKind):

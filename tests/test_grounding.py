@@ -58,7 +58,7 @@ def with_frame(observation: Observation, **changes: object) -> Observation:
 
 
 def test_goto_stands_off_the_point_and_faces_it(wall_ahead: Observation) -> None:
-    # The image centre shows the wall at (3, 0, 1); 0.6 m before it is (2.4, 0).
+    # The image centre shows the wall at (3, 0, 1); a standoff of 0.6 m is at (2.4, 0).
     goal = ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
     assert isinstance(goal, NavigateTo)
     np.testing.assert_allclose(goal.target_m, [3.0, 0.0, 1.0], atol=0.05)
@@ -83,7 +83,7 @@ def test_grounding_uses_the_pose_of_the_image(wall_ahead: Observation) -> None:
 
 
 def test_goto_chooses_a_reachable_cell(wall_ahead: Observation) -> None:
-    # Only the half of the map with y > 0.5 can be reached.
+    # Only the half of the map with y > 0.5 is reachable.
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[45:, :] = 3.0
     grid = NavigationMap(0.1, (0.0, -4.0), lengths)
@@ -96,7 +96,7 @@ def test_goto_chooses_a_reachable_cell(wall_ahead: Observation) -> None:
 
 
 def test_goto_drives_to_the_end_of_the_map_and_reports_no_standoff(wall_ahead: Observation) -> None:
-    # Known is what lies within 1 m ahead of the base; the wall is 3 m ahead.
+    # The map ends 1 m ahead of the base; the wall is 3 m ahead.
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[35:45, :11] = 0.1 * np.arange(11)
     observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
@@ -109,7 +109,7 @@ def test_goto_drives_to_the_end_of_the_map_and_reports_no_standoff(wall_ahead: O
 
 def test_goto_that_gets_no_closer_is_refused(wall_ahead: Observation) -> None:
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
-    lengths[35:45, :4] = 0.1  # 0.4 m ahead at most, where 0.5 are asked for
+    lengths[35:45, :4] = 0.1  # at most 0.4 m ahead; min_approach_m is 0.5
     observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
     refusal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(refusal, Refusal)

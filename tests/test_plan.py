@@ -150,7 +150,7 @@ def test_names_restrict_the_schema_and_drop_skills_without_names() -> None:
     assert choices["pick"] == {"enum": ["red mug", "blue can"]}
     assert "open" not in choices
     assert choices["explore"] is None
-    assert choices["place"]["maxLength"] == 40  # said nothing of: free
+    assert choices["place"]["maxLength"] == 40  # not listed: any name
 
 
 def test_restricting_names_does_not_change_the_cached_schema() -> None:

@@ -60,7 +60,7 @@ def test_a_failed_goal_drops_the_rest_of_its_plan(progress: TaskProgress, wall_a
     assert progress.next_step() is not None
     progress.finished(Outcome(Code.BLOCKED, "a cat"))
     assert progress.next_step(HERE) is None
-    assert progress.end is None, "the task is not done: the goals before its end were not carried out"
+    assert progress.end is None, "the task is not done: its last goals were not executed"
     assert (progress.subgoals, progress.failures) == (0, 1)
 
 

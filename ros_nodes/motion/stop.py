@@ -17,13 +17,7 @@ class MotionStop:
     """Publishes zero velocity for a while after `apply`. Used from the executor's thread only; nothing blocks."""
 
     def __init__(self, node: Any, clock: Callable[[], float], *, stamped: bool) -> None:
-        """Publish on `cmd_vel`.
-
-        Args:
-            node: the node that owns the publisher.
-            clock: the ROS clock in seconds.
-            stamped: publish TwistStamped instead of Twist, for bases that need it.
-        """
+        """Publish from `node`, as TwistStamped if the base needs it `stamped`; `clock` is the ROS clock in seconds."""
         self._node, self._clock, self._stamped = node, clock, stamped
         self._publisher = node.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", 1)
         self._until_s: float | None = None

@@ -22,15 +22,9 @@ if TYPE_CHECKING:
 def plan_message(
     decision: Decision, observation: Observation | None, *, instruction: str, sequence: int, frame: str, now_s: float
 ) -> Plan:
-    """Convert a decision to a Plan message.
+    """Convert a decision and its observation, if the robot had one, to a Plan message.
 
-    Args:
-        decision: a plan or a hold.
-        observation: the observation it was made from; None if the robot had none.
-        instruction: the task's instruction.
-        sequence: number of the decision in its task, from 1.
-        frame: the map frame.
-        now_s: the ROS time of the decision, in seconds.
+    `sequence` counts the task's decisions from 1, `frame` is the map frame, `now_s` the ROS time of the decision.
     """
     record = decision.record
     message = Plan(

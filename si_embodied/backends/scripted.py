@@ -13,12 +13,7 @@ class ScriptedBackend:
     """Answers with the next text in a list, or with a function of the prompt."""
 
     def __init__(self, script: Sequence[str] | Callable[[Prompt], str], *, name: str = "scripted") -> None:
-        """Answer from a script.
-
-        Args:
-            script: texts returned in order, or a function of the prompt.
-            name: recorded as the model.
-        """
+        """`script` holds texts, returned in order, or computes one from the prompt; `name` is recorded as the model."""
         self._script = script
         self._next = 0
         self.info = BackendInfo(model=name, kernel="none", dtype="none")

@@ -116,8 +116,8 @@ def parse_template(version: str, text: str) -> PromptTemplate:
     if "$subgoals" in sections["system"]:
         allowed["system"] = {"subgoals"}
     if "$first_view" in sections["user"]:
-        told = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
-        allowed["user"] = {"instruction", "first_view"} | (told if len(told) == 1 else set())
+        history = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
+        allowed["user"] = {"instruction", "first_view"} | (history if len(history) == 1 else set())
     allowed["user"] |= {name for name in _OPTIONAL if f"${name}" in sections["user"]}
     for name, needed in allowed.items():
         found = re.findall(r"\$(\w+)", sections[name])

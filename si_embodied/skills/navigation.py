@@ -37,7 +37,7 @@ class NavigateTo(Goal):
         """The pose and the target."""
         (x, y, _), yaw = self.T_map_base.translation, math.degrees(self.T_map_base.yaw)
         short = "" if self.on_arrival is Code.OK else ", as far as the map goes"
-        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, for what is at {point_words(self.target_m)}"
+        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, target at {point_words(self.target_m)}"
 
     @property
     def pose(self) -> Pose:

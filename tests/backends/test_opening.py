@@ -42,7 +42,7 @@ def test_three_lines_plan_with_a_checkpoint_directory(base: MobileBase, wall_ahe
     decision = planner.plan(FIND, wall_ahead, Memory())
     planner.close()
     assert decision.record.model == "nano"
-    assert decision.record.prompt_version == "nav/nano", "its own prompts, though nobody asked for them"
+    assert decision.record.prompt_version == "nav/nano", "its own prompts, by default"
 
 
 def test_a_script_answers_in_order_and_repeats_its_last_answer(base: MobileBase, wall_ahead: Observation) -> None:

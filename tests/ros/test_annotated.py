@@ -35,7 +35,7 @@ def test_the_annotated_image_shows_the_plans_points(ros: Ros) -> None:
     pixels, width, height = bridge.rgb_of(image).astype(int), seen[0].width, seen[0].height
     assert pixels.shape[1] == width
     assert pixels.shape[0] > height, "with a line of words below"
-    # The robot's own picture is black, so that all colour is drawn: a ring, and on its right a name.
+    # The robot's own image is black, so every coloured pixel was drawn: a ring, and a name to its right.
     v, u = np.nonzero(pixels[:height].sum(axis=2))
     ring = u < 0.62 * width
     assert abs(u[ring].mean() - 0.5 * width) < 3

@@ -84,7 +84,7 @@ def test_a_question_is_answered_while_a_task_runs(ros: Ros) -> None:
     answers = [asked(ros, question="what is this?") for _ in range(3)]
     assert [(each.code, each.answer) for each in answers] == [(0, "a grey wall")] * 3
     ros.wait(lambda: plans, SOON_S, "a plan")
-    assert plans[0].code == int(Code.PLAN_INVALID), "words are no plan"
+    assert plans[0].code == int(Code.PLAN_INVALID), "words are not a plan"
 
 
 def test_cleanup_answers_waiting_questions(ros: Ros) -> None:

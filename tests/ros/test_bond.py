@@ -46,7 +46,7 @@ def test_the_bond_lasts_while_the_planner_is_active(ros: Any, bond: Any) -> None
     assert ros.change(Transition.TRANSITION_DEACTIVATE)
     ros.wait(bond.is_broken, ENDS_S, "the bond's end")
     assert ros.call(GetState, "planner/get_state", GetState.Request()).current_state.id == State.PRIMARY_STATE_INACTIVE
-    assert ros.change(Transition.TRANSITION_ACTIVATE), "it binds itself anew"
+    assert ros.change(Transition.TRANSITION_ACTIVATE), "it forms a new bond"
 
 
 def test_a_killed_planner_stops_its_heartbeat(ros: Any, bond: Any) -> None:

@@ -96,7 +96,7 @@ def test_killing_it_leaves_no_node_behind(ros: Any) -> None:
     up = Up(ros, "--sim", "--no-planner")
     up.instruction()
     up.process.kill()
-    up.process.communicate(timeout=ENDS_S)  # comes back when nobody holds the other end of the pipe any more
+    up.process.communicate(timeout=ENDS_S)  # returns once every process has closed the pipe
 
 
 def test_when_one_node_exits_the_others_stop(ros: Any) -> None:

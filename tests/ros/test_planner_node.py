@@ -268,7 +268,7 @@ def test_losing_transforms_while_driving_stops_the_robot(ros: Ros) -> None:
     odometry = ros.listen(Odometry, "odom")
     ros.wait(lambda: len(odometry) > 20, ANSWERS_S, "odometry")
     assert odometry[0].pose.pose == odometry[-1].pose.pose
-    assert 0.0 < odometry[0].pose.pose.position.x < WALL_M - STANDOFF_M - 0.5, "it stands, long before its goal"
+    assert 0.0 < odometry[0].pose.pose.position.x < WALL_M - STANDOFF_M - 0.5, "it stopped long before its goal"
 
 
 def test_a_goal_is_grounded_at_the_pose_of_its_image(ros: Ros) -> None:
@@ -291,12 +291,12 @@ def test_a_goal_is_grounded_at_the_pose_of_its_image(ros: Ros) -> None:
 
     assert list(plan.subgoals[0].pixel) == [32.0, 24.0]
     true_y, later_y = seen_from(seconds(plan.header.stamp)), seen_from(seconds(plan.decided))
-    assert abs(later_y - true_y) > 0.5, "by the time of the plan something else is straight ahead"
+    assert abs(later_y - true_y) > 0.5, "by then another point is straight ahead"
     target = plan.subgoals[0].target
     assert math.dist((target.x, target.y), (WALL_M, true_y)) < 0.02
     stand = pose_of_message(goals[0].pose)
     facing_y = stand.translation[1] + math.tan(stand.yaw) * (WALL_M - stand.translation[0])
-    assert facing_y == pytest.approx(true_y, abs=0.02), "the base is sent to face that very point"
+    assert facing_y == pytest.approx(true_y, abs=0.02), "the goal faces the point seen in the image"
     ros.result(handle.cancel_goal_async(), ANSWERS_S, "the cancellation")
 
 

@@ -113,7 +113,7 @@ def test_a_robot_without_a_skill_list_refuses_these_skills(wall_ahead: Observati
 
 @pytest.mark.parametrize(("reach_m", "code"), [(2.9, None), (2.7, Code.OUT_OF_REACH)])
 def test_manipulation_out_of_reach_is_refused(kitchen: Observation, reach_m: float, code: Code | None) -> None:
-    guard = Guard(SkillRobot(("head",), "skill", reach_m, 5.0))  # the fridge begins 2.8 m before the base
+    guard = Guard(SkillRobot(("head",), "skill", reach_m, 5.0))  # the fridge starts 2.8 m in front of the base
     opening, driving = (
         ground(subgoal, kitchen)
         for subgoal in (Open(object="white fridge", view=0, point=AT_FRIDGE), Navigate(object="white fridge"))
