@@ -1,4 +1,4 @@
-"""Which model answers, where it runs, and how it is asked. One value for every command, node and server."""
+"""Backend settings: which model, where it runs, and how to query it. Shared by every command, node and server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _check_name(what: str, name: str, known: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How an OpenAI-compatible server is asked."""
+    """Request format and limits for an OpenAI-compatible server."""
 
     family: Family = "qwen3_vl"  # decides how points are meant and images numbered
     answer_format: AnswerFormat = "json_schema"  # how the server is told the answer's schema; see docs/serving.md
@@ -42,14 +42,14 @@ class ServerOptions:
             if number < 1:
                 raise ConfigError(f"expected {kind} to be at least 1, got: {number}")
         if not 1 <= self.jpeg_quality <= 95:
-            raise ConfigError(f"expected a jpeg_quality from 1 to 95, got: {self.jpeg_quality}")
+            raise ConfigError(f"expected jpeg_quality from 1 to 95, got: {self.jpeg_quality}")
         if not self.connect_timeout_s > 0:
             raise ConfigError(f"expected connect_timeout_s to be positive, got: {self.connect_timeout_s}")
 
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """The model behind a planner; `si_embodied.backends.opening` opens it."""
+    """The model behind a planner. Open it with `si_embodied.backends.opening`."""
 
     kind: BackendKind = "local"  # local (a checkpoint or an ONNX export), server, remote or scripted
     model: str = ""  # a directory, a released name or a hub id; for a server, the name it serves; empty: si-nano
@@ -61,14 +61,14 @@ class BackendConfig:
     script_delay_s: float = 0.0  # time each scripted answer takes
 
     def __post_init__(self) -> None:
-        """Check that the kind has what it needs."""
+        """Check that the settings required by `kind` are present."""
         _check_name("backend", self.kind, BackendKind)
         if self.weights not in WEIGHTS:
             raise UnknownNameError("weights", self.weights, WEIGHTS)
         if self.kind in ("server", "remote") and not self.url:
             example = "http://127.0.0.1:8000" if self.kind == "server" else "ws://127.0.0.1:8421"
-            raise ConfigError(f"the {self.kind} backend needs the server's URL ('url'), for example {example}")
+            raise ConfigError(f"the {self.kind} backend needs the server's URL; set 'url', for example to {example}")
         if self.kind == "server" and not self.model:
-            raise ConfigError("a server is asked for a model by the name it serves; give it: 'model', or --model NAME")
+            raise ConfigError("the server backend needs the name of a served model; set 'model', or pass --model NAME")
         if self.kind == "scripted" and not any(answer.strip() for answer in self.script):
-            raise ConfigError("the scripted backend needs at least one answer ('script')")
+            raise ConfigError(f"the scripted backend needs at least one answer; set 'script', got: {self.script}")

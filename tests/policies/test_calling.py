@@ -105,5 +105,5 @@ def test_the_planner_calls_skills_and_tells_the_next_prompt_how_they_went(home: 
 
 @pytest.mark.parametrize("latency", [1.5, "measured"])
 def test_a_robot_of_skills_cannot_wait_for_the_planner(latency: float | str) -> None:
-    with pytest.raises(ConfigError, match="latency of 0"):
+    with pytest.raises(ConfigError, match="latency 0"):
         SpatialPlannerPolicy(Planner(ScriptedBackend([]), ROBOT), latency=latency)  # type: ignore[arg-type]
