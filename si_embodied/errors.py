@@ -40,7 +40,7 @@ class MissingExtraError(SiEmbodiedError, ImportError):
 
     def __init__(self, module: str, extra: str) -> None:
         """`module` failed to import; `si-embodied[extra]` installs it."""
-        super().__init__(f"{module!r} is required but not installed; run: pip install 'si-embodied[{extra}]'")
+        super().__init__(f"{module!r} is not installed; run: pip install 'si-embodied[{extra}]'")
         self.module, self.extra = module, extra
 
 
@@ -81,7 +81,7 @@ class MissingRosPackageError(SiEmbodiedError, ImportError):
         """`module` failed to import; it belongs to the ROS package of the same name."""
         package = module.partition(".")[0]
         super().__init__(
-            f"the ROS package {package!r} is required but not installed; run: "
+            f"the ROS package {package!r} is not installed; run: "
             f"apt install ros-$ROS_DISTRO-{package.replace('_', '-')}"
         )
         self.package = package
