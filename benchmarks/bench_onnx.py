@@ -1,11 +1,11 @@
-"""Tokens a second of exported models on ONNX Runtime over torch's, as ratios within one run.
+"""Tokens per second of exported models on ONNX Runtime relative to torch, as ratios within one run.
 
 An untrained Qwen3-VL of 111 million parameters, 78 million of them the tied vocabulary of 151,936 rows, is exported in
-fp32, int8 and int4. All runners read the same prompt (one 448 px image, about 400 tokens), then take the same tokens
-one at a time and give the logits of the whole vocabulary after each. They take turns token by token, and a ratio is of
-the medians. "rows" is the same with 64 allowed tokens, as a grammar leaves them mostly: both sides then compute no more
-of the output layer. The default is one thread: with more, waiting for the slowest one is what a busy machine measures.
-The last line is JSON.
+fp32, int8 and int4. All runners read the same prompt (one 448 px image, about 400 tokens), then are fed the same tokens
+one by one and compute the logits of the whole vocabulary after each. They take turns token by token, and a ratio is of
+the medians. "rows" is the same with 64 allowed tokens, as is typical under a grammar: both sides then compute only
+those rows of the output layer. The default is one thread, because with more a busy machine measures the wait for the
+slowest thread. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from untrained_qwen3_vl import ROWS, qwen3_vl_config
 
 from si_embodied.models.decoding import ModelRunner
 from si_embodied.models.loading import load_checkpoint
@@ -37,27 +38,16 @@ from si_embodied.types import Prompt
 LIMITS = {"fp32": 1.2, "int4": 2.5}
 LOGITS_LIMIT = 1e-4
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "int4")
-ROWS, HIDDEN, ALLOWED = 151_936, 512, 64
+ALLOWED = 64
 
 
 def make_checkpoint(directory: Path, depth: int) -> Path:
-    """The tiny checkpoint's tokenizer with a model of real width."""
+    """A checkpoint with the tiny checkpoint's tokenizer and a model of realistic width."""
     make_tiny_checkpoint(directory)
     config = Qwen3VLConfig.from_pretrained(directory)
-    text = {
-        "vocab_size": ROWS, "hidden_size": HIDDEN, "intermediate_size": 3 * HIDDEN, "num_hidden_layers": depth,
-        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 8192,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [12, 10, 10]},
-    }  # fmt: skip
-    vision = {
-        "depth": 4, "hidden_size": 256, "intermediate_size": 1024, "num_heads": 4, "patch_size": 16,
-        "out_hidden_size": HIDDEN, "num_position_embeddings": 28 * 28, "deepstack_visual_indexes": [1, 3],
-    }  # fmt: skip
-    settings = {name: getattr(config, name) for name in ("image_token_id", "video_token_id")}
-    settings |= {name: getattr(config, name) for name in ("vision_start_token_id", "vision_end_token_id")}
-    model = Qwen3VLForConditionalGeneration(
-        Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **settings)
-    )
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    token_ids = {name: getattr(config, name) for name in names}
+    model = Qwen3VLForConditionalGeneration(qwen3_vl_config(depth=depth, tied=True, **token_ids))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):
@@ -70,7 +60,7 @@ def make_checkpoint(directory: Path, depth: int) -> Path:
 
 
 def measure(runners: dict[str, ModelRunner], inputs: Any, tokens: int) -> tuple[dict[str, dict[str, float]], float]:
-    """Medians in seconds by runner: of the prefill, and of a token with all logits and with few; and fp32's error."""
+    """Median seconds per runner for the prefill, a token with all logits and a token with few; and fp32's error."""
     every = np.ones(ROWS, dtype=np.bool_)
     few = np.zeros(ROWS, dtype=np.bool_)
     few[np.random.default_rng(0).choice(ROWS, ALLOWED, replace=False)] = True
@@ -89,7 +79,7 @@ def measure(runners: dict[str, ModelRunner], inputs: Any, tokens: int) -> tuple[
             started = time.perf_counter()
             runner.step([token])
             logits[name] = runner.logits(allowed)
-            if index >= 4:  # what comes before warms up
+            if index >= 4:  # the first four warm up
                 times[name][kind].append(time.perf_counter() - started)
         error = max(error, float(np.abs(logits["torch"] - logits["fp32"]).max()))
         if kind == "all":
@@ -99,11 +89,11 @@ def measure(runners: dict[str, ModelRunner], inputs: Any, tokens: int) -> tuple[
 
 
 def main() -> None:
-    """Export, measure, print."""
+    """Export the model, time all runners, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=96, help="to decode, half with all logits (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of every runner (default: %(default)s)")
-    parser.add_argument("--depth", type=int, default=8, help="layers of the decoder (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=96, help="tokens, half with all logits (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads per runner (default: %(default)s)")
+    parser.add_argument("--depth", type=int, default=8, help="decoder layers (default: %(default)s)")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(args.threads)
@@ -129,7 +119,7 @@ def main() -> None:
 def report(
     medians: dict[str, dict[str, float]], sizes: dict[str, float], about: dict[str, float], error: float
 ) -> None:
-    """A table, and the same as JSON."""
+    """Print a table, and the same as JSON."""
     print(f"{about['parameters']:.0f} M parameters, prompt of {about['prompt_tokens']} tokens")
     print(f"{'':6}{'tokens/s':>10}{'x torch':>9}{'limit':>7}{'rows':>7}{'prefill':>9}{'MB':>7}")
     ratios: dict[str, dict[str, float]] = {}
@@ -142,7 +132,7 @@ def report(
             f"{name:6}{1 / seconds['all']:10.1f}{ratio['all']:9.2f}{limit:>7}{ratio['few']:7.2f}"
             f"{ratio['prefill']:9.2f}{size:>7}"
         )
-    print(f"largest difference of fp32's logits: {error:.1e} (limit {LOGITS_LIMIT:.0e})")
+    print(f"largest difference of fp32's logits from torch's: {error:.1e} (limit {LOGITS_LIMIT:.0e})")
     within = error <= LOGITS_LIMIT and all(ratios[name]["all"] >= limit for name, limit in LIMITS.items())
     print(json.dumps({**about, "ratios": ratios, "limits": LIMITS, "logits": error, "within": within}))
 

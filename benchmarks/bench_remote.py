@@ -1,8 +1,8 @@
-"""What a decision costs beyond planning itself when the planner is on the other side of a loopback connection.
+"""Overhead of planning through a server on the loopback interface.
 
-The same planner, robot and 640 x 480 RGB-D observation, with a model that answers at once, in this process and behind
-`si_embodied.serving` in another; both are timed alternately and compared by their medians. What is added is encoding,
-the connection, the queue and decoding. The last line is JSON.
+The same planner, robot and 640 x 480 RGB-D observation, with a model that answers immediately, runs in this process and
+behind `si_embodied.serving` in another. Both are timed in turn and compared by their medians. The difference is
+encoding, connection, queue and decoding. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BASE = MobileBase(
 
 
 def observation() -> Observation:
-    """A camera that looks at a wall 3 m ahead, in noise that nothing could compress."""
+    """An image of incompressible noise, with depth of a wall 3 m ahead."""
     generator = np.random.default_rng(0)
     rgb = generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
     depth = (3.0 + generator.normal(0, 0.003, (480, 640))).astype(np.float32)
@@ -59,12 +59,12 @@ def observation() -> Observation:
 
 
 def model() -> ScriptedBackend:
-    """Takes no time."""
+    """A model that answers immediately."""
     return ScriptedBackend(lambda _: ANSWER)
 
 
 def timed_ms(planner: AnyPlanner, seen: Observation) -> float:
-    """Milliseconds of one decision."""
+    """The time of one decision in milliseconds."""
     start = time.perf_counter()
     decision = planner.plan(TASK, seen, Memory())
     took = time.perf_counter() - start
@@ -73,18 +73,18 @@ def timed_ms(planner: AnyPlanner, seen: Observation) -> float:
 
 
 def measure(count: int, planners: dict[str, AnyPlanner], seen: Observation) -> dict[str, list[float]]:
-    """Decisions by each planner in turn."""
+    """Time `count` decisions of each planner, in turn."""
     took: dict[str, list[float]] = {name: [] for name in planners}
     for index in range(count + 10):
         for name, planner in planners.items():
             value = timed_ms(planner, seen)
-            if index >= 10:  # what is loaded and connected first is not what a robot waits for
+            if index >= 10:  # the first ten warm up: imports and connections
                 took[name].append(value)
     return took
 
 
 def serve_here() -> None:
-    """The other process: serves until its input ends."""
+    """The server process: serves until it is terminated."""
 
     def ready(address: str) -> None:
         print(address, flush=True)
@@ -93,9 +93,9 @@ def serve_here() -> None:
 
 
 def main() -> None:
-    """Measure, print, and say whether the limit is kept."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--decisions", type=int, default=200, help="with each")
+    """Measure, and print whether the overhead is within the limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--decisions", type=int, default=200, help="decisions per planner (default: %(default)s)")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -117,14 +117,14 @@ def main() -> None:
 
 
 def report(took: dict[str, list[float]]) -> None:
-    """Medians, what the connection adds, and the verdict."""
+    """Print medians, the overhead of the connection, and the verdict."""
     p50: dict[str, float] = {name: statistics.median(values) for name, values in took.items()}
     p95 = {name: float(np.percentile(values, 95)) for name, values in took.items()}
     added = p50["remote"] - p50["here"]
     verdict = "within" if added <= LIMIT_MS else "OVER"
     for name, values in took.items():
         print(f"{name:>10}: p50 {p50[name]:.2f} ms, p95 {p95[name]:.2f} ms, n={len(values)}")
-    print(f"a decision through the remote costs {added:.2f} ms more ({verdict} {LIMIT_MS:g} ms)")
+    print(f"a remote decision takes {added:.2f} ms longer ({verdict} {LIMIT_MS:g} ms)")
     result: dict[str, Any] = {"added_ms": added, "p50_ms": p50, "p95_ms": p95, "n": len(took["here"])}
     print(json.dumps({"benchmark": "remote", "limit_ms": LIMIT_MS, **result}))
 

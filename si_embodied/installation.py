@@ -25,8 +25,10 @@ EXTRAS: dict[str, dict[str, str]] = {
         "rclpy": "ros-kilted-rclpy", "sensor_msgs": "ros-kilted-sensor-msgs", "mcap": "mcap", "cv2": "opencv-python",
     },
     "habitat": {"habitat": "habitat-lab", "habitat_sim": "habitat-sim"},
-    "serve": {"fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "httpx": "httpx"},
-    "viz": {"rerun": "rerun-sdk"},
+    "serve": {
+        "fastapi": "fastapi", "uvicorn": "uvicorn", "msgpack": "msgpack", "httpx": "httpx",
+        "prometheus_client": "prometheus-client",
+    },
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ LEARNING = (
     "tokenizers", "safetensors",
 )  # fmt: skip
 ROBOT = ("rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "tf2_ros")
-SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx")
+SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx", "prometheus_client")
 DRAWING = ("PIL", "imageio", "imageio_ffmpeg", "matplotlib", "rerun", "rich")
 
 

@@ -1,4 +1,4 @@
-"""Starts a set of nodes, each in a process of its own, without the `launch` package; all end together."""
+"""Starts a set of nodes without the `launch` package, each in its own process; they stop together."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 WORLDS = ("apartment", "tabletop")
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
-_STOPS_S = 5.0
-"""For a node to end by itself after SIGINT; the planner first stops the robot."""
+_SHUTDOWN_S = 5.0
+"""Time for a node to exit after a signal. The planner stops the robot first."""
 _POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -37,11 +37,11 @@ class NodeProcess:
 
     name: str  # "planner"
     module: str  # "si_embodied.ros_nodes.planner_node"
-    files: tuple[Path, ...] = ()  # of parameters; later ones win
-    parameters: Mapping[str, object] = field(default_factory=dict)  # on top of the files
+    files: tuple[Path, ...] = ()  # parameter files; later ones win
+    parameters: Mapping[str, object] = field(default_factory=dict)  # override the files
 
     def command(self) -> list[str]:
-        """What is run."""
+        """The command line."""
         arguments = [each for file in self.files for each in ("--params-file", str(file))]
         for name, value in self.parameters.items():
             arguments += ["-p", f"{name}:={_yaml(value)}"]
@@ -49,24 +49,24 @@ class NodeProcess:
 
 
 def _yaml(value: object) -> str:
-    """A scalar as rcl's parser reads it: text stays text, even "" and "yes"."""
+    """Format a scalar for rcl's YAML parser. Strings are quoted, so "" and "yes" stay strings."""
     if isinstance(value, bool):
         return str(value).lower()
     return "'{}'".format(value.replace("'", "''")) if isinstance(value, str) else str(value)
 
 
 def config_file(name: str) -> Path:
-    """A file of `config/`, from the checkout or from where the package was installed.
+    """Find a file of `config/`, in the checkout or in the installed package.
 
     Raises:
-        ConfigError: it is in none of those places.
+        ConfigError: the file is not found.
     """
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    places = [Path(si_embodied.__file__).parents[1] / "config"]
-    places += [Path(prefix) / "share" / "si_embodied" / "config" for prefix in prefixes if prefix]
-    found = next((place / name for place in places if (place / name).is_file()), None)
+    folders = [Path(si_embodied.__file__).parents[1] / "config"]
+    folders += [Path(prefix) / "share" / "si_embodied" / "config" for prefix in prefixes if prefix]
+    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
-        raise ConfigError(f"config/{name} is in none of {[str(p) for p in places]}; install si-embodied again")
+        raise ConfigError(f"config/{name} not found in {[str(each) for each in folders]}; reinstall si-embodied")
     return found
 
 
@@ -129,7 +129,7 @@ class Bringup:
 
 
 def require_ros() -> None:
-    """Say what is missing before anything is started.
+    """Check, before starting any node, that ROS and the interfaces are installed.
 
     Raises:
         MissingExtraError: rclpy is not installed.
@@ -139,13 +139,13 @@ def require_ros() -> None:
         raise MissingExtraError("rclpy", "ros")
     for package in ("tf2_msgs", "si_embodied_msgs"):
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"the ROS interfaces {package!r} are not there; build them: python interfaces/build.py")
+            raise ConfigError(f"the ROS interfaces {package!r} are not built; run: python interfaces/build.py")
 
 
 def environment(*, simulated: bool) -> dict[str, str]:
-    """This process's environment; for a simulated robot with a DDS profile that keeps images, unless one is set.
+    """The nodes' environment. For a simulated robot, adds a DDS profile that can hold images, unless one is set.
 
-    Not for a real one: the profile binds to this machine, and a robot may be several.
+    A real robot does not get the profile: it binds DDS to this machine, and a robot may have several.
     """
     values = dict(os.environ)
     values.setdefault("AMENT_PREFIX_PATH", sys.prefix)
@@ -155,51 +155,51 @@ def environment(*, simulated: bool) -> dict[str, str]:
 
 
 def run(nodes: Sequence[NodeProcess], say: Callable[[str], None], *, simulated: bool) -> int:
-    """Run nodes until one ends or this process is told to stop (SIGINT, SIGTERM), and then end all.
+    """Run nodes until one exits or this process gets SIGINT or SIGTERM, then stop all of them.
 
     Args:
-        nodes: started in this order, and ended in the other.
-        say: takes lines for the user.
-        simulated: whether everything that they talk to is on this machine.
+        nodes: started in this order, stopped in reverse.
+        say: prints a line for the user.
+        simulated: whether everything the nodes communicate with runs on this machine.
 
     Returns:
-        0 when told to stop and every node ended well, else 1.
+        0 if a signal stopped the nodes and all exited with 0, else 1.
     """
-    told = threading.Event()
-    previous = {each: signal.signal(each, lambda *_: told.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    stop_requested = threading.Event()
+    previous = {each: signal.signal(each, lambda *_: stop_requested.set()) for each in (signal.SIGINT, signal.SIGTERM)}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for node in nodes:
-            # A session of its own: Ctrl-C reaches this process alone, which ends the nodes in order.
+            # In its own session the node does not get Ctrl-C; this process stops the nodes in order.
             processes[node.name] = subprocess.Popen(
                 node.command(),
                 env=environment(simulated=simulated),
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  (one system call, which takes no lock)
+                preexec_fn=_stop_with_parent,  # noqa: PLW1509  (one system call, which takes no lock)
             )
-        while not told.wait(_POLL_S):
+        while not stop_requested.wait(_POLL_S):
             ended = [name for name, process in processes.items() if process.poll() is not None]
             if ended:
-                say(f"{ended[0]} ended with code {processes[ended[0]].returncode}; stopping the rest")
+                say(f"{ended[0]} exited with code {processes[ended[0]].returncode}; stopping the rest")
                 break
     finally:
         codes = {name: _stop(process) for name, process in reversed(processes.items())}
         for number, handler in previous.items():
             signal.signal(number, handler)
     failed = {name: code for name, code in codes.items() if code}
-    if told.is_set() and failed:
-        say("did not end well: " + ", ".join(f"{name} with code {code}" for name, code in failed.items()))
-    return 0 if told.is_set() and not failed else 1
+    if stop_requested.is_set() and failed:
+        say("failed while stopping: " + ", ".join(f"{name} with code {code}" for name, code in failed.items()))
+    return 0 if stop_requested.is_set() and not failed else 1
 
 
-def _end_with_parent() -> None:
-    """In the child: be told to stop when the parent is killed too; no robot drives on because a terminal crashed."""
+def _stop_with_parent() -> None:
+    """In the child: get SIGINT if the parent is killed, so that the robot does not drive on when a terminal crashes."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:
-    """End a process as Ctrl-C would, then less politely; its exit code."""
+    """Stop a process with SIGINT, then SIGTERM, then SIGKILL; its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             process.send_signal(number)
@@ -208,6 +208,6 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + _STOPS_S
+    until = time.monotonic() + _SHUTDOWN_S
     while process.poll() is None and time.monotonic() < until:
         time.sleep(_POLL_S / 2)

@@ -20,6 +20,7 @@ from si_embodied.backends.config import (
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.robots import FETCH_ARM
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendKind, Family
@@ -70,20 +71,20 @@ class ArmSettings:
     tool_frame: Annotated[
         str, Doc("frame between the fingertips, z out of the gripper, y along the closing direction")
     ] = "tool"
-    lowest_m: Annotated[tuple[float, ...], Doc("lowest corner of the workspace in the map")] = (0.0, -0.62, 0.60)
-    highest_m: Annotated[tuple[float, ...], Doc("highest corner of the workspace in the map")] = (1.0, 0.38, 1.60)
+    lowest_m: Annotated[tuple[float, ...], Doc("lowest corner of the workspace in the map")] = FETCH_ARM.workspace_m[0]
+    highest_m: Annotated[tuple[float, ...], Doc("highest corner of the workspace in the map")] = FETCH_ARM.workspace_m[
+        1
+    ]
     shoulder_m: Annotated[tuple[float, ...], Doc("shoulder in the map, from which the reach is measured")] = (
-        0.0326,
-        0.0,
-        0.976,
+        FETCH_ARM.shoulder_m
     )
-    reach_m: Annotated[float, Doc("longest distance from the shoulder to the tool")] = 0.87
-    max_opening_m: Annotated[float, Doc("largest distance between the finger pads")] = 0.1018
-    finger_depth_m: Annotated[float, Doc("how far the fingertips extend below the tool centre point")] = 0.012
+    reach_m: Annotated[float, Doc("longest distance from the shoulder to the tool")] = FETCH_ARM.reach_m
+    max_opening_m: Annotated[float, Doc("largest distance between the finger pads")] = FETCH_ARM.max_opening_m
+    finger_depth_m: Annotated[float, Doc("how far the fingertips extend below the tool centre point")] = (
+        FETCH_ARM.finger_depth_m
+    )
     home_m: Annotated[tuple[float, ...], Doc("tool position in the map that does not hide the scene")] = (
-        0.2,
-        -0.6,
-        0.9,
+        FETCH_ARM.home_m
     )
     driver: Annotated[str, Doc("topic (publishes arm/goal and gripper/goal) or moveit")] = "topic"
     group: Annotated[str, Doc("MoveIt planning group that ends in the tool frame")] = "arm"

@@ -1,7 +1,7 @@
-"""A thread that does input and output, so that a caller's deadline holds whatever the other side does.
+"""A background event loop for network I/O, so that a caller's deadline holds whatever the peer does.
 
-A socket's own timeouts count from one read or write to the next: a peer that sends a byte a second never runs into
-them. What runs here is cancelled as a whole when its time is up.
+Socket timeouts apply to each read or write: a peer that sends one byte per second never triggers them. A coroutine run
+here is cancelled as a whole when its time is up.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ T = TypeVar("T")
 
 
 class Background:
-    """An event loop in a thread of its own, for a client that is called from threads that know no event loop."""
+    """An event loop in its own thread, for clients with a synchronous interface."""
 
     def __init__(self, name: str) -> None:
-        """Start the thread, named for those who look at a running process."""
+        """Start the thread; `name` shows up in debuggers and process monitors."""
         self._loop = asyncio.new_event_loop()
         self._running: set[concurrent.futures.Future[Any]] = set()
         self._closed = False
-        self._lock = threading.Lock()  # of the two above
+        self._lock = threading.Lock()  # guards _running and _closed
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T], *, timeout_s: float) -> T:
-        """What `work` returns or raises; it is cancelled when its time is up, and when the caller is interrupted.
+        """Run `work` and return its result; cancel it on timeout or if the caller is interrupted.
 
         Raises:
-            TimeoutError: not done after `timeout_s` seconds.
+            TimeoutError: `work` did not finish within `timeout_s` seconds.
             concurrent.futures.CancelledError: `cancel` was called from another thread.
-            RuntimeError: after `close`.
+            RuntimeError: called after `close`.
         """
         with self._lock:
             if self._closed:
                 work.close()
-                raise RuntimeError("this client is closed; make a new one")
+                raise RuntimeError("this client is closed; create a new one")
             future = asyncio.run_coroutine_threadsafe(_within(work, timeout_s), self._loop)
             self._running.add(future)
         try:
@@ -46,17 +46,17 @@ class Background:
         finally:
             with self._lock:
                 self._running.discard(future)
-            future.cancel()  # for Ctrl-C in `result`; nothing where it is done
+            future.cancel()  # after Ctrl-C in `result`; no effect on a finished future
 
     def cancel(self) -> None:
-        """Cancel what is under way; callable from any thread."""
+        """Cancel the running calls; callable from any thread."""
         with self._lock:
             running = list(self._running)
         for future in running:
             future.cancel()
 
     def close(self, *, last: Coroutine[Any, Any, None] | None = None) -> None:
-        """Cancel what is under way, run `last`, and end the thread; nothing when it was closed already."""
+        """Cancel the running calls, run `last`, and stop the thread. Closing twice is harmless."""
         with self._lock:
             if self._closed:
                 if last is not None:
@@ -81,12 +81,16 @@ class Background:
 
 
 async def _within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Not `asyncio.wait_for`: what the work raises is not mistaken for lateness, nor its tidying up waited for."""
+    """Await `work` for at most `timeout_s`.
+
+    Unlike `asyncio.wait_for`, it passes on a `TimeoutError` that the work itself raises, and does not wait for the
+    cleanup of a cancelled coroutine.
+    """
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=timeout_s)
         if task.done():
             return task.result()
     finally:
-        task.cancel()  # nothing where it is done
-    raise TimeoutError(f"not done after {timeout_s:.3f} s")
+        task.cancel()  # no effect on a finished task
+    raise TimeoutError(f"did not finish within {timeout_s:.3f} s")

@@ -1,4 +1,4 @@
-"""The chat-completions format of OpenAI-compatible servers: what is sent, and what may come back."""
+"""The chat-completions format of OpenAI-compatible servers: building requests and parsing replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """What a server answered."""
+    """A server's answer."""
 
     text: str
     prompt_tokens: int
@@ -31,7 +31,7 @@ class ChatAnswer:
 
 
 def chat_request(model: str, asked: Question, options: ServerOptions) -> bytes:
-    """The body of one request: the system's text, and the user's with images as data URLs in reading order."""
+    """The body of a request: the system text, and the user's text and images (data URLs) in reading order."""
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else _image(part, options) for part in asked.content
     ]
@@ -48,10 +48,10 @@ def chat_request(model: str, asked: Question, options: ServerOptions) -> bytes:
 
 
 def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
-    """The answer in a reply's body; `where` is the address, for messages.
+    """The answer in a reply's body; `where` is the URL, for error messages.
 
     Raises:
-        BackendError: the reply holds no whole answer.
+        BackendError: the reply has no answer, or a truncated one.
     """
     body = reply_json(reply, where)
     try:
@@ -61,38 +61,38 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
         text = ended = None
     if not isinstance(text, str):
         raise BackendError(
-            f"{where} answered without a text in choices[0].message.content: {str(body)[:200]}; "
+            f"{where}: no text in choices[0].message.content of the reply: {str(body)[:200]}; "
             "is it an OpenAI-compatible chat server?"
         )
     if ended == "length":
-        raise BackendError(f"the answer was cut off after max_tokens={options.max_tokens}; raise it: {text[:80]!r}")
+        raise BackendError(f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {text[:80]!r}")
     usage = body.get("usage")
     return ChatAnswer(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
 
 
 def model_names(reply: bytes, where: str) -> tuple[str, ...]:
-    """The names in a reply of /v1/models.
+    """The model names in a reply of /v1/models.
 
     Raises:
-        BackendError: it is no list of models.
+        BackendError: the reply is not a list of models.
     """
     body = reply_json(reply, where)
     try:
         return tuple(str(model["id"]) for model in body["data"])
     except (KeyError, TypeError):
-        raise BackendError(f"{where} answered what is no list of models: {str(body)[:120]}") from None
+        raise BackendError(f"{where}: the reply is not a list of models: {str(body)[:120]}") from None
 
 
 def reply_json(reply: bytes, where: str) -> Any:
-    """A reply's body.
+    """A reply's body as JSON.
 
     Raises:
-        BackendError: it is not JSON.
+        BackendError: the body is not JSON.
     """
     try:
         return json.loads(reply)
     except (ValueError, RecursionError) as error:
-        raise BackendError(f"{where} answered what is no JSON ({error}): {reply[:80]!r}") from error
+        raise BackendError(f"{where}: the reply is not JSON ({error}): {reply[:80]!r}") from error
 
 
 def _image(image: NDArray[np.uint8], options: ServerOptions) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _image(image: NDArray[np.uint8], options: ServerOptions) -> dict[str, Any]:
 
 
 def _schema(asked: Question, answer_format: AnswerFormat) -> dict[str, Any]:
-    """How a server is told the schema."""
+    """The request fields that tell the server the answer's schema."""
     if answer_format == "json_schema":
         named = {"name": "answer", "schema": asked.schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": named}}

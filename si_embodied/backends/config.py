@@ -1,4 +1,4 @@
-"""Which model plans, where it runs and how it is called: one value for every command, node and server."""
+"""Backend settings: which model, where it runs, and how to query it. Shared by every command, node and server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _check_name(what: str, name: str, known: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to call an OpenAI-compatible server."""
+    """Request format and limits for an OpenAI-compatible server."""
 
     family: Annotated[Family, FAMILY] = "qwen3_vl"
     answer_format: Annotated[AnswerFormat, Doc("how to tell the server the answer's schema: docs/serving.md")] = (
@@ -59,14 +59,14 @@ class ServerOptions:
             if number < 1:
                 raise ConfigError(f"expected {kind} to be at least 1, got: {number}")
         if not 1 <= self.jpeg_quality <= 95:
-            raise ConfigError(f"expected a jpeg_quality from 1 to 95, got: {self.jpeg_quality}")
+            raise ConfigError(f"expected jpeg_quality from 1 to 95, got: {self.jpeg_quality}")
         if not self.connect_timeout_s > 0:
             raise ConfigError(f"expected connect_timeout_s to be positive, got: {self.connect_timeout_s}")
 
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """The model behind a planner; `si_embodied.backends.opening` opens it."""
+    """The model behind a planner. Open it with `si_embodied.backends.opening`."""
 
     kind: Annotated[
         BackendKind, Doc("local (a checkpoint or an ONNX export), server (OpenAI-compatible), remote or scripted")
@@ -80,16 +80,14 @@ class BackendConfig:
     script_delay_s: Annotated[float, SCRIPT_DELAY] = 0.0
 
     def __post_init__(self) -> None:
-        """Check names, and that the backend has the settings it needs."""
+        """Check that the settings required by `kind` are present."""
         _check_name("backend", self.kind, BackendKind)
         if self.weights not in WEIGHTS:
             raise UnknownNameError("weights", self.weights, WEIGHTS)
         if self.kind in ("server", "remote") and not self.url:
             example = "http://127.0.0.1:8000" if self.kind == "server" else "ws://127.0.0.1:8421"
-            raise ConfigError(f"the {self.kind} backend needs the server's URL ('url'), for example {example}")
+            raise ConfigError(f"the {self.kind} backend needs the server's URL; set 'url', for example to {example}")
         if self.kind == "server" and not self.model:
-            raise ConfigError(
-                "the server backend needs the name of one of the server's models ('model'), or --model NAME"
-            )
+            raise ConfigError("the server backend needs the name of a served model; set 'model', or pass --model NAME")
         if self.kind == "scripted" and not any(answer.strip() for answer in self.script):
-            raise ConfigError("the scripted backend needs at least one answer ('script')")
+            raise ConfigError(f"the scripted backend needs at least one answer; set 'script', got: {self.script}")

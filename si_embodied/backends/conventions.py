@@ -1,7 +1,7 @@
-"""How a model family behind somebody else's server is asked, and what its answer means.
+"""Prompt and answer conventions of a model family behind a third-party server.
 
-The server applies the family's chat template and image processor. Left to us is what they cannot know: that points
-shall come back in 0..1000 relative to their view, and how a family numbers several images.
+The server applies the family's chat template and image processor. We add what it cannot know: that points are in
+0..1000 relative to their view, and how the family numbers several images.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
     from si_embodied.types import Prompt
 
-_QWEN25_FACTOR_PX = 28  # patches of 14 pixels, two by two merged
+_QWEN25_FACTOR_PX = 28  # 14 px patches, merged 2 x 2
 _QWEN25_MIN_PIXELS, _QWEN25_MAX_PIXELS = 56 * 56, 28 * 28 * 1280
-"""What every server's image processor leaves as it is: Qwen2.5-VL's own limits are 56 x 56 and 12.8 million pixels."""
+"""Sizes that no server's image processor changes: Qwen2.5-VL's own limits are 56 x 56 and 12.8 million pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A prompt as one family is asked it."""
+    """A prompt in one family's conventions."""
 
     system: str
     content: tuple[str | NDArray[np.uint8], ...]  # in reading order; images are (H, W, 3)
     schema: Mapping[str, Any]
-    pixel_views: tuple[Size, ...] = ()  # sizes of the views, for a family that means pixels
+    pixel_views: tuple[Size, ...] = ()  # sizes of the views, for a family that gives points in pixels
 
     def answer(self, text: str) -> str:
-        """The answer with points in 0..1000; one that is no JSON is left for the planner to refuse.
+        """The answer with points in 0..1000. Invalid JSON is returned unchanged, for the planner to reject.
 
         Raises:
-            BackendError: the answer names a view that is not there.
+            BackendError: the answer names a view that does not exist.
         """
         body = without_fence(text)
         if not self.pixel_views or not _is_json(body):
@@ -52,11 +52,11 @@ class Question:
 
 
 def question(prompt: Prompt, family: Family) -> Question:
-    """The prompt in a family's convention.
+    """The prompt in a family's conventions.
 
     Raises:
-        UnknownNameError: no such family.
-        MissingExtraError: Qwen2.5-VL's images have to be resized, and Pillow is not installed.
+        UnknownNameError: unknown family.
+        MissingExtraError: images for Qwen2.5-VL must be resized, and Pillow is not installed.
     """
     if family == "qwen3_vl":
         return Question(prompt.system, prompt.content, prompt.schema)
@@ -76,7 +76,7 @@ def _is_json(text: str) -> bool:
 
 
 def _numbered(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArray[np.uint8], ...]:
-    """Several images as InternVL was trained on them: `Image-1: <image>` and a new line."""
+    """Number several images as in InternVL's training: `Image-1: <image>` and a newline."""
     count = sum(not isinstance(part, str) for part in content)
     if count < 2:
         return content
@@ -92,7 +92,7 @@ def _numbered(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArr
 
 
 def _in_pixels(prompt: Prompt) -> Question:
-    """Qwen2.5-VL means pixels of the image as its processor resizes it, so it is given one that needs no resizing."""
+    """Qwen2.5-VL's points are pixels of the image after its processor's resizing: send images that need none."""
     content = tuple(part if isinstance(part, str) else _resized(part) for part in prompt.content)
     sizes = [(part.shape[1], part.shape[0]) for part in content if not isinstance(part, str)]
     views = view_sizes(prompt.schema, sizes)
@@ -103,10 +103,10 @@ def _in_pixels(prompt: Prompt) -> Question:
 
 
 def stable_size(width: int, height: int) -> Size:
-    """The size that Qwen2.5-VL's `smart_resize` (transformers, image_processing_qwen2_vl) makes of an image's.
+    """The size to which Qwen2.5-VL's `smart_resize` (transformers, image_processing_qwen2_vl) resizes an image.
 
-    Both sides are multiples of 28, the area is within limits, and the aspect ratio is kept as far as that allows. What
-    it makes of its own result is the same again.
+    Both sides are multiples of 28, the area is within the limits, and the aspect ratio is kept as closely as that
+    allows. Resizing the result again leaves it unchanged.
     """
     factor = _QWEN25_FACTOR_PX
     columns, rows = (max(factor, round(side / factor) * factor) for side in (width, height))

@@ -1,4 +1,4 @@
-"""When to ask again after a failure that may pass."""
+"""When to retry after a transient failure."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from si_embodied.errors import ConfigError
 
 
 class Again(Exception):
-    """A failure that may pass."""
+    """A transient failure: the request may be retried."""
 
     def __init__(self, message: str, *, after_s: float | None = None) -> None:
-        """`after_s` is how long the server asked to wait, where it did."""
+        """`after_s` is the server's `Retry-After` in seconds, if it sent one."""
         super().__init__(message)
         self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Exponential backoff with full jitter: many robots that lost one server do not come back all at once.
+    """Exponential backoff with full jitter, so that robots that lost the same server do not all return at once.
 
     Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
-    attempts: int = 4  # the first included
-    first_wait_s: float = 0.2  # the longest wait before the second attempt; doubled with each
+    attempts: int = 4  # including the first
+    first_wait_s: float = 0.2  # upper bound of the wait before the second attempt; doubles with each attempt
     longest_wait_s: float = 5.0
     uniform: Callable[[float, float], float] = field(default=random.Random().uniform)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Reject impossible settings."""
         if self.attempts < 1 or not 0 <= self.first_wait_s <= self.longest_wait_s:
-            raise ConfigError(f"expected at least 1 attempt and waits that do not shrink, got: {self}")
+            raise ConfigError(f"expected attempts >= 1 and 0 <= first_wait_s <= longest_wait_s, got: {self}")
 
     def wait_s(self, attempt: int, after_s: float | None = None) -> float | None:
-        """Seconds to wait after the failure of attempt number `attempt` (from 1); None to give up.
+        """Seconds to wait after attempt number `attempt` (from 1) failed; None to give up.
 
-        What the server asked for is waited for, and then the jitter, which alone keeps apart those it asked alike.
+        The jitter comes on top of the server's `after_s`, so that clients given the same `Retry-After` spread out.
         """
         if attempt >= self.attempts:
             return None
@@ -52,7 +52,7 @@ class Retries:
 def retry_after_s(
     value: str | None, *, now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 ) -> float | None:
-    """Seconds that a `Retry-After` header asks for, as seconds or as a date (RFC 9110, 10.2.3); None if neither."""
+    """Seconds to wait by a `Retry-After` header, in seconds or a date (RFC 9110, 10.2.3); None if it is neither."""
     if value is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Models: families, checkpoints, constrained decoding.
+"""Model families, checkpoint loading, and constrained decoding.
 
-torch, transformers and llguidance are imported by the leaves that are about them, never by this package itself.
+Importing this package does not import torch, transformers or llguidance; the modules that need them do.
 """
 
 from __future__ import annotations

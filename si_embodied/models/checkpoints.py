@@ -1,6 +1,6 @@
-"""Checkpoint directories: what is wrong with one, found before anything heavy is imported or loaded.
+"""Checks a checkpoint directory before anything heavy is imported or loaded.
 
-Only safetensors weights are read, and no code that comes with a checkpoint is ever run.
+Only safetensors weights are read, and code that comes with a checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -10,41 +10,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import CheckpointError
+from si_embodied.errors import CheckpointError, ConfigError
 from si_embodied.models.conversion import convert_config, is_original
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl")
-"""`model_type`s that run locally; `families.FAMILIES` has one entry for each."""
+"""`model_type`s that run locally; `families.FAMILIES` has one entry per type."""
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
 def shipped_checkpoint() -> Path:
-    """The small trained planner that comes with the package: si-nano."""
+    """The small trained planner in the package: si-nano."""
     return Path(__file__).parent / "nano"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
-    """A directory that was looked through and has what loading needs."""
+    """A checkpoint directory that has every file needed for loading."""
 
     directory: Path
-    model_type: str  # of the family, whatever the format
-    original: bool  # InternVL in its original format, converted on load
-    weights: tuple[Path, ...]  # safetensors
-    size_bytes: int  # of the weights
+    model_type: str  # the family's, also for the original InternVL format
+    original: bool  # InternVL's original format, converted on load
+    weights: tuple[Path, ...]  # safetensors files
+    size_bytes: int  # total size of the weights
 
 
 def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
-    """Look through a Hugging Face model directory: its family, its tokenizer, and every weight file's integrity.
+    """Check a Hugging Face model directory: its family, its tokenizer, and the integrity of every weight file.
 
     Raises:
-        CheckpointError: it cannot be loaded, with what is wrong and the fix.
+        CheckpointError: the checkpoint cannot be loaded; the message gives the reason and the fix.
     """
     path = Path(directory).expanduser()
     if not path.exists():
         raise CheckpointError(
-            f"no checkpoint at {path}: give the directory of a downloaded model, or make a tiny untrained one with "
+            f"no checkpoint at {path}: give the directory of a downloaded model, or create a tiny untrained one with "
             f"'si-embodied models tiny {path}'"
         )
     if not path.is_dir():
@@ -57,8 +57,24 @@ def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
     return CheckpointFiles(path, model_type, original, weights, sum(file.stat().st_size for file in weights))
 
 
+def new_directory(directory: str | Path) -> Path:
+    """The path of a directory to write a model into.
+
+    Raises:
+        ConfigError: something already exists there that is not an empty directory.
+    """
+    path = Path(directory).expanduser()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path} exists and is not an empty directory: give a new directory")
+    return path
+
+
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: the file is unreadable, or not a JSON object.
+    """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -69,22 +85,22 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_processors(path: Path, *, original: bool) -> None:
-    """The tokenizer's and the image processor's files; an original InternVL needs less, for its own code makes them."""
+    """Check the files of tokenizer and image processor; an original InternVL needs fewer, its code builds the rest."""
     slow = original and all((path / name).is_file() for name in ("vocab.json", "merges.txt"))
     if not slow and not (path / "tokenizer.json").is_file():
         raise CheckpointError(
             f"{path} has no tokenizer.json{' and not both vocab.json and merges.txt' if original else ''}: "
-            "download the tokenizer's files of the same checkpoint too"
+            "also download the tokenizer files of this checkpoint"
         )
     named = ("preprocessor_config.json", "processor_config.json")
     if not original and not any((path / name).is_file() for name in named):
         raise CheckpointError(
-            f"{path} has no preprocessor_config.json: download the image processor's files of the same checkpoint too"
+            f"{path} has no preprocessor_config.json: also download the image processor files of this checkpoint"
         )
 
 
 def _model_type(path: Path) -> tuple[str, bool]:
-    """The family in config.json, if it is one that runs here, and whether it is in InternVL's original format."""
+    """The model type in config.json, and whether it is InternVL's original format."""
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} has no config.json: it is not a Hugging Face model directory")
     config = read_json(path / "config.json")
@@ -101,17 +117,17 @@ def _model_type(path: Path) -> tuple[str, bool]:
         return "internvl", True
     if "bagel" in " ".join([model_type, *architectures]).lower() or (path / "llm_config.json").is_file():
         raise CheckpointError(
-            f"{path} is a BAGEL checkpoint: it is not in transformers and runs only behind a server that supports it "
-            f"(docs/models.md). {supported}"
+            f"{path} is a BAGEL checkpoint: transformers does not support it, so it runs only behind a server that "
+            f"does (docs/models.md). {supported}"
         )
     raise CheckpointError(
-        f"{path} is of an architecture that does not run here: model_type {model_type or 'missing'!r}, "
+        f"{path}: unsupported architecture: model_type {model_type or 'missing'!r}, "
         f"architectures {architectures}. {supported}"
     )
 
 
 def _weight_files(path: Path) -> tuple[Path, ...]:
-    """The safetensors files that hold the weights, all of them there."""
+    """The safetensors files with the weights; all of them exist."""
     index = path / "model.safetensors.index.json"
     if (path / "model.safetensors").is_file():
         return (path / "model.safetensors",)
@@ -130,14 +146,16 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
     pickled = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in path.glob(pattern))
     if pickled:
         raise CheckpointError(
-            f"{path} has pickled weights only ({pickled[0]}), which can run code when read and are refused: "
-            "get the checkpoint in safetensors"
+            f"{path} has only pickled weights ({pickled[0]}), which are not loaded because unpickling can run code: "
+            "get the checkpoint in safetensors format"
         )
     raise CheckpointError(f"{path} has no weights (model.safetensors or its shards): download them")
 
 
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes in a safetensors file whose length fits its header, unlike a truncated download or a Git LFS pointer.
+    """The tensor shapes in a safetensors file, by tensor name.
+
+    The header is checked against the file's size, which detects truncated downloads and Git LFS pointers.
 
     Raises:
         CheckpointError: the file is incomplete or corrupted.
@@ -156,7 +174,7 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
             raise CheckpointError(f"{file} has a corrupted header ({error}): download it again") from error
     if not ends or max(ends) != size - 8 - length:
         raise CheckpointError(
-            f"{file} is corrupted: its header tells of {max(ends, default=0)} bytes of tensors, "
-            f"it has {size - 8 - length}; download it again"
+            f"{file} is corrupted: its header describes {max(ends, default=0)} bytes of tensors, but it has "
+            f"{size - 8 - length}; download it again"
         )
     return shapes

@@ -1,4 +1,4 @@
-"""The language model's pass compiled by torch, where that is worth it."""
+"""Compiling the language model's forward pass with torch, where it pays."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _LOG = logging.getLogger(__name__)
 def compiled_pass(
     language: Callable[..., Any], device: torch.device, attempt: Callable[[Callable[..., Any]], object]
 ) -> Callable[..., Any]:
-    """A compiled `language` model, or itself where that does not work; the log says why.
+    """Compile `language`, or return it unchanged and log why that is not possible.
 
-    On CUDA alone: a step of a few tokens is launched kernel by kernel there, and the launches take longer than the
-    kernels. Shapes stay dynamic, because the cache grows with every step. What is compiled rounds a little differently:
-    two tokens that are equally likely to the last digits may change places.
+    Compiling pays only on CUDA, where launching the kernels of a step of a few tokens takes longer than running them.
+    Shapes stay dynamic because the cache grows with every step. Compiled kernels round slightly differently, so two
+    tokens of almost equal probability may swap ranks.
 
     Args:
         language: the language model.
-        device: where it is.
-        attempt: runs a pass of every kind with what it is given. Whatever that raises is why not to compile: it is
-            here that compilers that are missing show, and not in the middle of a plan.
+        device: the model's device.
+        attempt: runs one forward pass of every kind with the model it is given, so that a missing compiler shows up
+            now and not in the middle of a plan. If it raises, the model is not compiled.
     """
     if device.type != "cuda":
-        _LOG.warning("steps are not compiled: it pays on CUDA alone, and the model is on %s", device.type)
+        _LOG.warning("steps are not compiled: compiling pays only on CUDA, and the model is on %s", device.type)
         return language
     try:
         candidate: Callable[..., Any] = torch.compile(language, dynamic=True)
         attempt(candidate)
-    except Exception as error:  # noqa: BLE001 - dynamo, inductor, Triton and the C compiler each have their own
+    except Exception as error:  # noqa: BLE001 - dynamo, inductor, Triton and the C compiler raise their own types
         reason = (str(error).strip().splitlines() or [""])[0]
         _LOG.warning("steps are not compiled: %s: %s", type(error).__name__, reason)
         return language

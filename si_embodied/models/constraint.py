@@ -1,4 +1,4 @@
-"""Which tokens keep an answer inside its JSON schema (llguidance)."""
+"""Constrains an answer to its JSON schema, token by token, with llguidance."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ with extra("models"):
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Without flexible whitespace a weak model cannot loop in blanks, and most of a plan's bytes are forced.
+# With fixed whitespace a weak model cannot loop on blanks, and most of a plan's bytes are forced.
 _JSON: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _BYTES_PER_CHARACTER = 6  # a control character escaped as \\u00XX; UTF-8 itself needs at most 4
 _GRAMMARS_KEPT = 16
 
 
 class Constraint:
-    """The state of one answer in its grammar."""
+    """The grammar state of one answer."""
 
     def __init__(self, matcher: LLMatcher, vocabulary_size: int, token_text: Callable[[int], str]) -> None:
-        """Start `matcher` at the first token of the answer."""
+        """Take a `matcher` at the start of the answer; `token_text` maps a token to its text."""
         self._matcher, self._size = matcher, vocabulary_size
         self.token_text = token_text
         self._check()
 
     @property
     def finished(self) -> bool:
-        """Whether the answer is complete: nothing may follow."""
+        """Whether the answer is complete."""
         return bool(self._matcher.is_stopped())
 
     def forced(self) -> list[int]:
-        """The tokens that must come next, whatever the model thinks; often none."""
+        """The tokens that the grammar forces next; often none."""
         tokens = list(self._matcher.compute_ff_tokens())
         self._check()
         return tokens
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens (V,) may come next."""
+        """Mask (V,) of the tokens that may come next."""
         packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
         mask = np.zeros(self._size, dtype=np.bool_)
@@ -53,16 +53,16 @@ class Constraint:
         return mask
 
     def fits(self, tokens: Sequence[int]) -> int:
-        """How many of `tokens`, from the first on, the grammar would let follow."""
+        """Length of the longest prefix of `tokens` that the grammar accepts next."""
         count = int(self._matcher.validate_tokens(list(tokens)))
         self._check()
         return count
 
     def accept(self, tokens: Sequence[int]) -> None:
-        """Go on past `tokens`.
+        """Advance past `tokens`.
 
         Raises:
-            BackendError: a token leaves the grammar.
+            BackendError: the grammar does not accept a token.
         """
         self._matcher.consume_tokens(list(tokens))
         self._check()
@@ -75,26 +75,26 @@ class Constraint:
 
 
 class Grammars:
-    """Grammars of one tokenizer, compiled once for each schema (about 5 ms) and kept for the latest ones."""
+    """Compiles schemas for one tokenizer (about 5 ms each), and caches the most recent ones."""
 
     def __init__(self, tokenizer_json: str, *, vocabulary_size: int, end_token: int) -> None:
         """Index the vocabulary; takes about a second for 152,000 tokens.
 
         Args:
             tokenizer_json: a Hugging Face `tokenizer.json`.
-            vocabulary_size: rows of the model's output layer, which may be more than the tokenizer has tokens.
+            vocabulary_size: rows of the model's output layer; may exceed the number of tokens in the tokenizer.
             end_token: the token that ends an answer.
         """
         self._size = vocabulary_size
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
         self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
-        self._texts: dict[int, str] = {}  # at most one a token of the vocabulary
+        self._texts: dict[int, str] = {}  # by token; bounded by the vocabulary
 
     def start(self, schema: Mapping[str, object]) -> Constraint:
-        """A fresh constraint for an answer of `schema`.
+        """A new constraint for an answer of `schema`.
 
-        Besides JSON schemas, {"type": "text", "pattern": …, "maxLength": …} is an answer that is no JSON but what the
-        regular expression matches: an option's letter and nothing else.
+        Besides JSON schemas, {"type": "text", "pattern": …, "maxLength": …} means plain text that matches the regular
+        expression, such as the letter of an option.
 
         Raises:
             ConfigError: llguidance cannot compile the schema.
@@ -109,7 +109,7 @@ class Grammars:
             )
             problem = LLMatcher.validate_grammar(grammar, self._tokenizer)
             if problem and not problem.startswith("WARNING"):
-                raise ConfigError(f"the answer's schema is not one that can be decoded: {problem.splitlines()[0]}")
+                raise ConfigError(f"llguidance cannot compile the answer's schema: {problem.splitlines()[0]}")
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
             self._matchers[text] = matcher
             if len(self._matchers) > _GRAMMARS_KEPT:
@@ -130,10 +130,10 @@ class Grammars:
 
 
 def longest_answer_bytes(schema: Mapping[str, Any], where: str = "answer") -> int:
-    """An upper bound of an answer's length in UTF-8 bytes, which bounds its tokens too: a token has at least one byte.
+    """Upper bound of an answer's length in UTF-8 bytes, and so of its tokens: a token has at least one byte.
 
     Raises:
-        ConfigError: the schema leaves something unbounded, in which a weak model could go on for ever.
+        ConfigError: the schema leaves something unbounded, where a weak model could go on forever.
     """
     if "const" in schema:
         return _json_bytes(schema["const"])
@@ -168,5 +168,5 @@ def longest_answer_bytes(schema: Mapping[str, Any], where: str = "answer") -> in
 
 
 def _json_bytes(value: object) -> int:
-    """Length of a value as JSON."""
+    """Length of a value as JSON, in bytes."""
     return len(json.dumps(value).encode())

@@ -1,8 +1,8 @@
-"""InternVL's original format in the words of transformers' own `internvl`: names and settings, nothing else.
+"""Maps InternVL's original format to transformers' own `internvl`: configuration and weight names.
 
 The released SenseNova-SI-InternVL3 checkpoints are `InternVLChatModel`s, whose classes come as Python files beside the
-weights. The same layers are in transformers under other names; what is here says which is which, and refuses what would
-not be the same network. It is a function of the files alone: no torch, no transformers.
+weights. transformers has the same layers under other names. This module maps the names, and rejects checkpoints that
+would not give the same network. It needs neither torch nor transformers.
 
 Sources: config.json of the released checkpoints; the InternVL repository's `InternVLChatConfig` and `conversation.py`.
 """
@@ -22,16 +22,18 @@ SYSTEM_MESSAGES = {
         "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
     )
 }
-"""By the name of the conversation template in config.json: what every training conversation began with."""
+"""System message of every training conversation, by the conversation template's name in config.json.
+
+It says: you are InternVL, a multimodal large language model by the Shanghai AI Laboratory, Tsinghua and partners."""
 
 _REQUIRED: Mapping[str, Any] = {
-    "ps_version": "v2",  # v1 leaves the shuffled image transposed
+    "ps_version": "v2",  # pixel shuffle; v1 leaves the image transposed
     "select_layer": -1,
     "dynamic_image_size": True,
     "use_thumbnail": True,
     "pad2square": False,
 }
-_ASSUMED = {"ps_version": "v1", "pad2square": False}  # where config.json is silent; else what is required
+_ASSUMED = {"ps_version": "v1", "pad2square": False}  # if missing in config.json; other keys default to _REQUIRED
 
 _VISION = {
     "hidden_size": "hidden_size",
@@ -52,7 +54,7 @@ _TEXT = (
     "rope_parameters", "use_sliding_window", "sliding_window", "max_window_layers", "bos_token_id", "eos_token_id",
     "pad_token_id",
 )  # fmt: skip
-_QK_NORM_EPS = 1e-6  # transformers' InternVL has no setting for it
+_QK_NORM_EPS = 1e-6  # hard-coded in transformers' InternVL
 
 _KEYS = (
     (r"vision_model\.embeddings\.class_embedding", r"model.vision_tower.embeddings.cls_token"),
@@ -83,19 +85,19 @@ _QKV = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.attn\.qkv\.(weight|bia
 
 
 def is_original(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of the original format."""
+    """Whether a config.json is in the original format."""
     return config.get("model_type") == ORIGINAL_MODEL_TYPE or ORIGINAL_ARCHITECTURE in (
         config.get("architectures") or []
     )
 
 
 def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config.json of transformers' `internvl` for an original one.
+    """Convert an original config.json to that of transformers' `internvl`.
 
-    `image_token_id` is left to whoever has the tokenizer. `system_message` is a key of ours, which transformers keeps.
+    The caller adds `image_token_id`, which takes the tokenizer. `system_message` is our own key; transformers keeps it.
 
     Raises:
-        CheckpointError: it is a network that `internvl` cannot be, with the setting, its value and what is expected.
+        CheckpointError: `internvl` cannot represent this network; names the setting, its value and the expected one.
     """
     for key, expected in _REQUIRED.items():
         value = config.get(key, _ASSUMED.get(key, expected))
@@ -137,10 +139,10 @@ def convert_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def system_message(config: Mapping[str, Any]) -> str:
-    """What the original's conversations begin with: its own `system_message`, or else its template's.
+    """The system message of a checkpoint: its own `system_message`, or else its conversation template's.
 
     Raises:
-        CheckpointError: the template is not one that is known.
+        CheckpointError: unknown conversation template.
     """
     if isinstance(own := config.get("system_message"), str):
         return own
@@ -151,10 +153,10 @@ def system_message(config: Mapping[str, Any]) -> str:
 
 
 def convert_keys(key: str) -> tuple[str, ...]:
-    """The name of an original weight in transformers' `internvl`; three where it is split along its first dimension.
+    """The new name of an original weight; three names if it is split along its first dimension (query, key, value).
 
     Raises:
-        CheckpointError: there is no such weight in `internvl`.
+        CheckpointError: `internvl` has no such weight.
     """
     if match := _QKV.fullmatch(key):
         layer, kind = match.groups()
@@ -163,12 +165,12 @@ def convert_keys(key: str) -> tuple[str, ...]:
         if match := re.fullmatch(pattern, key):
             return (match.expand(new),)
     raise CheckpointError(
-        f"unexpected weight {key!r} in an original InternVL checkpoint: a layer that transformers' internvl lacks"
+        f"unexpected weight {key!r} in an original InternVL checkpoint: transformers' internvl has no such layer"
     )
 
 
 def convert_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Original weights (torch tensors or anything with `chunk`) by their new names; nothing is copied."""
+    """Original weights (torch tensors, or anything with `chunk`) under their new names, without copying."""
     converted: dict[str, Any] = {}
     for key, tensor in weights.items():
         names = convert_keys(key)
@@ -178,7 +180,7 @@ def convert_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A group of settings that must be there."""
+    """A required group of settings."""
     group = config.get(key)
     if not isinstance(group, Mapping):
         raise CheckpointError(f"config.json lacks {key}: download it again")
@@ -186,8 +188,8 @@ def _group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _refused(key: str, value: object, expected: str) -> CheckpointError:
-    """What cannot be converted, and what to do."""
+    """The error for a checkpoint that cannot be converted."""
     return CheckpointError(
-        f"an original InternVL checkpoint is converted with {key} {expected} only, got: {value!r}; "
-        "serve this one with a server that runs its own code (docs/models.md), or take another checkpoint"
+        f"cannot convert this original InternVL checkpoint: expected {key} to be {expected}, got: {value!r}; "
+        "serve it with a server that runs its own code (docs/models.md), or use another checkpoint"
     )

@@ -1,9 +1,9 @@
-"""Decoding under a grammar, over any runner of a model.
+"""Grammar-constrained decoding with any model runtime.
 
-The loop knows neither torch nor a family: it asks a `ModelRunner` to read the prompt and to take tokens, and a
-`Constraint` which tokens may follow. What the grammar forces is fed without asking the model, and what a draft guesses
-is fed together with it and kept as far as the model agrees: the answer is the same, token for token, as that of plain
-decoding with the grammar's mask, in fewer passes.
+The loop is independent of torch and of the model family: a `ModelRunner` runs the model, a `Constraint` says which
+tokens may follow. Tokens forced by the grammar are fed without computing logits. Drafted tokens are fed along with
+them, and kept as far as the model agrees. The answer equals, token for token, that of plain decoding with the grammar's
+mask, in fewer forward passes.
 """
 
 from __future__ import annotations
@@ -30,65 +30,65 @@ if TYPE_CHECKING:
 class ModelRunner(Protocol):
     """One model with one key/value cache.
 
-    A pass that raises leaves nothing behind: the next prompt starts from an empty cache.
+    A forward pass that raises resets the runner: the next prompt starts from an empty cache.
     """
 
     def encode_images(self, inputs: ModelInputs) -> object:
-        """Image features, as `prefill` wants them; returns when they are computed.
+        """Image features for `prefill`; returns once they are computed.
 
-        Those of images seen lately may come from a bounded store, by the images' contents.
+        Features of recently seen images may come from a bounded cache, keyed by image content.
         """
 
     def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
         """Read the prompt, followed by the answer's first `forced` tokens.
 
-        What the cache already holds of both is kept: the longest common prefix of tokens and image contents.
+        The key/value cache is reused for the longest common prefix of tokens and image contents.
 
         Returns:
-            How many tokens were kept.
+            How many tokens were reused.
         """
 
     def step(self, tokens: Sequence[int]) -> None:
-        """Take one or more tokens of the answer."""
+        """Append one or more tokens of the answer, in one forward pass."""
 
     def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
-        """The logits of the `allowed` (V,) tokens, ascending by id: (n_allowed,).
+        """The logits of the `allowed` (V,) tokens, in ascending order of token id: (n_allowed,).
 
         Args:
-            allowed: the tokens that may come next; the output layer is computed for these alone when they are few.
-            after: behind which token, counted from the last one taken (-1) back to the first of the last `step`, or
-                after a `prefill` back to the prompt's own last token.
+            allowed: the tokens that may come next; if they are few, the output layer is computed only for them.
+            after: the position whose next-token logits to return, counted back from the last token (-1). It reaches
+                back to the first token of the last `step`, or after a `prefill` to the prompt's last token.
         """
 
     def trim(self, count: int) -> None:
-        """Forget the last `count` tokens of those taken by the last `step`, or as `forced` by the last `prefill`."""
+        """Remove the last `count` tokens, at most those of the last `step`, or those `forced` by the last `prefill`."""
 
     def forget(self) -> None:
-        """Start the next prompt from nothing: empty the cache and the store of image features."""
+        """Empty the key/value cache and the cache of image features."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How answers are decoded. None of the ways to be faster changes a token."""
+    """Decoding options. `reuse` and `drafts` only save time; they never change a token."""
 
-    reuse: bool = True  # keep what the cache holds of the next prompt, and the features of images seen lately
-    drafts: bool = True  # guess how the answer goes on, and have the model check the guess in one pass
-    temperature: float = 0.0  # 0 takes the likeliest token; above, one is drawn
-    seed: int = 0  # of the draws of one answer
-    max_new_tokens: int = 1024  # the most tokens an answer may have
+    reuse: bool = True  # reuse the cached prefix of the prompt, and features of recently seen images
+    drafts: bool = True  # draft the next tokens, and let the model verify the draft in one pass
+    temperature: float = 0.0  # 0 is greedy decoding; above 0, tokens are sampled
+    seed: int = 0  # for sampling; each answer starts from it
+    max_new_tokens: int = 1024
     deadline: float = float("inf")  # when to give up, on the clock given to `decode`
-    canceled: threading.Event | None = None  # give up when it is set
+    canceled: threading.Event | None = None  # set it to abort
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A complete answer and what it took."""
+    """A complete answer with its statistics."""
 
     tokens: tuple[int, ...]
     model_steps: int  # forward passes after the prefill
-    reused_tokens: int  # of the prompt, kept from before
-    drafted_tokens: int  # guessed and checked by the model
-    accepted_tokens: int  # of the guessed ones, those that stayed
+    reused_tokens: int  # of the prompt, from the cache
+    drafted_tokens: int  # verified by the model
+    accepted_tokens: int  # drafted tokens that were kept
     vision_s: float
     prefill_s: float
     decode_s: float
@@ -108,14 +108,14 @@ def decode(
     Args:
         runner: the model.
         inputs: the prompt.
-        constraint: a fresh constraint; it is used up.
-        options: how.
-        last_answer: tokens that the answer is likely to repeat: the first guess.
-        clock: seconds that only grow; looked at, as is the cancellation, before every pass and every choice.
+        constraint: a new constraint; decoding advances it to its end.
+        options: decoding options.
+        last_answer: tokens that the answer is likely to repeat, used as the first draft.
+        clock: monotonic time in seconds. Deadline and cancellation are checked before every forward pass and token.
 
     Raises:
-        DeadlineExceeded: not done by the deadline.
-        BackendError: the event was set, or the answer was not complete after `max_new_tokens`.
+        DeadlineExceeded: not finished by the deadline.
+        BackendError: cancelled, or the answer was incomplete after `max_new_tokens`.
     """
     if not options.reuse:
         runner.forget()
@@ -150,7 +150,7 @@ def decode(
 
 
 class _Answer:
-    """An answer in the making: its tokens, the grammar's state behind them, and how the next one is chosen."""
+    """An answer being decoded: its tokens, the grammar state after them, and the choice of the next one."""
 
     def __init__(
         self, runner: ModelRunner, constraint: Constraint, options: Decoding, clock: Callable[[], float]
@@ -162,33 +162,35 @@ class _Answer:
         self._rng = np.random.default_rng(options.seed)
 
     def check(self) -> float:
-        """The time, or why to stop."""
+        """The current time; raises if the deadline has passed or decoding was cancelled."""
         now = self._clock()
         if self._options.canceled is not None and self._options.canceled.is_set():
             raise BackendError(f"canceled: {len(self.tokens)} tokens decoded")
         if now >= self._options.deadline:
             late = now - self._options.deadline
             raise DeadlineExceeded(
-                f"not done by the deadline: {len(self.tokens)} tokens decoded, {late:.3f} s late"
+                f"not finished by the deadline: {len(self.tokens)} tokens decoded, {late:.3f} s late"
             )  # fmt: skip
         return now
 
     def forced(self) -> list[int]:
-        """Take what the grammar forces, and say what that was."""
+        """Append the tokens that the grammar forces, and return them."""
         return self._take(self._constraint.forced()) if not self._constraint.finished else []
 
     def guess(self) -> list[int]:
-        """How the answer may go on, as far as the grammar lets it; often not at all."""
+        """A draft of the next tokens, cut where the grammar would reject it; often empty."""
         if self.drafts is None:
             return []
         guess = self.drafts.propose(self.tokens)
         return guess[: self._constraint.fits(guess)] if guess else []
 
     def choose_along(self, guess: Sequence[int]) -> list[int]:
-        """Choose tokens behind those that the model took last, whose end is `guess`, until one is not the guessed one.
+        """Choose tokens along `guess`, the end of what the model was fed last, until a choice differs from it.
+
+        The rejected rest of the guess is trimmed from the model's cache.
 
         Returns:
-            What was chosen or forced and has not been taken by the model yet; the rest of the guess is trimmed.
+            The tokens that were chosen or forced but not fed to the model yet.
         """
         agreed, pending = 0, list[int]()
         while not pending and not self._constraint.finished:
@@ -205,13 +207,13 @@ class _Answer:
         return pending
 
     def _choose(self, after: int) -> int:
-        """The next token: the likeliest allowed one, of equals the one with the smallest id, or one drawn."""
+        """The next token: the most likely allowed one (the smallest id if tied), or a sampled one."""
         self.check()
         allowed = self._constraint.allowed()
         logits = self._runner.logits(allowed, after)
-        best = int(logits.argmax())  # of a NaN among them, the NaN's
+        best = int(logits.argmax())  # the index of a NaN, if there is one
         if not np.isfinite(logits[best]):
-            raise BackendError("the model's logits are not finite; its weights are broken or overflow in this dtype")
+            raise BackendError("the model's logits are not finite: its weights are broken, or overflow in this dtype")
         if self._options.temperature > 0:
             best = _draw(logits, self._options.temperature, self._rng)
         return int(np.flatnonzero(allowed)[best])
@@ -219,7 +221,7 @@ class _Answer:
     def _take(self, new: Sequence[int]) -> list[int]:
         if len(self.tokens) + len(new) > self._options.max_new_tokens:
             raise BackendError(
-                f"the answer was not complete after {self._options.max_new_tokens} tokens; raise max_new_tokens"
+                f"the answer was incomplete after {self._options.max_new_tokens} tokens; raise max_new_tokens"
             )
         self._constraint.accept(new)
         self.tokens.extend(new)
@@ -227,7 +229,7 @@ class _Answer:
 
 
 def _draw(logits: NDArray[np.float32], temperature: float, rng: np.random.Generator) -> int:
-    """An index drawn with the probabilities of the softmax; one number of the generator a draw."""
+    """Sample an index with softmax probabilities; uses one random number per draw."""
     scaled = (logits.astype(np.float64) - logits.max()) / temperature
     cumulative = np.exp(scaled).cumsum()
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right").clip(max=len(logits) - 1))

@@ -1,4 +1,4 @@
-"""Guesses at how an answer goes on, for the model to check several tokens in one pass."""
+"""Drafts of an answer's next tokens, which the model verifies in one pass (speculative decoding)."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_FEWEST, _MOST = 1, 64  # tokens of the last answer guessed at a time
-_COPIED = 2  # tokens of the prompt guessed at a time: names are short
-_MATCH = 2  # tokens that must agree before what followed them in the last answer is guessed again
+_FEWEST, _MOST = 1, 64  # length of a draft from the last answer, tokens
+_COPIED = 2  # length of a draft from the prompt, tokens: names are short
+_MATCH = 2  # tokens that must match before their continuation in the last answer is drafted
 
 
 class Drafts:
-    """Follows the last answer; where the answer has left it, what once followed the same words.
+    """Drafts from the last answer and from the prompt.
 
-    Re-plans mostly repeat: a coordinate changes, and the rest stays. And an answer names things as the prompt does. How
-    much of the last answer is guessed grows with every guess that was right and shrinks with every one that was wrong:
-    a wrong token costs a part of a pass too.
+    Re-plans mostly repeat the last plan, with a coordinate changed here and there, so a draft follows the last answer.
+    Where the answer has diverged, the draft is what followed the same tokens in the last answer; failing that, what
+    follows the same word in the prompt, because answers name objects as the prompt does. A draft's length grows with
+    every draft accepted and shrinks with every one rejected, because verifying a wrong token costs time too.
     """
 
     def __init__(self, last_answer: Sequence[int], prompt: Sequence[int], text: Callable[[int], str]) -> None:
-        """Guess from `last_answer` first, then from the `prompt`; `text` is that of a token."""
+        """Draft from `last_answer` first, then from `prompt`; `text` maps a token to its text."""
         self._last, self._prompt, self._text = list(last_answer), list(prompt), text
         self._words = [text(token).strip() for token in prompt]
         self._width = _MOST
-        self._shift = 0  # where in the last answer the answer is, counted from where it is itself
+        self._shift = 0  # position in the last answer minus position in the answer
         self._copying = False
 
     def propose(self, answer: Sequence[int]) -> list[int]:
-        """What may follow `answer`; often nothing."""
+        """A draft of what follows `answer`; often empty."""
         position = len(answer) + self._shift
         tail = list(answer[-_MATCH:])
         self._copying = False
@@ -42,7 +43,7 @@ class Drafts:
         return self._last[position : position + self._width]
 
     def learn(self, proposed: int, accepted: int) -> None:
-        """Take note of how many tokens of the last guess were right."""
+        """Adapt the draft length to how many tokens of the last draft were accepted."""
         if self._copying:
             return
         if accepted == proposed:
@@ -51,7 +52,7 @@ class Drafts:
             self._width = max(_FEWEST, min(self._width // 2, 2 * accepted))
 
     def _copy(self, tail: list[int]) -> list[int]:
-        """What follows the answer's last word where the prompt has it last; it may begin with a space there."""
+        """What follows the last occurrence of the answer's last word in the prompt, ignoring leading spaces."""
         word = self._text(tail[-1]).strip() if tail else ""
         if not word.isalpha() or word not in self._words:
             return []
@@ -60,7 +61,7 @@ class Drafts:
 
 
 def _after(tokens: list[int], tail: list[int], near: int) -> int | None:
-    """Where `tail` ends in `tokens`, the place nearest to `near`."""
+    """The end of the occurrence of `tail` in `tokens` that is nearest to `near`, if there is one."""
     size = len(tail)
     if size < _MATCH:
         return None

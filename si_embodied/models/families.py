@@ -1,4 +1,4 @@
-"""The families that run here: Qwen3-VL, Qwen2.5-VL and InternVL."""
+"""The supported model families: Qwen3-VL, Qwen2.5-VL and InternVL."""
 
 from __future__ import annotations
 
@@ -35,36 +35,38 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Family", "InternVL", "ModelInputs", "Qwen3VL", "Qwen25VL", "tile_budget"]
 
 GROUNDING = "grounding/v1"
-"""Prompt version of the questions in the families' own forms."""
+"""Prompt version of the families' own grounding questions."""
 
 MAX_TILES_PER_IMAGE = 6
 MAX_TILES_PER_PROMPT = 64
-"""What SenseNova-SI 1.3 and later were trained with (model cards)."""
+"""Limits used in training SenseNova-SI 1.3 and later (model cards)."""
 
 
 def tile_budget(n_images: int) -> int:
-    """InternVL: tiles that one of `n_images` may be cut into, its thumbnail not counted."""
+    """InternVL: maximum number of tiles for each of `n_images`, not counting its thumbnail."""
     return max(1, min(MAX_TILES_PER_IMAGE, MAX_TILES_PER_PROMPT // max(1, n_images)))
 
 
 class _QwenVL(Family):
-    """What Qwen2.5-VL and Qwen3-VL share: one grid of patches an image, at its own aspect ratio."""
+    """Common to Qwen2.5-VL and Qwen3-VL: each image is one grid of patches with its own aspect ratio."""
 
     tokens = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
-    grounding_system: ClassVar[str] = ""  # what the chat template says where nobody else does
+    grounding_system: ClassVar[str] = ""  # the chat template's default system text
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
-        """Qwen2-VL's image processor, which its successors kept."""
+        """Qwen2-VL's image processor, which its successors also use."""
         return Qwen2VLImageProcessorPil.from_pretrained(str(directory), local_files_only=True)
 
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Patches, their grids, and the size that each image was resized to."""
+        """Patches, their grids, and the resized size of each image."""
         try:
             batch = self.image_processor(list(images), input_data_format="channels_last", return_tensors="np")
         except ValueError as error:
             shapes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
-            raise ObservationError(f"an image does not fit {self.model_type} ({error}); sizes: {shapes}") from error
+            raise ObservationError(
+                f"{self.model_type} does not accept an image ({error}); sizes (W x H): {shapes}"
+            ) from error
         grids = np.asarray(batch["image_grid_thw"], dtype=np.int64)
         patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
         return EncodedImages(
@@ -74,16 +76,16 @@ class _QwenVL(Family):
         )
 
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
-        """A question whose answer is JSON."""
+        """A question that is answered in JSON."""
         content = (image, json_question(phrase, form))
         return Prompt(GROUNDING, self.grounding_system, content, json_schema(form, self._bounds(image)))
 
     def read_region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """The box or point of its JSON."""
+        """Parse the JSON box or point."""
         return read_json(text, self._bounds(image))
 
     def _bounds(self, image: NDArray[np.uint8]) -> Size:
-        """What the coordinates of a point in the image go up to."""
+        """Upper bounds of x and y of a point in the image."""
         return RELATIVE_MAX, RELATIVE_MAX
 
 
@@ -102,7 +104,7 @@ class Qwen25VL(_QwenVL):
     grounding_system = "You are a helpful assistant."
 
     def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
-        """The convention, which amends the prompt's 0..1000, and the sizes, which the model cannot know otherwise."""
+        """The pixel convention, which overrides the prompt's 0..1000, with the view sizes, unknown to the model."""
         sizes = view_sizes(prompt.schema, sizes_px)
         return pixel_note(sizes) if sizes else ""
 
@@ -111,17 +113,17 @@ class Qwen25VL(_QwenVL):
         return schema_in_pixels(prompt.schema, view_sizes(prompt.schema, inputs.image_sizes_px))
 
     def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
-        """Pixels to 0..1000."""
+        """Convert pixels to 0..1000."""
         if prompt.schema.get("type") == "text":  # a letter or a number
             return text
         return answer_to_relative(text, view_sizes(prompt.schema, inputs.image_sizes_px))
 
     def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
-        """0..1000 to pixels."""
+        """Convert 0..1000 to pixels."""
         return answer_to_pixels(text, sizes_px) if form == "plan" else pairs_to_pixels(text, sizes_px)
 
     def _bounds(self, image: NDArray[np.uint8]) -> Size:
-        """Width and height of the image as it is resized."""
+        """Width and height of the image after resizing."""
         return self._encode_images([image]).sizes_px[0]
 
 
@@ -134,20 +136,20 @@ class InternVL(Family):
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
-        """The tiling of GOT-OCR2, which is InternVL's: of equal grids the bigger only for an image that fills it."""
+        """GOT-OCR2's processor, which tiles like InternVL: of equal ratios, the larger grid only for a large image."""
         return GotOcr2ImageProcessorPil.from_pretrained(str(directory), local_files_only=True)
 
     @property
     def system_message(self) -> str:
-        """That of the original conversation template, in checkpoints that were converted from the original format."""
+        """The original conversation template's, for checkpoints converted from the original format."""
         return str(getattr(self._config, "system_message", None) or "")
 
     def image_text(self, number: int, count: int) -> tuple[str, str]:
-        """Several images are numbered, as in training: `Image-1: <image>` and a new line."""
+        """Several images are numbered as in training: `Image-1: <image>` and a newline."""
         return (f"Image-{number}: " if count > 1 else ""), "\n"
 
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Tiles of all images, one after another."""
+        """The tiles of all images, concatenated."""
         batch = self.image_processor(
             list(images),
             crop_to_patches=True,
@@ -165,11 +167,11 @@ class InternVL(Family):
         )
 
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
-        """The question of RefCOCO, which is for a box; a point is its centre."""
+        """The RefCOCO question for a box; a point is the box's centre."""
         return Prompt(GROUNDING, "", (image, *ref_question(phrase)), ref_schema())
 
     def read_region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """The box of `[[x1, y1, x2, y2]]`."""
+        """Parse the box `[[x1, y1, x2, y2]]`."""
         return read_ref(text)
 
 

@@ -1,7 +1,7 @@
-"""What a model family is: how it writes a conversation, cuts images up, means a point, and is asked for one.
+"""The interface of a model family: its chat format, image layout, point convention and grounding questions.
 
-All speak ChatML. Text that comes from outside (an instruction, a memory) is tokenized with the special tokens
-switched off, so that no instruction can close the user's turn or claim to be an image.
+All families use ChatML. External text (instruction, memory) is tokenized with special tokens disabled, so that no
+instruction can close the user's turn or pass for an image.
 """
 
 from __future__ import annotations
@@ -31,45 +31,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelInputs:
-    """A prompt as a model takes it."""
+    """A prompt as model inputs."""
 
     input_ids: NDArray[np.int64]  # (T,)
-    is_image: NDArray[np.bool_]  # (T,), where an image feature stands in for the token
+    is_image: NDArray[np.bool_]  # (T,), where an image feature replaces the token's embedding
     pixels: Mapping[str, NDArray[Any]]  # by the model's argument names; empty without images
-    image_sizes_px: tuple[Size, ...]  # (width, height) of each image as points are meant
+    image_sizes_px: tuple[Size, ...]  # (width, height) of each image, in the pixels that points refer to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedImages:
-    """A prompt's images as a model takes them."""
+    """A prompt's images as model inputs."""
 
-    pixels: Mapping[str, NDArray[Any]]
-    token_counts: tuple[int, ...]
-    sizes_px: tuple[Size, ...]
+    pixels: Mapping[str, NDArray[Any]]  # by the model's argument names
+    token_counts: tuple[int, ...]  # per image
+    sizes_px: tuple[Size, ...]  # (width, height) of each image, in the pixels that points refer to
 
 
 class Family(ABC):
-    """One model family; an instance belongs to one checkpoint."""
+    """One model family; an instance serves one checkpoint."""
 
     model_type: ClassVar[str]  # transformers' name, in config.json
     model_class: ClassVar[str]  # transformers' class
-    tokens: ClassVar[tuple[str, str, str]]  # before, for and after an image's features
+    tokens: ClassVar[tuple[str, str, str]]  # before, in place of, and after an image's features
     turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
 
     def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
-        """Keep what the chat format and the images need.
+        """Set up tokenizer and image processor.
 
         Args:
             tokenizer_json: the checkpoint's `tokenizer.json`.
-            image_processor: what `load_image_processor` gave.
+            image_processor: from `load_image_processor`.
             config: the model's transformers configuration.
 
         Raises:
             CheckpointError: the tokenizer lacks a token of the chat format.
         """
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        self._tokenizer.encode_special_tokens = True
-        self.image_processor = image_processor  # transformers', with the checkpoint's settings
+        self._tokenizer.encode_special_tokens = True  # special tokens in text are encoded as plain text
+        self.image_processor = image_processor
         self._config = config
         self._turn_start, self.end_token = (self._special(token) for token in self.turn_tokens)
         self._image_tokens = tuple(self._special(token) for token in self.tokens)
@@ -77,20 +77,21 @@ class Family(ABC):
     @classmethod
     @abstractmethod
     def load_image_processor(cls, directory: Path) -> Any:
-        """The checkpoint's image processor, the PIL one: pixels do not depend on whether torchvision is installed."""
+        """The checkpoint's PIL image processor, whose pixels do not depend on torchvision being installed."""
 
     @abstractmethod
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Images to pixels, with how many tokens stand for each."""
+        """Preprocess images, and count the tokens of each."""
 
     @abstractmethod
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
-        """Where is it? In the words that the family was trained on, for a box or a point.
+        """A question for the box or point of an object, in the form that the family was trained on.
 
-        A family that knows boxes only is asked for one, whose centre is the point.
+        A family that knows only boxes is asked for a box, whose centre is the point.
 
         Args:
-            image: (H, W, 3), as it will be encoded: pixels may be meant, so a backend must not reduce it on the way.
+            image: (H, W, 3), exactly as it will be encoded: a backend must not downscale it, since points may be in
+                pixels.
             phrase: what to look for, "the red cup".
             form: "box" or "point".
 
@@ -100,15 +101,15 @@ class Family(ABC):
 
     @abstractmethod
     def read_region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """The answer to a grounding prompt, in 0..1000 of the image.
+        """Parse the answer to a grounding prompt; the result is in 0..1000 relative to the image.
 
         Raises:
-            RegionParseError: it is not one box or point in the image.
+            RegionParseError: the answer is not exactly one box or point inside the image.
         """
 
     @property
     def system_message(self) -> str:
-        """What every conversation begins with, before a prompt's own system text."""
+        """System text that precedes a prompt's own."""
         return ""
 
     def image_text(self, number: int, count: int) -> tuple[str, str]:
@@ -116,42 +117,42 @@ class Family(ABC):
         return "", ""
 
     def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
-        """What the family adds to the system's text."""
+        """Text that the family appends to the system text."""
         return ""
 
     def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
-        """The schema of the answer as this family writes it."""
+        """The schema of the answer in this family's point convention."""
         return prompt.schema
 
     def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
-        """The family's answer with points in 0..1000 relative to their view."""
+        """Convert an answer's points to 0..1000 relative to their view."""
         return text
 
     def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
-        """An answer with points in 0..1000 as this family writes it; the inverse of `answer`, for training.
+        """Convert points in 0..1000 to this family's convention; the inverse of `answer`, for training.
 
         Args:
             text: the answer.
-            form: "plan" (JSON whose points stand beside their view) or "points" (pairs of numbers, nothing else).
-            sizes_px: of the views, from `ModelInputs.image_sizes_px`.
+            form: "plan" (JSON with each point next to its view) or "points" (only pairs of numbers).
+            sizes_px: sizes of the views, from `ModelInputs.image_sizes_px`.
         """
         return text
 
     def encode_answer(self, text: str) -> NDArray[np.int64]:
-        """The assistant's turn as it is generated: the text, in which nothing is special, and the end of the turn."""
+        """The assistant's turn as it is generated: the text, tokenized without special tokens, and the end token."""
         return np.array(self._tokenize([text, [self.end_token]]), dtype=np.int64)
 
     def encode_follow_up(self, text: str) -> NDArray[np.int64]:
-        """What stands between one answer and the next: a user's turn of text alone."""
+        """The tokens between two answers: a text-only user turn and the start of the assistant's."""
         start, end = [self._turn_start], [self.end_token]
         segments: list[str | list[int]] = ["\n", start, f"user\n{text}", end, "\n", start, "assistant\n"]
         return np.array(self._tokenize(segments), dtype=np.int64)
 
     def encode(self, prompt: Prompt) -> ModelInputs:
-        """The conversation up to the assistant's turn.
+        """The conversation up to the start of the assistant's turn.
 
         Raises:
-            ObservationError: an image that is not (H, W, 3) uint8, or too thin for this family.
+            ObservationError: an image is not (H, W, 3) uint8, or its aspect ratio is too extreme for this family.
         """
         images = [_checked(image) for image in prompt.images]
         encoded = self._encode_images(images) if images else EncodedImages({}, (), ())
@@ -175,7 +176,7 @@ class Family(ABC):
         return ModelInputs(input_ids, input_ids == image_token, encoded.pixels, encoded.sizes_px)
 
     def _tokenize(self, segments: Sequence[str | list[int]]) -> list[int]:
-        """Token ids; neighbouring texts are joined first, as the family's own chat template would have them."""
+        """Token ids; adjacent texts are joined first, as in the family's own chat template."""
         ids: list[int] = []
         text = ""
         for segment in [*segments, []]:
@@ -194,13 +195,13 @@ class Family(ABC):
         if number is None:
             raise CheckpointError(
                 f"the tokenizer has no token {token!r}, which the chat format of {self.model_type} needs; "
-                "take tokenizer.json from the same checkpoint as the weights"
+                "use the tokenizer.json of the same checkpoint as the weights"
             )
         return int(number)
 
 
 def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image, or why it is none."""
+    """The image, if it is (H, W, 3) uint8."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ObservationError(f"a prompt's image is (H, W, 3) uint8, got: {image.shape} {image.dtype}")
+        raise ObservationError(f"expected a prompt's images to be (H, W, 3) uint8, got: {image.shape} {image.dtype}")
     return image

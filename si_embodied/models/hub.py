@@ -1,7 +1,7 @@
-"""Where a checkpoint is: a local directory, a short name of the registry, or `owner/name[@revision]` on the hub.
+"""Resolves a model name: a local directory, a short name from the registry, or `owner/name[@revision]` on the hub.
 
-Only weights, JSON and text are ever downloaded: no Python file of a checkpoint reaches this machine this way. What a
-revision was resolved to is part of the path that the hub's cache keeps it under, and so of the name in every record.
+Only weights, JSON and text files are downloaded, never a checkpoint's Python code. The resolved commit is part of the
+path in the hub's cache, and therefore of the model name in every record.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from si_embodied.models.registry import find_release
 _LOG = logging.getLogger(__name__)
 
 FILES = ("*.safetensors", "*.json", "*.txt")
-"""What is downloaded: weights, settings, vocabularies."""
+"""Downloaded files: weights, configuration, vocabularies."""
 
 _HUB_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SHORT = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -25,13 +25,14 @@ _SHOWN_COMMIT = 12
 
 
 def resolve_model(model: str | Path) -> Path:
-    """The local directory of a model; one on the hub is downloaded, unless it is in the cache or HF_HUB_OFFLINE is set.
+    """The local directory of a model, downloading it from the hub if it is not in the cache.
 
-    What is there as a path is taken as a path. A revision is a branch, a tag or a commit, by default `main` of today.
+    An existing path takes precedence. A revision is a branch, a tag or a commit; by default the current `main`. Nothing
+    is downloaded if HF_HUB_OFFLINE is set.
 
     Raises:
-        CheckpointError: it is on the hub and cannot be had, or runs only behind a server.
-        MissingExtraError: it is on the hub and huggingface_hub is not installed.
+        CheckpointError: the model cannot be downloaded, or runs only behind a server.
+        MissingExtraError: the model is on the hub and huggingface_hub is not installed.
     """
     text, path = str(model), Path(model).expanduser()
     if path.exists() or text.startswith((".", "~", "/")):
@@ -53,7 +54,7 @@ def resolve_model(model: str | Path) -> Path:
 
 
 def model_name(directory: Path) -> str:
-    """What a model is called in records: its directory's name, or in the hub's cache `owner/name@commit`."""
+    """The model's name in records: its directory's name, or `owner/name@commit` for the hub's cache."""
     path = directory.resolve()
     repository = path.parent.parent.name
     if path.parent.name == "snapshots" and repository.startswith(_CACHE_REPOSITORY):
@@ -63,7 +64,7 @@ def model_name(directory: Path) -> str:
 
 
 def _download(repository: str, revision: str | None) -> Path:
-    """The snapshot's directory in the hub's cache."""
+    """Download a snapshot and return its directory in the hub's cache."""
     with extra("models"):
         import huggingface_hub
         from huggingface_hub.errors import (
@@ -82,34 +83,34 @@ def _download(repository: str, revision: str | None) -> Path:
         )
     except GatedRepoError as error:
         raise CheckpointError(
-            f"{named} asks for consent: accept its terms on its page on the hub, then log in with 'hf auth login'"
+            f"{named} is gated: accept its terms on its hub page, then log in with 'hf auth login'"
         ) from error
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{repository} has no revision {revision!r}: give a branch, a tag or a commit") from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"there is no directory {repository!r} here and no such model on the hub (or it is private: 'hf auth "
-            "login'); 'si-embodied models list' names the released ones"
+            f"{repository!r} is neither a directory nor a model on the hub (if it is private, log in with 'hf auth "
+            "login'); 'si-embodied models list' lists the released ones"
         ) from error
     except LocalEntryNotFoundError as error:
         raise CheckpointError(_offline(named, repository, revision)) from error
     except Exception as error:
-        # the disk, the proxy, the HTTP library of the day: every one means that it was not downloaded
+        # Disk, proxy and HTTP library raise many types; each means that the download failed.
         raise CheckpointError(f"{named} could not be downloaded: {type(error).__name__}: {error}") from error
-    _LOG.info("%s is %s", named, model_name(directory))
+    _LOG.info("%s resolved to %s", named, model_name(directory))
     return directory
 
 
 def _offline(named: str, repository: str, revision: str | None) -> str:
-    """What to do without a network."""
+    """How to get the model onto a machine without network access."""
     from huggingface_hub import is_offline_mode
 
-    why = "HF_HUB_OFFLINE is set" if is_offline_mode() else "the hub cannot be reached"
+    why = "HF_HUB_OFFLINE is set" if is_offline_mode() else "the hub is unreachable"
     folder = repository.partition("/")[2]
     patterns = " ".join(f"--include '{pattern}'" for pattern in FILES)
     at = "" if revision is None else f" --revision {revision}"
     return (
-        f"there is no directory {named!r} here, it is not in the hub's cache, and {why}: where there is a network, run "
-        f"'hf download {repository}{at} {patterns} --local-dir {folder}', copy {folder}/ to this machine and give its "
-        "path as the model"
+        f"{named!r} is neither a directory nor in the hub's cache, and {why}: on a machine with network access, run "
+        f"'hf download {repository}{at} {patterns} --local-dir {folder}', then copy {folder}/ to this machine and give "
+        "its path as the model"
     )

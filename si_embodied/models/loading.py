@@ -1,4 +1,4 @@
-"""Loading a checkpoint with transformers: never remote code, never the network, and no key left over or missing."""
+"""Loads a checkpoint with transformers: no remote code, no network access, and no missing or unexpected weights."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_AMPERE = (8, 0)  # the first compute capability with bfloat16, and the least that FlashAttention 2 takes
+_AMPERE = (8, 0)  # first compute capability with bfloat16, and the minimum for FlashAttention 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A model that is ready to run."""
+    """A loaded checkpoint."""
 
     directory: Path
-    name: str  # the directory's, or the hub id with its revision
+    name: str  # the directory's name, or the hub id with its commit
     model: Any  # a transformers …ForConditionalGeneration, in evaluation mode on its device
     family: Family
     tokenizer_json: str
     vocabulary_size: int  # rows of the output layer
     device: str
     dtype: str  # with the bits of quantized weights: "bfloat16", "bfloat16+4bit"
-    kernel: str  # attention kernel: it moves scores, so it is logged with them
+    kernel: str  # attention kernel; it affects scores, so it is logged with them
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where and how a model runs."""
+    """Device, dtype, quantization and attention kernel of a model."""
 
     device: torch.device
     dtype: str
@@ -65,7 +65,7 @@ class Placement:
 
     @property
     def label(self) -> str:
-        """The dtype as it is logged."""
+        """The dtype as logged."""
         return self.dtype if self.weights == "full" else f"{self.dtype}+{self.weights}"
 
 
@@ -76,13 +76,13 @@ def load_checkpoint(
 
     Args:
         model: a local directory, or a checkpoint on the hub (`resolve_model`), which is downloaded once.
-        device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1".
-        dtype: "auto" (as `place` chooses), or a dtype's name.
-        weights: "full"; on CUDA also "8bit" and "4bit", which hold the linear layers in a half or a quarter.
+        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1".
+        dtype: "auto" (chosen by `place`), or a dtype's name.
+        weights: "full"; on CUDA also "8bit" and "4bit", which shrink the linear layers to a half or a quarter.
 
     Raises:
-        CheckpointError: it cannot be had or loaded, or does not fit into memory.
-        ConfigError: no such device or dtype, or no quantized weights on this device.
+        CheckpointError: the checkpoint cannot be downloaded or loaded, or does not fit into memory.
+        ConfigError: unknown device or dtype, or quantized weights on a device that does not support them.
         MissingExtraError: quantized weights without bitsandbytes.
     """
     files = inspect_checkpoint(resolve_model(model))
@@ -96,11 +96,11 @@ def load_checkpoint(
         raise
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
-            f"{files.directory}: too little memory on {placement.device} for its weights ({error}); end what else runs "
-            "there, or load it with weights 8bit or 4bit"
+            f"{files.directory}: out of memory on {placement.device} while loading ({error}); stop other programs on "
+            "it, or load with weights 8bit or 4bit"
         ) from error
     except Exception as error:
-        # transformers, safetensors and huggingface_hub raise some twenty kinds; every one means that it did not load
+        # transformers, safetensors and huggingface_hub raise some twenty types; each means that loading failed.
         raise CheckpointError(
             f"{files.directory} could not be loaded as {files.model_type}: {type(error).__name__}: {error}"
         ) from error
@@ -127,11 +127,11 @@ def load_checkpoint(
 def place(device: str = "auto", dtype: str = "auto", weights: Weights = "full") -> Placement:
     """Choose device, dtype and attention kernel.
 
-    By itself the dtype is float32 on a CPU, where bfloat16 may be 50 times slower, bfloat16 on a GPU that has it, and
-    else float16. The kernel is FlashAttention 2 where it is installed and takes the dtype, else torch's own.
+    The "auto" dtype is float32 on a CPU, where bfloat16 may be 50 times slower, bfloat16 on a GPU that supports it, and
+    float16 on other GPUs. The kernel is FlashAttention 2 if it is installed and supports the dtype, else torch's own.
 
     Raises:
-        ConfigError: no such device, dtype or weights, or none on this device.
+        ConfigError: unknown device, dtype or weights, or weights that the device does not support.
         MissingExtraError: quantized weights without bitsandbytes.
     """
     target = resolve_device(device)
@@ -139,13 +139,13 @@ def place(device: str = "auto", dtype: str = "auto", weights: Weights = "full") 
     if dtype == "auto":
         dtype = "float32" if target.type != "cuda" else "bfloat16" if modern else "float16"
     if dtype not in _DTYPES:
-        raise ConfigError(f"expected a dtype of auto, {', '.join(_DTYPES)}, got: {dtype!r}")
+        raise ConfigError(f"expected dtype to be one of auto, {', '.join(_DTYPES)}, got: {dtype!r}")
     if weights not in WEIGHTS:
-        raise ConfigError(f"expected weights of {', '.join(WEIGHTS)}, got: {weights!r}")
+        raise ConfigError(f"expected weights to be one of {', '.join(WEIGHTS)}, got: {weights!r}")
     if weights != "full" and target.type != "cuda":
         raise ConfigError(
             f"{weights} weights need a CUDA device, got: {target}; on a CPU run 8 or 4 bits with ONNX Runtime "
-            "(si-embodied models export), or take a smaller checkpoint"
+            "(si-embodied models export), or use a smaller checkpoint"
         )
     if weights != "full" and not (is_bitsandbytes_available() and is_accelerate_available()):
         raise MissingExtraError("bitsandbytes", "quant")
@@ -154,27 +154,27 @@ def place(device: str = "auto", dtype: str = "auto", weights: Weights = "full") 
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device that `device` means on this machine.
+    """The torch device for `device` on this machine.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
     except RuntimeError:
-        raise ConfigError(f"expected a device of auto, cpu, cuda or cuda:N, got: {device!r}") from None
+        raise ConfigError(f"expected device to be auto, cpu, cuda or cuda:N, got: {device!r}") from None
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device {device!r} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
+            f"no device {device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
             "use device cpu, or install a CUDA build of torch and its driver"
         )
     return resolved
 
 
 def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
-    """Refuse, before a byte is read, weights that cannot fit."""
+    """Reject weights that do not fit into memory, before reading them."""
     shapes = {key: shape for file in files.weights for key, shape in read_header(file).items()}
     needed = weight_bytes(shapes, placement.dtype, placement.weights)
     cuda = placement.device.type == "cuda"
@@ -188,7 +188,7 @@ def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
 
 
 def _processors(files: CheckpointFiles, family: type[Family]) -> tuple[Any, Any, str]:
-    """Configuration, image processor and tokenizer."""
+    """Load configuration, image processor and tokenizer."""
     if files.original:
         config = original_config(files.directory)
         tokenizer = original_tokenizer(files.directory).backend_tokenizer
@@ -197,7 +197,7 @@ def _processors(files: CheckpointFiles, family: type[Family]) -> tuple[Any, Any,
         config = transformers.AutoConfig.from_pretrained(str(files.directory), local_files_only=True)
         image_processor = family.load_image_processor(files.directory)
         tokenizer = Tokenizer.from_file(str(files.directory / "tokenizer.json"))
-    # Some were saved with padding and truncation.
+    # Some tokenizers were saved with padding and truncation enabled.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return config, image_processor, str(tokenizer.to_str())
@@ -206,10 +206,10 @@ def _processors(files: CheckpointFiles, family: type[Family]) -> tuple[Any, Any,
 def _load_model(
     files: CheckpointFiles, family: type[Family], config: Any, placement: Placement
 ) -> tuple[Any, dict[str, Any]]:
-    """The model on its device, and what transformers has to say of the keys."""
+    """Load the model onto its device; also returns transformers' report on missing and unexpected weights."""
     arguments: dict[str, Any] = {"state_dict": original_weights(files)} if files.original else {}
     if placement.device.type == "cuda" and is_accelerate_available():
-        arguments["device_map"] = {"": placement.device}  # file to GPU, not through as much memory of the host
+        arguments["device_map"] = {"": placement.device}  # load straight to the GPU, without a copy in host memory
     if placement.weights != "full":
         arguments["quantization_config"] = _quantization(placement)
     with no_progress_bars():
@@ -228,7 +228,7 @@ def _load_model(
 
 
 def _quantization(placement: Placement) -> Any:
-    """Settings of bitsandbytes: LLM.int8, or NF4 with double quantization (QLoRA)."""
+    """The bitsandbytes configuration: LLM.int8, or NF4 with double quantization (QLoRA)."""
     if placement.weights == "8bit":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(
@@ -240,18 +240,18 @@ def _quantization(placement: Placement) -> Any:
 
 
 def _check_keys(directory: Path, info: dict[str, Any]) -> None:
-    """Refuse weights that do not fit the model exactly: transformers would fill the gaps with random numbers."""
+    """Reject weights that do not match the model exactly: transformers would fill gaps with random numbers."""
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(str(key) for key in info.get(kind) or []):
             raise CheckpointError(
                 f"{directory}: {len(keys)} {kind.replace('_', ' ')}: {', '.join(keys[:4])}"
-                f"{', …' if len(keys) > 4 else ''}; config.json and the weights are not of the same model"
+                f"{', …' if len(keys) > 4 else ''}; config.json and the weights belong to different models"
             )
 
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """No progress bar of transformers while it loads or writes."""
+    """Hide transformers' progress bars while it loads or saves."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""Opening a model that is ready to decode, whichever runtime it is for: a checkpoint (torch) or an export (ONNX)."""
+"""Opens a model for decoding, with either runtime: a checkpoint (torch) or an export (ONNX Runtime)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedModel:
-    """What decoding needs of a model."""
+    """A model, ready to decode."""
 
-    name: str  # the directory's, or the hub id with its revision
+    name: str  # the directory's name, or the hub id with its commit
     family: Family
     runner: ModelRunner
     tokenizer_json: str
     vocabulary_size: int  # rows of the output layer
-    kernel: str  # what computes the attention, as it is logged
-    dtype: str  # of the weights, as it is logged
+    kernel: str  # attention kernel or ONNX providers, as logged
+    dtype: str  # of the weights, as logged
 
 
 def open_model(
@@ -39,22 +39,22 @@ def open_model(
     """Open a checkpoint or an export.
 
     Args:
-        model: a directory of either, or a checkpoint on the hub.
-        device: of a checkpoint "auto", "cpu", "cuda", "cuda:1"; of an export its execution providers in order,
+        model: a directory of either kind, or a checkpoint on the hub.
+        device: for a checkpoint "auto", "cpu", "cuda", "cuda:1"; for an export its execution providers in order,
             "tensorrt,cuda,cpu", or "auto".
-        dtype: of a checkpoint; an export has its own.
-        weights: of a checkpoint; an export has its own.
-        compiled: of a checkpoint, have torch compile the steps; an export is compiled anyway.
+        dtype: for a checkpoint; an export has a fixed dtype.
+        weights: for a checkpoint; an export has a fixed precision.
+        compiled: for a checkpoint, compile the steps with torch; an export is always compiled.
 
     Raises:
-        CheckpointError: it cannot be opened.
-        ConfigError: no such device, dtype or weights.
-        MissingExtraError: what runs it is not installed.
+        CheckpointError: the model cannot be opened.
+        ConfigError: unknown device, dtype or weights.
+        MissingExtraError: the runtime is not installed.
     """
     if is_exported(model):
         if (dtype, weights) != ("auto", "full"):
             raise ConfigError(
-                f"an export has its own precision, got: dtype {dtype!r}, weights {weights!r}; leave them out, "
+                f"the precision of an export is fixed, got: dtype {dtype!r}, weights {weights!r}; leave them out, "
                 "or export the checkpoint again with another --precision"
             )
         return _open_export(Path(model).expanduser(), device)
@@ -74,7 +74,7 @@ def open_model(
 
 
 def _open_export(directory: Path, providers: str) -> OpenedModel:
-    """An export; neither this nor running it imports torch."""
+    """Open an export. Neither this nor running the export imports torch."""
     with extra("onnx"):
         from transformers import AutoConfig
     from si_embodied.models.families import FAMILIES
@@ -88,7 +88,7 @@ def _open_export(directory: Path, providers: str) -> OpenedModel:
         config = AutoConfig.from_pretrained(str(directory), local_files_only=True)
         image_processor = family.load_image_processor(directory)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{directory} lacks its settings ({error}): export the model again") from error
+        raise CheckpointError(f"cannot read the settings in {directory} ({error}): export the model again") from error
     return OpenedModel(
         directory.resolve().name,
         family(tokenizer_json, image_processor, config),

@@ -1,7 +1,7 @@
-"""Original InternVL directories, read as if they had been converted, and written out converted.
+"""Reads checkpoints in InternVL's original format, and converts them to transformers' format on disk.
 
-What their own code would make at run time (a tokenizer, an image processor, a chat template) is made here from their
-settings and vocabulary; their Python files are never looked at.
+Tokenizer, image processor and chat template, which their own code builds at run time, are built here from their
+settings and vocabulary. Their Python files are never read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import CheckpointError, ConfigError, RecordError, extra
-from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, read_json
+from si_embodied.errors import CheckpointError, RecordError, extra
+from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, new_directory, read_json
 from si_embodied.models.conversion import convert_config, convert_weights
 
 with extra("models"):
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # InternVL's `build_transform`
-_MAX_TILES = 12  # of an image, where nobody asks for fewer; InternVL3's `max_dynamic_patch`
+_MAX_TILES = 12  # per image, by default; InternVL3's `max_dynamic_patch`
 
 CHAT_TEMPLATE = """\
 {%- if messages[0].role != 'system' and SYSTEM -%}
@@ -48,7 +48,7 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
-"""The `internvl2_5` conversation; SYSTEM stands for its system message, before whatever the caller's own says."""
+"""The `internvl2_5` conversation; SYSTEM is its system message, which precedes the caller's own."""
 
 
 def original_config(directory: Path) -> Any:
@@ -59,10 +59,10 @@ def original_config(directory: Path) -> Any:
 
 
 def original_tokenizer(directory: Path) -> Any:
-    """The fast tokenizer of an original directory, built from vocab.json and merges.txt where there is no other.
+    """The fast tokenizer of an original directory, built from vocab.json and merges.txt if it has no tokenizer.json.
 
     Raises:
-        CheckpointError: an added token has another id than the checkpoint says: its embedding would be another's.
+        CheckpointError: an added token's id differs from added_tokens.json, so it would get another token's embedding.
     """
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -75,13 +75,13 @@ def original_tokenizer(directory: Path) -> Any:
         if tokenizer.convert_tokens_to_ids(token) != number:
             raise CheckpointError(
                 f"{directory}: the token {token!r} has id {tokenizer.convert_tokens_to_ids(token)}, but "
-                f"added_tokens.json says {number}; take all tokenizer files from the same checkpoint"
+                f"added_tokens.json says {number}; use the tokenizer files of one checkpoint"
             )
     return tokenizer
 
 
 def original_image_processor(config: Any) -> Any:
-    """Tiles of the size that the vision tower takes, normalised as ImageNet is."""
+    """An image processor with the vision tower's tile size and ImageNet normalisation."""
     height, width = config.vision_config.image_size
     return GotOcr2ImageProcessorPil(
         size={"height": height, "width": width},
@@ -94,7 +94,7 @@ def original_image_processor(config: Any) -> Any:
 
 
 def original_weights(files: CheckpointFiles) -> dict[str, Any]:
-    """All weights under their new names, mapped from the files rather than read."""
+    """All weights under their new names, memory-mapped from the files."""
     weights: dict[str, Any] = {}
     for shard in _shards(files):
         weights |= shard
@@ -106,22 +106,20 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
 
     Args:
         directory: the original checkpoint.
-        out: a new or empty directory; has a loadable checkpoint only once everything is written.
+        out: a new or empty directory; loadable only once everything is written.
 
     Returns:
         The new directory.
 
     Raises:
-        CheckpointError: it is not an original InternVL checkpoint, or not one that can be converted.
-        ConfigError: `out` holds something.
+        CheckpointError: not an original InternVL checkpoint, or one that cannot be converted.
+        ConfigError: `out` is not empty.
         RecordError: `out` cannot be written.
     """
     files = inspect_checkpoint(directory)
     if not files.original:
-        raise CheckpointError(f"{files.directory} is in transformers' own format already: there is nothing to convert")
-    path = Path(out).expanduser()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path} is not an empty directory: give a new one for the converted checkpoint")
+        raise CheckpointError(f"{files.directory} is already in transformers' own format: nothing to convert")
+    path = new_directory(out)
     config, tokenizer = original_config(files.directory), original_tokenizer(files.directory)
     system = json.dumps(config.system_message, ensure_ascii=False)
     tokenizer.chat_template = "{%- set SYSTEM = " + system + " -%}\n" + CHAT_TEMPLATE
@@ -132,9 +130,9 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
         original_image_processor(config).save_pretrained(path)
         if (generation := files.directory / "generation_config.json").is_file():
             (path / generation.name).write_bytes(generation.read_bytes())
-        config.save_pretrained(path)  # last: without it, a directory is no checkpoint
+        config.save_pretrained(path)  # last: a directory without config.json does not load
     except (OSError, SafetensorError) as error:
-        raise RecordError(f"{path} cannot be written ({error}): free some space or give another directory") from error
+        raise RecordError(f"cannot write to {path} ({error}): free some space or give another directory") from error
     _LOG.info("converted %s to %s", files.directory, path)
     return path
 
@@ -147,12 +145,12 @@ def _shards(files: CheckpointFiles) -> Iterator[dict[str, Any]]:
 
 
 def _write_weights(files: CheckpointFiles, path: Path) -> None:
-    """As many files as there were, and their index."""
+    """Write one file per original shard, and their index."""
     index: dict[str, str] = {}
     total = 0
     for number, weights in enumerate(_shards(files), start=1):
         name = f"model-{number:05d}-of-{len(files.weights):05d}.safetensors"
-        # A third of a split weight shares its memory with the others, which safetensors does not write.
+        # The parts of a split weight share memory, which safetensors refuses to write.
         save_file({key: tensor.clone() for key, tensor in weights.items()}, path / name, metadata={"format": "pt"})
         index |= dict.fromkeys(weights, name)
         total += sum(tensor.nbytes for tensor in weights.values())

@@ -1,7 +1,7 @@
-"""Pixel conventions: points in 0..1000 relative to a view, and in pixels of the image as the model sees it.
+"""Conversion of points between 0..1000 relative to a view and pixels of the image as the model sees it.
 
-A schema or an answer is walked as JSON; a point is an array of two integers, its view the `view` key beside it.
-The views are the last images of the prompt: what an episode's memory shows comes before what the robot sees now.
+Schemas and answers are traversed as JSON. A point is an array of two integers, and its view is the `view` key of the
+same object. The views are the last images of the prompt: images from memory come before the robot's current ones.
 """
 
 from __future__ import annotations
@@ -21,68 +21,68 @@ _Convert: TypeAlias = Callable[[Sequence[int], Size], list[int]]
 
 
 def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tuple[Size, ...]:
-    """Sizes of the images that `view` may name in an answer of `schema`: the last ones of the prompt.
+    """Sizes of the images that `view` can refer to in an answer of `schema`: the last ones of the prompt.
 
     Raises:
         BackendError: the schema allows more views than there are images.
     """
     views = view_count(schema)
     if views > len(image_sizes_px):
-        raise BackendError(f"the answer may name {views} views, but the prompt has {len(image_sizes_px)} images")
+        raise BackendError(f"the schema allows {views} views, but the prompt has {len(image_sizes_px)} images")
     return tuple(image_sizes_px[len(image_sizes_px) - views :])
 
 
 def pixel_note(sizes: Sequence[Size]) -> str:
-    """What tells a model that means pixels so: it amends the prompt's 0..1000, and gives the sizes to stay within."""
+    """The prompt text for a model that uses pixels: it overrides the prompt's 0..1000 and gives the view sizes."""
     listed = ", ".join(f"view {view} is {width} x {height}" for view, (width, height) in enumerate(sizes))
     return f"Write every point in pixels of its view, not from 0 to 1000: {listed}."
 
 
 def schema_in_pixels(schema: Mapping[str, Any], sizes: Sequence[Size]) -> dict[str, Any]:
-    """The same schema with every point bounded by the pixels of its own view.
+    """The schema with every point bounded by the size of its view.
 
-    An object that names a view becomes one alternative for each different image size.
+    An object with a `view` becomes one alternative per distinct image size.
     """
     result: dict[str, Any] = _in_pixels(schema, sizes)
     return result
 
 
 def answer_to_relative(text: str, sizes: Sequence[Size]) -> str:
-    """A complete answer with points in pixels, rewritten with points in 0..1000.
+    """Convert a complete answer's points from pixels to 0..1000.
 
     Raises:
-        BackendError: the text is not JSON, or names a view that is not there.
+        BackendError: the text is not JSON, or names a view that does not exist.
     """
     return _convert_answer(text, sizes, to_relative)
 
 
 def answer_to_pixels(text: str, sizes: Sequence[Size]) -> str:
-    """A complete answer with points in 0..1000, rewritten with points in pixels.
+    """Convert a complete answer's points from 0..1000 to pixels.
 
     Raises:
-        BackendError: the text is not JSON, or names a view that is not there.
+        BackendError: the text is not JSON, or names a view that does not exist.
     """
     return _convert_answer(text, sizes, to_pixels)
 
 
 def pairs_to_pixels(text: str, sizes: Sequence[Size]) -> str:
-    """A point or box in 0..1000, such as "[512, 730]", with its numbers, x and y in turn, in pixels.
+    """Convert a point or box, such as "[512, 730]", from 0..1000 to pixels. Its numbers alternate between x and y.
 
     Raises:
-        BackendError: an odd count of numbers, or images of different sizes, so that it is not clear which is meant.
+        BackendError: an odd number of values, or images of different sizes, which makes the view ambiguous.
     """
     if len(set(sizes)) != 1:
-        raise BackendError(f"points in images of one size are expected, got sizes: {sorted(set(sizes))}")
+        raise BackendError(f"expected images of one size, got sizes: {sorted(set(sizes))}")
     numbers = [int(number) for number in re.findall(r"\d+", text)]
     if len(numbers) % 2:
-        raise BackendError(f"expected an even count of whole numbers, got: {text[:80]!r}")
+        raise BackendError(f"expected an even number of integers, got: {text[:80]!r}")
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
     pixels = iter([value for pair in pairs for value in to_pixels(pair, sizes[0])])
     return re.sub(r"\d+", lambda _: str(next(pixels)), text)
 
 
 def to_relative(point: Sequence[int], size: Size) -> list[int]:
-    """Pixels (x, y) of an image of `size` to 0..1000."""
+    """Convert pixels (x, y) of an image of `size` to 0..1000."""
     return [
         min(RELATIVE_MAX, max(0, round(value * RELATIVE_MAX / extent)))
         for value, extent in zip(point, size, strict=True)
@@ -90,12 +90,12 @@ def to_relative(point: Sequence[int], size: Size) -> list[int]:
 
 
 def to_pixels(point: Sequence[int], size: Size) -> list[int]:
-    """0..1000 to the nearest pixels (x, y) of an image of `size`."""
+    """Convert 0..1000 to the nearest pixels (x, y) of an image of `size`."""
     return [round(value * extent / RELATIVE_MAX) for value, extent in zip(point, size, strict=True)]
 
 
 def _is_point(node: Any) -> bool:
-    """Whether a schema is that of a point: two integers up to 1000."""
+    """Whether a schema node is a point: two integers up to 1000."""
     items = node.get("prefixItems") if isinstance(node, Mapping) else None
     return (
         isinstance(items, list)
@@ -129,7 +129,7 @@ def _pixel_point(node: Mapping[str, Any], size: Size) -> dict[str, Any]:
 
 
 def _convert_answer(text: str, sizes: Sequence[Size], convert: _Convert) -> str:
-    """A complete answer with its points converted, as terse as the grammar writes it."""
+    """Convert the points of a complete answer; the JSON has no whitespace, like the grammar's."""
     try:
         answer = json.loads(text)
     except ValueError as error:
@@ -147,7 +147,7 @@ def _map_points(node: Any, sizes: Sequence[Size], convert: _Convert) -> Any:
     if not isinstance(view, int):
         return {key: _map_points(child, sizes, convert) for key, child in node.items()}
     if not 0 <= view < len(sizes):
-        raise BackendError(f"the answer names view {view}, but there are {len(sizes)}")
+        raise BackendError(f"the answer names view {view}, but there are {len(sizes)} views")
     return {
         key: convert(child, sizes[view]) if isinstance(child, list) and len(child) == 2 else child
         for key, child in node.items()

@@ -1,4 +1,4 @@
-"""What two prompts have in common, and a bounded store for what was computed of their images."""
+"""Prefix reuse between prompts, and a bounded cache of image features."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ImageSpan:
-    """The tokens that stand for one image, and what it shows."""
+    """The tokens of one image in a prompt, and a digest of its content."""
 
     start: int
     stop: int
-    digest: bytes  # of the pixels and of how they are laid out
+    digest: bytes  # of the pixels and their layout
 
 
 def image_spans(inputs: ModelInputs) -> tuple[ImageSpan, ...]:
     """The images of a prompt, in order.
 
-    Between two images there is always text: every family closes an image with a token of its own.
+    Two images are never adjacent, because every family ends an image with a token of its own.
     """
     edges = np.flatnonzero(np.diff(inputs.is_image, prepend=False, append=False))
     bounds = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
@@ -42,11 +42,11 @@ def image_spans(inputs: ModelInputs) -> tuple[ImageSpan, ...]:
 def image_pixels(
     pixels: Mapping[str, NDArray[Any]], token_counts: Sequence[int]
 ) -> list[Mapping[str, NDArray[Any]]]:  # fmt: skip
-    """A prompt's pixels, apart for each image, by the model's argument names.
+    """Split a prompt's pixels by image; each entry is keyed by the model's argument names.
 
     Args:
-        pixels: of all images: Qwen-VL's patches with one row of `image_grid_thw` an image, or InternVL's tiles.
-        token_counts: how many tokens stand for each image; tiles are shared out in proportion.
+        pixels: of all images: Qwen-VL's patches with one row of `image_grid_thw` per image, or InternVL's tiles.
+        token_counts: the number of tokens of each image; tiles are divided in proportion to it.
     """
     if not token_counts:
         return []
@@ -61,7 +61,7 @@ def image_pixels(
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Equal only for equal arrays of equal shapes."""
+    """A digest of names, dtypes, shapes and values."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
@@ -69,15 +69,23 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return digest.digest()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptFeatures(Generic[_T]):
+    """The image features of one prompt, ready for the prefill."""
+
+    spans: tuple[ImageSpan, ...]
+    features: tuple[_T, ...]  # one per span
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a key/value cache holds."""
+    """The content of a key/value cache."""
 
     tokens: tuple[int, ...] = ()
-    images: tuple[ImageSpan, ...] = ()  # ImageSpans of the prompt that it began with
+    images: tuple[ImageSpan, ...] = ()  # of the prompt
 
     def common_prefix(self, tokens: Sequence[int], images: Sequence[ImageSpan]) -> int:
-        """How many tokens of a new prompt are held, images compared by what they show; never a part of an image."""
+        """How many tokens of a new prompt are cached. Images are compared by content, and reused only as a whole."""
         length = 0
         for mine, new in zip(self.tokens, tokens, strict=False):
             if mine != new:
@@ -92,22 +100,24 @@ class Held:
 
 
 class BoundedStore(Generic[_T]):
-    """Values by the digest of what they were computed from, the least lately used dropped first."""
+    """A least-recently-used cache, keyed by the digest of the input, with a limit in bytes."""
+
+    DEFAULT_BYTES = 256 * 2**20
 
     def __init__(self, max_bytes: int) -> None:
-        """Hold values of at most `max_bytes` together; one that is bigger than that is not kept."""
+        """Limit the total size of the values to `max_bytes`; a single larger value is not stored."""
         self._max_bytes, self.size_bytes = max_bytes, 0
         self._values: OrderedDict[bytes, tuple[_T, int]] = OrderedDict()
 
     def get(self, digest: bytes) -> _T | None:
-        """The value, which then counts as just used."""
+        """The value, marked as just used; None if it is not stored."""
         if digest not in self._values:
             return None
         self._values.move_to_end(digest)
         return self._values[digest][0]
 
     def put(self, digest: bytes, value: _T, size_bytes: int) -> None:
-        """Keep a value, and drop others until all fit."""
+        """Store a value, and evict others until all fit."""
         if digest in self._values:
             self.size_bytes -= self._values.pop(digest)[1]
         if size_bytes > self._max_bytes:
@@ -118,6 +128,6 @@ class BoundedStore(Generic[_T]):
             self.size_bytes -= self._values.popitem(last=False)[1][1]
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Evict everything."""
         self._values.clear()
         self.size_bytes = 0

@@ -1,7 +1,7 @@
-"""Where a thing is in an image: questions in the forms that the families were trained on, and their answers read back.
+"""Grounding questions for a box or point in an image, in the families' training formats, and parsing of the answers.
 
 InternVL: https://github.com/OpenGVLab/InternVL, `eval/refcoco`. Qwen-VL: https://github.com/QwenLM/Qwen3-VL, the
-cookbook on 2-D grounding; Qwen2.5-VL writes the same JSON, in pixels of the image as it was resized.
+cookbook on 2-D grounding; Qwen2.5-VL writes the same JSON, in pixels of the resized image.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|$)", re.DOTALL)
 
 
 class SpecialToken(str):
-    """A token of a prompt that stands for itself: the same characters in text from outside would be mere text."""
+    """A special token in a prompt. The same characters in an ordinary string are tokenized as plain text."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What a model pointed out, from 0 to 1000 of the image's width and height."""
+    """A location in an image, in 0..1000 of its width and height."""
 
     point: tuple[int, int]  # x, y: as answered, or the box's centre
     box: tuple[int, int, int, int] | None = None  # x1, y1, x2, y2: left, top, right, bottom
 
 
 def ref_question(phrase: str) -> tuple[str, ...]:
-    """InternVL's question for a box.
+    """InternVL's question for the box of `phrase`.
 
     Raises:
         ConfigError: the phrase is empty.
@@ -47,15 +47,15 @@ def ref_question(phrase: str) -> tuple[str, ...]:
 
 
 def ref_schema() -> dict[str, Any]:
-    """InternVL's answer: `[[x1, y1, x2, y2]]` in 0..1000."""
+    """The schema of InternVL's answer: `[[x1, y1, x2, y2]]` in 0..1000."""
     return _tuple_schema([_numbers_schema(4, (RELATIVE_MAX, RELATIVE_MAX))])
 
 
 def read_ref(text: str) -> Region:
-    """InternVL's answer, bare or between `<box>` and `</box>`.
+    """Parse InternVL's answer, with or without `<box>` and `</box>`.
 
     Raises:
-        RegionParseError: there is not one box, or not one in the image.
+        RegionParseError: the answer is not exactly one box inside the image.
     """
     found = _REF_BOX.findall(text)
     if len(found) != 1:
@@ -64,19 +64,19 @@ def read_ref(text: str) -> Region:
 
 
 def json_question(phrase: str, form: Form) -> str:
-    """Qwen-VL's question for a box or a point.
+    """Qwen-VL's question for the box or point of `phrase`.
 
     Raises:
-        ConfigError: the phrase is empty, or there is no such form.
+        ConfigError: the phrase is empty, or the form is unknown.
     """
     if form not in _JSON_KEYS:
-        raise ConfigError(f"expected a form of {', '.join(_JSON_KEYS)}, got: {form!r}")
+        raise ConfigError(f"expected form to be one of {', '.join(_JSON_KEYS)}, got: {form!r}")
     wanted = "bbox coordinates" if form == "box" else "point coordinates"
     return f"Locate {_checked(phrase)}, output its {wanted} using JSON format."
 
 
 def json_schema(form: Form, bounds: Size) -> dict[str, Any]:
-    """Qwen-VL's answer: `[{"bbox_2d": [x1, y1, x2, y2]}]` or `[{"point_2d": [x, y]}]`, up to `bounds`."""
+    """The schema of Qwen-VL's answer: `[{"bbox_2d": [x1, y1, x2, y2]}]` or `[{"point_2d": [x, y]}]`, up to `bounds`."""
     key = _JSON_KEYS[form]
     return _tuple_schema(
         [
@@ -91,27 +91,27 @@ def json_schema(form: Form, bounds: Size) -> dict[str, Any]:
 
 
 def read_json(text: str, bounds: Size) -> Region:
-    """Qwen-VL's answer: JSON, alone or in a fence, of one object with a box or a point, and perhaps a label.
+    """Parse Qwen-VL's answer: JSON, optionally in a code fence, with one box or point and optionally a label.
 
     Args:
         text: the answer.
-        bounds: what its numbers go up to: 1000 for both, or the width and height in pixels.
+        bounds: upper bounds of x and y: 1000 for both, or the width and height in pixels.
 
     Raises:
-        RegionParseError: it is no JSON, or has not one box or point, or not one in the image.
+        RegionParseError: not JSON, or not exactly one box or point inside the image.
     """
     fenced = _FENCE.search(text)
     try:
         answer = json.loads(fenced[1] if fenced else text)
     except ValueError as error:
         raise RegionParseError(f"not JSON ({error})", text) from None
-    things = answer if isinstance(answer, list) else [answer]
+    objects = answer if isinstance(answer, list) else [answer]
     found: list[tuple[Form, Any]] = [
-        (form, thing[key])
-        for thing in things
-        if isinstance(thing, dict)
+        (form, entry[key])
+        for entry in objects
+        if isinstance(entry, dict)
         for form, key in _JSON_KEYS.items()
-        if key in thing
+        if key in entry
     ]
     if len(found) != 1:
         raise RegionParseError(f"expected one bbox_2d or point_2d, found {len(found)}", text)
@@ -122,7 +122,7 @@ def read_json(text: str, bounds: Size) -> Region:
 
 
 def _region(numbers: Sequence[Any], form: Form, bounds: Size, text: str) -> Region:
-    """A region from numbers up to `bounds`."""
+    """The region described by numbers up to `bounds`."""
     count = 4 if form == "box" else 2
     try:
         values = [round(float(number)) for number in numbers]
@@ -137,23 +137,23 @@ def _region(numbers: Sequence[Any], form: Form, bounds: Size, text: str) -> Regi
         column, row = to_relative((x, y), bounds)
         return Region((column, row))
     if corner[0] < x or corner[1] < y:
-        raise RegionParseError("the box's second corner is not to the right of and below its first", text)
+        raise RegionParseError("the box's second corner must be to the right of and below its first", text)
     (left, top), (right, bottom) = to_relative((x, y), bounds), to_relative(corner, bounds)
     return Region(((left + right) // 2, (top + bottom) // 2), (left, top, right, bottom))
 
 
 def _checked(phrase: str) -> str:
-    """A phrase that says something."""
+    """The phrase without surrounding whitespace; must not be empty."""
     if not phrase.strip():
         raise ConfigError(f"expected a phrase to look for, such as 'the red cup', got: {phrase!r}")
     return phrase.strip()
 
 
 def _tuple_schema(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """An array of exactly these."""
+    """The schema of an array of exactly these items."""
     return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
 
 
 def _numbers_schema(count: int, bounds: Size) -> dict[str, Any]:
-    """Whole numbers, x and y in turn."""
+    """The schema of `count` integers that alternate between x and y."""
     return _tuple_schema([{"type": "integer", "minimum": 0, "maximum": bounds[index % 2]} for index in range(count)])

@@ -1,7 +1,7 @@
-"""The released SenseNova-SI checkpoints: what each is, what it is best at, and what it needs.
+"""The released SenseNova-SI checkpoints: architecture, strengths and memory needs.
 
-EASI-8 means are those of the model cards. Parameters are counted from the architectures' settings; the tests count
-again. BAGEL's are those of its card.
+EASI-8 means come from the model cards. Parameter counts are computed from the architectures' configurations, and the
+tests count them again; BAGEL's are from its card.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from si_embodied.models.footprint import WEIGHTS, Weights, total_bytes
 Format: TypeAlias = Literal["transformers", "original InternVL", "BAGEL"]
 
 OWNER, SERIES = "sensenova", "SenseNova-SI-"
-_ROOM = 0.2
-"""Of the 16-bit weights, for images and the key/value cache: an 8B model with one 6-tile image and 8,192 tokens."""
+_HEADROOM = 0.2
+"""Fraction of the 16-bit weights, for images and key/value cache: an 8B model, one 6-tile image and 8,192 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network, of which there are several trainings."""
+    """A network architecture, shared by several checkpoints."""
 
     family: str  # its `model_type` once loaded, or "bagel"
-    format: Format  # in which it is released
+    format: Format  # of the released files
     parameters: int
-    linear_parameters: int  # of them in layers that 8 and 4 bits apply to
+    linear_parameters: int  # in linear layers, which can be quantized to 8 or 4 bits
 
     def memory_bytes(self, weights: Weights) -> int:
-        """What running it on a GPU takes, with room for images and the cache; bfloat16 but for quantized layers."""
-        room = _ROOM * total_bytes(self.parameters, self.linear_parameters, "bfloat16", "full")
-        return round(total_bytes(self.parameters, self.linear_parameters, "bfloat16", weights) + room)
+        """GPU memory to run it in bfloat16 (quantized layers as `weights` says), with images and cache."""
+        headroom = _HEADROOM * total_bytes(self.parameters, self.linear_parameters, "bfloat16", "full")
+        return round(total_bytes(self.parameters, self.linear_parameters, "bfloat16", weights) + headroom)
 
 
 INTERNVL3_8B = Architecture("internvl", "original InternVL", 7_944_373_760, 6_854_803_456)
@@ -45,7 +45,7 @@ BAGEL_7B = Architecture("bagel", "BAGEL", 14_700_000_000, 0)
 class Release:
     """One released checkpoint."""
 
-    short_name: str  # without owner and series
+    short_name: str  # without owner and series name
     architecture: Architecture
     best_at: str
     easi8: float  # mean of the eight benchmarks, percent
@@ -62,7 +62,7 @@ class Release:
 
     @property
     def server_only(self) -> bool:
-        """Whether it is not in transformers, and runs only behind a server that supports it."""
+        """Whether transformers lacks it, so that it runs only behind a server that supports it."""
         return self.architecture.format == "BAGEL"
 
     def to_json(self) -> dict[str, Any]:
@@ -88,10 +88,10 @@ RELEASES = (
     Release("1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
     Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one", 48.6),
 )
-"""What is released, the most useful to a robot first."""
+"""All releases, the most useful to a robot first."""
 
 
 def find_release(name: str) -> Release | None:
-    """The release of that name, with or without owner and series, in any case of letters; None if there is none."""
+    """The release called `name`, with or without owner and series name, ignoring case; None if there is none."""
     wanted = name.lower().removeprefix(f"{OWNER}/").removeprefix(SERIES.lower())
     return next((release for release in RELEASES if release.short_name.lower() == wanted), None)

@@ -1,7 +1,7 @@
-"""A tiny untrained checkpoint in the real Qwen3-VL format, so that the whole path runs without a download.
+"""A tiny untrained checkpoint in the real Qwen3-VL format, to run the whole pipeline without a download.
 
-It has never seen a picture: its plans are well formed and meaningless, apart from a leaning towards short ones that do
-something. Everything about it is a function of the seed.
+Its plans are well formed but meaningless, biased towards short ones that contain an action. The checkpoint depends only
+on the seed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import ConfigError, extra
+from si_embodied.models.checkpoints import new_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 with extra("models"):
     import torch
@@ -36,9 +37,9 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-"""Qwen3-VL's names of the tokens that its chat format and its images need."""
+"""The special tokens of Qwen3-VL's chat format and images."""
 
-_ROWS = 768  # of the embedding: as in the real one, more than the tokenizer has tokens
+_ROWS = 768  # vocabulary rows; as in the real model, more than the tokenizer has tokens
 _HIDDEN = 64
 _PATCH = 16
 _SKILL_BIAS = {"goto": 2.0, "explore": 2.0, "pick": 2.0, "place": 1.0, "stop": -2.0, "home": -2.0}
@@ -94,20 +95,16 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
     """Write an untrained Qwen3-VL checkpoint of about 1 MB.
 
     Args:
-        directory: is created; must be empty if it is there.
-        seed: of the weights.
+        directory: a new or empty directory.
+        seed: for the weights.
 
     Returns:
         The directory.
 
     Raises:
-        ConfigError: the directory holds something, or cannot be written.
+        ConfigError: the directory is not empty, or cannot be written.
     """
-    path = Path(directory).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path} is a file: give a new directory for the tiny checkpoint")
-    if path.is_dir() and any(path.iterdir()):
-        raise ConfigError(f"{path} is not empty, and a checkpoint is never written over: give a new directory")
+    path = new_directory(directory)
     try:
         path.mkdir(parents=True, exist_ok=True)
         tokenizer = _make_tokenizer()
@@ -121,12 +118,12 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
         (path / "processor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
         _video_processor_config(path)
     except OSError as error:
-        raise ConfigError(f"the tiny checkpoint could not be written to {path}: {error}") from error
+        raise ConfigError(f"cannot write the tiny checkpoint to {path}: {error}") from error
     return path
 
 
 def _corpus() -> Iterator[str]:
-    """Text with the words, the punctuation and the answers of a planner."""
+    """Training text for the tokenizer: a planner's vocabulary, punctuation and answers."""
     objects = _OBJECTS.split()
     for index, thing in enumerate(objects):
         words = (
@@ -139,7 +136,7 @@ def _corpus() -> Iterator[str]:
 
 
 def _make_tokenizer() -> Qwen2Tokenizer:
-    """A byte-level BPE with Qwen's own normalizer and splitting, trained on the corpus."""
+    """A byte-level BPE tokenizer with Qwen's normalizer and pre-tokenizer, trained on the corpus."""
     backend = Qwen2Tokenizer().backend_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=_ROWS - len(SPECIAL_TOKENS),
@@ -172,7 +169,7 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
             "num_key_value_heads": 1,
             "head_dim": 32,
             "max_position_embeddings": 8192,
-            # sections of time, row and column: together half of head_dim
+            # mrope_section: time, row and column, which add up to half of head_dim
             "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [6, 5, 5]},
             "bos_token_id": ids["<|endoftext|>"],
             "eos_token_id": ids["<|im_end|>"],
@@ -195,8 +192,8 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
         tie_word_embeddings=False,
     )
     model = Qwen3VLForConditionalGeneration(config).eval()
-    _draw_weights(model, seed)
-    _lean(model, tokenizer)
+    draw_weights(model, seed)
+    bias_output(model, tokenizer, _bias)
     model.generation_config = GenerationConfig(
         bos_token_id=ids["<|endoftext|>"],
         eos_token_id=[ids["<|im_end|>"], ids["<|endoftext|>"]],
@@ -206,45 +203,44 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
     return model
 
 
-def _draw_weights(model: Any, seed: int) -> None:
-    """Normal weights scaled by the fan-in, and attention sharp enough that answers depend on what is shown."""
+def draw_weights(model: Any, seed: int) -> None:
+    """Draw normal weights scaled by the fan-in."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.ndim > 1:
                 width = 1.0 if name.endswith("embed_tokens.weight") else parameter[0].numel() ** -0.5
                 parameter.normal_(0.0, width, generator=generator)
-        for layer in model.model.language_model.layers:
-            layer.self_attn.q_norm.weight.fill_(4.0)
 
 
-def _lean(model: Any, tokenizer: Qwen2Tokenizer) -> None:
-    """Lean towards doing something and towards closing: untrained plans would stop at once, or fill every bound.
+def bias_output(model: Any, tokenizer: Qwen2Tokenizer, bias: Callable[[str], float]) -> None:
+    """Add `bias` to each token's logit: without one, untrained plans stop at once or run to the grammar's bounds.
 
-    Channel 0 of the residual stream is made a constant that no layer writes to, so that column 0 of the output layer
-    is a bias for each token.
+    Channel 0 of the residual stream is set to a constant that no layer writes to, so that column 0 of the output layer
+    acts as the bias. Attention is sharpened too, so that answers depend on the image.
     """
     text = model.model.language_model
     with torch.no_grad():
         text.embed_tokens.weight[:, 0] = 1.0
         for layer in text.layers:
+            layer.self_attn.q_norm.weight.fill_(4.0)
             layer.self_attn.o_proj.weight[0] = 0.0
             layer.mlp.down_proj.weight[0] = 0.0
         for token, number in tokenizer.get_vocab().items():
-            model.lm_head.weight[number, 0] = _bias(token)
+            model.lm_head.weight[number, 0] = bias(token)
 
 
 def _bias(token: str) -> float:
-    """What is added to a token's logit; without it, logits have a standard deviation of about 1."""
+    """A token's logit bias; unbiased logits have a standard deviation of about 1."""
     if token in _SKILL_BIAS:
         return _SKILL_BIAS[token]
-    if "{" in token:  # a subgoal begins
+    if "{" in token:  # the start of a subgoal
         return 4.0
     return 2.0 if token[0] in '"]}' else 0.0
 
 
 def _image_processor() -> Qwen2VLImageProcessorPil:
-    """Qwen3-VL's preprocessing: 64 to 1,024 patches an image, pixels scaled to -1..1."""
+    """Qwen3-VL's preprocessing: 64 to 1,024 patches per image, pixels scaled to -1..1."""
     return Qwen2VLImageProcessorPil(
         patch_size=_PATCH,
         temporal_patch_size=2,
@@ -256,7 +252,7 @@ def _image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def _video_processor_config(path: Path) -> None:
-    """The file that transformers' AutoProcessor looks for where torchvision is installed."""
+    """Write the file that transformers' AutoProcessor requires if torchvision is installed."""
     config = {
         "video_processor_type": "Qwen3VLVideoProcessor",
         "patch_size": _PATCH,

@@ -1,4 +1,4 @@
-"""A transformers vision-language model as a `ModelRunner`."""
+"""Runs a transformers vision-language model (a `ModelRunner`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from si_embodied.errors import BackendError, extra
 from si_embodied.models.compiled import compiled_pass
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
 
 with extra("models"):
     import torch
@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
     from si_embodied.models.families import ModelInputs
 
-_STORE_BYTES = 256 * 2**20
-_FEW_ROWS = 1 / 8  # of the vocabulary: gathering a row costs three times what computing it in place does, and more
+_FEW_ROWS = 1 / 8  # fraction of the vocabulary; gathering a row costs at least three times as much as computing it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Image:
-    """What the vision tower makes of one image."""
+    """The vision tower's output for one image."""
 
-    embeddings: torch.Tensor  # (n, hidden), in place of its n tokens
+    embeddings: torch.Tensor  # (n, hidden), replacing its n tokens' embeddings
     deepstack: tuple[torch.Tensor, ...]  # Qwen3-VL: (n, hidden) each, added after the first layers
 
     @property
@@ -38,24 +37,16 @@ class _Image:
         return sum(tensor.nbytes for tensor in (self.embeddings, *self.deepstack))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Images:
-    """A prompt's images, ready for the prefill."""
-
-    spans: tuple[ImageSpan, ...]
-    features: tuple[_Image, ...]
-
-
 class TorchRunner:
-    """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
+    """Runs one prompt at a time, and reuses the prefix that the next one shares with it."""
 
-    def __init__(self, model: Any, *, store_bytes: int = _STORE_BYTES, compiled: bool = False) -> None:
-        """Run a model.
+    def __init__(self, model: Any, *, store_bytes: int = BoundedStore.DEFAULT_BYTES, compiled: bool = False) -> None:
+        """Prepare a model.
 
         Args:
             model: a `…ForConditionalGeneration` of a supported family, in evaluation mode.
-            store_bytes: the most that features of images seen before may take, on the model's device.
-            compiled: have torch compile the steps, on CUDA alone; takes a minute, and is logged where it does not work.
+            store_bytes: size limit of the image feature cache, on the model's device.
+            compiled: compile the steps with torch; takes a minute, only on CUDA. If it fails, the reason is logged.
         """
         self._model = model
         self._device: torch.device = model.device
@@ -69,7 +60,7 @@ class TorchRunner:
             self._step_pass = compiled_pass(self._language, self._device, self._attempt)
 
     def _attempt(self, language: Any) -> None:
-        """Steps of one token and of more, with `language`."""
+        """Run steps of one and of several tokens with `language`."""
         self._step_pass = language
         for count in (1, 1, 2, 9):
             self.step([0] * count)
@@ -84,10 +75,10 @@ class TorchRunner:
         self._cache: Any = DynamicCache(config=self._model.config.get_text_config())
         self._held = Held()
         self._next_position = 0
-        self._hidden: torch.Tensor | None = None  # (n, hidden), behind the last n tokens taken
+        self._hidden: torch.Tensor | None = None  # (n, hidden), of the last n tokens
 
-    def encode_images(self, inputs: ModelInputs) -> _Images:
-        """The vision tower's output for each image; it runs only for those not seen lately."""
+    def encode_images(self, inputs: ModelInputs) -> PromptFeatures[_Image]:
+        """The vision tower's output for each image; runs only for images that are not cached."""
         spans = image_spans(inputs)
         parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
         features = {span.digest: image for span in spans if (image := self._store.get(span.digest)) is not None}
@@ -99,10 +90,10 @@ class TorchRunner:
             for digest, image in zip(new, seen, strict=True):
                 features[digest] = image
                 self._store.put(digest, image, image.size_bytes)
-        return _Images(spans, tuple(features[span.digest] for span in spans))
+        return PromptFeatures(spans, tuple(features[span.digest] for span in spans))
 
     def _see(self, arrays: dict[str, NDArray[Any]], counts: list[int]) -> list[_Image]:
-        """Run the vision tower."""
+        """Run the vision tower on several images."""
         pixels = {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
         with torch.inference_mode():
             output = self._model.model.get_image_features(**pixels, return_dict=True)
@@ -112,11 +103,11 @@ class TorchRunner:
         return [_Image(embeddings[i], tuple(layer[i] for layer in layers)) for i in range(len(counts))]
 
     def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
-        """Read the prompt and the first `forced` tokens of the answer, except for what the cache holds of them."""
-        if not isinstance(features, _Images):
-            raise TypeError(f"expected what encode_images returned, got: {type(features).__name__}")
+        """Read the prompt and the first `forced` tokens of the answer, except the cached prefix."""
+        if not isinstance(features, PromptFeatures):
+            raise TypeError(f"expected the result of encode_images, got: {type(features).__name__}")
         ids = [*inputs.input_ids.tolist(), *forced]
-        # the prompt's last token is always read: the answer's first is chosen behind it
+        # The prompt's last token is always recomputed: its hidden state gives the answer's first token.
         limit = len(inputs.input_ids) - 1
         kept = self._held.common_prefix(ids[:limit], features.spans)
         self._crop(len(self._held.tokens) - kept)
@@ -136,7 +127,7 @@ class TorchRunner:
         return kept
 
     def _embedded(self, input_ids: torch.Tensor, offset: int, images: list[tuple[ImageSpan, _Image]]) -> dict[str, Any]:
-        """The language model's arguments: tokens embedded, and images in the place of theirs."""
+        """The language model's arguments: token embeddings, with image features in place of image tokens."""
         with torch.inference_mode():
             embeds = self._model.get_input_embeddings()(input_ids)
             if not images:
@@ -153,7 +144,7 @@ class TorchRunner:
             return arguments
 
     def step(self, tokens: Sequence[int]) -> None:
-        """Take one or more tokens; their keys and values join the cache."""
+        """Append one or more tokens in one forward pass; their keys and values are added to the cache."""
         arguments: dict[str, Any] = {"input_ids": torch.tensor([list(tokens)], device=self._device)}
         if self._rotary_3d:
             end = self._next_position + len(tokens)
@@ -164,16 +155,16 @@ class TorchRunner:
         self._forward(self._step_pass, arguments, held, len(tokens))
 
     def trim(self, count: int) -> None:
-        """Forget the last `count` of the tokens that were taken last."""
+        """Remove the last `count` tokens, at most those of the last pass."""
         if self._hidden is None or not 0 <= count <= len(self._hidden):
-            raise BackendError(f"cannot forget {count} tokens: that is more than were taken last")
+            raise BackendError(f"cannot trim {count} tokens: the last pass had fewer")
         if count:
             self._crop(count)
             self._next_position -= count
             self._hidden = self._hidden[:-count]
 
     def _crop(self, count: int) -> None:
-        """Drop the last `count` tokens from the cache."""
+        """Remove the last `count` tokens from the cache."""
         if not count:
             return
         held, self._held = self._held, Held()
@@ -181,12 +172,12 @@ class TorchRunner:
         self._held = Held(held.tokens[: len(held.tokens) - count], held.images)
 
     def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
-        """The allowed tokens' logits; the output layer is computed for these alone when they are few."""
+        """The allowed tokens' logits; if they are few, the output layer is computed only for them."""
         array: NDArray[np.float32] = self._rows(np.flatnonzero(allowed), after).float().cpu().numpy()
         return array
 
     def _rows(self, ids: NDArray[np.intp], after: int) -> torch.Tensor:
-        """Logits of some tokens, on the device."""
+        """The logits of tokens `ids`, on the device."""
         if self._hidden is None:
             raise BackendError("the model has not read a prompt yet: call prefill first")
         hidden, head = self._hidden[after], self._head
@@ -195,18 +186,18 @@ class TorchRunner:
             if type(head) is not torch.nn.Linear or len(ids) > _FEW_ROWS * head.out_features:
                 logits: torch.Tensor = head(hidden)
                 return logits[rows]
-            bias: Any = head.bias  # often None, whatever torch's types say
-            # not head.weight[rows]: indexing starts threads, which for a few rows costs more than all the rest
+            bias: Any = head.bias  # often None, despite torch's type annotation
+            # head.weight[rows] would start threads, which for a few rows costs more than everything else here.
             weight = head.weight.index_select(0, rows)
             return torch.nn.functional.linear(hidden, weight, bias if bias is None else bias[rows])
 
     def _wait(self) -> None:
-        """Let the device finish, or the next part of the latency would be billed for this one."""
+        """Wait for the device, so that this part's time is not attributed to the next part of the latency."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     def _positions(self, inputs: ModelInputs, ids: list[int]) -> torch.Tensor:
-        """Rotary positions (3, 1, T) of a prompt and what follows it, on the CPU: their values are looked at."""
+        """Rotary positions (3, 1, T) of a prompt and its continuation, on the CPU because their values are read."""
         if "image_grid_thw" not in inputs.pixels:
             return torch.arange(len(ids)).expand(3, 1, -1)
         input_ids = torch.tensor([ids])
@@ -219,9 +210,9 @@ class TorchRunner:
         return positions
 
     def _forward(self, language: Any, arguments: dict[str, Any], held: Held, keep: int) -> None:
-        """One pass through the `language` model, after which the cache holds `held`; keeps `keep` hidden states.
+        """Run the `language` model; afterwards the cache contains `held`, and `keep` hidden states are kept.
 
-        Until the pass has succeeded nothing is held: a cache whose layers differ in length must never be used again.
+        If the pass fails, the cache is discarded: its layers may differ in length.
         """
         cache = self._cache
         self._cache, self._held, self._hidden = None, Held(), None
@@ -232,16 +223,16 @@ class TorchRunner:
             self._reset()
             if isinstance(error, torch.OutOfMemoryError):
                 raise BackendError(
-                    f"out of memory on {self._device}: show fewer or smaller images ({error})"
+                    f"out of memory on {self._device}: send fewer or smaller images ({error})"
                 ) from error
             raise
         self._cache, self._held, self._hidden = cache, held, output.last_hidden_state[0, -keep:]
 
 
 def _by_image(features: Any, counts: list[int]) -> list[torch.Tensor]:
-    """Features of all images, one tensor (n, hidden) an image.
+    """Split the features of all images into one tensor (n, hidden) per image.
 
-    Cloned: a part of a bigger tensor would keep all of it alive in the store.
+    They are cloned, because a view in the cache would keep the whole tensor alive.
     """
     joined = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
     parts = joined.reshape(-1, joined.shape[-1]).split(counts)

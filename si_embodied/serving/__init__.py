@@ -1,7 +1,7 @@
-"""Planning on another machine: the messages, the server that answers them, and the robot's thin client.
+"""Planning on another machine: the wire format, the planning server, and the robot's thin client.
 
-The client (`RemotePlanner`) needs numpy, msgpack and websockets; the server FastAPI and uvicorn beside them. Neither
-imports a model: the server is given a backend. Nothing is pickled.
+The client (`RemotePlanner`) needs numpy, msgpack and websockets; the server also needs FastAPI, uvicorn and
+prometheus-client. Neither imports a model: the server is given a backend. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["RemotePlanner"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the client on first use: the package itself needs no library of its own."""
+    """Import the client on first use, so that importing the package needs no extra."""
     if name == "RemotePlanner":
         from si_embodied.serving.client import RemotePlanner
 

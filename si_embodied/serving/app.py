@@ -1,4 +1,4 @@
-"""The planning server's routes: plans over HTTP and websocket, health, metrics."""
+"""The planning server's routes: plans over HTTP and websocket, health check, metrics."""
 
 from __future__ import annotations
 
@@ -29,19 +29,14 @@ _BODY_TIMEOUT_S = 30.0
 
 
 class PlanningApp:
-    """Answers requests by a scheduler; knows HTTP and nothing of planning."""
+    """The HTTP side of the server: checks requests and hands them to the scheduler. `app` is the ASGI application."""
 
     def __init__(self, scheduler: Scheduler, key: ApiKey, limits: Limits) -> None:
-        """Make the routes; `app` is what an ASGI server runs."""
+        """Create the routes."""
         self._scheduler, self._key, self._limits = scheduler, key, limits
         self._rate = RateLimit(limits.per_s, limits.burst)
         self._connections = 0
-        self._metrics = metrics.Metrics(
-            {
-                "si_embodied_waiting_robots": ("Robots whose request waits.", lambda: scheduler.waiting),
-                "si_embodied_connected_robots": ("Open websockets.", lambda: self._connections),
-            }
-        )
+        self._metrics = metrics.Metrics(waiting=lambda: scheduler.waiting, connected=lambda: self._connections)
         self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
         self.app.add_api_route("/healthz", self._healthz, methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics_page, methods=["GET"])
@@ -66,7 +61,7 @@ class PlanningApp:
         except RequestRefused as refused:
             return self._refusal(refused)
         except (ClientDisconnect, asyncio.TimeoutError):
-            return self._refusal(RequestRefused("malformed", f"the body did not arrive within {_BODY_TIMEOUT_S} s"))
+            return self._refusal(RequestRefused("malformed", f"the body did not arrive within {_BODY_TIMEOUT_S:g} s"))
 
     async def _websocket(self, socket: WebSocket) -> None:
         try:
@@ -87,7 +82,7 @@ class PlanningApp:
             self._connections -= 1
 
     async def _converse(self, socket: WebSocket) -> None:
-        """Answer one message after another; a robot that leaves meanwhile leaves the queue too."""
+        """Answer messages one by one. A robot that disconnects is removed from the queue."""
         arriving = asyncio.ensure_future(socket.receive())
         answering: asyncio.Future[bytes] | None = None
         try:
@@ -107,7 +102,7 @@ class PlanningApp:
         try:
             self._rate.take(_address(socket))
             if message is None:
-                raise RequestRefused("malformed", "expected a binary message, got text")
+                raise RequestRefused("malformed", "expected a binary message, got a text message")
             return await self._decision(message)
         except RequestRefused as refused:
             self._metrics.refused(refused.reason)
@@ -115,7 +110,7 @@ class PlanningApp:
 
     async def _decision(self, message: bytes) -> bytes:
         try:
-            # Compressed images take milliseconds to unpack, in which other robots shall be heard.
+            # Decompressing images takes milliseconds; the event loop keeps serving other robots meanwhile.
             request = await asyncio.to_thread(unpack_request, message)
         except MessageError as error:
             raise RequestRefused("malformed", str(error)) from error
@@ -135,21 +130,25 @@ class PlanningApp:
             if len(body) > self._limits.most_bytes:
                 raise RequestRefused(
                     "too_large",
-                    f"more than {self._limits.most_bytes} bytes; send compressed images, or raise the limit",
+                    f"the body exceeds {self._limits.most_bytes} bytes; send compressed images, or raise the limit",
                 )
         return bytes(body)
 
     def _admit(self, caller: Request | WebSocket) -> None:
-        """Let a caller in, or say why not; before anything of its message is read."""
+        """Check a request's headers, before its body is read.
+
+        Raises:
+            RequestRefused: the caller is a web page, lacks the key, or sends the wrong type or too much.
+        """
         if "origin" in caller.headers:
-            # Without this, any page that somebody opens on this machine could talk to the server.
-            raise RequestRefused("unauthorized", "this server is for robots, not for web pages")
+            # Browsers send Origin. Without this check, any page open on this machine could talk to the server.
+            raise RequestRefused("unauthorized", "this server does not accept requests from web pages")
         self._key.check(caller.headers.get("authorization"))
         if isinstance(caller, Request):
             if caller.headers.get("content-type") != CONTENT_TYPE:
-                raise RequestRefused("malformed", f"expected a body of {CONTENT_TYPE}")
+                raise RequestRefused("malformed", f"expected Content-Type {CONTENT_TYPE}")
             if int(caller.headers.get("content-length") or 0) > self._limits.most_bytes:
-                raise RequestRefused("too_large", f"expected at most {self._limits.most_bytes} bytes")
+                raise RequestRefused("too_large", f"expected a body of at most {self._limits.most_bytes} bytes")
             self._rate.take(_address(caller))
 
     def _refusal(self, refused: RequestRefused) -> Response:

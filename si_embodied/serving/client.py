@@ -1,4 +1,4 @@
-"""A planner that decides on another machine: numpy, msgpack and websockets, and no model on the robot."""
+"""The robot's side of a planning server: needs numpy, msgpack and websockets, and no model."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from si_embodied.types import Decision, Observation, Task
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 0.5
-_TOO_BIG, _GOING_AWAY = 1009, (1001, 1012)
-"""Close codes of RFC 6455, 7.4.1, and of the IANA registry (1012, service restart)."""
+_MESSAGE_TOO_BIG = 1009
+"""Close code of RFC 6455, 7.4.1."""
 
 
 class RemotePlanner:
-    """Decides as `Planner` does, by asking a planning server (`si-embodied serve`).
+    """A planner with the interface of `Planner` that asks a planning server (`si-embodied serve`).
 
-    Whatever happens on the way is a `Hold`: a control loop sees no exception. The robot's own guard has the last word
-    on what comes back. A connection that broke is made again; used by one plan at a time.
+    Network and server failures become a `Hold`, so a control loop sees no exception. The robot's own guard checks every
+    goal that comes back. A broken connection is re-established. One plan at a time.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class RemotePlanner:
         compressed: bool = False,
         patience_s: float = 2.0,
     ) -> None:
-        """Nothing is sent before the first plan.
+        """Prepare the client; it connects on the first plan.
 
         Args:
-            url: the server, "ws://workstation:8421"; "wss" for one with a certificate.
-            embodiment: the robot; decides skills and bounds.
-            config: deadline, grounding and bounds. The prompts are the server's, which knows its model.
-            robot: a name that no other robot has; by default the host's with the process's number.
-            api_key: by default what the variable SI_EMBODIED_API_KEY holds, if anything.
-            compressed: send JPEG and whole millimetres, with Pillow: for a wireless network. Raw by default.
-            patience_s: how long within one plan a server that cannot be reached is tried again.
+            url: the server, "ws://workstation:8421"; "wss" for a server with a certificate.
+            embodiment: the robot; determines its skills and bounds.
+            config: deadline, grounding and bounds. The prompts come from the server, which knows its model.
+            robot: a unique name for this robot; by default the host name and process id.
+            api_key: the server's key; by default the environment variable SI_EMBODIED_API_KEY, if set.
+            compressed: send JPEG images and depth in whole millimetres, for wireless networks; needs Pillow.
+            patience_s: how long one plan keeps retrying an unreachable server.
 
         Raises:
-            ConfigError: the URL is none.
+            ConfigError: not a valid URL.
         """
         self.embodiment = embodiment
         self.config = config or PlannerConfig()
@@ -84,9 +84,9 @@ class RemotePlanner:
         key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
         self._settings: dict[str, Any] = {
             "additional_headers": {"Authorization": f"Bearer {key}"} if key else {},
-            "compression": None,  # images do not shrink by it
+            "compression": None,  # deflate does not shrink images
             "max_size": MOST_BYTES,
-            "open_timeout": None,  # the deadline covers it
+            "open_timeout": None,  # covered by the deadline
             "proxy": None if is_loopback(host) else True,
         }
         self._compressed, self._patience_s = compressed, patience_s
@@ -97,10 +97,10 @@ class RemotePlanner:
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """One decision; see `Planner.plan`. The record's latency has the "network" as a part.
+        """Make one decision; see `Planner.plan`. The record's latency has "network" as an additional part.
 
-        A server that cannot be reached or refuses is a `Hold` with `BACKEND_FAILED`, one that is late is a `Hold` with
-        `DEADLINE_EXCEEDED`; a goal that the robot's own guard refuses is a `Hold` with the guard's code.
+        Returns a `Hold` with `BACKEND_FAILED` if the server is unreachable or refuses, with `DEADLINE_EXCEEDED` if it
+        is late, and with the guard's code if the robot's own guard rejects a goal.
         """
         started = time.monotonic()
         try:
@@ -130,28 +130,28 @@ class RemotePlanner:
         return self._checked(decision, observation, memory, time.monotonic() - started)
 
     def check(self, *, deadline_s: float = 5.0) -> None:
-        """Connect, for those who would rather know now than hold later.
+        """Connect now, to find a wrong address or key before the first plan.
 
         Raises:
-            DeadlineExceeded: the server has not answered in time.
-            BackendError: it cannot be reached, or does not let this robot in.
+            DeadlineExceeded: the server did not answer in time.
+            BackendError: the server is unreachable or rejects this robot.
         """
         try:
             with self._lock:
                 self._background.call(self._connected(), timeout_s=deadline_s)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"{self._url} did not answer within {deadline_s} s; is it busy, or another server?"
+                f"{self._url} did not answer within {deadline_s} s; is it busy, or not a planning server?"
             ) from None
         except (WebSocketException, OSError) as error:
             raise BackendError(self._why(error)) from error
 
     def close(self) -> None:
-        """Leave the server; nothing can be planned afterwards."""
+        """Disconnect; the planner cannot be used afterwards."""
         self._background.close(last=self._leave())
 
     async def _exchange(self, request: PlanRequest, started: float) -> bytes:
-        """Send the request and wait for the reply, over a connection that is made anew as long as patience lasts."""
+        """Send the request and return the reply, reconnecting until `patience_s` has passed."""
         wait_s = _FIRST_WAIT_S
         try:
             while True:
@@ -169,7 +169,7 @@ class RemotePlanner:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         except BaseException:
-            self._drop()  # a reply that comes later must not be taken for the next one's
+            self._drop()  # a late reply must not be taken for the next request's
             raise
 
     async def _connected(self) -> ClientConnection:
@@ -178,7 +178,7 @@ class RemotePlanner:
         return self._socket
 
     def _packed(self, request: PlanRequest, elapsed_s: float) -> bytes:
-        """The request as of now: the image has aged, and less of the deadline is left."""
+        """The message with its times updated: the image is older now, and less of the deadline is left."""
         now = dataclasses.replace(
             request, now_s=request.now_s + elapsed_s, deadline_s=max(0.0, request.deadline_s - elapsed_s)
         )
@@ -196,15 +196,15 @@ class RemotePlanner:
     def _why(self, error: Exception) -> str:
         if isinstance(error, InvalidStatus):
             status, said = error.response.status_code, (error.response.body or b"")[:300].decode("utf-8", "replace")
-            return f"{self._url} does not let this robot in ({status}): {said or 'is it a planning server?'}"
-        if isinstance(error, ConnectionClosed) and _close_code(error) == _TOO_BIG:
-            return f"{self._url} takes no message this big; use compressed=True, or serve with a higher --max-megabytes"
+            return f"{self._url} rejected this robot ({status}): {said or 'is it a planning server?'}"
+        if isinstance(error, ConnectionClosed) and _close_code(error) == _MESSAGE_TOO_BIG:
+            return f"{self._url}: the message is too big; use compressed=True, or serve with a higher --max-megabytes"
         if isinstance(error, ConnectionClosed):
-            return f"{self._url} closed the connection ({error}); look at the server's log"
+            return f"{self._url} closed the connection ({error}); see the server's log"
         return f"cannot reach {self._url} ({error}); is `si-embodied serve` running there?"
 
     def _checked(self, decision: Decision, observation: Observation, memory: Memory, elapsed_s: float) -> Decision:
-        """The decision with the time that it took from here, if the robot's own guard lets its goals through."""
+        """The decision with latencies as measured here, or a `Hold` if the robot's own guard rejects a goal."""
         took = decision.record.latency_s
         latency_s = {**took, "network": max(0.0, elapsed_s - took.get("total", 0.0)), "total": elapsed_s}
         record = dataclasses.replace(decision.record, latency_s=latency_s)
@@ -221,24 +221,24 @@ class RemotePlanner:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another try may help: a server that starts or restarts, a connection that died while it idled."""
+    """Whether a retry may help: the server is (re)starting, or an idle connection has dropped."""
     if isinstance(error, InvalidStatus):
         return bool(error.response.status_code >= 500)
-    return not (isinstance(error, ConnectionClosed) and _close_code(error) == _TOO_BIG)
+    return not (isinstance(error, ConnectionClosed) and _close_code(error) == _MESSAGE_TOO_BIG)
 
 
 def _close_code(error: ConnectionClosed) -> int | None:
-    """The code with which the other side closed, if it said one."""
+    """The close code sent by the other side, if any."""
     return None if error.rcvd is None else error.rcvd.code
 
 
 def _plan_url(url: str) -> tuple[str, str]:
-    """The address of the planning socket, and its host."""
+    """The URL of the planning websocket, and its host."""
     parts = urllib.parse.urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.hostname:
-        raise ConfigError(f"expected a planning server's address such as ws://127.0.0.1:8421, got: {url!r}")
+        raise ConfigError(f"expected a planning server's URL such as ws://127.0.0.1:8421, got: {url!r}")
     if parts.username is not None:
-        raise ConfigError(f"a password in an address ends up in logs; set {API_KEY_VARIABLE} instead")
+        raise ConfigError(f"a password in a URL ends up in logs; set {API_KEY_VARIABLE} instead")
     path = parts.path.rstrip("/") or PLAN_PATH
     return urllib.parse.urlunsplit((scheme, parts.netloc, path, "", "")), parts.hostname

@@ -1,7 +1,7 @@
-"""Codecs: from a value to what msgpack can carry and back, each checking all that it decodes.
+"""Codecs between our values and what msgpack can carry. Everything decoded is checked.
 
-What arrives is a stranger's. A codec takes what it was made for and raises `MessageError`, which names the place, for
-everything else: another type, a number out of range, a field too many or too few, an array of another dtype or size.
+Messages are untrusted. A codec accepts exactly what it was built for. For anything else (a wrong type, a number out of
+range, a missing or unknown field, an array of another dtype or size) it raises a `MessageError` that names the field.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from si_embodied.errors import MessageError, SiEmbodiedError
 
 T = TypeVar("T")
 
-_BIGGEST = 1e9
+_BIGGEST = 1e9  # no length in metres is larger, and computing with larger values could overflow
 
 
 class Codec(Protocol[T]):
-    """Both ways of one kind of value."""
+    """Encodes and decodes one kind of value."""
 
     def encode(self, value: T) -> Any:
-        """The value as numbers, texts, bytes, lists and maps of texts."""
+        """The value as numbers, strings, bytes, lists and maps with string keys."""
 
     def decode(self, plain: Any, where: str) -> T:
-        """The value again.
+        """The value of an encoded form; `where` names the field in error messages.
 
         Raises:
-            MessageError: it is none; `where` says which part of the message.
+            MessageError: `plain` does not encode such a value.
         """
 
 
@@ -66,13 +66,13 @@ class Whole:
 
     def decode(self, plain: Any, where: str) -> int:
         if isinstance(plain, bool) or not isinstance(plain, int) or not self.low <= plain <= self.high:
-            raise wrong(where, f"a whole number from {self.low} to {self.high}", plain)
+            raise wrong(where, f"an integer from {self.low} to {self.high}", plain)
         return plain
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Text:
-    """A string of limited length."""
+    """A string of bounded length."""
 
     longest: int
 
@@ -81,13 +81,13 @@ class Text:
 
     def decode(self, plain: Any, where: str) -> str:
         if not isinstance(plain, str) or len(plain) > self.longest:
-            raise wrong(where, f"a text of at most {self.longest} characters", plain)
+            raise wrong(where, f"a string of at most {self.longest} characters", plain)
         return plain
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OneOf(Generic[T]):
-    """One of a few values."""
+    """One of a fixed set of values."""
 
     choices: tuple[T, ...]
 
@@ -116,7 +116,7 @@ class Maybe(Generic[T]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Many(Generic[T]):
-    """A tuple of values of one kind."""
+    """A tuple of bounded length, all values of one kind."""
 
     codec: Codec[T]
     most: int
@@ -133,7 +133,7 @@ class Many(Generic[T]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Named(Generic[T]):
-    """Values of one kind by name."""
+    """A map from names to values of one kind."""
 
     codec: Codec[T]
     most: int
@@ -152,13 +152,13 @@ class Named(Generic[T]):
 
 
 class Record(Generic[T]):
-    """A dataclass, field by field: all of them and nothing else."""
+    """A dataclass, field by field: every field and no other."""
 
     def __init__(self, cls: type[T], **codecs: Codec[Any]) -> None:
-        """One codec for each field; a field without one is a mistake that shows at import."""
+        """Take one codec per field; a mismatch raises `TypeError` at import."""
         fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if fields != codecs.keys():
-            raise TypeError(f"{cls.__name__}: fields and codecs differ in {sorted(fields ^ codecs.keys())}")
+            raise TypeError(f"{cls.__name__}: fields and codecs differ: {sorted(fields ^ codecs.keys())}")
         self.cls, self._codecs = cls, codecs
 
     def encode(self, value: T) -> dict[str, Any]:
@@ -166,12 +166,14 @@ class Record(Generic[T]):
         return {name: codec.encode(getattr(value, name)) for name, codec in self._codecs.items()}
 
     def decode(self, plain: Any, where: str) -> T:
-        """The value; what the dataclass itself refuses is refused here."""
+        """The value; errors of the dataclass itself become a `MessageError`."""
         if not isinstance(plain, dict):
             raise wrong(where, f"the fields of {self.cls.__name__}", plain)
         if plain.keys() != self._codecs.keys():
             missing, unknown = sorted(self._codecs.keys() - plain.keys()), sorted(map(str, plain.keys() - self._codecs))
-            raise MessageError(f"{where}: fields missing: {missing}, not known: {unknown}; are both sides one version?")
+            raise MessageError(
+                f"{where}: missing fields: {missing}, unknown: {unknown}; are both sides on the same version?"
+            )
         values = {name: codec.decode(plain[name], f"{where}.{name}") for name, codec in self._codecs.items()}
         try:
             return self.cls(**values)
@@ -180,19 +182,19 @@ class Record(Generic[T]):
 
 
 class Union(Generic[T]):
-    """One of several dataclasses, told apart by the name of its type."""
+    """One of several dataclasses, tagged with its class name."""
 
     def __init__(self, *records: Record[Any]) -> None:
-        """The codecs of those that it may be."""
+        """Take one codec per class."""
         self._records = {record.cls.__name__: record for record in records}
 
     def encode(self, value: T) -> list[Any]:
-        """The type's name and the fields."""
+        """The class name and the fields."""
         name = type(value).__name__
         return [name, self._records[name].encode(value)]
 
     def decode(self, plain: Any, where: str) -> T:
-        """The value of the type that is named."""
+        """The value, of the named class."""
         if (
             not (isinstance(plain, list) and len(plain) == 2 and isinstance(plain[0], str))
             or plain[0] not in self._records
@@ -204,7 +206,7 @@ class Union(Generic[T]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Array:
-    """A small array of one dtype and shape, as its bytes, little-endian."""
+    """A small array of fixed dtype and shape, sent as its little-endian bytes."""
 
     dtype: str  # "<f8"
     shape: tuple[int, ...]
@@ -217,13 +219,12 @@ class Array:
         if not isinstance(plain, bytes) or len(plain) != size:
             raise wrong(where, f"{size} bytes", plain)
         array = np.frombuffer(plain, dtype=self.dtype).reshape(self.shape)
-        # Beyond this nothing is a length in metres, and what is computed of it overflows.
         if not (np.abs(array) < _BIGGEST).all():
             raise MessageError(f"{where}: expected finite numbers below {_BIGGEST:g}, got: {array.tolist()}")
         return array
 
 
 def wrong(where: str, expected: str, got: Any) -> MessageError:
-    """What to raise where something else was expected."""
+    """The error for a field whose value is not as expected."""
     shown = f"{len(got)} bytes" if isinstance(got, bytes) else repr(got)
     return MessageError(f"{where}: expected {expected}, got: {shown if len(shown) <= 80 else shown[:80] + '…'}")

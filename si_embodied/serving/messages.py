@@ -1,6 +1,6 @@
-"""The messages of robot and planning server: a request, and a decision or a refusal.
+"""Messages between robot and planning server: a request, and a decision or a refusal.
 
-A message is one msgpack map `{"version": 2, KIND: {...}}`. A side that meets another version says so and takes nothing.
+A message is one msgpack map `{"version": 2, KIND: {...}}`. Either side rejects a message of another version.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ REASONS = {
     "stopping": 503,
     "late": 504,
 }
-"""Why a request is not answered with a decision: stable names, and their HTTP status."""
+"""Why a request was refused: stable names, and their HTTP status."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanRequest:
-    """All that one decision depends on; the server keeps nothing of a robot."""
+    """Everything that a decision depends on; the server keeps no state per robot."""
 
-    robot: str  # its name, by which its newest request replaces one that waits
+    robot: str  # unique name; a newer request replaces a queued one of the same name
     embodiment: Embodiment
-    config: PlannerConfig  # the robot's bounds; how the model is asked is the server's
+    config: PlannerConfig  # the robot's bounds; the server overrides prompts and reasoning
     task: Task
     observation: Observation
     memory: Memory
-    now_s: float  # by the clock of the observation's stamps
-    deadline_s: float  # that are left, from when it is sent
+    now_s: float  # on the clock of the observation's stamps
+    deadline_s: float  # seconds left when the request is sent
 
     def __post_init__(self) -> None:
-        """Refuse a task for another kind of robot."""
+        """Reject a task for another kind of robot."""
         if self.task.kind != self.embodiment.kind:
             raise ObservationError(f"a robot for {self.embodiment.kind} was given a task of kind {self.task.kind!r}")
 
@@ -88,12 +88,12 @@ _REFUSAL = Record(_Refusal, reason=OneOf(tuple(REASONS)), message=Text(20_000), 
 
 
 def pack_request(request: PlanRequest, *, compressed: bool = False) -> bytes:
-    """A robot's message; `compressed` trades exactness of the images for bytes."""
+    """Encode a request; `compressed` sends lossy images and depth (see `Picture`)."""
     return _pack("plan", _REQUESTS[compressed].encode(request))
 
 
 def unpack_request(message: bytes) -> PlanRequest:
-    """What a robot asked.
+    """Decode a request.
 
     Raises:
         MessageError: the message is not a request of this version.
@@ -102,20 +102,20 @@ def unpack_request(message: bytes) -> PlanRequest:
 
 
 def pack_decision(decision: Decision) -> bytes:
-    """The server's answer."""
+    """Encode a decision."""
     return _pack("decision", DECISION.encode(decision))
 
 
 def pack_refusal(refused: RequestRefused) -> bytes:
-    """The server's answer where there is no decision."""
+    """Encode a refusal."""
     return _pack("refused", _REFUSAL.encode(_Refusal(refused.reason, str(refused)[:10_000], refused.retry_after_s)))
 
 
 def unpack_reply(message: bytes) -> Decision:
-    """What the server answered.
+    """Decode the server's reply.
 
     Raises:
-        RequestRefused: the server did not decide.
+        RequestRefused: the server refused the request.
         MessageError: the message is not a reply of this version.
     """
     kind, plain = _unpack(message, ("decision", "refused"))
@@ -125,13 +125,14 @@ def unpack_reply(message: bytes) -> Decision:
     raise RequestRefused(refusal.reason, refusal.message, retry_after_s=refusal.retry_after_s)
 
 
-class _Counter:
-    """Ends the reading of a message made of millions of empty lists, which would need a hundred times its size."""
+class _ContainerLimit:
+    """Stops decoding after too many lists and maps: millions of empty ones take a hundred times the message's size."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def __call__(self, container: Any) -> Any:
+    def check(self, container: Any) -> Any:
+        """Count one decoded list or map, and return it unchanged."""
         self._count += 1
         if self._count > _MOST_CONTAINERS:
             raise ValueError(f"more than {_MOST_CONTAINERS} lists and maps")
@@ -139,32 +140,33 @@ class _Counter:
 
 
 def _pack(kind: str, plain: Any) -> bytes:
-    # A model's words may hold half a surrogate pair; they shall arrive as they were.
+    # A model's text may contain an unpaired surrogate; surrogatepass carries it unchanged.
     packed: bytes = msgpack.packb({"version": VERSION, kind: plain}, unicode_errors="surrogatepass")
     return packed
 
 
 def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any]:
     if len(message) > MOST_BYTES:
-        raise MessageError(f"a message of {len(message)} bytes, more than {MOST_BYTES}")
+        raise MessageError(f"expected a message of at most {MOST_BYTES} bytes, got: {len(message)}")
+    limit = _ContainerLimit()
     try:
         plain = msgpack.unpackb(
             message,
             unicode_errors="surrogatepass",
             max_array_len=_LONGEST_LIST,
             max_map_len=_LONGEST_LIST,
-            max_ext_len=0,  # extension types could hold anything
-            list_hook=(counter := _Counter()),
-            object_hook=counter,
+            max_ext_len=0,  # no extension types
+            list_hook=limit.check,
+            object_hook=limit.check,
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise MessageError(f"not a msgpack message ({type(error).__name__}: {error}): {message[:20]!r}") from error
     if not isinstance(plain, dict) or "version" not in plain:
-        raise MessageError(f"expected a map with its version, got {type(plain).__name__}: {message[:20]!r}")
+        raise MessageError(f"expected a map with a version, got {type(plain).__name__}: {message[:20]!r}")
     version = plain.pop("version")
     if version != VERSION or isinstance(version, bool):
         raise MessageError(
-            f"expected version {VERSION} of the messages, got {version!r}; install one release on both sides"
+            f"expected message version {VERSION}, got {version!r}; install the same release on both sides"
         )
     if len(plain) != 1 or (kind := next(iter(plain))) not in kinds:
         raise MessageError(f"expected one of {', '.join(kinds)}, got: {', '.join(map(str, plain))[:80] or 'nothing'}")

@@ -1,64 +1,59 @@
-"""What a planning server tells Prometheus, in its text format (version 0.0.4)."""
+"""The planning server's Prometheus metrics."""
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from si_embodied.errors import extra
+
+with extra("serve"):
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from si_embodied.types import Decision
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
-_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """Counts of decisions and refusals, and histograms of where the time went; safe to use from several threads."""
+    """Decisions, refusals, latency and load of one server, in a registry of its own. Thread-safe."""
 
-    def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
-        """`gauges` are looked at when asked: by name, what each says in words and its value."""
-        self._gauges = gauges
-        self._lock = threading.Lock()
-        self._decisions: Counter[str] = Counter()  # by code
-        self._refusals: Counter[str] = Counter()  # by reason
-        self._buckets: dict[str, list[int]] = {}  # by part of the latency; the last bucket has no bound
-        self._sums: dict[str, float] = {}
+    def __init__(self, *, waiting: Callable[[], float], connected: Callable[[], float]) -> None:
+        """Register the metrics.
+
+        Args:
+            waiting: returns the number of robots with a queued request; called on each scrape.
+            connected: returns the number of open websockets; called on each scrape.
+        """
+        self._registry = registry = CollectorRegistry()
+        self._decisions = Counter("si_embodied_decisions_total", "Decisions by code.", ["code"], registry=registry)
+        self._refusals = Counter(
+            "si_embodied_refusals_total", "Requests refused, by reason.", ["reason"], registry=registry
+        )
+        self._latency = Histogram(
+            "si_embodied_plan_seconds", "Latency of decisions by part.", ["part"], registry=registry, buckets=_BUCKETS_S
+        )
+        for name, description, value in (
+            ("si_embodied_waiting_robots", "Robots with a queued request.", waiting),
+            ("si_embodied_connected_robots", "Open websockets.", connected),
+        ):
+            Gauge(name, description, registry=registry).set_function(value)
 
     def decided(self, decision: Decision) -> None:
-        """Count a decision and its times."""
-        with self._lock:
-            self._decisions[decision.record.code.name.lower()] += 1
-            for part, seconds in decision.record.latency_s.items():
-                buckets = self._buckets.setdefault(part, [0] * (len(_BOUNDS_S) + 1))
-                buckets[sum(seconds > bound for bound in _BOUNDS_S)] += 1
-                self._sums[part] = self._sums.get(part, 0.0) + seconds
+        """Count a decision and record its latencies."""
+        self._decisions.labels(decision.record.code.name.lower()).inc()
+        for part, seconds in decision.record.latency_s.items():
+            self._latency.labels(part).observe(seconds)
 
     def refused(self, reason: str) -> None:
-        """Count a refusal."""
-        with self._lock:
-            self._refusals[reason] += 1
+        """Count a refused request."""
+        self._refusals.labels(reason).inc()
 
-    def text(self) -> str:
-        """Everything so far."""
-        with self._lock:
-            lines = _counter("si_embodied_decisions_total", "Decisions by their code.", "code", self._decisions)
-            lines += _counter("si_embodied_refusals_total", "Requests without one.", "reason", self._refusals)
-            name = "si_embodied_plan_seconds"
-            lines += [f"# HELP {name} Where the time of decisions went.", f"# TYPE {name} histogram"]
-            for part, buckets in sorted(self._buckets.items()):
-                label, count = f'part="{part}"', 0
-                for bound, bucket in zip((*_BOUNDS_S, "+Inf"), buckets, strict=True):
-                    count += bucket
-                    lines.append(f'{name}_bucket{{{label},le="{bound}"}} {count}')
-                lines += [f"{name}_sum{{{label}}} {self._sums[part]:.6f}", f"{name}_count{{{label}}} {count}"]
-        for name, (words, value) in self._gauges.items():
-            lines += [f"# HELP {name} {words}", f"# TYPE {name} gauge", f"{name} {value():g}"]
-        return "\n".join([*lines, ""])
-
-
-def _counter(name: str, words: str, label: str, counts: Counter[str]) -> list[str]:
-    rows = [f'{name}{{{label}="{key}"}} {count}' for key, count in sorted(counts.items())]
-    return [f"# HELP {name} {words}", f"# TYPE {name} counter", *rows]
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format (version 0.0.4)."""
+        return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The codec of big arrays: exact and not copied, or small and lossy."""
+"""The codec of images, depth and maps: raw and zero-copy, or compressed and lossy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from si_embodied.serving.codec import Many, Whole, wrong
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A big array: its coding, its shape and its bytes. Decoded arrays cannot be written to: nothing was copied.
+    """A large array, sent as its coding, shape and bytes. Decoded raw arrays are read-only views of the message.
 
-    "raw" is exact. Colour may be "jpeg" (quality 90). Depth may be "millimetres": whole ones, deflated; beyond 65 m
-    and what is no number become 0, no return.
+    "raw" is exact. Colour may be "jpeg" (quality 90). Depth may be "millimetres": rounded to whole millimetres and
+    deflated; values beyond 65 m and NaN become 0 (no return).
     """
 
     dtype: str  # "|u1", "<f4"
-    channels: int | None  # a third axis of this size
-    coding: str = "raw"  # to encode with; every coding of the dtype is decoded
+    channels: int | None  # size of the third axis; None for a two-dimensional array
+    coding: str = "raw"  # used to encode; `decode` accepts every coding of the dtype
     longest_side: int = 4096
 
     def encode(self, value: NDArray[Any]) -> list[Any]:
@@ -48,13 +48,13 @@ class Picture:
         if coding == "raw":
             size = math.prod(sides) * np.dtype(self.dtype).itemsize
             if len(data) != size:
-                raise MessageError(f"{where}: expected {size} bytes for {sides} of {self.dtype}, got {len(data)}")
+                raise MessageError(f"{where}: expected {size} bytes for {sides} of {self.dtype}, got: {len(data)}")
             return np.frombuffer(data, dtype=self.dtype).reshape(sides)
         if coding == "jpeg" and self.dtype == "|u1":
             return _from_jpeg(data, sides, where)
         if coding == "millimetres" and self.dtype == "<f4":
             return _from_millimetres(data, sides, where)
-        raise wrong(f"{where}.coding", f"one for {self.dtype}", coding)
+        raise wrong(f"{where}.coding", f"a coding for {self.dtype}", coding)
 
 
 def _to_jpeg(rgb: NDArray[np.uint8]) -> bytes:
@@ -66,12 +66,12 @@ def _to_jpeg(rgb: NDArray[np.uint8]) -> bytes:
 def _from_jpeg(data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
     try:
         with _pillow().open(io.BytesIO(data), formats=("JPEG",)) as image:
-            # Looked at before it is decoded: a small file can hold a huge picture.
+            # Checked before decoding: a small file can decode to a huge image.
             if (image.height, image.width, 3) != shape or image.mode != "RGB":
-                raise MessageError(f"{where}: expected an RGB picture of {shape}, got {image.mode} of {image.size}")
+                raise MessageError(f"{where}: expected an RGB image of {shape}, got: {image.mode} of {image.size}")
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise MessageError(f"{where}: not a JPEG picture: {error}") from error
+        raise MessageError(f"{where}: not a JPEG image: {error}") from error
 
 
 def _pillow() -> Any:
@@ -92,7 +92,7 @@ def _from_millimetres(data: bytes, shape: tuple[int, ...], where: str) -> NDArra
     try:
         plain = unpacking.decompress(data, size)
     except zlib.error as error:
-        raise MessageError(f"{where}: not deflated bytes: {error}") from error
+        raise MessageError(f"{where}: not deflate-compressed: {error}") from error
     if len(plain) != size or unpacking.unconsumed_tail:
-        raise MessageError(f"{where}: expected {size} bytes for {shape} of millimetres, got another number")
+        raise MessageError(f"{where}: expected {size} decompressed bytes for {shape} millimetres, got another size")
     return np.frombuffer(plain, dtype="<u2").reshape(shape).astype(np.float32) / np.float32(1000)

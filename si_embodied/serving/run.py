@@ -1,4 +1,4 @@
-"""Runs a planning server until it is told to stop."""
+"""Runs a planning server until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _LOG = logging.getLogger(__name__)
 
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; what was taken by then is answered first.
+    """Serve until SIGINT or SIGTERM, then answer the accepted requests and return.
 
     Args:
-        service: decides.
-        options: where and for whom.
-        ready: told the server's address when robots can connect.
+        service: makes the decisions.
+        options: address, access and limits.
+        ready: called with the server's URL once robots can connect.
 
     Raises:
-        ConfigError: a port that is taken, a certificate that is none.
+        ConfigError: the port is taken, or the certificate cannot be used.
     """
     key = ApiKey(options.api_key, host=options.host)
     listening = _listen(options.host, options.port)
@@ -47,7 +47,7 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
         access_log=False,
         server_header=False,
         ws_max_size=options.limits.most_bytes,
-        ws_per_message_deflate=False,  # images do not shrink by it
+        ws_per_message_deflate=False,  # deflate does not shrink images
         limit_concurrency=512,
         timeout_graceful_shutdown=1,
         ssl_certfile=options.certificate,
@@ -56,7 +56,7 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
     address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     try:
         _Server(config, scheduler, options.grace_s, lambda: ready(address)).run(sockets=[listening])
-    except OSError as error:  # ssl's errors are among them
+    except OSError as error:  # includes ssl.SSLError
         raise ConfigError(f"cannot serve with certificate {str(options.certificate)!r}: {error}") from error
     finally:
         scheduler.stop(grace_s=0.0)
@@ -64,7 +64,7 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
 
 
 class _Server(uvicorn.Server):
-    """Finishes what robots wait for before it hangs up on them."""
+    """A uvicorn server that finishes accepted requests before it closes connections."""
 
     def __init__(self, config: uvicorn.Config, scheduler: Scheduler, grace_s: float, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -78,12 +78,12 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         done = await asyncio.to_thread(self._scheduler.stop, grace_s=self._grace_s)
         if not done:
-            _LOG.warning("stopped with plans under way after %s s", self._grace_s)
-        await asyncio.sleep(0.05)  # the last answers are on their way
+            _LOG.warning("stopped after %s s with requests unfinished", self._grace_s)
+        await asyncio.sleep(0.05)  # lets the event loop send the last replies
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; at once on a second Ctrl-C. Uvicorn's own would raise the signal again when all is done."""
+        """Shut down; immediately on a second Ctrl-C. Unlike uvicorn's, it does not re-raise the signal at the end."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
@@ -94,4 +94,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot serve at {host} port {port} ({error}); choose another with --port, or 0") from error
+        raise ConfigError(
+            f"cannot listen on {host} port {port} ({error}); choose another --port, or 0 for a free one"
+        ) from error

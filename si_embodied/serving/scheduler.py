@@ -1,4 +1,4 @@
-"""Many robots, one model: a slot for each robot in which its newest request wins, and the robots taken in turn."""
+"""Shares one model between many robots: one queue slot per robot, its latest request wins, robots take turns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 Decide: TypeAlias = "Callable[[PlanRequest, float], Decision]"
-"""From a request and the seconds that it has waited to a decision; a `RequestRefused` is handed on as it is."""
+"""Maps a request and its waiting time in seconds to a decision. A `RequestRefused` is passed on to the robot."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +30,10 @@ class _Ticket:
 
 
 class Scheduler:
-    """Hands requests to threads of its own, the robot that has waited longest first.
+    """Runs requests on its own threads, serving the robot that has waited longest first.
 
-    A robot that asks ten times a second gets no more turns than one that asks once: it has one place in the queue,
-    keeps it when its request is replaced, and goes to the end when it was served.
+    A robot that asks ten times per second gets no more turns than one that asks once: it holds one place in the queue,
+    keeps it when a newer request replaces the queued one, and goes to the back after being served.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Scheduler:
         """Start the threads.
 
         Args:
-            decide: called from the threads.
-            cancel: makes a `decide` that is under way give up, with one thread.
-            threads: more than one only for a backend that may be asked from several.
-            most_waiting: robots that may wait; the next one is refused.
-            clock: seconds that only grow.
+            decide: called from the scheduler's threads.
+            cancel: aborts a running `decide`; used only with one thread.
+            threads: more than one only for a thread-safe backend.
+            most_waiting: size of the queue, in robots; further robots are refused.
+            clock: monotonic time in seconds.
         """
         if threads < 1 or most_waiting < 1:
-            raise ConfigError(f"expected at least one thread and one place to wait, got: {threads} and {most_waiting}")
+            raise ConfigError(f"expected threads and most_waiting of at least 1, got: {threads} and {most_waiting}")
         self._decide, self._most_waiting, self._clock = decide, most_waiting, clock
-        self._cancel = cancel if threads == 1 else None  # with several it would not say whose
+        self._cancel = cancel if threads == 1 else None  # with several threads it could abort another robot's plan
         self._condition = threading.Condition()
-        self._waiting: dict[str, _Ticket] = {}  # by robot, in the order in which they will be taken
+        self._waiting: dict[str, _Ticket] = {}  # by robot, in queue order
         self._working: list[_Ticket] = []
         self._stopping = False
         self._threads = [
@@ -70,39 +70,39 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """How many robots wait."""
+        """Number of robots with a queued request."""
         with self._condition:
             return len(self._waiting)
 
     def submit(self, request: PlanRequest) -> Future[Decision]:
-        """Ask for a decision. What the same robot has waiting is refused as superseded. See also `withdraw`.
+        """Queue a request. The same robot's queued request, if any, is refused as superseded. See also `withdraw`.
 
         Raises:
-            RequestRefused: too many robots wait, or the scheduler is stopping.
+            RequestRefused: the queue is full, or the scheduler is stopping.
         """
         ticket = _Ticket(request, self._clock(), Future())
         with self._condition:
             if self._stopping:
-                raise RequestRefused("stopping", "the planning server is stopping; ask again when it is back")
+                raise RequestRefused("stopping", "the planning server is shutting down; retry when it is back")
             replaced = self._waiting.get(request.robot)
             if replaced is None and len(self._waiting) >= self._most_waiting:
-                raise RequestRefused("busy", f"{len(self._waiting)} robots are waiting already; start another server")
-            self._waiting[request.robot] = ticket  # a robot that waits keeps its place
+                raise RequestRefused("busy", f"{len(self._waiting)} robots are already waiting; start another server")
+            self._waiting[request.robot] = ticket  # a dict keeps the place of an existing key
             self._condition.notify()
         if replaced is not None and replaced.future.set_running_or_notify_cancel():
-            replaced.future.set_exception(RequestRefused("superseded", "this robot has asked again since"))
+            replaced.future.set_exception(RequestRefused("superseded", "this robot has sent a newer request"))
         return ticket.future
 
     def withdraw(self, future: Future[Decision]) -> None:
-        """Give up a request whose robot has left: one that waits is not planned, one that is planned is cancelled."""
+        """Drop the request of a robot that disconnected: remove it from the queue, or abort it if it is running."""
         if future.cancel():
             return
-        with self._condition:  # held, so that the thread cannot go on to another robot's request meanwhile
+        with self._condition:  # held so that the worker thread cannot move on to another robot's request meanwhile
             if self._cancel is not None and any(ticket.future is future for ticket in self._working):
                 self._cancel()
 
     def stop(self, *, grace_s: float) -> bool:
-        """Take no more requests and wait for what was taken; whether all of it was done within `grace_s`."""
+        """Refuse new requests and wait for the accepted ones; returns whether all finished within `grace_s`."""
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
@@ -110,7 +110,8 @@ class Scheduler:
             left, self._waiting = list(self._waiting.values()), {}
         for ticket in left:
             if ticket.future.set_running_or_notify_cancel():
-                ticket.future.set_exception(RequestRefused("stopping", "the planning server stopped before its turn"))
+                why = "the planning server stopped before this request's turn"
+                ticket.future.set_exception(RequestRefused("stopping", why))
         return done
 
     def _run(self) -> None:
@@ -133,11 +134,11 @@ class Scheduler:
         waited_s = self._clock() - ticket.arrived_s
         try:
             if waited_s >= ticket.request.deadline_s:
-                raise RequestRefused("late", f"its turn came after {waited_s:.2f} s, later than its deadline")
+                raise RequestRefused("late", f"the request waited {waited_s:.2f} s, longer than its deadline")
             ticket.future.set_result(self._decide(ticket.request, waited_s))
         except RequestRefused as refused:
             ticket.future.set_exception(refused)
-        except Exception as error:  # noqa: BLE001 - whatever it is, one robot's request must not end the server
+        except Exception as error:  # noqa: BLE001 - one robot's request must never bring the server down
             _LOG.exception("planning for %r failed", ticket.request.robot)
-            why = f"planning failed ({type(error).__name__}: {error}); the server's log has the traceback"
+            why = f"planning failed ({type(error).__name__}: {error}); the traceback is in the server's log"
             ticket.future.set_exception(RequestRefused("failed", why))

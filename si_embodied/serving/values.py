@@ -1,4 +1,4 @@
-"""The codec of every value that crosses the network, field by field, with its limits."""
+"""The codec of every value that crosses the network, field by field, with its bounds."""
 
 from __future__ import annotations
 
@@ -34,30 +34,18 @@ from si_embodied.skills import Goal, Subgoal, goal_types
 from si_embodied.skills.base import MapArea, MapPoint
 
 LONGEST_INSTRUCTION = 4000
-MOST_FRAMES = 8  # a plan names views 0..7
+MOST_FRAMES = 8  # a plan refers to views 0..7
 MOST_SKILLS = 1000
 
 _NAME, _SENTENCE, _ANSWER = Text(200), Text(20_000), Text(1 << 20)
 _ANY, _LENGTH, _POSITIVE = Number(), Number(0.0), Number(1e-9)
+_PAIR, _TRIPLE = Many(_ANY, 2, 2), Many(_ANY, 3, 3)
 _POINT = Array("<f8", (3,))
 _COUNT = Whole(0, 1 << 31)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Triple:
-    """A tuple of numbers."""
-
-    size: int
-
-    def encode(self, value: tuple[float, ...]) -> list[float]:
-        return [float(number) for number in value]
-
-    def decode(self, plain: Any, where: str) -> tuple[float, ...]:
-        return Many(_ANY, self.size, self.size).decode(plain, where)
-
-
 class _Code:
-    """A `Code` as its number."""
+    """A `Code`, sent as its number."""
 
     def encode(self, value: types.Code) -> int:
         return int(value)
@@ -80,7 +68,7 @@ class _Plan:
             place = ".".join(str(part) for part in first["loc"])
             raise MessageError(f"{where}: {place}: {first['msg']}") from None
         except UnicodeEncodeError:
-            raise MessageError(f"{where}: the text is not valid unicode") from None
+            raise MessageError(f"{where}: not valid Unicode") from None
 
 
 class _Subgoals:
@@ -97,28 +85,28 @@ _PLAN = _Plan()
 
 
 class _Config:
-    """Settings as YAML files give them."""
+    """Planner settings, sent as the map that a YAML file would hold."""
 
     def encode(self, value: PlannerConfig) -> dict[str, Any]:
         return dataclasses.asdict(value)
 
     def decode(self, plain: Any, where: str) -> PlannerConfig:
         if not isinstance(plain, dict):
-            raise MessageError(f"{where}: expected named settings, got: {str(plain)[:80]}")
+            raise MessageError(f"{where}: expected a map of settings, got: {str(plain)[:80]}")
         try:
             return from_mapping(PlannerConfig, plain)
         except ConfigError as error:
             raise MessageError(f"{where}: {error}") from error
 
 
-# --- what a robot sends ---------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
 
 POSE = Record(Pose, rotation=Array("<f8", (3, 3)), translation=_POINT)
 _INTRINSICS = Record(
     Intrinsics, width=Whole(1, 4096), height=Whole(1, 4096), fx=_POSITIVE, fy=_POSITIVE, cx=_ANY, cy=_ANY
 )  # fmt: skip
 _MAP = Record(
-    types.NavigationMap, resolution_m=_POSITIVE, origin_m=_Triple(2), path_length_m=Picture("<f4", None)
+    types.NavigationMap, resolution_m=_POSITIVE, origin_m=_PAIR, path_length_m=Picture("<f4", None)
 )  # fmt: skip
 _AREA = Array("<f8", (2, 2))
 _OPTION = Record(types.SkillOption, verb=OneOf(tuple(SKILL_WORDS)), target=_NAME, area_m=Maybe(_AREA))
@@ -133,7 +121,7 @@ ARM = Record(types.ArmState, T_map_tool=POSE, gripper_opening_m=_ANY)
 
 
 def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
-    """Observations; compressed, colour and depth are sent with loss (see `Picture`). Both are decoded by either."""
+    """The codec of observations. `compressed` makes images and depth lossy (see `Picture`); decoding accepts both."""
     frame = Record(
         types.CameraFrame,
         name=_NAME,
@@ -168,7 +156,7 @@ EMBODIMENT: Codec[Embodiment] = Union(
         forward_step_m=_LENGTH,
         turn_step_rad=_LENGTH,
         tilt_step_rad=_LENGTH,
-        tilt_range_rad=_Triple(2),
+        tilt_range_rad=_PAIR,
         max_speed_m_s=_LENGTH,
         max_turn_rate_rad_s=_LENGTH,
         control_period_s=_LENGTH,
@@ -178,12 +166,12 @@ EMBODIMENT: Codec[Embodiment] = Union(
         TableArm,
         cameras=Many(_NAME, MOST_FRAMES),
         action_mode=OneOf(("pose", "discrete")),
-        workspace_m=Many(_Triple(3), 2, 2),
-        shoulder_m=_Triple(3),
+        workspace_m=Many(_TRIPLE, 2, 2),
+        shoulder_m=_TRIPLE,
         reach_m=_LENGTH,
         max_opening_m=_LENGTH,
         finger_depth_m=_LENGTH,
-        home_m=_Triple(3),
+        home_m=_TRIPLE,
         control_period_s=_LENGTH,
     ),
     Record(
@@ -229,7 +217,7 @@ _OUTCOME = Record(types.Outcome, code=_Code(), message=_SENTENCE)
 _ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME)
 MEMORY: Codec[Memory] = Record(Memory, limit=Whole(1, 1000), attempts=Many(_ATTEMPT, 1000), forgotten=_COUNT)
 
-# --- what it gets ---------------------------------------------------------------------------------------------------
+# --- replies --------------------------------------------------------------------------------------------------------
 
 _RECORD = Record(
     types.PlanRecord,

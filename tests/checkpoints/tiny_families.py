@@ -6,18 +6,6 @@ from pathlib import Path
 from typing import Any
 
 
-def _draw(model: Any, seed: int) -> None:
-    """Weights wide enough that an answer depends on the picture."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in sorted(model.named_parameters()):
-            if parameter.ndim > 1:
-                width = 1.0 if name.endswith("embed_tokens.weight") else parameter[0].numel() ** -0.5
-                parameter.normal_(0.0, width, generator=generator)
-
-
 def _tokenizer(path: Path, extra: tuple[str, ...] = ()) -> Any:
     """The tiny checkpoint's tokenizer, with more special tokens where a family has its own."""
     from transformers import AutoTokenizer
@@ -36,6 +24,8 @@ def _tokenizer(path: Path, extra: tuple[str, ...] = ()) -> Any:
 def make_qwen25(path: Path) -> None:
     """Qwen2.5-VL: windowed vision attention, 14 px patches."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+    from si_embodied.models.tiny import draw_weights
 
     tokenizer = _tokenizer(path)
     identifier = tokenizer.convert_tokens_to_ids
@@ -66,7 +56,7 @@ def make_qwen25(path: Path) -> None:
         vision_end_token_id=identifier("<|vision_end|>"),
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    _draw(model, 1)
+    draw_weights(model, 1)
     model.save_pretrained(path)
     Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 100}).save_pretrained(path)
 
@@ -74,6 +64,8 @@ def make_qwen25(path: Path) -> None:
 def make_internvl(path: Path) -> None:
     """InternVL in transformers' own format: 56 px tiles of 16 patches, 4 tokens a tile."""
     from transformers import GotOcr2ImageProcessorPil, InternVLConfig, InternVLForConditionalGeneration
+
+    from si_embodied.models.tiny import draw_weights
 
     tokenizer = _tokenizer(path, ("<img>", "</img>", "<IMG_CONTEXT>", "<video>"))
     config = InternVLConfig(
@@ -102,7 +94,7 @@ def make_internvl(path: Path) -> None:
         tie_word_embeddings=True,
     )
     model = InternVLForConditionalGeneration(config)
-    _draw(model, 2)
+    draw_weights(model, 2)
     model.save_pretrained(path)
     GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, crop_to_patches=True).save_pretrained(path)
 

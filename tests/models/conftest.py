@@ -1,4 +1,4 @@
-"""Backends of the tiny checkpoints, and prompts for them."""
+"""Backends for the tiny checkpoints, and random prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def backends(checkpoints: dict[str, Path]) -> dict[str, Any]:
-    """A loaded backend for each family, on the CPU."""
+    """A loaded CPU backend per family."""
     from si_embodied.backends import LocalBackend
 
     return {name: LocalBackend(path, device="cpu") for name, path in checkpoints.items()}
@@ -26,7 +26,7 @@ def backends(checkpoints: dict[str, Path]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def draw_prompt() -> Callable[..., Prompt]:
-    """A prompt drawn from a generator: kind, image count, sizes, contents and instruction vary."""
+    """A random prompt: kind, number, size and content of images, and instruction vary."""
 
     def draw(rng: np.random.Generator, *, side: int = 200, max_images: int = 3, reasoning: bool = False) -> Prompt:
         kind: TaskKind = "navigation" if rng.random() < 0.5 else "manipulation"

@@ -1,4 +1,4 @@
-"""Every way in which a directory is not a model that runs here, and what each is told."""
+"""Every way a checkpoint directory can be broken, and the error for each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def broken(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy of the tiny checkpoint to break."""
+    """A copy of the tiny checkpoint, to be broken."""
     return Path(shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "model"))
 
 
@@ -64,7 +64,7 @@ def _garbled_header(directory: Path) -> None:
 
 
 def _shard(directory: Path) -> None:
-    """As one that was split over two files of which one was not downloaded."""
+    """Rewrite as a checkpoint of two shards, of which one is missing."""
     (directory / "model.safetensors").rename(directory / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -100,14 +100,14 @@ _BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty weights": (_write("model.safetensors", b""), "not a complete"),
     "garbled header": (_garbled_header, "corrupted header"),
     "foreign": (lambda path: _set_config(path, model_type="llama", architectures=["LlamaForCausalLM"]), "'llama'"),
-    "no model type": (lambda path: _set_config(path, model_type=None, architectures=None), "does not run here"),
+    "no model type": (lambda path: _set_config(path, model_type=None, architectures=None), "unsupported architecture"),
     "BAGEL": (lambda path: _set_config(path, model_type="bagel", architectures=[]), "only behind a server"),
 }
 
 
 @pytest.mark.parametrize("name", _BREAKS)
-def test_a_broken_directory_says_what_is_wrong(name: str, broken: Path) -> None:
-    """Before anything is loaded."""
+def test_a_broken_directory_is_rejected_with_the_reason(name: str, broken: Path) -> None:
+    """The check runs before anything is loaded."""
     break_it, message = _BREAKS[name]
     break_it(broken)
     with pytest.raises(CheckpointError, match=message):
@@ -116,15 +116,15 @@ def test_a_broken_directory_says_what_is_wrong(name: str, broken: Path) -> None:
 
 @pytest.mark.parametrize("name", ["foreign", "BAGEL"])
 def test_an_unsupported_architecture_lists_the_supported_ones(name: str, broken: Path) -> None:
-    """So that the reader knows what to get."""
+    """The message tells the reader what to get instead."""
     _BREAKS[name][0](broken)
     with pytest.raises(CheckpointError) as caught:
         inspect_checkpoint(broken)
     assert all(model_type in str(caught.value) for model_type in SUPPORTED)
 
 
-def test_a_missing_directory_says_how_to_make_one(tmp_path: Path) -> None:
-    """And a file is not a directory."""
+def test_a_missing_directory_names_the_command_that_creates_one(tmp_path: Path) -> None:
+    """A file in place of the directory is rejected too."""
     with pytest.raises(CheckpointError, match="si-embodied models tiny"):
         inspect_checkpoint(tmp_path / "nowhere")
     (tmp_path / "file").touch()
@@ -132,8 +132,8 @@ def test_a_missing_directory_says_how_to_make_one(tmp_path: Path) -> None:
         inspect_checkpoint(tmp_path / "file")
 
 
-def test_a_whole_directory_passes(checkpoints: dict[str, Path], family_name: str) -> None:
-    """Of every family."""
+def test_a_complete_directory_passes(checkpoints: dict[str, Path], family_name: str) -> None:
+    """For every family."""
     files = inspect_checkpoint(checkpoints[family_name])
     assert files.model_type == family_name
     assert files.size_bytes == (checkpoints[family_name] / "model.safetensors").stat().st_size
@@ -148,8 +148,8 @@ def test_sharded_weights_load(broken: Path) -> None:
     assert load_checkpoint(broken, device="cpu").model.num_parameters() == model.num_parameters()
 
 
-def test_weights_of_another_size_are_refused(broken: Path) -> None:
-    """The configuration says one thing, the weights another."""
+def test_weights_of_another_size_are_rejected(broken: Path) -> None:
+    """The shapes in config.json and in the weights differ."""
     config = json.loads((broken / "config.json").read_text())
     config["text_config"]["intermediate_size"] = 96
     (broken / "config.json").write_text(json.dumps(config))
@@ -158,8 +158,8 @@ def test_weights_of_another_size_are_refused(broken: Path) -> None:
 
 
 @pytest.mark.parametrize(("layers", "kind"), [(3, "missing keys"), (1, "unexpected keys")])
-def test_weights_that_do_not_fit_are_refused(layers: int, kind: str, broken: Path) -> None:
-    """Never filled up with random numbers, never dropped in silence."""
+def test_missing_or_unexpected_weights_are_rejected(layers: int, kind: str, broken: Path) -> None:
+    """Gaps are never filled with random numbers, and no weight is silently dropped."""
     config = json.loads((broken / "config.json").read_text())
     config["text_config"]["num_hidden_layers"] = layers
     (broken / "config.json").write_text(json.dumps(config))
@@ -167,15 +167,15 @@ def test_weights_that_do_not_fit_are_refused(layers: int, kind: str, broken: Pat
         load_checkpoint(broken, device="cpu")
 
 
-def test_a_garbled_tokenizer_is_refused(broken: Path) -> None:
-    """Whatever the tokenizers library raises."""
+def test_a_corrupted_tokenizer_is_rejected(broken: Path) -> None:
+    """Whatever exception the tokenizers library raises."""
     (broken / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="could not be loaded"):
         load_checkpoint(broken, device="cpu")
 
 
 def test_code_in_a_checkpoint_is_never_run(broken: Path) -> None:
-    """An `auto_map` is ignored: the module it names leaves no trace."""
+    """`auto_map` is ignored: the module it names would leave a file behind."""
     (broken / "evil.py").write_text(f"open({str(broken / 'ran')!r}, 'w')\nclass Config: ...\n")
     _set_config(broken, auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
     load_checkpoint(broken, device="cpu")
@@ -183,21 +183,21 @@ def test_code_in_a_checkpoint_is_never_run(broken: Path) -> None:
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("toaster", "auto"), ("cuda:99", "auto"), ("cpu", "int3")])
-def test_a_device_or_dtype_that_is_not_there(device: str, dtype: str, checkpoints: dict[str, Path]) -> None:
-    """Never a silent run elsewhere."""
-    with pytest.raises(ConfigError, match=r"got|is not there"):
+def test_an_unavailable_device_or_dtype_is_rejected(device: str, dtype: str, checkpoints: dict[str, Path]) -> None:
+    """The model never falls back to another device silently."""
+    with pytest.raises(ConfigError, match=r"got|no device"):
         load_checkpoint(checkpoints["qwen3_vl"], device=device, dtype=dtype)
 
 
 def test_the_cpu_runs_in_float32(checkpoints: dict[str, Path], family_name: str) -> None:
-    """bfloat16 would be 50 times slower; the attention kernel is known."""
+    """bfloat16 would be 50 times slower; the attention kernel is reported."""
     loaded = load_checkpoint(checkpoints[family_name], device="cpu")
     assert (loaded.device, loaded.dtype, loaded.kernel) == ("cpu", "float32", "sdpa")
     assert {str(parameter.dtype) for parameter in loaded.model.parameters()} == {"torch.float32"}
 
 
-def test_looking_at_a_directory_needs_no_torch(checkpoints: dict[str, Path]) -> None:
-    """`doctor` does it on a machine without the extra."""
+def test_checking_a_directory_needs_no_torch(checkpoints: dict[str, Path]) -> None:
+    """`doctor` checks it on machines without the extra."""
     code = (
         "import sys\nfrom si_embodied.models import inspect_checkpoint\n"
         f"inspect_checkpoint({str(checkpoints['qwen3_vl'])!r})\n"
@@ -207,7 +207,7 @@ def test_looking_at_a_directory_needs_no_torch(checkpoints: dict[str, Path]) -> 
 
 
 def test_released_qwen25_checkpoints_have_a_flat_configuration(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    """The language model's keys at the top, `rope_scaling` of type mrope, pixel limits by their old names."""
+    """Language model keys at the top level, `rope_scaling` of type mrope, and the old names of the pixel limits."""
     directory = Path(shutil.copytree(checkpoints["qwen2_5_vl"], tmp_path / "model"))
     config = json.loads((directory / "config.json").read_text())
     text = config.pop("text_config")

@@ -1,4 +1,4 @@
-"""Compiled steps: tried first, and left out with a reason where they do not work."""
+"""Compiled steps are tried out first, and skipped with a reason if they fail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _language(**_: Any) -> None:
 def test_on_a_cpu_steps_are_not_compiled_and_the_log_says_so(
     checkpoints: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And the runner runs as ever."""
+    """The runner then works uncompiled."""
     checkpoint = load_checkpoint(checkpoints["qwen3_vl"], device="cpu")
     inputs = checkpoint.family.encode(Prompt("v", "", ("Go.",), plan_schema("navigation", 1)))
     allowed, found = np.ones(checkpoint.vocabulary_size, dtype=np.bool_), []
@@ -39,10 +39,10 @@ def test_on_a_cpu_steps_are_not_compiled_and_the_log_says_so(
         runner.step([5, 6])
         found.append(runner.logits(allowed))
     np.testing.assert_array_equal(*found)
-    assert "not compiled: it pays on CUDA alone, and the model is on cpu" in caplog.text
+    assert "not compiled: compiling pays only on CUDA, and the model is on cpu" in caplog.text
 
 
-def test_what_fails_when_tried_is_not_used_and_the_log_says_why(
+def test_a_failed_trial_falls_back_to_uncompiled_and_logs_the_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def attempt(_: Any) -> None:
@@ -55,15 +55,15 @@ def test_what_fails_when_tried_is_not_used_and_the_log_says_why(
     ]
 
 
-def test_what_works_when_tried_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_successful_trial_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda language, **_: "compiled")
     assert compiled_pass(_language, torch.device("cuda"), tried.append) == "compiled"
     assert tried == ["compiled"]
 
 
-def test_the_attempt_leaves_no_trace(checkpoints: dict[str, Path]) -> None:
-    """The trial's tokens are not the beginning of the first prompt."""
+def test_the_trial_leaves_an_empty_cache(checkpoints: dict[str, Path]) -> None:
+    """The trial's tokens must not precede the first prompt."""
     runner = TorchRunner(load_checkpoint(checkpoints["qwen3_vl"], device="cpu").model)
     runner._attempt(runner._language)
     assert runner._held.tokens == ()

@@ -1,4 +1,4 @@
-"""The grammar of an answer."""
+"""Grammar constraints of an answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def tokenizer(checkpoints: dict[str, Path]) -> Any:
-    """The tiny tokenizer, from the library that made it."""
+    """The tiny tokenizer, loaded with the tokenizers library."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(checkpoints["qwen3_vl"] / "tokenizer.json"))
@@ -27,12 +27,12 @@ def tokenizer(checkpoints: dict[str, Path]) -> Any:
 
 @pytest.fixture(scope="module")
 def grammars(tokenizer: Any) -> Grammars:
-    """With a few more rows than tokens, as real checkpoints have."""
+    """With a few more vocabulary rows than tokens, as in real checkpoints."""
     return Grammars(tokenizer.to_str(), vocabulary_size=768, end_token=tokenizer.token_to_id("<|im_end|>"))
 
 
-def test_only_what_the_schema_allows_may_follow(grammars: Grammars, tokenizer: Any) -> None:
-    """After `{"done":` there are two answers, so only tokens that begin them."""
+def test_only_tokens_allowed_by_the_schema_may_follow(grammars: Grammars, tokenizer: Any) -> None:
+    """After `{"done":` there are two possible answers, so only tokens that begin one of them are allowed."""
     constraint = grammars.start({"type": "object", "properties": {"done": {"type": "boolean"}}, "required": ["done"]})
     while not (allowed := constraint.allowed()).sum() > 1:
         constraint.accept([int(allowed.argmax())])
@@ -44,7 +44,7 @@ def test_only_what_the_schema_allows_may_follow(grammars: Grammars, tokenizer: A
 
 
 def test_forced_tokens_are_the_only_allowed_ones(grammars: Grammars) -> None:
-    """Walking the mask one token at a time gives the same tokens as taking what is forced at once."""
+    """Following the mask token by token gives the same tokens as taking all forced ones at once."""
     forced = grammars.start(plan_schema("navigation", 1)).forced()
     slow = grammars.start(plan_schema("navigation", 1))
     for token in forced:
@@ -53,8 +53,8 @@ def test_forced_tokens_are_the_only_allowed_ones(grammars: Grammars) -> None:
     assert len(forced) >= 2
 
 
-def test_a_finished_answer_is_finished(grammars: Grammars, tokenizer: Any) -> None:
-    """A canonical encoding of a plan is accepted to its end."""
+def test_a_complete_answer_is_finished(grammars: Grammars, tokenizer: Any) -> None:
+    """The canonical encoding of a plan is accepted to its end."""
     text = '{"subgoals":[{"skill":"explore"}],"done":false}'
     constraint = grammars.start(plan_schema("navigation", 1))
     assert not constraint.finished
@@ -64,21 +64,21 @@ def test_a_finished_answer_is_finished(grammars: Grammars, tokenizer: Any) -> No
 
 
 def test_answers_do_not_share_state(grammars: Grammars, tokenizer: Any) -> None:
-    """The cached grammar starts anew each time."""
+    """Each answer starts from the initial state of the cached grammar."""
     schema = plan_schema("navigation", 1)
     grammars.start(schema).accept(tokenizer.encode('{"sub').ids)
     assert grammars.start(schema).forced() == grammars.start(schema).forced() != []
 
 
 def test_a_token_outside_the_grammar_is_an_error(grammars: Grammars, tokenizer: Any) -> None:
-    """Never silently skipped, and the message is one line."""
+    """It is not skipped silently, and the message is one line."""
     with pytest.raises(BackendError) as caught:
         grammars.start(plan_schema("navigation", 1)).accept(tokenizer.encode("hello").ids)
     assert "\n" not in str(caught.value)
 
 
 def test_a_schema_that_cannot_be_compiled_is_an_error(grammars: Grammars) -> None:
-    """Nothing fits a number between 3 and 2."""
+    """No number is between 3 and 2."""
     with pytest.raises(ConfigError, match="schema"):
         grammars.start({"type": "integer", "minimum": 3, "maximum": 2})
 
@@ -96,8 +96,8 @@ def test_a_schema_that_cannot_be_compiled_is_an_error(grammars: Grammars) -> Non
         ({"type": "string", "maxLength": 2}, '"\\u0001\\u0001"'),
     ],
 )
-def test_longest_answer_is_long_enough(schema: Any, longest: str) -> None:
-    """Written out by hand; a dot where the bound counts one separator too many."""
+def test_the_bound_covers_the_longest_answer(schema: Any, longest: str) -> None:
+    """Written out by hand; a dot stands for a separator that the bound counts in excess."""
     assert longest_answer_bytes(schema) == len(longest)
 
 
@@ -112,13 +112,13 @@ def test_the_longest_plan_fits_its_bound() -> None:
     "schema",
     [{"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "array", "items": {}}, {"type": "object"}, {}],
 )
-def test_an_unbounded_schema_is_refused(schema: Any) -> None:
-    """A weak model could go on for ever in it."""
+def test_an_unbounded_schema_is_rejected(schema: Any) -> None:
+    """A weak model could go on in it forever."""
     with pytest.raises(ConfigError, match=r"does not bound answer\.x"):
         longest_answer_bytes({"type": "object", "additionalProperties": False, "properties": {"x": schema}})
 
 
-def test_an_answer_may_be_plain_text_of_a_pattern(grammars: Grammars, tokenizer: Any) -> None:
+def test_an_answer_may_be_plain_text_that_matches_a_pattern(grammars: Grammars, tokenizer: Any) -> None:
     schema = {"type": "text", "pattern": "[AC]", "maxLength": 1}
     constraint = grammars.start(schema)
     assert {tokenizer.decode([int(token)]) for token in constraint.allowed().nonzero()[0]} == {"A", "C"}

@@ -1,4 +1,4 @@
-"""InternVL's original format, converted: the same network, proved against one written from the papers."""
+"""Converted original InternVL checkpoints equal a reference network written from the papers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ VARIANTS = {
 
 @pytest.fixture
 def maker(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """tests/checkpoints/original_internvl.py."""
+    """The module tests/checkpoints/original_internvl.py."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "checkpoints"))
     return importlib.import_module("original_internvl")
 
 
 @pytest.fixture
 def broken(original_internvl: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
+    """A copy of the original checkpoint, to be broken."""
     return Path(shutil.copytree(original_internvl, tmp_path / "model"))
 
 
@@ -68,8 +68,8 @@ def _edit(directory: Path, name: str, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logits_equal_those_of_the_papers_network(variant: str, maker: Any, tmp_path: Path) -> None:
-    """Within 1e-5, on two images of 3 tiles with their thumbnail and 1 tile, where logits are about 1."""
+def test_logits_equal_the_reference_network(variant: str, maker: Any, tmp_path: Path) -> None:
+    """Within 1e-5 where logits are about 1, for two images: 3 tiles with a thumbnail, and 1 tile."""
     directory = maker.make_original(tmp_path / "model", **VARIANTS[variant])
     checkpoint, prompt = load_checkpoint(directory, device="cpu"), _two_images()
     inputs = checkpoint.family.encode(prompt)
@@ -78,8 +78,8 @@ def test_logits_equal_those_of_the_papers_network(variant: str, maker: Any, tmp_
     np.testing.assert_allclose(_logits(checkpoint, prompt).numpy(), expected.numpy(), rtol=0, atol=1e-5)
 
 
-def test_the_reference_would_notice_one_wrong_weight(maker: Any, original_internvl: Path) -> None:
-    """Every tensor counts: the logits move by more than the tolerance when any is halved."""
+def test_the_comparison_detects_any_wrong_weight(maker: Any, original_internvl: Path) -> None:
+    """Halving any single tensor moves the logits by more than the tolerance."""
     from safetensors import safe_open
 
     inputs = load_checkpoint(original_internvl, device="cpu").family.encode(_two_images())
@@ -92,8 +92,8 @@ def test_the_reference_would_notice_one_wrong_weight(maker: Any, original_intern
                 assert float(moved) > 1e-5, name
 
 
-def test_written_out_it_is_the_same_checkpoint(original_internvl: Path, tmp_path: Path) -> None:
-    """Loaded from the original or from what `convert` wrote: the same tokens, pixels and logits, bit for bit."""
+def test_the_converted_checkpoint_equals_the_original(original_internvl: Path, tmp_path: Path) -> None:
+    """The original and the output of `convert` give the same tokens, pixels and logits, bit for bit."""
     out = convert_checkpoint(original_internvl, tmp_path / "converted")
     files = inspect_checkpoint(out)
     assert (files.model_type, files.original) == ("internvl", False)
@@ -105,8 +105,8 @@ def test_written_out_it_is_the_same_checkpoint(original_internvl: Path, tmp_path
     assert bool((_logits(before, prompt) == _logits(after, prompt)).all())
 
 
-def test_transformers_alone_loads_what_was_written(original_internvl: Path, tmp_path: Path) -> None:
-    """Its own Auto classes, every key, and the chat template with the system message of the original."""
+def test_transformers_alone_loads_the_converted_checkpoint(original_internvl: Path, tmp_path: Path) -> None:
+    """With its Auto classes, all weights, and a chat template that has the original's system message."""
     import transformers
 
     out = convert_checkpoint(original_internvl, tmp_path / "converted")
@@ -124,7 +124,7 @@ def test_transformers_alone_loads_what_was_written(original_internvl: Path, tmp_
 
 
 def test_a_conversation_begins_with_the_templates_system_message(original_internvl: Path) -> None:
-    """And goes on with the prompt's own, as one message; a template's text is tokenized like any other."""
+    """The prompt's own system text follows in the same message. Both are tokenized as plain text."""
     from transformers import Qwen2Tokenizer
 
     family = load_checkpoint(original_internvl, device="cpu").family
@@ -136,15 +136,15 @@ def test_a_conversation_begins_with_the_templates_system_message(original_intern
         assert ids.tolist() == tokenizer.encode(text)
 
 
-def test_a_checkpoints_own_system_message_goes_before_its_templates(original_internvl: Path) -> None:
-    """As its own code has it."""
+def test_a_checkpoints_own_system_message_overrides_its_templates(original_internvl: Path) -> None:
+    """As in the original code."""
     config = json.loads((original_internvl / "config.json").read_text())
     assert convert_config({**config, "system_message": "Ni hao."})["system_message"] == "Ni hao."
     assert convert_config({**config, "system_message": ""})["system_message"] == ""
 
 
 def test_added_tokens_keep_their_ids(original_internvl: Path) -> None:
-    """Those of added_tokens.json, in the tokenizer built from vocab.json and merges.txt."""
+    """Those of added_tokens.json, in a tokenizer built from vocab.json and merges.txt."""
     from si_embodied.models.original import original_tokenizer
 
     tokenizer = original_tokenizer(original_internvl)
@@ -153,23 +153,23 @@ def test_added_tokens_keep_their_ids(original_internvl: Path) -> None:
     assert load_checkpoint(original_internvl, device="cpu").model.config.image_token_id == added["<IMG_CONTEXT>"]
 
 
-def test_a_token_with_another_id_is_refused(broken: Path) -> None:
-    """Its embedding would be another token's."""
+def test_a_token_with_another_id_is_rejected(broken: Path) -> None:
+    """It would get another token's embedding."""
     _edit(broken, "added_tokens.json", **{"<IMG_CONTEXT>": 5})
     with pytest.raises(CheckpointError, match=r"<IMG_CONTEXT>.*says 5"):
         load_checkpoint(broken, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
-def test_half_a_tokenizer_is_refused(name: str, broken: Path) -> None:
-    """Both files are named."""
+def test_an_incomplete_tokenizer_is_rejected(name: str, broken: Path) -> None:
+    """The message names both files."""
     (broken / name).unlink()
     with pytest.raises(CheckpointError, match=r"vocab\.json and merges\.txt"):
         inspect_checkpoint(broken)
 
 
-def test_the_original_image_processor_file_is_not_trusted(broken: Path) -> None:
-    """Some checkpoints ship CLIP's, whose mean and crop are not what InternVL's code uses."""
+def test_the_original_image_processor_file_is_ignored(broken: Path) -> None:
+    """Some checkpoints ship CLIP's, with another mean and crop than InternVL's code uses."""
     clip = {"image_processor_type": "CLIPFeatureExtractor", "image_mean": [0, 0, 0], "size": 224, "crop_size": 224}
     (broken / "preprocessor_config.json").write_text(json.dumps(clip))
     pixels = load_checkpoint(broken, device="cpu").family.encode(_prompt(np.zeros((9, 9, 3), np.uint8))).pixels
@@ -178,8 +178,8 @@ def test_the_original_image_processor_file_is_not_trusted(broken: Path) -> None:
     )
 
 
-def test_its_code_is_never_run(original_internvl: Path) -> None:
-    """The Python file beside the weights ends the process that runs it."""
+def test_the_checkpoints_code_is_never_run(original_internvl: Path) -> None:
+    """Running the Python file beside the weights would end the process."""
     assert "SystemExit" in (original_internvl / "modeling_internvl_chat.py").read_text()
     load_checkpoint(original_internvl, device="cpu")
 
@@ -195,8 +195,8 @@ def test_its_code_is_never_run(original_internvl: Path) -> None:
         ("llm_config", {"architectures": ["InternLM2ForCausalLM"]}, "'Qwen2ForCausalLM'"),
     ],
 )
-def test_what_would_be_another_network_is_refused(setting: str, value: object, expected: str, broken: Path) -> None:
-    """Before weights are read; the setting, its value and what is expected are named."""
+def test_a_config_of_another_network_is_rejected(setting: str, value: object, expected: str, broken: Path) -> None:
+    """Before reading weights; the message names the setting, its value and the expected one."""
     _edit(broken, "config.json", **{setting: value})
     with pytest.raises(CheckpointError) as caught:
         inspect_checkpoint(broken)
@@ -204,15 +204,15 @@ def test_what_would_be_another_network_is_refused(setting: str, value: object, e
     assert all(part in str(caught.value) for part in (setting, repr(shown), expected, "server"))
 
 
-def test_a_config_without_its_groups_is_refused(broken: Path) -> None:
-    """A half written file."""
+def test_a_config_without_its_groups_is_rejected(broken: Path) -> None:
+    """Such as a truncated file."""
     _edit(broken, "config.json", vision_config=None)
     with pytest.raises(CheckpointError, match="lacks vision_config"):
         inspect_checkpoint(broken)
 
 
-def test_a_weight_that_internvl_lacks_is_named(broken: Path) -> None:
-    """A LoRA that was not merged, say."""
+def test_an_unknown_weight_is_named(broken: Path) -> None:
+    """Such as an unmerged LoRA."""
     from safetensors.torch import load_file, save_file
 
     file = min(broken.glob("*.safetensors"))
@@ -232,8 +232,8 @@ def test_a_missing_weight_is_named(broken: Path) -> None:
         load_checkpoint(broken, device="cpu")
 
 
-def test_a_layer_too_many_is_named(broken: Path) -> None:
-    """Of the language model: config.json says two."""
+def test_an_extra_layer_is_named(broken: Path) -> None:
+    """A third language model layer, where config.json says two."""
     from safetensors.torch import load_file, save_file
 
     file = min(broken.glob("*.safetensors"))
@@ -243,8 +243,8 @@ def test_a_layer_too_many_is_named(broken: Path) -> None:
         load_checkpoint(broken, device="cpu")
 
 
-def test_a_fast_tokenizer_will_do(original_internvl: Path, broken: Path) -> None:
-    """Of a checkpoint that has tokenizer.json in place of vocab.json and merges.txt."""
+def test_a_fast_tokenizer_is_sufficient(original_internvl: Path, broken: Path) -> None:
+    """A checkpoint may have tokenizer.json instead of vocab.json and merges.txt."""
     from si_embodied.models.original import original_tokenizer
 
     original_tokenizer(original_internvl).save_pretrained(broken)
@@ -255,14 +255,14 @@ def test_a_fast_tokenizer_will_do(original_internvl: Path, broken: Path) -> None
     assert ids[0] == ids[1]
 
 
-def test_packed_attention_becomes_three() -> None:
+def test_packed_attention_is_split_in_three() -> None:
     """In the order query, key, value."""
     assert convert_keys("vision_model.encoder.layers.7.attn.qkv.bias") == tuple(
         f"model.vision_tower.encoder.layer.7.attention.{part}_proj.bias" for part in ("q", "k", "v")
     )
 
 
-def test_converting_leaves_a_full_directory_alone(original_internvl: Path, tmp_path: Path) -> None:
+def test_converting_does_not_overwrite_a_directory(original_internvl: Path, tmp_path: Path) -> None:
     """And a checkpoint that needs no conversion says so."""
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="not an empty directory"):
@@ -271,7 +271,7 @@ def test_converting_leaves_a_full_directory_alone(original_internvl: Path, tmp_p
 
 
 def test_a_full_disk_is_a_record_error(original_internvl: Path, tmp_path: Path) -> None:
-    """And what was written is not taken for a checkpoint."""
+    """The partial output is not mistaken for a checkpoint."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
@@ -284,7 +284,6 @@ def test_a_full_disk_is_a_record_error(original_internvl: Path, tmp_path: Path) 
         inspect_checkpoint(tmp_path / "out")
 
 
-def test_there_may_be_nothing_to_convert(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    """Of a checkpoint in transformers' own format."""
+def test_a_checkpoint_in_transformers_format_is_not_converted(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nothing to convert"):
         convert_checkpoint(checkpoints["internvl"], tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The decoding loop, against transformers' own."""
+"""The decoding loop, compared with transformers' own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def loaded(checkpoints: dict[str, Path]) -> dict[str, Checkpoint]:
-    """Every family's model."""
+    """The loaded checkpoint of every family."""
     return {name: load_checkpoint(path, device="cpu") for name, path in checkpoints.items()}
 
 
@@ -37,7 +37,7 @@ def _grammars(checkpoint: Checkpoint) -> Grammars:
 
 
 def _generate(checkpoint: Checkpoint, inputs: Any, constraint: Any) -> list[int]:
-    """transformers' `generate` with the grammar's mask on every step and no forced tokens; its end token dropped."""
+    """transformers' `generate` with the grammar's mask at every step and no forced tokens, without the end token."""
     import torch
     from transformers import LogitsProcessor
 
@@ -77,7 +77,7 @@ def _generate(checkpoint: Checkpoint, inputs: Any, constraint: Any) -> list[int]
 def test_tokens_equal_transformers_generate(
     family_name: str, loaded: dict[str, Checkpoint], draw_prompt: Callable[..., Prompt]
 ) -> None:
-    """Over one to three images of different sizes; skipping forced tokens changes no token and saves passes."""
+    """For one to three images of different sizes. Skipping forced tokens saves passes and changes no token."""
     checkpoint, rng = loaded[family_name], np.random.default_rng(11)
     grammars, runner, saved = _grammars(checkpoint), TorchRunner(checkpoint.model), 0
     for _ in range(5):
@@ -91,7 +91,7 @@ def test_tokens_equal_transformers_generate(
 
 
 def test_a_prompt_without_images_decodes_as_generate_does(family_name: str, loaded: dict[str, Checkpoint]) -> None:
-    """The text-only branch of the rotary positions."""
+    """Covers the text-only rotary positions."""
     from si_embodied.plan import plan_schema
 
     checkpoint = loaded[family_name]
@@ -103,7 +103,7 @@ def test_a_prompt_without_images_decodes_as_generate_does(family_name: str, load
 
 
 class _Scripted:
-    """A runner that wants one token for ever, and a grammar that lets it have a number of them."""
+    """A runner that prefers one token forever, with a grammar that allows a fixed number of them."""
 
     def __init__(self, length: int, forced: Sequence[int] = ()) -> None:
         self.length, self.to_force = length, list(forced)
@@ -147,21 +147,21 @@ def _decode(both: Any, *, clock: Any = time.monotonic, **keywords: Any) -> Any:
     return decode(both, None, both, Decoding(drafts=False, **keywords), clock=clock)  # type: ignore[arg-type]
 
 
-def test_forced_tokens_ride_with_the_prefill() -> None:
-    """Two forced, then three chosen: the last is never fed back."""
+def test_forced_tokens_are_fed_with_the_prefill() -> None:
+    """Two forced tokens, then three chosen ones, of which the last is never fed back."""
     both = _Scripted(5, forced=[7, 8])
     assert _decode(both).tokens == (7, 8, 1, 1, 1)
     assert both.steps == [(7, 8), (1,), (1,)]
 
 
 def test_an_answer_that_is_too_long_is_an_error() -> None:
-    """Nothing partial is returned."""
+    """No partial answer is returned."""
     with pytest.raises(BackendError, match="4 tokens"):
         _decode(_Scripted(5), max_new_tokens=4)
 
 
-def test_the_deadline_is_looked_at_before_every_step() -> None:
-    """On a clock that grows by one at each look: late before the first pass, and in the middle."""
+def test_the_deadline_is_checked_before_every_step() -> None:
+    """With a clock that advances by one per reading: late before the first pass, or in the middle."""
     for deadline in (0, 3, 6):
         ticks = iter(range(100))
         both = _Scripted(50)
@@ -170,15 +170,15 @@ def test_the_deadline_is_looked_at_before_every_step() -> None:
         assert len(both.steps) <= deadline
 
 
-def test_an_answer_that_ends_late_is_late() -> None:
-    """Even if it is complete: looks at 0 (start), 1 (images), 2 (prefill), 3 (choice), 4 (end)."""
+def test_a_late_answer_is_rejected_even_if_complete() -> None:
+    """Clock readings: 0 (start), 1 (images), 2 (prefill), 3 (choice), 4 (end)."""
     ticks = iter(range(100))
     with pytest.raises(DeadlineExceeded):
         _decode(_Scripted(1), deadline=4, clock=lambda: next(ticks))
 
 
 def test_logits_that_are_not_finite_are_an_error() -> None:
-    """Broken weights must not look like a choice."""
+    """Broken weights must not pass for a choice."""
     for broken in (np.nan, -np.inf):
         both = _Scripted(2)
         both.logits = lambda allowed, after, value=broken: np.array([value, value])  # type: ignore[method-assign]
@@ -186,6 +186,6 @@ def test_logits_that_are_not_finite_are_an_error() -> None:
             _decode(both)
 
 
-def test_a_model_that_has_read_nothing_has_no_logits(loaded: dict[str, Checkpoint]) -> None:
+def test_logits_before_a_prefill_are_an_error(loaded: dict[str, Checkpoint]) -> None:
     with pytest.raises(BackendError, match="prefill"):
         TorchRunner(loaded["qwen3_vl"].model).logits(np.ones(4, dtype=np.bool_))

@@ -1,4 +1,4 @@
-"""Guesses at how an answer goes on."""
+"""Drafts of an answer's next tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from si_embodied.models.drafts import Drafts
 
 
 def _drafts(last: str, prompt: str = "") -> Drafts:
-    """Tokens are letters, and words in the prompt where they stand between spaces."""
+    """Tokens are letters, and words in the prompt are separated by spaces."""
     return Drafts([ord(c) for c in last], [ord(c) for c in prompt], chr)
 
 
@@ -14,37 +14,37 @@ def _guess(drafts: Drafts, answer: str) -> str:
     return "".join(chr(token) for token in drafts.propose([ord(c) for c in answer]))
 
 
-def test_the_last_answer_is_guessed_whole() -> None:
+def test_the_first_draft_is_the_whole_last_answer() -> None:
     assert _guess(_drafts("go(12)."), "") == "go(12)."
 
 
-def test_it_is_followed_while_the_answer_agrees() -> None:
+def test_the_draft_follows_the_last_answer_while_it_agrees() -> None:
     assert _guess(_drafts("go(12)."), "go(") == "12)."
 
 
-def test_after_another_number_the_rest_is_guessed_at_its_place() -> None:
+def test_after_a_replaced_token_the_draft_continues_at_the_same_position() -> None:
     """One token was replaced by one."""
     assert _guess(_drafts("go(12)."), "go(4") == "2)."
 
 
-def test_after_a_longer_number_the_rest_is_found_by_what_stands_before_it() -> None:
-    """Two tokens that agree: `).` came at 6 in the last answer and comes at 8 now."""
+def test_after_an_inserted_token_the_draft_is_found_by_matching_tokens() -> None:
+    """Two matching tokens: `).` ended at 6 in the last answer, and ends at 8 now."""
     drafts = _drafts("go(12).turn")
     assert _guess(drafts, "go(3456).") == "turn"
     assert _guess(drafts, "go(3456).t") == "urn"
 
 
 def test_names_are_copied_from_the_prompt() -> None:
-    """No last answer: what followed the same letter where the prompt has it last, two at a time."""
+    """Without a last answer, drafts are what followed the letter's last occurrence in the prompt, two at a time."""
     assert _guess(_drafts("", "a rxd, a red one"), '{"r') == "ed"
 
 
-def test_what_the_prompt_does_not_say_is_not_guessed() -> None:
+def test_nothing_is_drafted_for_a_word_not_in_the_prompt() -> None:
     assert _guess(_drafts("", "a red one"), '{"z') == ""
     assert _guess(_drafts("", 'say "x"'), '{"') == ""
 
 
-def test_wrong_guesses_become_shorter_and_right_ones_longer() -> None:
+def test_rejected_drafts_get_shorter_and_accepted_ones_longer() -> None:
     drafts = _drafts("x" * 100)
     lengths = []
     for proposed, accepted in ((64, 3), (6, 0), (1, 1), (2, 2)):

@@ -1,4 +1,4 @@
-"""How much memory weights take, and how much there is."""
+"""Memory needed by weights, and memory available."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LINEAR, OTHERS = 64 * 32, 100 * 8 + 64 + 4 * 3 * 2 * 2
     ],
 )
 def test_bytes_of_weights(dtype: str, weights: str, expected: int) -> None:
-    """Only linear layers shrink."""
+    """Quantization shrinks only the linear layers."""
     assert weight_bytes(SHAPES, dtype, weights) == pytest.approx(expected, abs=1)  # type: ignore[arg-type]
 
 
-def test_the_estimate_is_what_a_loaded_model_takes(family_name: str, checkpoints: dict[str, Path]) -> None:
+def test_the_estimate_equals_the_loaded_models_size(family_name: str, checkpoints: dict[str, Path]) -> None:
     """To the byte, in float32."""
     pytest.importorskip("transformers")
     from si_embodied.models.checkpoints import inspect_checkpoint, read_header
@@ -60,25 +60,25 @@ def _linux(
     return {"proc": tmp_path / "meminfo", "cgroup": tmp_path}
 
 
-def test_free_memory_is_what_linux_says(tmp_path: Path) -> None:
+def test_free_memory_is_what_linux_reports(tmp_path: Path) -> None:
     """Without a container."""
     assert free_ram_bytes(**_linux(tmp_path, 2_000_000)) == 2_048_000_000
 
 
-def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    """A container may have less than the machine; what it has cached of files is given back on demand."""
+def test_a_containers_limit_applies(tmp_path: Path) -> None:
+    """A container may have less memory than the machine; its page cache is reclaimable."""
     assert free_ram_bytes(**_linux(tmp_path, 2_000_000, "1000000000", used=700_000_000, cached=100)) == 300_000_100
     assert free_ram_bytes(**_linux(tmp_path, 2_000_000, "max", used=700_000_000)) == 2_048_000_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_this_machine_has_some() -> None:
-    """A sane figure."""
+def test_this_machine_reports_free_memory() -> None:
+    """A plausible value."""
     assert 1e6 < (free_ram_bytes() or 0) < 1e14
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    """With needed, free and what helps; where the system does not say, nothing is refused."""
+def test_weights_that_do_not_fit_are_rejected() -> None:
+    """The message gives memory needed and free, and alternatives. If free memory is unknown, nothing is rejected."""
     with pytest.raises(
         CheckpointError, match=r"too little memory on cpu.*need 16\.0 GB and 8\.0 GB are free; buy more"
     ):

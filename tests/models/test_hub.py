@@ -1,4 +1,4 @@
-"""Models by name: against a hub in another process, with no network, and as paths."""
+"""Resolving models by name: from a hub in another process, without a network, and as paths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print(json.dumps([resolve(model) for model in sys.argv[1:]]))
 
 
 class Hub:
-    """A hub in another process, with what was asked of it."""
+    """A hub in another process, which records its requests."""
 
     def __init__(self, folder: Path) -> None:
         script = Path(__file__).parents[1] / "servers" / "fake_hub.py"
@@ -50,7 +50,7 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.process.stdout.readline().strip()}"
 
     def close(self) -> set[str]:
-        """End it; the names of the files that were asked for."""
+        """Stop the hub; returns the names of the requested files."""
         self.process.terminate()
         assert self.process.stdout is not None
         paths = self.process.stdout.read().splitlines()
@@ -60,7 +60,7 @@ class Hub:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model as some are on the hub: with code and pickles beside the weights."""
+    """A model directory that, like some on the hub, has code and pickles beside the weights."""
     path = tmp_path / "served"
     path.mkdir()
     for name in (*WANTED, "modeling_evil.py", "pytorch_model.bin", "README.md"):
@@ -77,7 +77,7 @@ def hub(folder: Path) -> Iterator[Hub]:
 
 
 def _resolve(cache: Path, *models: str, endpoint: str = "http://127.0.0.1:9", **settings: str) -> list[dict[str, str]]:
-    """What becomes of each in a fresh process; by default nobody listens where the hub should be."""
+    """Resolve each model in a new process; by default no hub is listening."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGINGFACE_"))}
     own = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run(
@@ -90,7 +90,7 @@ def _resolve(cache: Path, *models: str, endpoint: str = "http://127.0.0.1:9", **
 
 
 def test_a_hub_id_is_downloaded_without_code_and_pickles(hub: Hub, tmp_path: Path) -> None:
-    """Only safetensors, JSON and text; the commit that `main` is today is in its path and in its name."""
+    """Only safetensors, JSON and text; path and name contain the current commit of `main`."""
     [model] = _resolve(tmp_path / "cache", SERVED, endpoint=hub.url)
     assert model["path"].endswith(CACHED)
     assert model["name"] == f"{SERVED}@{COMMIT[:12]}"
@@ -99,22 +99,22 @@ def test_a_hub_id_is_downloaded_without_code_and_pickles(hub: Hub, tmp_path: Pat
 
 
 def test_short_names_and_revisions(hub: Hub, tmp_path: Path) -> None:
-    """The name in the list, a tag, a commit."""
+    """A short name from the list, a tag, and a commit."""
     asked = ("1.1-Qwen3-VL-8B", "SenseNova-SI-1.1-qwen3-vl-8b@v1", f"{SERVED}@{COMMIT}")
     for model in _resolve(tmp_path / "cache", *asked, endpoint=hub.url):
         assert model["path"].endswith(CACHED)
 
 
-def test_what_was_downloaded_needs_no_network(hub: Hub, tmp_path: Path) -> None:
-    """Neither when the hub is gone, nor when HF_HUB_OFFLINE forbids asking."""
+def test_a_cached_model_needs_no_network(hub: Hub, tmp_path: Path) -> None:
+    """Whether the hub is unreachable or HF_HUB_OFFLINE is set."""
     first = _resolve(tmp_path / "cache", SERVED, endpoint=hub.url)
     hub.close()
     assert _resolve(tmp_path / "cache", SERVED) == first
     assert _resolve(tmp_path / "cache", SERVED, HF_HUB_OFFLINE="1") == first
 
 
-def test_offline_the_hub_is_not_asked(hub: Hub, tmp_path: Path) -> None:
-    """And the error says how to bring the model over."""
+def test_offline_the_hub_is_not_contacted(hub: Hub, tmp_path: Path) -> None:
+    """The error says how to copy the model over."""
     [model] = _resolve(tmp_path / "cache", f"{SERVED}@v1", endpoint=hub.url, HF_HUB_OFFLINE="1")
     for part in ("HF_HUB_OFFLINE is set", f"hf download {SERVED} --revision v1", "--local-dir", "'*.safetensors'"):
         assert part in model["error"]
@@ -122,38 +122,36 @@ def test_offline_the_hub_is_not_asked(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
-    """Not that the model does not exist."""
+    """It does not claim that the model does not exist."""
     [model] = _resolve(tmp_path / "cache", SERVED)
-    assert "the hub cannot be reached" in model["error"]
+    assert "the hub is unreachable" in model["error"]
     assert "hf download" in model["error"]
 
 
-def test_what_the_hub_does_not_have_is_named(hub: Hub, tmp_path: Path) -> None:
-    """A model, a revision."""
+def test_a_missing_model_or_revision_is_named(hub: Hub, tmp_path: Path) -> None:
     model, revision = _resolve(tmp_path / "cache", "someone/else", f"{SERVED}@v9", endpoint=hub.url)
-    assert "no such model" in model["error"]
+    assert "neither a directory nor a model on the hub" in model["error"]
     assert "no revision 'v9'" in revision["error"]
 
 
-def test_bagel_is_not_even_downloaded() -> None:
-    """It runs behind a server only."""
+def test_bagel_is_not_downloaded() -> None:
+    """It runs only behind a server."""
     with pytest.raises(CheckpointError, match="only behind a server"):
         resolve_model("sensenova/SenseNova-SI-1.1-BAGEL-7B-MoT")
 
 
-def test_a_directory_comes_before_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the same name."""
+def test_an_existing_directory_precedes_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "owner" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert resolve_model("owner/name") == Path("owner/name")
 
 
 @pytest.mark.parametrize("model", ["/nowhere/at/all", "./owner/name", "~/owner", "nowhere", "three/parts/here"])
-def test_what_is_no_hub_id_stays_a_path(model: str) -> None:
-    """So that its absence is told as such."""
+def test_other_names_are_taken_as_paths(model: str) -> None:
+    """So that the error is about a missing directory."""
     assert resolve_model(model) == Path(model).expanduser()
 
 
-def test_a_model_is_called_by_its_directory(tmp_path: Path) -> None:
-    """Where it is not in the hub's cache."""
+def test_a_model_is_named_after_its_directory(tmp_path: Path) -> None:
+    """Unless it is in the hub's cache."""
     assert model_name(tmp_path / "my-model") == "my-model"

@@ -1,9 +1,10 @@
-"""The local backend, on the CPU and where there is one on CUDA."""
+"""The local backend, on the CPU and, if available, on CUDA."""
 
 from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 
 def _kind_and_views(prompt: Prompt) -> tuple[TaskKind, int]:
-    """Read back from the schema what the prompt was drawn for."""
+    """The kind of plan and number of views, read from the schema."""
     text = str(prompt.schema)
     views = 1 + int(text.split("'view': {'maximum': ")[1].split(",", maxsplit=1)[0])
     return ("navigation" if "'goto'" in text else "manipulation"), views
 
 
 def _check_answers(backend: Any, draw_prompt: Callable[..., Prompt], count: int, **keywords: Any) -> list[str]:
-    """Every answer is a plan; returns the texts."""
+    """Check that every answer is a valid plan; returns the texts."""
     rng, texts = np.random.default_rng(5), []
     for index in range(count):
         prompt = draw_prompt(rng, reasoning=index % 10 == 9, **keywords)
@@ -53,18 +54,18 @@ def _one_image(rng: np.random.Generator) -> Prompt:
 def test_untrained_answers_are_plans(
     family_name: str, backends: dict[str, Any], draw_prompt: Callable[..., Prompt]
 ) -> None:
-    """One answer in ten starts with free text; not all are the same."""
+    """Answers of one in ten prompts start with free text; not all answers are equal."""
     assert len(set(_check_answers(backends[family_name], draw_prompt, 20, side=120))) >= 5
 
 
 @pytest.mark.slow
 def test_a_thousand_untrained_answers_are_plans(backends: dict[str, Any], draw_prompt: Callable[..., Prompt]) -> None:
-    """The tiny checkpoint; both kinds, one to three images, 24 to 320 px, hostile instructions."""
+    """The tiny checkpoint; both kinds of task, one to three images of 24 to 320 px, hostile instructions."""
     _check_answers(backends["qwen3_vl"], draw_prompt, 1000, side=320)
 
 
 def test_the_same_prompt_gives_the_same_answer(family_name: str, backends: dict[str, Any]) -> None:
-    """Greedy, and nothing is left over from the prompt in between."""
+    """Decoding is greedy, and a prompt in between leaves no trace."""
     backend, rng = backends[family_name], np.random.default_rng(3)
     first, between = _one_image(rng), _one_image(rng)
     answer = backend.generate(first, deadline_s=60.0).text
@@ -72,8 +73,8 @@ def test_the_same_prompt_gives_the_same_answer(family_name: str, backends: dict[
     assert backend.generate(first, deadline_s=60.0).text == answer
 
 
-def test_the_picture_changes_the_answer(backends: dict[str, Any]) -> None:
-    """Even of an untrained model, for some of eight pictures; without them only one answer is left."""
+def test_the_image_changes_the_answer(backends: dict[str, Any]) -> None:
+    """Even an untrained model's, for some of eight images; without images there is only one answer."""
     backend, blank = backends["qwen3_vl"], BlankImages(backends["qwen3_vl"])
     prompts = [_one_image(np.random.default_rng(seed)) for seed in range(8)]
     assert len({backend.generate(prompt, deadline_s=60.0).text for prompt in prompts}) > 1
@@ -83,7 +84,7 @@ def test_the_picture_changes_the_answer(backends: dict[str, Any]) -> None:
 def test_completions_count_tokens_and_time(backends: dict[str, Any]) -> None:
     """80x64 px: resized up to at least 64 patches of 16 px, so 160x128 or more and a quarter as many tokens.
 
-    The parts add up to no more than the whole.
+    The parts of the latency add up to at most the total.
     """
     started = time.monotonic()
     completion = backends["qwen3_vl"].generate(_one_image(np.random.default_rng(0)), deadline_s=60.0)
@@ -96,13 +97,13 @@ def test_completions_count_tokens_and_time(backends: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, 1e-6, float("nan")])
-def test_no_time_means_no_answer(deadline_s: float, backends: dict[str, Any]) -> None:
-    """Never a partial one."""
+def test_without_time_left_there_is_no_answer(deadline_s: float, backends: dict[str, Any]) -> None:
+    """Not even a partial one."""
     with pytest.raises(DeadlineExceeded):
         backends["qwen3_vl"].generate(_one_image(np.random.default_rng(0)), deadline_s=deadline_s)
 
 
-def test_an_unbounded_schema_is_refused(backends: dict[str, Any]) -> None:
+def test_an_unbounded_schema_is_rejected(backends: dict[str, Any]) -> None:
     """Before the model runs."""
     prompt = replace(_one_image(np.random.default_rng(0)), schema={"type": "string"})
     with pytest.raises(ConfigError, match="maxLength"):
@@ -110,14 +111,14 @@ def test_an_unbounded_schema_is_refused(backends: dict[str, Any]) -> None:
 
 
 def test_max_new_tokens_is_honoured(checkpoints: dict[str, Path]) -> None:
-    """With an error, not with half a plan."""
+    """With an error, not half a plan."""
     backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu", max_new_tokens=3)
     with pytest.raises(BackendError, match="max_new_tokens"):
         backend.generate(_one_image(np.random.default_rng(0)), deadline_s=60.0)
 
 
 def test_image_size_bounds_the_longest_side(checkpoints: dict[str, Path]) -> None:
-    """1280x320 px are 80 x 20 patches, over the limit of 1,024 and reduced to about that; at 256 px 16 x 4 patches."""
+    """1280x320 px are 80 x 20 patches, reduced to about the limit of 1,024; 256 px are 16 x 4 patches."""
     prompt = Prompt("v", "", (np.zeros((320, 1280, 3), np.uint8),), plan_schema("navigation", 1))
     whole = LocalBackend(checkpoints["qwen3_vl"], device="cpu").generate(prompt, deadline_s=60.0)
     small = LocalBackend(checkpoints["qwen3_vl"], device="cpu", image_size=256).generate(prompt, deadline_s=60.0)
@@ -125,7 +126,7 @@ def test_image_size_bounds_the_longest_side(checkpoints: dict[str, Path]) -> Non
     assert 200 < whole.prompt_tokens - text_tokens <= 1024 // 4
 
 
-def test_numbers_below_one_are_refused(checkpoints: dict[str, Path]) -> None:
+def test_limits_below_one_are_rejected(checkpoints: dict[str, Path]) -> None:
     """Before the checkpoint is read."""
     for keywords in ({"image_size": 0}, {"max_new_tokens": -1}):
         with pytest.raises(ConfigError, match="at least 1"):
@@ -133,19 +134,19 @@ def test_numbers_below_one_are_refused(checkpoints: dict[str, Path]) -> None:
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    """The error of `inspect_checkpoint` comes through."""
+    """With the error of `inspect_checkpoint`."""
     with pytest.raises(CheckpointError, match="nowhere"):
         LocalBackend(tmp_path / "nowhere")
 
 
 def test_info_names_model_kernel_and_dtype(backends: dict[str, Any]) -> None:
-    """What a score depends on."""
+    """These affect scores."""
     info = backends["internvl"].info
     assert (info.model, info.kernel, info.dtype) == ("internvl", "sdpa", "float32")
 
 
 def test_qwen25_answers_in_relative_points(backends: dict[str, Any], draw_prompt: Callable[..., Prompt]) -> None:
-    """An image of 28 px can be answered in 0..28 only; made relative that is at most 29 different values."""
+    """In an image of 28 px a point has one of 29 values, 0..28, also after conversion to 0..1000."""
     backend, rng, values = backends["qwen2_5_vl"], np.random.default_rng(0), set()
     for _ in range(30):
         image = np.empty((56, 56, 3), dtype=np.uint8)
@@ -159,7 +160,7 @@ def test_qwen25_answers_in_relative_points(backends: dict[str, Any], draw_prompt
 
 
 def _there(width: int, height: int, goal: tuple[int, int]) -> Observation:
-    """One view, of a wall in 3 m, and a goal picture of another size."""
+    """One view of a wall at 3 m, and a goal image of another size."""
     rng = np.random.default_rng(width)
     frame = CameraFrame(
         name="head",
@@ -174,9 +175,9 @@ def _there(width: int, height: int, goal: tuple[int, int]) -> Observation:
 
 
 def test_points_are_in_the_view_and_not_in_the_goal_picture(family_name: str, backends: dict[str, Any]) -> None:
-    """Every family is shown both pictures; what an answer may name is the view alone, in the view's pixels.
+    """Every family sees both images, but an answer can refer only to the view, in the view's pixels.
 
-    Qwen2.5-VL is told and held to a view of 84 x 56; the goal picture before it is 112 x 140.
+    Qwen2.5-VL is told of a view of 84 x 56, and constrained to it; the goal image before it is 112 x 140.
     """
     prompt = load_prompt("nav/imagenav_v1").render(
         Task("go where the picture was taken", "navigation"), _there(84, 56, (112, 140)), Memory()
@@ -192,8 +193,8 @@ def test_points_are_in_the_view_and_not_in_the_goal_picture(family_name: str, ba
     parse_plan(backend.generate(prompt, deadline_s=60.0).text, "navigation", 1)
 
 
-def test_the_goal_picture_changes_the_answer(backends: dict[str, Any]) -> None:
-    """Of the same view, for some of eight goal pictures."""
+def test_the_goal_image_changes_the_answer(backends: dict[str, Any]) -> None:
+    """With the same view, for some of eight goal images."""
     template, task, answers = load_prompt("nav/imagenav_v1"), Task("go there", "navigation"), set()
     here = _there(64, 48, (64, 48))
     for seed in range(8):
@@ -203,7 +204,7 @@ def test_the_goal_picture_changes_the_answer(backends: dict[str, Any]) -> None:
     assert len(answers) > 1
 
 
-def test_an_untrained_model_names_only_what_a_robot_of_skills_has(family_name: str, backends: dict[str, Any]) -> None:
+def test_an_untrained_model_names_only_available_skills(family_name: str, backends: dict[str, Any]) -> None:
     area = np.array([[-1.0, -1.0], [4.0, 1.0]])
     options = tuple(
         SkillOption(verb, target, None if verb == "pick" else area)
@@ -224,7 +225,7 @@ def test_an_untrained_model_names_only_what_a_robot_of_skills_has(family_name: s
 def test_cuda_answers_are_plans(
     family_name: str, checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
 ) -> None:
-    """In bfloat16, all inputs on the device."""
+    """In bfloat16, with all inputs on the device."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
@@ -235,7 +236,7 @@ def test_cuda_answers_are_plans(
 
 @pytest.mark.gpu
 def test_cuda_in_float32_answers_as_the_cpu_does(checkpoints: dict[str, Path], backends: dict[str, Any]) -> None:
-    """The same tokens for most prompts: rounding may turn a near tie."""
+    """The same tokens for most prompts: rounding may decide a near tie differently."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
@@ -248,8 +249,8 @@ def test_cuda_in_float32_answers_as_the_cpu_does(checkpoints: dict[str, Path], b
     assert sum(same) >= 8
 
 
-def test_an_answer_is_given_up_when_canceled(backends: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """From within the first pass; the next answer is not canceled."""
+def test_a_canceled_answer_is_aborted(backends: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canceled during the first pass; the next answer is not affected."""
     backend, prompt = backends["qwen3_vl"], _one_image(np.random.default_rng(0))
     encode = backend._runner.encode_images
     monkeypatch.setattr(backend._runner, "encode_images", lambda inputs: (encode(inputs), backend.cancel())[0])
@@ -260,7 +261,7 @@ def test_an_answer_is_given_up_when_canceled(backends: dict[str, Any], monkeypat
 
 
 def test_the_same_prompt_again_takes_one_pass(checkpoints: dict[str, Path]) -> None:
-    """The last answer is the draft, and all but the prompt's last token is still there."""
+    """The last answer is the draft, and everything but the prompt's last token is cached."""
     backend, prompt = LocalBackend(checkpoints["qwen3_vl"], device="cpu"), _one_image(np.random.default_rng(0))
     first, again = (backend.generate(prompt, deadline_s=60.0) for _ in range(2))
     assert again.text == first.text
@@ -268,8 +269,8 @@ def test_the_same_prompt_again_takes_one_pass(checkpoints: dict[str, Path]) -> N
     assert again.counts["steps"] <= first.completion_tokens // 64 < first.counts["steps"]
 
 
-def test_answers_drawn_with_a_seed_are_plans_and_repeat(checkpoints: dict[str, Path]) -> None:
-    """The same seed draws the same answer to the same prompt, and some other seed another one."""
+def test_sampled_answers_are_plans_and_reproducible(checkpoints: dict[str, Path]) -> None:
+    """A seed always gives the same answer to a prompt, and some other seed gives another."""
     prompt = _one_image(np.random.default_rng(0))
 
     def draw(seed: int) -> str:
@@ -281,3 +282,25 @@ def test_answers_drawn_with_a_seed_are_plans_and_repeat(checkpoints: dict[str, P
     assert len(set(texts)) > 1
     for text in texts:
         parse_plan(text, "navigation", 1)
+
+
+def test_threads_that_share_a_model_take_turns(
+    checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """Each gets the answer that it would get alone; together they once got one another's."""
+    rng = np.random.default_rng(7)
+    prompts = [draw_prompt(rng, side=64) for _ in range(12)]
+    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
+    alone = [backend.generate(prompt, deadline_s=60.0).text for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda prompt: backend.generate(prompt, deadline_s=60.0).text, prompts))
+    assert together == alone
+
+
+def test_a_thread_that_waits_for_the_model_keeps_its_own_deadline(
+    checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
+    backend._lock.acquire()  # as a thread does that is answered
+    with pytest.raises(DeadlineExceeded, match=r"busy with another prompt"):
+        backend.generate(draw_prompt(np.random.default_rng(7), side=64), deadline_s=0.05)

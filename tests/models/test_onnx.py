@@ -1,4 +1,4 @@
-"""Exported models on ONNX Runtime, against torch on the same checkpoints."""
+"""Exported models on ONNX Runtime, compared with torch on the same checkpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOGITS = 1e-4  # the largest difference in fp32
 
 @pytest.fixture(scope="session")
 def export(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """An export of a family in a precision, made when it is first asked for; tracing takes seconds."""
+    """An export of a family in a precision, created on first use because tracing takes seconds."""
     made: dict[tuple[str, str], Path] = {}
     root = tmp_path_factory.mktemp("exports")
 
@@ -64,7 +64,7 @@ def _images(rng: np.random.Generator, count: int) -> list[np.ndarray]:
 
 
 def _prompt(*images: np.ndarray, text: str = "find the red chair") -> Prompt:
-    """A plan asked for; without images, a prompt that is only read."""
+    """A request for a plan; without images, a prompt that is only prefilled."""
     schema = plan_schema("navigation", len(images)) if images else {}
     return Prompt("test/v1", "You plan.", (text, *images), schema)
 
@@ -84,7 +84,7 @@ def _all(model: Any, after: int = -1) -> np.ndarray:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_equal_torch(family: str, checkpoints: dict[str, Path], export: Callable[..., Path]) -> None:
-    """Without and with images, behind the prompt, forced tokens, several tokens at once, and after a trim."""
+    """With and without images; after the prompt, forced tokens, several tokens at once, and a trim."""
     rng = np.random.default_rng(0)
     models = _both(family, checkpoints, export)
     for count in (0, 1, 2, 3):
@@ -119,7 +119,7 @@ def test_answers_equal_torch(
 
 @pytest.mark.slow
 def test_the_shipped_planner_answers_as_in_torch(tmp_path: Path, draw_prompt: Callable[..., Prompt]) -> None:
-    """It has no DeepStack, and a planner.yaml that goes with it."""
+    """Its model has no DeepStack, and it comes with a planner.yaml."""
     from si_embodied.backends import LocalBackend
     from si_embodied.models.checkpoints import shipped_checkpoint
 
@@ -134,8 +134,8 @@ def test_the_shipped_planner_answers_as_in_torch(tmp_path: Path, draw_prompt: Ca
         )
 
 
-def test_what_two_prompts_share_is_read_once(checkpoints: dict[str, Path], export: Callable[..., Path]) -> None:
-    """An image that stays is kept with the text before it; the answer is as if nothing had been kept."""
+def test_a_shared_prefix_is_reused(checkpoints: dict[str, Path], export: Callable[..., Path]) -> None:
+    """Including an unchanged image; the answer is the same as without reuse."""
     rng = np.random.default_rng(1)
     stays, first, second = _images(rng, 3)
     used, fresh = (open_model(export("qwen3_vl"), device="cpu") for _ in range(2))
@@ -149,8 +149,8 @@ def test_what_two_prompts_share_is_read_once(checkpoints: dict[str, Path], expor
     np.testing.assert_allclose(_all(used), _all(fresh), atol=LOGITS)
 
 
-def test_few_logits_are_those_of_all(export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows in numpy and the graph of the whole layer."""
+def test_logits_of_few_tokens_equal_those_of_all(export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows gathered in numpy, compared with the graph of the whole output layer."""
     model = open_model(export("qwen3_vl"), device="cpu")
     _take(model, _prompt())
     allowed = np.random.default_rng(0).random(model.vocabulary_size) < 0.1
@@ -159,16 +159,16 @@ def test_few_logits_are_those_of_all(export: Callable[..., Path], monkeypatch: p
     np.testing.assert_allclose(model.runner.logits(allowed), few, atol=1e-5)
 
 
-def test_more_than_was_taken_cannot_be_trimmed(export: Callable[..., Path]) -> None:
+def test_more_than_the_last_pass_cannot_be_trimmed(export: Callable[..., Path]) -> None:
     model = open_model(export("qwen3_vl"), device="cpu")
     _take(model, _prompt())
     model.runner.step([4])
-    with pytest.raises(BackendError, match="cannot forget 2 tokens"):
+    with pytest.raises(BackendError, match="cannot trim 2 tokens"):
         model.runner.trim(2)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4", pytest.param("fp16", marks=pytest.mark.slow)])
-def test_lower_precisions_plan(precision: str, export: Callable[..., Path]) -> None:
+def test_lower_precisions_give_plans(precision: str, export: Callable[..., Path]) -> None:
     from si_embodied.backends import LocalBackend
 
     backend = LocalBackend(export("qwen3_vl", precision), device="cpu")
@@ -179,17 +179,17 @@ def test_lower_precisions_plan(precision: str, export: Callable[..., Path]) -> N
 
 
 @pytest.mark.parametrize(("precision", "share"), [("int8", 0.03), ("int4", 0.4)])
-def test_quantization_moves_logits_by_a_share_of_their_spread(
+def test_quantization_error_is_a_fraction_of_the_logits_spread(
     precision: str, share: float, export: Callable[..., Path]
 ) -> None:
-    """Random weights are the worst case. 8 bits round by 1/254 of a block's largest weight, 4 bits by 1/14."""
+    """Random weights are the worst case: 8 bits round by 1/254 of a block's largest weight, 4 bits by 1/14."""
     exact, rounded = (open_model(export("qwen3_vl", name), device="cpu") for name in ("fp32", precision))
     for model in (exact, rounded):
         _take(model, _prompt())
     assert np.std(_all(rounded) - _all(exact)) <= share * np.std(_all(exact))
 
 
-def test_an_export_decodes_where_torch_cannot_be_imported(export: Callable[..., Path]) -> None:
+def test_an_export_decodes_without_torch(export: Callable[..., Path]) -> None:
     code = """
 import sys
 sys.modules["torch"] = None
@@ -207,14 +207,14 @@ print(LocalBackend(sys.argv[1], device="cpu").generate(prompt, deadline_s=60.0).
     parse_plan(done.stdout.strip().splitlines()[-1], "navigation", 1)
 
 
-def test_the_manifest_tells_what_was_exported(export: Callable[..., Path]) -> None:
+def test_the_manifest_describes_the_export(export: Callable[..., Path]) -> None:
     manifest = read_manifest(export("qwen3_vl"))
     assert (manifest.family, manifest.precision, manifest.source) == ("qwen3_vl", "fp32", "qwen3_vl")
     assert (manifest.layers, manifest.vocabulary_size, manifest.deepstack_layers) == (2, 768, 1)
     assert "torch" in manifest.versions
 
 
-def test_the_graphs_do_not_tell_where_they_were_made(export: Callable[..., Path]) -> None:
+def test_the_graphs_contain_no_local_paths(export: Callable[..., Path]) -> None:
     import transformers
 
     library = str(transformers.__file__).rsplit("/", maxsplit=2)[0].encode()
@@ -231,7 +231,7 @@ def broken(export: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["decoder.onnx", "decoder.onnx.data", "embedding.npy", "tokenizer.json"])
-def test_a_missing_or_cut_file_is_named(name: str, broken: Path) -> None:
+def test_a_missing_or_truncated_file_is_named(name: str, broken: Path) -> None:
     file = broken / name
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=f"{name} has .* bytes"):
@@ -241,10 +241,10 @@ def test_a_missing_or_cut_file_is_named(name: str, broken: Path) -> None:
         OnnxRunner(broken, "cpu")
 
 
-def test_a_graph_of_noise_is_refused(broken: Path) -> None:
+def test_a_corrupted_graph_is_rejected(broken: Path) -> None:
     graph = broken / "decoder.onnx"
     graph.write_bytes(b"\x07" * graph.stat().st_size)
-    with pytest.raises(CheckpointError, match=r"decoder\.onnx is not a graph"):
+    with pytest.raises(CheckpointError, match=r"cannot open .*decoder\.onnx"):
         OnnxRunner(broken, "cpu")
 
 
@@ -252,19 +252,19 @@ def test_a_graph_of_noise_is_refused(broken: Path) -> None:
     ("change", "said"),
     [
         ({"format": 2}, "format 2"),
-        ({"family": "bagel"}, "family 'bagel'"),
+        ({"family": "bagel"}, "got: 'bagel'"),
         ({"surplus": 1}, "surplus"),
         ({"files": {"../weights": 3}}, "outside its directory"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(change: dict[str, Any], said: str, broken: Path) -> None:
+def test_an_invalid_manifest_is_rejected(change: dict[str, Any], said: str, broken: Path) -> None:
     values = json.loads((broken / FILE).read_text())
     (broken / FILE).write_text(json.dumps(values | change))
     with pytest.raises(CheckpointError, match=said):
         read_manifest(broken)
 
 
-def test_an_absent_provider_is_an_error_and_says_what_to_install() -> None:
+def test_a_missing_provider_is_an_error_that_says_what_to_install() -> None:
     with pytest.raises(ConfigError, match=r"no CUDAExecutionProvider: .*onnxruntime-gpu.*Jetson"):
         choose_providers("cuda,cpu")
 
@@ -272,7 +272,7 @@ def test_an_absent_provider_is_an_error_and_says_what_to_install() -> None:
 def test_a_provider_that_does_not_start_is_an_error(
     export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Built in, but its libraries are not there: onnxruntime itself would go on with the CPU."""
+    """It is built in, but its libraries are missing: onnxruntime alone would fall back to the CPU."""
     built_in = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_in)
     with pytest.raises((BackendError, CheckpointError), match="CUDAExecutionProvider"):
@@ -280,12 +280,12 @@ def test_a_provider_that_does_not_start_is_an_error(
 
 
 @pytest.mark.parametrize("asked", ["gpu", "cpu,cpu", "", "auto,cpu"])
-def test_unknown_providers_are_refused(asked: str) -> None:
-    with pytest.raises(ConfigError, match="expected execution providers among tensorrt, cuda, cpu"):
+def test_unknown_providers_are_rejected(asked: str) -> None:
+    with pytest.raises(ConfigError, match="expected distinct execution providers from tensorrt, cuda, cpu"):
         choose_providers(asked)
 
 
-def test_tensorrt_is_told_every_input_of_the_decoder(export: Callable[..., Path]) -> None:
+def test_tensorrt_gets_the_shape_of_every_decoder_input(export: Callable[..., Path]) -> None:
     path = export("qwen3_vl")
     session = open_session(path / "decoder.onnx", ("cpu",))
     shapes = input_shapes("decoder.onnx", read_manifest(path), new=3, seen=7)
@@ -295,11 +295,11 @@ def test_tensorrt_is_told_every_input_of_the_decoder(export: Callable[..., Path]
         assert shapes[entry.name] == tuple(named.get(size, size) for size in entry.shape)
 
 
-def test_an_export_is_not_written_over(export: Callable[..., Path], checkpoints: dict[str, Path]) -> None:
+def test_an_export_is_not_overwritten(export: Callable[..., Path], checkpoints: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="not an empty directory"):
         export_model(checkpoints["qwen3_vl"], export("qwen3_vl"))
 
 
-def test_an_export_keeps_its_own_precision(export: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match="its own precision"):
+def test_the_precision_of_an_export_is_fixed(export: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match="precision of an export is fixed"):
         open_model(export("qwen3_vl"), dtype="float16")

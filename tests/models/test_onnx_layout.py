@@ -1,4 +1,4 @@
-"""Positions, interpolation and windows in numpy, against transformers' own."""
+"""Positions, interpolation and windows in numpy, compared with transformers' own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRIDS = [(2, 2), (4, 6), (8, 8), (10, 18), (32, 32), (26, 38), (2, 40)]  # rows 
 
 @pytest.fixture(params=GRIDS, ids=lambda grid: f"{grid[0]}x{grid[1]}")
 def grid(request: pytest.FixtureRequest) -> np.ndarray:
-    """An image's (frames, rows, columns)."""
+    """A patch grid (frames, rows, columns)."""
     return np.array([1, *request.param])
 
 
@@ -53,7 +53,7 @@ def test_windows_equal_transformers(grid: np.ndarray) -> None:
     np.testing.assert_array_equal([0, *changes, len(window_of_patch)], ends.numpy())
 
 
-def test_text_after_an_image_goes_on_from_its_longer_side() -> None:
-    """Three tokens of text, an image of 1 x 2 tokens, one of text: the example worked out by hand."""
+def test_text_after_an_image_continues_from_its_longer_side() -> None:
+    """Three text tokens, an image of 1 x 2 tokens, one text token; computed by hand."""
     positions = rotary_positions(6, [ImageSpan(3, 5, b"")], [np.array([1, 2, 4])], 2)
     assert positions.tolist() == [[0, 1, 2, 3, 3, 5], [0, 1, 2, 3, 3, 5], [0, 1, 2, 3, 4, 5]]

@@ -1,4 +1,4 @@
-"""Device, dtype, kernel and bits: chosen for the machine, or refused with what to do."""
+"""Device, dtype, kernel and quantization: chosen for the machine, or rejected with the fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Gpu:
-    """A machine with one CUDA device, as far as torch tells."""
+    """A machine that appears to torch to have one CUDA device."""
 
     patch: pytest.MonkeyPatch
 
@@ -46,7 +46,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 
 
 def test_a_cpu_runs_in_float32_with_torchs_attention() -> None:
-    """bfloat16 may be 50 times slower there."""
+    """bfloat16 may be 50 times slower on a CPU."""
     placement = place("cpu")
     assert (placement.label, placement.kernel) == ("float32", "sdpa")
 
@@ -59,55 +59,55 @@ def test_a_cpu_runs_in_float32_with_torchs_attention() -> None:
         ((7, 5), True, "float16", "sdpa"),  # Turing has no bfloat16, and FlashAttention 2 does not take it
     ],
 )
-def test_a_gpu_runs_in_what_it_has(capability: tuple[int, int], flash: bool, dtype: str, kernel: str, gpu: Gpu) -> None:
-    """The CUDA device is taken where there is one."""
+def test_a_gpus_dtype_and_kernel(capability: tuple[int, int], flash: bool, dtype: str, kernel: str, gpu: Gpu) -> None:
+    """The best that it supports; CUDA is used if available."""
     gpu.has(capability, flash=flash)
     placement = place()
     assert (placement.device.type, placement.dtype, placement.kernel) == ("cuda", dtype, kernel)
 
 
 def test_float32_has_no_flash_attention(gpu: Gpu) -> None:
-    """It takes 16-bit numbers only."""
+    """FlashAttention supports only 16-bit dtypes."""
     gpu.has(flash=True)
     assert place(dtype="float32").kernel == "sdpa"
 
 
-def test_quantized_weights_are_told_with_the_dtype(gpu: Gpu) -> None:
-    """In every record."""
+def test_the_label_includes_quantization(gpu: Gpu) -> None:
+    """It appears in every record."""
     gpu.has(quant=True)
     assert [place(weights="8bit").label, place(weights="4bit").label] == ["bfloat16+8bit", "bfloat16+4bit"]
 
 
 def test_quantized_weights_need_cuda() -> None:
-    """And on a CPU there is another way."""
+    """The message names the alternatives on a CPU."""
     with pytest.raises(ConfigError, match=r"4bit weights need a CUDA device, got: cpu.*ONNX"):
         place("cpu", weights="4bit")
 
 
 def test_quantized_weights_need_their_extra(gpu: Gpu) -> None:
-    """Which is named."""
+    """The message names it."""
     with pytest.raises(MissingExtraError, match=r"si-embodied\[quant\]"):
         place(weights="8bit")
 
 
-def test_other_bits_are_refused() -> None:
-    """By value."""
+def test_other_bits_are_rejected() -> None:
+    """The message gives the value."""
     with pytest.raises(ConfigError, match="'3bit'"):
         place("cpu", weights="3bit")  # type: ignore[arg-type]
 
 
-def test_too_little_memory_is_refused_before_reading(
+def test_too_little_memory_is_detected_before_reading(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The weights are never opened by transformers."""
+    """transformers never opens the weights."""
     monkeypatch.setattr(loading, "free_ram_bytes", lambda: 1000)
     monkeypatch.setattr(loading, "_load_model", lambda *_: pytest.fail("it was read"))
     with pytest.raises(CheckpointError, match=r"too little memory on cpu.*smaller checkpoint"):
         load_checkpoint(checkpoints["qwen3_vl"], device="cpu")
 
 
-def test_too_little_memory_on_a_gpu_names_fewer_bits(checkpoints: dict[str, Path], gpu: Gpu) -> None:
-    """8 or 4, and from 8 only 4."""
+def test_too_little_memory_on_a_gpu_suggests_fewer_bits(checkpoints: dict[str, Path], gpu: Gpu) -> None:
+    """8 or 4 bits; after 8, only 4."""
     gpu.has(free=1000, quant=True)
     with pytest.raises(CheckpointError, match="weights 8bit or 4bit"):
         load_checkpoint(checkpoints["qwen3_vl"])
@@ -116,10 +116,10 @@ def test_too_little_memory_on_a_gpu_names_fewer_bits(checkpoints: dict[str, Path
 
 
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
-def test_transformers_is_asked_for_what_was_chosen(
+def test_the_chosen_placement_is_passed_to_transformers(
     weights: Any, original_internvl: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the device at once, with bitsandbytes' settings, and converted weights like any others."""
+    """Directly on the device, with the bitsandbytes configuration, also for converted weights."""
     import transformers
 
     asked: dict[str, Any] = {}
@@ -145,7 +145,7 @@ def test_transformers_is_asked_for_what_was_chosen(
 @pytest.mark.gpu
 @pytest.mark.parametrize("weights", ["8bit", "4bit"])
 def test_quantized_logits_resemble_the_full_ones(weights: Any, original_internvl: Path) -> None:
-    """On a real device, with real bitsandbytes."""
+    """On a real device, with the real bitsandbytes."""
     pytest.importorskip("bitsandbytes")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

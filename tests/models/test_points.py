@@ -1,4 +1,4 @@
-"""Pixel conventions."""
+"""Conversion of points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from si_embodied.plan import plan_schema
 
 
 def _point_bounds(schema: Any, skill: str) -> list[tuple[list[int], list[int]]]:
-    """(views, maxima of x and y) of each alternative of a skill, read off the plan schema by hand."""
+    """(views, maxima of x and y) of each alternative of a skill, read from the plan schema."""
     found = []
     for outer in schema["properties"]["subgoals"]["items"]["anyOf"]:
         for choice in outer.get("anyOf", [outer]):
@@ -38,7 +38,7 @@ def _point_bounds(schema: Any, skill: str) -> list[tuple[list[int], list[int]]]:
     size=st.tuples(st.integers(28, 4000), st.integers(28, 4000)),
 )
 def test_relative_to_pixels_and_back(point: tuple[int, int], size: tuple[int, int]) -> None:
-    """Off by no more than half a pixel and the two roundings."""
+    """Within half a pixel and the two roundings."""
     pixels = to_pixels(point, size)
     assert all(0 <= value <= extent for value, extent in zip(pixels, size, strict=True))
     back = to_relative(pixels, size)
@@ -51,18 +51,18 @@ def test_relative_to_pixels_and_back(point: tuple[int, int], size: tuple[int, in
     [((0, 0), (640, 480), [0, 0]), ((640, 480), (640, 480), [1000, 1000]), ((320, 120), (640, 480), [500, 250])],
 )
 def test_pixels_to_relative(pixels: tuple[int, int], size: tuple[int, int], relative: list[int]) -> None:
-    """Corner, corner, and half of the width by a quarter of the height."""
+    """Two corners, and half the width by a quarter of the height."""
     assert to_relative(pixels, size) == relative
 
 
 def test_points_are_bounded_by_their_own_view() -> None:
-    """Two sizes make two alternatives; views of one size share one."""
+    """Two sizes give two alternatives; views of the same size share one."""
     schema = schema_in_pixels(plan_schema("navigation", 3), [(112, 56), (84, 84), (112, 56)])
     assert _point_bounds(schema, "goto") == [([0, 2], [112, 56]), ([1], [84, 84])]
 
 
 def test_other_numbers_keep_their_bounds() -> None:
-    """Degrees and centimetres are no points, though one of them goes up to 300."""
+    """Degrees and centimetres are not points, although one of them goes up to 300."""
     before, after = plan_schema("navigation", 1), schema_in_pixels(plan_schema("navigation", 1), [(112, 56)])
     skills = {"turn", "forward", "look", "explore", "stop"}
 
@@ -75,7 +75,7 @@ def test_other_numbers_keep_their_bounds() -> None:
 
 
 def test_an_answer_in_pixels_becomes_relative() -> None:
-    """Both points of a push, each in its own view's pixels; nothing else changes."""
+    """Both points of a push, in the pixels of their own view; everything else stays."""
     answer = {
         "subgoals": [
             {"skill": "push", "object": "red cube", "view": 1, "point": [42, 21], "to": [84, 63]},
@@ -89,39 +89,39 @@ def test_an_answer_in_pixels_becomes_relative() -> None:
 
 
 def test_points_of_an_answer_become_pixels() -> None:
-    """What is trained on: the same push, from 0..1000 of an 84 x 84 view."""
+    """For training: the same push, from 0..1000 of an 84 x 84 view."""
     push = {"skill": "push", "object": "red cube", "view": 1, "point": [500, 250], "to": [1000, 750]}
     answer = json.dumps({"subgoals": [push], "done": False})
     pixels = json.loads(answer_to_pixels(answer, [(112, 56), (84, 84)]))
     assert pixels["subgoals"] == [push | {"point": [42, 21], "to": [84, 63]}]
 
 
-def test_pairs_of_numbers_become_pixels_where_they_stand() -> None:
-    """A box in InternVL's writing; x and y in turn."""
+def test_pairs_of_numbers_are_converted_in_place() -> None:
+    """A box in InternVL's format, with x and y alternating."""
     assert pairs_to_pixels("<box>[[0, 500, 1000, 1000]]</box>", [(200, 100)] * 2) == "<box>[[0, 50, 200, 100]]</box>"
 
 
 @pytest.mark.parametrize(("text", "sizes"), [("[1, 2, 3]", [(9, 9)]), ("[1, 2]", [(9, 9), (9, 8)]), ("[1, 2]", [])])
-def test_pairs_without_a_meaning_are_an_error(text: str, sizes: list[tuple[int, int]]) -> None:
-    """An odd count; images of two sizes; no image."""
+def test_ambiguous_pairs_are_an_error(text: str, sizes: list[tuple[int, int]]) -> None:
+    """An odd number of values; images of two sizes; no image."""
     with pytest.raises(BackendError):
         pairs_to_pixels(text, sizes)
 
 
 def test_views_are_the_last_images() -> None:
-    """What memory shows comes first."""
+    """Images from memory come first."""
     assert view_sizes(plan_schema("navigation", 1), [(1, 2), (3, 4)]) == ((3, 4),)
     assert view_sizes({"type": "boolean"}, [(1, 2)]) == ()
 
 
 def test_more_views_than_images_is_an_error() -> None:
-    """The prompt's maker forgot an image."""
+    """The prompt is missing an image."""
     with pytest.raises(BackendError, match="2 views, but the prompt has 1"):
         view_sizes(plan_schema("navigation", 2), [(1, 2)])
 
 
 @pytest.mark.parametrize("text", ["{", '{"view":3,"point":[1,2]}'])
-def test_what_cannot_be_converted_is_an_error(text: str) -> None:
-    """Not JSON; a view that is not there."""
+def test_invalid_answers_are_an_error(text: str) -> None:
+    """Not JSON, or a view that does not exist."""
     with pytest.raises(BackendError):
         answer_to_relative(text, [(10, 10)])

@@ -1,4 +1,4 @@
-"""What two prompts have in common, and the bounded store."""
+"""Prefix reuse, and the bounded store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from si_embodied.models.families import ModelInputs
 
 
 def _inputs(shown: list[int], grids: list[tuple[int, int]]) -> ModelInputs:
-    """Qwen-VL: each image between two words, its patches all of one value; four patches a token."""
+    """Qwen-VL: each image between two words, all its patches of one value; four patches per token."""
     ids, is_image, patches = [1], [False], []
     for value, (rows, columns) in zip(shown, grids, strict=True):
         ids += [9] * (rows * columns // 4) + [1]
@@ -23,20 +23,20 @@ def _inputs(shown: list[int], grids: list[tuple[int, int]]) -> ModelInputs:
     return ModelInputs(np.array(ids), np.array(is_image), pixels, ())
 
 
-def test_spans_are_found_and_told_apart_by_what_they_show() -> None:
+def test_image_spans_are_found_and_compared_by_content() -> None:
     first, second, third = image_spans(_inputs([5, 6, 5], [(2, 4), (4, 4), (2, 4)]))
     assert [(span.start, span.stop) for span in (first, second, third)] == [(1, 3), (4, 8), (9, 11)]
     assert first.digest == third.digest != second.digest
 
 
 def test_the_same_pixels_in_another_layout_are_another_image() -> None:
-    """Blank pictures of 2 x 8 and 4 x 4 patches have equal bytes."""
+    """Blank images of 2 x 8 and 4 x 4 patches have equal bytes."""
     wide, square = image_spans(_inputs([0, 0], [(2, 8), (4, 4)]))
     assert wide.digest != square.digest
 
 
-def test_tiles_are_shared_out_by_tokens() -> None:
-    """InternVL: three tiles of four tokens, the first image has one and the second two."""
+def test_tiles_are_divided_by_token_count() -> None:
+    """InternVL: three tiles of four tokens; the first image has one tile and the second two."""
     tiles = np.arange(3.0).reshape(3, 1, 1, 1)
     one, two = image_pixels({"pixel_values": tiles}, [4, 8])
     assert one["pixel_values"].ravel().tolist() == [0]
@@ -69,7 +69,7 @@ def test_the_common_prefix(tokens: tuple[int, ...], images: tuple[ImageSpan, ...
     assert Held(_TOKENS, (_IMAGE,)).common_prefix(tokens, images) == common
 
 
-def test_the_store_drops_what_was_used_longest_ago() -> None:
+def test_the_store_evicts_the_least_recently_used() -> None:
     store: BoundedStore[str] = BoundedStore(10)
     store.put(b"a", "A", 4)
     store.put(b"b", "B", 4)
@@ -78,8 +78,8 @@ def test_the_store_drops_what_was_used_longest_ago() -> None:
     assert (store.get(b"a"), store.get(b"b"), store.get(b"c")) == ("A", None, "C")
 
 
-def test_the_store_never_holds_more_than_it_may() -> None:
-    """Values replaced, dropped and too big, in an order drawn at random."""
+def test_the_store_never_exceeds_its_limit() -> None:
+    """With values replaced, evicted and too big, in random order."""
     rng, store = np.random.default_rng(0), BoundedStore[int](100)
     sizes: dict[int, int] = {}
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""Grounding: each family's own question, and its answer read back as 0..1000 of the image."""
+"""Grounding: each family's own question, and its answer converted to 0..1000 of the image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THOUSAND = (1000, 1000)
     ],
 )
 def test_internvl_answers(text: str) -> None:
-    """Bare as the grammar has it, or marked up as in training; the centre is rounded down."""
+    """Bare, as the grammar produces it, or marked up as in training; the centre is rounded down."""
     assert read_ref(text) == Region((200, 300), (100, 200, 301, 400))
 
 
@@ -46,8 +46,8 @@ def test_internvl_answers(text: str) -> None:
         ("[[500, 2, 400, 4]]", "second corner"),
     ],
 )
-def test_what_is_no_box_of_internvls(text: str, offence: str) -> None:
-    """Never a guess; the answer is in the error."""
+def test_invalid_internvl_boxes_are_rejected(text: str, offence: str) -> None:
+    """No guessing; the error contains the answer."""
     with pytest.raises(RegionParseError, match=offence) as caught:
         read_ref(text)
     assert caught.value.text == text
@@ -63,17 +63,17 @@ def test_what_is_no_box_of_internvls(text: str, offence: str) -> None:
     ],
 )
 def test_qwen_boxes(text: str) -> None:
-    """As the grammar has it, or as the model writes when left alone."""
+    """As the grammar produces it, or as the model writes unconstrained."""
     assert read_json(text, THOUSAND) == Region((200, 300), (100, 200, 301, 400))
 
 
 def test_qwen_points() -> None:
-    """Without a box."""
+    """A point has no box."""
     assert read_json('[{"point_2d": [12, 990], "label": "cup"}]', THOUSAND) == Region((12, 990))
 
 
 def test_pixels_become_relative() -> None:
-    """Qwen2.5-VL: of an image that was resized to 640 x 480."""
+    """Qwen2.5-VL, with an image resized to 640 x 480."""
     assert read_json('[{"bbox_2d": [0, 120, 320, 480]}]', (640, 480)) == Region((250, 625), (0, 250, 500, 1000))
 
 
@@ -93,15 +93,15 @@ def test_pixels_become_relative() -> None:
         ('{"bbox_2d": [1, 20, 3, 4]}', "second corner"),
     ],
 )
-def test_what_is_no_region_of_qwens(text: str, offence: str) -> None:
-    """Never a guess."""
+def test_invalid_qwen_regions_are_rejected(text: str, offence: str) -> None:
+    """No guessing."""
     with pytest.raises(RegionParseError, match=offence):
         read_json(text, (640, 480))
 
 
 @given(st.text(max_size=60))
-def test_no_text_gets_past_the_typed_error(text: str) -> None:
-    """Whatever a model says."""
+def test_any_text_gives_a_region_or_the_typed_error(text: str) -> None:
+    """Whatever the model writes."""
     for read in (read_ref, lambda answer: read_json(answer, THOUSAND)):
         try:
             read(text)
@@ -109,7 +109,7 @@ def test_no_text_gets_past_the_typed_error(text: str) -> None:
             pass
 
 
-def test_questions_are_the_ones_that_were_trained() -> None:
+def test_questions_are_those_used_in_training() -> None:
     """InternVL's RefCOCO question; Qwen's cookbook."""
     assert "".join(ref_question(" the red cup ")) == (
         "Please provide the bounding box coordinate of the region this sentence describes: <ref>the red cup</ref>"
@@ -118,15 +118,14 @@ def test_questions_are_the_ones_that_were_trained() -> None:
     assert "point coordinates" in json_question("the red cup", "point")
 
 
-def test_a_phrase_must_say_something() -> None:
-    """And a form must be one."""
+def test_an_empty_phrase_or_unknown_form_is_rejected() -> None:
     for ask in (lambda: ref_question(" "), lambda: json_question("", "box"), lambda: json_question("a", "circle")):
         with pytest.raises(ConfigError, match="got"):
             ask()
 
 
-def test_the_ref_token_is_one_only_in_our_own_words(original_internvl: Path) -> None:
-    """A phrase cannot close it: the same characters in it are plain text."""
+def test_ref_tokens_in_a_phrase_are_plain_text(original_internvl: Path) -> None:
+    """A phrase cannot close the reference."""
     pytest.importorskip("transformers")
     from si_embodied.models.loading import load_checkpoint
     from si_embodied.models.original import original_tokenizer
@@ -140,10 +139,10 @@ def test_the_ref_token_is_one_only_in_our_own_words(original_internvl: Path) -> 
         assert ids.index(start) < ids.index(end)
 
 
-def test_the_grammar_gives_answers_that_can_be_read(
+def test_constrained_answers_can_be_parsed(
     family_name: str, checkpoints: dict[str, Path], original_internvl: Path
 ) -> None:
-    """From untrained models: a box in the image, in 0..1000; what can be wrong with it is that its corners cross."""
+    """Untrained models give a box inside the image, in 0..1000; only its corners may be swapped."""
     pytest.importorskip("transformers")
     from si_embodied.backends import LocalBackend
 
@@ -162,8 +161,8 @@ def test_the_grammar_gives_answers_that_can_be_read(
             backend.family.read_region(text, image)
 
 
-def test_qwen25_boxes_are_bounded_by_the_image_as_it_is_resized(checkpoints: dict[str, Path]) -> None:
-    """98 x 70 becomes 112 x 56; a corner beyond that cannot be meant."""
+def test_qwen25_boxes_are_bounded_by_the_resized_image(checkpoints: dict[str, Path]) -> None:
+    """98 x 70 becomes 112 x 56; the grammar allows no corner beyond that."""
     pytest.importorskip("transformers")
     from si_embodied.models.loading import load_checkpoint
 

@@ -68,7 +68,7 @@ CONFIGURATIONS: list[tuple[str, Architecture, Any]] = [
     ("name", "architecture", "configuration"), CONFIGURATIONS, ids=[row[0] for row in CONFIGURATIONS]
 )
 def test_parameters_are_those_of_the_architecture(name: str, architecture: Architecture, configuration: Any) -> None:
-    """Counted from the published settings of the models that were tuned, on torch's meta device."""
+    """Counted from the published configurations of the base models, on torch's meta device."""
     pytest.importorskip("transformers")
     import torch
     import transformers
@@ -85,12 +85,12 @@ def test_parameters_are_those_of_the_architecture(name: str, architecture: Archi
 
 @pytest.mark.parametrize(("weights", "gigabytes"), [("full", 19.1), ("8bit", 12.2), ("4bit", 8.9)])
 def test_memory_of_an_8b(weights: Any, gigabytes: float) -> None:
-    """6.85 billion in linear layers and 1.09 others: 2 bytes each, or 1 or 0.516 for the former; and 3.2 GB of room."""
+    """6.85 billion in linear layers and 1.09 others: 2 bytes each, or 1 or 0.516 for the former; 3.2 GB of headroom."""
     assert INTERNVL3_8B.memory_bytes(weights) / 1e9 == pytest.approx(gigabytes, abs=0.05)
 
 
-def test_every_family_of_a_release_runs_here_or_says_so() -> None:
-    """No name leads nowhere, and none is there twice."""
+def test_every_release_has_a_supported_family_or_is_server_only() -> None:
+    """All names can be found, and are unique."""
     assert {release.family for release in RELEASES if not release.server_only} == set(SUPPORTED)
     assert [release.short_name for release in RELEASES if release.server_only] == ["1.1-BAGEL-7B-MoT"]
     assert RELEASES[-1].architecture is BAGEL_7B
@@ -101,7 +101,7 @@ def test_every_family_of_a_release_runs_here_or_says_so() -> None:
     "name", ["1.4-InternVL3-8B", "SenseNova-SI-1.4-internvl3-8b", "sensenova/SenseNova-SI-1.4-InternVL3-8B"]
 )
 def test_a_release_has_three_names(name: str) -> None:
-    """Short, long, and as on the hub."""
+    """Short, long, and the hub id."""
     release = find_release(name)
     assert release is not None
     assert release.hub_id == "sensenova/SenseNova-SI-1.4-InternVL3-8B"

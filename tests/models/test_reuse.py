@@ -1,4 +1,4 @@
-"""Every way to be faster leaves every token as it is: reuse, drafts, trims, interruptions, over all families."""
+"""Reuse, drafts, trims and interruptions never change a token, in any family."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _picture(rng: np.random.Generator) -> Any:
 
 
 def _episode(rng: np.random.Generator, length: int) -> list[Prompt]:
-    """Prompts of one robot: the memory grows, keyframes stay or go, the last picture changes or does not."""
+    """The prompts of one robot: memory grows, keyframes stay or go, and the last image may change."""
     pictures, memory, prompts = [_picture(rng)], "So far:\n", []
     for number in range(length):
         change = rng.integers(0, 4)
@@ -78,7 +78,7 @@ def _episode(rng: np.random.Generator, length: int) -> list[Prompt]:
 
 
 def _check(engine: _Engine, prompts: list[Prompt], options: Decoding, **keywords: Any) -> list[Decoded]:
-    """Decode an episode with one runner; every answer is that of a runner that knows nothing."""
+    """Decode an episode with one runner; every answer equals that of a new runner."""
     runner, plain, last, found = engine.runner(**keywords), engine.runner(), (), []
     for prompt in prompts:
         decoded = engine.decode(runner, prompt, options, last_answer=last)
@@ -95,7 +95,7 @@ def _check(engine: _Engine, prompts: list[Prompt], options: Decoding, **keywords
 def test_no_option_changes_a_token(
     family_name: str, engines: dict[str, _Engine], reuse: bool, drafts: bool, temperature: float
 ) -> None:
-    """With a store so small that nearly every image is dropped from it as well as with a big one."""
+    """With a large store, and with one so small that it evicts nearly every image."""
     options = Decoding(reuse=reuse, drafts=drafts, temperature=temperature, seed=4, max_new_tokens=400)
     for seed, store_bytes in ((1, 2**24), (2, 20_000)):
         decoded = _check(
@@ -112,7 +112,7 @@ def test_no_option_changes_a_token_in_two_hundred_prompts(family_name: str, engi
 
 
 def test_the_same_prompt_again_runs_one_pass_and_no_vision(family_name: str, engines: dict[str, _Engine]) -> None:
-    """The answer is its own draft and the prompt is held but for its last token."""
+    """The answer is its own draft, and all but the prompt's last token is cached."""
     engine, prompt = engines[family_name], _episode(np.random.default_rng(0), 1)[0]
     runner = engine.runner()
     first = engine.decode(runner, prompt, Decoding(max_new_tokens=400))
@@ -123,7 +123,7 @@ def test_the_same_prompt_again_runs_one_pass_and_no_vision(family_name: str, eng
     assert again.model_steps == (len(first.tokens) - 1) // 64
 
 
-def test_only_new_images_are_looked_at(family_name: str, engines: dict[str, _Engine]) -> None:
+def test_only_new_images_are_encoded(family_name: str, engines: dict[str, _Engine]) -> None:
     engine, rng = engines[family_name], np.random.default_rng(0)
     one, two = _picture(rng), _picture(rng)
     runner, counts = engine.runner(), []
@@ -135,8 +135,8 @@ def test_only_new_images_are_looked_at(family_name: str, engines: dict[str, _Eng
     assert counts == [1, 1]
 
 
-def test_after_a_missed_deadline_the_next_answer_is_right(family_name: str, engines: dict[str, _Engine]) -> None:
-    """At every look at the clock in turn, with the cache of what was run before kept."""
+def test_after_a_missed_deadline_the_next_answer_is_correct(family_name: str, engines: dict[str, _Engine]) -> None:
+    """At every reading of the clock in turn, keeping the cache of the tokens run before."""
     engine = engines[family_name]
     first, second = _episode(np.random.default_rng(3), 2)
     expected = engine.decode(engine.runner(), second).tokens
@@ -149,7 +149,7 @@ def test_after_a_missed_deadline_the_next_answer_is_right(family_name: str, engi
         assert engine.decode(runner, second, Decoding(max_new_tokens=400)).tokens == expected
 
 
-def test_after_a_cancellation_the_next_answer_is_right(engines: dict[str, _Engine]) -> None:
+def test_after_a_cancellation_the_next_answer_is_correct(engines: dict[str, _Engine]) -> None:
     engine, canceled = engines["qwen3_vl"], threading.Event()
     first, second = _episode(np.random.default_rng(3), 2)
     runner = engine.runner()
@@ -168,7 +168,7 @@ def test_after_a_cancellation_the_next_answer_is_right(engines: dict[str, _Engin
 
 @pytest.mark.parametrize("passes", range(3))
 def test_after_a_pass_that_failed_midway_nothing_is_reused(engines: dict[str, _Engine], passes: int) -> None:
-    """The first layer's cache has grown and the second's has not."""
+    """The first layer's cache has grown, and the second's has not."""
     engine = engines["qwen3_vl"]
     first, second = _episode(np.random.default_rng(3), 2)
     runner, layer = engine.runner(), engine.checkpoint.model.model.language_model.layers[1]
@@ -192,7 +192,7 @@ def test_after_a_pass_that_failed_midway_nothing_is_reused(engines: dict[str, _E
 def test_logits_are_the_models_own(
     family_name: str, engines: dict[str, _Engine], draw_prompt: Callable[..., Prompt]
 ) -> None:
-    """Behind every token of a prefill and a step, after a trim, of few rows and of all: as in one pass of the model."""
+    """After every token of a prefill and a step, after a trim, for few rows and all: equal to one pass of the model."""
     engine, rng = engines[family_name], np.random.default_rng(8)
     model, runner = engine.checkpoint.model, engine.runner()
     for _ in range(3):
@@ -222,20 +222,20 @@ def test_logits_are_the_models_own(
         np.testing.assert_allclose(runner.logits(few, -2), expected[-2][few], atol=2e-4)
 
 
-def test_more_than_was_taken_last_cannot_be_forgotten(engines: dict[str, _Engine]) -> None:
+def test_more_than_the_last_pass_cannot_be_trimmed(engines: dict[str, _Engine]) -> None:
     engine = engines["qwen3_vl"]
     inputs = engine.checkpoint.family.encode(_episode(np.random.default_rng(0), 1)[0])
     runner = engine.runner()
     runner.prefill(inputs, runner.encode_images(inputs), [])
     runner.step([1, 2])
-    with pytest.raises(BackendError, match="forget 3"):
+    with pytest.raises(BackendError, match="trim 3"):
         runner.trim(3)
 
 
 def test_every_tensor_is_made_on_the_models_device(family_name: str, checkpoints: dict[str, Path]) -> None:
-    """On the meta device, where an operation with a tensor of the CPU raises.
+    """Run on the meta device, where an operation with a CPU tensor raises.
 
-    All but the vision tower, which is transformers' own and looks at its grid's values.
+    The vision tower is left out: it is transformers' own, and reads the values of its grid.
     """
     checkpoint = load_checkpoint(checkpoints[family_name], device="cpu")
     inputs = checkpoint.family.encode(_episode(np.random.default_rng(0), 1)[0])

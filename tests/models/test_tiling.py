@@ -1,8 +1,8 @@
-"""InternVL's tiles against the rule of the paper, written here a second time, on 10,000 sizes.
+"""InternVL's tiling, compared with an independent implementation of the paper's rule on 10,000 sizes.
 
-InternVL 1.5 (arXiv 2404.16821, section 3.1): of all grids of at most so many tiles take the one whose aspect ratio is
-nearest; resize to it, cut it up, and add the whole image as a thumbnail if there is more than one tile. Of grids that
-are equally near, the released code takes a bigger one only for an image with more than half of its pixels.
+InternVL 1.5 (arXiv 2404.16821, section 3.1): of all grids within the tile budget, take the one with the nearest aspect
+ratio, resize the image to it, cut it into tiles, and add the whole image as a thumbnail if there is more than one tile.
+Of equally near grids, the released code takes a larger one only if the image has more than half of its pixels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # 
 
 
 def _grid(width: int, height: int, side: int, budget: int) -> tuple[int, int]:
-    """Columns and rows; which grids are equally near is a matter of floating point in the released code, too."""
+    """Columns and rows; floating-point rounding decides which grids are equally near, as in the released code."""
     best, nearest = (1, 1), None
     grids = [(c, r) for c in range(1, budget + 1) for r in range(1, budget + 1) if c * r <= budget]
     for columns, rows in sorted(grids, key=lambda grid: grid[0] * grid[1]):
@@ -57,7 +57,7 @@ def _tiles(image: NDArray[np.uint8], side: int, budget: int) -> NDArray[np.float
 
 
 def _sizes(count: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Widths and heights: cameras' own and their halves, multiples of tiles, and any others."""
+    """Widths and heights: common camera sizes and their halves, multiples of tiles, and random ones."""
     rng = np.random.default_rng(4)
     common = [(640, 480), (1280, 720), (448, 448), (500, 500), (896, 448), (1344, 896), (224, 224), (1920, 1080)]
     fixed = [size for width, height in common for size in ((width, height), (height, width), (width // 2, height // 2))]
@@ -71,12 +71,12 @@ def _sizes(count: int, longest: int) -> Iterator[tuple[int, int]]:
 
 
 def _processor(side: int) -> Any:
-    """What a converted checkpoint gets whose tiles are `side` pixels."""
+    """The image processor of a converted checkpoint with tiles of `side` pixels."""
     return original_image_processor(SimpleNamespace(vision_config=SimpleNamespace(image_size=(side, side))))
 
 
 def _check_pixels(processor: Any, sizes: Iterable[tuple[int, int]], budget: int) -> None:
-    """The same tiles in the same order: the next of 256 levels would be 0.017 away."""
+    """The same tiles in the same order; neighbouring levels of 256 differ by 0.017."""
     rng, side = np.random.default_rng(1), processor.size["height"]
     for width, height in sizes:
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -89,30 +89,30 @@ def _check_pixels(processor: Any, sizes: Iterable[tuple[int, int]], budget: int)
 
 @pytest.mark.parametrize("budget", [1, 2, 6, 12])
 def test_grids_of_10_000_sizes(budget: int) -> None:
-    """Tiles of 448 px; 1, 2 and 6 are budgets of ours, 12 is the checkpoints' own."""
+    """Tiles of 448 px; 1, 2 and 6 are our tile budgets, 12 is the checkpoints' own."""
     for width, height in _sizes(10_000, 3000):
         assert get_optimal_tiled_canvas((height, width), (448, 448), 1, budget) == _grid(width, height, 448, budget)
 
 
-def test_pixels_of_cameras() -> None:
-    """At the released size, with our budget for one image."""
+def test_pixels_of_camera_sizes() -> None:
+    """With released tiles, and our budget for one image."""
     _check_pixels(_processor(448), [(640, 480), (448, 448), (31, 97)], 6)
 
 
 def test_pixels_of_many_sizes() -> None:
-    """Small tiles, so that it is quick."""
+    """With small tiles, for speed."""
     _check_pixels(_processor(28), islice(_sizes(10_000, 200), 0, None, 50), 6)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # six minutes on two busy cores
 def test_pixels_of_10_000_sizes() -> None:
-    """All of them."""
+    """The full set."""
     _check_pixels(_processor(56), _sizes(10_000, 400), 6)
 
 
-def test_a_family_tiles_like_that(original_internvl: Path) -> None:
-    """Three images in a prompt: their tiles one after another, as many tokens for each as its tiles have."""
+def test_the_family_tiles_a_prompt_by_the_rule(original_internvl: Path) -> None:
+    """Three images in a prompt: tiles in order, and tokens in proportion to the tiles."""
     family = load_checkpoint(original_internvl, device="cpu").family
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((56, 56), (60, 130), (200, 90))]

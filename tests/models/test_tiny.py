@@ -1,4 +1,4 @@
-"""The tiny untrained checkpoint is a real one."""
+"""The tiny untrained checkpoint is a valid Qwen3-VL checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _bytes(directory: Path) -> dict[str, bytes]:
 
 
 def test_transformers_own_class_loads_it(checkpoints: dict[str, Path]) -> None:
-    """Every key fits, with no code of ours."""
+    """All weights match, without our code."""
     from transformers import Qwen3VLForConditionalGeneration
 
     _, info = Qwen3VLForConditionalGeneration.from_pretrained(checkpoints["qwen3_vl"], output_loading_info=True)
@@ -34,8 +34,8 @@ def test_it_is_small(checkpoints: dict[str, Path]) -> None:
     assert 200_000 < sum(len(data) for data in _bytes(checkpoints["qwen3_vl"]).values()) < 2_000_000
 
 
-def test_the_seed_decides_everything(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    """The same seed, the same bytes; another seed, other weights under the same tokenizer."""
+def test_the_checkpoint_depends_only_on_the_seed(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """The same seed gives the same bytes; another gives other weights and the same tokenizer."""
     again, other = make_tiny_checkpoint(tmp_path / "again"), make_tiny_checkpoint(tmp_path / "other", seed=1)
     first = _bytes(checkpoints["qwen3_vl"])
     assert _bytes(again) == first
@@ -43,7 +43,7 @@ def test_the_seed_decides_everything(checkpoints: dict[str, Path], tmp_path: Pat
 
 
 def test_special_tokens_have_their_own_ids(checkpoints: dict[str, Path]) -> None:
-    """And the configuration names the same ones as the tokenizer."""
+    """The configuration and the tokenizer agree on them."""
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoints["qwen3_vl"])
@@ -57,23 +57,23 @@ def test_special_tokens_have_their_own_ids(checkpoints: dict[str, Path]) -> None
 
 @pytest.mark.parametrize("text", ["find the red chair", "größe 汉字 🙂\n\t", '{"point":[512,730]}'])
 def test_any_text_survives_the_tokenizer(text: str, checkpoints: dict[str, Path]) -> None:
-    """Byte-level: nothing is unknown."""
+    """A byte-level tokenizer has no unknown text."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoints["qwen3_vl"])
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path) -> None:
-    """Nothing is written, and the fix is named."""
+def test_a_directory_with_content_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is written, and the message gives the fix."""
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"not empty.*new directory"):
+    with pytest.raises(ConfigError, match=r"not an empty.*new directory"):
         make_tiny_checkpoint(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
-    """A file, or below a file."""
+def test_an_unwritable_path_is_rejected(tmp_path: Path) -> None:
+    """A file, and a path below a file."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match="file"):

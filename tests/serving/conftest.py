@@ -1,4 +1,4 @@
-"""Planning servers in processes of their own."""
+"""Planning servers in their own processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parents[1] / "servers" / "planning_server.py"
 
 @dataclass(frozen=True)
 class Server:
-    """One that runs."""
+    """A running server."""
 
     url: str  # ws://…
     process: subprocess.Popen[str]
@@ -49,13 +49,13 @@ StartServer = Callable[..., AbstractContextManager[Server]]
 
 @pytest.fixture
 def start_server() -> StartServer:
-    """Starts tests/servers/planning_server.py with the given options."""
+    """Start tests/servers/planning_server.py with the given options."""
     return run_server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One for a whole module."""
+    """One server per module."""
     pytest.importorskip("uvicorn")
     pytest.importorskip("websockets")
     with run_server() as server:

@@ -1,10 +1,11 @@
-"""Who may ask a planning server, and how often; what it counts."""
+"""Authentication, rate limits and metrics of a planning server."""
 
 from __future__ import annotations
 
-import re
-
 import pytest
+
+pytest.importorskip("prometheus_client")
+from prometheus_client.parser import text_string_to_metric_families
 
 from si_embodied import Code, Hold
 from si_embodied.errors import ConfigError, RequestRefused
@@ -16,19 +17,19 @@ KEY = "0123456789abcdef"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_only_this_machine_needs_no_key(host: str) -> None:
+def test_a_loopback_server_needs_no_key(host: str) -> None:
     assert is_loopback(host)
     ApiKey(None, host=host).check(None)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "workstation", ""])
-def test_a_server_that_others_reach_needs_a_key(host: str) -> None:
+def test_a_reachable_server_needs_a_key(host: str) -> None:
     with pytest.raises(ConfigError, match="SI_EMBODIED_API_KEY"):
         ApiKey(None, host=host)
     ApiKey(KEY, host=host)
 
 
-def test_a_key_that_can_be_guessed_is_none() -> None:
+def test_a_short_key_is_rejected() -> None:
     with pytest.raises(ConfigError, match="at least 16"):
         ApiKey("secret", host="127.0.0.1")
 
@@ -41,11 +42,11 @@ def test_a_wrong_key_is_refused_and_not_repeated(given: str | None) -> None:
     assert KEY not in str(refused.value)
 
 
-def test_the_right_key_lets_in() -> None:
+def test_the_right_key_is_accepted() -> None:
     ApiKey(KEY, host="0.0.0.0").check(f"Bearer {KEY}")
 
 
-def test_a_caller_may_ask_in_bursts_and_then_at_the_rate() -> None:
+def test_a_caller_may_burst_and_then_is_limited_to_the_rate() -> None:
     now_s = [0.0]
     rate = RateLimit(2.0, 3, clock=lambda: now_s[0])
     for _ in range(3):
@@ -60,7 +61,7 @@ def test_a_caller_may_ask_in_bursts_and_then_at_the_rate() -> None:
         rate.take("a")
 
 
-def test_a_quiet_caller_saves_up_no_more_than_a_burst() -> None:
+def test_an_idle_caller_accumulates_at_most_one_burst() -> None:
     now_s = [0.0]
     rate = RateLimit(10.0, 2, clock=lambda: now_s[0])
     now_s[0] = 1000.0
@@ -71,30 +72,42 @@ def test_a_quiet_caller_saves_up_no_more_than_a_burst() -> None:
 
 
 @pytest.mark.parametrize(("per_s", "burst"), [(0.0, 1), (1.0, 0)])
-def test_a_rate_that_lets_nobody_in_is_refused(per_s: float, burst: int) -> None:
+def test_a_rate_of_zero_is_rejected(per_s: float, burst: int) -> None:
     with pytest.raises(ConfigError):
         RateLimit(per_s, burst)
 
 
-def test_metrics_are_counted_in_prometheus_own_format() -> None:
-    metrics = Metrics({"si_embodied_waiting_robots": ("Robots that wait.", lambda: 2)})
+def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None:
+    metrics = Metrics(waiting=lambda: 2, connected=lambda: 3)
     for total_s in (0.02, 0.3, 60.0):
         record = PlanRecord(0.0, "v", "m", "k", "d", (), 0, 0, {"total": total_s}, Code.DEPTH_INVALID, "")
         metrics.decided(Hold(record))
     metrics.refused("rate_limited")
-    text = metrics.text()
-    assert 'si_embodied_decisions_total{code="depth_invalid"} 3' in text
-    assert 'si_embodied_refusals_total{reason="rate_limited"} 1' in text
-    assert "\nsi_embodied_waiting_robots 2\n" in text
-    buckets = dict(re.findall(r'plan_seconds_bucket\{part="total",le="([^"]+)"\} (\d+)', text))
-    assert (buckets["0.01"], buckets["0.025"], buckets["0.5"], buckets["30.0"], buckets["+Inf"]) == (
-        "0",
-        "1",
-        "2",
-        "2",
-        "3",
-    )
-    assert 'plan_seconds_sum{part="total"} 60.32' in text
-    assert 'plan_seconds_count{part="total"} 3' in text
-    for line in text.splitlines():
-        assert re.fullmatch(r"# (HELP|TYPE) \w+ .+|\w+(\{[^{}]*\})? [-+\d.einf]+", line), line
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    kinds = {name: family.type for name, family in families.items() if not name.endswith("_created")}
+    assert kinds == {
+        "si_embodied_decisions": "counter",
+        "si_embodied_refusals": "counter",
+        "si_embodied_plan_seconds": "histogram",
+        "si_embodied_waiting_robots": "gauge",
+        "si_embodied_connected_robots": "gauge",
+    }
+    samples = {
+        (sample.name.removeprefix("si_embodied_"), *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert samples["decisions_total", "depth_invalid"] == 3
+    assert samples["refusals_total", "rate_limited"] == 1
+    assert (samples["waiting_robots",], samples["connected_robots",]) == (2, 3)
+    cumulative = [samples["plan_seconds_bucket", bound, "total"] for bound in ("0.01", "0.025", "0.5", "30.0", "+Inf")]
+    assert cumulative == [0, 1, 2, 2, 3]
+    assert samples["plan_seconds_sum", "total"] == pytest.approx(60.32)
+    assert samples["plan_seconds_count", "total"] == 3
+
+
+def test_two_servers_in_one_process_count_separately() -> None:
+    first, second = (Metrics(waiting=lambda: 0, connected=lambda: 0) for _ in range(2))
+    first.refused("busy")
+    assert b"busy" in first.text()
+    assert b"busy" not in second.text()

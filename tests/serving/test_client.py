@@ -1,4 +1,4 @@
-"""A robot whose planner is on another machine: the same decisions, and a `Hold` for whatever happens on the way."""
+"""The robot's client: the same decisions as a local planner, and a `Hold` for every failure on the way."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def within(seconds: float, work: Callable[[], Decision]) -> Decision:
 # --- as if it were here ---------------------------------------------------------------------------------------------
 
 
-def test_it_decides_as_a_planner_in_this_process_does(
+def test_remote_decisions_equal_local_ones(
     remote: Remote, base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
-    """Its server is this process's planner, so that only the way there and back is between the two."""
+    """Its server uses the same planner, so that only the transport differs."""
     local = Planner(ScriptedBackend(lambda _: GOTO), base)
 
     def answer(connection: ServerConnection) -> None:
@@ -102,7 +102,7 @@ def test_it_decides_as_a_planner_in_this_process_does(
     assert replace(there.record, latency_s={}) == replace(here.record, latency_s={})
 
 
-def test_a_worker_takes_it_for_a_planner(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+def test_a_planner_worker_accepts_it(server: Server, remote: Remote, wall_ahead: Observation) -> None:
     worker = PlannerWorker(remote(server.url), lambda: 10.0)
     worker.submit(TURN, wall_ahead, Memory())
     end = time.monotonic() + 10
@@ -112,12 +112,12 @@ def test_a_worker_takes_it_for_a_planner(server: Server, remote: Remote, wall_ah
     worker.close()
 
 
-def test_compressed_images_are_planned_on_too(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+def test_compressed_images_give_a_plan(server: Server, remote: Remote, wall_ahead: Observation) -> None:
     assert isinstance(remote(server.url, compressed=True).plan(TURN, wall_ahead, Memory()), Execute)
 
 
 @pytest.mark.parametrize("form", ["{http}", "{http}/", "{ws}", "{ws}/v1/plan"])
-def test_the_address_may_be_written_in_several_ways(
+def test_several_forms_of_the_url_are_accepted(
     server: Server, remote: Remote, wall_ahead: Observation, form: str
 ) -> None:
     planner = remote(form.format(http=server.http, ws=server.url))
@@ -137,7 +137,7 @@ def test_the_key_comes_from_the_environment(
 
 
 def test_the_robot_needs_no_model_library() -> None:
-    """It imports numpy, msgpack, websockets, and of ours nothing that needs more."""
+    """The client imports numpy, msgpack and websockets, and nothing of ours that needs more."""
     code = (
         "import sys; from si_embodied.serving import RemotePlanner; "
         "heavy = {'torch', 'transformers', 'tokenizers', 'llguidance', 'fastapi', 'uvicorn', 'httpx', 'PIL', 'mujoco', "
@@ -161,7 +161,7 @@ def test_a_missing_library_names_its_extra(module: str) -> None:
 def test_a_goal_beyond_the_robots_own_bounds_is_held(
     remote: Remote, base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
-    """A server that plans with other bounds, or was taken over, moves no robot farther than the robot allows."""
+    """A server with other bounds, or a compromised one, cannot move the robot beyond its own bounds."""
     generous = Planner(ScriptedBackend(lambda _: GOTO), base)
     decision = generous.plan(find_chair, wall_ahead, Memory())
 
@@ -178,7 +178,7 @@ def test_a_goal_beyond_the_robots_own_bounds_is_held(
 
 
 def a_websocket(handler: Callable[[ServerConnection], None]) -> Any:
-    """A websocket server in a thread of this process; gives its address."""
+    """A websocket server in a thread of this process; yields its URL."""
 
     class Running:
         def __enter__(self) -> str:
@@ -194,7 +194,7 @@ def a_websocket(handler: Callable[[ServerConnection], None]) -> Any:
     return Running()
 
 
-def test_no_server_is_a_hold_when_patience_ends(remote: Remote, wall_ahead: Observation) -> None:
+def test_an_unreachable_server_is_a_hold_after_patience_s(remote: Remote, wall_ahead: Observation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     planner = remote(f"ws://127.0.0.1:{port}", patience_s=0.3)
@@ -204,7 +204,7 @@ def test_no_server_is_a_hold_when_patience_ends(remote: Remote, wall_ahead: Obse
     )  # fmt: skip
 
 
-def test_whether_the_server_is_there_can_be_asked_beforehand(server: Server, remote: Remote) -> None:
+def test_check_finds_an_unreachable_server(server: Server, remote: Remote) -> None:
     remote(server.url).check()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"ws://127.0.0.1:{silent.getsockname()[1]}"
@@ -214,9 +214,7 @@ def test_whether_the_server_is_there_can_be_asked_beforehand(server: Server, rem
         remote(address).check()
 
 
-def test_a_server_that_restarts_is_waited_for(
-    start_server: StartServer, remote: Remote, wall_ahead: Observation
-) -> None:
+def test_a_restarting_server_is_retried(start_server: StartServer, remote: Remote, wall_ahead: Observation) -> None:
     with start_server() as first:
         planner = remote(first.url, patience_s=15.0, config=AGES_SLOWLY)
         assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
@@ -229,10 +227,10 @@ def test_a_server_that_restarts_is_waited_for(
         assert isinstance(decisions[0], Execute)
 
 
-def test_an_image_that_grew_old_while_the_server_was_away_is_not_planned_on(
+def test_an_image_that_aged_during_an_outage_is_rejected(
     start_server: StartServer, remote: Remote, wall_ahead: Observation
 ) -> None:
-    """The robot said that 1 s is too old, and waited longer than that for a server."""
+    """The robot's limit is 1 s, and it waited longer than that for the server."""
     with start_server() as first:
         planner = remote(first.url, patience_s=15.0)
         assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
@@ -245,7 +243,7 @@ def test_an_image_that_grew_old_while_the_server_was_away_is_not_planned_on(
         held(decisions[0], Code.STALE_OBSERVATION)
 
 
-def test_a_connection_that_died_while_it_idled_is_made_anew(
+def test_a_connection_that_dropped_while_idle_is_reestablished(
     start_server: StartServer, remote: Remote, wall_ahead: Observation
 ) -> None:
     with start_server() as first:
@@ -255,16 +253,16 @@ def test_a_connection_that_died_while_it_idled_is_made_anew(
         assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
 
 
-def test_a_host_that_accepts_and_says_nothing_ends_with_the_deadline(remote: Remote, wall_ahead: Observation) -> None:
+def test_a_silent_host_ends_at_the_deadline(remote: Remote, wall_ahead: Observation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         planner = remote(f"ws://127.0.0.1:{silent.getsockname()[1]}", config=PlannerConfig(deadline_s=0.4))
         held(within(2, lambda: planner.plan(TURN, wall_ahead, Memory())), Code.DEADLINE_EXCEEDED, "0.4 s")
 
 
-def test_a_server_that_freezes_ends_with_the_deadline_and_is_used_again(
+def test_a_frozen_server_ends_at_the_deadline_and_is_used_again(
     start_server: StartServer, remote: Remote, wall_ahead: Observation
 ) -> None:
-    """Stopped with an open connection: the kernel takes what is sent until its buffers are full."""
+    """Stopped with an open connection: the kernel accepts data until its buffers are full."""
     with start_server() as server:
         planner = remote(server.url, config=PlannerConfig(deadline_s=1.0))
         assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
@@ -274,7 +272,7 @@ def test_a_server_that_freezes_ends_with_the_deadline_and_is_used_again(
         assert isinstance(planner.plan(TURN, wall_ahead, Memory()), Execute)
 
 
-def test_a_late_answer_is_not_taken_for_the_next_ones(server: Server, remote: Remote, wall_ahead: Observation) -> None:
+def test_a_late_reply_is_not_taken_for_the_next_one(server: Server, remote: Remote, wall_ahead: Observation) -> None:
     planner = remote(server.url, config=PlannerConfig(deadline_s=0.6))
     held(planner.plan(Task("wait 1.5", "navigation"), wall_ahead, Memory()), Code.DEADLINE_EXCEEDED)
     time.sleep(1.5)
@@ -283,7 +281,7 @@ def test_a_late_answer_is_not_taken_for_the_next_ones(server: Server, remote: Re
     assert decision.plan.subgoals[0].degrees == 90  # type: ignore[union-attr]
 
 
-def test_a_server_that_dies_while_it_plans_is_a_hold(
+def test_a_server_that_dies_while_planning_is_a_hold(
     start_server: StartServer, remote: Remote, wall_ahead: Observation
 ) -> None:
     with start_server() as server:
@@ -296,7 +294,7 @@ def test_a_server_that_dies_while_it_plans_is_a_hold(
     "reply",
     [b"", b"hello", b"\x80", b"\x82\xa7version\x02\xa8decision\x80", b"\x82\xa7version\x01\xa8decision\x80", "text"],
 )
-def test_an_answer_that_is_none_is_a_hold(remote: Remote, wall_ahead: Observation, reply: bytes | str) -> None:
+def test_an_invalid_reply_is_a_hold(remote: Remote, wall_ahead: Observation, reply: bytes | str) -> None:
     def answer(connection: ServerConnection) -> None:
         for _ in connection:
             connection.send(reply)
@@ -310,7 +308,7 @@ def test_a_refusal_is_a_hold_with_its_reason(server: Server, remote: Remote, wal
     held(decision, Code.BACKEND_FAILED, "failed", "ZeroDivisionError")
 
 
-def test_an_image_too_big_for_the_server_is_a_hold_that_says_so(
+def test_a_message_too_big_for_the_server_is_a_hold_that_says_so(
     start_server: StartServer, remote: Remote, wall_ahead: Observation
 ) -> None:
     with start_server(limits={"most_bytes": 20_000}) as server:
@@ -318,8 +316,8 @@ def test_an_image_too_big_for_the_server_is_a_hold_that_says_so(
         held(decision, Code.BACKEND_FAILED, "compressed=True", "--max-megabytes")
 
 
-def test_something_else_at_the_address_is_a_hold(remote: Remote, wall_ahead: Observation) -> None:
-    """A web server that knows no websockets, and one that hangs up."""
+def test_another_kind_of_server_is_a_hold(remote: Remote, wall_ahead: Observation) -> None:
+    """A web server without websockets, and one that closes the connection."""
     for said in (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b""):
         with socket.create_server(("127.0.0.1", 0)) as other:
 
@@ -345,7 +343,7 @@ def test_a_task_for_another_kind_of_robot_is_a_hold(server: Server, remote: Remo
 
 
 @pytest.mark.parametrize("url", ["", "workstation:8421", "ftp://workstation", "ws://", "ws://me:secret@workstation"])
-def test_what_is_no_servers_address_is_refused_at_once(base: MobileBase, url: str) -> None:
+def test_an_invalid_url_is_rejected_at_once(base: MobileBase, url: str) -> None:
     with pytest.raises(ConfigError) as error:
         RemotePlanner(url, base)
     assert "secret" not in str(error.value)
@@ -356,7 +354,7 @@ def test_what_is_no_servers_address_is_refused_at_once(base: MobileBase, url: st
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One for 127.0.0.1 that nobody has signed, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
@@ -369,7 +367,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return pem, key
 
 
-def test_with_a_certificate_it_is_spoken_to_in_private(
+def test_a_certificate_encrypts_the_connection(
     start_server: StartServer,
     certificate: tuple[Path, Path],
     remote: Remote,
@@ -385,7 +383,7 @@ def test_with_a_certificate_it_is_spoken_to_in_private(
         assert isinstance(remote(server.url).plan(TURN, wall_ahead, Memory()), Execute)
 
 
-def test_a_certificate_that_is_none_is_refused(certificate: tuple[Path, Path]) -> None:
+def test_an_invalid_certificate_is_rejected(certificate: tuple[Path, Path]) -> None:
     pem, _ = certificate
     for options in (ServeOptions(port=0, certificate=Path("/no/such.pem")), ServeOptions(port=0, certificate=pem)):
         with pytest.raises(ConfigError, match="certificate"):

@@ -1,4 +1,4 @@
-"""What a robot and a planning server tell each other arrives as it was sent, and nothing else is taken."""
+"""Messages between robot and planning server arrive unchanged, and everything else is rejected."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ GOALS: tuple[skills.Goal, ...] = (
 
 
 def same(one: Any, other: Any) -> bool:
-    """Deep equality, types and dtypes included; arrays to the last bit."""
+    """Deep equality, including types and dtypes; arrays bit for bit."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -91,7 +91,7 @@ def frame(width: int, height: int, *, depth: bool = True) -> CameraFrame:
 
 
 def request(embodiment: Embodiment, **changes: Any) -> PlanRequest:
-    """One with something in every field."""
+    """A request with a value in every field."""
     distances = GENERATOR.uniform(0, 9, (7, 5)).astype(np.float32)
     distances[2:4] = math.inf
     attempts = tuple(
@@ -140,7 +140,7 @@ RECORD = types.PlanRecord(
 SUBGOALS = (Goto(object="red chair", view=1, point=(512, 730)), Turn(degrees=-90), Stop())
 
 
-def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> None:
+def test_a_request_survives_encoding(base: MobileBase, arm: TableArm) -> None:
     for embodiment in (base, arm, SkillRobot(("head",), "skill", 1.0, 5.0)):
         sent = request(embodiment)
         assert same(unpack_request(pack_request(sent)), sent)
@@ -159,7 +159,7 @@ def test_a_request_arrives_as_it_was_sent(base: MobileBase, arm: TableArm) -> No
         Hold(dataclasses.replace(RECORD, code=Code.BACKEND_FAILED, message="gone \udcff")),
     ],
 )  # fmt: skip
-def test_a_decision_arrives_as_it_was_made(decision: Decision) -> None:
+def test_a_decision_survives_encoding(decision: Decision) -> None:
     assert same(unpack_reply(pack_decision(decision)), decision)
 
 
@@ -169,8 +169,8 @@ def test_a_refusal_arrives_as_an_error_with_its_reason() -> None:
     assert (refused.value.reason, refused.value.retry_after_s) == ("rate_limited", 1.5)
 
 
-def test_compressed_images_are_small_and_near(base: MobileBase) -> None:
-    """A picture as cameras make them: smooth. Depth is exact to half a millimetre."""
+def test_compressed_images_are_small_and_accurate(base: MobileBase) -> None:
+    """A smooth image, as from a camera. Depth is accurate to half a millimetre."""
     rows, columns = np.mgrid[0:480, 0:640]
     rgb = np.stack([columns // 3, rows // 2, (rows + columns) // 5], axis=-1).astype(np.uint8)
     depth = (1.0 + rows / 100).astype(np.float32)
@@ -190,7 +190,7 @@ def test_compressed_images_are_small_and_near(base: MobileBase) -> None:
 
 
 def test_decoded_images_are_not_copies(base: MobileBase) -> None:
-    """They are read where the message lies."""
+    """They are views of the message."""
     got = unpack_request(pack_request(request(base))).observation.frames[0]
     assert not got.rgb.flags.owndata
     assert not got.rgb.flags.writeable
@@ -215,11 +215,11 @@ def change(message: Any, path: str, value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("version", 1, ("version 3", "1", "one release")),
+        ("version", 1, ("version 3", "1", "same release")),
         ("version", True, ("version 3",)),
-        ("plan.robot", 5, ("plan.robot", "a text")),
+        ("plan.robot", 5, ("plan.robot", "a string")),
         ("plan.robot", "x" * 101, ("plan.robot", "at most 100")),
-        ("plan.surprise", 1, ("not known: ['surprise']",)),
+        ("plan.surprise", 1, ("unknown: ['surprise']",)),
         ("plan.task.kind", "cooking", ("plan.task.kind", "'navigation'", "'cooking'")),
         ("plan.task.instruction", " ", ("plan.task", "empty")),
         ("plan.task.instruction", "x" * 4001, ("plan.task.instruction", "4000")),
@@ -230,7 +230,7 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.now_s", math.inf, ("plan.now_s", "finite")),
         ("plan.config.deadline_z", 3.0, ("plan.config", "Did you mean 'deadline_s'")),
         ("plan.config.deadline_s", -3.0, ("plan.config", "positive")),
-        ("plan.config", [], ("plan.config", "named settings")),
+        ("plan.config", [], ("plan.config", "a map of settings")),
         ("plan.embodiment.0", "Submarine", ("plan.embodiment", "MobileBase")),
         ("plan.embodiment.1.action_mode", "wild", ("plan.embodiment.MobileBase.action_mode", "'discrete'")),
         ("plan.observation.frames", [0] * 9, ("plan.observation.frames", "0 to 8")),
@@ -242,8 +242,8 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.observation.frames.0.rgb.1", [20, 31, 4], ("rgb.shape", "3")),
         ("plan.observation.frames.0.rgb.1", [20, 3100000, 3], ("rgb.shape[1]", "4096")),
         ("plan.observation.frames.0.rgb.1", [-20, -31, 3], ("rgb.shape[0]",)),
-        ("plan.observation.frames.0.rgb.2", b"too few", ("1860 bytes", "got 7")),
-        ("plan.observation.frames.0.depth_m.0", "millimetres", ("not deflated",)),
+        ("plan.observation.frames.0.rgb.2", b"too few", ("1860 bytes", "got: 7")),
+        ("plan.observation.frames.0.depth_m.0", "millimetres", ("not deflate-compressed",)),
         ("plan.observation.frames.0.intrinsics.width", 30, ("plan.observation.frames[0]", "intrinsics")),
         ("plan.observation.frames.0.intrinsics.fx", 0.0, ("intrinsics.fx",)),
         ("plan.observation.T_map_base.translation", b"\0" * 23, ("T_map_base.translation", "24 bytes")),
@@ -254,7 +254,7 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.memory.limit", 0, ("plan.memory.limit",)),
     ],
 )  # fmt: skip
-def test_a_request_that_breaks_the_form_is_refused_by_the_place(
+def test_an_invalid_request_is_rejected_with_the_field(
     base: MobileBase, path: str, value: Any, words: tuple[str, ...]
 ) -> None:
     with pytest.raises(MessageError) as error:
@@ -266,7 +266,7 @@ def test_a_request_that_breaks_the_form_is_refused_by_the_place(
 def test_a_missing_field_is_named(base: MobileBase) -> None:
     message = plain(base)
     del message["plan"]["memory"]
-    with pytest.raises(MessageError, match=r"missing: \['memory'\].*one version"):
+    with pytest.raises(MessageError, match=r"missing fields: \['memory'\].*same version"):
         unpack_request(msgpack.packb(message))
 
 
@@ -291,16 +291,16 @@ def test_a_missing_field_is_named(base: MobileBase) -> None:
         b"\xdc\x03\xe8" + (b"\xdc\x03\xe8" + b"\x80" * 1000) * 1000,  # a million empty maps
     ],
 )  # fmt: skip
-def test_what_is_no_message_is_refused(message: bytes) -> None:
+def test_other_bytes_are_rejected(message: bytes) -> None:
     with pytest.raises(MessageError):
         unpack_request(message)
 
 
-def test_a_small_message_cannot_become_a_huge_picture(base: MobileBase) -> None:
-    """One that says it is small and unpacks to more; one that says it is big and is not."""
+def test_a_small_message_cannot_become_a_huge_image(base: MobileBase) -> None:
+    """A message that decompresses to more than it declares, and one that declares more than it has."""
     bomb = zlib.compress(b"\0" * 100_000_000)
     assert len(bomb) < 200_000
-    with pytest.raises(MessageError, match="expected 1240 bytes"):
+    with pytest.raises(MessageError, match="expected 1240 decompressed bytes"):
         unpack_request(change(plain(base), "plan.observation.frames.0.depth_m", ["millimetres", [20, 31], bomb]))
 
 
@@ -314,8 +314,8 @@ def test_no_bytes_raise_anything_else(message: bytes) -> None:
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
 @settings(max_examples=300)
-def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> None:
-    """Whatever is damaged: no other exception, and no other type in a field."""
+def test_a_damaged_message_is_rejected_or_decoded(place: int, byte: int) -> None:
+    """No other exception is raised, and no field has another type."""
     decision = Execute(GOALS[:3], SUBGOALS, Plan(subgoals=SUBGOALS, done=False), RECORD)
     message = bytearray(pack_decision(decision))
     message[place % len(message)] = byte
@@ -328,7 +328,7 @@ def test_a_damaged_message_is_refused_or_understood(place: int, byte: int) -> No
 
 
 def test_every_field_of_every_value_has_a_codec() -> None:
-    """A field that is added to a value without its codec shows when the package is imported."""
+    """A field without a codec raises at import."""
     from si_embodied.serving.codec import Number, Record
 
     with pytest.raises(TypeError, match=r"Rotate.*\['speed'\]"):

@@ -1,4 +1,4 @@
-"""Many robots, one model: in turn, the newest request of each."""
+"""The scheduler: many robots take turns with one model, each with its latest request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORD = PlanRecord(0.0, "v", "m", "k", "d", (), 0, 0, {"total": 0.0}, Code.EMPT
 
 
 class Model:
-    """Writes down whom it is asked for, and answers when it is let."""
+    """Records whom it is asked for, and answers when released."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -75,24 +75,24 @@ def answers(model: Model, *futures: Future[Decision]) -> list[str]:
     return [future.result(timeout=10).message for future in futures]  # type: ignore[union-attr]
 
 
-def test_robots_are_taken_in_the_order_in_which_they_asked(model: Model, ask: Ask) -> None:
+def test_robots_are_served_in_order_of_arrival(model: Model, ask: Ask) -> None:
     futures = [ask("a"), ask("b"), ask("c")]
     answers(model, *futures)
     assert model.asked == ["a:go", "b:go", "c:go"]
 
 
-def test_of_one_robots_requests_the_newest_is_planned(model: Model, ask: Ask) -> None:
+def test_a_robots_latest_request_wins(model: Model, ask: Ask) -> None:
     first = ask("a", "now")
     assert model.entered.acquire(timeout=10)
     old, new = ask("b", "old"), ask("b", "new")
-    with pytest.raises(RequestRefused, match="asked again") as refused:
+    with pytest.raises(RequestRefused, match="newer request") as refused:
         old.result(timeout=10)
     assert refused.value.reason == "superseded"
     assert answers(model, first, new) == ["now", "new"]
 
 
 def test_a_robot_that_asks_often_gets_no_more_turns(model: Model, ask: Ask) -> None:
-    """It keeps its place in the queue and waits behind the others afterwards."""
+    """It keeps its place in the queue, and goes to the back after being served."""
     futures = [ask("busy", "0")]
     assert model.entered.acquire(timeout=10)
     ask("busy", "1")
@@ -104,7 +104,7 @@ def test_a_robot_that_asks_often_gets_no_more_turns(model: Model, ask: Ask) -> N
     assert model.asked == ["busy:0", "busy:2", "calm:go", "busy:3"]
 
 
-def test_more_robots_than_may_wait_are_refused(model: Model, ask: Ask) -> None:
+def test_robots_beyond_the_queue_size_are_refused(model: Model, ask: Ask) -> None:
     ask("working")
     assert model.entered.acquire(timeout=10)
     for name in "abc":
@@ -127,7 +127,7 @@ def test_a_request_whose_turn_comes_too_late_is_not_planned(model: Model, ask: A
     assert model.asked == ["a:go"]
 
 
-def test_a_robot_that_left_is_not_planned_for(model: Model, scheduler: Scheduler, ask: Ask) -> None:
+def test_a_withdrawn_request_is_not_planned(model: Model, scheduler: Scheduler, ask: Ask) -> None:
     first, gone, last = ask("a"), ask("b"), ask("c")
     assert model.entered.acquire(timeout=10)
     scheduler.withdraw(gone)
@@ -136,9 +136,7 @@ def test_a_robot_that_left_is_not_planned_for(model: Model, scheduler: Scheduler
     assert model.canceled == 0
 
 
-def test_a_robot_that_leaves_while_it_is_planned_for_frees_the_model(
-    model: Model, scheduler: Scheduler, ask: Ask
-) -> None:
+def test_withdrawing_a_running_request_frees_the_model(model: Model, scheduler: Scheduler, ask: Ask) -> None:
     gone, last = ask("a"), ask("b")
     assert model.entered.acquire(timeout=10)
     scheduler.withdraw(gone)
@@ -148,7 +146,7 @@ def test_a_robot_that_leaves_while_it_is_planned_for_frees_the_model(
     assert model.canceled == 1
 
 
-def test_an_error_of_one_plan_leaves_the_others_alone(model: Model, ask: Ask) -> None:
+def test_an_error_in_one_plan_does_not_affect_others(model: Model, ask: Ask) -> None:
     broken, fine = ask("a", "break"), ask("b")
     model.open.release(2)
     with pytest.raises(RequestRefused, match="ZeroDivisionError: a bug") as refused:
@@ -157,7 +155,7 @@ def test_an_error_of_one_plan_leaves_the_others_alone(model: Model, ask: Ask) ->
     assert fine.result(timeout=10)
 
 
-def test_stopping_answers_what_was_taken_and_takes_nothing_more(model: Model, scheduler: Scheduler, ask: Ask) -> None:
+def test_stopping_answers_accepted_requests_and_refuses_new_ones(model: Model, scheduler: Scheduler, ask: Ask) -> None:
     futures = [ask("a"), ask("b")]
     model.open.release(2)
     assert scheduler.stop(grace_s=10)
@@ -167,16 +165,16 @@ def test_stopping_answers_what_was_taken_and_takes_nothing_more(model: Model, sc
     assert refused.value.reason == "stopping"
 
 
-def test_stopping_waits_no_longer_than_its_grace(model: Model, scheduler: Scheduler, ask: Ask) -> None:
+def test_stopping_waits_at_most_grace_s(model: Model, scheduler: Scheduler, ask: Ask) -> None:
     ask("a")
     assert model.entered.acquire(timeout=10)
     waits = ask("b")
     assert not scheduler.stop(grace_s=0.1)
-    with pytest.raises(RequestRefused, match="stopped before its turn"):
+    with pytest.raises(RequestRefused, match="before this request's turn"):
         waits.result(timeout=0)
 
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"most_waiting": 0}])
-def test_a_scheduler_that_can_do_nothing_is_refused(model: Model, wrong: dict[str, int]) -> None:
+def test_invalid_settings_are_rejected(model: Model, wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         Scheduler(model.decide, **wrong)

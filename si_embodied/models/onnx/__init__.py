@@ -1,4 +1,4 @@
-"""A checkpoint as ONNX graphs, and running them: export needs torch, running needs onnxruntime and neither torch.
+"""Exports a checkpoint to ONNX graphs, and runs them. The export needs torch; running needs onnxruntime, but no torch.
 
-`graphs` and `export` write a directory; `manifest`, `layout`, `sessions` and `runner` read one.
+`graphs`, `operators`, `export` and `quantize` write a directory; `layout`, `sessions` and `runner` run one.
 """

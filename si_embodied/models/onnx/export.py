@@ -1,4 +1,4 @@
-"""Write a checkpoint as a directory for ONNX Runtime: graphs, tables, tokenizer, image processor, manifest."""
+"""Exports a checkpoint as a directory for ONNX Runtime: graphs, tables, tokenizer, image processor, manifest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from si_embodied.errors import CheckpointError, ConfigError, extra
+from si_embodied.models.checkpoints import new_directory
 from si_embodied.models.onnx.graphs import Graph, decoder_graph, exportable, vision_graph
 from si_embodied.models.onnx.manifest import (
     DECODER,
@@ -29,7 +30,7 @@ from si_embodied.models.onnx.quantize import quantize_export, quiet
 
 with extra("onnx"):
     import onnx
-    import onnxscript  # noqa: F401 - torch.onnx needs it
+    import onnxscript  # noqa: F401 - required by torch.onnx
     import torch
 
     from si_embodied.models.loading import Checkpoint, load_checkpoint
@@ -41,7 +42,7 @@ def export_model(model: str | Path, out: str | Path, *, precision: Precision = "
     """Export a checkpoint for `OnnxRunner`.
 
     Args:
-        model: a checkpoint's directory or its id on the hub.
+        model: a checkpoint's directory, or its id on the hub.
         out: a new or empty directory.
         precision: "fp32", "fp16" (for a GPU), or "int8" and "int4" (`quantize_export`).
 
@@ -53,10 +54,8 @@ def export_model(model: str | Path, out: str | Path, *, precision: Precision = "
         ConfigError: an unknown precision, or the directory is not empty or cannot be written.
     """
     if precision not in PRECISIONS:
-        raise ConfigError(f"expected a precision of {', '.join(PRECISIONS)}, got: {precision!r}")
-    path = Path(out).expanduser()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{path} is there and not an empty directory: give a new one for the export")
+        raise ConfigError(f"expected precision to be one of {', '.join(PRECISIONS)}, got: {precision!r}")
+    path = new_directory(out)
     checkpoint = load_checkpoint(model, device="cpu", dtype="float16" if precision == "fp16" else "float32")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -68,7 +67,7 @@ def export_model(model: str | Path, out: str | Path, *, precision: Precision = "
                 quantize_export(folder, path, precision)
     except OSError as error:
         shutil.rmtree(path, ignore_errors=True)
-        raise ConfigError(f"the export could not be written to {path}: {error}") from error
+        raise ConfigError(f"cannot write the export to {path}: {error}") from error
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -76,7 +75,7 @@ def export_model(model: str | Path, out: str | Path, *, precision: Precision = "
 
 
 def _write(checkpoint: Checkpoint, path: Path, precision: Precision) -> None:
-    """Everything, the manifest last: a directory without one is no export."""
+    """Write everything, and the manifest last: a directory without one is not an export."""
     manifest = _describe(checkpoint, precision)
     model = checkpoint.model
     with exportable(model), torch.inference_mode(), quiet():
@@ -97,12 +96,15 @@ def _write(checkpoint: Checkpoint, path: Path, precision: Precision) -> None:
 
 
 def _describe(checkpoint: Checkpoint, precision: Precision) -> Manifest:
-    """The manifest."""
+    """The manifest of a checkpoint's export."""
     model, family = checkpoint.model, checkpoint.family.model_type
     text, vision = model.config.get_text_config(), model.config.vision_config
     head = model.get_output_embeddings()
     if head.bias is not None:
-        raise CheckpointError(f"{checkpoint.directory}: its output layer has a bias, which no supported family has")
+        raise CheckpointError(
+            f"{checkpoint.directory}: the output layer has a bias, which the export does not support (no supported "
+            "family has one)"
+        )
     numbers: dict[str, int] = {} if family == "internvl" else {"merge": vision.spatial_merge_size}
     if family == "qwen3_vl":
         numbers["table_side"] = int(vision.num_position_embeddings**0.5)
@@ -128,7 +130,7 @@ def _describe(checkpoint: Checkpoint, precision: Precision) -> Manifest:
 
 
 def _save(graph: Graph, file: Path) -> None:
-    """Trace a graph with torch and write it, its weights beside it in one file."""
+    """Trace a graph with torch and write it, with its weights in one file next to it."""
     try:
         program: Any = torch.onnx.export(
             graph.module.eval(),
@@ -145,5 +147,5 @@ def _save(graph: Graph, file: Path) -> None:
             f"torch {torch.__version__} cannot export {type(graph.module).__name__} to ONNX: {error.__cause__ or error}"
         ) from error
     for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # the stack in which torch made it: half of the file, and paths of this machine
+        node.metadata_props.clear()  # stack traces from torch: half of the file, and they contain local paths
     program.save(file, external_data=True)

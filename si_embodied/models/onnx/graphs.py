@@ -1,7 +1,7 @@
-"""What of a model becomes an ONNX graph: modules that take and give plain tensors, and nothing data-dependent.
+"""The parts of a model that become ONNX graphs: modules with tensor inputs and outputs and no data-dependent control.
 
-Everything that depends on an image's size is computed outside (layout.py) and comes in as a tensor: positions,
-interpolation weights, windows. One image at a time, so that no mask has to keep images apart.
+Everything that depends on an image's size (positions, interpolation weights, windows) is computed outside, in
+layout.py, and passed in as a tensor. The vision tower takes one image at a time, so no mask is needed between images.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from si_embodied.models.onnx.manifest import Manifest
 
-# transformers hands an implementation with "flash" in its name all images as one packed sequence, with what tells
-# their ends; the others get one call an image, whose number would be fixed in the graph.
+# transformers passes an attention implementation with "flash" in its name all images packed into one sequence. Others
+# get one call per image, which would fix the number of images in the graph.
 _ATTENTION = "flash_free_packed"
 
-_NEW, _SEEN = Dim("new"), Dim("seen")  # tokens: of this pass, and of the cache before it
+_NEW, _SEEN = Dim("new"), Dim("seen")  # tokens of this pass, and tokens in the cache before it
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A module with examples of its inputs and which of their axes vary."""
+    """A module with example inputs and their dynamic axes."""
 
     module: nn.Module
     inputs: dict[str, Any]  # tensors or lists of tensors, by the module's argument names
@@ -53,15 +53,15 @@ def attention(
     cu_seq_lens_q: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention without copies of the shared keys and values, as transformers' attention functions are called.
+    """Grouped-query attention without copies of the shared keys and values, as a transformers attention function.
 
     Args:
         query: (1, heads, T, D).
         key: (1, shared heads, S, D).
         value: as `key`.
         attention_mask: (1, 1, T, S), added to the scores.
-        scaling: of the scores.
-        cu_seq_lens_q: not lengths but the segment of each position (T,): attention stays inside a segment.
+        scaling: factor on the scores.
+        cu_seq_lens_q: here the segment of each position (T,), not cumulative lengths: attention stays inside a segment.
     """
     batch, heads, length, width = query.shape
     shared, total = key.shape[1], key.shape[2]
@@ -80,12 +80,12 @@ def attention(
 
 @contextmanager
 def exportable(model: Any) -> Iterator[None]:
-    """`model` with attention that can be exported, and with DeepStack's features given for every position."""
+    """Give `model` exportable attention, and DeepStack features for every position instead of only the images'."""
     AttentionInterface.register(_ATTENTION, attention)
     configs = (model.config, model.config.get_text_config(), model.config.vision_config)
     before = [config._attn_implementation for config in configs]
     for config in configs:
-        config._attn_implementation = _ATTENTION  # not by set_attn_implementation, which would look for a kernel
+        config._attn_implementation = _ATTENTION  # set_attn_implementation would look for an installed kernel
     text = model.model.language_model
     if hasattr(text, "_deepstack_process"):
         text._deepstack_process = lambda hidden, _mask, features: hidden + features
@@ -98,7 +98,7 @@ def exportable(model: Any) -> Iterator[None]:
 
 
 class _Cache:
-    """Keys and values as transformers' attention layers use them: `update` and nothing else."""
+    """A key/value cache with the one method that transformers' attention layers use."""
 
     def __init__(self, past: list[torch.Tensor]) -> None:
         self.states = list(past)  # keys and values of layer 0, of layer 1, …
@@ -113,7 +113,7 @@ class _Cache:
 
 
 class Decoder(nn.Module):
-    """The language model without its output layer: new positions and a cache to hidden states and a longer cache."""
+    """The language model without its output layer: from embeddings and cache to hidden states and the longer cache."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -124,9 +124,9 @@ class Decoder(nn.Module):
         inputs_embeds: torch.Tensor,  # (1, T, H)
         position_ids: torch.Tensor,  # (axes, 1, T)
         past: list[torch.Tensor],  # each (1, shared heads, S, D)
-        deepstack: torch.Tensor | None = None,  # (layers, 1, T, H), zero but for images
+        deepstack: torch.Tensor | None = None,  # (layers, 1, T, H), zero except at image tokens
     ) -> tuple[torch.Tensor, ...]:
-        """Hidden states (1, T, H) behind the last norm, and the cache with T more positions."""
+        """Hidden states (1, T, H) after the last norm, and the cache with T more positions."""
         length, seen = inputs_embeds.shape[1], past[0].shape[2]
         rows = torch.arange(length)[:, None] + seen
         later = torch.arange(seen + length)[None, :] > rows
@@ -146,12 +146,21 @@ class Decoder(nn.Module):
         return hidden, *cache.states
 
 
-class Qwen3Vision(nn.Module):
-    """One image's patches to its tokens' features (tokens, H), and DeepStack's (layers, tokens, H) if it has any."""
+class _QwenVision(nn.Module):
+    """The vision tower of Qwen-VL for one image."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.tower = model.model.visual
+
+    def _see(self, pixel_values: torch.Tensor, **layout: Any) -> Any:
+        """The tower's output; its own grid arithmetic is replaced by `layout` (layout.py)."""
+        one_segment = torch.zeros(1, dtype=torch.int64)  # `attention` then masks nothing
+        return self.tower(pixel_values, grid_thw=None, cu_seqlens=one_segment, max_seqlen=1, return_dict=True, **layout)
+
+
+class Qwen3Vision(_QwenVision):
+    """From one image's patches to features (tokens, H), and DeepStack features (layers, tokens, H) if it has any."""
 
     def forward(
         self,
@@ -161,26 +170,18 @@ class Qwen3Vision(nn.Module):
         interp_weights: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Everything but the pixels comes from layout.py."""
-        out = self.tower(
+        out = self._see(
             pixel_values,
-            grid_thw=None,
             position_ids=position_ids,
             interp_indices=interp_indices,
             interp_weights=interp_weights,
-            cu_seqlens=_one_segment(),
-            max_seqlen=1,
-            return_dict=True,
         )
         layers = out.deepstack_features
         return (out.pooler_output, torch.stack(layers)) if layers else (out.pooler_output,)
 
 
-class Qwen25Vision(nn.Module):
-    """One image's patches to its tokens' features (tokens, H); most layers look only inside windows."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.tower = model.model.visual
+class Qwen25Vision(_QwenVision):
+    """From one image's patches to features (tokens, H); most layers attend only inside windows."""
 
     def forward(
         self,
@@ -190,40 +191,31 @@ class Qwen25Vision(nn.Module):
         window_of_patch: torch.Tensor,
     ) -> torch.Tensor:
         """Everything but the pixels comes from layout.py."""
-        features: torch.Tensor = self.tower(
+        features: torch.Tensor = self._see(
             pixel_values,
-            grid_thw=None,
             position_ids=position_ids,
             window_index=window_index,
             cu_window_seqlens=window_of_patch,
-            cu_seqlens=_one_segment(),
-            max_seqlen=1,
             max_window_seqlen=1,
-            return_dict=True,
         ).pooler_output
         return features
 
 
-def _one_segment() -> torch.Tensor:
-    """What `attention` takes for: everything is one segment."""
-    return torch.zeros(1, dtype=torch.int64)
-
-
 class InternVision(nn.Module):
-    """Tiles to their tokens' features."""
+    """From tiles to features."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model.model
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(tiles, 3, side, side) to (tiles x tokens of one, H)."""
+        """From (tiles, 3, side, side) to (tiles x tokens per tile, H)."""
         features: torch.Tensor = self.model.get_image_features(pixel_values, return_dict=True).pooler_output
         return features.flatten(0, 1)
 
 
 def vision_graph(model: Any, family: str) -> Graph:
-    """The vision tower of one image."""
+    """The vision tower's graph, for one image."""
     vision = model.config.vision_config
     if family == "internvl":
         tiles = torch.zeros(2, 3, *vision.image_size)
@@ -251,8 +243,8 @@ def vision_graph(model: Any, family: str) -> Graph:
 
 
 def decoder_graph(model: Any, manifest: Manifest) -> Graph:
-    """The language model without its output layer."""
-    new, seen = 5, 7  # sizes of the example; none of them may be 0 or 1, which torch.export takes for constants
+    """The graph of the language model without its output layer."""
+    new, seen = 5, 7  # example sizes; torch.export would treat 0 and 1 as constants
     dtype = getattr(torch, manifest.dtype)
     inputs: dict[str, Any] = {
         "inputs_embeds": torch.zeros(1, new, manifest.hidden_size, dtype=dtype),

@@ -1,7 +1,7 @@
-"""What a graph wants to know of an image's size, in numpy: positions, interpolation, windows.
+"""The graphs' inputs that depend on the image size, in numpy: positions, interpolation, windows.
 
 Each function computes for one image what transformers computes for several (`vision_utils.py`); the tests compare them.
-Patches are ordered in blocks of `merge` x `merge`, as one token stands for each block.
+Patches are ordered in blocks of `merge` x `merge`, one block per token.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     from si_embodied.models.prefix import ImageSpan
 
-    Grid = NDArray[np.int64]  # (3,): frames (1 for an image), rows and columns of patches
+    Grid = NDArray[np.int64]  # (3,): frames (1 for an image), patch rows, patch columns
 
 
 def vision_inputs(family: str, vision: Mapping[str, int], grid: Grid) -> dict[str, NDArray[np.int64 | np.float32]]:
-    """The vision graph's inputs besides the pixels.
+    """The vision graph's inputs apart from the pixels.
 
     Args:
         family: transformers' model_type.
-        vision: the manifest's numbers.
-        grid: of the image.
+        vision: the manifest's `vision` settings.
+        grid: the image's patch grid.
     """
     positions = patch_positions(grid, vision["merge"])
     if family == "qwen3_vl":
@@ -39,15 +39,15 @@ def vision_inputs(family: str, vision: Mapping[str, int], grid: Grid) -> dict[st
 def patch_positions(grid: Grid, merge: int) -> NDArray[np.int64]:
     """Row and column of each patch: (patches, 2)."""
     rows, columns = (int(size) for size in grid[1:])
-    places: NDArray[np.int64] = np.moveaxis(np.indices((rows, columns)), 0, -1)
-    return places.reshape(rows // merge, merge, columns // merge, merge, 2).swapaxes(1, 2).reshape(-1, 2)
+    positions: NDArray[np.int64] = np.moveaxis(np.indices((rows, columns)), 0, -1)
+    return positions.reshape(rows // merge, merge, columns // merge, merge, 2).swapaxes(1, 2).reshape(-1, 2)
 
 
 def interpolation(positions: NDArray[np.int64], grid: Grid, side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Where in Qwen3-VL's table of `side` x `side` position embeddings each patch lies, corners on corners.
+    """Bilinear interpolation of Qwen3-VL's table of `side` x `side` position embeddings, with aligned corners.
 
     Returns:
-        Four entries of the flattened table for each patch, and their bilinear weights: (patches, 4) each.
+        For each patch, four indices into the flattened table and their weights: (patches, 4) each.
     """
     exact = positions * np.float32(side - 1) / np.maximum(grid[1:] - 1, 1).astype(np.float32)
     low = np.floor(exact).astype(np.int64)
@@ -61,10 +61,10 @@ def interpolation(positions: NDArray[np.int64], grid: Grid, side: int) -> tuple[
 
 
 def windows(grid: Grid, merge: int, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Qwen2.5-VL's attention windows, of `window` x `window` tokens and smaller at the right and lower edges.
+    """Qwen2.5-VL's attention windows of `window` x `window` tokens, smaller at the right and bottom edges.
 
     Returns:
-        The tokens ordered by window, (tokens,), and the window of each patch in that order, (patches,).
+        The tokens in order of windows, (tokens,), and the window of each patch in that order, (patches,).
     """
     rows, columns = (int(size) // merge for size in grid[1:])
     row, column = np.indices((rows, columns)).reshape(2, -1)
@@ -79,8 +79,8 @@ def rotary_positions(
 ) -> NDArray[np.int64]:  # fmt: skip
     """Qwen-VL's positions in time, row and column: (3, length).
 
-    Text counts up on all three; an image stands still in time while its rows and columns count from where it begins,
-    and the text behind it goes on from its longer side (Qwen2-VL, arXiv 2409.12191, section 2.1).
+    Text increments all three. Within an image, time is constant and rows and columns count from the image's start; the
+    text after it continues from the larger of the two (Qwen2-VL, arXiv 2409.12191, section 2.1).
     """
     positions = np.empty((3, length), dtype=np.int64)
     start = token = 0

@@ -1,4 +1,4 @@
-"""The graphs that are one operator each, made by hand: the output layer, and cutting the cache."""
+"""Hand-built graphs of one operator each: the output layer, and trimming the cache."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ with extra("onnx"):
 if TYPE_CHECKING:
     from si_embodied.models.onnx.manifest import Manifest
 
-_IR_VERSION = 10  # of the file format; what came with the opset
+_IR_VERSION = 10  # file format version that matches the opset
 _TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 
 
 def head_graph(manifest: Manifest, rows: Path) -> Any:
-    """The output layer for the whole vocabulary, (1, H) to (1, V), on rows that lie beside it in a .npy file (V, H)."""
+    """The output layer, (1, H) to (1, V), with its weights in the .npy file `rows` (V, H) next to the graph."""
     weight = _stored(rows, manifest.dtype, (manifest.vocabulary_size, manifest.hidden_size), _npy_offset(rows))
     return _head(manifest, helper.make_node("Gemm", ["hidden", "weight"], ["logits"], transB=1), weight)
 
 
 def quantizable_head_graph(manifest: Manifest, columns: Path) -> Any:
-    """The same on a file of nothing but weights, (H, V): the only form that the quantizer takes."""
+    """The output layer with its weights in the raw file `columns` (H, V), the only form that the quantizer accepts."""
     weight = _stored(columns, manifest.dtype, (manifest.hidden_size, manifest.vocabulary_size), 0)
     return _head(manifest, helper.make_node("MatMul", ["hidden", "weight"], ["logits"], name="output_layer"), weight)
 
 
 def trim_graph(manifest: Manifest) -> Any:
-    """Every key and value cut to its first `length` positions, on whatever device the cache is."""
+    """Cuts every key and value to its first `length` positions, on the cache's device."""
     inputs = [helper.make_tensor_value_info("length", TensorProto.INT64, [1])]
     outputs, nodes = list[Any](), list[Any]()
     names = zip(cache_names("past", manifest.layers), cache_names("present", manifest.layers), strict=True)
@@ -54,7 +54,7 @@ def _head(manifest: Manifest, node: Any, weight: Any) -> Any:
 
 
 def _stored(file: Path, dtype: str, shape: tuple[int, int], offset: int) -> Any:
-    """A weight that stays in its file, of which a protobuf of at most 2 GB could not hold a big vocabulary's."""
+    """A weight stored in an external file, because a protobuf is limited to 2 GB and a large vocabulary may not fit."""
     tensor = TensorProto(name="weight", data_type=_TYPES[dtype], dims=shape, data_location=TensorProto.EXTERNAL)
     length = shape[0] * shape[1] * np.dtype(dtype).itemsize
     for key, value in (("location", file.name), ("offset", offset), ("length", length)):
@@ -63,7 +63,7 @@ def _stored(file: Path, dtype: str, shape: tuple[int, int], offset: int) -> Any:
 
 
 def _npy_offset(file: Path) -> int:
-    """Where an array's values begin in its file."""
+    """Byte offset of an array's values in its .npy file."""
     array = np.load(file, mmap_mode="r")
     assert isinstance(array, np.memmap)
     return int(array.offset)

@@ -1,4 +1,4 @@
-"""An export in fp32 with the decoder's and the output layer's weights in 8 or 4 bits."""
+"""Quantizes the decoder and output layer of an fp32 export to 8 or 4 bits."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BITS: dict[Precision, int] = {"int8": 8, "int4": 4}
-_BLOCK = 32  # weights that share a scale
-_INT8_COMPUTE = 4  # MatMulNBits' accuracy_level: activations to 8 bits too, which is what makes it fast on a CPU
+_BLOCK = 32  # weights per scale
+_INT8_COMPUTE = 4  # MatMulNBits' accuracy_level: 8-bit activations too, which makes it fast on a CPU
 _TABLES = (EMBEDDING, OUTPUT_ROWS)
 
 
 def quantize_export(exported: str | Path, out: str | Path, precision: Precision) -> Path:
-    """Write an fp32 export again with fewer bits: blocks of 32 weights, symmetric (onnxruntime's MatMulNBits).
+    """Write a quantized copy of an fp32 export: symmetric, in blocks of 32 weights (onnxruntime's MatMulNBits).
 
-    The vision tower stays as it is; the tables of rows are kept in float16.
+    The vision tower is not quantized; the embedding and output tables are stored in float16.
 
     Args:
-        exported: what `export_model` wrote in fp32.
+        exported: an fp32 export written by `export_model`.
         out: a new or empty directory.
         precision: "int8" or "int4".
 
     Raises:
         CheckpointError: the export is incomplete.
-        ConfigError: it is not in fp32, or another precision is wanted.
+        ConfigError: the export is not fp32, or the precision is not "int8" or "int4".
     """
     if precision not in _BITS:
-        raise ConfigError(f"expected a precision of {', '.join(_BITS)}, got: {precision!r}")
+        raise ConfigError(f"expected precision to be one of {', '.join(_BITS)}, got: {precision!r}")
     source, path = Path(exported).expanduser(), Path(out).expanduser()
     manifest = read_manifest(source)
     if manifest.precision != "fp32":
-        raise ConfigError(f"only an fp32 export can be quantized, {source} is {manifest.precision}: export it in fp32")
+        raise ConfigError(f"only an fp32 export can be quantized, but {source} is {manifest.precision}: export in fp32")
     path.mkdir(parents=True, exist_ok=True)
     for name in manifest.files:
         if name in _TABLES:
@@ -63,7 +63,7 @@ def quantize_export(exported: str | Path, out: str | Path, precision: Precision)
 
 
 def _quantize_head(manifest: Manifest, source: Path, path: Path, bits: int) -> None:
-    """The output layer, whose weights the quantizer wants the other way round."""
+    """Quantize the output layer, whose weights the quantizer needs transposed."""
     rows = np.load(source / (EMBEDDING if manifest.tied_embeddings else OUTPUT_ROWS), mmap_mode="r")
     with TemporaryDirectory(dir=path) as folder:
         columns, whole = Path(folder) / "columns", Path(folder) / HEAD
@@ -73,20 +73,19 @@ def _quantize_head(manifest: Manifest, source: Path, path: Path, bits: int) -> N
 
 
 def _quantize(whole: Path, file: Path, bits: int) -> None:
-    """Write a graph again with the constant factors of its matrix products in blocks of few bits."""
+    """Write a copy of a graph whose constant matrix factors are quantized."""
     from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
     config = DefaultWeightOnlyQuantConfig(block_size=_BLOCK, is_symmetric=True, accuracy_level=_INT8_COMPUTE, bits=bits)
-    quantizer = MatMulNBitsQuantizer(
-        str(whole), algo_config=config
-    )  # by its path: more than 2 GB are read no other way
+    # Passed as a path: a model over 2 GB cannot be loaded otherwise.
+    quantizer = MatMulNBitsQuantizer(str(whole), algo_config=config)
     quantizer.process()
     quantizer.model.save_model_to_file(str(file), use_external_data_format=True)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what libraries say of every operator, and without the handler that one of them gives the root logger."""
+    """Silence the libraries' messages about every operator, and undo their changes to the root logger."""
     root: Any = logging.getLogger()
     handlers, level, disabled = list(root.handlers), root.level, root.manager.disable
     logging.disable(logging.WARNING)

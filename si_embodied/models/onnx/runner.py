@@ -1,6 +1,6 @@
-"""An exported model as a `ModelRunner`: onnxruntime and numpy, no torch.
+"""Runs an exported model (a `ModelRunner`) with onnxruntime and numpy, without torch.
 
-The cache stays where the decoder runs: its outputs are bound to the device and go back in as inputs.
+The key/value cache stays on the decoder's device: its outputs are bound there and fed back as inputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from si_embodied.errors import BackendError
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_pixels, image_spans
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,28 +24,19 @@ if TYPE_CHECKING:
 
     from si_embodied.models.families import ModelInputs
 
-_STORE_BYTES = 256 * 2**20
-_FEW_ROWS = 4096  # with more tokens allowed, gathering their rows costs as much as the whole layer
+_FEW_ROWS = 4096  # for more tokens, gathering their rows costs as much as the whole output layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Image:
-    """What the vision tower makes of one image."""
+    """The vision tower's output for one image."""
 
-    embeddings: NDArray[Any]  # (n, hidden), in place of its n tokens
+    embeddings: NDArray[Any]  # (n, hidden), replacing its n tokens' embeddings
     deepstack: NDArray[Any] | None  # Qwen3-VL: (layers, n, hidden), added after the first layers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Images:
-    """A prompt's images, ready for the prefill."""
-
-    spans: tuple[ImageSpan, ...]
-    features: tuple[_Image, ...]
-
-
 class OnnxRunner:
-    """Runs one prompt at a time, and keeps of it what the next one has in common with it."""
+    """Runs one prompt at a time, and reuses the prefix that the next one shares with it."""
 
     def __init__(
         self,
@@ -53,20 +44,20 @@ class OnnxRunner:
         providers: str | Sequence[str] = "auto",
         *,
         threads: int = 0,
-        store_bytes: int = _STORE_BYTES,
+        store_bytes: int = BoundedStore.DEFAULT_BYTES,
     ) -> None:
         """Open an exported model.
 
         Args:
-            directory: what `export_model` wrote.
-            providers: execution providers in the order in which they are tried for each part of a graph.
-            threads: of operators on the CPU; 0 for one a core.
-            store_bytes: the most that features of images seen before may take.
+            directory: an export written by `export_model`.
+            providers: execution providers, in order of preference for each part of a graph.
+            threads: CPU threads; 0 for one per core.
+            store_bytes: size limit of the image feature cache.
 
         Raises:
-            CheckpointError: the directory is incomplete or a graph is broken.
-            ConfigError: an execution provider that is not in this build of onnxruntime.
-            BackendError: one that does not start.
+            CheckpointError: the directory is incomplete, or a graph is broken.
+            ConfigError: this build of onnxruntime lacks an execution provider.
+            BackendError: an execution provider does not start.
         """
         path = Path(directory).expanduser()
         self.manifest = read_manifest(path)
@@ -92,13 +83,13 @@ class OnnxRunner:
     def _reset(self) -> None:
         shape = (1, self.manifest.shared_heads, 0, self.manifest.head_dim)
         self._cache = [place_on(self._device, np.zeros(shape, self._dtype)) for _ in range(2 * self.manifest.layers)]
-        self._cached = 0  # tokens in the cache: those held, and behind them some that were trimmed
+        self._cached = 0  # tokens in the cache: those in _held, followed by trimmed ones
         self._held = Held()
         self._next_position = 0
-        self._hidden: NDArray[np.float32] | None = None  # (n, hidden), behind the last n tokens taken
+        self._hidden: NDArray[np.float32] | None = None  # (n, hidden), of the last n tokens
 
-    def encode_images(self, inputs: ModelInputs) -> _Images:
-        """The vision tower's output for each image; it runs only for those not seen lately."""
+    def encode_images(self, inputs: ModelInputs) -> PromptFeatures[_Image]:
+        """The vision tower's output for each image; runs only for images that are not cached."""
         spans = image_spans(inputs)
         parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
         features = []
@@ -109,7 +100,7 @@ class OnnxRunner:
                 size = image.embeddings.nbytes + (0 if image.deepstack is None else image.deepstack.nbytes)
                 self._store.put(span.digest, image, size)
             features.append(image)
-        return _Images(spans, tuple(features))
+        return PromptFeatures(spans, tuple(features))
 
     def _see(self, pixels: NDArray[np.float32], grid: NDArray[np.int64] | None) -> _Image:
         """Run the vision tower on one image."""
@@ -123,11 +114,11 @@ class OnnxRunner:
         return _Image(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
     def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
-        """Read the prompt and the first `forced` tokens of the answer, except for what the cache holds of them."""
-        if not isinstance(features, _Images):
-            raise TypeError(f"expected what encode_images returned, got: {type(features).__name__}")
+        """Read the prompt and the first `forced` tokens of the answer, except the cached prefix."""
+        if not isinstance(features, PromptFeatures):
+            raise TypeError(f"expected the result of encode_images, got: {type(features).__name__}")
         ids = [*inputs.input_ids.tolist(), *forced]
-        # the prompt's last token is always read: the answer's first is chosen behind it
+        # The prompt's last token is always recomputed: its hidden state gives the answer's first token.
         kept = self._held.common_prefix(ids[: len(inputs.input_ids) - 1], features.spans)
         positions = self._positions(inputs, features.spans, len(ids))
         embeds = self._embed(ids[kept:])
@@ -144,7 +135,7 @@ class OnnxRunner:
         return kept
 
     def step(self, tokens: Sequence[int]) -> None:
-        """Take one or more tokens; their keys and values join the cache."""
+        """Append one or more tokens in one forward pass; their keys and values are added to the cache."""
         end = self._next_position + len(tokens)
         positions = np.broadcast_to(
             np.arange(self._next_position, end), (self.manifest.position_axes, len(tokens))
@@ -154,18 +145,18 @@ class OnnxRunner:
         self._forward(self._embed(tokens), positions, self._no_deepstack(len(tokens)), held, keep=len(tokens))
 
     def trim(self, count: int) -> None:
-        """Forget the last `count` of the tokens that were taken last."""
+        """Remove the last `count` tokens, at most those of the last pass."""
         if self._hidden is None or not 0 <= count <= len(self._hidden):
-            raise BackendError(f"cannot forget {count} tokens: that is more than were taken last")
+            raise BackendError(f"cannot trim {count} tokens: the last pass had fewer")
         kept = len(self._held.tokens) - count
-        self._held = Held(self._held.tokens[:kept], self._held.images)  # the cache is cut when it is next used
+        self._held = Held(self._held.tokens[:kept], self._held.images)  # `_forward` trims the cache before its next use
         self._next_position -= count
         self._hidden = self._hidden[: len(self._hidden) - count]
 
     def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
-        """The allowed tokens' logits; the output layer is computed for these alone when they are few.
+        """The allowed tokens' logits; if they are few, the output layer is computed only for them.
 
-        Few rows are taken from the unquantized output layer, at any precision.
+        That uses the unquantized rows, whatever the export's precision.
         """
         if self._hidden is None:
             raise BackendError("the model has not read a prompt yet: call prefill first")
@@ -181,16 +172,16 @@ class OnnxRunner:
         return some
 
     def _embed(self, tokens: Sequence[int]) -> NDArray[Any]:
-        """Rows of the embedding: (T, hidden)."""
+        """Token embeddings: (T, hidden)."""
         embeds: NDArray[Any] = self._embedding[np.array(tokens, dtype=np.int64)].astype(self._dtype)
         return embeds
 
     def _no_deepstack(self, length: int) -> NDArray[Any]:
-        """DeepStack's input where there is no image: (layers, 1, T, hidden)."""
+        """DeepStack's input for text alone, zeros: (layers, 1, T, hidden)."""
         return np.zeros((self.manifest.deepstack_layers, 1, length, self.manifest.hidden_size), self._dtype)
 
     def _positions(self, inputs: ModelInputs, spans: Sequence[ImageSpan], length: int) -> NDArray[np.int64]:
-        """Rotary positions (axes, T) of a prompt and what follows it."""
+        """Rotary positions (axes, T) of a prompt and its continuation."""
         grids = inputs.pixels.get("image_grid_thw")
         if grids is None:
             return np.broadcast_to(np.arange(length), (self.manifest.position_axes, length))
@@ -204,7 +195,7 @@ class OnnxRunner:
         held: Held,
         keep: int,
     ) -> None:
-        """One pass through the decoder, after which the cache holds `held`; keeps `keep` hidden states."""
+        """Run the decoder; afterwards the cache contains `held`, and `keep` hidden states are kept."""
         feed = {"inputs_embeds": embeds[None], "position_ids": np.ascontiguousarray(positions[:, None])}
         if len(deepstack):
             feed["deepstack"] = deepstack
@@ -222,7 +213,7 @@ class OnnxRunner:
         self._hidden = hidden.numpy()[0, -keep:].astype(np.float32)
 
     def _run(self, session: Any, feed: dict[str, NDArray[Any]]) -> list[Any]:
-        """Run a graph that takes the cache and gives a new one, which stays on the device."""
+        """Run a graph from cache to cache; the new cache stays on the device."""
         binding = session.io_binding()
         for name, array in feed.items():
             binding.bind_cpu_input(name, array)
@@ -236,5 +227,5 @@ class OnnxRunner:
 
 
 def _failure(part: str, error: Exception) -> BackendError:
-    """What onnxruntime said, with the usual remedy."""
-    return BackendError(f"the {part} failed in onnxruntime: {error}; if memory ran out, show fewer or smaller images")
+    """The error for a graph that failed in onnxruntime."""
+    return BackendError(f"the {part} failed in onnxruntime: {error}; if memory ran out, send fewer or smaller images")

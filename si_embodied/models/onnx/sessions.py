@@ -1,4 +1,4 @@
-"""onnxruntime sessions on the execution providers that were asked for, or an error: never on another in silence."""
+"""onnxruntime sessions on exactly the requested execution providers, without silent fallback to others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_LONGEST = 8192  # tokens; the longest prompt for which TensorRT builds its engine
+_LONGEST = 8192  # tokens; the longest prompt that TensorRT's engine supports
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -31,13 +31,13 @@ _HOW = (
 
 
 def choose_providers(asked: str | Sequence[str] = "auto") -> tuple[str, ...]:
-    """The execution providers to use, in order, by their short names.
+    """The execution providers to use, by short name, in order of preference.
 
     Args:
-        asked: such as ("tensorrt", "cuda", "cpu") or "cuda,cpu"; "auto" is CUDA where it is built in, else the CPU.
+        asked: ("tensorrt", "cuda", "cpu") or "cuda,cpu" for example; "auto" is CUDA if built in, else the CPU.
 
     Raises:
-        ConfigError: an unknown name, or one that this build of onnxruntime does not have.
+        ConfigError: an unknown provider, or one that this build of onnxruntime lacks.
     """
     names = tuple(asked.split(",")) if isinstance(asked, str) else tuple(asked)
     built_in = onnxruntime.get_available_providers()
@@ -45,7 +45,7 @@ def choose_providers(asked: str | Sequence[str] = "auto") -> tuple[str, ...]:
         return ("cuda", "cpu") if PROVIDERS["cuda"] in built_in else ("cpu",)
     if not names or len(set(names)) < len(names) or not set(names) <= set(PROVIDERS):
         raise ConfigError(
-            f"expected execution providers among {', '.join(PROVIDERS)}, each once, or auto, got: {','.join(names)!r}"
+            f"expected distinct execution providers from {', '.join(PROVIDERS)}, or auto, got: {','.join(names)!r}"
         )
     for name in names:
         if PROVIDERS[name] not in built_in:
@@ -56,45 +56,45 @@ def choose_providers(asked: str | Sequence[str] = "auto") -> tuple[str, ...]:
 def open_session(
     graph: Path, providers: Sequence[str], threads: int = 0, options: Mapping[str, Mapping[str, str]] | None = None
 ) -> Any:
-    """A session of one graph.
+    """Open a session for one graph.
 
     Args:
-        graph: the file.
-        providers: short names, in order, from `choose_providers`.
-        threads: of the CPU's operators; 0 for one a core.
-        options: of providers, by their short names.
+        graph: the .onnx file.
+        providers: from `choose_providers`.
+        threads: CPU threads; 0 for one per core.
+        options: provider options, by short name.
 
     Raises:
         CheckpointError: the graph cannot be read.
-        BackendError: a provider is built in but does not start, as CUDA without its libraries.
+        BackendError: a provider is built in but does not start, such as CUDA without its libraries.
     """
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3  # of warnings, most are about shape arithmetic that stays on the CPU
+    settings.log_severity_level = 3  # errors only; most warnings are about shape arithmetic placed on the CPU
     chosen = [(PROVIDERS[name], dict((options or {}).get(name, {}))) for name in providers]
     try:
         session = onnxruntime.InferenceSession(str(graph), settings, providers=chosen)
     except Exception as error:
-        # onnxruntime has a dozen kinds of its own, all straight below Exception or RuntimeError
-        raise CheckpointError(f"{graph} is not a graph that onnxruntime opens: {error}; export it again") from error
+        # onnxruntime's dozen exception types share no base class but Exception.
+        raise CheckpointError(f"onnxruntime cannot open {graph}: {error}; export the model again") from error
     session.disable_fallback()
     if missing := [name for name, _ in chosen if name not in session.get_providers()]:
         raise BackendError(
-            f"onnxruntime could not start {', '.join(missing)} and would have run on {session.get_providers()[0]}: "
-            f"look for what its libraries lack in the lines above, or {_HOW}"
+            f"onnxruntime could not start {', '.join(missing)} and would fall back to {session.get_providers()[0]}: "
+            f"see its messages above for missing libraries, or {_HOW}"
         )
     return session
 
 
 def place_on(device: str, array: NDArray[Any]) -> Any:
-    """An `OrtValue` with a copy of the array on "cpu" or "cuda"."""
+    """An `OrtValue` with a copy of the array on `device`, "cpu" or "cuda"."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0)
 
 
 def tensorrt_options(directory: Path, name: str, manifest: Manifest) -> dict[str, dict[str, str]]:
-    """TensorRT's options for a graph, by provider: engines are kept in the exported directory.
+    """TensorRT's options for a graph, by provider; its engines are cached in the export's directory.
 
-    It is told the range of every shape, or it would build a new engine whenever the cache grows.
+    Every shape gets a range. Otherwise TensorRT would build a new engine whenever the key/value cache grows.
     """
     options = {
         "trt_engine_cache_enable": "1",
@@ -110,7 +110,7 @@ def tensorrt_options(directory: Path, name: str, manifest: Manifest) -> dict[str
 
 
 def input_shapes(name: str, manifest: Manifest, new: int, seen: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the decoder's inputs for `new` tokens behind `seen` ones; of other graphs none are given."""
+    """The decoder's input shapes for `new` tokens after `seen` cached ones; empty for other graphs."""
     if name != DECODER:
         return {}
     shapes: dict[str, tuple[int, ...]] = {
