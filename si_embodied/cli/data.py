@@ -66,8 +66,7 @@ class Audit:
         audits = audit(read_dataset(self.folder))
         rows = [{**asdict(one), "excess": one.excess, "passes": one.passes} for one in audits]
         write_text(self.folder / AUDIT_FILE, json.dumps(rows, indent=2) + "\n")
-        figures = ("n", "chance", "constant", "words", "±", "")
-        columns = {"type": "left", **dict.fromkeys(figures, "right")}
+        columns = {"type": "left", **dict.fromkeys(("n", "chance", "constant", "words", "±", ""), "right")}
         print_table(columns, map(_audit_row, audits), title="accuracy from the text alone, in percent")
         few = [one.type for one in audits if one.count < ENOUGH]
         failing = [one.type for one in audits if not one.passes]

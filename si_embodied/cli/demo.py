@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 WORLDS = (("si_embodied/Apartment-v0", "objectnav"), ("si_embodied/Tabletop-v0", "base"))
 POLICIES = ("random", "oracle", "perfect-pixels", "planner")
-VIDEOS_EACH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +72,4 @@ class Demo:
         # A demo starts over each time; an evaluation continues.
         (out / RECORDS).unlink(missing_ok=True)
         shutil.rmtree(out / VIDEOS, ignore_errors=True)
-        return make_report(Session(out, videos=VIDEOS_EACH, watch=episode_bar).run(config))
+        return make_report(Session(out, videos=1, watch=episode_bar).run(config))

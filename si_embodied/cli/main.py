@@ -34,10 +34,7 @@ VERBS: Mapping[str, str] = {
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
-    """Parse a command line.
-
-    Returns:
-        The command to run, and whether to be verbose.
+    """Parse a command line to the command to run, and whether to be verbose.
 
     Raises:
         SystemExit: after `--help` and `--version`, and for arguments that are wrong.
@@ -84,12 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 if it worked, 1 if it found that something cannot work, 2 on an error, 130 on Ctrl-C.
     """
+    from si_embodied.plugins import load_plugins
+
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     verbose = False
     try:
         command, verbose = parse(sys.argv[1:] if arguments is None else arguments)
         if verbose:
             logging.getLogger("si_embodied").setLevel(logging.INFO)
+        load_plugins()
         code = command.run()
         sys.stdout.flush()
     except SiEmbodiedError as error:

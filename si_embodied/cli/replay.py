@@ -42,8 +42,9 @@ class Replay:
         from si_embodied.ros_nodes.recording.reader import Recording
         from si_embodied.ros_nodes.recording.replay import headline, rows, summary
 
-        default = "server" if self.server.server else "local" if self.model.local.model else "recorded"
-        backend = self.backend or default
+        backend = self.backend or (
+            "server" if self.server.server else "local" if self.model.local.model else "recorded"
+        )
         recording = Recording(self.recording)
         replayed = list(self._replayer(backend).replay(recording))
         columns = ("#", "at, s", "recorded", "replayed", "", "apart, m", "model, s", "now, s")

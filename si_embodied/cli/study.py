@@ -25,8 +25,7 @@ _SIZES = flags(
     "out", "data", "images", "test_images", "threads", steps=_BUDGET, minutes=_BUDGET,
     episodes=flags("task", "seed", count=_EPISODES),
 )  # fmt: skip
-_NONE = Path()  # filled in by `run`
-_DEFAULT_REASONING = ReasoningRun(model=_NONE, out=Path("runs/studies/reasoning"), data=_SHARDS, minutes=4.0)
+_DEFAULT_REASONING = ReasoningRun(model=Path(), out=Path("runs/studies/reasoning"), data=_SHARDS, minutes=4.0)
 _DEFAULT_SIZES = ScalingRun(out=Path("runs/studies/sizes"), data=_SHARDS, steps=1200)
 
 
@@ -77,7 +76,7 @@ class Shortcuts:
     data: Annotated[Path | None, Doc("a folder of `si-embodied data generate`")] = None
     questions: Annotated[
         QuestionsRun, flags("out", "device", "dtype", count=(arg(name="questions"), COUNT), threads=COUNT)
-    ] = QuestionsRun(_NONE, _NONE, Path("runs/studies/shortcuts"))
+    ] = QuestionsRun(Path(), Path(), Path("runs/studies/shortcuts"))
     shards: Annotated[Path | None, Doc("held-out shards of `train nano`, to ask a small planner about")] = None
     planner: Annotated[Path | None, Doc("that planner; default: si-nano")] = None
     images: Annotated[Count, Doc("images of each world for its questions")] = 120
