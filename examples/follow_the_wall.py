@@ -1,4 +1,4 @@
-"""A skill of one's own: `follow` drives along the wall on one side. Its description, its goal and its controller."""
+"""A skill of your own: `follow` drives along a wall. This file has its subgoal, its goal and its executor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backend of one's own: answers every prompt by a rule. Yours would call a model.
+"""A backend of your own: answers every prompt by a rule. Yours would call a model.
 
 planner = Planner(TurnAndLook(), embodiment)
 """
@@ -16,7 +16,7 @@ class TurnAndLook:
     info = BackendInfo(model="turn-and-look", kernel="none", dtype="none")
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """One quarter turn a plan."""
+        """Plan one quarter turn, or stop."""
         if deadline_s <= 0:
             raise DeadlineExceeded(f"no time to answer: deadline_s is {deadline_s}")
         turns = prompt.text.count("turn 90: done")

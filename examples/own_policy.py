@@ -1,4 +1,4 @@
-"""A policy of one's own, known to `si-embodied eval --policy cautious` once this module is imported (see plugin/)."""
+"""A policy of your own: `si-embodied eval --policy cautious` finds it once a plugin calls `register` (see plugin/)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from si_embodied.types import Observation, Task
 
 
 class CautiousPolicy(Policy):
-    """Drives while the way ahead is clear for a metre, and turns left where it is not."""
+    """Drives while the path ahead is clear for a metre; otherwise turns left."""
 
     def reset(self, task: Task) -> None:
-        """Nothing to forget."""
+        """Keeps no state."""
 
     def act(self, observation: Observation) -> int:
         """One discrete action of a mobile base."""
@@ -29,4 +29,4 @@ class CautiousPolicy(Policy):
 def register() -> None:
     """Make the policy known by name."""
     make = lambda settings: lambda env, seed: CautiousPolicy()  # noqa: E731
-    register_policy(PolicySpec("cautious", "drives while the way is clear", False, make))
+    register_policy(PolicySpec("cautious", "drives while the path is clear", False, make))

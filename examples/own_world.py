@@ -1,4 +1,7 @@
-"""A world of one's own, an empty corridor: `si-embodied eval --env own_world:Corridor-v0 --policy planner`."""
+"""A world of your own, an empty corridor.
+
+PYTHONPATH=examples si-embodied eval --env own_world:Corridor-v0 --policy planner
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmbodiedError
+from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.recording.bags import COMPRESSIONS, BagWriter, Topic, definition_of
@@ -179,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recorder: Recorder | None = None
     code = 0
     try:
+        load_plugins()
         recorder = Recorder(node)
         node.get_logger().info(f"recording to {recorder.bag.folder}; press Ctrl-C to stop")
         while not interrupted() and recorder.error is None:

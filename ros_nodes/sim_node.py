@@ -22,6 +22,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from si_embodied.errors import SiEmbodiedError
+from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
@@ -187,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     node = Node("sim_node")
     simulator: Simulator | None = None
     try:
+        load_plugins()
         simulator = Simulator(node)
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

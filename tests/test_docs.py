@@ -29,6 +29,8 @@ FILE = re.compile(
     r"`((?:si_embodied|envs|policies|ros_nodes|launch|config|interfaces|examples|tests|benchmarks|docs)/[a-z0-9_./]*)`"
 )
 
+SYMBOLS = re.compile(r"((?:`\w+`(?:,| or| and)? )+)in `([\w/.]+\.py)`")
+
 
 def slug(heading: str) -> str:
     """A heading's anchor, as code forges make it."""
@@ -64,6 +66,22 @@ def test_files_in_a_document_exist(document: Path) -> None:
         pytest.skip("a changelog names files that were renamed")
     missing = [name for name in FILE.findall(document.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
     assert not missing, f"{document.relative_to(ROOT)} names files that do not exist: {missing}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_symbols_are_defined_in_the_file_that_a_document_names(document: str) -> None:
+    missing = [
+        f"`{name}` in `{file}`"
+        for names, file in SYMBOLS.findall((ROOT / document).read_text(encoding="utf-8"))
+        for name in re.findall(r"`(\w+)`", names)
+        if not defines(ROOT / file, name)
+    ]
+    assert not missing, f"{document} names symbols that are not defined there: {missing}"
+
+
+def defines(file: Path, name: str) -> bool:
+    source = file.read_text(encoding="utf-8") if file.exists() else ""
+    return re.search(rf"^ *(?:(?:class|def) {name}\b|{name} *[:=])", source, re.MULTILINE) is not None
 
 
 @each_document

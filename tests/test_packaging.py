@@ -143,8 +143,8 @@ def test_the_installed_command_runs(clean_python: Path, tmp_path: Path) -> None:
 def test_every_file_names_the_same_version() -> None:
     from si_embodied import __version__
 
-    package = ET.parse(ROOT / "package.xml").getroot()
-    assert package.findtext("version") == __version__
+    for name in ("package.xml", "interfaces/si_embodied_msgs/package.xml"):
+        assert ET.parse(ROOT / name).getroot().findtext("version") == __version__, name
     assert f'version="{__version__}"' in (ROOT / "setup.py").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What the entry point calls. It may register skills, policies and worlds; imports of what is heavy stay inside."""
+"""The plugin's entry point. It may register skills, policies and worlds; keep heavy imports inside the function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def register() -> None:
 
     class Patient(Policy):
         def reset(self, task: object) -> None:
-            """Nothing to forget."""
+            """Keep no state."""
 
         def act(self, observation: object) -> int:
             """Wait."""

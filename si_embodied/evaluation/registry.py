@@ -168,7 +168,7 @@ def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
 
     Raises:
         UnknownNameError: no such environment or task.
-        ConfigError: the environment does not take what was asked of it.
+        ConfigError: the environment's module cannot be imported, or it rejects an argument.
         SimulatorError: the environment cannot be made in the other Python.
     """
     known = environments()
@@ -190,6 +190,11 @@ def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
             return gymnasium.make(config.env, disable_env_checker=True, **kwargs)
     except gymnasium.error.UnregisteredEnv as error:
         raise UnknownNameError("environment", config.env, known) from error
+    except ModuleNotFoundError as error:
+        cause = error.__cause__ or error  # gymnasium appends its own advice to the original error
+        raise ConfigError(
+            f"cannot import {config.env!r}: {cause}; install the missing module or add its folder to PYTHONPATH"
+        ) from error
     except TypeError as error:
         raise ConfigError(f"{config.env!r} does not take {sorted(kwargs)}: {error}") from error
 

@@ -130,6 +130,11 @@ def test_an_unknown_environment_lists_the_known_ones() -> None:
         make_env(EvaluationConfig(env="CartPole-v9", policy="random"))
 
 
+def test_a_world_in_a_module_that_python_cannot_find_is_reported_with_the_fix() -> None:
+    with pytest.raises(ConfigError, match=r"'nowhere:My-v0': No module named 'nowhere'; .* PYTHONPATH$"):
+        make_env(EvaluationConfig(env="nowhere:My-v0", policy="random"))
+
+
 def test_an_argument_that_the_environment_does_not_take_is_named(fake_world: str) -> None:
     with pytest.raises(ConfigError, match="action_mode"):
         make_env(EvaluationConfig(env=fake_world, policy="random", action_mode="pose"))
