@@ -61,11 +61,11 @@ class _QwenVL(Family):
             CheckpointError: its settings lack the limits of an image's area, without which it fails on every image.
         """
         processor = Qwen2VLImageProcessorPil.from_pretrained(str(directory), local_files_only=True)
-        limits = [getattr(processor.size, name, None) for name in ("shortest_edge", "longest_edge")]
-        if not all(type(limit) is int and limit > 0 for limit in limits) or limits[0] > limits[1]:
+        least, most = (getattr(processor.size, name, None) for name in ("shortest_edge", "longest_edge"))
+        if type(least) is not int or type(most) is not int or not 0 < least <= most:
             raise CheckpointError(
                 f"{directory}: the image processor needs size.shortest_edge and size.longest_edge, the least and most "
-                f"pixels of an image, got: {limits}; download preprocessor_config.json again"
+                f"pixels of an image, got: {least} and {most}; download preprocessor_config.json again"
             )
         return processor
 

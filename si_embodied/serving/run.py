@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,17 @@ from si_embodied.serving.app import Limits, PlanningApp
 from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
+    import h11
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     from si_embodied.serving.service import PlanningService
 
 _LOG = logging.getLogger(__name__)
+
+HEADERS_TIMEOUT_S = 10.0
+"""Time that a client has to send a request's headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,9 @@ class ServeOptions:
     grace_s: float = 10.0  # time for accepted requests to finish on shutdown
 
     def __post_init__(self) -> None:
-        """Reject a publicly reachable host without a key, before a model is loaded."""
+        """Reject a publicly reachable host without a key, and an unusable certificate, before a model is loaded."""
         ApiKey(self.api_key, host=self.host)
+        _check_certificate(self.certificate, self.private_key)
 
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:
@@ -62,6 +69,7 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
     scheduler = Scheduler(service.decide, cancel=service.cancel, threads=options.threads)
     config = uvicorn.Config(
         PlanningApp(scheduler, key, options.limits).app,
+        http=_HeadersInTime,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -80,6 +88,32 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
     finally:
         scheduler.stop(grace_s=0.0)
         listening.close()
+
+
+class _HeadersInTime(H11Protocol):
+    """Closes a connection whose request headers do not arrive in time; uvicorn would wait for ever."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:  # the headers are complete
+            self._stop_timer()
+        elif self._timer is None:  # the first part of another request on this connection
+            self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class _Server(uvicorn.Server):
@@ -108,11 +142,33 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _check_certificate(certificate: Path | None, private_key: Path | None) -> None:
+    """Check that TLS can be served with these files.
+
+    Raises:
+        ConfigError: there is a key without a certificate, or one of them cannot be used.
+    """
+    if certificate is None:
+        if private_key is not None:
+            raise ConfigError(
+                f"a private key ({str(private_key)!r}) is of no use without a certificate: give --certificate too"
+            )
+        return
+    files = f"certificate {str(certificate)!r} and private key {str(private_key or certificate)!r}"
+    try:
+        # Without a password callback, OpenSSL would ask for an encrypted key's password on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password=lambda: "")
+    except (OSError, ValueError) as error:  # OSError includes ssl.SSLError
+        raise ConfigError(
+            f"cannot serve with {files} ({error}): give PEM files that belong together, the key unencrypted"
+        ) from error
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError, TypeError) as error:  # the last ones: no host name at all
         raise ConfigError(
             f"cannot listen on {host} port {port} ({error}); choose another --port, or 0 for a free one"
         ) from error

@@ -59,20 +59,29 @@ def _quantized(method: str | None, **more: object) -> Callable[[Path], None]:
     return lambda path: set_json(path / "config.json", quantization_config={**named, **more})
 
 
+def _config(data: bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        (path / "config.json").write_bytes(data)
+
+    return write
+
+
+def _deep_index(path: Path) -> None:
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors.index.json").write_bytes(DEEP)
+
+
+def _adapter_without_weights(path: Path) -> None:
+    _adapter(path, alone=False)
+    (path / "model.safetensors").unlink()
+
+
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
-    "deep config": (lambda path: (path / "config.json").write_bytes(DEEP) and None, "cannot be read as JSON"),
-    "binary config": (lambda path: (path / "config.json").write_bytes(b"\xff\xfe\x00") and None, "cannot be read as JSON"),
-    "deep index": (
-        lambda path: [
-            (path / "model.safetensors").unlink(), (path / "model.safetensors.index.json").write_bytes(DEEP)
-        ] and None,
-        "cannot be read as JSON",
-    ),
+    "deep config": (_config(DEEP), "cannot be read as JSON"),
+    "binary config": (_config(b"\xff\xfe\x00"), "cannot be read as JSON"),
+    "deep index": (_deep_index, "cannot be read as JSON"),
     "adapter alone": (lambda path: _adapter(path, alone=True), "LoRA adapter.*'Qwen/base'.*merge"),
-    "adapter without weights": (
-        lambda path: [_adapter(path, alone=False), (path / "model.safetensors").unlink()] and None,
-        "LoRA adapter.*merge",
-    ),
+    "adapter without weights": (_adapter_without_weights, "LoRA adapter.*merge"),
     "GGUF": (_gguf, "GGUF.*llama.cpp"),
     "AWQ": (_quantized("awq", bits=4), "quantized with awq.*full precision"),
     "GPTQ": (_quantized("gptq", bits=4), "quantized with gptq.*full precision"),
@@ -102,8 +111,8 @@ def test_a_gguf_file_itself_is_named(tmp_path: Path) -> None:
         entry(shape=[float("inf")]), entry(shape=[float("nan")]), entry(data_offsets=[0, float("inf")]),
         entry(shape=[-1]), entry(shape=["1"]), entry(shape=[True]), entry(shape=[2]), entry(shape=[2**62, 2**62]),
         entry(shape=[10**400]), entry(shape=[1] * 100_000), entry(data_offsets=[4, 0]), entry(data_offsets=[0]),
-        entry(data_offsets=4), entry(dtype=5), entry(dtype=["F32"]), b'{"a":5}', b"[]", b"5", b"null", b"\xff\xfe", DEEP,
-        b'{"__metadata__":{}}', b'{"a":' * 5000,
+        entry(data_offsets=4), entry(dtype=5), entry(dtype=["F32"]), b'{"a":5}', b"[]", b"5", b"null", b"\xff\xfe",
+        DEEP, b'{"__metadata__":{}}', b'{"a":' * 5000,
     ],
 )  # fmt: skip
 def test_a_header_that_cannot_be_is_a_checkpoint_error(text: bytes, tmp_path: Path) -> None:
@@ -153,12 +162,13 @@ CONFIG_KEYS = [
     "model_type", "architectures", "vision_config", "llm_config", "quantization_config", "template", "image_size",
     "patch_size", "downsample_ratio", "force_image_size", "qk_normalization", "layer_norm_eps", "quant_method",
 ]  # fmt: skip
+SCALARS = st.one_of(st.integers(), st.floats(), st.text(max_size=4))
 CONFIGS = st.dictionaries(
     st.sampled_from(CONFIG_KEYS),
     st.one_of(
         st.sampled_from(["internvl_chat", "qwen3_vl", "internvl2_5", "qwen2"]),
         st.floats(), st.none(), st.integers(), st.lists(st.none(), max_size=2),
-        st.dictionaries(st.sampled_from(CONFIG_KEYS), st.one_of(st.integers(), st.floats(), st.text(max_size=4)), max_size=5),
+        st.dictionaries(st.sampled_from(CONFIG_KEYS), SCALARS, max_size=5),
     ),
 )  # fmt: skip
 
