@@ -394,7 +394,8 @@ def test_an_unusable_certificate_is_rejected_before_a_model_is_loaded(
     for files in (
         {"certificate": Path("/no/such.pem")}, {"certificate": pem}, {"private_key": key},
         {"certificate": pem, "private_key": Path("/no/such.pem")}, {"certificate": pem, "private_key": text},
-        {"certificate": pem, "private_key": encrypted}, {"certificate": tmp_path}, {"certificate": pem, "private_key": pem},
+        {"certificate": pem, "private_key": encrypted}, {"certificate": pem, "private_key": pem},
+        {"certificate": tmp_path},
     ):  # fmt: skip
         with pytest.raises(ConfigError, match="certificate"):
             ServeOptions(port=0, **files)
