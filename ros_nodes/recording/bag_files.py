@@ -107,6 +107,7 @@ def _read_sqlite(file: Path, wanted: Wanted, damage: Damage, *, compressed: bool
     try:
         connection = sqlite3.connect(uri, uri=True)
         try:
+            connection.execute("PRAGMA writable_schema=ON")  # else a file that was cut is refused as a whole
             topics = {
                 number: (str(name), str(kind))
                 for number, name, kind, encoding in connection.execute(

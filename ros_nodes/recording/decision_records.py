@@ -114,7 +114,7 @@ class DecisionRecord:
 
 
 def _task(plain: Any) -> Task:
-    """A recorded task. An instruction that is longer than a task may have now is cut, so that the rest stays readable."""
+    """A recorded task; an instruction that is longer than a task may have now is cut."""
     try:
         return RECORDED_TASK.decode(plain, "task")
     except MessageError:

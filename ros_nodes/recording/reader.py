@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from si_embodied.errors import DataError, MissingExtraError, ObservationError, TransformError, extra
 from si_embodied.ros_nodes.recording.bag_files import BagFiles
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord, Views
@@ -99,12 +97,11 @@ class Recording:
                     rejected[topic].append(error)
         topic = self._planner(planner, records, rejected)
         self.records = records[topic]
-        self.damage += [f"a decision was skipped: {error}" for error in rejected[topic]]
+        for rejection in rejected[topic]:
+            self._report(f"a decision was skipped: {rejection}")
         namespace = topic.removesuffix(RECORD_SUFFIX).rpartition("/")[0]
         ours = dict.fromkeys((*_TRANSFORMS, *(f"{namespace}{name}" for name in _TRANSFORMS)))
         self._transforms = self._buffer([each for name in ours for each in transforms[name]])
-        for reason in self.damage:
-            _LOG.warning("%s: %s", path, reason)
 
     def _planner(
         self, wanted: str, records: dict[str, list[DecisionRecord]], rejected: dict[str, list[DataError]]
@@ -180,24 +177,31 @@ class Recording:
                 bad[topic] += 1
                 continue
             yield topic, stamp_ns, message
-        self.damage = [*files.damage.reasons, *(f"{topic}: {count} bad messages" for topic, count in bad.items())]
+        for reason in (*files.damage.reasons, *(f"{topic}: {count} bad messages" for topic, count in bad.items())):
+            self._report(reason)
         self.lost_s = files.damage.lost_s
         if self.lost_s:
-            self.damage.append(f"{self.lost_s:.1f} s are lost")
+            self._report(f"{self.lost_s:.1f} s are lost")
+
+    def _report(self, reason: str) -> None:
+        """Say once what is damaged."""
+        if reason not in self.damage:
+            self.damage.append(reason)
+            _LOG.warning("%s: %s", self._path, reason)
 
     def _transforms_in(self, message: Message, *, static: bool) -> Iterator[_Transform]:
         """The transforms in a message; one that is not a transform is left out."""
         for each in message.transforms:
+            parent, child = each.header.frame_id.lstrip("/"), each.child_frame_id.lstrip("/")
+            t, q = each.transform.translation, each.transform.rotation
             try:
+                if parent == child or not all(map(math.isfinite, (t.x, t.y, t.z, q.x, q.y, q.z, q.w))):
+                    raise ObservationError("expected finite numbers, and two frames")
                 pose, stamp_s = bridge.pose_of_transform(each.transform), bridge.seconds(each.header.stamp)
-                parent, child = each.header.frame_id.lstrip("/"), each.child_frame_id.lstrip("/")
-            except (ValueError, ArithmeticError, AttributeError) as error:
-                self.damage.append(f"a transform was skipped: {error}")
+            except ValueError as error:  # the package's own errors, or numpy's
+                self._report(f"a transform of {child!r} in {parent!r} was skipped: {error}")
                 continue
-            if np.isfinite(pose.rotation).all() and np.isfinite(pose.translation).all() and parent != child:
-                yield _Transform(parent, child, stamp_s, pose, static)
-            else:
-                self.damage.append(f"a transform was skipped: {parent!r} to {child!r} is not a finite transform")
+            yield _Transform(parent, child, stamp_s, pose, static)
 
     @staticmethod
     def _buffer(transforms: list[_Transform]) -> TransformBuffer:
