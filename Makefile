@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. Both install what they need into .venv first.
+# Start with `make demo` and `make test`. Both install what they need into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,53 +6,66 @@ STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test test-slow test-ros lint bench docs clean
+.PHONY: help install ros demo test coverage test-slow test-ros lint bench docs clean
 
-help:  ## this list
+help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-install: $(STAMP)  ## install into .venv what everything else needs
+install: $(STAMP)  ## create .venv and install everything that the other commands need
 
-# Made anew only when what is installed has changed. Without OpenGL on the machine, a wheel brings a software renderer.
+# Runs again only when the dependencies have changed. A machine without OpenGL gets a software renderer from a wheel.
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim,models,onnx,train,serve,habitat,dev]'
 	@if ! $(BIN)/si-embodied doctor --has-opengl; then \
 		echo "No OpenGL renderer on this machine: installing one from a wheel."; \
 		$(BIN)/python -m pip install --quiet --no-deps lavavu-osmesa \
-			|| echo "That failed; pictures will be traced by rays, which is slow."; \
+			|| echo "That failed; images will be ray traced, which is slow."; \
 	fi
 	@touch $@
 
-ros: $(ROS)  ## ROS 2 from PyPI and our interfaces into .venv; needs a C++ compiler. An installed ROS 2 needs colcon instead
+ros: $(ROS)  ## add ROS 2 from PyPI and our interfaces to .venv (needs a C++ compiler; with ROS 2 installed, use colcon instead)
 
 $(ROS): $(STAMP) $(shell find interfaces -type f -not -name '*.pyc')
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ros]'
 	$(BIN)/python interfaces/build.py $(if $(wildcard $(ROS)),--force)
 	@touch $@
 
-demo: $(STAMP)  ## both worlds, every policy, a few episodes: a table, records and videos under runs/demo/
+demo: $(STAMP)  ## run a few episodes of every policy in both worlds; results, records and videos go to runs/demo/
 	$(BIN)/si-embodied demo
 
-test: $(STAMP)  ## the tests, without the slow ones
+test: $(STAMP)  ## run the fast tests
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMP)  ## the statistical tests: an hour or more
+coverage: $(STAMP)  ## print the line coverage of the core, servers, policies and sensing
+	$(BIN)/python -m pytest -qq --cov --cov-report= $(filter-out tests/test_docs.py tests/test_packaging.py,$(wildcard tests/test_*.py)) \
+		tests/backends tests/skills tests/serving tests/policies tests/ros_nodes
+	@$(BIN)/coverage report | awk '$(BY_PACKAGE)' | sort
+
+# Sums coverage's table of files by package, which coverage itself cannot do.
+define BY_PACKAGE
+$$1 ~ /[.]py$$/ { name = $$1; sub("/[^/]*$$", "", name); lines[name] += $$2; missed[name] += $$3; all += $$2; left += $$3 } \
+END { for (name in lines) printf "%-22s %5d lines %4d%% covered\n", name, lines[name], 100 - 100 * missed[name] / lines[name]; \
+	printf "total %22d lines %4d%% covered\n", all, 100 - 100 * left / all }
+endef
+
+test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
-test-ros: $(ROS)  ## the statistical tests over ROS: 20 episodes in each world
+test-ros: $(ROS)  ## run 20 episodes of each world over ROS
 	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
 
-lint: $(STAMP)  ## ruff, formatting and types
+lint: $(STAMP)  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(BIN)/mypy; \
+		else echo "Skipping mypy: scipy's type stubs need Python 3.11."; fi
 
-bench: $(STAMP)  ## benchmarks, as ratios within one run
+bench: $(STAMP)  ## run the benchmarks; they compare within one run, so read the ratios
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-docs: $(STAMP)  ## links and commands of the documents
+docs: $(STAMP)  ## check the links, commands and code of the documents
 	$(BIN)/python -m pytest tests/test_docs.py
 
-clean:  ## remove what was built; .venv stays
-	rm -rf build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean:  ## delete build results and caches; keep .venv
+	rm -rf build dist install log *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache

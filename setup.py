@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the ament_python install rules, and what colcon or old setuptools read only here."""
+"""What pyproject.toml cannot hold: ament_python's install rules, and fields that colcon or old setuptools read here."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 
 
 def share(folder: str, pattern: str) -> list[tuple[str, list[str]]]:
-    """Install rules for the files of a folder that match, if there are any, as paths relative to this file."""
+    """Install rules for the matching files of a folder, as paths relative to this file; empty without matches."""
     files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern) if path.is_file())
     return [(f"share/{PACKAGE}/{folder}", files)] if files else []
 
@@ -19,13 +19,13 @@ setup(
     version="0.1.0",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    # Through the links si_embodied/envs, policies and ros_nodes too; nothing of those names beside the package.
+    # Follows the links si_embodied/envs, policies and ros_nodes, and installs no top-level package of those names.
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.prompts": ["**/*.md"], f"{PACKAGE}.models": ["nano/*"]},
     entry_points={
         "console_scripts": [
             "si-embodied = si_embodied.cli.main:main",
-            # For `ros2 run` and `ros2 launch`.
+            # Executables for `ros2 run` and `ros2 launch`.
             "planner_node = si_embodied.ros_nodes.planner_node:main",
             "recorder_node = si_embodied.ros_nodes.recorder_node:main",
             "sim_node = si_embodied.ros_nodes.sim_node:main",
@@ -38,6 +38,6 @@ setup(
         *share("launch", "*.launch.py"),
         *share("config", "*"),
     ],
-    # colcon test looks for pytest here, and only here.
+    # colcon test looks for pytest only here.
     extras_require={"test": ["pytest"]},
 )

@@ -25,8 +25,8 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.memory import Memory
 from si_embodied.planner import AnyPlanner, Planner
 from si_embodied.serving import RemotePlanner
-from si_embodied.serving.app import Limits
-from si_embodied.serving.run import ServeOptions, serve
+from si_embodied.serving.options import Limits, ServeOptions
+from si_embodied.serving.run import serve
 from si_embodied.serving.service import PlanningService
 
 LIMIT_MS = 10.0

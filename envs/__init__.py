@@ -1,6 +1,6 @@
-"""Simulated worlds as Gymnasium environments; scenes are values, MuJoCo draws and moves them.
+"""Simulated worlds as Gymnasium environments: scenes are values, MuJoCo simulates and renders them.
 
-Importing this registers the environments and loads nothing heavier than gymnasium.
+Importing this package registers the environments and loads nothing heavier than gymnasium.
 """
 
 from __future__ import annotations
@@ -31,22 +31,10 @@ _ENTRY_POINTS = {
     HABITAT_REARRANGE_ID: "si_embodied.envs.habitat.rearrange:HabitatRearrangeEnv",
 }
 
-__all__ = [
-    "APARTMENT_ID",
-    "HABITAT_IMAGENAV_ID",
-    "HABITAT_INSTRUCTIONNAV_ID",
-    "HABITAT_OBJECTNAV_ID",
-    "HABITAT_POINTNAV_ID",
-    "HABITAT_REARRANGE_ID",
-    "TABLETOP_ID",
-    "Maker",
-    "register_all",
-]
-
 
 @dataclass(frozen=True)
 class Maker:
-    """What Gymnasium calls to make one of our environments: here, or with `python=` by another Python."""
+    """Gymnasium's entry point for one of our environments: in this process, or in another Python with `python=`."""
 
     env_id: str
     entry_point: str
@@ -59,7 +47,7 @@ class Maker:
         return world  # type: ignore[no-any-return]
 
     def __call__(self, *, python: str | None = None, **arguments: Any) -> gymnasium.Env[Any, Any]:
-        """Make it; `python` is the path of another Python's executable (see `ProcessEnv`)."""
+        """Create the environment; `python` is the path of another Python's executable (see `ProcessEnv`)."""
         if python is None:
             return self.world()(**arguments)
         from si_embodied.envs.process import ProcessEnv
@@ -68,7 +56,7 @@ class Maker:
 
 
 def register_all() -> None:
-    """Register every environment of this package with Gymnasium; calling it again changes nothing.
+    """Register every environment of this package with Gymnasium; idempotent.
 
     Raises:
         MissingExtraError: gymnasium is not installed.
@@ -77,7 +65,7 @@ def register_all() -> None:
         import gymnasium
     for env_id, entry_point in _ENTRY_POINTS.items():
         if env_id not in gymnasium.registry:
-            # The episode limit is the environments' own (`max_episode_steps`), so that no wrapper hides their state.
+            # The environments limit their own episodes (`max_episode_steps`), so that no wrapper hides their state.
             gymnasium.register(id=env_id, entry_point=Maker(env_id, entry_point))
 
 

@@ -1,28 +1,28 @@
-"""What an environment may be asked for: names among those that are known, numbers in their range."""
+"""Checks of the environments' arguments: known names, and numbers in range."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
 
 from si_embodied.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["IMAGE_SIZES_PX", "check_names", "check_number"]
-
 IMAGE_SIZES_PX = 16, 4096
 
 
 def check_names(*asked: tuple[str, object, Iterable[object]]) -> None:
-    """Refuse a name that is not known.
+    """Reject an unknown name.
 
     Args:
-        asked: what it names ("task"), the name, and those that are known.
+        asked: for each name, what it names ("task"), the name, and the known names.
 
     Raises:
-        UnknownNameError: the first that is not known, with the nearest that is.
+        UnknownNameError: the first unknown name; the message suggests the closest known one.
     """
     for what, name, known in asked:
         names = list(known)
@@ -31,12 +31,25 @@ def check_names(*asked: tuple[str, object, Iterable[object]]) -> None:
 
 
 def check_number(name: str, value: float | None, low: float, high: float = math.inf, unit: str = "") -> None:
-    """Refuse a number outside its range; None is left to the environment.
+    """Reject a number outside its range; None means that the environment chooses.
 
     Raises:
-        ConfigError: it is below `low` or above `high`.
+        ConfigError: the number is below `low` or above `high`.
     """
     if value is None or low <= value <= high:
         return
-    wanted = f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
-    raise ConfigError(f"expected {name} {wanted}{unit and ' ' + unit}, got: {value}")
+    wanted = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+    raise ConfigError(f"expected {name} to be {wanted}{unit and ' ' + unit}, got: {value}")
+
+
+def check_step(space: gymnasium.Space[Any], action: object, *, over: bool) -> None:
+    """Reject a step after the end of the episode, and an action that is not in the action space.
+
+    Raises:
+        gymnasium.error.ResetNeeded: the episode is over.
+        gymnasium.error.InvalidAction: the action is not in the action space.
+    """
+    if over:
+        raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
+    if not space.contains(action):
+        raise gymnasium.error.InvalidAction(f"expected an action in {space}, got: {action!r}")

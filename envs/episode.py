@@ -1,4 +1,4 @@
-"""A navigation episode as a value: the apartment, the task, where the robot starts, and the way it should take."""
+"""A navigation episode as a value: apartment, task, start pose, and the path lengths that it is measured by."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from si_embodied.envs.scenes.apartment import Apartment, Furniture
-from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M, generate_apartment, solid_outlines
+from si_embodied.envs.scenes.generator import PATH_CLEARANCE_M, generate_apartment, solid_outlines
 from si_embodied.envs.scenes.mjcf import MujocoScene, apartment_mjcf
 from si_embodied.envs.scenes.occupancy import GeodesicField, Grid, Outlines
 from si_embodied.envs.scenes.tasks import NavigationTask, task_candidates
 from si_embodied.errors import SceneError
+from si_embodied.robots import CAMERA_FOV_Y_DEG, CAMERA_HEIGHT_M, CAMERA_TILT_RAD, FETCH_BASE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUCCESS_DISTANCE_M = 1.0
+SUCCESS_DISTANCE_M = FETCH_BASE.success_distance_m
 MIN_START_DISTANCE_M = 2.0
-_GOAL_DISTANCE_M = 0.95  # of the goal region: the success distance less a cell
+_GOAL_DISTANCE_M = SUCCESS_DISTANCE_M - 0.05  # of the goal region from the goal: a cell less
 _SCENES_TRIED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class CameraSetup:
-    """The head camera: where it is on the robot and how it looks."""
+    """The head camera: its mount and its field of view."""
 
-    height_m: float = 1.1
+    height_m: float = CAMERA_HEIGHT_M
     pan_rad: float = 0.0  # left positive
-    tilt_rad: float = -0.35  # up positive; at the start of an episode
-    fov_y_rad: float = math.radians(70.0)
+    tilt_rad: float = CAMERA_TILT_RAD  # up positive; at the start of an episode
+    fov_y_rad: float = math.radians(CAMERA_FOV_Y_DEG)
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """Everything an episode needs, a function of its seed."""
+    """Everything that an episode is made of; a function of its seed."""
 
     apartment: Apartment
     task: NavigationTask
@@ -47,37 +48,37 @@ class Episode:
     model: mujoco.MjModel
     obstacles: Outlines
     grid: Grid
-    targets: tuple[Outlines, ...]  # of each leg's goal
-    regions: tuple[NDArray[np.bool_], ...]  # of each leg: cells to stop at
-    fields: tuple[GeodesicField, ...]  # of each leg: to its region and on through the later ones
+    targets: tuple[Outlines, ...]  # outline of each leg's goal
+    regions: tuple[NDArray[np.bool_], ...]  # per leg: cells to stop at
+    fields: tuple[GeodesicField, ...]  # per leg: distance through its region and the later ones
 
     @property
     def geodesic_m(self) -> float:
-        """Shortest driving distance from the start through all goal regions."""
+        """Shortest driving distance from the start through all goal regions, metres."""
         return self.fields[0].at(self.start[0], self.start[1])
 
     def goal(self, leg: int) -> Furniture:
-        """The piece of furniture that a leg ends at."""
+        """The furniture at the end of a leg."""
         return self.apartment.piece(self.task.goals[leg])
 
 
 def goal_region(
     grid: Grid, model: mujoco.MjModel, data: mujoco.MjData, scene: MujocoScene, goal: Furniture, camera: CameraSetup
 ) -> NDArray[np.bool_]:
-    """Free cells within the success distance of a piece's surface from which the camera could see a part of it.
+    """Free cells within the success distance of the goal's surface from which the camera could see part of it.
 
     Args:
         grid: where the robot may be.
         model: the compiled scene.
         data: with the fixed bodies' positions computed.
-        scene: which geoms belong to the piece.
-        goal: the piece.
+        scene: which geoms belong to the goal.
+        goal: the furniture to stop at.
         camera: its height, and how far down it can see.
     """
     near = grid.distance_from(Outlines.of(goal.world_parts, below_m=math.inf), _GOAL_DISTANCE_M)
     candidates = np.isfinite(near) & grid.free
     region = np.zeros(grid.free.shape, bool)
-    # Every other cell each way is looked from, and speaks for its neighbours: 0.05 m change little of what is seen.
+    # Rays are cast from every other row and column, and stand for the neighbours: 0.05 m changes little of the view.
     tried = np.argwhere(candidates[::2, ::2]) * 2
     own = {model.geom(name).id for name, piece in scene.owner.items() if piece == goal.name}
     points = np.array([p.centre for p in goal.world_parts])
@@ -99,7 +100,7 @@ def goal_region(
 def _legs(
     grid: Grid, model: mujoco.MjModel, scene: MujocoScene, goals: tuple[Furniture, ...], camera: CameraSetup
 ) -> tuple[tuple[NDArray[np.bool_], ...], tuple[GeodesicField, ...]] | None:
-    """Regions and fields of all legs, each field going on through the later goals; None when one cannot be seen."""
+    """Regions and distance fields of all legs; None if one goal cannot be seen from anywhere."""
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     regions: list[NDArray[np.bool_]] = []
@@ -114,9 +115,9 @@ def _legs(
 
 
 def draw_start(rng: np.random.Generator, grid: Grid, field: GeodesicField) -> tuple[float, float, float] | None:
-    """A pose to start from, well off everything and at least 2 m of way from the goal; None where there is none."""
+    """A start pose clear of obstacles and at least 2 m of driving from the goal; None if there is none."""
     far = np.isfinite(field.distance_m) & (field.distance_m >= MIN_START_DISTANCE_M + 0.1) & grid.free
-    far &= grid.clearance_m >= ROBOT_RADIUS_M + 0.1
+    far &= grid.clearance_m >= FETCH_BASE.radius_m + 0.1
     cells = np.argwhere(far)
     if not len(cells):
         return None
@@ -127,9 +128,9 @@ def draw_start(rng: np.random.Generator, grid: Grid, field: GeodesicField) -> tu
 def build_episode(
     apartment: Apartment, task: NavigationTask, camera: CameraSetup, rng: np.random.Generator
 ) -> Episode | None:
-    """An episode of a task in an apartment, from a random start; None when the goal cannot be seen from anywhere."""
+    """An episode of a task in an apartment, from a random start; None if a goal cannot be seen from anywhere."""
     obstacles = solid_outlines(apartment)
-    grid = Grid.of(apartment, obstacles, ROBOT_RADIUS_M + PATH_MARGIN_M)
+    grid = Grid.of(apartment, obstacles, PATH_CLEARANCE_M)
     scene = apartment_mjcf(apartment, camera_height_m=camera.height_m, fov_y_rad=camera.fov_y_rad)
     model = mujoco.MjModel.from_xml_string(scene.xml)
     goals = tuple(apartment.piece(name) for name in task.goals)
@@ -145,11 +146,11 @@ def build_episode(
 
 
 def draw_episode(seed: int, task: str, camera: CameraSetup, room_count: int | None = None) -> Episode:
-    """The episode of a seed: apartments are drawn within it until one has a task of the kind.
+    """The episode of a seed: draws apartments from the seed until one offers such a task.
 
     Raises:
-        UnknownNameError: no such kind of task.
-        SceneError: nothing was found, which the generator should never let happen.
+        UnknownNameError: unknown task.
+        SceneError: no apartment offers the task; the generator should never let this happen.
     """
     for attempt in range(_SCENES_TRIED):
         apartment = generate_apartment((seed, attempt), room_count)
@@ -159,6 +160,3 @@ def draw_episode(seed: int, task: str, camera: CameraSetup, room_count: int | No
             if episode is not None:
                 return episode
     raise SceneError(f"no {task} task in {_SCENES_TRIED} apartments of seed {seed}; try another seed or more rooms")
-
-
-__all__ = ["CameraSetup", "Episode", "build_episode", "draw_episode", "draw_start", "goal_region"]

@@ -1,9 +1,9 @@
-"""What only the oracle may know of an apartment: the shortest way, and where the target is in the picture."""
+"""Privileged knowledge of an apartment episode: the shortest path, and which pixels show the target."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from si_embodied.envs.navigation import ApartmentEnv
+    from si_embodied.embodiment import MobileBase
+    from si_embodied.envs.episode import CameraSetup, Episode
+    from si_embodied.ground_truth import Pixel
 
-_ARRIVED_M = 0.04  # to the goal region: less than its cells are wide
-_TURN_COST_M = 0.004  # a turn costs no way; among headings that are nearly as good the nearest is taken
+_TURN_COST_M = 0.004  # of turning by 15 degrees; breaks near-ties in favour of the nearest heading
 _TOUCH_COST_M = 0.03
 
 
@@ -33,15 +34,15 @@ def best_heading(
     move: Callable[[float, float, float, float], tuple[float, float, bool]],
     arrived: Callable[[float, float], bool],
 ) -> float:
-    """The heading (map, radians) among those that turning in steps can reach which brings a base nearest to its goal.
+    """The heading (map, radians), a whole number of turns away, in which driving brings the base nearest to its goal.
 
     Args:
         pose: x, y and yaw in the map.
-        turn_step_rad: of one turn.
-        forward_step_m: of one drive.
+        turn_step_rad: angle of one turn.
+        forward_step_m: length of one step.
         to_goal: driving distance from a map point.
-        move: where a drive from x, y in a direction over a length ends, and whether it touches something.
-        arrived: whether a map point is one to stop at.
+        move: where a drive from x, y along a heading over a length ends, and whether it touches an obstacle.
+        arrived: whether the base may stop at a map point.
     """
     x, y, yaw = pose
     count = round(2 * math.pi / turn_step_rad)
@@ -75,11 +76,33 @@ def inner_pixel(mask: NDArray[np.bool_]) -> tuple[float, float]:
     return float(u), float(v)
 
 
+class ApartmentState(Protocol):
+    """The state of a running episode; `ApartmentEnv` has it."""
+
+    embodiment: MobileBase
+    camera: CameraSetup
+    discrete: bool
+    min_visible_px: int  # of the target; fewer do not count as seeing it
+    pose: tuple[float, float, float]  # x, y in metres and yaw in radians, map
+    tilt: float  # of the head camera, radians, up positive
+    leg: int  # index of the goal under way
+
+    @property
+    def episode(self) -> Episode:
+        """The running episode."""
+
+    def target_mask(self) -> NDArray[np.bool_]:
+        """(H, W), the pixels of the current view that show the current leg's target."""
+
+    def leg_reached(self) -> bool:
+        """Whether the robot is near the current leg's target and sees it."""
+
+
 class NavigationGroundTruth:
     """The simulator's own knowledge of the running episode."""
 
-    def __init__(self, env: ApartmentEnv) -> None:
-        """Look into `env`."""
+    def __init__(self, env: ApartmentState) -> None:
+        """Read the state of `env`."""
         self._env = env
 
     def target_name(self) -> str:
@@ -91,19 +114,18 @@ class NavigationGroundTruth:
         env = self._env
         return env.leg == len(env.episode.task.goals) - 1 and env.leg_reached()
 
-    def visible_target(self) -> tuple[int, float, float] | None:
-        """(view, u, v) of a pixel well inside the largest part of the current target, None when too little is seen."""
+    def visible_target(self) -> Pixel | None:
+        """(view, u, v) well inside the current target's largest visible part; None if too little is visible."""
         mask = self._env.target_mask()
         if int(mask.sum()) < self._env.min_visible_px:
             return None
         return 0, *inner_pixel(mask)
 
     def straight_way(self) -> None:
-        """The goals are things, which are pointed at."""
-        return
+        """None: the goals are objects, which a planner points at."""
 
     def next_action(self) -> int | NDArray[np.float32]:
-        """The next action of the shortest way, in the environment's action mode; stops where that is success."""
+        """The next action along the shortest path, in the environment's action mode; stops where that is success."""
         env = self._env
         if self.at_goal():
             return int(BaseAction.STOP) if env.discrete else np.array([0.0, 0.0, 1.0], np.float32)
@@ -111,11 +133,11 @@ class NavigationGroundTruth:
         return self._face(heading) if heading is None or env.discrete else self._steer(heading)
 
     def _to_region(self, x: float, y: float) -> float:
-        """Driving distance to the current leg's region and on through the later ones."""
+        """Driving distance through the current leg's region and the later ones."""
         return self._env.episode.fields[self._env.leg].at(x, y)
 
     def _heading(self) -> float | None:
-        """Best direction to drive in, map, radians; None where the current target can be seen from."""
+        """Best heading to drive along, map, radians; None where the current target is visible from here."""
         env = self._env
         x, y, _ = env.pose
         region, grid, body = env.episode.regions[env.leg], env.episode.grid, env.embodiment
@@ -130,7 +152,7 @@ class NavigationGroundTruth:
         return best_heading(env.pose, step, body.forward_step_m, to_goal=self._to_region, move=move, arrived=arrived)
 
     def _face(self, heading: float | None) -> int | NDArray[np.float32]:
-        """One turn or step towards a direction; without one, turn and tilt until the target is seen."""
+        """One turn or step along a heading; without a heading, turn and tilt until the camera sees the target."""
         env = self._env
         if heading is not None:
             error = wrap_angle(heading - env.pose[2])
@@ -140,12 +162,12 @@ class NavigationGroundTruth:
         x, y, yaw = env.pose
         low, high = env.episode.goal(env.leg).bounds
         middle = (low + high) / 2
-        # The camera may be panned: it is the camera that has to face the target.
+        # The camera may be panned, and it is the camera that must face the target.
         error = wrap_angle(math.atan2(middle[1] - y, middle[0] - x) - yaw - env.camera.pan_rad)
         if not env.discrete:
             rate = float(np.clip(error / env.embodiment.control_period_s, -1, 1)) * 1.0
             if abs(error) < 0.05:
-                rate = 1.0  # hidden from here when facing its middle: look around
+                rate = 1.0  # facing its middle does not show it: look around
             return np.array([0.0, rate, 0.0], np.float32)
         if abs(error) > env.embodiment.turn_step_rad / 2 + 1e-6:
             return int(BaseAction.TURN_LEFT if error > 0 else BaseAction.TURN_RIGHT)
@@ -157,7 +179,7 @@ class NavigationGroundTruth:
         return int(BaseAction.TURN_LEFT)
 
     def _steer(self, heading: float) -> NDArray[np.float32]:
-        """Turn towards a direction and drive as fast as it is faced."""
+        """Turn towards a heading; drive faster the better the base faces it."""
         body, error = self._env.embodiment, wrap_angle(heading - self._env.pose[2])
         rate = float(np.clip(error / body.control_period_s, -body.max_turn_rate_rad_s, body.max_turn_rate_rad_s))
         left = abs(error) - abs(rate) * body.control_period_s

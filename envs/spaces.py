@@ -1,4 +1,4 @@
-"""The observation that both worlds give: its Gymnasium space, and the dict made from posed frames."""
+"""The observation of our environments: its Gymnasium space, and the dict made from posed frames."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ if TYPE_CHECKING:
     from si_embodied.geometry import Pose
     from si_embodied.types import ArmState, CameraFrame
 
-
-__all__ = ["MAX_INSTRUCTION_LENGTH", "observation_dict", "observation_space"]
-
 MAX_INSTRUCTION_LENGTH = 400
 _CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
 
-
-# Finite, because Gymnasium's checker distrusts infinity; wide enough for any map, picture and episode.
+# Finite, because Gymnasium's checker rejects infinity; large enough for any map, image and episode.
 _LARGEST = 1e6
 
 
@@ -59,10 +55,10 @@ def observation_space(
 def observation_dict(
     frames: Sequence[CameraFrame], T_map_base: Pose, instruction: str, stamp_s: float, arm: ArmState | None = None
 ) -> dict[str, Any]:
-    """The observation of `observation_space` from frames of one size.
+    """The observation of `observation_space`, from frames of one size.
 
     Raises:
-        ObservationError: no frames, or a frame without depth.
+        ObservationError: there are no frames, or a frame lacks depth.
     """
     if not frames:
         raise ObservationError("expected at least one camera frame, got none")

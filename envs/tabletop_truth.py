@@ -1,14 +1,13 @@
-"""What is true on the table: whether a task's conditions hold, what its next step is, and where a camera shows it.
+"""The tabletop's ground truth: whether a task's conditions hold, its next step, and the pixels that show it.
 
-Privileged: the success measure, the oracle and the perfect-pixels planner may look in here, no other policy.
+Privileged: only the success measure, the oracle and the perfect-pixels planner may use it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import ConvexHull
@@ -24,6 +23,7 @@ from si_embodied.envs.scenes.tabletop_tasks import (
     OnTop,
 )
 from si_embodied.geometry import depth_at, project
+from si_embodied.ground_truth import ManipulationStep, Pixel
 from si_embodied.grounding import narrowest_rectangle
 
 if TYPE_CHECKING:
@@ -32,34 +32,22 @@ if TYPE_CHECKING:
     from si_embodied.envs.mujoco.tabletop import TabletopWorld
     from si_embodied.types import CameraFrame
 
-RIM_TOLERANCE_M = 0.02  # an object lies in a container if its middle is at most this much above the rim
+RIM_TOLERANCE_M = 0.02  # of an object's middle above the rim of a container that it lies in
 STACK_OFFSET_M = 0.022  # of the upper object's middle from the lower's: about half a side
 STACK_GAP_M = 0.006
 HOLE_OFFSET_M = 0.020
-ON_TABLE_M = 0.004  # height of the lowest point: lower than the sorter's board is thick
+ON_TABLE_M = 0.004  # height of the lowest point; less than the thickness of the sorter's board
 BESIDE_M = (0.055, 0.24)  # along the direction, middle to middle
-BESIDE_SLOPE = 1.0  # sideways at most as far as along: the quarter of the table that lies in the direction
+BESIDE_SLOPE = 1.0  # at most as far sideways as along: a quadrant about the direction
 GRASP_DEPTH_M = 0.025  # of the tool centre point below the top
 
 _MIN_PIXELS = 12
-_MIN_VISIBLE_SHARE = 0.55  # of an object's silhouette; less, and its outline cannot be told
+_MIN_VISIBLE_SHARE = 0.55  # of an object's silhouette; less does not show its outline
 _DEPTH_TOLERANCE_M = 0.015
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """One pick or place that the task lacks, from the physics as it is now."""
-
-    kind: Literal["pick", "place"]
-    object_name: str  # what to grasp; for a place, what to put it on or in, in words
-    position_m: NDArray[np.float64]  # (3,), of the tool when it grasps, or of the surface to rest on; map
-    yaw_rad: float  # of the tool when it grasps; 0 for a place
-    width_m: float  # of the object along the closing direction; 0 for a place
-    grasp_height_m: float  # of the tool above the object's support; 0 for a place
-
-
 def holds(condition: Condition, world: TabletopWorld) -> bool:
-    """Whether a condition is true in the physics: let go, at rest, and where it should be."""
+    """Whether a condition's object is in place, released and at rest."""
     name = condition.object
     if world.fingers_on(name) or not world.is_still(name):
         return False
@@ -93,8 +81,15 @@ def _inside(point: NDArray[np.float64], container: t.Container) -> bool:
 
 
 def hole_centre(sorter: t.Container, hole: int) -> NDArray[np.float64]:
-    """The middle of a hole's bottom, which is the table."""
+    """The centre (3,) of a hole's bottom, which is the table; map."""
     return np.array([sorter.x_m, sorter.y_m + t.SORTER_HOLES[hole].offset_y_m, t.TABLE_TOP_M])
+
+
+def _wanted(missing: Sequence[Condition], name: str) -> Condition | None:
+    """The condition that placing an object fulfils now; an upper object of a tower waits for the lower ones."""
+    if missing[0].object == name:
+        return missing[0]
+    return next((c for c in missing if c.object == name and not isinstance(c, OnTop)), None)
 
 
 class TabletopGroundTruth:
@@ -107,69 +102,55 @@ class TabletopGroundTruth:
         frames: Callable[[], Sequence[CameraFrame]],
         segmentation: Callable[[str], NDArray[np.int32]],
     ) -> None:
-        """Look at a world.
+        """Watch one world.
 
         Args:
-            world: its physics.
-            conditions: of the task, in the order to bring them about.
-            frames: gives the frames of the last observation.
-            segmentation: gives the geom ids (H, W) that a camera sees, at the same instant.
+            world: the physics.
+            conditions: of the task, in the order in which to achieve them.
+            frames: returns the frames of the last observation.
+            segmentation: returns the geom ids (H, W) that a camera sees at the same instant.
         """
         self._world, self._conditions = world, tuple(conditions)
         self._frames, self._segmentation = frames, segmentation
 
     def progress(self) -> float:
-        """The share of the task's conditions that hold."""
+        """The fraction of the task's conditions that hold."""
         return sum(holds(condition, self._world) for condition in self._conditions) / len(self._conditions)
 
-    def next_step(self) -> Step | None:
-        """The next step that the task lacks, None when every condition holds."""
-        missing = [condition for condition in self._conditions if not holds(condition, self._world)]
+    def next_step(self) -> ManipulationStep | None:
+        """The next step of the task, None when every condition holds."""
+        missing = self._missing()
         if not missing:
             return None
         held = self._held()
         if held is not None:
-            # A tower's upper part must wait for the lower one.
-            wanted = missing[0] if missing[0].object == held else None
-            wanted = wanted or next((c for c in missing if c.object == held and not isinstance(c, OnTop)), None)
-            return self._place(wanted, held)
+            return self.place_step(_wanted(missing, held), held)
         target = missing[0].object
         for other in self._world.scene.objects:
             if other.name != target and self._world.stands_on(other.name, target):
                 target = other.name
         if isinstance(missing[0], OnTop):
             for other in self._world.scene.objects:
-                on_support = self._world.stands_on(other.name, missing[0].support)
-                if other.name != target and on_support:
-                    target = other.name  # something else took the place
-        return self._pick(target)
+                if other.name != target and self._world.stands_on(other.name, missing[0].support):
+                    target = other.name  # another object occupies the place
+        return self.pick_step(target)
 
-    def next_move(self) -> tuple[Step | None, Step, bool] | None:
-        """The pick and the place that the task lacks next, and whether nothing will be missing after them.
+    def next_move(self) -> tuple[ManipulationStep | None, ManipulationStep, bool] | None:
+        """The task's next pick and place, and whether they complete the task; None when every condition holds.
 
-        The pick is None when the thing is in the gripper already; all is None when every condition holds.
+        The pick is None when the object is already in the gripper.
         """
         step = self.next_step()
         if step is None:
             return None
-        missing = [condition for condition in self._conditions if not holds(condition, self._world)]
+        missing = self._missing()
         if step.kind == "place":
             return None, step, len(missing) == 1 and step.object_name != "table"
-        wanted = missing[0] if missing[0].object == step.object_name else None
-        last = len(missing) == 1 and wanted is not None
-        wanted = wanted or next((c for c in missing if c.object == step.object_name and not isinstance(c, OnTop)), None)
-        return step, self._place(wanted, step.object_name), last
+        place = self.place_step(_wanted(missing, step.object_name), step.object_name)
+        return step, place, len(missing) == 1 and missing[0].object == step.object_name
 
-    def pick_step(self, name: str) -> Step:
-        """How to pick an object up as it stands now."""
-        return self._pick(name)
-
-    def place_step(self, condition: Condition, held: str) -> Step:
-        """Where to put an object so that a condition comes to hold, whether it is in the gripper yet or not."""
-        return self._place(condition, held)
-
-    def pixel_of(self, step: Step) -> tuple[int, float, float] | None:
-        """The (view, u, v) of the last observation that shows a step's place, None where no view does."""
+    def pixel_of(self, step: ManipulationStep) -> Pixel | None:
+        """(view, u, v) of a pixel of the last observation that shows a step's target; None if no view shows it."""
         candidates = enumerate(self._frames())
         if step.kind == "place":
             return next((hit for hit in (self._place_pixel(k, frame, step) for k, frame in candidates) if hit), None)
@@ -177,19 +158,25 @@ class TabletopGroundTruth:
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
+    def _missing(self) -> list[Condition]:
+        """The conditions that do not hold, in order."""
+        return [condition for condition in self._conditions if not holds(condition, self._world)]
+
     def _held(self) -> str | None:
-        names = [thing.name for thing in self._world.scene.objects]
+        names = [item.name for item in self._world.scene.objects]
         return next((name for name in names if self._world.fingers_on(name) == 2), None)
 
-    def _pick(self, name: str) -> Step:
+    def pick_step(self, name: str) -> ManipulationStep:
+        """How to pick up an object at its current pose."""
         corners = self._world.corners(name)
         low, top = float(corners[:, 2].min()), float(corners[:, 2].max())
         upper = corners[corners[:, 2] > (low + top) / 2 - 0.002]
         centre, yaw, width, _ = narrowest_rectangle(upper[:, :2])
         height = max(top - GRASP_DEPTH_M - low, 0.012)
-        return Step("pick", name, np.array([*centre, low + height]), yaw, width, height)
+        return ManipulationStep("pick", name, np.array([*centre, low + height]), yaw, width, height)
 
-    def _place(self, condition: Condition | None, held: str) -> Step:
+    def place_step(self, condition: Condition | None, held: str) -> ManipulationStep:
+        """Where to put an object, held already or not, to fulfil a condition; without one, anywhere on the table."""
         if condition is None:
             words, point = "table", self._free_spot(held)
         elif isinstance(condition, Inside):
@@ -204,28 +191,28 @@ class TabletopGroundTruth:
             point = np.array([*self._world.pose(words).translation[:2], corners[:, 2].max()])
         else:
             words, point = "table", self._spot_beside(condition, held)
-        return Step("place", words, point, 0.0, 0.0, 0.0)
+        return ManipulationStep("place", words, point, 0.0, 0.0, 0.0)
 
     def _others(self, held: str) -> NDArray[np.float64]:
-        """Middles (n, 2) of what is not in the gripper."""
+        """Centres (n, 2) of the objects that are not in the gripper."""
         points = [self._world.pose(o.name).translation[:2] for o in self._world.scene.objects if o.name != held]
         return np.array(points).reshape(-1, 2)
 
     def _spot_inside(self, container: t.Container, held: str) -> NDArray[np.float64]:
-        """The middle if it is free, or the spot farthest from what is there."""
+        """The middle if it is free, or else the spot farthest from the objects there."""
         middle = np.array([container.x_m, container.y_m])
         shared = sum(isinstance(c, Inside) and c.container == container.key for c in self._conditions) > 1
-        # Along x only: the fingers, which open along y, need the room between the walls there. The far one first, the
-        # second near the middle: the floor behind a thing, or behind the near wall, is hidden from the head.
+        # Spread along x only: the fingers open along y and need the full width there. The far spot comes first and the
+        # second lies near the middle, because the head camera cannot see the floor behind an object or the near wall.
         aside = 0.026 if container.kind == "bowl" else 0.045
         offsets = [(aside, 0.0), (-0.015, 0.0)] if shared else [(0.0, 0.0), (aside, 0.0), (-aside, 0.0)]
         others = self._others(held)
 
         def room(offset: tuple[float, float]) -> float:
             nearest = float(np.min(np.linalg.norm(others - middle - offset, axis=1), initial=math.inf))
-            return min(nearest, 0.075)  # more than this is no better
+            return min(nearest, 0.075)  # more room is no better
 
-        best = max(offsets, key=room)  # the first of equals
+        best = max(offsets, key=room)  # the first of equally good ones
         return np.array([*(middle + best), t.TABLE_TOP_M + t.FLOOR_M])
 
     def _spot_beside(self, condition: Beside, held: str) -> NDArray[np.float64]:
@@ -256,7 +243,7 @@ class TabletopGroundTruth:
 
     # --- pixels ----------------------------------------------------------------------------------------------------
 
-    def _place_pixel(self, view: int, frame: CameraFrame, step: Step) -> tuple[int, float, float] | None:
+    def _place_pixel(self, view: int, frame: CameraFrame, step: ManipulationStep) -> Pixel | None:
         point = frame.T_map_camera.inverse().apply(step.position_m)
         u, v = (float(value) for value in project(frame.intrinsics, point))
         if not self._in_image(frame, u, v) or frame.depth_m is None:
@@ -265,13 +252,13 @@ class TabletopGroundTruth:
         visible = seen.spread_m < 2 * _DEPTH_TOLERANCE_M and abs(seen.depth_m - point[2]) < _DEPTH_TOLERANCE_M
         return (view, u, v) if visible else None
 
-    def _pick_pixel(self, view: int, frame: CameraFrame, step: Step) -> tuple[int, float, float] | None:
+    def _pick_pixel(self, view: int, frame: CameraFrame, step: ManipulationStep) -> Pixel | None:
         mask = np.isin(self._segmentation(frame.name), self._world.geoms_of(step.object_name))
         corners = self._world.corners(step.object_name)
         outline = project(frame.intrinsics, frame.T_map_camera.inverse().apply(corners))
         if not np.isfinite(outline).all():
             return None
-        silhouette = ConvexHull(outline).volume  # in the plane, the area
+        silhouette = ConvexHull(outline).volume  # of a planar hull: its area
         if mask.sum() < max(_MIN_PIXELS, _MIN_VISIBLE_SHARE * silhouette * (0.6 if "cross" in step.object_name else 1)):
             return None
         top = np.array([*step.position_m[:2], corners[:, 2].max()])

@@ -1,7 +1,4 @@
-"""A skill of one's own: `follow` drives along the wall on one side. Its description, its goal and its controller.
-
-policy = SpatialPlannerPolicy.for_env(env, BackendConfig("scripted", script=(ANSWER,)))
-"""
+"""A skill of one's own: `follow` drives along the wall on one side. Its description, its goal and its controller."""
 
 from __future__ import annotations
 

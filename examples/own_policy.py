@@ -6,10 +6,11 @@ import numpy as np
 
 from si_embodied.embodiment import BaseAction
 from si_embodied.evaluation.registry import PolicySpec, register_policy
+from si_embodied.policies.base import Policy
 from si_embodied.types import Observation, Task
 
 
-class CautiousPolicy:
+class CautiousPolicy(Policy):
     """Drives while the way ahead is clear for a metre, and turns left where it is not."""
 
     def reset(self, task: Task) -> None:
@@ -23,9 +24,6 @@ class CautiousPolicy:
         ahead = depth_m[:, depth_m.shape[1] // 3 : -(depth_m.shape[1] // 3)]
         clear = float(np.min(ahead, where=ahead > 0, initial=np.inf)) > 1.0
         return int(BaseAction.FORWARD if clear else BaseAction.TURN_LEFT)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def register() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from si_embodied.robots import FETCH_BASE
 
 from si_embodied import Intrinsics, Pose
 from si_embodied.embodiment import BaseAction
+from si_embodied.robots import FETCH_BASE
 
 SIZE_PX, LENGTH_M = 64, 5.0
 CAMERA = Intrinsics.from_vertical_fov(SIZE_PX, SIZE_PX, 1.2)
@@ -43,9 +43,9 @@ class Corridor(gymnasium.Env[dict[str, Any], int]):
         return {
             "rgb": np.full((1, SIZE_PX, SIZE_PX, 3), (200, 30, 30), np.uint8),
             "depth": np.full((1, SIZE_PX, SIZE_PX), LENGTH_M - self._x, np.float32),
-            "intrinsics": CAMERA.matrix[None],
-            "T_map_camera": (T_map_base @ T_BASE_CAMERA).matrix[None],
-            "T_map_base": T_map_base.matrix,
+            "intrinsics": CAMERA.matrix()[None],
+            "T_map_camera": (T_map_base @ T_BASE_CAMERA).matrix()[None],
+            "T_map_base": T_map_base.matrix(),
             "stamp_s": np.array(self._steps * self.embodiment.control_period_s),
             "instruction": "go to the red wall",
         }

@@ -1,9 +1,9 @@
-"""Builds the ROS interfaces into a virtual environment that has ROS 2 from PyPI.
+"""Builds the ROS interfaces into a virtual environment with ROS 2 from PyPI.
 
-On a machine with an installed ROS 2 use colcon instead: `colcon build --base-paths . interfaces`.
+With an installed ROS 2, use colcon instead: `colcon build --base-paths . interfaces`.
 
-    .venv/bin/python interfaces/build.py            # what is not there yet
-    .venv/bin/python interfaces/build.py --force    # all of it, after a definition has changed
+    .venv/bin/python interfaces/build.py            # build what is missing
+    .venv/bin/python interfaces/build.py --force    # build everything, after a definition has changed
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ BUILD_WHEELS = (
     "ros-ament-cmake-include-directories==2.7.3", "ros-ament-cmake-ros-core==0.14.5", "ros-ament-cmake-pytest==2.7.3",
     "ros-ament-cmake-gtest==2.7.3", "ros-ament-cmake-gmock==2.7.3", "ros-ament-package==0.17.2", "catkin-pkg>=1",
 )  # fmt: skip
-"""What the code generators need beside the extra `ros`, and only while building."""
+"""The code generators' dependencies, needed in addition to the extra `ros` and only for building."""
 CMAKE_WHEEL = "cmake>=3.22,<4"
-"""For machines without CMake."""
+"""Installed on machines without CMake."""
 
 
 @dataclass(frozen=True)
 class PublicPackage:
-    """An interface package of ROS's own that is not on PyPI, by its public definition."""
+    """One of ROS's interface packages that is not on PyPI, written from its public definition."""
 
     name: str
     depends: tuple[str, ...]
-    definitions: dict[str, str]  # by path in the package
+    definitions: dict[str, str]  # text by path in the package
 
 
 PUBLIC = (
@@ -46,34 +46,34 @@ PUBLIC = (
 
 
 def main() -> int:
-    """Build what is missing; 0 when all of it is there."""
+    """Build what is missing. Returns 0 when everything is built."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--force", action="store_true", help="build also what is there already")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once")
+    parser.add_argument("--force", action="store_true", help="rebuild packages that exist already")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of parallel compilers")
     parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build" / "interfaces", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if sys.prefix == sys.base_prefix:
-        return _fail("expected to run in a virtual environment, whose prefix is built into; use .venv/bin/python")
+        return _fail("not in a virtual environment, where the packages go; run this with .venv/bin/python")
     if importlib.util.find_spec("rclpy") is None:
-        return _fail("rclpy is not installed; pip install -e '.[ros]' first")
+        return _fail("rclpy is not installed; run pip install -e '.[ros]' first")
     sources = [*(write_package(package, args.build_dir) for package in PUBLIC), HERE / "si_embodied_msgs"]
     missing = [source for source in sources if args.force or not is_built(source.name)]
     if missing and compiler() is None:
-        return _fail("no C++ compiler was found; install one (Debian, Ubuntu: apt install g++) or set CXX")
+        return _fail("no C++ compiler found; install one (Debian, Ubuntu: apt install g++) or set CXX")
     tools = build_tools() if missing else []
     if tools:
         constraints = str(HERE.parent / "constraints.txt")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", constraints, *tools]
         if subprocess.run(pip, check=False).returncode:
-            return _fail(f"the code generators could not be installed; try: {' '.join(pip)}")
+            return _fail(f"the code generators could not be installed; see the error above, then try: {' '.join(pip)}")
     for source in missing:
         if not build(source, args.build_dir / f"{source.name}-build", args.jobs):
-            return _fail(f"{source.name} did not build; its output is above")
+            return _fail(f"building {source.name} failed; its output is above")
     return 0
 
 
 def prefix() -> Path:
-    """Where the wheels lie and where is installed to."""
+    """The environment that holds the wheels and receives the packages."""
     return Path(sys.prefix)
 
 
@@ -84,24 +84,24 @@ def compiler() -> str | None:
 
 
 def cmake() -> str | None:
-    """The CMake of the machine, or the one of the wheel."""
+    """The machine's CMake, or the wheel's."""
     return shutil.which("cmake") or shutil.which("cmake", path=str(prefix() / "bin"))
 
 
 def build_tools() -> list[str]:
-    """The wheels that building needs and that are not there."""
+    """The wheels that building needs and that are missing."""
     generators = () if (prefix() / "share" / "rosidl_default_generators").is_dir() else BUILD_WHEELS
     return [*generators, *([] if cmake() else [CMAKE_WHEEL])]
 
 
 def is_built(package: str) -> bool:
-    """Whether a package can be imported here; its source folder beside this file is none."""
+    """Whether a package can be imported. Its source folder beside this file does not count: it has no `__init__.py`."""
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
 
 
 def write_package(package: PublicPackage, folder: Path) -> Path:
-    """Write an interface package's sources below `folder`; its directory."""
+    """Write an interface package's sources below `folder` and return its directory."""
     root = folder / package.name
     for path, text in package.definitions.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ ament_package()
 <package format="3">
   <name>{package.name}</name>
   <version>0.0.0</version>
-  <description>From its public definition, where the real one is not installed</description>
+  <description>Written from its public definition, because the original is not installed</description>
   <maintainer email="maintainers@si-embodied.org">si-embodied maintainers</maintainer>
   <license>BSD</license>
   <buildtool_depend>ament_cmake</buildtool_depend>
@@ -141,7 +141,7 @@ ament_package()
 
 
 def build(source: Path, folder: Path, jobs: int) -> bool:
-    """Configure, compile and install one package; whether that worked."""
+    """Configure, compile and install one package. Returns whether that worked."""
     shutil.rmtree(folder, ignore_errors=True)
     program = cmake() or "cmake"
     configure = [
@@ -156,9 +156,9 @@ def build(source: Path, folder: Path, jobs: int) -> bool:
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
         if done.returncode:
-            sys.stderr.write(done.stdout)  # hundreds of lines, which nobody wants to see otherwise
+            sys.stderr.write(done.stdout)  # hundreds of lines, so shown only on failure
             return False
-    sys.stdout.write(f"{source.name} is built\n")
+    sys.stdout.write(f"{source.name}: built\n")
     return True
 
 

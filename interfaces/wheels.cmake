@@ -1,5 +1,5 @@
-# For ROS from PyPI, given as CMAKE_PROJECT_INCLUDE: the wheels' targets name include directories of the machine that
-# built them. CMake refuses imported targets whose directories are missing, so those are dropped.
+# Passed as CMAKE_PROJECT_INCLUDE when building with ROS from PyPI. The wheels' targets list include directories of the machine that
+# built them, and CMake rejects imported targets with missing directories, so this drops those.
 function(drop_missing_include_directories)
   get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)
   foreach(target IN LISTS targets)

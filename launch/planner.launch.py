@@ -1,4 +1,4 @@
-"""The planner node: `ros2 launch si_embodied planner.launch.py image_topic:=/camera/color/image_raw …`."""
+"""Starts the planner node: `ros2 launch si_embodied planner.launch.py image_topic:=/camera/color/image_raw …`."""
 
 from pathlib import Path
 
@@ -11,30 +11,30 @@ from launch_ros.actions import Node
 CONFIG = Path(get_package_share_directory("si_embodied")) / "config"
 YES_NO = ("true", "false")
 ARGUMENTS = (
-    # name, default, what it says, choices
-    ("params_file", str(CONFIG / "planner.yaml"), "parameters of the node, each explained there", None),
-    ("backend", "", "local, server, remote, scripted or perfect_pixels; empty: as params_file says", None),
-    ("model", "", "checkpoint directory, or a server's name for its model; empty: as params_file says", None),
-    ("url", "", "of the server or of the planning server; empty: as params_file says", None),
-    ("namespace", "", "of the node and of its relative topics", None),
-    ("use_sim_time", "false", "follow /clock", YES_NO),
-    ("autostart", "true", "configure and activate at once; false: someone else does", YES_NO),
-    ("lifecycle_manager", "false", "let a lifecycle manager of Nav2's do it instead", YES_NO),
-    ("bond", "false", "keep a bond with the lifecycle manager, this one's or Nav2's own; needs bondpy", YES_NO),
-    ("respawn", "false", "start the node again when it dies", YES_NO),
-    ("record", "", "folder to record everything to, for si-embodied replay and Foxglove; empty: none", None),
+    # name, default, description, choices
+    ("params_file", str(CONFIG / "planner.yaml"), "YAML file with the node's parameters; see the default file", None),
+    ("backend", "", "local, server, remote, scripted or perfect_pixels; empty: from params_file", None),
+    ("model", "", "checkpoint directory, hub name, or a server's name for its model; empty: from params_file", None),
+    ("url", "", "address of the model's server or of the planning server; empty: from params_file", None),
+    ("namespace", "", "namespace of the node and of its relative topics", None),
+    ("use_sim_time", "false", "use the clock on /clock", YES_NO),
+    ("autostart", "true", "configure and activate at start; false: leave it to a lifecycle manager", YES_NO),
+    ("lifecycle_manager", "false", "let one of Nav2's lifecycle managers configure and activate the planner", YES_NO),
+    ("bond", "false", "keep a bond, so that the lifecycle manager notices a crash; needs bondpy", YES_NO),
+    ("respawn", "false", "restart the node when it dies", YES_NO),
+    ("record", "", "folder to record to, for si-embodied replay and Foxglove; empty: do not record", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
-    ("camera", "head", "which of the parameter `cameras` the next three are of", None),
-    ("image_topic", "", "its colour image, without /compressed; empty: CAMERA/image_raw", None),
-    ("depth_topic", "", "its depth, registered to the colour image; empty: CAMERA/depth", None),
-    ("camera_info_topic", "", "its calibration; empty: CAMERA/camera_info", None),
-    ("cmd_vel_topic", "cmd_vel", "where zero velocity is published to stop", None),
-    ("goal_topic", "goal_pose", "where goals go without Nav2", None),
+    ("camera", "head", "the camera, of those in parameter `cameras`, that the next three arguments are for", None),
+    ("image_topic", "", "colour image, without /compressed; empty: CAMERA/image_raw", None),
+    ("depth_topic", "", "depth image, registered to the colour image; empty: CAMERA/depth", None),
+    ("camera_info_topic", "", "calibration; empty: CAMERA/camera_info", None),
+    ("cmd_vel_topic", "cmd_vel", "topic for zero velocity, which stops the base", None),
+    ("goal_topic", "goal_pose", "topic for the base's goals when Nav2 is not used", None),
 )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, and the node that they make."""
+    """Declare the arguments and start the node."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
         for name, default, description, choices in ARGUMENTS
@@ -43,7 +43,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def planner(context: LaunchContext) -> list[Node]:
-    """The node, with what was given on the command line on top of the file's parameters."""
+    """The planner, and the lifecycle manager and recorder if asked for. Arguments override the file's parameters."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     managed = given["lifecycle_manager"] == "true"
     simulated = {"use_sim_time": given["use_sim_time"] == "true"}
@@ -62,7 +62,7 @@ def planner(context: LaunchContext) -> list[Node]:
         arguments=["--ros-args", "--log-level", given["log_level"]],
         respawn=given["respawn"] == "true",
         respawn_delay=2.0,
-        sigterm_timeout="10",  # after Ctrl-C it first stops the robot
+        sigterm_timeout="10",  # after Ctrl-C the node stops the robot before it exits
     )
     beside = [
         *([lifecycle_manager(given, simulated)] if managed else []),
@@ -72,7 +72,7 @@ def planner(context: LaunchContext) -> list[Node]:
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
-    """From the names that the node uses to those that were given."""
+    """From the node's topic names to the given ones."""
     camera = given["camera"]
     renamed = [
         (f"{camera}/image_raw", given["image_topic"]),
@@ -86,12 +86,12 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def bond(given: dict[str, str]) -> dict[str, bool]:
-    """Where it is asked for; else as params_file says."""
+    """The parameter, if the argument asks for a bond; otherwise params_file decides."""
     return {"bond": True} if given["bond"] == "true" else {}
 
 
 def recorder(given: dict[str, str], simulated: dict[str, bool]) -> Node:
-    """What records; it subscribes to the same topics by the same names."""
+    """The recorder, which subscribes to the same topics under the same names."""
     return Node(
         package="si_embodied",
         executable="recorder_node",
@@ -100,12 +100,12 @@ def recorder(given: dict[str, str], simulated: dict[str, bool]) -> Node:
         output="screen",
         parameters=[given["params_file"], {**simulated, "output": given["record"]}],
         remappings=remappings(given),
-        sigterm_timeout="10",  # to write what it has
+        sigterm_timeout="10",  # time to write what it has received
     )
 
 
 def lifecycle_manager(given: dict[str, str], simulated: dict[str, bool]) -> Node:
-    """Nav2's manager for this node alone. To bring it up with Nav2, add it to that manager's node_names instead."""
+    """A lifecycle manager for this node alone. To start the planner with Nav2, add it to that manager's node_names."""
     return Node(
         package="nav2_lifecycle_manager",
         executable="lifecycle_manager",

@@ -1,4 +1,4 @@
-"""The planner and a simulated robot: `ros2 launch si_embodied sim.launch.py backend:=perfect_pixels`."""
+"""Starts the planner and a simulated robot: `ros2 launch si_embodied sim.launch.py backend:=perfect_pixels`."""
 
 import os
 from pathlib import Path
@@ -21,34 +21,29 @@ CONFIG = SHARE / "config"
 DDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 YES_NO = ("true", "false")
 ARGUMENTS = (
-    # name, default, what it says, choices
-    ("world", "apartment", "where the robot stands", ("apartment", "tabletop")),
-    ("task", "", "of the world, objectnav for example; empty: as the parameters say", None),
-    ("seed", "", "of the episode; empty: as the parameters say", None),
-    ("real_time_factor", "", "simulated seconds in one second, if the machine can; empty: as the parameters say", None),
-    ("params_file", "", "parameters of both nodes, on top of config/sim.yaml and config/WORLD.yaml", None),
-    (
-        "backend",
-        "",
-        "of the planner: local, server, remote, scripted or perfect_pixels; empty: as the parameters say",
-        None,
-    ),
-    ("model", "", "checkpoint directory, or a server's name for its model; empty: as the parameters say", None),
-    ("url", "", "of the server or of the planning server; empty: as the parameters say", None),
-    ("namespace", "", "of both nodes and of their relative topics", None),
-    ("autostart", "true", "configure and activate the planner at once", YES_NO),
-    ("respawn", "false", "start the planner again when it dies", YES_NO),
-    ("record", "", "folder to record everything to, for si-embodied replay and Foxglove; empty: none", None),
+    # name, default, description, choices
+    ("world", "apartment", "simulated world, and with it the robot", ("apartment", "tabletop")),
+    ("task", "", "task of the world, for example objectnav; empty: from the parameters", None),
+    ("seed", "", "seed of the episode; empty: from the parameters", None),
+    ("real_time_factor", "", "simulated seconds per second, if the machine keeps up; empty: from the parameters", None),
+    ("params_file", "", "YAML file with parameters of both nodes; wins over config/sim.yaml and WORLD.yaml", None),
+    ("backend", "", "local, server, remote, scripted or perfect_pixels; empty: from the parameters", None),
+    ("model", "", "checkpoint directory, hub name, or a server's name for it; empty: from the parameters", None),
+    ("url", "", "address of the model's server or of the planning server; empty: from the parameters", None),
+    ("namespace", "", "namespace of both nodes and of their relative topics", None),
+    ("autostart", "true", "configure and activate the planner at start", YES_NO),
+    ("respawn", "false", "restart the planner when it dies", YES_NO),
+    ("record", "", "folder to record to, for si-embodied replay and Foxglove; empty: do not record", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
-    ("planner", "true", "start the planner; false: the robot alone", YES_NO),
-    ("rviz", "false", "open RViz, with config/planner.rviz", YES_NO),
-    ("foxglove", "false", "serve Foxglove: foxglove_bridge, on port 8765", YES_NO),
+    ("planner", "true", "start the planner; false: only the simulated robot", YES_NO),
+    ("rviz", "false", "open RViz with config/planner.rviz", YES_NO),
+    ("foxglove", "false", "start foxglove_bridge on port 8765", YES_NO),
 )
 TO_PLANNER = ("backend", "model", "url", "namespace", "autostart", "respawn", "record", "log_level")
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, and what they start."""
+    """Declare the arguments and start the nodes."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
         for name, default, description, choices in ARGUMENTS
@@ -57,7 +52,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def everything(context: LaunchContext) -> list[object]:
-    """The simulator, the planner and what shows them."""
+    """The simulator, the planner and the viewers."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     world = CONFIG / f"{given['world']}.yaml"
     params_file = given["params_file"] or str(world)
@@ -68,7 +63,7 @@ def everything(context: LaunchContext) -> list[object]:
         }.items(),
     )  # fmt: skip
     robot = [
-        # Beneath the parameters of every node in this group.
+        # Defaults for every node in this group; the nodes' own parameters override them.
         *(SetParametersFromFile(str(file)) for file in (CONFIG / "sim.yaml", world)),
         simulator(given, params_file),
         *([planner] if given["planner"] == "true" else []),
@@ -77,13 +72,13 @@ def everything(context: LaunchContext) -> list[object]:
         *([rviz()] if given["rviz"] == "true" else []),
         *([foxglove()] if given["foxglove"] == "true" else []),
     ]
-    # Without it most images are lost between processes with Fast DDS: see docs/ros.md.
+    # Fast DDS's default profile loses most images between processes: see docs/ros.md.
     profile = SetEnvironmentVariable(DDS_PROFILE, os.environ.get(DDS_PROFILE) or str(CONFIG / "fastdds.xml"))
     return [profile, GroupAction(robot), *shown]
 
 
 def simulator(given: dict[str, str], params_file: str) -> Node:
-    """The robot."""
+    """The simulated robot."""
     episode: dict[str, object] = {"world": given["world"]}
     types = {"task": str, "seed": int, "real_time_factor": float}
     episode |= {name: kind(given[name]) for name, kind in types.items() if given[name]}
@@ -101,7 +96,7 @@ def simulator(given: dict[str, str], params_file: str) -> Node:
 
 
 def rviz() -> Node:
-    """RViz on the simulator's clock."""
+    """RViz, on the simulator's clock."""
     return Node(
         package="rviz2",
         executable="rviz2",
@@ -111,5 +106,5 @@ def rviz() -> Node:
 
 
 def foxglove() -> Node:
-    """What Foxglove connects to, at ws://localhost:8765."""
+    """The bridge that Foxglove connects to, at ws://localhost:8765."""
     return Node(package="foxglove_bridge", executable="foxglove_bridge", parameters=[{"use_sim_time": True}])

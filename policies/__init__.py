@@ -1,4 +1,4 @@
-"""Policies: the planner with its skills, and the baselines it is measured against.
+"""Policies: the planner with its skills, and the baselines it is compared with.
 
-They see observations only; the oracle alone looks into the simulator, through the ground truth that it is given.
+Policies see observations only. The oracle alone also reads the simulator's ground truth.
 """

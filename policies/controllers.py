@@ -1,4 +1,4 @@
-"""What a policy needs of a kind of robot: its skills, what it adds to an observation, and how it holds still."""
+"""What a policy needs for one kind of robot: its skills, its additions to an observation, and how it holds still."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.embodiment import Embodiment, MobileBase, SkillRobot, TableArm
-from si_embodied.errors import ConfigError
 from si_embodied.policies.mapping import OccupancyMapper
+from si_embodied.policies.skills import registered_skill
 from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.policies.skills.calling import CallOnce, ExplorePlace, PlaceExplorer, skills_in
 from si_embodied.policies.skills.navigation import (
@@ -22,75 +22,81 @@ from si_embodied.policies.skills.navigation import (
 from si_embodied.skills import CallSkill, Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
 
 if TYPE_CHECKING:
-    from si_embodied.policies.base import Action, Skill
+    from si_embodied.policies.skills import Action, Skill
     from si_embodied.skills import Goal
     from si_embodied.types import Observation
 
 EXPLORE_ACTIONS = 4
-"""Commands between two looks of the planner while exploring: a metre, or less of a turn than a camera is wide."""
+"""Commands of an exploration before the planner looks again: up to 1 m, or a turn by less than the field of view."""
 
 
 class Controller(Protocol):
-    """One robot during one episode."""
+    """Controls one robot during one episode."""
 
     def reset(self) -> None:
         """Forget the last episode."""
 
     def update(self, observation: Observation) -> None:
-        """Take in what was observed; called once for every action."""
+        """Take in an observation; called once per action."""
 
     def prepare(self, observation: Observation) -> Observation:
-        """The observation with what only planning needs."""
+        """Add to an observation what only planning needs."""
 
     def skill(self, goal: Goal) -> Skill:
-        """The skill that carries a goal out."""
+        """The skill for a goal.
+
+        Raises:
+            ConfigError: this kind of robot has no skill for the goal.
+        """
 
     def wait(self, observation: Observation) -> Action:
         """Hold still for one step."""
 
     def finished(self, observation: Observation) -> Action:
-        """Say that the task is over."""
+        """Declare the task done."""
 
 
 class MobileController:
-    """A base that maps as it goes."""
+    """Controls a base that maps as it drives."""
 
     def __init__(self, base: MobileBase) -> None:
-        """An empty map."""
+        """Start with an empty map."""
         self._base = base
         self._commands = BaseCommands(base)
         self._mapper = OccupancyMapper(base)
         self._explorer = Explorer(base, self._mapper)
 
     def reset(self) -> None:
-        """A new map."""
+        """Clear the map."""
         self._mapper.reset()
         self._explorer = Explorer(self._base, self._mapper)
 
     def update(self, observation: Observation) -> None:
-        """Enter the depth images."""
+        """Add the depth images to the map."""
         self._mapper.update(observation)
 
     def prepare(self, observation: Observation) -> Observation:
-        """Add the ways that the map knows."""
+        """Add the path lengths that the map knows."""
         return dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(observation.T_map_base))
 
     def skill(self, goal: Goal) -> Skill:
         """The skill for a navigation goal."""
-        if isinstance(goal, NavigateTo):
-            return GoToSkill(goal, self._base, self._mapper)
-        if isinstance(goal, Rotate):
-            return RotateSkill(goal, self._base)
-        if isinstance(goal, Drive):
-            return DriveSkill(goal, self._base)
-        if isinstance(goal, TiltCamera):
-            return TiltSkill(goal, self._base)
-        if isinstance(goal, ExploreFrontier):
-            return ExploreSkill(self._explorer, actions=EXPLORE_ACTIONS)
-        raise ConfigError(f"a mobile base has no skill for {type(goal).__name__}")
+        match goal:
+            case NavigateTo():
+                return GoToSkill(goal, self._base, self._mapper)
+            case Rotate():
+                return RotateSkill(goal, self._base)
+            case Drive():
+                return DriveSkill(goal, self._base)
+            case TiltCamera():
+                return TiltSkill(goal, self._base)
+            case ExploreFrontier():
+                return ExploreSkill(self._explorer, actions=EXPLORE_ACTIONS)
+            case _:
+                return registered_skill(goal, self._base)
 
     def wait(self, observation: Observation) -> Action:
-        """Stand."""
+        """Stand still."""
         return self._commands.wait()
 
     def finished(self, observation: Observation) -> Action:
@@ -99,21 +105,21 @@ class MobileController:
 
 
 class ArmController:
-    """An arm, and what is in its gripper."""
+    """Controls an arm and remembers what is in its gripper."""
 
     def __init__(self, arm: TableArm) -> None:
-        """An empty gripper."""
+        """Start with an empty gripper."""
         self._skills = ArmSkills(arm)
 
     def reset(self) -> None:
-        """Forget what was held."""
+        """Forget the held object."""
         self._skills.reset()
 
     def update(self, observation: Observation) -> None:
-        """Nothing to take in: an arm keeps no map."""
+        """Do nothing: an arm keeps no map."""
 
     def prepare(self, observation: Observation) -> Observation:
-        """The observation as it is."""
+        """The observation, unchanged."""
         return observation
 
     def skill(self, goal: Goal) -> Skill:
@@ -130,45 +136,52 @@ class ArmController:
 
 
 class SkillController:
-    """A robot that is told whole skills by their numbers."""
+    """Controls a robot that executes whole skills by number."""
 
-    def __init__(self) -> None:
-        """No place visited."""
-        self.reset()
+    def __init__(self, robot: SkillRobot) -> None:
+        """Start with no place visited."""
+        self._robot = robot
+        self._explorer = PlaceExplorer()
 
     def reset(self) -> None:
-        """Forget the places."""
+        """Forget the visited places."""
         self._explorer = PlaceExplorer()
 
     def update(self, observation: Observation) -> None:
-        """Nothing to take in; refuses an observation without skills."""
+        """Reject an observation without a list of skills."""
         skills_in(observation)
 
     def prepare(self, observation: Observation) -> Observation:
-        """The observation as it is."""
+        """The observation, unchanged."""
         return observation
 
     def skill(self, goal: Goal) -> Skill:
         """The skill for a goal: one call."""
-        if isinstance(goal, ExploreFrontier):
-            return ExplorePlace(self._explorer)
-        if isinstance(goal, CallSkill):
-            if goal.option.verb == "navigate":
-                self._explorer.visited(goal.option.target)
-            return CallOnce(goal.number)
-        raise ConfigError(f"a robot of skills has none for {type(goal).__name__}")
+        match goal:
+            case ExploreFrontier():
+                return ExplorePlace(self._explorer)
+            case CallSkill():
+                if goal.option.verb == "navigate":
+                    self._explorer.visited(goal.option.target)
+                return CallOnce(goal.number)
+            case _:
+                return registered_skill(goal, self._robot)
 
     def wait(self, observation: Observation) -> Action:
-        """The first number that is no skill: it changes nothing, and counts as invalid, as in EB-Habitat."""
+        """The first number beyond the list: it changes nothing, and counts as invalid, as in EB-Habitat."""
         return len(skills_in(observation).options)
 
     def finished(self, observation: Observation) -> Action:
-        """As waiting: the episode ends by itself when the task is done."""
+        """Wait: the episode ends by itself when the task is done."""
         return self.wait(observation)
 
 
 def make_controller(embodiment: Embodiment) -> Controller:
-    """The body for a robot."""
-    if isinstance(embodiment, SkillRobot):
-        return SkillController()
-    return MobileController(embodiment) if isinstance(embodiment, MobileBase) else ArmController(embodiment)
+    """The controller for a robot."""
+    match embodiment:
+        case SkillRobot():
+            return SkillController(embodiment)
+        case MobileBase():
+            return MobileController(embodiment)
+        case TableArm():
+            return ArmController(embodiment)

@@ -1,4 +1,4 @@
-"""An occupancy grid from posed depth images: what a base needs to drive where it has looked."""
+"""An occupancy grid from posed depth images, on which a base plans paths through what it has seen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from si_embodied.geometry import deproject_image
+from si_embodied.grid_graph import grid_edges
 from si_embodied.types import NavigationMap
 
 if TYPE_CHECKING:
@@ -21,44 +22,42 @@ if TYPE_CHECKING:
     from si_embodied.types import Observation
 
 _BEARINGS = 720
-"""Half-degree bins about the camera; at the mapping range of 4 m one is 3.5 cm wide."""
-
-_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
-"""Half of the 16-neighbourhood; its paths are at most 2.7% longer than straight lines (8 neighbours: 8.2%)."""
+"""Half-degree bins around the camera; at the mapping range of 4 m a bin is 3.5 cm wide."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapperConfig:
-    """The grid and what counts as an obstacle."""
+    """The grid's dimensions, and what counts as an obstacle."""
 
     resolution_m: float = 0.05
-    size_m: float = 30.0  # side of the square about the start
-    range_m: float = 4.0  # nothing farther is entered, so that the robot goes and looks
-    floor_height_m: float = 0.08  # lower is floor
-    margin_m: float = 0.04  # kept clear beyond the base's radius
-    unknown_cost: float = 2.5  # of a metre through cells never seen, where a path may use them
+    size_m: float = 30.0  # side of the square around the start
+    range_m: float = 4.0  # farther points are ignored, so that the robot goes there to look
+    floor_height_m: float = 0.08  # lower points are floor
+    margin_m: float = 0.04  # clearance beyond the base's radius
+    unknown_cost: float = 2.5  # of a metre through unseen cells, where a path may cross them
 
 
 class OccupancyMapper:
-    """Builds the grid of one episode and answers what can be reached. Not thread safe."""
+    """Builds the grid of one episode and plans paths on it. Not thread safe."""
 
     def __init__(self, base: MobileBase, config: MapperConfig | None = None) -> None:
-        """An empty map; it is centred on the first pose that is entered."""
+        """Start with an empty map, which will be centred on the first pose."""
         self.base, self.config = base, config or MapperConfig()
         cells = round(self.config.size_m / self.config.resolution_m)
         self._shape = (cells, cells)
-        self.reset()
+        self.occupied = np.zeros(self._shape, dtype=bool)  # (rows along y, columns along x)
+        self.free = np.zeros(self._shape, dtype=bool)
+        self.origin_m: tuple[float, float] | None = None  # map xy of the outer corner of cell [0, 0]
+        self.version = 0  # changes when obstacles do
+        self._blocked: tuple[int, NDArray[np.bool_]] | None = None  # the version of the obstacles, and the mask
 
     def reset(self) -> None:
         """Forget everything."""
-        self.occupied = np.zeros(self._shape, dtype=bool)
-        self.free = np.zeros(self._shape, dtype=bool)
-        self.origin_m: tuple[float, float] | None = None
-        self.version = 0  # changes when obstacles do
-        self._blocked: tuple[int, NDArray[np.bool_]] | None = None  # with the version that it is of
+        self.occupied[:] = self.free[:] = False
+        self.origin_m, self.version, self._blocked = None, 0, None
 
     def update(self, observation: Observation) -> None:
-        """Enter every depth image, carve what was seen through, and the ground the robot stands on."""
+        """Add every depth image: obstacles, the free space before them, and the ground under the robot."""
         base = observation.T_map_base
         if self.origin_m is None:
             half = self.config.size_m / 2
@@ -71,12 +70,12 @@ class OccupancyMapper:
                 self._enter(frame.T_map_camera, frame.T_map_camera.apply(points))
         window, distance = self._around(base, self.base.radius_m)
         self.free[window] |= distance < self.base.radius_m
-        # Driven on is free, whatever a grazing ray said.
+        # The ground under the robot is free, whatever a grazing ray has hit.
         self.occupied[window] &= distance >= self.base.radius_m * 0.8
         self.version += int(self.occupied.sum()) != before
 
     def bump(self, T_map_base: Pose) -> None:
-        """Enter the obstacle that stopped the base from driving forward: unseen, so its width is a guess."""
+        """Add the unseen obstacle that stopped the base from driving forward; its width is a guess."""
         across = np.arange(-0.7, 0.71, 0.1) * self.base.radius_m
         front = np.full_like(across, self.base.radius_m + self.config.resolution_m)
         ahead = T_map_base.apply(np.stack([front, across, np.zeros_like(across)], axis=-1))
@@ -84,7 +83,7 @@ class OccupancyMapper:
         self.version += 1
 
     def _enter(self, T_map_camera: Pose, points: NDArray[np.float64]) -> None:
-        """Obstacles where points are at the height of the base, and free space along the bearings before them."""
+        """Mark points at the height of the base as obstacles, and the floor seen before them as free."""
         eye = T_map_camera.translation[:2]
         offset = points[:, :2] - eye
         distance = np.hypot(offset[:, 0], offset[:, 1])
@@ -93,7 +92,7 @@ class OccupancyMapper:
         hits = points[solid & (distance < self.config.range_m)]
         if len(hits):
             self.occupied[self._cell(hits[:, 0], hits[:, 1])] = True
-        # How far each bearing is free: to its nearest obstacle, or else as far as its floor was seen.
+        # Each bearing is free up to its nearest obstacle, or else as far as its floor is visible.
         bearing = _bearing_bins(offset)
         floor = (points[:, 2] <= low) & (points[:, 2] > -low)
         limit = np.zeros(_BEARINGS)
@@ -110,25 +109,25 @@ class OccupancyMapper:
         seen = np.hypot(away[..., 0], away[..., 1]) < limit[_bearing_bins(away)]
         self.free[np.ix_(rows, columns)] |= seen
 
-    # --- questions -------------------------------------------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------------------------------
 
     def blocked(self) -> NDArray[np.bool_]:
-        """Cells (rows along y, columns along x) where the base's centre cannot be; not to be written to."""
+        """Cells (rows along y, columns along x) where the base's centre cannot be. Read-only."""
         if self._blocked is None or self._blocked[0] != self.version:
             blocked = np.zeros(self._shape, dtype=bool)
-            window = self._window()  # its margin is wider than the base, so that nothing outside it can be blocked
+            window = self._window()  # its margin is wider than the base, so no cell outside it is blocked
             clearance = ndimage.distance_transform_edt(~self.occupied[window]) * self.config.resolution_m
             blocked[window] = clearance < self.base.radius_m + self.config.margin_m
             self._blocked = (self.version, blocked)
         return self._blocked[1]
 
     def navigation_map(self, T_map_base: Pose, *, through_unknown: bool = True) -> NavigationMap:
-        """Path lengths in metres from the robot to everywhere it can go, cropped to what is known."""
+        """Path lengths in metres from the robot to all cells that it can reach, cropped to the known area."""
         window = self._window()
         lengths, _ = self._distances(T_map_base, window, through_unknown=through_unknown)
-        if through_unknown:  # a way may lead through the unknown, but nobody stands there
+        if through_unknown:  # a path may cross unknown cells, but must not end on one
             lengths = np.where(self.free[window], lengths, np.inf).astype(np.float32)
-        assert self.origin_m is not None  # _window refuses an empty map
+        assert self.origin_m is not None  # _window fails on an empty map
         origin = (
             self.origin_m[0] + window[1].start * self.config.resolution_m,
             self.origin_m[1] + window[0].start * self.config.resolution_m,
@@ -136,7 +135,7 @@ class OccupancyMapper:
         return NavigationMap(self.config.resolution_m, origin, lengths)
 
     def path(self, T_map_base: Pose, x: float, y: float) -> NDArray[np.float64] | None:
-        """The shortest way (n, 2) from the robot to map point (x, y), or None; the first point is the robot's."""
+        """The shortest path (n, 2) from the robot's position to map point (x, y), or None if there is none."""
         row, column = (int(value) for value in self._cell(x, y))
         window = self._window(row, column)
         lengths, predecessors = self._distances(T_map_base, window, through_unknown=True)
@@ -155,7 +154,7 @@ class OccupancyMapper:
         return points
 
     def frontiers(self, T_map_base: Pose, *, min_cells: int = 6) -> list[Frontier]:
-        """Edges of the known free space that can be reached, as clusters of at least `min_cells` cells."""
+        """Reachable edges of the known free space, as clusters of at least `min_cells` cells."""
         window = self._window()
         labels, count = ndimage.label(self._edges(window), structure=np.ones((3, 3)))
         lengths, _ = self._distances(T_map_base, window, through_unknown=False)
@@ -176,7 +175,7 @@ class OccupancyMapper:
         return found
 
     def is_frontier(self, x: float, y: float, *, within_m: float) -> bool:
-        """Whether an edge of the known lies within a distance of a map point."""
+        """Whether an edge of the known free space lies within a distance of a map point."""
         reach = round(within_m / self.config.resolution_m)
         row, column = (int(value) for value in self._cell(x, y))
         window = slice(max(0, row - reach), row + reach + 1), slice(max(0, column - reach), column + reach + 1)
@@ -194,7 +193,7 @@ class OccupancyMapper:
         return not blocked[self._cell(points[:, 0], points[:, 1])].any()
 
     def _edges(self, window: tuple[slice, slice]) -> NDArray[np.bool_]:
-        """Free cells beside never seen ones; beside an obstacle the unseen is what is behind it."""
+        """Free cells next to unseen ones, except near obstacles, whose unseen neighbours lie behind them."""
         free, occupied = self.free[window], self.occupied[window]
         unknown = ~free & ~occupied
         walls = ndimage.binary_dilation(occupied, iterations=2)
@@ -204,18 +203,18 @@ class OccupancyMapper:
 
     def _cell(self, x: NDArray[np.float64] | float, y: NDArray[np.float64] | float) -> tuple[NDArray[np.intp], ...]:
         """(row, column) of map points, clipped to the grid."""
-        assert self.origin_m is not None  # asked only after update()
+        assert self.origin_m is not None  # only called after update()
         row = np.floor((np.asarray(y) - self.origin_m[1]) / self.config.resolution_m).astype(np.intp)
         column = np.floor((np.asarray(x) - self.origin_m[0]) / self.config.resolution_m).astype(np.intp)
         return np.clip(row, 0, self._shape[0] - 1), np.clip(column, 0, self._shape[1] - 1)
 
     def _centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        assert self.origin_m is not None  # asked only after update()
+        assert self.origin_m is not None  # only called after update()
         steps = (np.arange(self._shape[0]) + 0.5) * self.config.resolution_m
         return self.origin_m[0] + steps, self.origin_m[1] + steps
 
     def _around(self, T_map_base: Pose, radius_m: float) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
-        """A window about the robot, and how far each of its cells is from the robot, metres."""
+        """A window around the robot, and the distance of each of its cells from the robot, metres."""
         x, y = (float(value) for value in T_map_base.translation[:2])
         row, column = (int(value) for value in self._cell(x, y))
         reach = math.ceil(radius_m / self.config.resolution_m) + 1
@@ -224,7 +223,7 @@ class OccupancyMapper:
         return window, np.hypot(xs[window[1]][None, :] - x, ys[window[0]][:, None] - y)
 
     def _window(self, *cell: int) -> tuple[slice, slice]:
-        """The known part of the grid, a (row, column) where one is given, and a margin of more than the base."""
+        """The known part of the grid, with an optional (row, column), and a margin wider than the base."""
         known = self.free | self.occupied
         if cell:
             known[cell] = True
@@ -243,13 +242,15 @@ class OccupancyMapper:
         free = self.free[window]
         row, column = self._cell(T_map_base.translation[0], T_map_base.translation[1])
         start = (int(row) - window[0].start, int(column) - window[1].start)
-        # The robot may stand closer to things than it would plan to: it can always leave where it is.
+        # The robot may be closer to obstacles than a path may lead; it must still be able to leave.
         rows, columns = np.indices(blocked.shape)
         leaving = np.hypot(rows - start[0], columns - start[1]) * self.config.resolution_m < self.base.radius_m / 2
         passable = (~blocked | leaving) & (free | through_unknown)
         passable[start] = True
-        cost = np.where(free, 1.0, self.config.unknown_cost)
-        graph = _grid_graph(passable, cost, self.config.resolution_m)
+        cost = np.where(free, 1.0, self.config.unknown_cost).ravel()
+        starts, ends, steps = grid_edges(passable)
+        weights = steps * self.config.resolution_m * (cost[starts] + cost[ends]) / 2
+        graph = sparse.coo_array((weights, (starts, ends)), shape=(cost.size, cost.size)).tocsr()
         source = start[0] * blocked.shape[1] + start[1]
         lengths, predecessors = csgraph.dijkstra(graph, directed=False, indices=source, return_predecessors=True)
         return lengths.reshape(blocked.shape).astype(np.float32), predecessors
@@ -257,9 +258,9 @@ class OccupancyMapper:
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """An edge between free and never seen."""
+    """An edge between free and unseen cells."""
 
-    x: float  # map, metres: a reachable cell in its middle
+    x: float  # map, metres, of a reachable cell near its middle
     y: float
     length_m: float
     path_length_m: float  # from the robot
@@ -270,40 +271,3 @@ def _bearing_bins(offset: NDArray[np.float64]) -> NDArray[np.intp]:
     angle = np.arctan2(offset[..., 1], offset[..., 0])
     bins: NDArray[np.intp] = np.floor((angle + math.pi) / (2 * math.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
     return bins
-
-
-def _grid_graph(passable: NDArray[np.bool_], cost: NDArray[np.float64], resolution_m: float) -> sparse.csr_array:
-    """Edges between passable cells, none of which cuts a corner."""
-    rows, columns = passable.shape
-    index = np.arange(rows * columns).reshape(rows, columns)
-    sources, targets, weights = [], [], []
-    for down, right in _NEIGHBOURS:
-        if down >= rows or abs(right) >= columns:
-            continue
-        here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
-        there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
-        open_edge = passable[here] & passable[there]
-        for between_down, between_right in _between(down, right):
-            between = (
-                slice(between_down, rows - down + between_down),
-                slice(here[1].start + between_right, here[1].stop + between_right),
-            )
-            open_edge = open_edge & passable[between]
-        sources.append(index[here][open_edge])
-        targets.append(index[there][open_edge])
-        length = math.hypot(down, right) * resolution_m
-        weights.append(length * (cost[here][open_edge] + cost[there][open_edge]) / 2)
-    data = (np.concatenate(weights), (np.concatenate(sources), np.concatenate(targets)))
-    return sparse.coo_array(data, shape=(rows * columns, rows * columns)).tocsr()
-
-
-def _between(down: int, right: int) -> tuple[tuple[int, int], ...]:
-    """The cells that a straight step over (down, right) touches besides its ends."""
-    sign = 1 if right > 0 else -1
-    if down == 1 and abs(right) == 1:
-        return ((0, right), (1, 0))
-    if down == 1 and abs(right) == 2:
-        return ((0, sign), (1, sign))
-    if down == 2:
-        return ((1, 0), (1, sign))
-    return ()

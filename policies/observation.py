@@ -1,4 +1,4 @@
-"""From an environment's observation dict to the core's `Observation`."""
+"""Converts an environment's observation dict to the core's `Observation`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _REQUIRED = ("rgb", "depth", "intrinsics", "T_map_camera", "T_map_base", "stamp_
 
 
 def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Observation:
-    """The core's value of an observation dict.
+    """The `Observation` of an observation dict.
 
     Args:
         observation: `rgb` (N, H, W, 3) uint8, `depth` (N, H, W) float32 metres with 0 for no return, `intrinsics`
             (N, 3, 3), `T_map_camera` (N, 4, 4), `T_map_base` (4, 4), `stamp_s`; an arm adds `T_map_tool` (4, 4) and
-            `gripper_opening` in metres; a robot of skills adds `skills` (one a line), `skill_areas` (M, 2, 2),
-            `feedback`, `skill_done` and `holding`; a goal told by a picture adds `goal_image` (H, W, 3) uint8.
-        cameras: the names of the N cameras.
+            `gripper_opening` in metres; a robot of skills adds `skills` (one per line), `skill_areas` (M, 2, 2),
+            `feedback`, `skill_done` and `holding`; a goal given as an image adds `goal_image` (H, W, 3) uint8.
+        cameras: names of the N cameras.
 
     Raises:
         ObservationError: a key is missing or a shape does not fit.
@@ -66,10 +66,10 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
 
 
 def _skills(observation: Mapping[str, Any]) -> SkillState:
-    """What a robot of skills can do; an area without extent is of something that has no place of its own."""
+    """The skills of a robot of skills. An area without extent means that the target has no fixed place."""
     lines, areas = str(observation["skills"]).splitlines(), np.asarray(observation["skill_areas"], dtype=np.float64)
     if areas.ndim != 3 or areas.shape[1:] != (2, 2) or len(areas) < len(lines):
-        raise ObservationError(f"expected skill_areas (M, 2, 2) of at least {len(lines)} skills, got: {areas.shape}")
+        raise ObservationError(f"expected skill_areas (M, 2, 2) for at least {len(lines)} skills, got: {areas.shape}")
     options = []
     for line, area in zip(lines, areas, strict=False):
         verb, target = _verb_and_target(line)

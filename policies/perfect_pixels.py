@@ -1,7 +1,7 @@
-"""A planner's backend with perfect perception: it points where the simulator says the thing is.
+"""A planner's backend with perfect perception: it points where the simulator says that the object is.
 
-The geometry, the guard and the skills stay real, so that what it misses of the oracle's score is theirs, and what a
-model misses of its score is the model's.
+Geometry, guard and skills stay real. So they account for the gap between its score and the oracle's, and a model
+accounts for the gap between its own score and this one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from si_embodied.skills import Close, Explore, Forward, Goto, Home, Navigate, Op
 if TYPE_CHECKING:
     import gymnasium
 
-    from si_embodied.policies.oracle import ManipulationGroundTruth, NavigationGroundTruth, RearrangementGroundTruth
+    from si_embodied.ground_truth import (
+        ManipulationGroundTruth,
+        NavigationGroundTruth,
+        Pixel,
+        RearrangementGroundTruth,
+    )
     from si_embodied.skills import Subgoal
     from si_embodied.types import Prompt
 
@@ -29,10 +34,10 @@ if TYPE_CHECKING:
 def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
     """A backend that answers each prompt from the privileged ground truth of `env`, as of its last observation.
 
-    The ground truth is an episode's: it is there after the environment's reset, and asked for then.
+    The ground truth belongs to an episode, so the backend reads it only when asked, after the environment's reset.
 
     Raises:
-        ConfigError: the environment is of no kind that has ground truth; from the backend, when it has none.
+        ConfigError: environments of this kind have no ground truth. The backend raises it if this one has none.
     """
     world = cast("Any", env.unwrapped)
     kind = str(getattr(world, "kind", None))
@@ -50,9 +55,9 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
 
 
 def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
-    """Stop at the goal, go to the target where it is seen, explore where it is not or where that was refused.
+    """Stop at the goal, go to the target if it is visible, and explore if it is not or if going there just failed.
 
-    A goal that is a place and no thing cannot be pointed at from near: the last of its way is turned to and driven.
+    A place, unlike an object, cannot be pointed at from nearby: the robot turns and drives the last stretch.
     """
     if truth.at_goal():
         return Plan(subgoals=(), done=True)
@@ -71,7 +76,7 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
 
 
 def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Plan:
-    """The next step that the task lacks, pointed at; the arm goes home when it hides the place."""
+    """Point at the next step's target; move the arm home if it hides the target."""
     step = truth.next_step()
     if step is None:
         return Plan(subgoals=(), done=True)
@@ -85,7 +90,7 @@ def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Plan:
 
 
 def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> Plan:
-    """The next step that the task lacks, pointed at where it is seen; looks elsewhere where it is not, or failed."""
+    """Point at the next step's target if it is visible; explore if it is not, or if the last attempt failed."""
     step = truth.seen_step()
     if step is None:
         return Plan(subgoals=(), done=True)
@@ -96,7 +101,7 @@ def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> Pla
     return Plan(subgoals=(subgoal,), done=False)
 
 
-def _pointed(skill: str, words: str, pixel: tuple[int, float, float], prompt: Prompt) -> Subgoal:
+def _pointed(skill: str, words: str, pixel: Pixel, prompt: Prompt) -> Subgoal:
     view, u, v = pixel
     kinds: dict[str, type[Goto | Pick | Place | Open | Close]] = {
         "goto": Goto, "pick": Pick, "place": Place, "open": Open, "close": Close
@@ -112,12 +117,12 @@ _ANSWERS: Mapping[str, Callable[[Any, Prompt], Plan]] = {
 
 
 def _just_failed(prompt: Prompt) -> bool:
-    """Whether the last line of the memory tells of a failure: the same again would be another."""
+    """Whether the last attempt in the prompt failed; repeating it would fail again."""
     attempts = re.findall(r"^\d+\. (.*)$", prompt.text, flags=re.MULTILINE)
     return bool(attempts) and "failed" in attempts[-1] and not attempts[-1].startswith("explore")
 
 
 def _point(prompt: Prompt, view: int, u: float, v: float) -> tuple[int, int]:
-    images = prompt.images  # the views are the last ones
+    images = prompt.images  # the views come last
     height, width = images[len(images) - view_count(prompt.schema) + view].shape[:2]
     return point_of(u, v, width, height)

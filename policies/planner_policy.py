@@ -1,4 +1,4 @@
-"""The planner as a policy: decide, carry the goals out with skills, remember how it went, decide again."""
+"""The planner as a policy: decide, execute the goals with skills, remember the outcomes, decide again."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ if TYPE_CHECKING:
     from si_embodied.types import Decision, Observation, Task
 
 _MOST_SKILLS_A_STEP = 8
-"""A skill that ends without an action lets the next one begin in the same step; a plan has at most a few."""
+"""A skill may end without an action, and the next one then starts in the same step. Limits that chain."""
 
 
 class SpatialPlannerPolicy:
-    """Plans and acts with skills, on the observations' clock. Sees observations only.
+    """Plans and acts with skills, on the observations' clock. It sees observations only.
 
     >>> env = gymnasium.make("si_embodied/Apartment-v0")
     >>> policy = SpatialPlannerPolicy.for_env(env)
     """
 
     def __init__(self, planner: AnyPlanner, *, latency: Latency = 0.0, owns_planner: bool = False) -> None:
-        """Make a policy for one robot.
+        """Create a policy for one robot.
 
         Args:
-            planner: decides, here or on another machine; its robot decides the skills and the bounds.
-            latency: seconds of the observations' clock that a plan takes while the world goes on; "measured" is what
-                the plan took on this machine, 0 stops the world while the planner thinks. A robot of skills has no
-                action that lets time pass, so it takes 0 alone.
-            owns_planner: close the planner with the policy.
+            planner: plans in this process or remotely; its embodiment determines the skills and the bounds.
+            latency: how long a plan takes on the observations' clock while the world keeps moving: seconds, or
+                "measured" for the time it took on this machine. 0 freezes the world during planning. A skill robot has
+                no wait action, so it supports 0 only.
+            owns_planner: close the planner together with the policy.
+
+        Raises:
+            ConfigError: an invalid latency.
         """
         if latency != "measured" and not 0 <= latency < float("inf"):
-            raise ConfigError(f"expected a latency of 'measured' or of seconds >= 0, got: {latency!r}")
+            raise ConfigError(f"expected latency to be 'measured' or seconds >= 0, got: {latency!r}")
         if latency != 0 and isinstance(planner.embodiment, SkillRobot):
-            raise ConfigError(f"expected a latency of 0 for a robot of skills, which cannot wait, got: {latency!r}")
+            raise ConfigError(f"expected latency 0 for a skill robot, which cannot wait, got: {latency!r}")
         self.config = planner.config
         self._planner, self._owns_planner = planner, owns_planner
         self._now_s = 0.0
@@ -71,27 +74,27 @@ class SpatialPlannerPolicy:
         config: PlannerConfig | None = None,
         latency: Latency = 0.0,
     ) -> SpatialPlannerPolicy:
-        """A policy for an environment's robot, with a model of its own; close it when done.
+        """Open a model and create a policy for an environment's robot. Close the policy when done.
 
         Args:
-            env: has an `embodiment`, as the environments of this package and those of docs/evaluation.md have.
-            model: as `si_embodied.open_planner` takes it; None is the small planner that comes with the package.
+            env: an environment with an `embodiment`: one from this package, or one as described in docs/evaluation.md.
+            model: as for `si_embodied.open_planner`; None opens the small planner shipped with the package.
             config: the planner's settings.
             latency: see `SpatialPlannerPolicy`.
 
         Raises:
-            ConfigError: the environment's robot is of no kind that the planner plans for.
-            SiEmbodiedError: the model cannot be opened, see `open_planner`.
+            ConfigError: the planner does not support the environment's robot.
+            SiEmbodiedError: the model cannot be opened; see `open_planner`.
         """
         embodiment = embodiment_of(env)
         planner = open_planner(BackendConfig() if model is None else model, embodiment, config)
         return cls(planner, latency=latency, owns_planner=True)
 
     def reset(self, task: Task) -> None:
-        """Start an episode; whatever is being planned is dropped."""
+        """Start an episode and drop any plan in progress; raise `ConfigError` if the robot is of another kind."""
         kind = self._planner.embodiment.kind
         if task.kind != kind:
-            raise ConfigError(f"this policy drives a robot for {kind}, got a task of kind {task.kind!r}")
+            raise ConfigError(f"this policy controls a {kind} robot, got a task of kind {task.kind!r}")
         self._worker.reset()
         self._controller.reset()
         self._progress = TaskProgress(task, Memory(self.config.memory_entries))
@@ -99,7 +102,7 @@ class SpatialPlannerPolicy:
         self.decisions = []
 
     def act(self, observation: Observation) -> Action:
-        """The next action: the skill's under way, or waiting while a decision is made or refused."""
+        """The next action: from the current skill, or a wait while the planner is busy or holds."""
         progress = self._progress
         if progress is None:
             raise ConfigError("call reset(task) before act(observation)")
@@ -112,13 +115,13 @@ class SpatialPlannerPolicy:
         return self._controller.wait(observation)
 
     def close(self) -> None:
-        """Stop planning."""
+        """Stop planning, and close the planner if the policy owns it."""
         self._worker.close()
         if self._owns_planner:
             self._planner.close()
 
     def _advance(self, progress: TaskProgress, observation: Observation) -> Action | None:
-        """An action, or None when a skill ended or began and the next thing can start."""
+        """Advance the task by one event: an action, or None if a skill has just ended or started."""
         if progress.end is not None:
             return self._controller.finished(observation)
         if self._skill is not None:
@@ -137,7 +140,7 @@ class SpatialPlannerPolicy:
         return None
 
     def _decide(self, progress: TaskProgress, observation: Observation) -> Action | None:
-        """Ask the planner, or look whether its answer is there."""
+        """Submit a request if none is pending, and take the planner's answer if it is ready."""
         if not self._worker.busy:
             self._worker.submit(progress.task, self._controller.prepare(observation), progress.memory)
         decision = self._worker.poll()
@@ -145,15 +148,15 @@ class SpatialPlannerPolicy:
             return self._controller.wait(observation)
         self.decisions.append(decision)
         progress.decided(decision, observation)
-        holds = isinstance(decision, Hold) and progress.end is None
-        return self._controller.wait(observation) if holds else None
+        holding = isinstance(decision, Hold) and progress.end is None
+        return self._controller.wait(observation) if holding else None
 
 
 def embodiment_of(env: gymnasium.Env[Any, Any]) -> Embodiment:
     """The robot of an environment.
 
     Raises:
-        ConfigError: it is of no kind that the planner plans for.
+        ConfigError: the planner does not support this robot.
     """
     world: Any = env.unwrapped
     robot = world.embodiment
@@ -161,5 +164,5 @@ def embodiment_of(env: gymnasium.Env[Any, Any]) -> Embodiment:
         return robot
     kinds = ", ".join(kind.__name__ for kind in get_args(Embodiment))
     raise ConfigError(
-        f"the planner plans for {kinds}, not for a {type(robot).__name__}; random and oracle can act there"
+        f"the planner supports {kinds}, not {type(robot).__name__}; use the policy random or oracle there"
     )

@@ -1,4 +1,4 @@
-"""Actions drawn at random: the control that every policy must beat."""
+"""Random actions: the control that every policy must beat."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from si_embodied.policies.base import Policy
+
 if TYPE_CHECKING:
     import gymnasium
 
-    from si_embodied.policies.base import Action
+    from si_embodied.policies.skills import Action
     from si_embodied.types import Observation, Task
 
 
-class RandomPolicy:
-    """Draws from an action space, whatever it sees."""
+class RandomPolicy(Policy):
+    """Samples an action space and ignores the observations."""
 
     def __init__(self, action_space: gymnasium.Space[Any], seed: int) -> None:
-        """Draw from `action_space`; the same seed gives the same actions."""
+        """Sample `action_space`; the same seed gives the same actions."""
         self._space = action_space
         self._space.seed(seed)
 
     def reset(self, task: Task) -> None:
-        """Nothing to forget: the draws go on."""
+        """Do nothing: the samples continue."""
 
     def act(self, observation: Observation) -> Action:
-        """The next draw."""
+        """The next sample."""
         drawn = self._space.sample()
         return int(drawn) if np.ndim(drawn) == 0 else cast("Action", drawn)
-
-    def close(self) -> None:
-        """Nothing is held."""

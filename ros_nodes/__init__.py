@@ -1,1 +1,1 @@
-"""ROS 2: the nodes, and the message bridge between ROS and the core. Nothing outside this package imports rclpy."""
+"""ROS 2 nodes, and the bridge between ROS messages and the core. Nothing outside this package imports rclpy."""

@@ -1,4 +1,4 @@
-"""The planner as a ROS 2 lifecycle node: an instruction in, goals out, and still whenever it is unsure.
+"""The planner as a ROS 2 lifecycle node: takes instructions, sends goals, and holds still when in doubt.
 
 ros2 run si_embodied planner_node --ros-args --params-file planner.yaml
 python -m si_embodied.ros_nodes.planner_node --ros-args -p backend:=scripted …
@@ -41,19 +41,19 @@ _REPORT_S = 1.0
 
 
 class PlannerNode(LifecycleNode):  # type: ignore[misc]
-    """Unconfigured it has parameters, inactive a model and sensors, active it takes tasks."""
+    """Unconfigured, it has only parameters; inactive, also a model and sensors; active, it accepts tasks."""
 
     def __init__(self, **options: Any) -> None:
-        """Declare the parameters; nothing is loaded."""
+        """Declare the parameters. The model is loaded by `on_configure`."""
         super().__init__("planner", **options)
         parameters.declare(self, NodeSettings)
         self.add_on_set_parameters_callback(self._on_parameters)
         self.active = False
-        self.stopped = False  # by the emergency stop, until it is released
+        self.stopped = False  # the emergency stop is set
         self._runtime: PlannerRuntime | None = None
         self._telemetry: Telemetry | None = None
         self._listeners: list[DecisionListener] = []
-        self._make_bond: Callable[[Any], ManagerBond] | None = None  # with a lifecycle manager that asks for one
+        self._make_bond: Callable[[Any], ManagerBond] | None = None  # set if the parameter `bond` asks for one
         self._bond: ManagerBond | None = None
         self._tasks = TaskServer(self, self._refusal)
         self._questions = AskSpatialServer(self)
@@ -61,13 +61,13 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self.create_subscription(Bool, "emergency_stop", self._on_stop_topic, 1)
         self.create_service(SetBool, "~/emergency_stop", self._on_stop_service)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        # A steady clock: also where simulated time stands still, a robot must be stopped.
+        # A steady clock: the robot must stop even while simulated time is paused.
         self.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # --- lifecycle -------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and subscribe; a failure leaves the node unconfigured, to be tried again."""
+        """Load the model and create the subscriptions. On failure the node stays unconfigured and can be retried."""
         try:
             self._runtime = PlannerRuntime(self, parameters.read(self, NodeSettings), self._on_decision)
             self._telemetry = Telemetry(self, self._runtime)
@@ -76,7 +76,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
                 self._listeners.append(make(self, self._runtime))
             self._make_bond = bond_maker(wanted=self._runtime.settings.bond)
         except SiEmbodiedError as error:
-            self.get_logger().error(f"cannot be configured: {error}")
+            self.get_logger().error(f"configuration failed: {error}")
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._tasks.attach(self._runtime, self._telemetry)
@@ -85,16 +85,16 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take tasks from now on."""
+        """Start accepting tasks."""
         self.active = True
         if self._make_bond is not None:
             self._bond = self._make_bond(self)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stand still and take no more tasks."""
+        """Stop the robot and accept no more tasks."""
         self.active = False
-        self.end_task(Code.CANCELED, "the planner is deactivated")
+        self.end_task(Code.CANCELED, "the planner was deactivated")
         self._break_bond()
         return super().on_deactivate(state)
 
@@ -104,24 +104,24 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """The same, for good."""
+        """Release everything before the node exits."""
         self.active = False
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to where it can be configured again."""
+        """Release everything, so that the node can be configured again."""
         self.active = False
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def _release(self) -> None:
-        """Close whatever is there, the last first; the robot stands before anything is."""
-        self._tasks.detach("the planner is shut down")
-        self._questions.detach("the planner is cleaned up")
+        """Stop the robot, then close everything in reverse order of creation."""
+        self._tasks.detach("the planner is shutting down")
+        self._questions.detach("the planner is being cleaned up")
         self._break_bond()
-        for part in reversed(self._listeners):
-            part.close()
+        for listener in reversed(self._listeners):
+            listener.close()
         if self._runtime is not None:
             self._runtime.close()
         self._runtime, self._telemetry, self._listeners = None, None, []
@@ -134,7 +134,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     # --- tasks -----------------------------------------------------------------------------------------------------
 
     def _refusal(self, instruction: str) -> str:
-        """Why an instruction is not taken now; empty where it is."""
+        """Why an instruction cannot be accepted now; empty if it can."""
         if not self.active:
             return "the planner is not active"
         if self.stopped:
@@ -142,17 +142,17 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         return "" if instruction.strip() else "the instruction is empty"
 
     def end_task(self, code: Code, message: str) -> None:
-        """Stand still now; whatever is under way ends with a code."""
+        """Stop the robot now and end the current task, if any, with this code."""
         self._tasks.end_task(code, message)
 
     def _on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        for part in self._listeners:
-            part.on_decision(decision, observation)
+        for listener in self._listeners:
+            listener.on_decision(decision, observation)
 
     # --- emergency stop --------------------------------------------------------------------------------------------
 
     def _on_stop_topic(self, message: Bool) -> None:
-        """True stops and stays; false changes nothing, because a stop is released on purpose."""
+        """True sets the stop. False is ignored: only the service releases a stop, so that it is deliberate."""
         if message.data:
             self._stop()
 
@@ -171,13 +171,13 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         if first:
             self.get_logger().error("emergency stop")
 
-    # --- at the node's own pace --------------------------------------------------------------------------------------
+    # --- timer and parameters ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         if self._runtime is not None and self.active:
             self._runtime.tick()
-            for part in self._listeners:
-                part.tick()
+            for listener in self._listeners:
+                listener.tick()
             self._tasks.tick()
         if time.monotonic() - self._reported_at >= _REPORT_S:
             self._reported_at = time.monotonic()
@@ -194,13 +194,14 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         changes = {each.name: each.value for each in given if each.name.startswith(parameters.LIVE)}
         if result.successful and changes and self._runtime is not None:
             if not self._runtime.takes_live_settings:
-                return SetParametersResult(successful=False, reason="another machine plans: clean up, set, configure")
+                reason = "a planning server plans: clean up the node, set the parameter, then configure it again"
+                return SetParametersResult(successful=False, reason=reason)
             self._runtime.apply(parameters.read(self, NodeSettings, changes))
         return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; then the robot is stopped before the node goes."""
+    """Run the node until SIGINT or SIGTERM, then stop the robot and shut down."""
     load_plugins()
     interrupted = init_until_interrupted(arguments)
     node, executor = PlannerNode(), make_executor()
@@ -210,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     while not interrupted():
         executor.spin_once(timeout_sec=TICK_S)
     node.end_task(Code.CANCELED, "the planner was interrupted")
-    until = time.monotonic() + 0.3  # for the cancellations and the result to go out
+    until = time.monotonic() + 0.3  # time to send the cancel requests and the result
     while time.monotonic() < until:
         executor.spin_once(timeout_sec=TICK_S)
     node.trigger_shutdown()
@@ -221,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def bond_maker(*, wanted: bool) -> Callable[[Any], ManagerBond] | None:
-    """What makes a bond with the lifecycle manager, where that is wanted.
+    """The factory of the bond with the lifecycle manager; None if no bond is wanted.
 
     Raises:
         MissingRosPackageError: bondpy is not installed.
@@ -236,7 +237,7 @@ def bond_maker(*, wanted: bool) -> Callable[[Any], ManagerBond] | None:
 
 
 def make_executor() -> Any:
-    """The events executor where rclpy has it: half the cost of an image, because no wait set is rebuilt for it."""
+    """The events executor if rclpy has it. It halves the cost of receiving an image: no wait set is rebuilt."""
     try:
         from rclpy.experimental import EventsExecutor
     except ImportError:  # before Kilted

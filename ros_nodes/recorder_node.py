@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import rclpy
@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
+from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmbodiedError
 from si_embodied.ros_nodes.node import parameters
@@ -40,12 +41,18 @@ _DEPTH = 100
 class RecorderSettings:
     """The recorder node."""
 
-    output: str = ""  # folder to create; empty: recording_ and the time, in the working directory
-    cameras: tuple[str, ...] = ("head",)  # the planner's cameras; NAME/depth and NAME/camera_info are recorded too
-    image_format: str = "jpeg"  # jpeg, png (lossless) or raw; images published compressed are kept as they are
-    jpeg_quality: int = 90
-    compression: str = "zstd"  # of the MCAP file: zstd, lz4 or none
-    topics: tuple[str, ...] = (  # besides the cameras' topics; recorded as soon as someone publishes them
+    output: Annotated[str, Doc("folder to create; empty: recording_ and the time, in the working directory")] = ""
+    cameras: Annotated[
+        tuple[str, ...], Doc("the planner's cameras; NAME/depth and NAME/camera_info are recorded too")
+    ] = ("head",)
+    image_format: Annotated[
+        str, Doc("jpeg, png (lossless) or raw; images published compressed are kept as they are")
+    ] = "jpeg"
+    jpeg_quality: Annotated[int, Doc("1 to 100")] = 90
+    compression: Annotated[str, Doc("of the MCAP file: zstd, lz4 or none")] = "zstd"
+    topics: Annotated[
+        tuple[str, ...], Doc("besides the cameras' topics; recorded once published; replay needs planner/record")
+    ] = (
         "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/annotated", "instruction",
         "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome",
         "arm/goal", "arm/outcome", "gripper/goal", "gripper/opening",

@@ -1,4 +1,8 @@
-"""Every setting of the planner, as frozen dataclasses, and the one loader for YAML, command line and ROS parameters."""
+"""The planner's settings as frozen dataclasses, and the one loader for YAML, command line and ROS parameters.
+
+A setting's description is written once, as a `Doc` (PEP 727) beside its field: `--help`, the descriptions of ROS
+parameters and the files in `config/` show that text.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError
 
@@ -18,47 +24,49 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECKPOINT_SETTINGS = "planner.yaml"
-"""In a checkpoint's directory: the prompts it was trained with."""
+"""File in a checkpoint's directory that names the prompts it was trained with."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroundingConfig:
-    """From a pixel to a metric goal."""
+    """How a pixel becomes a metric goal."""
 
-    depth_patch_radius_px: int = 2
-    min_valid_depth_ratio: float = 0.4
-    min_surface_ratio: float = 0.5  # of the patch that must lie on the pixel's own surface; less is an edge
-    preferred_standoff_m: float = 0.6  # of the base's centre from the point, for goto
-    max_standoff_m: float = 1.6  # a wide bed is pointed at in its middle
-    min_approach_m: float = 0.5  # nearer at least, for a goto that ends where the map does
-    object_radius_m: float = 0.06  # largest half extent of a thing to pick, from the point
-    surface_step_m: float = 0.012  # two neighbouring pixels farther apart than this are two things
-    min_object_height_m: float = 0.012  # lower than this above its support there is nothing to grasp
-    grasp_depth_m: float = 0.025  # how far below the object's top the tool centre point closes
+    depth_patch_radius_px: Annotated[int, Doc("the depth of a pixel is read from the patch this far around it")] = 2
+    min_valid_depth_ratio: Annotated[float, Doc("share of the patch that must have a depth")] = 0.4
+    min_surface_ratio: Annotated[
+        float, Doc("share of the patch that must lie on the pixel's own surface; less means an edge")
+    ] = 0.5
+    preferred_standoff_m: Annotated[float, Doc("distance of the base's centre from the point, for goto")] = 0.6
+    max_standoff_m: Annotated[float, Doc("largest such distance; a wide bed is pointed at in its middle")] = 1.6
+    min_approach_m: Annotated[float, Doc("least progress of a goto that has to stop at the edge of the map")] = 0.5
+    object_radius_m: Annotated[float, Doc("largest half extent of an object to pick, from the point")] = 0.06
+    surface_step_m: Annotated[float, Doc("neighbouring pixels farther apart than this belong to two objects")] = 0.012
+    min_object_height_m: Annotated[float, Doc("an object lower than this above its support cannot be grasped")] = 0.012
+    grasp_depth_m: Annotated[float, Doc("how far below the object's top the gripper closes")] = 0.025
 
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
-    """What is refused however sure the model is."""
+    """Limits on every plan, however confident the model is."""
 
-    max_goal_distance_m: float = 12.0  # of a navigation goal from the base
-    max_observation_age_s: float = 1.0  # an older observation is not planned on
-    max_plan_age_s: float = 10.0  # counted from the image's stamp; an older plan is not carried out
-    max_repeats: int = 3  # the same goal from the same place, in a row
-    max_failures: int = 8  # outcomes in a row without one success
+    max_goal_distance_m: Annotated[float, Doc("largest distance of a navigation goal from the base")] = 12.0
+    max_observation_age_s: Annotated[float, Doc("an older observation is not planned from")] = 1.0
+    max_plan_age_s: Annotated[float, Doc("counted from the image's stamp; an older plan is not executed")] = 10.0
+    max_repeats: Annotated[int, Doc("how often in a row the same goal may be tried from the same place")] = 3
+    max_failures: Annotated[int, Doc("outcomes in a row without a success after which the guard refuses")] = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What a model is asked with. An empty version stands for the checkpoint's own, or else for `DEFAULT_PROMPTS`."""
+    """The prompt version for each kind of task; empty: the checkpoint's own, or else that of `DEFAULT_PROMPTS`."""
 
-    navigation: str = ""
-    manipulation: str = ""
-    rearrangement: str = ""
-    reasoning: bool = False  # let the answer start with a short free text
+    navigation: Annotated[str, Doc("empty: the checkpoint's own, otherwise nav/v1")] = ""
+    manipulation: Annotated[str, Doc("empty: the checkpoint's own, otherwise manip/v1")] = ""
+    rearrangement: Annotated[str, Doc("empty: the checkpoint's own, otherwise rearrange/v1")] = ""
+    reasoning: Annotated[bool, Doc("let the model reason in a short text before the plan")] = False
 
     def or_else(self, other: Prompts) -> Prompts:
-        """These prompts, with the other's where these are empty; reasoning if either asks for it."""
+        """These prompts, with `other` filling in the empty ones; reasoning if either asks for it."""
         return Prompts(
             self.navigation or other.navigation,
             self.manipulation or other.manipulation,
@@ -80,11 +88,11 @@ DEFAULT_PROMPTS = Prompts("nav/v1", "manip/v1", "rearrange/v1")
 
 @dataclass(frozen=True, slots=True)
 class PlannerConfig:
-    """One planner."""
+    """Settings of one planner."""
 
     prompts: Prompts = field(default_factory=Prompts)
-    deadline_s: float = 20.0  # for one plan, repair included
-    memory_entries: int = 12  # outcomes shown in the next prompt
+    deadline_s: Annotated[float, Doc("for one plan, including a second answer if the first was invalid")] = 20.0
+    memory_entries: Annotated[int, Doc("how many past outcomes the prompt shows")] = 12
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
@@ -97,7 +105,7 @@ class PlannerConfig:
 
 
 def _with_nested_prompts(values: typing.Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of 0.1.0, which had `navigation_prompt` and the like beside the bounds, as they are now."""
+    """Convert settings of 0.1.0, which had `navigation_prompt` and the like at the top level."""
     kinds = ("navigation", "manipulation", "rearrangement")
     old = {f"{kind}_prompt": kind for kind in kinds} | {"reasoning": "reasoning"}
     moved = {old[key]: value for key, value in values.items() if key in old}
@@ -109,14 +117,41 @@ def _with_nested_prompts(values: typing.Mapping[str, Any]) -> dict[str, Any]:
 _UPGRADES: typing.Mapping[type[Any], typing.Callable[[typing.Mapping[str, Any]], dict[str, Any]]] = {
     PlannerConfig: _with_nested_prompts,
 }
-"""What was written by an older version stays readable."""
+"""Conversions that keep files written for an older version readable."""
+
+
+def descriptions(cls: type[Any]) -> dict[str, str]:
+    """The description of every field of a settings dataclass that has one, by the field's name."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    notes = ((name, note) for name, hint in hints.items() for note in getattr(hint, "__metadata__", ()))
+    return {name: note.documentation for name, note in notes if isinstance(note, Doc)}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a tree of settings dataclasses."""
+
+    name: str  # "planner.guard.max_plan_age_s"
+    default: Any
+    description: str
+
+
+def settings_of(cls: type[Any], prefix: str = "") -> typing.Iterator[Setting]:
+    """Every setting of a dataclass and of those nested in it."""
+    described, hints, defaults = descriptions(cls), typing.get_type_hints(cls), cls()
+    for each in dataclasses.fields(cls):
+        name = f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(hints[each.name]):
+            yield from settings_of(typing.cast("type[Any]", hints[each.name]), f"{name}.")
+        else:
+            yield Setting(name, getattr(defaults, each.name), described.get(each.name, ""))
 
 
 def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = "") -> T:
-    """Build a config dataclass from nested plain values, as YAML and ROS parameters give them.
+    """Build a settings dataclass from nested plain values, as read from YAML or ROS parameters.
 
     Raises:
-        ConfigError: an unknown key (with a did-you-mean), a value of the wrong type, or out of range.
+        ConfigError: for an unknown key (with a suggestion) and a value of the wrong type or out of range.
     """
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -138,7 +173,7 @@ def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = 
 
 
 def _checked(expected: Any, value: Any, where: str) -> Any:
-    """`value` if it is of the scalar type `expected`; an int is taken for a float, a list for a tuple of one type."""
+    """Return `value` as the type `expected`: an int is accepted for a float, a list for a tuple."""
     if typing.get_origin(expected) is tuple:
         if isinstance(value, str) or not isinstance(value, typing.Sequence):
             raise ConfigError(f"expected {where!r} to be a list, got: {value!r}")
@@ -153,21 +188,21 @@ def _checked(expected: Any, value: Any, where: str) -> Any:
 
 
 def load_planner_config(path: Path | None) -> PlannerConfig:
-    """Read a `PlannerConfig` from a YAML file; what the file does not name keeps its default. No path, the defaults.
+    """Read a `PlannerConfig` from a YAML file; settings not in the file keep their defaults, as all do without a file.
 
     Raises:
-        ConfigError: no such file, not YAML, or settings that `from_mapping` refuses.
+        ConfigError: if the file is missing or not YAML, or `from_mapping` rejects its settings.
     """
     return PlannerConfig() if path is None else from_mapping(PlannerConfig, _load_yaml(path))
 
 
 def checkpoint_prompts(directory: Path) -> Prompts:
-    """The prompts that a checkpoint was trained with, from its planner.yaml; empty where it names none.
+    """Read the prompts that a checkpoint was trained with from its planner.yaml; empty if it names none.
 
-    A checkpoint chooses its prompts and nothing else: bounds and deadlines are the robot's.
+    A checkpoint sets nothing but its prompts: limits and deadlines belong to the robot.
 
     Raises:
-        ConfigError: the file cannot be read, or holds other settings.
+        ConfigError: if the file cannot be read or has other settings.
     """
     path = directory / CHECKPOINT_SETTINGS
     try:
@@ -178,7 +213,9 @@ def checkpoint_prompts(directory: Path) -> Prompts:
     values = _load_yaml(path)
     others = sorted(_with_nested_prompts(values).keys() - {"prompts"})
     if others:
-        raise ConfigError(f"{str(path)!r}: a checkpoint sets its prompts alone, got: {', '.join(others)}; remove them")
+        raise ConfigError(
+            f"{str(path)!r}: a checkpoint may only set its prompts, got: {', '.join(others)}; remove them"
+        )
     return from_mapping(PlannerConfig, values).prompts
 
 
@@ -192,5 +229,5 @@ def _load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:  # ValueError: bytes, dates, numbers
         raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"expected {str(path)!r} to hold named settings, got: {type(values).__name__}")
+        raise ConfigError(f"expected {str(path)!r} to map names to settings, got: {type(values).__name__}")
     return values

@@ -1,7 +1,7 @@
 """Rigid transforms, the pinhole camera, and depth at a pixel.
 
-Frames: the map is x forward, y left, z up; a camera is the ROS optical frame (x right, y down, z forward).
-Pixel coordinates are continuous with (0, 0) at the *centre* of the top-left pixel, as in ROS and OpenCV.
+Frames: the map is x forward, y left, z up. Cameras use the ROS optical frame (x right, y down, z forward).
+Pixel coordinates are continuous, with (0, 0) at the *centre* of the top-left pixel, as in ROS and OpenCV.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
-    """A rigid transform; `T_a_b` takes points of frame b to frame a, and is b's pose in a."""
+    """A rigid transform. `T_a_b` maps points from frame b to frame a, and is b's pose in a."""
 
     rotation: NDArray[np.float64]  # (3, 3), orthonormal, determinant 1
     translation: NDArray[np.float64]  # (3,), metres
 
     def __post_init__(self) -> None:
-        """Normalise the dtypes and refuse what is not a rigid transform."""
+        """Convert to float64; raise `ConfigError` if this is not a rigid transform."""
         rotation = np.asarray(self.rotation, dtype=np.float64)
         translation = np.asarray(self.translation, dtype=np.float64)
         if rotation.shape != (3, 3) or translation.shape != (3,):
@@ -34,7 +34,9 @@ class Pose:
                 f"a pose is a (3, 3) rotation and a (3,) translation, got: {rotation.shape} and {translation.shape}"
             )
         if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
-            raise ConfigError("a pose must be finite, got NaN or infinity; check the transform's source")
+            raise ConfigError(
+                f"a pose must be finite, got translation {translation}; check the source of the transform"
+            )
         if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
             raise ConfigError(f"not a rotation matrix (orthonormal, determinant 1):\n{rotation}")
         object.__setattr__(self, "rotation", rotation)
@@ -42,12 +44,12 @@ class Pose:
 
     @classmethod
     def identity(cls) -> Pose:
-        """The frame itself."""
+        """The identity transform."""
         return cls(np.eye(3), np.zeros(3))
 
     @classmethod
     def from_quaternion(cls, xyzw: ArrayLike, translation: ArrayLike = (0.0, 0.0, 0.0)) -> Pose:
-        """From a quaternion in ROS order (x, y, z, w), normalised here."""
+        """From a quaternion in ROS order (x, y, z, w), not all zero; it need not be normalised."""
         q = np.asarray(xyzw, dtype=np.float64)
         norm = float(np.linalg.norm(q)) if q.shape == (4,) else math.nan
         if not norm > 1e-9:
@@ -78,12 +80,12 @@ class Pose:
 
     @classmethod
     def planar(cls, x: float, y: float, yaw: float, z: float = 0.0) -> Pose:
-        """A ground pose: metres and radians about the map's z."""
+        """A ground pose: x, y and z in metres, yaw in radians about the map's z axis."""
         return cls.from_rpy(0.0, 0.0, yaw, (x, y, z))
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike) -> Pose:
-        """From a homogeneous (4, 4) matrix."""
+        """From a homogeneous (4, 4) matrix; raise `ConfigError` if it is not a rigid transform."""
         m = np.asarray(matrix, dtype=np.float64)
         if m.shape != (4, 4):
             raise ConfigError(f"a homogeneous transform is (4, 4), got: {m.shape}")
@@ -98,7 +100,7 @@ class Pose:
     def quaternion(self) -> NDArray[np.float64]:
         """The unit quaternion (x, y, z, w) with w >= 0.
 
-        The eigenvector method of Bar-Itzhack (2000), which has no singular case.
+        Uses the eigenvector method of Bar-Itzhack (2000), which has no singularities.
         """
         r = self.rotation
         k = np.array(
@@ -114,25 +116,25 @@ class Pose:
 
     @property
     def yaw(self) -> float:
-        """Heading of the x axis about the map's z, in radians, in (-pi, pi]."""
+        """Heading of the x axis about the map's z axis, in radians, in (-pi, pi]."""
         return math.atan2(self.rotation[1, 0], self.rotation[0, 0])
 
     def __matmul__(self, other: Pose) -> Pose:
-        """Chain transforms: `T_a_b @ T_b_c` is `T_a_c`."""
+        """Compose transforms: `T_a_b @ T_b_c` is `T_a_c`."""
         return Pose(self.rotation @ other.rotation, self.rotation @ other.translation + self.translation)
 
     def inverse(self) -> Pose:
-        """`T_a_b` to `T_b_a`."""
+        """The inverse transform: `T_b_a` for `T_a_b`."""
         return Pose(self.rotation.T, -self.rotation.T @ self.translation)
 
     def apply(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Take points (..., 3) of the source frame to the target frame, in metres."""
+        """Transform points (..., 3), in metres, from the source frame to the target frame."""
         return np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
 
 
 @dataclass(frozen=True, slots=True)
 class Intrinsics:
-    """A pinhole camera without distortion; everything in pixels at this width and height."""
+    """A pinhole camera without distortion. All values are in pixels at this width and height."""
 
     width: int
     height: int
@@ -142,7 +144,7 @@ class Intrinsics:
     cy: float
 
     def __post_init__(self) -> None:
-        """Refuse an image without size and a focal length that is not positive."""
+        """Raise `ConfigError` if the size or a focal length is not positive, or the principal point is not finite."""
         if self.width < 1 or self.height < 1:
             raise ConfigError(f"expected a positive image size, got: {self.width} x {self.height}")
         if not (self.fx > 0 and self.fy > 0 and math.isfinite(self.cx) and math.isfinite(self.cy)):
@@ -150,7 +152,7 @@ class Intrinsics:
 
     @classmethod
     def from_vertical_fov(cls, width: int, height: int, fov_y_rad: float) -> Intrinsics:
-        """Square pixels and a centred principal point, as simulators render."""
+        """A camera with square pixels and a centred principal point, as in simulators; 0 < `fov_y_rad` < pi."""
         if not 0 < fov_y_rad < math.pi:
             raise ConfigError(f"expected a vertical field of view between 0 and pi radians, got: {fov_y_rad}")
         f = height / 2 / math.tan(fov_y_rad / 2)
@@ -158,7 +160,7 @@ class Intrinsics:
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, width: int, height: int) -> Intrinsics:
-        """From a (3, 3) camera matrix."""
+        """From a (3, 3) camera matrix; raise `ConfigError` for any other shape."""
         k = np.asarray(matrix, dtype=np.float64)
         if k.shape != (3, 3):
             raise ConfigError(f"a camera matrix is (3, 3), got: {k.shape}")
@@ -169,18 +171,18 @@ class Intrinsics:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     def scaled(self, width: int, height: int) -> Intrinsics:
-        """The same camera at another resolution (pixel centres at integers, so the half pixel is kept)."""
+        """The same camera at another resolution. Pixel centres are at integers, hence the half-pixel shift."""
         sx, sy = width / self.width, height / self.height
         cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
         return Intrinsics(width, height, self.fx * sx, self.fy * sy, cx, cy)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Intrinsics:
-        """The same camera for a part of its image."""
+        """The same camera for a crop of its image."""
         return Intrinsics(width, height, self.fx, self.fy, self.cx - left, self.cy - top)
 
 
 def deproject(intrinsics: Intrinsics, uv: ArrayLike, depth_m: ArrayLike) -> NDArray[np.float64]:
-    """Pixels (..., 2) at depths (...) along the optical axis to points (..., 3) in the optical frame, metres."""
+    """Back-project pixels (..., 2) at depths (...) along the optical axis to points (..., 3), optical frame, metres."""
     pixels, z = np.asarray(uv, dtype=np.float64), np.asarray(depth_m, dtype=np.float64)
     x = (pixels[..., 0] - intrinsics.cx) / intrinsics.fx * z
     y = (pixels[..., 1] - intrinsics.cy) / intrinsics.fy * z
@@ -188,14 +190,14 @@ def deproject(intrinsics: Intrinsics, uv: ArrayLike, depth_m: ArrayLike) -> NDAr
 
 
 def deproject_image(intrinsics: Intrinsics, depth_m: NDArray[np.float32]) -> NDArray[np.float64]:
-    """A depth image (H, W) to points (H, W, 3) in the optical frame; pixels without a return become NaN."""
+    """Back-project a depth image (H, W) to optical-frame points (H, W, 3); pixels without a return become NaN."""
     v, u = np.indices(depth_m.shape)
     z = np.where(depth_m > 0, depth_m, np.nan)
     return deproject(intrinsics, np.stack([u, v], axis=-1), z)
 
 
 def project(intrinsics: Intrinsics, points: ArrayLike) -> NDArray[np.float64]:
-    """Points (..., 3) of the optical frame to pixels (..., 2); NaN for points not in front of the camera."""
+    """Project optical-frame points (..., 3) to pixels (..., 2); NaN for points not in front of the camera."""
     p = np.asarray(points, dtype=np.float64)
     z = np.where(p[..., 2] > 1e-9, p[..., 2], np.nan)
     return np.stack(
@@ -205,16 +207,16 @@ def project(intrinsics: Intrinsics, points: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class PixelDepth:
-    """Robust depth at a pixel, with what is needed to distrust it."""
+    """Robust depth at a pixel, with measures of how far to trust it."""
 
-    depth_m: float  # median over the pixel's own surface; NaN where nothing returned
-    valid_ratio: float  # share of the patch's pixels with a return
-    surface_ratio: float  # share of those that lie on the pixel's own surface
-    spread_m: float  # 10th to 90th percentile of the valid depths
+    depth_m: float  # median over the pixel's own surface; NaN if the patch has no return
+    valid_ratio: float  # fraction of the patch with a return
+    surface_ratio: float  # fraction of those returns on the pixel's own surface
+    spread_m: float  # 10th to 90th percentile range of the valid depths
 
 
 SURFACE_STEP_M, SURFACE_STEP_RATIO = 0.15, 0.1
-"""Depths this near to each other, or this share of the depth, are one surface: a slanted floor, not a door's edge."""
+"""Depths within this distance, or this fraction of the depth, are one surface: a slanted floor, not a door's edge."""
 
 _NO_DEPTH = PixelDepth(math.nan, 0.0, 0.0, math.nan)
 
@@ -222,8 +224,8 @@ _NO_DEPTH = PixelDepth(math.nan, 0.0, 0.0, math.nan)
 def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int = 2) -> PixelDepth:
     """Median depth of the surface at pixel (u, v), over a patch of (2 r + 1)^2 pixels clipped at the border.
 
-    Zero, negative, NaN and infinite depths are no returns. Where the pixel itself has none, the patch's median says
-    which surface is meant.
+    Zero, negative, NaN and infinite depths count as no return. If the pixel itself has no return, the patch's median
+    selects the surface.
     """
     height, width = depth_m.shape
     column, row = round(u), round(v)
@@ -250,6 +252,6 @@ def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int
 
 
 def wrap_angle(angle_rad: float) -> float:
-    """The same angle in (-pi, pi]."""
+    """Wrap an angle in radians to (-pi, pi]."""
     wrapped = math.remainder(angle_rad, 2 * math.pi)
     return math.pi if wrapped == -math.pi else wrapped

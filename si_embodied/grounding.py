@@ -1,4 +1,4 @@
-"""From a subgoal in pixels to a goal in metres, with the depth, intrinsics and pose of the image it was seen in."""
+"""Turns a subgoal in pixels into a goal in metres, using the depth, intrinsics and pose of the subgoal's own image."""
 
 from __future__ import annotations
 
@@ -19,45 +19,47 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import Embodiment
     from si_embodied.types import CameraFrame, NavigationMap, Observation
 
-MAX_THING_HEIGHT_M = 0.3
-"""Higher than this above its support nothing is picked from above; what lies lower is another surface."""
+_MAX_OBJECT_HEIGHT_M = 0.3
+"""Tallest object that can be picked from above. A surface farther below is not the object's support."""
 _LEVEL_M = 0.006
+"""Bin width of the height histogram, and how far above the seed point its support may be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grounder:
-    """From points of images to points and poses of the map; each `Subgoal.ground` uses what it needs of it."""
+    """Projects image points into the map and finds standoff and grasp poses there; `Subgoal.ground` calls it."""
 
     embodiment: Embodiment
     config: GroundingConfig = GroundingConfig()
 
     def point_in_map(self, frame: CameraFrame, point: tuple[int, int]) -> NDArray[np.float64] | Refusal:
-        """The surface point (3,) in the map that a point (0..1000 relative) of a view shows.
+        """The map point (3,), in metres, of the surface at an image point, or why the depth there cannot be used.
 
         Args:
             frame: the image, with its own depth and pose.
             point: x and y, 0..1000 relative to the image.
         """
-        where = f"at {list(point)} of the {frame.name} view"
+        where = f"at {list(point)} in the {frame.name} view"
         if frame.depth_m is None:
-            return Refusal(Code.NO_DEPTH, f"the {frame.name} camera gave no depth image")
+            return Refusal(Code.NO_DEPTH, f"the {frame.name} camera has no depth image")
         u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
         measured = depth_at(frame.depth_m, u, v, radius_px=self.config.depth_patch_radius_px)
         if measured.valid_ratio < self.config.min_valid_depth_ratio:
-            share = f"{measured.valid_ratio:.0%} of the pixels have a return"
-            return Refusal(Code.DEPTH_INVALID, f"no depth to trust {where}: {share}")
+            share = f"only {measured.valid_ratio:.0%} of the pixels have a return"
+            return Refusal(Code.DEPTH_INVALID, f"no reliable depth {where}: {share}")
         if measured.surface_ratio < self.config.min_surface_ratio:
             spread = f"depths spread over {measured.spread_m:.2f} m"
-            return Refusal(Code.DEPTH_AMBIGUOUS, f"the edge between two things {where}: {spread}")
+            return Refusal(Code.DEPTH_AMBIGUOUS, f"a depth edge between two surfaces {where}: {spread}")
         return frame.T_map_camera.apply(deproject(frame.intrinsics, (u, v), measured.depth_m))
 
     # --- navigation ------------------------------------------------------------------------------------------------
 
     def standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
-        """A place to stand that faces the target: the nearest to it that the base can reach.
+        """A reachable base pose near the target (3,) that faces it.
 
-        Without a map it lies on the straight line from the base. Where the map ends before the target, seen through a
-        door for one, it is the way there as far as it is known, which ends in NO_STANDOFF.
+        Without a map, the pose lies on the straight line from the base to the target. If the map ends before the
+        target (seen through a doorway, for example), the goal drives towards it as far as the map is known and then
+        ends with NO_STANDOFF.
         """
         base = observation.T_map_base
         x, y = float(target[0]), float(target[1])
@@ -77,12 +79,12 @@ class Grounder:
         if nearer is None:
             return Refusal(
                 Code.NO_STANDOFF,
-                f"nowhere within {self.config.max_standoff_m} m of ({x:.2f}, {y:.2f}) that the base can reach",
+                f"the base can reach no cell within {self.config.max_standoff_m} m of ({x:.2f}, {y:.2f})",
             )
         return NavigateTo(_facing(*nearer, x, y), target, on_arrival=Code.NO_STANDOFF)
 
     def _best_cell(self, x: float, y: float, grid: NavigationMap, within_m: float) -> tuple[float, float] | None:
-        """The reachable cell that is best to stand at: near the target first, then a short way."""
+        """Map xy of the best reachable cell within `within_m` of the target, weighing standoff against path length."""
         xs, ys = grid.centres()
         columns = np.flatnonzero(np.abs(xs - x) <= within_m)
         rows = np.flatnonzero(np.abs(ys - y) <= within_m)
@@ -90,7 +92,7 @@ class Grounder:
             return None
         window = grid.path_length_m[np.ix_(rows, columns)]
         distance = np.hypot(xs[columns][None, :] - x, ys[rows][:, None] - y)
-        # Twice as eager to be near as to save way: seen from here, a cell behind a wall costs the way around it.
+        # Standoff error weighs twice as much as path length. A cell behind a wall costs the path around it.
         cost = np.where(
             np.isfinite(window) & (distance <= within_m),
             2 * np.abs(distance - self.config.preferred_standoff_m) + window,
@@ -104,10 +106,33 @@ class Grounder:
     # --- manipulation ----------------------------------------------------------------------------------------------
 
     def grasp(self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]) -> Grasp | Refusal:
-        """A top-down grasp of the thing at a pixel: centred, closing across its narrow side."""
-        assert frame.depth_m is not None  # point_in_map has refused it
+        """A top-down grasp of the object at a pixel, centred on it and closing across its narrow side.
+
+        Args:
+            frame: the image, which has depth.
+            point: x and y, 0..1000 relative to the image.
+            seed: the map point (3,) that `point` shows, from `point_in_map`.
+        """
+        surface, support = self._object_points(frame, point, seed)
+        if len(surface) < 6:
+            return Refusal(Code.NO_GRASP, f"no object above its support at {list(point)} in the {frame.name} view")
+        top = float(np.percentile(surface[:, 2], 95))
+        # Use the outline of the top face: the side facing the camera would pull the centre towards the camera.
+        outline = surface[surface[:, 2] > top - 0.4 * (top - support)][:, :2]
+        centre, yaw, width, length = narrowest_rectangle(outline)
+        if length > 4 * self.config.object_radius_m:
+            return Refusal(Code.NO_GRASP, f"{length:.2f} m long at {list(point)}: more than one object, or too big")
+        height = max(top - self.config.grasp_depth_m - support, self.config.min_object_height_m)
+        pose = Pose.from_rpy(math.pi, 0.0, yaw, (centre[0], centre[1], support + height))
+        return Grasp(pose, width, height)
+
+    def _object_points(
+        self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float]:
+        """Map points (n, 3) on the object at a pixel, and the height of its support in metres."""
+        assert frame.depth_m is not None  # point_in_map refuses a frame without depth
         u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
-        # Window: as many pixels as the largest thing can cover at this depth, and its surroundings.
+        # The window covers the largest object at this depth and its surroundings.
         depth = float((frame.T_map_camera.inverse().apply(seed))[2])
         half = math.ceil(3 * self.config.object_radius_m / depth * max(frame.intrinsics.fx, frame.intrinsics.fy))
         rows = slice(max(0, round(v) - half), round(v) + half + 1)
@@ -116,29 +141,19 @@ class Grounder:
         camera = frame.intrinsics.cropped(columns.start, rows.start, window.shape[1], window.shape[0])
         points = frame.T_map_camera.apply(deproject_image(camera, window))
         start = (round(v) - rows.start, round(u) - columns.start)
-        aside = _squared(points[..., :2] - seed[:2])
-        support = _support_height(points[..., 2][aside < (3 * self.config.object_radius_m) ** 2], float(seed[2]))
-        near = aside < (2 * self.config.object_radius_m) ** 2
+        squared_distance = _squared(points[..., :2] - seed[:2])
+        around = squared_distance < (3 * self.config.object_radius_m) ** 2
+        support = _support_height(points[..., 2][around], float(seed[2]))
+        near = squared_distance < (2 * self.config.object_radius_m) ** 2
         above = points[..., 2] > support + self.config.min_object_height_m
-        # A slanted surface steps more than its distance over the focal length from pixel to pixel.
+        # On a slanted surface, neighbouring pixels lie farther apart than depth / focal length.
         step = max(self.config.surface_step_m, 2.5 * depth / frame.intrinsics.fy)
         with np.errstate(invalid="ignore"):
-            thing = points[_connected(near & above, points, start, step)]
-        if len(thing) < 6:
-            return Refusal(Code.NO_GRASP, f"nothing stands above its support at {list(point)} of the {frame.name} view")
-        top = float(np.percentile(thing[:, 2], 95))
-        # The top face outlines the thing; the side that faces the camera would pull the centre towards it.
-        outline = thing[thing[:, 2] > top - 0.4 * (top - support)][:, :2]
-        centre, yaw, width, length = narrowest_rectangle(outline)
-        if length > 4 * self.config.object_radius_m:
-            return Refusal(Code.NO_GRASP, f"a thing {length:.2f} m long at {list(point)} is more than one object")
-        height = max(top - self.config.grasp_depth_m - support, self.config.min_object_height_m)
-        pose = Pose.from_rpy(math.pi, 0.0, yaw, (centre[0], centre[1], support + height))
-        return Grasp(pose, width, height)
+            return points[_connected(near & above, points, start, step)], support
 
 
 def pixel_of(point: tuple[int, int], width: int, height: int) -> tuple[float, float]:
-    """A relative point (0..1000) as a pixel (u, v) whose nearest integer lies in the image."""
+    """Convert a relative point (0..1000) to a pixel (u, v) whose nearest integer lies in the image."""
     return (
         min(max(point[0] / 1000 * width - 0.5, 0.0), width - 1.0),
         min(max(point[1] / 1000 * height - 0.5, 0.0), height - 1.0),
@@ -146,7 +161,7 @@ def pixel_of(point: tuple[int, int], width: int, height: int) -> tuple[float, fl
 
 
 def point_of(u: float, v: float, width: int, height: int) -> tuple[int, int]:
-    """A pixel as the relative point (0..1000) nearest to it; the inverse of `pixel_of`."""
+    """Convert a pixel to the nearest relative point (0..1000); the inverse of `pixel_of`."""
     return (
         min(max(round((u + 0.5) / width * 1000), 0), 1000),
         min(max(round((v + 0.5) / height * 1000), 0), 1000),
@@ -154,10 +169,10 @@ def point_of(u: float, v: float, width: int, height: int) -> tuple[int, int]:
 
 
 def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float, float]:
-    """The rectangle of least area around points (n, 2): its centre, the yaw of its long side, width and length.
+    """The rectangle of least area around points (n, 2): centre (2,), yaw of the long side, width and length.
 
-    Searched over a quarter turn in steps of one degree; the yaw lies in (-pi/2, pi/2], so that a gripper whose y axis
-    closes across the narrow side has its x axis along the long one.
+    Searches a quarter turn in steps of one degree. The yaw is in radians in (-pi/2, pi/2]. At that yaw, a gripper whose
+    y axis is the closing direction has its x axis along the long side and closes across the narrow one.
     """
     angles = np.radians(np.arange(-45, 45))
     axes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (90, 2)
@@ -181,15 +196,15 @@ def _facing(x: float, y: float, target_x: float, target_y: float) -> Pose:
 
 
 def _support_height(heights: NDArray[np.float64], seed: float) -> float:
-    """Height of the surface that the thing at height `seed` stands on: the most frequent of `heights` and not above it.
+    """Height of the surface under an object seen at height `seed`: the most frequent of `heights` that is not above it.
 
-    A frequent level and not the lowest one: at the edge of a table the floor is around, too.
+    The lowest height would be wrong: at the edge of a table, the floor is in the window too.
     """
-    heights = heights[(heights > seed - MAX_THING_HEIGHT_M) & (heights < seed + _LEVEL_M)]
+    heights = heights[(heights > seed - _MAX_OBJECT_HEIGHT_M) & (heights < seed + _LEVEL_M)]
     if not heights.size:
         return seed
     counts, edges = np.histogram(heights, bins=max(1, math.ceil(np.ptp(heights) / _LEVEL_M)))
-    # Two bins, because a level that lies on the edge of one is split.
+    # Count pairs of bins, because a surface on a bin edge is split between two.
     pairs = counts[:-1] + counts[1:] if len(counts) > 1 else counts
     best = int(np.argmax(pairs))
     level = heights[(heights >= edges[best]) & (heights <= edges[min(best + 2, len(counts))])]
@@ -199,14 +214,14 @@ def _support_height(heights: NDArray[np.float64], seed: float) -> float:
 def _connected(
     allowed: NDArray[np.bool_], points: NDArray[np.float64], start: tuple[int, int], step_m: float
 ) -> NDArray[np.bool_]:
-    """Pixels that are joined to `start` through allowed neighbours less than `step_m` apart in height or in plane."""
+    """Mask (H, W) of the pixels connected to `start` through allowed 4-neighbours less than `step_m` apart in 3D."""
     whole = np.zeros_like(allowed)
     row, column = start
     whole[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
     whole &= allowed
     if not whole.any():
         return whole
-    # only where something is allowed: mostly a small part of the window
+    # Crop to the allowed pixels, usually a small part of the window.
     rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     allowed, points, region = allowed[part], points[part], whole[part]
@@ -226,6 +241,6 @@ def _connected(
 
 
 def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared lengths of (..., n): a fifth of what `np.linalg.norm` takes for as short a last axis."""
+    """Squared lengths (...) of vectors (..., n); five times as fast as `np.linalg.norm` on an axis this short."""
     squared: NDArray[np.float64] = np.einsum("...i,...i->...", vectors, vectors)
     return squared

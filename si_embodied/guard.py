@@ -1,4 +1,4 @@
-"""The last look at a goal before the robot moves: bounds, reach, age, repetition, progress."""
+"""The final check of a goal before the robot moves: bounds, reach, age, repetition, progress."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SAME_HEADING_RAD = math.radians(10)
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Refuses goals; never changes one."""
+    """Rejects goals; never changes one."""
 
     embodiment: Embodiment
     config: GuardConfig = GuardConfig()
 
     def check_observation(self, observation: Observation, now_s: float) -> Refusal | None:
-        """Refuse to plan on what is no longer so."""
+        """Reject an observation that has no image or whose image is too old at `now_s`."""
         if not observation.frames:
             return Refusal(Code.NO_IMAGE, "the observation has no image")
         age = now_s - observation.stamp_s
@@ -44,22 +44,22 @@ class Guard:
         return None
 
     def check_plan_age(self, stamp_s: float, now_s: float) -> Refusal | None:
-        """Refuse a plan made from an image that is too old by now."""
+        """Reject a plan whose image, stamped `stamp_s`, is too old at `now_s`."""
         age = now_s - stamp_s
         if age > self.config.max_plan_age_s:
             limit = self.config.max_plan_age_s
-            return Refusal(Code.STALE_PLAN, f"planned on an image that is {age:.2f} s old by now, more than {limit} s")
+            return Refusal(Code.STALE_PLAN, f"the plan's image is {age:.2f} s old by now, more than {limit} s")
         return None
 
     def check_memory(self, memory: Memory) -> Refusal | None:
-        """Refuse to go on when nothing has worked for long."""
+        """Refuse to continue after `max_failures` failed attempts in a row."""
         recent = memory.attempts[-self.config.max_failures :]
         if len(recent) >= self.config.max_failures and not any(attempt.outcome.succeeded for attempt in recent):
             return Refusal(Code.NO_PROGRESS, f"the last {len(recent)} attempts all failed")
         return None
 
     def check_goal(self, goal: Goal, observation: Observation, memory: Memory) -> Refusal | None:
-        """Refuse a goal out of the robot's bounds, or tried again and again from the same place."""
+        """Reject a goal that is out of the robot's bounds, or was tried `max_repeats` times from the same place."""
         refusal = goal.check(observation, self.embodiment, self.config)
         return refusal or self._check_repetition(goal, observation.T_map_base, memory)
 

@@ -1,4 +1,4 @@
-"""What the planner remembers of an episode: bounded, immutable, and written into the next prompt."""
+"""The planner's memory of an episode: bounded, immutable, and included in the next prompt."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ NOTHING_YET = "(nothing yet)"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """One subgoal that was carried out, or one refusal."""
+    """One executed subgoal, or one refusal."""
 
     description: str  # "goto red chair"; "plan" for a refusal before there was a goal
     goal: Goal | None
-    T_map_base: Pose  # where the robot was when it was decided
+    T_map_base: Pose  # the robot's pose when the decision was made
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """The attempts of this episode, the oldest forgotten first."""
+    """The latest attempts of this episode; the oldest are dropped first."""
 
     limit: int = 12
     attempts: tuple[Attempt, ...] = ()
-    forgotten: int = 0  # attempts older than the limit
+    forgotten: int = 0  # number of attempts dropped
 
     def add(self, attempt: Attempt) -> Memory:
-        """This memory with one more attempt."""
+        """A copy with one more attempt."""
         attempts = (*self.attempts, attempt)
         surplus = max(0, len(attempts) - self.limit)
         return Memory(self.limit, attempts[surplus:], self.forgotten + surplus)
 
     def describe(self) -> str:
-        """One line an attempt, numbered from the episode's start, for the prompt; '(nothing yet)' when empty."""
+        """The attempts for the prompt, one per line, numbered from the episode's start; '(nothing yet)' if empty."""
         lines = [f"{number}. {_words(attempt)}" for number, attempt in enumerate(self.attempts, self.forgotten + 1)]
         return "\n".join(lines) or NOTHING_YET
 
     def last(self) -> str:
-        """The latest attempt alone, without its number, for models that are told no more."""
+        """Only the latest attempt, unnumbered, for prompts that show no more than that."""
         return _words(self.attempts[-1]) if self.attempts else NOTHING_YET
 
 
 def outcome_words(code: Code) -> str:
-    """How an attempt went, as prompts say it."""
+    """The outcome of an attempt as prompts word it."""
     return "done" if code is Code.OK else f"failed ({code.name.lower()})"
 
 

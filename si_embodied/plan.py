@@ -1,4 +1,4 @@
-"""The closed plan schema: what a model may answer, and the parser that rejects everything else."""
+"""The closed plan schema, and the parser that rejects every other answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from si_embodied.skills import PointedSubgoal, Subgoal, skills_of
 
 MAX_SUBGOALS = 3
 MAX_ANSWER_CHARACTERS = 4000
-"""A plan of three subgoals with the longest names is under 500 characters; reasoning adds at most 400."""
+"""Generous: three subgoals with the longest names take under 500 characters, and reasoning at most 400 more."""
 
 
 class Plan(BaseModel):
-    """A model's whole answer. No subgoals and `done` means that the task is finished."""
+    """A model's complete answer. `done` without subgoals means the task is finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -29,7 +29,7 @@ class Plan(BaseModel):
 
 
 def plan_model(kind: TaskKind | None) -> type[Plan]:
-    """`Plan` with the skills of one kind of task, or of all: a model to validate JSON with."""
+    """The pydantic model that validates plans with the skills of one kind of task, or of all (None)."""
     return _plan_model(skills_of(kind))
 
 
@@ -41,21 +41,21 @@ def _plan_model(skills: tuple[type[Subgoal], ...]) -> type[Plan]:
 
 
 def plan_from_json(text: str | bytes, kind: TaskKind | None = None) -> Plan:
-    """The plan in a JSON text, with any skill or with those of one kind of task.
+    """Parse a plan from JSON, allowing the skills of one kind of task, or all of them (None).
 
     Raises:
-        ValidationError: pydantic's, naming the offence.
+        ValidationError: pydantic's; it names the offence.
     """
     read = plan_model(kind).model_validate_json(text)
     return Plan(reasoning=read.reasoning, subgoals=read.subgoals, done=read.done)
 
 
 def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[str, Any]:
-    """The JSON schema of an answer about `views` images, as a grammar compiler wants it: closed, every key required.
+    """The JSON schema of a plan, in the form a grammar compiler needs: closed, and with every key required.
 
     Args:
-        kind: which set of skills.
-        views: how many views a subgoal may name, at least 1.
+        kind: selects the set of skills.
+        views: number of views a subgoal may point at, at least 1.
         reasoning: whether the answer starts with a short free text.
     """
     schema: dict[str, Any] = json.loads(_plan_schema(skills_of(kind), views, reasoning))
@@ -64,7 +64,7 @@ def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[
 
 @functools.cache
 def _plan_schema(skills: tuple[type[Subgoal], ...], views: int, reasoning: bool) -> str:
-    """The schema as JSON text, cached: building it takes longer than everything else around a plan."""
+    """The schema as JSON text. Cached, because building it takes longer than any other step outside the model."""
     schema = _plan_model(skills).model_json_schema()
     if not reasoning:
         del schema["properties"]["reasoning"]
@@ -74,35 +74,35 @@ def _plan_schema(skills: tuple[type[Subgoal], ...], views: int, reasoning: bool)
     for definition in definitions.values():
         if "view" in definition["properties"]:
             definition["properties"]["view"]["maximum"] = views - 1
+    return json.dumps(_closed(schema, definitions))
 
-    def closed(node: Any) -> Any:
-        """Inline the definitions, require every key, and drop what only documents."""
-        if isinstance(node, list):
-            return [closed(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            return closed(definitions[node["$ref"].rsplit("/", 1)[1]])
-        kept = {
-            "anyOf" if key == "oneOf" else key: (
-                {name: closed(value) for name, value in child.items()} if key == "properties" else closed(child)
-            )
-            for key, child in node.items()
-            if key not in ("title", "description", "default", "discriminator")
-        }
-        if "properties" in kept:
-            kept["required"] = list(kept["properties"])
-        return kept
 
-    return json.dumps(closed(schema))
+def _closed(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """Inline the definitions, require every key, and drop titles, descriptions and defaults."""
+    if isinstance(node, list):
+        return [_closed(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _closed(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
+    kept: dict[str, Any] = {}
+    for key, child in node.items():
+        if key == "properties":  # its keys are names of properties, not schema keywords
+            kept[key] = {name: _closed(value, definitions) for name, value in child.items()}
+        elif key not in ("title", "description", "default", "discriminator"):
+            kept["anyOf" if key == "oneOf" else key] = _closed(child, definitions)
+    if "properties" in kept:
+        kept["required"] = list(kept["properties"])
+    return kept
 
 
 def with_names(schema: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The schema of `plan_schema` where the object of a skill is one of its names; a skill without any is left out.
+    """Restrict the objects in a plan schema to known names.
 
     Args:
-        schema: of an answer.
-        names: by skill; the object of a skill that is not among them stays free.
+        schema: from `plan_schema`.
+        names: allowed objects by skill. A skill with an empty list is removed; a skill that is not listed keeps its
+            free object name.
     """
 
     def named(choice: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def with_names(schema: Mapping[str, Any], names: Mapping[str, Sequence[str]]) ->
 
 
 def view_count(schema: Any) -> int:
-    """One more than the highest view that an answer of a JSON schema may name; 0 where nothing names a view."""
+    """The number of views that a plan of this JSON schema may point at; 0 if it cannot point at any."""
     if isinstance(schema, Mapping):
         properties = schema.get("properties")
         own = 0
@@ -132,10 +132,15 @@ def view_count(schema: Any) -> int:
 
 
 def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
-    """The plan in a model's answer: one JSON object of the closed schema, alone or in one code fence.
+    """Parse a model's answer: one JSON object of the plan schema, optionally in a code fence.
+
+    Args:
+        text: the answer.
+        kind: selects the set of skills.
+        views: number of views the model saw.
 
     Raises:
-        PlanParseError: anything else, naming the offence; no other exception, whatever the text.
+        PlanParseError: the answer is anything else; names the offence. No other exception is raised for any text.
     """
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise PlanParseError(f"longer than {MAX_ANSWER_CHARACTERS} characters", text)
@@ -157,11 +162,11 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
 
 
 def without_fence(text: str) -> str:
-    """An answer without the white space and the one code fence that models like to put around JSON."""
+    """Strip the white space and the code fence that models often put around JSON."""
     body = text.strip()
     return body[3:-3].removeprefix("json").strip() if body.startswith("```") and body.endswith("```") else body
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan as the terse JSON that a model is asked to write."""
+    """Write the plan as compact JSON, in the form expected of a model."""
     return plan.model_dump_json(exclude_none=True)

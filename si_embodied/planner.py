@@ -1,4 +1,4 @@
-"""Observation in, decision out: render, generate, parse, ground, guard. No threads, and no clock of its own."""
+"""Observation in, decision out: render, generate, parse, ground, guard. Synchronous; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
 
 
 class AnyPlanner(Protocol):
-    """What a worker and a policy need of a planner: `Planner` in this process, or `RemotePlanner` over the network."""
+    """The planner interface of workers and policies: `Planner` in this process, `RemotePlanner` over the network."""
 
     @property
     def config(self) -> PlannerConfig:
-        """Its settings."""
+        """The planner's settings."""
 
     @property
     def embodiment(self) -> Embodiment:
-        """The robot that it plans for."""
+        """The robot it plans for."""
 
     @property
     def guard(self) -> Guard:
-        """What refuses its goals."""
+        """The guard that checks its goals."""
 
     @property
     def info(self) -> BackendInfo:
-        """The model behind its decisions."""
+        """The model that answers."""
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """One decision; see `Planner.plan`."""
+        """Make one decision; see `Planner.plan`."""
 
     def close(self) -> None:
         """Release the model or the connection."""
 
 
 class _Refused(Exception):
-    """Carries a refusal from the step that made it to the one place that turns it into a `Hold`."""
+    """Carries a refusal from any step up to `Planner.plan`, which turns it into a `Hold`."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -64,7 +64,7 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Draft:
-    """The record of a plan while it is made."""
+    """The record of a plan in progress."""
 
     prompt_version: str
     started_s: float = field(default_factory=time.perf_counter)
@@ -76,7 +76,7 @@ class _Draft:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the time inside to a part's latency."""
+        """Add the time spent in the block to a stage's latency."""
         before = time.perf_counter()
         try:
             yield
@@ -107,19 +107,20 @@ class _Draft:
 
 
 class Planner:
-    """Asks a backend for a plan and lets through what can be grounded and is allowed."""
+    """Asks a backend for a plan, grounds its subgoals and returns the goals that pass the guard."""
 
     def __init__(self, backend: Backend, embodiment: Embodiment, config: PlannerConfig | None = None) -> None:
         """Plan for one robot.
 
         Args:
             backend: the model.
-            embodiment: the robot; decides the skills and the bounds.
-            config: defaults to `PlannerConfig()`. Prompts left empty are those that the model was trained with, or else
-                `DEFAULT_PROMPTS`.
+            embodiment: the robot; determines the skills and the bounds.
+            config: defaults to `PlannerConfig()`. Empty prompt versions default to those the model was trained with,
+                then to `DEFAULT_PROMPTS`.
 
         Raises:
-            UnknownNameError: there is no such prompt version.
+            UnknownNameError: a prompt version does not exist.
+            ConfigError: a prompt file cannot be read.
         """
         given = config or PlannerConfig()
         self.config = replace(given, prompts=given.prompts.or_else(backend.info.prompts).or_else(DEFAULT_PROMPTS))
@@ -131,26 +132,27 @@ class Planner:
 
     @property
     def info(self) -> BackendInfo:
-        """The backend's."""
+        """The model that answers."""
         return self.backend.info
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """One decision. A refusal is a `Hold` with its code, never an exception and never a guess.
+        """Make one decision. A refusal is a `Hold` with a code, never an exception and never a guess.
 
         Args:
-            task: what was asked.
-            observation: what the model will see; goals are grounded in these images.
-            memory: what was tried in this episode.
-            now_s: the time by the observation's clock, to refuse a stale image; by default the image's own stamp.
+            task: the instruction.
+            observation: what the model sees. Goals are grounded in these images.
+            memory: earlier attempts in this episode.
+            now_s: the current time on the observation's clock, used to reject a stale image. Defaults to the
+                observation's own stamp.
         """
         draft = _Draft(self._template.version)
         try:
             goals, subgoals = self._decide(task, observation, memory, now_s, draft)
         except _Refused as refused:
             return Hold(draft.record(self.info, observation.stamp_s, refused.refusal), draft.plan)
-        assert draft.plan is not None  # _decide has parsed it
+        assert draft.plan is not None  # set by _decide
         record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, ""))
         return Execute(goals, subgoals, draft.plan, record)
 
@@ -169,28 +171,33 @@ class Planner:
             prompt = self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning)
         plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)
         if not plan.subgoals and not plan.done:
-            raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoal and is not done"))
+            raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoals and is not done"))
         goals: list[Goal] = []
         for subgoal in plan.subgoals:
-            with draft.timed("ground"):
-                goal = subgoal.ground(observation, self._grounder)
-            with draft.timed("guard"):
-                refusal = goal if isinstance(goal, Refusal) else self.guard.check_goal(goal, observation, memory)
-            if refusal is None:
-                assert not isinstance(goal, Refusal)  # it would be the refusal
-                goals.append(goal)
-                if isinstance(goal, Finish):  # nothing comes after it
-                    return tuple(goals), plan.subgoals[: len(goals)]
-            elif goals:  # what comes before it stands; the rest is planned again from there
+            goal = self._ground(subgoal, observation, memory, draft)
+            if isinstance(goal, Refusal):
+                if not goals:
+                    raise _Refused(goal)
+                # Execute the goals before the refused one, then plan again.
                 return tuple(goals), plan.subgoals[: len(goals)]
-            else:
-                raise _Refused(refusal)
+            goals.append(goal)
+            if isinstance(goal, Finish):  # ignore any subgoal after it
+                return tuple(goals), plan.subgoals[: len(goals)]
         if plan.done:
             goals.append(Finish())
         return tuple(goals), plan.subgoals
 
+    def _ground(self, subgoal: Subgoal, observation: Observation, memory: Memory, draft: _Draft) -> Goal | Refusal:
+        """Ground one subgoal and check the goal with the guard."""
+        with draft.timed("ground"):
+            goal = subgoal.ground(observation, self._grounder)
+        if isinstance(goal, Refusal):
+            return goal
+        with draft.timed("guard"):
+            return self.guard.check_goal(goal, observation, memory) or goal
+
     def _ask(self, prompt: Prompt, task: Task, views: int, draft: _Draft) -> Plan:
-        """The backend's plan; an answer that is none is sent back once with its offence."""
+        """The backend's plan. If the first answer is not a plan, ask once more and quote the offence."""
         text = self._generate(prompt, draft)
         try:
             with draft.timed("parse"):
@@ -202,12 +209,14 @@ class Planner:
             with draft.timed("parse"):
                 return parse_plan(text, task.kind, views)
         except PlanParseError as error:
-            raise _Refused(Refusal(Code.PLAN_INVALID, f"twice not a plan, the second time: {error.offence}")) from error
+            message = f"two answers in a row were not a plan; the second: {error.offence}"
+            raise _Refused(Refusal(Code.PLAN_INVALID, message)) from error
 
     def _generate(self, prompt: Prompt, draft: _Draft) -> str:
         left_s = self.config.deadline_s - draft.elapsed_s()
         if left_s <= 0:
-            raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, f"no time left of {self.config.deadline_s} s to ask again"))
+            message = f"the deadline of {self.config.deadline_s} s left no time to ask again"
+            raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, message))
         try:
             with draft.timed("generate"):
                 completion = self.backend.generate(prompt, deadline_s=left_s)

@@ -1,7 +1,7 @@
-"""One task, from its first plan to its end: what a decision leads to, the next goal, what an outcome leads to.
+"""The task loop, from the first plan to the end: take a decision, execute its goals, take their outcomes, replan.
 
-`TaskProgress` is the loop, and has no clock, robot or model of its own. `SpatialPlannerPolicy` drives it by an
-environment's steps, the ROS node by its clock: what is measured in simulation is what runs on the robot.
+`TaskProgress` has no clock, robot or model. `SpatialPlannerPolicy` drives it from an environment's steps and the ROS
+node from its timer, so simulation measures the same loop that runs on the robot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from si_embodied.types import Decision, Execute, Observation, Task
 
 MOST_HOLDS = 5
-"""Refusals in a row, each shown in the next prompt, after which a task ends."""
+"""A task ends after this many refusals in a row. Each refusal is shown in the next prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,21 +28,21 @@ class Step:
     """One goal of a plan."""
 
     goal: Goal
-    subgoal: Subgoal | None  # None for the `Finish` that `done` stands for
-    T_map_base: Pose  # where the goal counts from: the pose of the plan's image, or where the goal before it ended
+    subgoal: Subgoal | None  # None for the `Finish` added when the plan is `done`
+    T_map_base: Pose  # start of relative goals: the pose of the plan's image, or where the previous goal ended
 
     @property
     def words(self) -> str:
-        """The step as the next prompt tells it."""
+        """The step as the next prompt words it."""
         return "stop" if self.subgoal is None else self.subgoal.words
 
 
 @dataclass(slots=True)
 class TaskProgress:
-    """How one task stands. Feed it decisions and outcomes; ask it for the next step.
+    """The state of one task. Feed it decisions and outcomes; ask it for the next step.
 
-    A driver repeats: while `step` is None and `end` is None, ask the planner with `memory` and give the answer to
-    `decided`; then carry out what `next_step` returns and give the result to `finished`, until `next_step` has nothing.
+    The caller loops until `end` is set: ask the planner with `memory` and pass the answer to `decided`; then execute
+    what `next_step` returns and pass the outcome to `finished`, until `next_step` returns None.
     """
 
     task: Task
@@ -50,33 +50,34 @@ class TaskProgress:
     most_holds: int = MOST_HOLDS
     plans: int = 0
     holds: int = 0
-    subgoals: int = 0  # carried out with success
-    failures: int = 0  # carried out without
-    step: Step | None = None  # under way
-    end: Outcome | None = None  # None while the task goes on
+    subgoals: int = 0  # executed successfully
+    failures: int = 0  # executed and failed
+    step: Step | None = None  # the one being executed
+    end: Outcome | None = None  # None while the task is running
     _pending: deque[Step] = field(default_factory=deque)
     _holds_in_a_row: int = 0
 
     def decided(self, decision: Decision, observation: Observation | None) -> None:
-        """Take in a decision; a refusal may end the task.
+        """Record a decision and queue its goals. `most_holds` refusals in a row end the task.
 
         Args:
-            decision: a plan, or why there is none.
-            observation: it was made from; None where the robot could not see.
+            decision: a plan, or the reason there is none.
+            observation: the observation it was made from; None if the robot had none.
         """
         self.plans += 1
         if isinstance(decision, Hold):
             self._hold(decision, Pose.identity() if observation is None else observation.T_map_base)
             return
-        assert observation is not None  # a plan is made from one
+        assert observation is not None  # a plan always has an observation
         self._holds_in_a_row = 0
         self._pending.extend(_steps(decision, observation.T_map_base))
 
     def next_step(self, T_map_base: Pose | None = None) -> Step | None:
-        """Begin the next step of the plan; None when a new plan is due or the task has ended.
+        """Start the next step of the plan; None if a new plan is needed or the task has ended.
 
         Args:
-            T_map_base: where the base is now, from where a goal after the plan's first counts; None for the first.
+            T_map_base: the current base pose, from which relative goals after the first are measured. None for the
+                plan's first goal, which is measured from the pose of the plan's image.
         """
         if self.end is not None or not self._pending:
             return None
@@ -90,18 +91,18 @@ class TaskProgress:
         return step
 
     def finished(self, outcome: Outcome) -> None:
-        """Take in how the step under way ended; after a failure the rest of the plan is dropped."""
+        """Record the outcome of the current step. A failure drops the rest of the plan."""
         step, self.step = self.step, None
-        assert step is not None  # outcomes are of steps
+        assert step is not None  # only a started step has an outcome
         self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome))
         if outcome.succeeded:
             self.subgoals += 1
         else:
             self.failures += 1
-            self._pending.clear()  # what was to follow was planned for a success
+            self._pending.clear()  # the remaining goals assumed success
 
     def stop(self, outcome: Outcome) -> None:
-        """End the task now, whatever is under way."""
+        """End the task now, even during a step."""
         self._pending.clear()
         self.step, self.end = None, outcome
 
@@ -110,11 +111,11 @@ class TaskProgress:
         self._holds_in_a_row += 1
         self.memory = self.memory.add(Attempt("plan", None, T_map_base, Outcome(hold.code, hold.message)))
         if self._holds_in_a_row >= self.most_holds:
-            why = f"held still {self._holds_in_a_row} times in a row, the last time: {hold.message}"
+            why = f"too many holds in a row ({self._holds_in_a_row}); the last reason: {hold.message}"
             self.stop(Outcome(hold.code, why))
 
 
 def _steps(decision: Execute, T_map_base: Pose) -> list[Step]:
-    """Each goal with its subgoal; the `Finish` of `done` has none."""
+    """Pair each goal with its subgoal. The `Finish` added for `done` has none."""
     subgoals = [*decision.subgoals, *(None for _ in range(len(decision.goals) - len(decision.subgoals)))]
     return [Step(goal, subgoal, T_map_base) for goal, subgoal in zip(decision.goals, subgoals, strict=True)]

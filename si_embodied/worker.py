@@ -1,4 +1,4 @@
-"""A planner beside a control loop: the loop never waits, and never gets an answer to a question it has dropped."""
+"""Runs a planner beside a control loop. The loop never blocks and never receives an answer to a dropped request."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ class _Request:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
     request: _Request
-    decision: Decision | None  # None where planning raised
+    decision: Decision | None  # None if planning raised
     error: BaseException | None
-    ready_s: float  # by the worker's clock; not delivered before
+    ready_s: float  # earliest delivery, on the worker's clock
 
 
 class PlannerWorker:
-    """Plans in the background with a one-slot mailbox in which the latest request wins.
+    """Plans in the background. A one-slot mailbox holds the next request; the latest one wins.
 
-    `submit`, `poll` and `reset` are called from the control loop's thread and return at once; the planner runs in a
-    thread of the worker's own. With a latency model there is no thread: the plan is made inside `submit` and handed
-    over when the clock, then a simulated one, has moved on by that much. Everything else is the same, so that what
-    is measured in simulation is what runs on the robot.
+    The control loop calls `submit`, `poll` and `reset` from its own thread; all return at once. The planner runs in the
+    worker's thread. With a latency model there is no thread: `submit` plans inline, and `poll` delivers the decision
+    once the simulated clock has advanced by the latency. Everything else is identical, so simulation measures what runs
+    on the robot.
     """
 
     def __init__(self, planner: AnyPlanner, clock: Clock, *, latency: LatencyModel | None = None) -> None:
         """Start the worker.
 
         Args:
-            planner: used by one plan at a time.
+            planner: called for one plan at a time.
             clock: the clock of the observations' stamps, in seconds.
-            latency: from the seconds that planning took to the seconds of `clock` that it shall take; None plans in a
-                thread, in the time that it takes.
+            latency: maps the measured planning time to the simulated planning time, both in seconds. None plans in a
+                thread, in real time.
         """
         self._planner, self._clock, self._latency = planner, clock, latency
         self._condition = threading.Condition()
@@ -66,26 +66,30 @@ class PlannerWorker:
 
     @property
     def busy(self) -> bool:
-        """Whether a request of this epoch waits, is worked on, or has an answer that was not polled."""
+        """Whether a request of this epoch is waiting, being planned, or answered but not yet polled."""
         with self._condition:
             working = self._working is not None and self._working.epoch == self._epoch
             return working or self._mailbox is not None or self._answer is not None
 
     def submit(self, task: Task, observation: Observation, memory: Memory) -> None:
-        """Ask for a decision; a request that still waits is replaced."""
+        """Request a decision. Replaces a request that is still waiting.
+
+        Raises:
+            RuntimeError: the worker is closed.
+        """
         with self._condition:
             if self._closed:
-                raise RuntimeError("the worker is closed; make a new one")
+                raise RuntimeError("the worker is closed; create a new one")
             self._mailbox = _Request(self._epoch, task, observation, memory)
             self._condition.notify()
         if self._latency is not None:
             self._work_inline()
 
     def poll(self) -> Decision | None:
-        """The decision, once, when there is one; a plan grown too old by now comes as a `Hold`.
+        """The next decision, returned once; None while there is none. A plan that is too old by now becomes a `Hold`.
 
         Raises:
-            BaseException: what the planner raised, if it raised.
+            BaseException: whatever the planner raised.
         """
         with self._condition:
             answer = self._answer
@@ -94,23 +98,23 @@ class PlannerWorker:
                 return None
             self._answer = None
         if self._latency is not None:
-            self._work_inline()  # a request that came while this answer was due
+            self._work_inline()  # plan a request submitted while this answer was pending
         if answer.error is not None:
             raise answer.error
-        assert answer.decision is not None  # an answer is either a decision or an error
+        assert answer.decision is not None  # an answer holds either a decision or an error
         refusal = self._planner.guard.check_plan_age(answer.request.observation.stamp_s, now_s)
         if refusal is None or isinstance(answer.decision, Hold):
             return answer.decision
         return refused(answer.decision, refusal)
 
     def reset(self) -> None:
-        """Start a new epoch: what waits or is in flight will never be delivered."""
+        """Start a new epoch: requests that are waiting or in flight are never delivered."""
         with self._condition:
             self._epoch += 1
             self._mailbox = self._answer = None
 
     def close(self, *, timeout_s: float = 5.0) -> None:
-        """Take no more requests and wait up to `timeout_s` for the one in flight."""
+        """Accept no more requests and wait up to `timeout_s` seconds for the one in flight."""
         with self._condition:
             self._closed = True
             self._mailbox = None
@@ -135,13 +139,13 @@ class PlannerWorker:
         self._work()
 
     def _take(self) -> None:
-        """Move the request from the mailbox to the desk; the caller holds the lock."""
+        """Take the request out of the mailbox; the caller holds the lock."""
         self._working, self._mailbox = self._mailbox, None
 
     def _work(self) -> None:
-        """Plan the request on the desk and leave the answer, unless its epoch is over by then."""
+        """Plan the taken request and store the answer, unless its epoch has ended meanwhile."""
         request = self._working
-        assert request is not None  # _take has put it there
+        assert request is not None  # set by _take
         started_s = self._clock()
         decision: Decision | None = None
         error: BaseException | None = None
@@ -150,7 +154,7 @@ class PlannerWorker:
             decision = self._planner.plan(request.task, request.observation, request.memory, now_s=started_s)
             if self._latency is not None:
                 decision, ready_s = self._delayed(decision, started_s, self._latency)
-        except BaseException as raised:  # noqa: BLE001 - handed over to the control loop's thread, which raises it
+        except BaseException as raised:  # noqa: BLE001 - poll raises it in the control loop's thread
             error = raised
         with self._condition:
             self._working = None
@@ -158,7 +162,7 @@ class PlannerWorker:
                 self._answer = _Answer(request, decision, error, ready_s)
 
     def _delayed(self, decision: Decision, started_s: float, latency: LatencyModel) -> tuple[Decision, float]:
-        """The decision and when it is due; past the planner's deadline it is a refusal, due at the deadline."""
+        """The decision and its delivery time. If that is past the planner's deadline: a `Hold`, at the deadline."""
         delay_s, deadline_s = latency(decision.record.latency_s["total"]), self._planner.config.deadline_s
         if delay_s <= deadline_s:
             return decision, started_s + delay_s

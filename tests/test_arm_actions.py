@@ -39,7 +39,7 @@ def test_a_rounded_pose_is_at_most_half_a_step_away(cube_arm: TableArm) -> None:
     assert opening == 0.0
 
 
-def test_every_level_survives_the_way_there_and_back(cube_arm: TableArm) -> None:
+def test_every_level_survives_a_round_trip(cube_arm: TableArm) -> None:
     for yaw in range(121):
         pose, opening = decode_discrete(np.array([0, 100, 50, 120, 60, yaw, 1]), cube_arm)
         again, still_open = decode_discrete(encode_discrete(pose, opening, cube_arm), cube_arm)
@@ -49,7 +49,7 @@ def test_every_level_survives_the_way_there_and_back(cube_arm: TableArm) -> None
 
 
 @pytest.mark.parametrize("levels", [[101, 0, 0, 0, 0, 0, 0], [0, 0, 0, 121, 0, 0, 0], [-1, 0, 0, 0, 0, 0, 0]])
-def test_a_level_beyond_the_last_is_refused(cube_arm: TableArm, levels: list[int]) -> None:
+def test_a_level_out_of_range_is_rejected(cube_arm: TableArm, levels: list[int]) -> None:
     with pytest.raises(ConfigError, match="levels from 0"):
         decode_discrete(np.array(levels), cube_arm)
 

@@ -59,11 +59,11 @@ def test_a_checkpoint_sets_its_prompts_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "planner.yaml").write_text("prompts: {navigation: nav/mine}\n")
     assert checkpoint_prompts(tmp_path) == Prompts(navigation="nav/mine")
     (tmp_path / "planner.yaml").write_text("guard: {max_goal_distance_m: 99}\n")
-    with pytest.raises(ConfigError, match="prompts alone, got: guard"):
+    with pytest.raises(ConfigError, match="may only set its prompts, got: guard"):
         checkpoint_prompts(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "named settings")])
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "names to settings")])
 def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "planner.yaml"
     file.write_text(text)

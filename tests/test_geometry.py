@@ -1,4 +1,4 @@
-"""Transforms, projection and depth, against derivations by hand and scipy."""
+"""Transforms, projection and depth, checked by hand and against scipy."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_quaternion_survives_a_half_turn() -> None:
     np.testing.assert_allclose(np.abs(pose.quaternion()), [1, 0, 0, 0], atol=1e-9)
 
 
-def test_chaining_reads_like_the_frames() -> None:
+def test_composition_matches_the_frame_names() -> None:
     # The camera is 1 m ahead of a base that stands at (2, 0) and looks left: the camera is at (2, 1).
     T_map_base = Pose.planar(2.0, 0.0, math.pi / 2)
     T_base_camera = Pose.planar(1.0, 0.0, 0.0)
     np.testing.assert_allclose((T_map_base @ T_base_camera).translation, [2, 1, 0], atol=1e-12)
 
 
-def test_inverse_undoes() -> None:
+def test_inverse_undoes_the_transform() -> None:
     pose = Pose.from_rpy(0.3, -0.2, 2.0, (1, 2, 3))
     np.testing.assert_allclose((pose @ pose.inverse()).matrix(), np.eye(4), atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((3, 3)), np.diag([1.0, 1.0, -1.0]), np.full((3, 3), np.nan)])
-def test_what_is_no_rotation_is_refused(bad: np.ndarray) -> None:
+def test_an_invalid_rotation_is_rejected(bad: np.ndarray) -> None:
     with pytest.raises(ConfigError):
         Pose(bad, np.zeros(3))
 
@@ -95,7 +95,7 @@ def test_a_pixel_without_return_becomes_nan_in_the_point_image() -> None:
     np.testing.assert_allclose(points[0, 2], [0.2, -0.1, 2.0])
 
 
-def test_depth_at_is_the_median_of_what_returned() -> None:
+def test_depth_at_is_the_median_of_the_valid_returns() -> None:
     depth = np.full((9, 9), 2.0, dtype=np.float32)
     depth[4, 5] = 2.1
     depth[3, 3:6] = 0.0
@@ -121,7 +121,7 @@ def test_a_slanted_floor_is_one_surface() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1.0])
-def test_depth_that_is_no_return_has_no_valid_share(value: float) -> None:
+def test_invalid_depths_count_as_no_return(value: float) -> None:
     measured = depth_at(np.full((5, 5), value, dtype=np.float32), 2, 2)
     assert measured.valid_ratio == 0.0
     assert math.isnan(measured.depth_m)
@@ -132,13 +132,13 @@ def test_depth_outside_the_image_is_no_depth() -> None:
 
 
 @given(st.floats(-100, 100))
-def test_wrapped_angles_point_the_same_way(angle: float) -> None:
+def test_wrapping_keeps_the_direction(angle: float) -> None:
     wrapped = wrap_angle(angle)
     assert -math.pi < wrapped <= math.pi
     assert math.cos(wrapped) == pytest.approx(math.cos(angle), abs=1e-9)
 
 
-def test_a_part_of_an_image_is_of_the_same_camera() -> None:
+def test_a_crop_keeps_the_camera_geometry() -> None:
     """Its points are those of the whole image at the same pixels."""
     camera, depth = Intrinsics(40, 30, 50.0, 60.0, 21.0, 13.0), np.full((30, 40), 2.0, dtype=np.float32)
     part = deproject_image(camera.cropped(5, 7, 10, 8), depth[7:15, 5:15])

@@ -1,4 +1,4 @@
-"""Pixels become metric goals through the depth and pose of their own image, or are refused with a reason."""
+"""Grounding: pixels become metric goals using the depth and pose of their own image, or are refused with a reason."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def with_frame(observation: Observation, **changes: object) -> Observation:
 
 
 def test_goto_stands_off_the_point_and_faces_it(wall_ahead: Observation) -> None:
-    # The image centre shows the wall at (3, 0, 1); 0.6 m before it is (2.4, 0).
+    # The image centre shows the wall at (3, 0, 1); a standoff of 0.6 m is at (2.4, 0).
     goal = ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
     assert isinstance(goal, NavigateTo)
     np.testing.assert_allclose(goal.target_m, [3.0, 0.0, 1.0], atol=0.05)
@@ -73,7 +73,7 @@ def test_a_point_left_in_the_image_is_left_in_the_map(wall_ahead: Observation) -
     assert goal.target_m[1] == pytest.approx(1.5, abs=0.03)
 
 
-def test_the_pose_is_the_images_and_not_the_robots(wall_ahead: Observation) -> None:
+def test_grounding_uses_the_pose_of_the_image(wall_ahead: Observation) -> None:
     moved = dataclasses.replace(wall_ahead, T_map_base=Pose.planar(1.0, 1.0, 2.0))
     before = ground(Goto(object="wall", view=0, point=(500, 500)), wall_ahead)
     after = ground(Goto(object="wall", view=0, point=(500, 500)), moved)
@@ -82,8 +82,8 @@ def test_the_pose_is_the_images_and_not_the_robots(wall_ahead: Observation) -> N
     np.testing.assert_array_equal(before.target_m, after.target_m)
 
 
-def test_goto_takes_a_cell_that_the_base_can_reach(wall_ahead: Observation) -> None:
-    # Only the half of the map with y > 0.5 can be reached.
+def test_goto_chooses_a_reachable_cell(wall_ahead: Observation) -> None:
+    # Only the half of the map with y > 0.5 is reachable.
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[45:, :] = 3.0
     grid = NavigationMap(0.1, (0.0, -4.0), lengths)
@@ -95,8 +95,8 @@ def test_goto_takes_a_cell_that_the_base_can_reach(wall_ahead: Observation) -> N
     assert goal.T_map_base.yaw == pytest.approx(math.atan2(-y, 3 - x), abs=0.02)
 
 
-def test_goto_drives_as_near_as_the_map_goes_and_says_that_it_is_not_there(wall_ahead: Observation) -> None:
-    # Known is what lies within 1 m ahead of the base; the wall is 3 m ahead.
+def test_goto_drives_to_the_end_of_the_map_and_reports_no_standoff(wall_ahead: Observation) -> None:
+    # The map ends 1 m ahead of the base; the wall is 3 m ahead.
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
     lengths[35:45, :11] = 0.1 * np.arange(11)
     observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
@@ -107,9 +107,9 @@ def test_goto_drives_as_near_as_the_map_goes_and_says_that_it_is_not_there(wall_
     np.testing.assert_allclose(goal.target_m[:2], [3.0, 0.0], atol=0.05)
 
 
-def test_goto_that_comes_no_nearer_is_refused(wall_ahead: Observation) -> None:
+def test_goto_that_gets_no_closer_is_refused(wall_ahead: Observation) -> None:
     lengths = np.full((80, 80), np.inf, dtype=np.float32)
-    lengths[35:45, :4] = 0.1  # 0.4 m ahead at most, where 0.5 are asked for
+    lengths[35:45, :4] = 0.1  # at most 0.4 m ahead; min_approach_m is 0.5
     observation = dataclasses.replace(wall_ahead, navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths))
     refusal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(refusal, Refusal)
@@ -138,7 +138,7 @@ def test_a_camera_without_depth_is_refused(wall_ahead: Observation) -> None:
     assert refusal.code is Code.NO_DEPTH
 
 
-def test_a_sliver_between_near_and_far_is_refused(wall_ahead: Observation) -> None:
+def test_a_point_on_a_depth_edge_is_refused(wall_ahead: Observation) -> None:
     depth = np.full((100, 100), 3.0, dtype=np.float32)
     depth[:, 50] = 1.0  # one column of the five around the pixel
     refusal = ground(Goto(object="wall", view=0, point=(500, 500)), with_frame(wall_ahead, depth_m=depth))
@@ -168,14 +168,14 @@ def test_pick_closes_below_the_top_and_above_the_table(table_from_above: Table) 
     assert goal.height_above_support_m == pytest.approx(goal.T_map_tool.translation[2], abs=0.003)
 
 
-def test_pick_takes_one_of_two_neighbours(table_from_above: Table) -> None:
+def test_pick_separates_two_adjacent_objects(table_from_above: Table) -> None:
     boxes = [(0.6, 0.0, 0.0, 0.05, 0.05, 0.05), (0.6, 0.08, 0.0, 0.05, 0.05, 0.05)]
     goal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above(boxes))
     assert isinstance(goal, Grasp)
     np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.6, 0.0], atol=0.006)
 
 
-def test_pick_at_the_edge_of_a_table_does_not_take_the_floor_for_its_support(table_from_above: Table) -> None:
+def test_pick_at_a_table_edge_does_not_use_the_floor_as_support(table_from_above: Table) -> None:
     observation = table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)])
     depth = observation.frames[0].depth_m
     assert depth is not None
@@ -185,13 +185,13 @@ def test_pick_at_the_edge_of_a_table_does_not_take_the_floor_for_its_support(tab
     assert goal.height_above_support_m == pytest.approx(0.05 - GroundingConfig().grasp_depth_m, abs=0.003)
 
 
-def test_pick_of_the_bare_table_is_refused(table_from_above: Table) -> None:
+def test_pick_on_the_bare_table_is_refused(table_from_above: Table) -> None:
     refusal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.NO_GRASP
 
 
-def test_place_is_on_the_surface_that_is_seen(table_from_above: Table) -> None:
+def test_place_releases_on_the_visible_surface(table_from_above: Table) -> None:
     goal = ground(Place(object="cube", view=0, point=(502, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)]))
     assert isinstance(goal, Release)
     np.testing.assert_allclose(goal.surface_m, [0.6, 0.0, 0.05], atol=0.003)
@@ -213,7 +213,7 @@ def test_subgoals_without_a_point_need_no_image(wall_ahead: Observation) -> None
     assert ground(Home(), wall_ahead) == GoHome()
 
 
-def test_a_look_is_one_step_of_the_robots_own_camera(wall_ahead: Observation) -> None:
+def test_look_tilts_by_the_robots_own_step(wall_ahead: Observation) -> None:
     assert ground(Look(direction="up"), wall_ahead) == TiltCamera(math.radians(30))
     refusal = ground(Look(direction="up"), wall_ahead, SkillRobot(("head",), "skill", 1.0, 5.0))
     assert isinstance(refusal, Refusal)
@@ -221,21 +221,21 @@ def test_a_look_is_one_step_of_the_robots_own_camera(wall_ahead: Observation) ->
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.integers(0, 1000), st.integers(0, 1000))
-def test_every_point_lies_in_the_image(width: int, height: int, x: int, y: int) -> None:
+def test_every_point_maps_into_the_image(width: int, height: int, x: int, y: int) -> None:
     u, v = pixel_of((x, y), width, height)
     assert 0 <= round(u) < width
     assert 0 <= round(v) < height
 
 
 @given(st.integers(8, 2000), st.integers(8, 2000), st.floats(0, 1), st.floats(0, 1))
-def test_a_pixel_survives_its_relative_point(width: int, height: int, x: float, y: float) -> None:
+def test_a_pixel_survives_a_round_trip(width: int, height: int, x: float, y: float) -> None:
     u, v = x * (width - 1), y * (height - 1)
     back = pixel_of(point_of(u, v, width, height), width, height)
     assert abs(back[0] - u) <= max(0.51, width / 2000 + 1e-6)
     assert abs(back[1] - v) <= max(0.51, height / 2000 + 1e-6)
 
 
-def test_the_narrowest_rectangle_of_a_long_one_is_itself() -> None:
+def test_the_narrowest_rectangle_around_a_rectangle_is_itself() -> None:
     rng = np.random.default_rng(0)
     local = rng.uniform(-0.5, 0.5, (4000, 2)) * (0.2, 0.06)
     yaw = math.radians(35)

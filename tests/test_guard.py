@@ -1,4 +1,4 @@
-"""What the guard refuses, however sure the model is."""
+"""The guard's refusals."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ def test_the_same_goal_from_the_same_place_is_refused_the_fourth_time(
     assert refusal.code is Code.REPETITION
 
 
-def test_the_same_goal_from_elsewhere_is_no_repetition(base: MobileBase, wall_ahead: Observation) -> None:
+def test_the_same_goal_from_elsewhere_is_allowed(base: MobileBase, wall_ahead: Observation) -> None:
     memory = tried(ExploreFrontier(), 5, pose=Pose.planar(2.0, 0.0, 0.0))
     assert Guard(base).check_goal(ExploreFrontier(), wall_ahead, memory) is None
 
 
-def test_turning_on_is_no_repetition(base: MobileBase, wall_ahead: Observation) -> None:
+def test_repeated_turns_are_allowed(base: MobileBase, wall_ahead: Observation) -> None:
     memory = tried(Rotate(1.0), 5, code=Code.OK, pose=Pose.planar(0.0, 0.0, 1.0))
     assert Guard(base).check_goal(Rotate(1.0), wall_ahead, memory) is None
 
 
-def test_another_point_is_no_repetition(base: MobileBase, wall_ahead: Observation) -> None:
+def test_another_target_is_allowed(base: MobileBase, wall_ahead: Observation) -> None:
     memory = tried(NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.array([1.5, 0.0, 0.5])), 3)
     goal = NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.array([1.5, 1.0, 0.5]))
     assert Guard(base).check_goal(goal, wall_ahead, memory) is None
@@ -95,7 +95,7 @@ def test_finishing_is_never_a_repetition(base: MobileBase, wall_ahead: Observati
     assert Guard(base).check_goal(Finish(), wall_ahead, tried(Finish(), 5)) is None
 
 
-def test_nothing_but_failures_is_no_progress(base: MobileBase) -> None:
+def test_a_series_of_failures_is_no_progress(base: MobileBase) -> None:
     guard = Guard(base)
     assert guard.check_memory(tried(Rotate(1.0), 7)) is None
     refusal = guard.check_memory(tried(Rotate(1.0), 8))

@@ -1,4 +1,4 @@
-"""Memory is bounded and says what happened."""
+"""Memory: bounded, immutable, and described for the prompt."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ def test_an_empty_memory_says_so() -> None:
     assert Memory().describe() == "(nothing yet)"
 
 
-def test_attempts_are_told_with_their_outcome() -> None:
+def test_attempts_are_listed_with_their_outcomes() -> None:
     memory = Memory().add(attempt("explore")).add(attempt("goto red chair", Code.UNREACHABLE))
     assert memory.describe() == "1. explore: done\n2. goto red chair: failed (unreachable)"
 
 
-def test_the_oldest_is_forgotten_and_the_numbers_go_on() -> None:
+def test_the_oldest_attempt_is_dropped_and_numbering_continues() -> None:
     memory = Memory(limit=2)
     for words in "abc":
         memory = memory.add(attempt(words))
     assert memory.describe() == "2. b: done\n3. c: done"
 
 
-def test_adding_leaves_the_old_value_alone() -> None:
+def test_adding_does_not_change_the_original() -> None:
     memory = Memory()
     memory.add(attempt("explore"))
     assert memory.attempts == ()
 
 
-def test_the_latest_attempt_stands_alone_and_without_its_number() -> None:
+def test_the_latest_attempt_is_shown_unnumbered() -> None:
     memory = Memory()
     assert memory.last() == "(nothing yet)"
     for code, words in ((Code.OK, "done"), (Code.BLOCKED, "failed (blocked)")):

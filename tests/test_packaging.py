@@ -1,8 +1,9 @@
-"""The wheel that is built here, installed into a clean environment, is whole."""
+"""The wheel built from this source is complete when it is installed into a clean environment."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "install", "log", "runs", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
 )
 
-# Imports every module under one package and says which could not be, and where from.
+# Imports every subpackage, and reports where the package comes from and which imports failed.
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 import si_embodied
@@ -39,10 +40,10 @@ print(json.dumps({"file": si_embodied.__file__, "packages": packages, "failed": 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the sources without what other builds have left there."""
+    """A wheel built from a copy of the source without the leftovers of other builds."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=LEFT_OUT)
-    # The setuptools of this environment: nothing is downloaded.
+    # With this environment's setuptools, so that nothing is downloaded.
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
     subprocess.run([*command, str(folder / "source")], check=True, capture_output=True, text=True)
     (built,) = folder.glob("*.whl")
@@ -51,7 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment with the wheel and, of the rest of the world, what this one has: nothing is downloaded."""
+    """A new environment with the wheel. It borrows all other packages from this one, so that nothing is downloaded."""
     folder = tmp_path_factory.mktemp("clean")
     venv.create(folder, with_pip=False, symlinks=True)
     paths = {"base": str(folder), "platbase": str(folder)}
@@ -67,9 +68,16 @@ def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-deps",
     ]
     subprocess.run([*install, "--no-index", str(wheel)], check=True, capture_output=True, text=True)
-    # A path of this environment's packages, without the development install's own .pth files being read.
+    # A path in a .pth file is not searched for further .pth files, so this environment's development install stays out.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin" / "python"
+
+
+def run(program: Path, *arguments: str, folder: Path) -> str:
+    """What a program of the new environment prints, without a source tree that PYTHONPATH may name."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(program), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def expected_packages() -> set[str]:
@@ -81,7 +89,7 @@ def expected_packages() -> set[str]:
     return {".".join(path.relative_to(ROOT).parts) for path in found}
 
 
-def test_the_wheel_has_every_module_and_nothing_beside_the_package(wheel: Path) -> None:
+def test_the_wheel_has_every_module_and_no_other_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     inside = {name for name in names if name.startswith("si_embodied/") and name.endswith(".py")}
     package = ROOT / "si_embodied"
@@ -106,12 +114,12 @@ def test_the_wheel_has_its_data(wheel: Path, name: str) -> None:
     assert name in zipfile.ZipFile(wheel).namelist()
 
 
-def test_the_wheel_has_what_ros_looks_for(wheel: Path) -> None:
+def test_the_wheel_has_the_files_that_ros_looks_for(wheel: Path) -> None:
     names = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()}
     assert {"share/ament_index/resource_index/packages/si_embodied", "share/si_embodied/package.xml"} <= names
 
 
-def test_the_wheel_names_its_licence(wheel: Path) -> None:
+def test_the_wheel_names_its_license(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (metadata,) = (name for name in archive.namelist() if name.endswith("dist-info/METADATA"))
     assert "License: Apache-2.0" in archive.read(metadata).decode()
@@ -120,9 +128,8 @@ def test_the_wheel_names_its_licence(wheel: Path) -> None:
 
 
 def test_every_subpackage_imports_from_the_installed_wheel(clean_python: Path, tmp_path: Path) -> None:
-    done = subprocess.run([clean_python, "-c", IMPORT_ALL], cwd=tmp_path, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert Path(found["file"]).is_relative_to(clean_python.parents[1]), "the wheel itself must be under test"
+    found = json.loads(run(clean_python, "-c", IMPORT_ALL, folder=tmp_path))
+    assert Path(found["file"]).is_relative_to(clean_python.parents[1]), "the test must run on the wheel"
     assert set(found["packages"]) == expected_packages() - {"si_embodied"}
     missing_ros = {name: why for name, why in found["failed"].items() if "ros" in name and "MissingExtraError" in why}
     assert found["failed"] == missing_ros
@@ -130,9 +137,7 @@ def test_every_subpackage_imports_from_the_installed_wheel(clean_python: Path, t
 
 
 def test_the_installed_command_runs(clean_python: Path, tmp_path: Path) -> None:
-    command = clean_python.parent / "si-embodied"
-    done = subprocess.run([command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("si-embodied ")
+    assert run(clean_python.parent / "si-embodied", "--version", folder=tmp_path).startswith("si-embodied ")
 
 
 def test_every_file_names_the_same_version() -> None:

@@ -1,4 +1,4 @@
-"""The parser lets plans of the closed schema through, and raises its own error for everything else."""
+"""The parser accepts plans of the closed schema, and raises its own error for everything else."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ CORPUS = {
 }
 
 
-def test_a_plan_reads_as_it_was_written() -> None:
+def test_a_plan_parses_to_its_subgoals() -> None:
     plan = parse_plan(GOTO, "navigation", 1)
     assert plan == Plan(subgoals=(Goto(object="red chair", view=0, point=(512, 730)),), done=False)
 
 
-def test_a_code_fence_is_taken_off() -> None:
+def test_a_code_fence_is_stripped() -> None:
     assert parse_plan(f"```json\n{GOTO}\n```", "navigation", 1) == parse_plan(GOTO, "navigation", 1)
 
 
-def test_text_and_plan_are_each_others_inverse() -> None:
+def test_a_plan_survives_a_round_trip_through_text() -> None:
     plan = Plan(subgoals=(Pick(object="cube", view=1, point=(0, 1000)), Stop()), done=True)
     assert parse_plan(plan_text(plan), "manipulation", 2) == plan
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_what_is_no_plan_raises_its_own_error(name: str) -> None:
+def test_an_invalid_plan_raises_a_parse_error(name: str) -> None:
     with pytest.raises(PlanParseError) as caught:
         parse_plan(CORPUS[name], "navigation", 1)
     assert caught.value.offence
@@ -81,7 +81,7 @@ def test_what_is_no_plan_raises_its_own_error(name: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_no_text_raises_anything_else(text: str) -> None:
+def test_arbitrary_text_raises_only_a_parse_error(text: str) -> None:
     for body in (text, "{" + text + "}", f'{{"subgoals":[{text}],"done":true}}'):
         try:
             parse_plan(body, "navigation", 1)
@@ -101,7 +101,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=300)
 @given(json_values)
-def test_no_json_raises_anything_else(value: Any) -> None:
+def test_arbitrary_json_raises_only_a_parse_error(value: Any) -> None:
     for body in (json.dumps(value), json.dumps({"subgoals": value, "done": False})):
         try:
             parse_plan(body, "manipulation", 3)
@@ -127,7 +127,7 @@ def test_the_schema_is_closed_and_bounds_the_views() -> None:
     assert all(skill["additionalProperties"] is False for skill in skills.values())
 
 
-def test_reasoning_comes_first_when_asked_for() -> None:
+def test_requested_reasoning_comes_first() -> None:
     schema = plan_schema("manipulation", 1, reasoning=True)
     assert list(schema["properties"]) == ["reasoning", "subgoals", "done"]
     assert schema["required"] == ["reasoning", "subgoals", "done"]
@@ -141,7 +141,7 @@ def test_subgoals_cannot_be_built_out_of_bounds() -> None:
 # --- a robot's own names --------------------------------------------------------------------------------------------
 
 
-def test_names_close_the_schema_further_and_leave_out_what_has_none() -> None:
+def test_names_restrict_the_schema_and_drop_skills_without_names() -> None:
     schema = with_names(plan_schema("rearrangement", 1), {"pick": ("red mug", "blue can"), "open": ()})
     choices = {
         choice["properties"]["skill"]["const"]: choice["properties"].get("object")
@@ -150,10 +150,10 @@ def test_names_close_the_schema_further_and_leave_out_what_has_none() -> None:
     assert choices["pick"] == {"enum": ["red mug", "blue can"]}
     assert "open" not in choices
     assert choices["explore"] is None
-    assert choices["place"]["maxLength"] == 40  # said nothing of: free
+    assert choices["place"]["maxLength"] == 40  # not listed: any name
 
 
-def test_naming_does_not_change_the_schema_that_others_get() -> None:
+def test_restricting_names_does_not_change_the_cached_schema() -> None:
     with_names(plan_schema("rearrangement", 1), {"pick": ("red mug",)})
     assert "enum" not in json.dumps(plan_schema("rearrangement", 1))
 

@@ -1,4 +1,4 @@
-"""One decision: executed when all is well, held with a code when anything is not."""
+"""One decision: executed if every step succeeds, held with a code otherwise."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_done_ends_the_plan_with_a_stop(base: MobileBase, wall_ahead: Observatio
     assert len(decision.goals) == 2
 
 
-def test_nothing_comes_after_a_stop(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+def test_subgoals_after_a_stop_are_ignored(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     stop_then_turn = '{"subgoals":[{"skill":"stop"},{"skill":"turn","degrees":90}],"done":true}'
     decision, _ = decide([stop_then_turn], base, wall_ahead, find_chair)
     assert isinstance(decision, Execute)
@@ -93,7 +93,7 @@ def test_a_point_without_depth_holds(base: MobileBase, wall_ahead: Observation, 
     assert decision.plan is not None
 
 
-def test_what_comes_before_a_refused_subgoal_is_carried_out(
+def test_subgoals_before_a_refused_one_are_executed(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
     frame = dataclasses.replace(wall_ahead.frames[0], depth_m=np.zeros((100, 100), dtype=np.float32))
@@ -119,9 +119,7 @@ def test_a_failing_backend_holds_and_says_why(
     assert decision.message == str(error)
 
 
-def test_the_backend_is_told_what_is_left_of_the_deadline(
-    base: MobileBase, wall_ahead: Observation, find_chair: Task
-) -> None:
+def test_the_backend_gets_the_remaining_deadline(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     class Clocked(ScriptedBackend):
         deadline_s = 0.0
 
@@ -141,7 +139,7 @@ def test_a_stale_image_holds_the_robot(base: MobileBase, wall_ahead: Observation
     assert decision.record.raw_text == ()
 
 
-def test_an_arm_is_asked_for_manipulation(arm: TableArm, wall_ahead: Observation, stack_cubes: Task) -> None:
+def test_an_arm_gets_the_manipulation_prompt(arm: TableArm, wall_ahead: Observation, stack_cubes: Task) -> None:
     decision = Planner(ScriptedBackend([TURN, TURN]), arm).plan(stack_cubes, wall_ahead, Memory())
     assert isinstance(decision, Hold)
     assert decision.record.prompt_version == "manip/v1"

@@ -1,4 +1,4 @@
-"""Worker processes never outlive their parent."""
+"""Worker processes exit with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in workers)
 
 
-def test_workers_use_one_thread_and_the_parents_setting_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_uses_one_thread_and_the_parents_setting_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with worker_pool(1) as pool:
         assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"

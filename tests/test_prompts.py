@@ -26,7 +26,7 @@ GOAL = np.full((30, 40, 3), 200, np.uint8)
 
 @pytest.fixture
 def telling(wall_ahead: Observation) -> Observation:
-    """With all that only some observations have."""
+    """An observation with every optional field."""
     option = SkillOption("pick", "red mug", None)
     skills = SkillState((option,), "you are at the green sofa", True, "the blue can")
     return dataclasses.replace(wall_ahead, skills=skills, goal_image=GOAL)
@@ -41,7 +41,7 @@ def test_every_version_renders_its_task_and_views(version: str, telling: Observa
     assert view_count(prompt.schema) == 1
 
 
-def test_the_goal_picture_is_shown_before_the_views_and_is_none_of_them(telling: Observation) -> None:
+def test_the_goal_image_comes_before_the_views_and_is_not_a_view(telling: Observation) -> None:
     two = dataclasses.replace(telling, frames=telling.frames * 2)
     prompt = load_prompt("nav/imagenav_v1").render(Task("go there", "navigation"), two, Memory())
     assert [image is GOAL for image in prompt.images] == [True, False, False]
@@ -49,39 +49,39 @@ def test_the_goal_picture_is_shown_before_the_views_and_is_none_of_them(telling:
     assert view_count(prompt.schema) == 2
 
 
-def test_a_prompt_about_no_goal_picture_shows_none(telling: Observation) -> None:
+def test_a_prompt_without_the_placeholder_shows_no_goal_image(telling: Observation) -> None:
     prompt = load_prompt("nav/v1").render(Task("go there", "navigation"), telling, Memory())
     assert len(prompt.images) == 1
 
 
-def test_the_planner_holds_where_there_is_no_goal_picture_to_show(base: MobileBase, wall_ahead: Observation) -> None:
+def test_the_planner_holds_if_the_goal_image_is_missing(base: MobileBase, wall_ahead: Observation) -> None:
     planner = Planner(ScriptedBackend([]), base, PlannerConfig(prompts=Prompts(navigation="nav/imagenav_v1")))
     decision = planner.plan(Task("go there", "navigation"), wall_ahead, Memory())
     assert isinstance(decision, Hold)
     assert decision.code is Code.NO_IMAGE
-    assert "goal picture" in decision.message
+    assert "goal image" in decision.message
 
 
-def test_a_robots_skills_are_told_with_how_the_last_one_went(telling: Observation) -> None:
+def test_a_skill_robots_prompt_lists_its_skills_and_the_last_result(telling: Observation) -> None:
     text = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).text
     assert "The robot can:\npick up the red mug\n" in text
     assert "Last: you are at the green sofa\nIn the gripper: the blue can\n" in text
 
 
-def test_an_answer_names_what_the_robot_has(telling: Observation) -> None:
+def test_an_answer_can_only_use_the_robots_names(telling: Observation) -> None:
     schema = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).schema
     text = json.dumps(schema)
     assert '"object": {"enum": ["red mug"]}' in text
     assert "navigate" not in text  # there is nowhere to go
 
 
-def test_skills_that_are_not_observed_cannot_be_told(wall_ahead: Observation) -> None:
+def test_a_prompt_with_skills_needs_them_in_the_observation(wall_ahead: Observation) -> None:
     with pytest.raises(ObservationError, match="has none"):
         load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), wall_ahead, Memory())
 
 
 @pytest.mark.parametrize("version", ["nav/v1", "manip/v1"])
-def test_views_are_captioned_and_the_memory_is_told(version: str, wall_ahead: Observation) -> None:
+def test_views_have_captions_and_the_memory_is_shown(version: str, wall_ahead: Observation) -> None:
     kind = "manipulation" if version.startswith("manip") else "navigation"
     two = dataclasses.replace(wall_ahead, frames=wall_ahead.frames * 2)
     text = load_prompt(version).render(Task("find it", kind), two, Memory()).text
@@ -91,7 +91,7 @@ def test_views_are_captioned_and_the_memory_is_told(version: str, wall_ahead: Ob
 
 
 @pytest.mark.parametrize("version", ["nav/nano", "manip/nano"])
-def test_a_small_model_sees_the_first_view_alone(version: str, wall_ahead: Observation) -> None:
+def test_a_small_model_sees_only_the_first_view(version: str, wall_ahead: Observation) -> None:
     kind = "manipulation" if version.startswith("manip") else "navigation"
     two = dataclasses.replace(wall_ahead, frames=wall_ahead.frames * 2)
     prompt = load_prompt(version).render(Task("find it", kind), two, Memory())
@@ -99,7 +99,7 @@ def test_a_small_model_sees_the_first_view_alone(version: str, wall_ahead: Obser
     assert '"view": {"maximum": 0' in json.dumps(prompt.schema)
 
 
-def test_a_small_model_is_told_how_the_last_attempt_went(wall_ahead: Observation) -> None:
+def test_a_small_model_gets_the_last_outcome(wall_ahead: Observation) -> None:
     memory = Memory()
     for words, code in (("explore", Code.OK), ("goto red chair", Code.BLOCKED)):
         memory = memory.add(Attempt(words, None, wall_ahead.T_map_base, Outcome(code)))
@@ -122,7 +122,7 @@ def test_asking_again_quotes_the_offence(wall_ahead: Observation) -> None:
     assert again.schema == prompt.schema
 
 
-def test_an_unknown_version_is_named_with_the_nearest() -> None:
+def test_an_unknown_version_suggests_the_closest() -> None:
     with pytest.raises(UnknownNameError, match=r"'nav/v2'.*Did you mean 'nav/v1'"):
         load_prompt("nav/v2")
 
@@ -137,13 +137,13 @@ def test_an_unknown_version_is_named_with_the_nearest() -> None:
         "# system\na\n# user\n$instruction $memory $views $skills $skills\n# repair\n$offence\n",
     ],
 )
-def test_a_broken_prompt_file_is_refused(text: str) -> None:
+def test_a_malformed_prompt_file_is_rejected(text: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         parse_template("x/v1", text)
 
 
-def test_a_goal_picture_after_the_views_is_refused() -> None:
-    """A view of a plan is counted from the end of the images."""
+def test_a_goal_image_after_the_views_is_rejected() -> None:
+    """A plan's views are the last images of the prompt."""
     text = "# system\na\n# user\n$instruction $memory $views $goal_image\n# repair\n$offence\n"
     with pytest.raises(ConfigError, match="before the views"):
         parse_template("x/v1", text)

@@ -1,4 +1,4 @@
-"""Nothing that comes from outside is ever run: no remote code, no pickles; read off the syntax tree of every file."""
+"""No external input is ever executed: no remote code and no pickles. Checked on the syntax tree of every file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _files() -> list[Path]:
 
 
 def _name(node: ast.AST) -> str:
-    """`torch.load` of a call to it."""
+    """The dotted name of an expression: "torch.load"."""
     if isinstance(node, ast.Attribute):
         return f"{_name(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def _keyword(call: ast.Call, name: str) -> object:
-    """A keyword's constant; `...` for anything that is not one, None where it is not given."""
+    """A keyword's constant value; `...` if it is not a constant, None if it is not given."""
     for keyword in call.keywords:
         if keyword.arg == name:
             return keyword.value.value if isinstance(keyword.value, ast.Constant) else ...
@@ -33,21 +33,21 @@ def _keyword(call: ast.Call, name: str) -> object:
 
 
 def _remote_code(node: ast.AST) -> bool:
-    """`trust_remote_code` as a keyword or a key, unless it is refused on the spot."""
+    """`trust_remote_code` as a keyword or a key, unless it is False."""
     if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
         return not (isinstance(node.value, ast.Constant) and node.value.value is False)
     return isinstance(node, ast.Constant) and node.value == "trust_remote_code"
 
 
 def _pickling(node: ast.AST) -> bool:
-    """An import of what unpickles."""
+    """An import of a module that unpickles."""
     if isinstance(node, ast.Import):
         return any(alias.name.split(".")[0] in PICKLING for alias in node.names)
     return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PICKLING
 
 
 def _loading(node: ast.AST) -> bool:
-    """A reader that would unpickle if it is not told otherwise: torch's, numpy's, PyYAML's, pandas'."""
+    """A loader of torch, numpy, PyYAML or pandas that may unpickle."""
     if not isinstance(node, ast.Call):
         return False
     name = _name(node.func)
@@ -59,7 +59,7 @@ def _loading(node: ast.AST) -> bool:
 
 
 def _running(node: ast.AST) -> bool:
-    """Text that becomes code."""
+    """Code executed from text."""
     return isinstance(node, ast.Call) and _name(node.func) in ("eval", "exec", "compile")
 
 
@@ -67,7 +67,7 @@ RULES: dict[str, Callable[[ast.AST], bool]] = {
     "no remote code": _remote_code,
     "no import that unpickles": _pickling,
     "no reader that unpickles": _loading,
-    "no text that becomes code": _running,
+    "no code from text": _running,
 }
 
 
@@ -97,13 +97,13 @@ def test_no_file_breaks_the_rule(name: str) -> None:
         ("no reader that unpickles", "torch.load(file, weights_only=False)"),
         ("no reader that unpickles", "np.load(file, allow_pickle=True)"),
         ("no reader that unpickles", "yaml.load(text, Loader=yaml.Loader)"),
-        ("no text that becomes code", "eval(answer)"),
+        ("no code from text", "eval(answer)"),
     ],
 )
-def test_the_rule_would_notice(name: str, code: str) -> None:
+def test_the_rule_detects_a_violation(name: str, code: str) -> None:
     assert list(_offences(RULES[name], ast.parse(code)))
 
 
-def test_what_is_safe_is_allowed() -> None:
+def test_safe_calls_are_allowed() -> None:
     tree = ast.parse("torch.load(f, weights_only=True); np.load(f, allow_pickle=False); np.load(f); model.eval()")
     assert not any(list(_offences(rule, tree)) for rule in RULES.values())

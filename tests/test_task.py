@@ -1,4 +1,4 @@
-"""The task loop: what came of a decision, the next goal, what came of an outcome, the end."""
+"""The task loop: decisions, steps, outcomes, and the end of the task."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def seen(wall_ahead: Observation) -> Observation:
     return dataclasses.replace(wall_ahead, T_map_base=HERE)
 
 
-def test_goals_come_in_order_and_each_counts_from_where_it_begins(
-    progress: TaskProgress, wall_ahead: Observation
-) -> None:
+def test_goals_run_in_order_each_relative_to_its_own_start(progress: TaskProgress, wall_ahead: Observation) -> None:
     progress.decided(execute(), seen(wall_ahead))
     first = progress.next_step()
     assert first is not None
@@ -62,7 +60,7 @@ def test_a_failed_goal_drops_the_rest_of_its_plan(progress: TaskProgress, wall_a
     assert progress.next_step() is not None
     progress.finished(Outcome(Code.BLOCKED, "a cat"))
     assert progress.next_step(HERE) is None
-    assert progress.end is None, "the task is not done: the goals before its end were not carried out"
+    assert progress.end is None, "the task is not done: its last goals were not executed"
     assert (progress.subgoals, progress.failures) == (0, 1)
 
 
@@ -75,7 +73,7 @@ def test_done_ends_the_task_after_its_goals(progress: TaskProgress, wall_ahead: 
     assert progress.end == Outcome(Code.OK)
 
 
-def test_refusals_in_a_row_end_the_task_and_a_plan_between_them_starts_the_count_again(
+def test_consecutive_holds_end_the_task_and_a_plan_resets_the_count(
     progress: TaskProgress, wall_ahead: Observation
 ) -> None:
     for _ in range(MOST_HOLDS - 1):
@@ -90,7 +88,7 @@ def test_refusals_in_a_row_end_the_task_and_a_plan_between_them_starts_the_count
         progress.decided(hold(), None)
     assert progress.end is not None
     assert progress.end.code is Code.DEPTH_INVALID
-    assert f"{MOST_HOLDS} times in a row, the last time: no depth" in progress.end.message
+    assert f"({MOST_HOLDS}); the last reason: no depth" in progress.end.message
     assert progress.holds == 2 * MOST_HOLDS - 1
 
 
@@ -100,7 +98,7 @@ def test_a_refusal_is_remembered_with_its_reason(progress: TaskProgress, wall_ah
     assert progress.next_step() is None
 
 
-def test_a_task_that_was_stopped_has_no_next_step(progress: TaskProgress, wall_ahead: Observation) -> None:
+def test_a_stopped_task_has_no_next_step(progress: TaskProgress, wall_ahead: Observation) -> None:
     progress.decided(execute(), seen(wall_ahead))
     assert progress.next_step() is not None
     progress.stop(Outcome(Code.EMERGENCY_STOP, "the stop was pressed"))

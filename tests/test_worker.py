@@ -1,4 +1,4 @@
-"""The control loop never waits for the planner, and never gets an answer to a question it has dropped."""
+"""The control loop never blocks on the planner, and never gets an answer to a dropped request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TURN = '{{"subgoals":[{{"skill":"turn","degrees":{}}}],"done":false}}'
 
 
 class Gate:
-    """A backend's script that waits until it is let through, and counts."""
+    """A backend script that blocks until it is released, and records the prompts."""
 
     def __init__(self) -> None:
         self.open = threading.Semaphore(0)
@@ -78,7 +78,7 @@ def test_submitting_does_not_wait_for_the_plan(
     assert worker.poll() is None
 
 
-def test_of_the_requests_that_wait_the_latest_wins(worker: PlannerWorker, gate: Gate, wall_ahead: Observation) -> None:
+def test_the_latest_waiting_request_wins(worker: PlannerWorker, gate: Gate, wall_ahead: Observation) -> None:
     worker.submit(Task("first", "navigation"), wall_ahead, Memory())
     assert gate.entered.acquire(timeout=5)
     worker.submit(Task("second", "navigation"), wall_ahead, Memory())
@@ -101,7 +101,7 @@ def test_a_reset_drops_what_is_in_flight(
     assert degrees(wait_for(worker.poll)) == 2  # the second answer; the first was never delivered
 
 
-def test_what_the_planner_raises_is_raised_in_the_control_loop(
+def test_a_planner_exception_is_raised_in_the_control_loop(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
     def broken(prompt: Prompt) -> str:
@@ -114,7 +114,7 @@ def test_what_the_planner_raises_is_raised_in_the_control_loop(
     worker.close()
 
 
-def test_a_closed_worker_takes_nothing(worker: PlannerWorker, wall_ahead: Observation, find_chair: Task) -> None:
+def test_a_closed_worker_accepts_no_request(worker: PlannerWorker, wall_ahead: Observation, find_chair: Task) -> None:
     worker.close()
     with pytest.raises(RuntimeError, match="closed"):
         worker.submit(find_chair, wall_ahead, Memory())
@@ -147,13 +147,15 @@ def test_on_a_simulated_clock_the_plan_comes_after_its_latency(
     assert degrees(worker.poll()) == 1
 
 
-def test_without_latency_the_plan_is_there_at_once(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+def test_without_latency_the_plan_is_available_at_once(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
     worker, _ = simulated(base, 0.0)
     worker.submit(find_chair, wall_ahead, Memory())
     assert degrees(worker.poll()) == 1
 
 
-def test_a_request_made_meanwhile_is_planned_next(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+def test_a_request_during_planning_is_planned_next(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     worker, clock = simulated(base, 1.0)
     worker.submit(find_chair, wall_ahead, Memory())
     worker.submit(find_chair, wall_ahead, Memory())

@@ -1,4 +1,4 @@
-"""Task actions that habitat-lab lacks without habitat-sim: to wait, and to tilt the cameras."""
+"""Task actions that habitat-lab does not have without habitat-sim: waiting and tilting the cameras."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ LOOK_UP, LOOK_DOWN = "SiEmbodiedLookUpAction", "SiEmbodiedLookDownAction"
 
 @registry.register_task_action(name=WAIT)
 class WaitAction(SimulatorTaskAction):  # type: ignore[misc]  # habitat-lab has no types
-    """Hold still for a step: a robot that thinks, or is unsure."""
+    """Hold still for a step, while the planner thinks or is unsure."""
 
     def step(self, *_: Any, **__: Any) -> Any:
-        """Only look."""
+        """Observe without moving."""
         return self._sim.step(None)
 
 
 @registry.register_task_action(name=LOOK_UP)
 class LookUpAction(SimulatorTaskAction):  # type: ignore[misc]
-    """Tilt up by the config's `tilt_angle`, degrees; habitat-lab's own needs habitat-sim."""
+    """Tilt up by the config's `tilt_angle`, degrees; habitat-lab's own action needs habitat-sim."""
 
     sign = 1
 
     def step(self, *_: Any, **__: Any) -> Any:
-        """Tilt and look."""
+        """Tilt and observe."""
         self._sim.tilt(self.sign * math.radians(self._config.tilt_angle))
         return self._sim.step(None)
 

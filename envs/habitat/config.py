@@ -1,15 +1,16 @@
-"""habitat-lab's configs as our environments need them: the stock ones, a user's own, and what is added to either."""
+"""habitat-lab's configs for our environments: the stock ones, a user's own, and our additions to either."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from si_embodied.embodiment import BaseAction, MobileBase
 from si_embodied.envs.habitat.lab import load_habitat
 from si_embodied.errors import ConfigError
+from si_embodied.robots import FETCH_BASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +29,11 @@ _STOCK: dict[HabitatTask, str] = {
 _ACTIONS = ("stop", "move_forward", "turn_left", "turn_right", "look_up", "look_down")  # in BaseAction's order
 WAIT = "wait"
 MAX_RANGE_M = 20.0
-_PERIOD_S = 0.5  # that a discrete step stands for on the observations' clock
 
 
 @dataclass(frozen=True, slots=True)
 class DepthScale:
-    """How a habitat-lab depth observation is read."""
+    """The scale of a habitat-lab depth observation."""
 
     min_m: float
     max_m: float
@@ -42,7 +42,7 @@ class DepthScale:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A habitat-lab config, and what it says of the agent."""
+    """A habitat-lab config, and the agent that it describes."""
 
     config: Any  # the whole DictConfig
     embodiment: MobileBase
@@ -52,7 +52,7 @@ class Setup:
     rgb: str  # the sensors' uuids
     depth: str
     depth_scale: DepthScale
-    action_names: tuple[str, ...]  # habitat's, by BaseAction; looking is waiting where the task has no tilt
+    action_names: tuple[str, ...]  # habitat's, by BaseAction; a task without tilt waits instead
 
 
 def stock_config(task: HabitatTask, overrides: Sequence[str] = ()) -> Any:
@@ -61,10 +61,10 @@ def stock_config(task: HabitatTask, overrides: Sequence[str] = ()) -> Any:
 
 
 def user_config(path: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """A habitat-lab config by its path, or by its name among habitat-lab's own ("benchmark/nav/…").
+    """A habitat-lab config, by its path or by its name among habitat-lab's own ("benchmark/nav/…").
 
     Raises:
-        ConfigError: there is none there, or it does not compose.
+        ConfigError: the config does not exist or does not compose.
     """
     return _compose(str(path), overrides)
 
@@ -75,13 +75,13 @@ def _compose(path: str, overrides: Sequence[str]) -> Any:
         return habitat.get_config(path, overrides=list(overrides))
     except Exception as error:
         raise ConfigError(
-            f"habitat-lab cannot make a config of {path!r} with the overrides {list(overrides)}: {error}; give a file, "
-            'or a name of its own like "benchmark/nav/pointnav/pointnav_hm3d.yaml"'
+            f"habitat-lab cannot compose the config {path!r} with the overrides {list(overrides)}: {error}; "
+            'give a file, or one of its own names like "benchmark/nav/pointnav/pointnav_hm3d.yaml"'
         ) from error
 
 
 def fit_to_apartments(config: Any, task: HabitatTask, camera: CameraSetup, image_size: int, max_steps: int) -> None:
-    """Set a stock config's agent to the Fetch of our other worlds: its camera, its steps, its size."""
+    """Set a stock config's agent to the Fetch of our other worlds: its camera, step sizes and dimensions."""
     from habitat.config import read_write
     from habitat.config.default import get_agent_config
     from habitat.config.default_structured_configs import LookDownActionConfig, LookUpActionConfig
@@ -89,10 +89,11 @@ def fit_to_apartments(config: Any, task: HabitatTask, camera: CameraSetup, image
     with read_write(config):
         habitat = config.habitat
         habitat.environment.max_episode_steps = max_steps
-        habitat.simulator.forward_step_size, habitat.simulator.turn_angle = 0.25, 15
+        habitat.simulator.forward_step_size = FETCH_BASE.forward_step_m
+        habitat.simulator.turn_angle = round(math.degrees(FETCH_BASE.turn_step_rad))
         habitat.simulator.habitat_sim_v0.allow_sliding = True
         agent = get_agent_config(habitat.simulator)
-        agent.height, agent.radius = 1.1, 0.28
+        agent.height, agent.radius = FETCH_BASE.height_m, FETCH_BASE.radius_m
         for sensor in agent.sim_sensors.values():
             sensor.height = sensor.width = image_size
             sensor.hfov = round(math.degrees(camera.fov_y_rad))
@@ -102,14 +103,15 @@ def fit_to_apartments(config: Any, task: HabitatTask, camera: CameraSetup, image
                 sensor.min_depth, sensor.max_depth, sensor.normalize_depth = 0.0, MAX_RANGE_M, False
         habitat.task.actions.setdefault("look_up", LookUpActionConfig())
         habitat.task.actions.setdefault("look_down", LookDownActionConfig())
-        habitat.task.actions.look_up.tilt_angle = habitat.task.actions.look_down.tilt_angle = 15
+        tilt_degrees = round(math.degrees(FETCH_BASE.tilt_step_rad))
+        habitat.task.actions.look_up.tilt_angle = habitat.task.actions.look_down.tilt_angle = tilt_degrees
         habitat.task.measurements.pop("top_down_map", None)
-        if task == "instructionnav":  # its goals are all places from which the thing is seen
+        if task == "instructionnav":  # its goals are the places from which the object is visible
             habitat.task.measurements.success.success_distance = 0.1
 
 
 def override(config: Any, overrides: Sequence[str]) -> None:
-    """Set the plain values of hydra overrides ("habitat.simulator.turn_angle=30") again, over what was set since."""
+    """Apply hydra overrides with plain values ("habitat.simulator.turn_angle=30") again, over our own changes."""
     from habitat.config import read_write
     from omegaconf import OmegaConf
 
@@ -119,10 +121,10 @@ def override(config: Any, overrides: Sequence[str]) -> None:
 
 
 def complete(config: Any, simulator: SimulatorName, *, top_down_map: bool) -> Setup:
-    """Add what every one of our environments has: waiting, and habitat's measures; choose the simulator.
+    """Add what all our environments have, waiting and habitat's measures, and choose the simulator.
 
     Raises:
-        ConfigError: the config has no agent with one RGB and one depth camera of the same size and place.
+        ConfigError: the agent does not have one RGB and one depth camera of the same size and mount.
     """
     from habitat.config import default_structured_configs as defaults
     from habitat.config import read_write
@@ -161,24 +163,20 @@ def _read(config: Any, agent: Any) -> Setup:
     for key in ("height", "width", "hfov", "position", "orientation"):
         if rgb[1][key] != depth[1][key]:
             raise ConfigError(
-                f"expected the RGB and the depth camera to agree, got {key}: {rgb[1][key]} and {depth[1][key]}; "
+                f"expected the RGB and the depth camera to match, got {key}: {rgb[1][key]} and {depth[1][key]}; "
                 f"override habitat.simulator.agents.<agent>.sim_sensors.depth_sensor.{key}"
             )
     camera, task, simulator = rgb[1], config.habitat.task, config.habitat.simulator
     tilted = float(camera.orientation[0])
     tilts = "look_up" in task.actions and "look_down" in task.actions
-    body = MobileBase(
-        cameras=("head",),
-        action_mode="discrete",
+    body = replace(
+        FETCH_BASE,
         radius_m=float(agent.radius),
         height_m=float(agent.height),
         forward_step_m=float(simulator.forward_step_size),
         turn_step_rad=math.radians(simulator.turn_angle),
-        tilt_step_rad=math.radians(task.actions.look_up.tilt_angle) if tilts else math.radians(15),
-        tilt_range_rad=(-1.05, 0.52) if tilts else (tilted, tilted),
-        max_speed_m_s=1.0,
-        max_turn_rate_rad_s=1.5,
-        control_period_s=_PERIOD_S,
+        tilt_step_rad=math.radians(task.actions.look_up.tilt_angle) if tilts else FETCH_BASE.tilt_step_rad,
+        tilt_range_rad=FETCH_BASE.tilt_range_rad if tilts else (tilted, tilted),
         success_distance_m=float(task.measurements.success.success_distance),
     )
     return Setup(
@@ -195,7 +193,7 @@ def _read(config: Any, agent: Any) -> Setup:
 
 
 def _camera(agent: Any, kind: str) -> tuple[str, Any]:
-    """The uuid and config of the agent's one camera of a kind."""
+    """The uuid and config of the agent's only camera of a kind."""
     found = [sensor for sensor in agent.sim_sensors.values() if sensor.type.endswith(kind)]
     if len(found) != 1:
         names = [sensor.type for sensor in agent.sim_sensors.values()]

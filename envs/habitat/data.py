@@ -1,4 +1,4 @@
-"""Users' data for habitat-lab's own configs: what is missing, where to get it, and where it must lie."""
+"""Checks users' data for habitat-lab's configs: what is missing, where to get it, and where to put it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOOL = "python -m habitat_sim.utils.datasets_download --data-path data/ --uids"
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A data set that Habitat's documents name."""
+    """A data set from Habitat's documentation."""
 
     prefix: str  # of its path, as in habitat-lab's configs
     get: str
@@ -51,10 +51,10 @@ _SCENES = (
 
 
 def check_episodes(dataset: Any) -> None:
-    """See that the episodes of a habitat-lab dataset config are there.
+    """Check that the episodes of a habitat-lab dataset config exist.
 
     Raises:
-        DataError: they are not; the message says what to download and where it must lie.
+        DataError: they do not; the message says what to download and where to put it.
     """
     path = str(dataset.data_path).format(split=dataset.split)
     if not Path(path).is_file():
@@ -62,10 +62,10 @@ def check_episodes(dataset: Any) -> None:
 
 
 def check_scene(episode: Any) -> None:
-    """See that an episode's scene is there, and the scene dataset that it is of if it names one.
+    """Check that an episode's scene exists, and its scene dataset if it names one.
 
     Raises:
-        DataError: it is not; the message says what to download and where it must lie.
+        DataError: it does not; the message says what to download and where to put it.
     """
     of_dataset = episode.scene_dataset_config
     if of_dataset != "default" and not Path(of_dataset).is_file():
@@ -79,5 +79,5 @@ def _complaint(what: str, path: str, sources: tuple[_Source, ...]) -> str:
     text = f"could not find {what}: expected a file at {where}."
     source = next((source for source in sources if path.removeprefix("./").startswith(source.prefix)), None)
     if source is None:
-        return f"{text} Put it there, or say where it is with overrides=['habitat.dataset.data_path=…']"
-    return f"{text} Get it with: {source.get}. Unpacked, it must lie under {source.prefix} of the working directory"
+        return f"{text} Put it there, or set its path with overrides=['habitat.dataset.data_path=…']"
+    return f"{text} Get it with: {source.get}. Unpack it into {source.prefix} in the working directory"

@@ -1,6 +1,6 @@
-"""Episodes of our seeds in Habitat's own dataset format; each is a function of its seed and the camera alone.
+"""Our seeds' episodes in Habitat's dataset format; each is a function of its seed and the camera alone.
 
-What is made here is plain JSON values, which habitat-lab's dataset classes read; nothing of habitat is imported.
+The episodes are plain JSON values, which habitat-lab's dataset classes parse; habitat itself is not imported.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from si_embodied.envs.habitat.frames import agent_rotation, to_habitat
 from si_embodied.envs.habitat.stage import Stage, load_stage, stage_name
 from si_embodied.envs.scenes.apartment import Furniture
 from si_embodied.envs.scenes.catalogue import CATALOGUE
-from si_embodied.envs.scenes.generator import ROBOT_RADIUS_M
 from si_embodied.envs.scenes.tasks import family, task_candidates
 from si_embodied.errors import RecordError, SceneError
+from si_embodied.robots import FETCH_BASE
 
 HabitatTask: TypeAlias = Literal["pointnav", "objectnav", "imagenav", "instructionnav"]
 HABITAT_TASKS: tuple[HabitatTask, ...] = get_args(HabitatTask)
@@ -35,7 +35,7 @@ DATASET_TYPES: dict[HabitatTask, str] = {
     "imagenav": "PointNav-v1",
     "instructionnav": "R2RVLN-v1",
 }
-"""habitat-lab's name for the dataset class that reads a task's episodes."""
+"""habitat-lab's dataset class for each task's episodes."""
 
 _SCENES_TRIED = 50
 Json: TypeAlias = dict[str, Any]
@@ -43,26 +43,26 @@ Json: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class _Goal:
-    """Where an episode may end, and what its JSON says of that."""
+    """Where an episode may end, and its JSON."""
 
     region: NDArray[np.bool_]  # grid cells
     episode: Json  # goals, instruction, …
-    shared: Json = field(default_factory=dict)  # of the dataset beside its episodes: the goals of a category
+    shared: Json = field(default_factory=dict)  # for the dataset, outside its episodes: the goals of a category
 
 
 _Goals: TypeAlias = Callable[[Stage, CameraSetup, np.random.Generator], Iterator[_Goal]]
 
 
 def dataset(task: HabitatTask, seeds: Iterable[int], camera: CameraSetup | None = None) -> Json:
-    """The dataset of some seeds, an episode a seed, as habitat-lab's dataset class reads it from JSON.
+    """The dataset of some seeds, one episode per seed, as JSON for habitat-lab's dataset class.
 
     Args:
         task: one of `HABITAT_TASKS`.
-        seeds: of the episodes; they are the episodes' ids too, but in ObjectNav, where habitat-lab counts them.
-        camera: the agent's, which decides from where an object is in view.
+        seeds: of the episodes, and their ids, except in ObjectNav, where habitat-lab numbers the episodes.
+        camera: the agent's, which determines from where an object is visible.
 
     Raises:
-        SceneError: nothing was found for a seed, which the generator should never let happen.
+        SceneError: a seed has no episode; the generator should never let this happen.
     """
     made = [_draw(task, seed, camera or CameraSetup()) for seed in seeds]
     content: Json = {"episodes": [episode for episode, _ in made]}
@@ -77,18 +77,18 @@ def dataset(task: HabitatTask, seeds: Iterable[int], camera: CameraSetup | None 
 
 
 def write_dataset(path: str | Path, task: HabitatTask, seeds: Iterable[int], camera: CameraSetup | None = None) -> Path:
-    """Write `dataset` to a `.json.gz` file for any program that uses habitat-lab, and return its path.
+    """Write `dataset` to a `.json.gz` file for any program that uses habitat-lab, and return the file's path.
 
     Raises:
-        RecordError: it cannot be written.
+        RecordError: the file cannot be written.
     """
     target = Path(path)
     content = json.dumps(dataset(task, seeds, camera)).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(gzip.compress(content, mtime=0))  # the same seeds, the same bytes
+        target.write_bytes(gzip.compress(content, mtime=0))  # bytes without a time stamp
     except OSError as error:
-        raise RecordError(f"could not write {target}: {error}; check the folder, the rights and the space") from error
+        raise RecordError(f"could not write {target}: {error}; check the folder, permissions and free space") from error
     return target
 
 
@@ -97,8 +97,8 @@ def _draw(task: HabitatTask, seed: int, camera: CameraSetup) -> tuple[Json, Json
         stage = load_stage(stage_name((seed, attempt)))
         rng = np.random.default_rng((seed, attempt, 2 + HABITAT_TASKS.index(task)))
         for goal in _GOALS[task](stage, camera, rng):
-            way = stage.grid.geodesic(goal.region)
-            start = draw_start(rng, stage.grid, way)
+            distances = stage.grid.geodesic(goal.region)
+            start = draw_start(rng, stage.grid, distances)
             if start is not None:
                 x, y, yaw = start
                 episode = {
@@ -108,9 +108,9 @@ def _draw(task: HabitatTask, seed: int, camera: CameraSetup) -> tuple[Json, Json
                     "start_rotation": agent_rotation(yaw),
                     **goal.episode,
                 }
-                episode["info"] = {"geodesic_distance": way.at(x, y), **goal.episode.get("info", {})}
+                episode["info"] = {"geodesic_distance": distances.at(x, y), **goal.episode.get("info", {})}
                 if task == "instructionnav":
-                    episode["reference_path"] = [_position(*point) for point in way.path(x, y)[::10].tolist()]
+                    episode["reference_path"] = [_position(*point) for point in distances.path(x, y)[::10].tolist()]
                     episode["trajectory_id"] = seed
                 return episode, goal.shared
     raise SceneError(f"no {task} episode in {_SCENES_TRIED} apartments of seed {seed}; this is a bug, please report it")
@@ -125,9 +125,9 @@ def _position(x: float, y: float) -> list[float]:
 
 
 def _points(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
-    """A point well off everything."""
+    """Goals: points clear of obstacles."""
     del camera
-    cells = np.argwhere(stage.grid.free & (stage.grid.clearance_m >= ROBOT_RADIUS_M + 0.1))
+    cells = np.argwhere(stage.grid.free & (stage.grid.clearance_m >= FETCH_BASE.radius_m + 0.1))
     for index in rng.permutation(len(cells))[:5]:
         cell = (int(cells[index][0]), int(cells[index][1]))
         region = np.zeros(stage.grid.free.shape, bool)
@@ -136,7 +136,7 @@ def _points(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iter
 
 
 def _objects(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
-    """All pieces of a category that nothing else in the flat could be called by."""
+    """Goals: all furniture of a category whose name fits no other furniture in the apartment."""
     pieces = [piece for piece in stage.apartment.furniture if not piece.walkable]
     categories = sorted({piece.category for piece in pieces})
     families = [family(category) for category in categories]
@@ -174,8 +174,8 @@ def _object_goal(stage: Stage, piece: Furniture, seen_from: NDArray[np.bool_]) -
     }
 
 
-def _pictures(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
-    """A point from which a piece of furniture is in view, and the picture that looks at it."""
+def _images(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
+    """Goals: points from which furniture is visible, and the heading of the goal image that shows it."""
     pieces = [piece for piece in stage.apartment.furniture if not piece.walkable]
     for index in rng.permutation(len(pieces))[:5]:
         piece = pieces[index]
@@ -192,7 +192,7 @@ def _pictures(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> It
 
 
 def _instructions(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -> Iterator[_Goal]:
-    """A piece of furniture that a spatial instruction means, true in exactly one way."""
+    """Goals: furniture that a spatial instruction describes unambiguously."""
     for task in task_candidates(stage.apartment, "spatial", rng)[:3]:
         piece = stage.apartment.piece(task.goals[0])
         region = _seen_from(stage, piece, camera)
@@ -207,13 +207,13 @@ def _instructions(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -
 _GOALS: dict[HabitatTask, _Goals] = {
     "pointnav": _points,
     "objectnav": _objects,
-    "imagenav": _pictures,
+    "imagenav": _images,
     "instructionnav": _instructions,
 }
 
 
 def _number(stage: Stage, piece: Furniture) -> int:
-    """A piece's semantic id: its place in the apartment's furniture, from 1."""
+    """A piece's semantic id: its index into the apartment's furniture, from 1."""
     return 1 + [other.name for other in stage.apartment.furniture].index(piece.name)
 
 
@@ -224,7 +224,7 @@ def _seen_from(stage: Stage, piece: Furniture, camera: CameraSetup) -> NDArray[n
 
 
 def _spread(stage: Stage, region: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Map points that stand for a region, 0.1 m apart, so that each of its cells is within 0.1 m of one."""
+    """Map points 0.1 m apart that cover a region: each of its cells is within 0.1 m of one."""
     rows, columns = np.indices(region.shape)
     thinned = region & (rows % 2 == 0) & (columns % 2 == 0)
     points = stage.grid.centres(thinned if thinned.any() else region)

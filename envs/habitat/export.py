@@ -1,13 +1,13 @@
-"""An apartment as habitat-sim's files: a stage, an object for each piece of furniture, and the configs that join them.
+"""An apartment as habitat-sim's files: a stage, an object per piece of furniture, and configs that combine them.
 
-    FOLDER/NAME.scene_dataset_config.json     what there is
-    FOLDER/NAME.scene_instance.json           the stage, and where each object stands
-    FOLDER/NAME.semantics.json                which semantic id is which piece, of which category
+    FOLDER/NAME.scene_dataset_config.json     the files of the dataset
+    FOLDER/NAME.scene_instance.json           the stage, and the pose of each object
+    FOLDER/NAME.semantics.json                furniture and category of each semantic id
     FOLDER/stages/NAME.glb, .stage_config.json
     FOLDER/objects/PIECE.glb, .object_config.json
 
 A dataset has one apartment, because habitat-sim reads all configs of a dataset when it starts. Colours are those of the
-MuJoCo world, its light included: it is baked into the vertices, and drawn flat. The same apartment, the same bytes.
+MuJoCo world: its light is baked into the vertices, which are rendered unlit. The bytes are a function of the apartment.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
 
     from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part
 
-_UPRIGHT = {"up": [0, 1, 0], "front": [0, 0, -1]}  # without it, a GLB is taken to be z-up and lands on its side
+_UPRIGHT = {"up": [0, 1, 0], "front": [0, 0, -1]}  # otherwise habitat-sim assumes z up and lays the GLB on its side
 _FLAT = {"shader_type": "flat"}
 _OBJECT_CONFIG = "objects/{}.object_config.json"
-# Cosines of a surface's normal to where the camera looks, as a baked light does not follow it: of level ones exactly so
-# while it looks down by 0.35 rad, of upright ones on average over what is seen in apartments 20 to 31 (0.24 about it).
+# Cosines between a surface's normal and the direction to the camera. Baked light cannot follow the camera, so they are
+# fixed. For level surfaces the value is exact while the camera looks down by 0.35 rad; for upright surfaces it is the
+# mean over the views in apartments 20 to 31, with a spread of 0.24.
 _HEADLIGHT_ON_LEVEL, _HEADLIGHT_ON_UPRIGHT = 0.34, 0.73
 
 
 @dataclass(frozen=True, slots=True)
 class SceneFiles:
-    """What habitat-sim is given to load an exported apartment."""
+    """habitat-sim's settings to load an exported apartment."""
 
     dataset_config: Path  # SimulatorConfiguration.scene_dataset_config_file
     scene: str  # SimulatorConfiguration.scene_id
@@ -56,14 +57,14 @@ def export_scene(
 ) -> SceneFiles:
     """Write an apartment's files.
 
-    Semantic ids are places in `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
+    Semantic ids are indices into `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
 
     Args:
-        apartment: what is written.
-        folder: where; made if it is not there, and files of the same names are overwritten.
-        name: of the scene, for example `apartment-7-0`.
-        movable: objects that are there to be added to the scene, their parts about their own origins; their semantic
-            ids go on after the furniture's.
+        apartment: the apartment to export.
+        folder: target, created if necessary; files of the same names are overwritten.
+        name: name of the scene, for example `apartment-7-0`.
+        movable: objects to add to the scene later, with their parts about their own origins; their semantic ids follow
+            the furniture's.
 
     Raises:
         RecordError: a file cannot be written.
@@ -77,8 +78,8 @@ def export_scene(
     for number, piece in enumerate(apartment.furniture, start=1):
         about = {"category": piece.category, "colour": piece.colour, "phrase": piece.phrase}
         files |= _object(piece.name, _piece_mesh(piece), number, about)
-    for number, (thing, parts) in enumerate(movable.items(), start=len(apartment.furniture) + 1):
-        files |= _object(thing, _joined(parts), number, {})
+    for number, (item, parts) in enumerate(movable.items(), start=len(apartment.furniture) + 1):
+        files |= _object(item, _joined(parts), number, {})
     files[f"{name}.semantics.json"] = _json(_semantics(apartment))
     files[f"{name}.scene_instance.json"] = _json(_scene_instance(apartment, name))
     files[f"{name}.scene_dataset_config.json"] = _json(_dataset_config(name))
@@ -90,7 +91,7 @@ def export_scene(
 
 
 def object_config(files: SceneFiles, name: str) -> Path:
-    """The config of an object of an exported scene: habitat-sim's handle of its template."""
+    """The config file of an exported scene's object, which is habitat-sim's handle of its template."""
     return files.dataset_config.parent / _OBJECT_CONFIG.format(name)
 
 
@@ -100,7 +101,7 @@ def _object(name: str, mesh: Any, number: int, about: Mapping[str, Any]) -> dict
         "collision_asset": f"{name}.glb",
         **_UPRIGHT,
         **_FLAT,
-        "COM": [0, 0, 0],  # so that an object's place is that of its file's origin
+        "COM": [0, 0, 0],  # so that an object's position is that of its file's origin
         "semantic_id": number,
         "user_defined": about,
     }
@@ -110,10 +111,10 @@ def _object(name: str, mesh: Any, number: int, about: Mapping[str, Any]) -> dict
 def _scene_instance(apartment: Apartment, name: str) -> dict[str, Any]:
     objects = [
         {
-            # The whole file name: habitat-sim looks for a part of a path, and chair_1 is a part of chair_10.
+            # The full file name: habitat-sim matches substrings of a path, and chair_1 is a substring of chair_10.
             "template_name": _OBJECT_CONFIG.format(piece.name),
             "translation": to_habitat([piece.x_m, piece.y_m, 0.0]).tolist(),
-            "rotation": [1, 0, 0, 0],  # w, x, y, z; the files are turned already, as their light is
+            "rotation": [1, 0, 0, 0],  # w, x, y, z; the files are already rotated, because their light is
             "translation_origin": "asset_local",
             "motion_type": "STATIC",
         }
@@ -160,20 +161,20 @@ def _stage_meshes(apartment: Apartment) -> dict[str, Any]:
 
 
 def _piece_mesh(piece: Furniture) -> Any:
-    """A piece about its own origin, turned as it stands."""
+    """A piece about its own origin, in its orientation in the map."""
     x, y = piece.x_m, piece.y_m
     return _joined([replace(p, centre=(p.centre[0] - x, p.centre[1] - y, p.centre[2])) for p in piece.world_parts])
 
 
 def _joined(parts: Sequence[Part]) -> Any:
-    """Parts as one mesh, y up, coloured as they look in the light: one draw call."""
+    """Parts as one mesh (one draw call), y up, with lit colours."""
     import trimesh
 
     vertices: list[NDArray[np.float64]] = []
     colours: list[NDArray[np.uint8]] = []
     for part in parts:
         mesh = part_mesh(part)
-        triangles = np.asarray(mesh.triangles)  # (N, 3, 3): corners are not shared, so that edges stay sharp
+        triangles = np.asarray(mesh.triangles)  # (N, 3, 3): vertices are not shared, so that edges stay sharp
         shaded = np.asarray(part.rgb)[None] * brightness(np.asarray(mesh.face_normals))[:, None]
         vertices.append(to_habitat(triangles.reshape(-1, 3)))
         rgba = np.pad(np.rint(255 * np.clip(shaded, 0, 1)), ((0, 0), (0, 1)), constant_values=255)
@@ -184,7 +185,7 @@ def _joined(parts: Sequence[Part]) -> Any:
 
 
 def brightness(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of their colour surfaces with these normals (N, 3), map, give back in the MuJoCo world (N,)."""
+    """Factor (N,) on the colour of surfaces with these normals (N, 3), map, under the MuJoCo world's light."""
     upright = np.linalg.norm(normals[:, :2], axis=1)
     facing = _HEADLIGHT_ON_LEVEL * normals[:, 2] + _HEADLIGHT_ON_UPRIGHT * upright
     light: NDArray[np.float64] = AMBIENT + HEADLIGHT * np.maximum(facing, 0.0)
@@ -205,7 +206,7 @@ def _glb(meshes: Mapping[str, Any]) -> bytes:
 
 
 def _give_material(tree: dict[str, Any]) -> None:
-    """Give all a white material that is drawn as it is: a mesh without one is lit, whatever its config says."""
+    """Give every mesh a white unlit material: habitat-sim lights a mesh without one, whatever its config says."""
     tree["extensionsUsed"] = ["KHR_materials_unlit"]
     tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0}, "extensions": {"KHR_materials_unlit": {}}}]
     for mesh in tree["meshes"]:
@@ -221,7 +222,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all, the dataset's config last: a folder that has it is complete."""
+    """Write all files, the dataset's config last: a folder that has it is complete."""
     for name, content in files.items():
         with replacing(folder / name) as part:
             part.write_bytes(content)

@@ -1,8 +1,8 @@
-"""Habitat's frames and ours. Nothing else converts between them.
+"""Conversions between Habitat's frames and ours; nothing else converts.
 
-Habitat: y up; an agent and a camera look along their own -z, x to the right. Ours: the map is x forward, y left, z up;
-base_link looks along its x; cameras are optical frames (x right, y down, z forward). The map's (x, y, z) is Habitat's
-(x, z, -y), as in the GLB files that `envs/scenes` writes; rotations are quaternions (x, y, z, w) at this boundary.
+Habitat: y up; agents and cameras look along their own -z, with x to the right. Ours: the map is x forward, y left,
+z up; base_link looks along its x; cameras are optical frames (x right, y down, z forward). The map's (x, y, z) is
+Habitat's (x, z, -y). Rotations are quaternions (x, y, z, w) at this boundary.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def to_base(points: ArrayLike) -> NDArray[np.float64]:
 
 
 def agent_rotation(yaw_rad: float) -> list[float]:
-    """The quaternion (x, y, z, w) of an agent that faces a map heading; the identity faces map y."""
+    """The quaternion (x, y, z, w) of an agent with a map heading; the identity faces map y."""
     half = (yaw_rad - math.pi / 2) / 2
     return [0.0, math.sin(half), 0.0, math.cos(half)]
 
@@ -66,14 +66,14 @@ def camera_in_habitat(T_map_camera: Pose) -> tuple[NDArray[np.float64], NDArray[
 
 
 def xyzw(rotation: Any) -> NDArray[np.float64]:
-    """A rotation as (x, y, z, w); a `quaternion.quaternion` is written w first."""
+    """A rotation as (x, y, z, w); `quaternion.quaternion` stores w first."""
     if hasattr(rotation, "imag") and hasattr(rotation, "real") and not isinstance(rotation, np.ndarray):
         return np.array([*rotation.imag, rotation.real], np.float64)
     return np.asarray(rotation, np.float64)
 
 
 def as_quaternion(rotation: ArrayLike) -> Any:
-    """(x, y, z, w) as the `quaternion.quaternion` that habitat-lab computes with."""
+    """(x, y, z, w) as a `quaternion.quaternion`, habitat-lab's type."""
     import quaternion
 
     x, y, z, w = (float(value) for value in np.asarray(rotation))

@@ -1,4 +1,4 @@
-"""A sensor of habitat-lab's that would not be a function of the episode alone, made one."""
+"""habitat-lab's image goal sensor, made a function of the episode alone."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ IMAGE_GOAL = "SiEmbodiedImageGoalSensor"
 
 @registry.register_sensor(name=IMAGE_GOAL)
 class SeededImageGoalSensor(ImageGoalSensor):  # type: ignore[misc]  # habitat-lab has no types
-    """The picture at the goal, facing as the episode's `info["goal_rotation"]` (x, y, z, w) says.
+    """The image at the goal, with the heading of the episode's `info["goal_rotation"]` (x, y, z, w).
 
-    Without that the heading is random as habitat-lab's, but drawn from the episode's id itself and not from Python's
-    `hash` of it, which changes from process to process.
+    Without it the heading is random, as in habitat-lab, but seeded by a checksum of the episode's id: habitat-lab seeds
+    it with Python's `hash`, which differs between processes.
     """
 
     def _get_pointnav_episode_image_goal(self, episode: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a Habitat episode asks for, in words: Habitat gives a category, a point or a picture; a planner reads text."""
+"""Instructions of Habitat episodes: Habitat gives a category, a point or an image, but a planner reads text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from si_embodied.envs.habitat.frames import base_pose, to_map
 if TYPE_CHECKING:
     from si_embodied.envs.habitat.episodes import HabitatTask
 
-MAX_INSTRUCTION_LENGTH = 2000  # of VLN-CE's, which tell a whole way
+MAX_INSTRUCTION_LENGTH = 2000  # VLN-CE's instructions describe a whole route
 CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
 
 # Categories whose name in HM3D, MP3D or Gibson is not what a person would say.
@@ -25,7 +25,7 @@ _UNCOUNTED = frozenset({"clothes", "gym_equipment", "seating"})
 
 
 def category_words(category: str) -> str:
-    """A dataset's category as a noun: "chest of drawers"."""
+    """A dataset's category as a noun phrase: "chest of drawers"."""
     return _WORDS.get(category, category.replace("_", " ").replace("-", " ").strip())
 
 
@@ -43,7 +43,7 @@ def instruction_of(task: HabitatTask, episode: Any) -> str:
 
 
 def _point(episode: Any) -> str:
-    """Where the goal is from the start: ahead or behind, left or right, in decimetres."""
+    """The goal's position relative to the start: ahead or behind, left or right, to 0.1 m."""
     start = base_pose(episode.start_position, episode.start_rotation)
     x, y, _ = (float(value) for value in start.inverse().apply(to_map(episode.goals[0].position)))
     parts = [
@@ -55,6 +55,6 @@ def _point(episode: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line of plain characters, as the observation space holds."""
+    """One line of the characters that the observation space allows."""
     line = " ".join(text.split()).translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: "-"})
     return "".join(c for c in line if c in CHARSET)[:MAX_INSTRUCTION_LENGTH] or "follow the way"

@@ -13,7 +13,7 @@ from typing import Any
 from si_embodied.errors import ConfigError, MissingExtraError
 
 _EXTRA = "habitat"
-# What `import habitat` needs of modules that cannot be imported without habitat-sim and magnum: nothing of navigation.
+# Names that `import habitat` takes from modules that need habitat-sim and magnum; navigation uses none of them.
 _STAND_INS: dict[str, tuple[str, ...]] = {
     "habitat.sims.habitat_simulator.object_state_machine": ("ObjectStateMachine",),
     "habitat.core.batch_rendering.env_batch_renderer": ("EnvBatchRenderer",),
@@ -42,13 +42,13 @@ def load_habitat() -> Any:
             sys.modules.setdefault(name, _stand_in(name, attributes))
     _hush_gym()
     habitat = importlib.import_module("habitat")
-    if "HABITAT_LAB_LOG" not in os.environ:  # it tells of every task and simulator that it makes
+    if "HABITAT_LAB_LOG" not in os.environ:  # it logs every task and simulator that it creates
         habitat.logger.setLevel(logging.WARNING)
     return habitat
 
 
 def load_real(module: str) -> Any:
-    """One of this package's modules that need habitat-sim: "real", "real_rearrange".
+    """Import one of this package's modules that need habitat-sim: "real" or "real_rearrange".
 
     Raises:
         ConfigError: habitat-sim is not installed in this Python.
@@ -57,7 +57,7 @@ def load_real(module: str) -> Any:
         raise ConfigError(
             "habitat-sim is not installed in this Python, and has no wheel on PyPI. Install it into a conda "
             "environment (`conda install habitat-sim withbullet headless -c conda-forge -c aihabitat`), run there, "
-            'or give that environment\'s interpreter as python=…; simulator="embedded" needs nothing of it'
+            'or give that environment\'s interpreter as python=…; simulator="embedded" does not need it'
         )
     return importlib.import_module(f"{__package__}.{module}")
 
@@ -71,12 +71,12 @@ def _stand_in(name: str, attributes: tuple[str, ...]) -> types.ModuleType:
 
 
 def _nothing(*_: Any, **__: Any) -> Any:
-    """Called for its effect, or as a decorator with arguments, which then leaves what it decorates as it is."""
+    """A stand-in function, which does nothing; used as a decorator with arguments, it returns the decorated object."""
     return lambda decorated: decorated
 
 
 def _hush_gym() -> None:
-    """Keep the old gym, which habitat-lab asks for and which is not used here, from printing that it is old."""
+    """Keep the old gym, which habitat-lab requires, from printing that it is unmaintained."""
     try:
         notices = importlib.import_module("gym_notices.notices").notices
     except ImportError:

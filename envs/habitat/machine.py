@@ -1,4 +1,4 @@
-"""How habitat-sim is set up so that it starts in seconds on any machine, also on one without a GPU."""
+"""Settings with which habitat-sim starts in seconds on any machine, with or without a GPU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 NO_DEVICE = -1
-"""The number of the GPU where there is none with CUDA: any other aborts the process there."""
+"""The GPU number for a machine without CUDA, where habitat-sim aborts the process for any other number."""
 
-# Disabled, the light's maps are computed all the same; maps that are not there are not.
+# Even disabled, the light's maps are computed if their files exist; missing files are skipped.
 _NO_IMAGE_LIGHT = {"enable_ibl": False, "ibl_blut_filename": "none.png", "ibl_envmap_filename": "none.hdr"}
 
 
 def hush() -> None:
-    """Keep habitat-sim from printing, unless the user's environment says what it prints. Read when one starts."""
+    """Silence habitat-sim unless the user's environment sets its log level. It reads this at start."""
     for name in ("HABITAT_SIM_LOG", "MAGNUM_LOG"):
         os.environ.setdefault(name, "quiet")
 
@@ -27,18 +27,19 @@ def has_cuda_device() -> bool:
 
 
 def metadata_without_image_light() -> Any:
-    """What habitat-sim starts from, told that there is no image-based light.
+    """habitat-sim's metadata without image-based light.
 
-    It would be computed at every start, half a minute on a CPU, even where all is drawn flat. habitat-sim reads whether
-    there is one from a path in the working directory, and only there: for that moment this process is elsewhere.
+    habitat-sim computes that light at every start, which takes half a minute on a CPU, even if everything is rendered
+    unlit. It reads the setting only from a path relative to the working directory, so this changes the working
+    directory for a moment.
     """
     from habitat_sim.metadata import MetadataMediator
 
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="si-embodied-") as folder:
-        told = Path(folder) / "data" / "default.pbr_config.json"
-        told.parent.mkdir()
-        told.write_text(json.dumps(_NO_IMAGE_LIGHT))
+        settings = Path(folder) / "data" / "default.pbr_config.json"
+        settings.parent.mkdir()
+        settings.write_text(json.dumps(_NO_IMAGE_LIGHT))
         os.chdir(folder)
         try:
             return MetadataMediator()

@@ -1,16 +1,19 @@
-"""Habitat's navigation tasks as Gymnasium environments: habitat-lab decides, this speaks Gymnasium and our contract."""
+"""Habitat's navigation tasks as Gymnasium environments: habitat-lab runs them, this module adapts the interface."""
 
 from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
 
 import gymnasium
 import numpy as np
 
+from si_embodied import robots
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number
+from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number, check_step
+from si_embodied.envs.habitat import config as configs
 from si_embodied.envs.habitat.frames import base_pose, camera_pose
 from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, instruction_of
 from si_embodied.envs.mujoco.selection import select_renderer
@@ -25,24 +28,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from si_embodied.envs.habitat.config import Setup
     from si_embodied.envs.habitat.episodes import HabitatTask
     from si_embodied.envs.habitat.sources import EpisodeSource
 
-SimulatorName = Literal["embedded", "habitat-sim"]
 ACTION_MODES = ("discrete",)
-MAX_STEPS = 500  # Habitat's
+MAX_STEPS = 500  # Habitat's limit
+IMAGE_SIZE_PX = 224
 _GOAL_SENSORS = {"pointgoal_with_gps_compass": "pointgoal", "imagegoal": "goal_image"}
-"""habitat-lab's goal sensors, and what they are called in the observation."""
+"""habitat-lab's goal sensors, and their keys in the observation."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has happened in the running episode; `reset` replaces it."""
+
+    instruction: str = ""
+    geodesic_m: float = 0.0  # from the start
+    steps: int = 0
+    path_m: float = 0.0
+    over: bool = True
 
 
 class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
     """One of habitat-lab's navigation tasks, on our apartments or with any habitat-lab config.
 
-    The observation is that of our other worlds; PointNav adds `pointgoal` (distance in metres, angle in radians, left
-    positive) and ImageNav `goal_image` (H, W, 3). Actions are `BaseAction`: Habitat's six and waiting; where a task has
-    no tilt, looking up and down is waiting. `info` has habitat-lab's measures: `success`, `spl`, `soft_spl`,
-    `distance_to_goal`, `collisions`, and ours: `path_length`, `geodesic_distance`, `sees_goal`.
+    The observation is the same as in our other worlds; PointNav adds `pointgoal` (distance in metres, angle in radians,
+    left positive) and ImageNav `goal_image` (H, W, 3). Actions are `BaseAction`: Habitat's six and waiting. Where a
+    task has no tilt, looking up and down is waiting. `info` has habitat-lab's measures (`success`, `spl`, `soft_spl`,
+    `distance_to_goal`, `collisions`) and ours (`path_length`, `geodesic_distance`, `sees_goal`).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (as gymnasium.Env has it)
@@ -56,61 +69,59 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         simulator: str = "embedded",
         config: str | Path | None = None,
         overrides: Sequence[str] = (),
-        image_size: int = 224,
+        image_size: int = IMAGE_SIZE_PX,
         action_mode: str = "discrete",
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
-        camera_height_m: float = 1.1,
-        camera_tilt_rad: float = -0.35,
-        fov_y_deg: float = 70.0,
+        camera_height_m: float = robots.CAMERA_HEIGHT_M,
+        camera_tilt_rad: float = robots.CAMERA_TILT_RAD,
+        fov_y_deg: float = robots.CAMERA_FOV_Y_DEG,
         top_down_map: bool = False,
     ) -> None:
-        """Make the environment; nothing is rendered and no simulator is started before `reset`.
+        """Create the environment; nothing is rendered and no simulator starts before `reset`.
 
         Args:
-            task: the class has one.
-            simulator: "embedded" (MuJoCo draws) or "habitat-sim", which must be installed in this Python.
-            config: a habitat-lab config, by path or by its name among habitat-lab's own; its dataset, agent and
-                measures are then used as they are. None for our apartments and our robot.
+            task: None or the class's one task.
+            simulator: "embedded" (MuJoCo renders) or "habitat-sim", which must be installed in this Python.
+            config: a habitat-lab config, by path or by its name among habitat-lab's own, whose dataset, agent and
+                measures are used unchanged. None for our apartments and our robot.
             overrides: hydra overrides of the config, like "habitat.dataset.split=val".
-            image_size: height and width of the pictures, pixels; with a config, it and the camera are the config's.
+            image_size: height and width of the images, pixels; a config brings its own size and camera.
             action_mode: "discrete".
             render_mode: None or "rgb_array".
-            max_episode_steps: steps until the episode is truncated; None for 500, or the config's.
+            max_episode_steps: steps until the episode is truncated; None for 500, or the config's limit.
             camera_height_m: of the head camera above the floor.
             camera_tilt_rad: of the head camera at the start, up positive.
             fov_y_deg: vertical field of view, whole degrees.
-            top_down_map: add habitat-lab's measure TopDownMap to `info` and to the rendered picture; it costs time.
+            top_down_map: add habitat-lab's measure TopDownMap to `info` and to the rendered image; this takes time.
 
         Raises:
-            UnknownNameError: no such task, simulator, action mode or render mode.
-            ConfigError: a number out of range, or a config that cannot be used.
+            UnknownNameError: unknown task, simulator, action mode or render mode.
+            ConfigError: a number is out of range, or the config cannot be used.
             MissingExtraError: habitat-lab is not installed.
         """
         self.task: HabitatTask = self.TASKS[0]
         check_names(
             ("task", task or self.task, self.TASKS),
-            ("simulator", simulator, get_args(SimulatorName)),
+            ("simulator", simulator, get_args(configs.SimulatorName)),
             ("action mode", action_mode, ACTION_MODES),
             ("render mode", render_mode, (None, "rgb_array")),
         )
         check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
         check_number("max_episode_steps", max_episode_steps, 1)
         check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
-        ours = {"image_size": 224, "camera_height_m": 1.1, "camera_tilt_rad": -0.35, "fov_y_deg": 70.0}
-        given = (image_size, camera_height_m, camera_tilt_rad, fov_y_deg)
-        changed = [name for name, value in zip(ours, given, strict=True) if value != ours[name]]
-        if config is not None and changed:
-            raise ConfigError(
-                f"{changed} set our own agent; a config has its own, which "
-                'overrides=["habitat.simulator.agents.main_agent.sim_sensors.rgb_sensor.width=…"] changes'
-            )
-        select_renderer()  # before mujoco's first import, which reads the choice
+        select_renderer()  # before mujoco is first imported, which reads the choice
         from si_embodied.envs.episode import CameraSetup
         from si_embodied.envs.habitat.truth import HabitatGroundTruth
 
         self.render_mode, self._simulator = render_mode, simulator
         self._camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
+        if config is not None and (image_size, self._camera) != (IMAGE_SIZE_PX, CameraSetup()):
+            raise ConfigError(
+                "expected no image_size, camera_height_m, camera_tilt_rad or fov_y_deg with a config, which has a "
+                f"camera, got: {image_size}, {camera_height_m}, {camera_tilt_rad}, {fov_y_deg}; change the camera with "
+                'overrides=["habitat.simulator.agents.main_agent.sim_sensors.rgb_sensor.width=…"]'
+            )
         self._top_down_map = top_down_map
         self.setup = self._configure(config, overrides, image_size, max_episode_steps)
         self._source = self._episodes(own_config=config is not None)
@@ -122,13 +133,13 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         self._dataset: Any = None
         self.episode: Any = None  # habitat-lab's, of the running episode
         self.raw: Any = {}  # habitat-lab's last observation
-        self._over = True
+        self.T_map_base = Pose.identity()
+        self._frame: CameraFrame | None = None
+        self._progress = _Progress()
 
     def _configure(
         self, config: str | Path | None, overrides: Sequence[str], image_size: int, max_steps: int | None
-    ) -> Setup:
-        from si_embodied.envs.habitat import config as configs
-
+    ) -> configs.Setup:
         if config is None:
             made = configs.stock_config(self.task, overrides)
             configs.fit_to_apartments(made, self.task, self._camera, image_size, max_steps or MAX_STEPS)
@@ -152,10 +163,8 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         return DatasetEpisodes(dataset, scenes_are_files=self._simulator == "habitat-sim")
 
     def _observation_space(self) -> gymnasium.spaces.Dict:
-        from si_embodied.envs.habitat.config import MAX_RANGE_M
-
         setup, box = self.setup, gymnasium.spaces.Box
-        far = max(setup.depth_scale.max_m, MAX_RANGE_M)
+        far = max(setup.depth_scale.max_m, configs.MAX_RANGE_M)
         space = observation_space(1, setup.height, setup.width, max_range_m=far)
         space.spaces["instruction"] = gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=CHARSET)
         sensors = setup.config.habitat.task.lab_sensors
@@ -172,18 +181,35 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         """The `habitat.Env` that runs the episode.
 
         Raises:
-            gymnasium.error.ResetNeeded: there is none yet.
+            gymnasium.error.ResetNeeded: no episode has started.
         """
         if self._env is None:
             raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
         return self._env
 
+    @property
+    def frame(self) -> CameraFrame:
+        """The head camera's image of the last observation.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has started.
+        """
+        if self._frame is None:
+            raise gymnasium.error.ResetNeeded("no episode is running; call reset() first")
+        return self._frame
+
+    @property
+    def pose(self) -> tuple[float, float, float]:
+        """The robot's x, y in metres and yaw in radians, map."""
+        x, y, _ = self.T_map_base.translation
+        return float(x), float(y), self.T_map_base.yaw
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start the episode of `seed`; without one, of the next seed drawn from `np_random`.
+        """Start the episode of `seed`; without a seed, of the next one drawn from `np_random`.
 
-        With a config of one's own, the seed counts through its dataset's episodes, again from the first after the last.
+        With a user's config, the seed is an index into its dataset's episodes, modulo their number.
         """
         super().reset(seed=seed)
         del options
@@ -191,15 +217,13 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         self._start(*self._source.draw(number))
         self._env.sim.seed(number % 2**32)  # not `Env.seed`, which seeds numpy's and Python's own generators
         self.raw = self._env.reset()
-        self._instruction = instruction_of(self.task, self.episode)
-        self._steps, self._path_m, self._over = 0, 0.0, False
+        self._progress = _Progress(instruction_of(self.task, self.episode), self.distance_to_goal(), over=False)
         self._look()
         self.ground_truth.begin()
-        self._geodesic_m = self.distance_to_goal()
         return self._observe(), self._info()
 
     def _start(self, dataset: Any, episode: Any) -> None:
-        """Make the `habitat.Env`, or give the one that there is the episode."""
+        """Give the episode to the `habitat.Env`, which is created on first use."""
         if self._env is None:
             from si_embodied.envs.habitat.lab import load_habitat
 
@@ -210,41 +234,36 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         self._env.current_episode = episode
 
     def step(self, action: Any) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
-        """One of habitat's actions. The reward is the metres driven nearer to the goal, and 2.5 for success.
+        """Execute one of habitat's actions. The reward is the metres driven towards the goal, and 2.5 for success.
 
         Raises:
             gymnasium.error.InvalidAction: the action is not in the action space.
-            gymnasium.error.ResetNeeded: there is no episode, or it is over.
+            gymnasium.error.ResetNeeded: no episode has started, or it is over.
         """
-        env = self.habitat_env
-        if self._over:
-            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
-        if not self.action_space.contains(action):
-            raise gymnasium.error.InvalidAction(f"expected an action in {self.action_space}, got: {action!r}")
+        env, progress = self.habitat_env, self._progress
+        check_step(self.action_space, action, over=progress.over)
         before, (x, y, _) = self.distance_to_goal(), self.pose
         self.raw = env.step(self.setup.action_names[int(action)])
-        self._steps += 1
+        progress.steps += 1
         self._look()
-        self._path_m += math.hypot(self.pose[0] - x, self.pose[1] - y)
+        progress.path_m += math.hypot(self.pose[0] - x, self.pose[1] - y)
         stopped = int(action) == BaseAction.STOP
-        self._over = bool(env.episode_over)
+        progress.over = bool(env.episode_over)
         info = self._info()
         reward = before - self.distance_to_goal() + (2.5 if info["success"] else 0.0)
-        return self._observe(), reward, stopped, self._over and not stopped, info
+        return self._observe(), reward, stopped, progress.over and not stopped, info
 
-    # --- what is seen -----------------------------------------------------------------------------------------------
+    # --- observation ------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Take in the last habitat observation, with where it was made."""
+        """Turn habitat's last observation into a posed frame."""
         setup, raw = self.setup, self.raw
         state = self._env.sim.get_agent_state()
-        self.T_map_base: Pose = base_pose(state.position, state.rotation)
-        translation = self.T_map_base.translation
-        self.pose = (float(translation[0]), float(translation[1]), self.T_map_base.yaw)
+        self.T_map_base = base_pose(state.position, state.rotation)
         eye = state.sensor_states[setup.rgb]
-        self.frame = CameraFrame(
+        self._frame = CameraFrame(
             name=self.embodiment.cameras[0],
-            stamp_s=self._steps * self.embodiment.control_period_s,
+            stamp_s=self._progress.steps * self.embodiment.control_period_s,
             rgb=np.ascontiguousarray(raw[setup.rgb][..., :3]),
             depth_m=self._metres(np.asarray(raw[setup.depth])[..., 0]),
             intrinsics=Intrinsics.from_vertical_fov(setup.width, setup.height, setup.fov_y_rad),
@@ -252,17 +271,17 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         )
 
     def _metres(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Depth in metres, 0 where habitat-lab has clipped it: nothing is known there."""
+        """Depth in metres; 0, no return, where habitat-lab has clipped it."""
         scale = self.setup.depth_scale
         metres = depth * np.float32(scale.max_m - scale.min_m) + np.float32(scale.min_m) if scale.normalised else depth
         known = (metres > scale.min_m) & (metres < scale.max_m)
         return np.where(known, metres, np.float32(0)).astype(np.float32)
 
     def _observe(self) -> dict[str, Any]:
-        observation = observation_dict((self.frame,), self.T_map_base, self._instruction, self.frame.stamp_s)
+        observation = observation_dict((self.frame,), self.T_map_base, self._progress.instruction, self.frame.stamp_s)
         for sensor, name in _GOAL_SENSORS.items():
             if sensor in self.raw:
-                observation[name] = np.array(self.raw[sensor])  # habitat-lab keeps its own
+                observation[name] = np.array(self.raw[sensor])  # a copy: habitat-lab keeps its own
         return observation
 
     def _info(self) -> dict[str, Any]:
@@ -273,71 +292,61 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             "soft_spl": float(metrics["soft_spl"]),
             "distance_to_goal": float(metrics["distance_to_goal"]),
             "collisions": int(metrics["collisions"]["count"]),
-            "path_length": self._path_m,
-            "geodesic_distance": self._geodesic_m,
+            "path_length": self._progress.path_m,
+            "geodesic_distance": self._progress.geodesic_m,
         }
-        if not self.ground_truth.goal_is_a_place and self._over:
+        if not self.ground_truth.goal_is_a_place and self._progress.over:
             info["sees_goal"] = bool(self.ground_truth.goal_mask().any())
         if "top_down_map" in metrics:
-            info["top_down_map"] = copy.deepcopy(metrics["top_down_map"])  # habitat-lab draws on in the same one
+            info["top_down_map"] = copy.deepcopy(metrics["top_down_map"])  # habitat-lab reuses the array
         return info
 
     def distance_to_goal(self) -> float:
-        """habitat-lab's measure, metres. Privileged."""
+        """habitat-lab's measure of that name, metres. Privileged."""
         return float(self._env.get_metrics()["distance_to_goal"])
 
-    # --- pictures ---------------------------------------------------------------------------------------------------
+    # --- rendering --------------------------------------------------------------------------------------------------
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The robot's view, (H, W, 3), beside habitat-lab's top-down map if there is one."""
+        """The robot's view, (H, W, 3), beside habitat-lab's top-down map if it was requested."""
         if self.render_mode is None:
-            gymnasium.logger.warn('nothing to render: make the environment with render_mode="rgb_array"')
+            gymnasium.logger.warn('nothing to render: create the environment with render_mode="rgb_array"')
             return None
-        self.habitat_env  # noqa: B018 - refuses before the first reset
         view = self.frame.rgb
         if not self._top_down_map:
             return view
         from habitat.utils.visualizations.maps import colorize_draw_agent_and_fit_to_height
 
-        drawn = colorize_draw_agent_and_fit_to_height(self._env.get_metrics()["top_down_map"], view.shape[0])
-        picture: NDArray[np.uint8] = np.concatenate([view, np.asarray(drawn, np.uint8)], axis=1)
-        return picture
+        drawn = colorize_draw_agent_and_fit_to_height(self.habitat_env.get_metrics()["top_down_map"], view.shape[0])
+        image: NDArray[np.uint8] = np.concatenate([view, np.asarray(drawn, np.uint8)], axis=1)
+        return image
 
     def close(self) -> None:
         """Free the simulator; the environment can be reset again."""
         if self._env is not None:
             self._env.close()
-            self._env, self._over = None, True
+            self._env, self._frame, self._progress = None, None, _Progress()
 
 
 class HabitatPointNavEnv(HabitatEnv):
-    """Go to a point: within 0.2 m of it, told as distance and direction from the start."""
+    """Go to within 0.2 m of a point, given as distance and direction from the start."""
 
     TASKS = ("pointnav",)
 
 
 class HabitatObjectNavEnv(HabitatEnv):
-    """Find any object of a category, and stop where it is within 1 m and in view."""
+    """Find any object of a category, and stop within 1 m of it with it in view."""
 
     TASKS = ("objectnav",)
 
 
 class HabitatImageNavEnv(HabitatEnv):
-    """Go to where a picture was taken."""
+    """Go to the place where an image was taken."""
 
     TASKS = ("imagenav",)
 
 
 class HabitatInstructionNavEnv(HabitatEnv):
-    """Follow an instruction in words to a thing, and stop where it is within 1 m and in view."""
+    """Follow an instruction in words to an object, and stop within 1 m of it with it in view."""
 
     TASKS = ("instructionnav",)
-
-
-__all__ = [
-    "HabitatEnv",
-    "HabitatImageNavEnv",
-    "HabitatInstructionNavEnv",
-    "HabitatObjectNavEnv",
-    "HabitatPointNavEnv",
-]

@@ -1,6 +1,6 @@
-"""Habitat's own simulator: how it is set up on any machine, and how it is shown our apartments.
+"""Habitat's own simulator: set up on any machine, and used with our apartments.
 
-Our apartments are exported (`export`) when an episode needs one, and drawn flat in the colours of the MuJoCo world.
+An apartment is exported (`export`) when an episode needs it, and rendered unlit in the colours of the MuJoCo world.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from si_embodied.envs.habitat.export import SceneFiles, export_scene
 from si_embodied.envs.habitat.frames import as_quaternion
 from si_embodied.envs.habitat.lab import load_habitat
 from si_embodied.envs.habitat.machine import NO_DEVICE, has_cuda_device, hush, metadata_without_image_light
-from si_embodied.envs.habitat.simulator import TILT_RANGE_RAD
 from si_embodied.envs.habitat.stage import apartment_of, stage_of_scene
-from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M
+from si_embodied.envs.scenes.generator import PATH_CLEARANCE_M
+from si_embodied.robots import FETCH_BASE
 
 load_habitat()
 
@@ -44,9 +44,8 @@ SEMANTIC_SENSOR = "SiEmbodiedSemanticSensor"
 """The type that `prepare` gives a config's semantic cameras."""
 
 _SEMANTIC = "semantic"
-_CELL_HEIGHT_M = 0.02  # of the navmesh; by default 0.2, and the floor that much too high
-_CLEARANCE_M = ROBOT_RADIUS_M + PATH_MARGIN_M  # of the ways that both simulators measure
-_MAX_CLIMB_M = 0.05  # a rug, and no furniture
+_CELL_HEIGHT_M = 0.02  # of the navmesh; the default of 0.2 puts the floor that much too high
+_MAX_CLIMB_M = 0.05  # onto a rug, but not onto furniture
 
 
 def prepare(config: Any, *, exported: bool) -> None:
@@ -54,7 +53,7 @@ def prepare(config: Any, *, exported: bool) -> None:
 
     Args:
         config: the whole config; changed in place.
-        exported: whether the scenes are our apartments; a user's own are left as their config has them.
+        exported: whether the scenes are our apartments; a user's own scenes stay as configured.
     """
     hush()
     with read_write(config):
@@ -84,7 +83,7 @@ def _fit(habitat: Any) -> None:
 
 @registry.register_sensor(name=SEMANTIC_SENSOR)
 class SemanticSensor(HabitatSimSemanticSensor):  # type: ignore[misc]  # habitat-lab has no types
-    """The semantic camera with a space that numpy 2 takes: in habitat-lab's, int32 reaches to the largest uint32."""
+    """The semantic camera with a space that numpy 2 accepts: habitat-lab's int32 space goes up to 2^32 - 1."""
 
     def _get_observation_space(self, *_: Any, **__: Any) -> Any:
         return spaces.Box(0, np.iinfo(np.int32).max, (self.config.height, self.config.width, 1), np.int32)
@@ -92,13 +91,13 @@ class SemanticSensor(HabitatSimSemanticSensor):  # type: ignore[misc]  # habitat
 
 @registry.register_simulator(name=EXPORTED_SIMULATOR)
 class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-lab has no types
-    """habitat-sim on our apartments, by their names: `apartment-7-0`.
+    """habitat-sim on our apartments, which have names like `apartment-7-0`.
 
-    Semantic ids are places in `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
+    Semantic ids are indices into `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
     """
 
     def __init__(self, config: Any) -> None:
-        """Start it on the apartment of the config."""
+        """Start habitat-sim on the config's apartment."""
         self._files = tempfile.TemporaryDirectory(prefix="si-embodied-")
         self._exported: SceneFiles | None = None
         self._metadata = metadata_without_image_light()
@@ -106,17 +105,17 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         super().__init__(config)
 
     def create_sim_config(self, sensor_suite: Any) -> Any:
-        """habitat-lab's, on the exported files, with a navmesh that lies on the floor."""
+        """habitat-lab's settings with the exported files, and a navmesh at floor height."""
         made = super().create_sim_config(sensor_suite)
         files = self._export(stage_of_scene(self.habitat_config.scene))
         made.sim_cfg.scene_dataset_config_file, made.sim_cfg.scene_id = str(files.dataset_config), files.scene
         settings = made.sim_cfg.navmesh_settings
-        settings.cell_height, settings.agent_radius = _CELL_HEIGHT_M, _CLEARANCE_M
+        settings.cell_height, settings.agent_radius = _CELL_HEIGHT_M, PATH_CLEARANCE_M
         made.metadata_mediator = self._metadata
         return made
 
     def _export(self, name: str) -> SceneFiles:
-        """The files of an apartment, which are made once; those of the one before it are removed."""
+        """The files of an apartment: exported once; the previous apartment's are removed."""
         folder = Path(self._files.name)
         for old in folder.iterdir():
             if old.name != name:
@@ -128,22 +127,22 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
     def set_agent_state(
         self, position: ArrayLike, rotation: Any, agent_id: int = 0, reset_sensors: bool = True
     ) -> bool:
-        """Put the agent somewhere; the rotation is (x, y, z, w) or a quaternion."""
+        """Set the agent's pose; the rotation is (x, y, z, w) or a quaternion."""
         if reset_sensors:
             self._tilt_rad = 0.0
         done: bool = super().set_agent_state(position, rotation, agent_id, reset_sensors)
         return done
 
     def step_filter(self, start: Any, end: Any) -> Any:
-        """Where a step ends: on the navmesh, and on the floor, which is flat."""
+        """Where a step ends: on the navmesh, at the height where it began, because the floor is flat."""
         reached = super().step_filter(start, end)
         reached[1] = start[1]
         return reached
 
     def tilt(self, angle_rad: float) -> None:
-        """Tilt all cameras, up positive, within what a Fetch's head can."""
+        """Tilt all cameras, up positive, within the range of Fetch's head."""
         mounted = float(next(iter(get_agent_config(self.habitat_config).sim_sensors.values())).orientation[0])
-        low, high = TILT_RANGE_RAD
+        low, high = FETCH_BASE.tilt_range_rad
         wanted = min(max(mounted + self._tilt_rad + angle_rad, low), high) - mounted
         turn = as_quaternion([math.sin((wanted - self._tilt_rad) / 2), 0, 0, math.cos((wanted - self._tilt_rad) / 2)])
         agent = self.get_agent(0)
@@ -154,17 +153,12 @@ class ExportedApartmentSimulator(HabitatSim):  # type: ignore[misc]  # habitat-l
         self._tilt_rad = wanted
 
     def semantic(self) -> NDArray[np.int32]:
-        """Semantic ids (H, W) of what the cameras show now."""
+        """Semantic ids (H, W) of the cameras' current view."""
         ids = np.asarray(self.get_sensor_observations()[_SEMANTIC])
         return ids.reshape(ids.shape[:2]).astype(np.int32)
 
-    def semantic_ids(self, category: str) -> list[int]:
-        """The semantic ids of a category's instances."""
-        furniture = apartment_of(stage_of_scene(self.habitat_config.scene)).furniture
-        return [index for index, piece in enumerate(furniture, start=1) if piece.category == category]
-
     def close(self, destroy: bool = True) -> None:
-        """Free habitat-sim's; calling it again does nothing."""
+        """Free habitat-sim's resources; idempotent."""
         super().close(destroy)
         if destroy:
             self._files.cleanup()

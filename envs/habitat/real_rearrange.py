@@ -1,4 +1,4 @@
-"""Rearrangement drawn by habitat-sim: the flat as its files, and things and trays as rigid objects that are moved."""
+"""Rearrangement rendered by habitat-sim: the apartment as exported files, items and trays as movable rigid objects."""
 
 from __future__ import annotations
 
@@ -37,33 +37,35 @@ _SENSORS = {
 
 
 class HabitatSimView:
-    """One habitat-sim, which goes from flat to flat; its agent is the head camera itself.
+    """One habitat-sim instance, reused for all apartments; its agent is the head camera itself.
 
-    With Bullet, things, trays and furniture are Bullet's bodies too, moved by hand as no arm is simulated.
+    With Bullet, items, trays and furniture are Bullet bodies too. They are kinematic, because no arm is simulated.
     """
 
     def __init__(self, camera: CameraSetup, image_size: int) -> None:
-        """Prepare to draw square pictures of `image_size` pixels; nothing is started before `show`."""
+        """Prepare to render square images of `image_size` pixels; nothing starts before `show`."""
         hush()
         self._camera, self._size = camera, image_size
         self._simulator: habitat_sim.Simulator | None = None
         self._metadata: Any = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._semantic_id: dict[str, int] = {}
+        self._bodies: dict[str, Any] = {}  # rigid objects, by the name of the item or tray
 
     @property
     def simulator(self) -> habitat_sim.Simulator:
-        """habitat-sim, while something is shown."""
+        """habitat-sim, while a world is loaded."""
         if self._simulator is None:
-            raise RuntimeError("nothing is shown; reset the environment first")
+            raise RuntimeError("no world is loaded; reset the environment first")
         return self._simulator
 
     def show(self, world: RearrangeWorld) -> None:
-        """Write the flat's files with its things, load them, and add the things.
+        """Export the apartment and its items, load the files, and add the items.
 
         Raises:
-            SceneError: habitat-sim does not take an object.
+            SceneError: habitat-sim rejects an object.
         """
-        # Always a new folder: habitat-sim keeps what it has once read from a path.
+        # Always a new folder: habitat-sim caches what it has read from a path.
         before, self._folder = self._folder, tempfile.TemporaryDirectory(prefix="si-embodied-")
         apartment, movable = world.stage.apartment, world.movable
         files = export_scene(apartment, self._folder.name, world.stage.name, movable)
@@ -71,7 +73,7 @@ class HabitatSimView:
             self._metadata = metadata_without_image_light()
             self._simulator = habitat_sim.Simulator(self._configuration(files))
         else:
-            self._simulator.close(destroy=False)  # or it would keep the flats before this one
+            self._simulator.close(destroy=False)  # otherwise it would keep all earlier apartments
             self._simulator.reconfigure(self._configuration(files))
         if before is not None:
             before.cleanup()
@@ -94,17 +96,18 @@ class HabitatSimView:
         made.uuid, made.sensor_type = name, kind
         made.resolution = [self._size, self._size]
         made.position = made.orientation = [0.0, 0.0, 0.0]
-        made.hfov = math.degrees(self._camera.fov_y_rad)  # the pictures are square
+        made.hfov = math.degrees(self._camera.fov_y_rad)  # the images are square
         return made
 
     def _add(self, files: SceneFiles, movable: Mapping[str, Any]) -> dict[str, Any]:
         manager = self.simulator.get_rigid_object_manager()
         bodies = {}
         for name in movable:
-            # Drawn as it is, as the scene's own objects are: what is added is lit unless that is said of it.
+            # Unlit, like the scene's own objects: habitat-sim lights an added object unless told otherwise.
             body = manager.add_object_by_template_handle(str(object_config(files, name)), light_setup_key=NO_LIGHT_KEY)
             if body is None:
-                raise SceneError(f"habitat-sim does not take {name!r} of {files.dataset_config}")
+                raise SceneError(f"habitat-sim rejects the object {name!r} of {files.dataset_config}")
+
             body.motion_type = habitat_sim.physics.MotionType.KINEMATIC
             bodies[name] = body
         return bodies
@@ -123,11 +126,11 @@ class HabitatSimView:
         )
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels that show a thing or a piece of furniture."""
+        """(H, W), the pixels that show an item or a piece of furniture."""
         return np.asarray(self._look(layout)["semantic"] == self._semantic_id[name])
 
     def _look(self, layout: Layout) -> Mapping[str, NDArray[Any]]:
-        """Move everything to where it is, and draw; what is drawn may be drawn over by the next."""
+        """Move everything to its place and render; the next call may overwrite the images."""
         for name, place in layout.places.items():
             at = to_habitat((0.0, 0.0, AWAY_M) if place is None else place)
             self._bodies[name].translation = magnum.Vector3(*at.tolist())
@@ -138,7 +141,7 @@ class HabitatSimView:
         return observed
 
     def close(self) -> None:
-        """Free habitat-sim's."""
+        """Free habitat-sim's resources."""
         if self._simulator is not None:
             self._simulator.close()
             self._simulator = self._metadata = None

@@ -1,4 +1,4 @@
-"""What only the oracle may know of a rearrangement, and what of it a perfect perceiver sees."""
+"""Privileged knowledge of a rearrangement: the next skill, and the pixel that shows its target."""
 
 from __future__ import annotations
 
@@ -9,45 +9,59 @@ from si_embodied.envs.habitat.rearrange_tasks import At, holds
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
-    from si_embodied.envs.habitat.rearrange import HabitatRearrangeEnv
+    from collections.abc import Callable
 
-_MIN_VISIBLE_PX_AT_224 = 12  # of a mug two metres away
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from si_embodied.envs.habitat.rearrange_tasks import Skill
+    from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
+    from si_embodied.ground_truth import Pixel
+
+_MIN_VISIBLE_PX_AT_224 = 12  # a mug two metres away
 
 _Handling: TypeAlias = Literal["pick", "place", "open", "close"]
-Pixel: TypeAlias = tuple[int, float, float]  # view, u, v
 
 
 class RearrangeGroundTruth:
     """Where everything is, and so which skill comes next."""
 
-    def __init__(self, env: HabitatRearrangeEnv) -> None:
-        """Look into `env`."""
-        self._env = env
+    def __init__(
+        self, world: RearrangeWorld, skills: tuple[Skill, ...], mask: Callable[[str], NDArray[np.bool_]]
+    ) -> None:
+        """Watch one episode.
+
+        Args:
+            world: the apartment and its items.
+            skills: of the episode, by number.
+            mask: returns the pixels (H, W) of the last observation that show an item or a piece of furniture.
+        """
+        self._world, self._skills, self._mask = world, skills, mask
 
     def next_action(self) -> int:
-        """The number of the next skill on the way to the first condition that does not hold.
+        """The number of the next skill towards the first condition that does not hold.
 
         Raises:
-            ConfigError: there is none: the task is done.
+            ConfigError: the task is done.
         """
         step = self._next()
         if step is None:
             raise ConfigError("every condition of the task holds; there is nothing left to do")
         verb, target, place = step
-        wanted = (verb, target) if self._env.world.near(place) else ("navigate", place)
-        return next(i for i, skill in enumerate(self._env.skills) if (skill.verb, skill.target) == wanted)
+        wanted = (verb, target) if self._world.near(place) else ("navigate", place)
+        return next(i for i, skill in enumerate(self._skills) if (skill.verb, skill.target) == wanted)
 
     def seen_step(self) -> tuple[str, str, Pixel | None] | None:
-        """(skill, words, pixel) of what one does who sees perfectly, None when nothing remains.
+        """(skill, words, pixel) of the next step given perfect perception; None when the task is done.
 
-        The instruction's words are known, and where it says that things are; the rest has to come into view. The pixel
-        is None for "navigate" and "explore", which point at nothing.
+        What the instruction says is known, including where it says that objects are; everything else must come into
+        view first. The pixel is None for "navigate" and "explore", which point at nothing.
         """
         step = self._next()
         if step is None:
             return None
         verb, target, place = step
-        world, pixel = self._env.world, self._pixel_of(target)
+        world, pixel = self._world, self._pixel_of(target)
         words = target.replace("_", " ") if verb == "pick" else world.task.places[place]
         if pixel is not None and world.near(place):
             return verb, words, pixel
@@ -59,10 +73,10 @@ class RearrangeGroundTruth:
         return ("navigate", world.task.places[place], None) if told else ("explore", "", None)
 
     def _next(self) -> tuple[_Handling, str, str] | None:
-        """What to do next, with which thing or piece of furniture, and at which piece."""
-        world, task = self._env.world, self._env.world.task
+        """The next skill, the object or furniture that it handles, and the furniture where it happens."""
+        world, task = self._world, self._world.task
         if world.held is not None:
-            wanted = (c.place for c in task.conditions if isinstance(c, At) and c.thing == world.held)
+            wanted = (c.place for c in task.conditions if isinstance(c, At) and c.item == world.held)
             place = next(wanted, task.start[world.held])
             return "place", place, place
         for condition in task.conditions:
@@ -70,15 +84,15 @@ class RearrangeGroundTruth:
                 continue
             if not isinstance(condition, At):
                 return "close", condition.place, condition.place
-            source = world.where[condition.thing]
-            for place in (condition.place, source):  # with a free hand, before the thing is fetched
+            source = world.where[condition.item]
+            for place in (condition.place, source):  # while the gripper is empty, before fetching the object
                 if world.shut(place):
                     return "open", place, place
-            return "pick", condition.thing, source
+            return "pick", condition.item, source
         return None
 
     def _pixel_of(self, name: str) -> Pixel | None:
-        """A pixel well inside a thing or a piece of furniture as last observed, None where too little is seen."""
-        mask = self._env.mask(name)
+        """A pixel of the last observation well inside an object or furniture; None if too little of it is visible."""
+        mask = self._mask(name)
         fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
         return None if int(mask.sum()) < fewest else (0, *inner_pixel(mask))

@@ -1,53 +1,52 @@
-"""What the robot of a rearrangement sees. A simulator is a `RearrangeView`: it draws what a world says stands where."""
+"""What the robot of a rearrangement sees: a `RearrangeView` is a simulator that renders a world's layout."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
-from si_embodied.envs.scenes.mjcf import CAMERA, ROBOT, apartment_mjcf
+from si_embodied.envs.mujoco.renderer import select_renderer
+from si_embodied.envs.scenes.mjcf import apartment_mjcf
 
-select_renderer()  # before mujoco's first import, which reads the choice
+select_renderer()  # before mujoco is first imported, which reads the choice
 
 import mujoco  # noqa: E402
 
-from si_embodied.envs.mujoco.camera import camera_frame  # noqa: E402
+from si_embodied.envs.apartment_view import ApartmentView  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.envs.episode import CameraSetup
-    from si_embodied.envs.habitat.rearrange_world import Layout, Point, RearrangeWorld
+    from si_embodied.envs.habitat.rearrange_world import Layout, RearrangeWorld
     from si_embodied.types import CameraFrame
 
 AWAY_M = -10.0
-"""Height, under every floor, of what is not to be seen."""
+"""Height, below every floor, of bodies that must not be visible."""
 
 
 class RearrangeView(Protocol):
-    """A simulator that draws: first `show`, then any number of the others."""
+    """A simulator that renders; call `show` before the other methods."""
 
     def show(self, world: RearrangeWorld) -> None:
-        """Take in a world: its flat, and what in it can be moved."""
+        """Load a world: its apartment and its movable objects."""
 
     def frame(self, layout: Layout, stamp_s: float) -> CameraFrame:
         """What the head camera sees."""
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels that show a thing or a piece of furniture."""
+        """(H, W), the pixels that show an object or a piece of furniture."""
 
     def close(self) -> None:
-        """Free what draws; `show` begins again."""
+        """Free the renderer; `show` opens a new one."""
 
 
 def make_view(simulator: str, camera: CameraSetup, image_size: int) -> RearrangeView:
-    """The view of a simulator by its name.
+    """The view of a simulator, given its name.
 
     Raises:
-        ConfigError: habitat-sim is asked for and is not installed in this Python.
+        ConfigError: habitat-sim is requested but not installed in this Python.
     """
     if simulator == "habitat-sim":
         from si_embodied.envs.habitat.lab import load_real
@@ -57,62 +56,40 @@ def make_view(simulator: str, camera: CameraSetup, image_size: int) -> Rearrange
 
 
 class MujocoView:
-    """Drawn by MuJoCo, where all that can be moved is on mocap bodies."""
+    """Rendered by MuJoCo, in which every movable object is a mocap body."""
 
     def __init__(self, camera: CameraSetup, image_size: int) -> None:
-        """Prepare to draw square pictures of `image_size` pixels."""
+        """Prepare to render square images of `image_size` pixels; nothing opens before `show`."""
         self._camera, self._size = camera, image_size
-        self._renderer: SceneRenderer | None = None
+        self._view: ApartmentView | None = None
 
     def show(self, world: RearrangeWorld) -> None:
-        """Compile the flat with its things."""
+        """Compile the apartment with its objects."""
         self.close()
+        camera, apartment = self._camera, world.stage.apartment
         scene = apartment_mjcf(
-            world.stage.apartment,
-            camera_height_m=self._camera.height_m,
-            fov_y_rad=self._camera.fov_y_rad,
-            movable=world.movable,
+            apartment, camera_height_m=camera.height_m, fov_y_rad=camera.fov_y_rad, movable=world.movable
         )
-        self._owner = scene.owner
-        self._model = mujoco.MjModel.from_xml_string(scene.xml)
-        self._data = mujoco.MjData(self._model)
-        self._renderer = SceneRenderer(self._model, self._size, self._size)
-
-    @property
-    def _drawing(self) -> SceneRenderer:
-        if self._renderer is None:
-            raise RuntimeError("nothing is shown; reset the environment first")
-        return self._renderer
+        self._view = ApartmentView(scene, mujoco.MjModel.from_xml_string(scene.xml), camera, self._size)
 
     def frame(self, layout: Layout, stamp_s: float) -> CameraFrame:
         """What the head camera sees."""
-        self._arrange(layout)
-        return camera_frame(self._drawing, self._data, CAMERA, stamp_s)
+        return self._placed(layout).frame(stamp_s)
 
     def mask(self, layout: Layout, name: str) -> NDArray[np.bool_]:
-        """(H, W), the pixels that show a thing or a piece of furniture."""
-        self._arrange(layout)
-        geoms = [self._model.geom(geom).id for geom, owner in self._owner.items() if owner == name]
-        return np.isin(self._drawing.segmentation(self._data, CAMERA), geoms)
+        """(H, W), the pixels that show an object or a piece of furniture."""
+        return self._placed(layout).mask(name)
 
-    def _arrange(self, layout: Layout) -> None:
-        """Move MuJoCo's bodies to where things and the robot are."""
-        x, y, yaw = layout.pose
-        self._put(ROBOT, (x, y, 0.0), yaw)
-        half = -layout.tilt_rad / 2
-        self._model.body_quat[self._model.body(CAMERA).id] = math.cos(half), 0.0, math.sin(half), 0.0
-        for name, place in layout.places.items():
-            self._put(name, (0.0, 0.0, AWAY_M) if place is None else place)
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_camlight(self._model, self._data)
-
-    def _put(self, body: str, position: Point, yaw: float = 0.0) -> None:
-        index = int(self._model.body(body).mocapid[0])
-        self._data.mocap_pos[index] = position
-        self._data.mocap_quat[index] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+    def _placed(self, layout: Layout) -> ApartmentView:
+        """The view, with the robot and the objects where a layout says."""
+        if self._view is None:
+            raise RuntimeError("no world is loaded; reset the environment first")
+        movable = {name: (0.0, 0.0, AWAY_M) if place is None else place for name, place in layout.places.items()}
+        self._view.place(layout.pose, layout.tilt_rad, movable)
+        return self._view
 
     def close(self) -> None:
         """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._view is not None:
+            self._view.close()
+            self._view = None

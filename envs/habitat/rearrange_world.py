@@ -1,4 +1,4 @@
-"""A flat whose things are carried about by skills: no arm is simulated, and everything is seen by the head camera."""
+"""An apartment whose objects are moved by skills: no arm is simulated, and the head camera sees everything."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ import numpy as np
 from si_embodied.envs.mujoco.renderer import select_renderer
 from si_embodied.geometry import Pose
 
-select_renderer()  # before mujoco's first import, which reads the choice
+select_renderer()  # before mujoco is first imported, which reads the choice
 
 import mujoco  # noqa: E402
 
-from si_embodied.envs.habitat.household import (  # noqa: E402
-    CONTAINERS,
-    TRAY_DEPTH_M,
-    TRAY_HEIGHT_M,
-    tray,
-)
+from si_embodied.envs.habitat.household import CONTAINERS, TRAY_DEPTH_M, TRAY_HEIGHT_M, tray  # noqa: E402
 from si_embodied.envs.habitat.rearrange_tasks import HAND  # noqa: E402
 from si_embodied.envs.scenes.occupancy import Outlines  # noqa: E402
+from si_embodied.robots import FETCH_BASE  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,13 +30,14 @@ if TYPE_CHECKING:
     from si_embodied.envs.scenes.apartment import Furniture, Part
 
 REACH_M = 1.0
-"""From the base's middle to a piece of furniture that is handled."""
-_STAND_M, _OFF_M = 0.75, 0.6  # from a piece's outline, at most, and from its things, at best, where the robot stops
-_SLOT_M, _LOWEST_M, _HIGHEST_M = 0.24, 0.25, 1.15  # between things; heights that can be reached
-_HELD_M = (0.55, -0.18, -0.35)  # before the camera, in the head's frame without its tilt
-_TILT_RANGE_RAD = (-1.05, 0.52)
+"""From the centre of the base to the furniture that it handles."""
+_STAND_M, _OFF_M = 0.75, 0.6  # where the robot stops: most distance from furniture, best distance from its objects
+_SLOT_M, _LOWEST_M, _HIGHEST_M = 0.24, 0.25, 1.15  # between objects; range of reachable heights
+_MOST_SPOTS, _LEVEL_M = 6, 0.012
+_PALM = ((0.0, 0.0), (0.07, 0.0), (-0.07, 0.0), (0.0, 0.07), (0.0, -0.07))
+_HELD_M = (0.55, -0.18, -0.35)  # position of a held object in the head's frame, without its tilt
 
-_AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical axes in a head that looks along x
+_AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # optical frame in a head that looks along x
 
 Point = tuple[float, float, float]
 
@@ -50,20 +47,20 @@ class Result:
     """How a skill ended."""
 
     done: bool
-    feedback: str  # what EmbodiedBench tells the policy
+    feedback: str  # for the policy, worded as in EmbodiedBench
     driven_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where all that can move is now, in the map."""
+    """Where the robot and the movable objects are now, in the map."""
 
     pose: tuple[float, float, float]  # the robot's x, y and yaw
     tilt_rad: float  # of its head camera, up positive
-    places: Mapping[str, Point | None]  # of `RearrangeWorld.movable`: their origins, None out of sight
+    places: Mapping[str, Point | None]  # origins of `RearrangeWorld.movable`, None if out of sight
 
     def T_map_camera(self, camera_height_m: float) -> Pose:  # noqa: N802  (how the field writes a transform)
-        """Where the head camera is, optical frame."""
+        """Pose of the head camera, optical frame."""
         head = Pose.from_rpy(0.0, -self.tilt_rad, 0.0, (0.0, 0.0, camera_height_m))
         return Pose.planar(*self.pose) @ head @ Pose(_AHEAD, np.zeros(3))
 
@@ -73,7 +70,7 @@ def _world_tray(piece: Furniture) -> tuple[Part, ...]:
 
 
 def _tray_edge(piece: Furniture) -> Point:
-    """Middle of the container's front, at the tray's height."""
+    """Centre of the container's front, at the tray's height."""
     low, high = piece.bounds
     middle, half = (low + high) / 2, (high - low) / 2
     fx, fy = piece.front
@@ -81,7 +78,7 @@ def _tray_edge(piece: Furniture) -> Point:
 
 
 def standing_room(stage: Stage, piece: Furniture) -> NDArray[np.bool_]:
-    """(rows, columns) of the stage's grid: where the robot can stand to handle a piece, never behind a wall."""
+    """(rows, columns) of the stage's grid: where the robot can stand to handle a piece, always in the same room."""
     grid, room = stage.grid, stage.apartment.rooms[piece.room]
     outline = Outlines.of(piece.world_parts, below_m=math.inf)
     near: NDArray[np.bool_] = grid.free & np.isfinite(grid.distance_from(outline, _STAND_M))
@@ -91,9 +88,9 @@ def standing_room(stage: Stage, piece: Furniture) -> NDArray[np.bool_]:
 
 
 def free_spots(stage: Stage, piece: Furniture) -> list[Point]:
-    """Where things can stand on a piece, spread over it, those near its middle first (map).
+    """Map positions where objects can stand on a piece, spread over it, the nearest to its middle first.
 
-    Found by rays from above: level over a palm's width, at a height that can be reached. Of a container, on its tray.
+    Found by rays from above: level over the width of a palm, and at a reachable height. A container's are on its tray.
     """
     if piece.category in CONTAINERS:
         (x, y, z), (fx, fy) = _tray_edge(piece), piece.front
@@ -116,12 +113,8 @@ def free_spots(stage: Stage, piece: Furniture) -> list[Point]:
     return found
 
 
-_MOST_SPOTS, _LEVEL_M = 6, 0.012
-_PALM = ((0.0, 0.0), (0.07, 0.0), (-0.07, 0.0), (0.0, 0.07), (0.0, -0.07))
-
-
 def _height(model: mujoco.MjModel, data: mujoco.MjData, x: float, y: float, own: set[int]) -> float:
-    """Of what a ray from above meets first, NaN where that is not one of `own`."""
+    """Height of the first geom that a ray from above hits, NaN if it is not one of `own`."""
     geom = np.zeros(1, np.int32)
     start, down = np.array([x, y, 2.4]), np.array([0.0, 0.0, -1.0])
     distance = mujoco.mj_ray(model, data, start, down, None, True, -1, geom, None)
@@ -136,34 +129,36 @@ class RearrangeWorld:
     task: RearrangeTask
     camera: CameraSetup
     start: tuple[float, float, float]  # x, y, yaw in the map
-    spots: dict[str, list[Point]]  # of each place
-    where: dict[str, str] = field(init=False)  # thing -> furniture, or HAND
+    spots: dict[str, list[Point]]  # per place
+    where: dict[str, str] = field(init=False)  # object -> furniture, or HAND
+    pose: tuple[float, float, float] = field(init=False)  # as `start`
+    tilt_rad: float = field(init=False)  # of the head camera, up positive
     opened: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        """Put everything where the task starts."""
+        """Put everything in its initial place."""
         self.pose, self.tilt_rad = self.start, self.camera.tilt_rad
         self.where = dict(self.task.start)
         self._spot: dict[str, Point] = {}
-        for thing, place in sorted(self.where.items()):
-            self._spot[thing] = self._next_spot(place)
+        for name, place in sorted(self.where.items()):
+            self._spot[name] = self._next_spot(place)
         piece = self.stage.apartment.piece
         self._containers = [place for place in self.task.places if piece(place).category in CONTAINERS]
 
     def _next_spot(self, place: str) -> Point:
-        """The first free spot of a place; the task and `can_place` see to it that there is one."""
+        """The first free spot of a place; the task and `_place` ensure that there is one."""
         taken = set(self._spot.values())
         return next(spot for spot in self.spots[place] if spot not in taken)
 
-    # --- what is where ----------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------------------------
 
     @property
     def held(self) -> str | None:
-        """The thing in the gripper."""
-        return next((thing for thing, place in self.where.items() if place == HAND), None)
+        """The object in the gripper."""
+        return next((name for name, place in self.where.items() if place == HAND), None)
 
     def near(self, place: str) -> bool:
-        """Whether the robot stands within reach of a piece of furniture, with no wall between: in its room."""
+        """Whether the robot is within reach of a piece of furniture, and in its room: no wall is between them."""
         piece = self.stage.apartment.piece(place)
         outline = Outlines.of(piece.world_parts, below_m=math.inf)
         room = self.stage.apartment.rooms[piece.room]
@@ -176,8 +171,16 @@ class RearrangeWorld:
     # --- skills -----------------------------------------------------------------------------------------------------
 
     def do(self, skill: Skill) -> Result:
-        """Carry a skill out, or say why that is not possible now; nothing changes then."""
-        return getattr(self, f"_{skill.verb}")(skill.target)  # type: ignore[no-any-return]
+        """Execute a skill; if that is impossible now, change nothing and say why."""
+        match skill.verb:
+            case "navigate":
+                return self._navigate(skill.target)
+            case "pick":
+                return self._pick(skill.target)
+            case "place":
+                return self._place(skill.target)
+            case "open" | "close":
+                return self._handle(skill.target, skill.verb)
 
     def _navigate(self, place: str) -> Result:
         x, y, _ = self.pose
@@ -186,36 +189,36 @@ class RearrangeWorld:
         start = grid.nearest_free(x, y, math.inf)
         assert start is not None  # every apartment has free floor
         here[start] = True
-        way = grid.geodesic(here).distance_m
-        ends = np.argwhere(standing_room(self.stage, piece) & np.isfinite(way))
+        distance_m = grid.geodesic(here).distance_m
+        ends = np.argwhere(standing_room(self.stage, piece) & np.isfinite(distance_m))
         if not len(ends):
-            return Result(False, f"no way to the {self.task.places[place]}")
+            return Result(False, f"no path to the {self.task.places[place]}")
         middle = np.mean(self.spots[place], axis=0)
         points = np.array([grid.point(int(row), int(column)) for row, column in ends])
         off = np.hypot(*(points - middle[:2]).T)
-        best = int(np.argmin(np.abs(off - _OFF_M) + 0.2 * way[ends[:, 0], ends[:, 1]]))
+        best = int(np.argmin(np.abs(off - _OFF_M) + 0.2 * distance_m[ends[:, 0], ends[:, 1]]))
         ex, ey = float(points[best][0]), float(points[best][1])
-        driven = float(way[ends[best][0], ends[best][1]])
+        driven = float(distance_m[ends[best][0], ends[best][1]])
         self.pose = ex, ey, math.atan2(float(middle[1]) - ey, float(middle[0]) - ex)
         down = math.atan2(float(middle[2]) - self.camera.height_m, max(float(off[best]), 0.1))
-        self.tilt_rad = min(max(down, _TILT_RANGE_RAD[0]), _TILT_RANGE_RAD[1])
+        self.tilt_rad = min(max(down, FETCH_BASE.tilt_range_rad[0]), FETCH_BASE.tilt_range_rad[1])
         return Result(True, f"you are at the {self.task.places[place]}", driven)
 
-    def _pick(self, thing: str) -> Result:
-        words = thing.replace("_", " ")
+    def _pick(self, item: str) -> Result:
+        words = item.replace("_", " ")
         if self.held is not None:
             return Result(False, f"cannot pick up the {words}: you hold the {self.held.replace('_', ' ')}")
-        if not self.near(self.where[thing]):
+        if not self.near(self.where[item]):
             return Result(False, f"cannot pick up the {words}: it is not near")
-        if self.shut(self.where[thing]):
+        if self.shut(self.where[item]):
             return Result(False, f"cannot pick up the {words}: it is not seen")
-        self.where[thing] = HAND
-        self._spot.pop(thing)
+        self.where[item] = HAND
+        self._spot.pop(item)
         return Result(True, f"you hold the {words}")
 
     def _place(self, place: str) -> Result:
-        words, thing = self.task.places[place], self.held
-        if thing is None:
+        words, item = self.task.places[place], self.held
+        if item is None:
             return Result(False, f"cannot place at the {words}: you hold nothing")
         if not self.near(place):
             return Result(False, f"cannot place at the {words}: it is not near")
@@ -223,14 +226,8 @@ class RearrangeWorld:
             return Result(False, f"cannot place at the {words}: it is closed")
         if len(set(self.spots[place]) - set(self._spot.values())) == 0:
             return Result(False, f"cannot place at the {words}: there is no room")
-        self.where[thing], self._spot[thing] = place, self._next_spot(place)
-        return Result(True, f"the {thing.replace('_', ' ')} is at the {words}")
-
-    def _open(self, place: str) -> Result:
-        return self._handle(place, "open")
-
-    def _close(self, place: str) -> Result:
-        return self._handle(place, "close")
+        self.where[item], self._spot[item] = place, self._next_spot(place)
+        return Result(True, f"the {item.replace('_', ' ')} is at the {words}")
 
     def _handle(self, place: str, verb: str) -> Result:
         words = self.task.places[place]
@@ -243,26 +240,26 @@ class RearrangeWorld:
         (self.opened.add if verb == "open" else self.opened.remove)(place)
         return Result(True, f"the {words} is {'open' if verb == 'open' else 'closed'}")
 
-    # --- what is seen -----------------------------------------------------------------------------------------------
+    # --- layout -----------------------------------------------------------------------------------------------------
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802  (how the field writes a transform)
-        """Where the robot is."""
+        """Pose of the robot."""
         return Pose.planar(*self.pose)
 
     @property
     def movable(self) -> dict[str, tuple[Part, ...]]:
-        """What is drawn beside the flat: things and the trays of containers, their parts about their own origins."""
+        """Parts, about their own origins, of what moves in the apartment: objects and the trays of containers."""
         trays = {f"tray_{place}": _world_tray(self.stage.apartment.piece(place)) for place in self._containers}
-        return {thing.name: thing.parts for thing in self.task.things} | trays
+        return {item.name: item.parts for item in self.task.items} | trays
 
     def layout(self) -> Layout:
-        """Where all of it is now."""
+        """Where the robot and all of `movable` are now."""
         places: dict[str, Point | None] = {}
         for place in self._containers:
             edge = _tray_edge(self.stage.apartment.piece(place))
             places[f"tray_{place}"] = edge if place in self.opened else None
         x, y, z = self.T_map_base.apply(np.add(_HELD_M, (0.0, 0.0, self.camera.height_m))).tolist()
-        for thing, place in self.where.items():
-            places[thing] = (x, y, z) if place == HAND else None if self.shut(place) else self._spot[thing]
+        for name, place in self.where.items():
+            places[name] = (x, y, z) if place == HAND else None if self.shut(place) else self._spot[name]
         return Layout(self.pose, self.tilt_rad, places)

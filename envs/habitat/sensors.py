@@ -1,4 +1,4 @@
-"""habitat-lab's simulator cameras, made from the same configs as habitat-sim's, for images that MuJoCo drew."""
+"""habitat-lab's simulator cameras for images rendered by MuJoCo, created from the same configs as habitat-sim's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from si_embodied.envs.habitat.frames import to_base
 from si_embodied.envs.habitat.lab import load_habitat
+from si_embodied.envs.mujoco.camera import head_quaternion
 from si_embodied.errors import ConfigError, UnknownNameError
 
 load_habitat()
@@ -37,20 +38,23 @@ class Eye:
 
     @classmethod
     def of(cls, config: Any) -> Eye:
-        """From a sensor's config.
+        """The camera of a sensor's config.
 
         Raises:
-            ConfigError: it is no pinhole camera without noise, or it is rolled.
+            ConfigError: the camera is not a noise-free pinhole camera, or it is rolled.
         """
         subtype, noise = config.get("sensor_subtype", "PINHOLE"), config.get("noise_model", "None")
         position, orientation = tuple(map(float, config.position)), tuple(map(float, config.orientation))
         if subtype != "PINHOLE" or noise != "None":
             raise ConfigError(
-                f"the embedded simulator has pinhole cameras without noise, got: {subtype} with noise {noise!r}; "
-                'use simulator="habitat-sim" for others'
+                f"the embedded simulator renders pinhole cameras without noise, got: {subtype} with noise {noise!r}; "
+                'use simulator="habitat-sim" for other cameras'
             )
         if orientation[2] != 0.0:
-            raise ConfigError(f"the embedded simulator's cameras do not roll, got orientation: {list(orientation)}")
+            raise ConfigError(
+                f"the embedded simulator's cameras cannot roll, got orientation: {list(orientation)}; "
+                "set its third number to 0"
+            )
         return cls(config.height, config.width, math.radians(config.hfov), position, orientation)  # type: ignore[arg-type]
 
     @property
@@ -60,23 +64,21 @@ class Eye:
 
     @property
     def pitch_rad(self) -> float:
-        """Up positive."""
+        """Pitch of the mount, up positive."""
         return self.orientation[0]
 
     def mount(self, tilt_rad: float) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
-        """Position and rotation (w, x, y, z) of a head in base_link, whose camera looks along the head's x.
+        """Position and rotation (w, x, y, z) in base_link of a head whose camera looks along its x.
 
         Args:
             tilt_rad: added to the pitch.
         """
         x, y, z = (float(value) for value in to_base(self.position))
-        pan, down = self.orientation[1] / 2, -(self.pitch_rad + tilt_rad) / 2
-        c, s, cd, sd = math.cos(pan), math.sin(pan), math.cos(down), math.sin(down)
-        return (x, y, z), (c * cd, -s * sd, c * sd, s * cd)  # about z, then about the new y
+        return (x, y, z), head_quaternion(self.orientation[1], self.pitch_rad + tilt_rad)
 
 
 class _ApartmentCamera:
-    """What the three cameras share."""
+    """Base class of the three cameras."""
 
     modality: ClassVar[Modality]
     config: Any
@@ -84,12 +86,12 @@ class _ApartmentCamera:
 
     @property
     def eye(self) -> Eye:
-        """Where it looks from."""
+        """The camera's model and mount."""
         return Eye.of(self.config)
 
 
 class ApartmentRgbSensor(_ApartmentCamera, RGBSensor):  # type: ignore[misc]  # habitat-lab has no types
-    """Colour (H, W, 3)."""
+    """Colour images (H, W, 3)."""
 
     modality = "rgb"
 
@@ -97,12 +99,12 @@ class ApartmentRgbSensor(_ApartmentCamera, RGBSensor):  # type: ignore[misc]  # 
         return spaces.Box(0, 255, (self.config.height, self.config.width, 3), np.uint8)
 
     def get_observation(self, images: Mapping[str, NDArray[Any]], *_: Any, **__: Any) -> NDArray[Any]:
-        """Its picture."""
+        """This camera's image."""
         return images[self.uuid]
 
 
 class ApartmentDepthSensor(_ApartmentCamera, DepthSensor):  # type: ignore[misc]
-    """Depth (H, W, 1) in metres or, as habitat-lab has it by default, scaled to 0..1."""
+    """Depth (H, W, 1) in metres or, habitat-lab's default, scaled to 0..1."""
 
     modality = "depth"
 
@@ -111,7 +113,7 @@ class ApartmentDepthSensor(_ApartmentCamera, DepthSensor):  # type: ignore[misc]
         return spaces.Box(low, high, (self.config.height, self.config.width, 1), np.float32)
 
     def get_observation(self, images: Mapping[str, NDArray[Any]], *_: Any, **__: Any) -> NDArray[Any]:
-        """Clipped to its range; 0 is no return."""
+        """This camera's depth, clipped to its range; 0 is no return."""
         low, high = self.config.min_depth, self.config.max_depth
         depth = np.clip(images[self.uuid], low, high)[..., None]
         return (depth - np.float32(low)) / np.float32(high - low) if self.config.normalize_depth else depth
@@ -126,7 +128,7 @@ class ApartmentSemanticSensor(_ApartmentCamera, SemanticSensor):  # type: ignore
         return spaces.Box(0, np.iinfo(np.int32).max, (self.config.height, self.config.width, 1), np.int32)
 
     def get_observation(self, images: Mapping[str, NDArray[Any]], *_: Any, **__: Any) -> NDArray[Any]:
-        """Its picture."""
+        """This camera's image."""
         return images[self.uuid][..., None]
 
 
@@ -138,7 +140,7 @@ _CAMERAS = {
 
 
 def make_sensor(config: Any) -> Any:
-    """The camera that a sensor's config asks for, by the name of habitat-sim's.
+    """Create the camera of a sensor's config, whose type is one of habitat-sim's.
 
     Raises:
         UnknownNameError: the embedded simulator has no such sensor.
@@ -146,5 +148,5 @@ def make_sensor(config: Any) -> Any:
     if config.type not in _CAMERAS:
         raise UnknownNameError("sensor of the embedded simulator", config.type, _CAMERAS)
     sensor = _CAMERAS[config.type](config=config)
-    sensor.eye  # noqa: B018 - refuses now what it cannot draw
+    sensor.eye  # noqa: B018 - rejects an unsupported camera now
     return sensor

@@ -1,4 +1,4 @@
-"""Our apartments as a habitat-lab `Simulator`, drawn by MuJoCo: what Habitat's tasks run on without habitat-sim."""
+"""Our apartments as a habitat-lab `Simulator` rendered by MuJoCo; runs Habitat's tasks without habitat-sim."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from si_embodied.envs.habitat.lab import load_habitat
 from si_embodied.envs.habitat.pathfinder import Pathfinder
 from si_embodied.envs.habitat.sensors import Eye, make_sensor
 from si_embodied.envs.habitat.stage import Stage, load_stage, stage_of_scene
-from si_embodied.envs.mujoco.camera import camera_pose
+from si_embodied.envs.mujoco.camera import camera_pose, yaw_quaternion
 from si_embodied.envs.mujoco.renderer import SceneRenderer
 from si_embodied.envs.scenes.mjcf import CAMERA
 from si_embodied.geometry import wrap_angle
+from si_embodied.robots import FETCH_BASE
 
 load_habitat()
 
@@ -32,12 +33,10 @@ if TYPE_CHECKING:
 APARTMENT_SIMULATOR = "SiEmbodiedApartment-v0"
 """The name in `habitat.simulator.type`."""
 
-TILT_RANGE_RAD = (-1.05, 0.52)
-
 
 @dataclass(frozen=True, slots=True)
 class SensorState:
-    """Where a camera is, in Habitat's world."""
+    """Pose of a camera in Habitat's world."""
 
     position: NDArray[np.float64]  # (3,)
     rotation: Any  # quaternion.quaternion
@@ -45,7 +44,7 @@ class SensorState:
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """Where the agent is, in Habitat's world, as habitat-sim's `AgentState` says it."""
+    """Pose of the agent in Habitat's world, like habitat-sim's `AgentState`."""
 
     position: NDArray[np.float64]  # (3,), on the floor
     rotation: Any  # quaternion.quaternion
@@ -57,50 +56,62 @@ class _Agent:
     state: AgentState
 
 
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """A loaded apartment."""
+
+    stage: Stage
+    data: mujoco.MjData
+    pathfinder: Pathfinder
+    semantic_id: NDArray[np.int32]  # of each geom; the last entry is for pixels without a geom
+
+    @classmethod
+    def of(cls, stage: Stage) -> _Scene:
+        """Load a stage."""
+        owners = {piece.name: index for index, piece in enumerate(stage.apartment.furniture, start=1)}
+        semantic_id = np.zeros(stage.model.ngeom + 1, np.int32)
+        for geom, name in stage.scene.owner.items():
+            semantic_id[stage.model.geom(geom).id] = owners[name]
+        return cls(stage, mujoco.MjData(stage.model), Pathfinder(stage), semantic_id)
+
+
 @registry.register_simulator(name=APARTMENT_SIMULATOR)
 class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no types
     """One disc-shaped agent with RGB, depth and semantic cameras in an apartment.
 
-    Semantic ids are places in `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
+    Semantic ids are indices into `Apartment.furniture`, from 1; 0 is walls, floors and ceilings.
     """
 
     def __init__(self, config: Any) -> None:
-        """Make the sensors of habitat-lab's simulator config; a stage is loaded when an episode is."""
+        """Create the sensors of habitat-lab's simulator config; the episode loads the stage."""
         self.habitat_config = config
         sensors = [make_sensor(sensor) for agent in config.agents.values() for sensor in agent.sim_sensors.values()]
         self._sensor_suite = SensorSuite(sensors)
         self._renderers: dict[tuple[int, int], SceneRenderer] = {}
-        self._stage: Stage | None = None
+        self._scene: _Scene | None = None
         self._pose, self._tilt_rad = (0.0, 0.0, 0.0), 0.0
         self._collided = False
         self._state: tuple[Any, AgentState] | None = None
 
-    # --- what habitat-lab asks of a simulator -----------------------------------------------------------------------
+    # --- habitat-lab's interface of a simulator ---------------------------------------------------------------------
+
+    @property
+    def pathfinder(self) -> Pathfinder:
+        """Paths in the loaded apartment."""
+        return self._loaded.pathfinder
 
     @property
     def sensor_suite(self) -> Any:
         """The cameras."""
         return self._sensor_suite
 
-    @property
-    def action_space(self) -> Any:
-        """Stop, forward, left, right; what an environment offers is its task's actions."""
-        from gym import spaces
-
-        return spaces.Discrete(4)
-
     def reconfigure(self, config: Any, episode: Any = None) -> None:
         """Load the episode's apartment and put the agent at its start."""
         self.habitat_config = config
         stage = load_stage(stage_of_scene(config.scene))
-        if stage is not self._stage:
+        if self._scene is None or self._scene.stage is not stage:
             self._close_renderers()
-            self._stage, self._data = stage, mujoco.MjData(stage.model)
-            self.pathfinder = Pathfinder(stage)
-            owners = {piece.name: index for index, piece in enumerate(stage.apartment.furniture, start=1)}
-            self._semantic_id = np.zeros(stage.model.ngeom + 1, np.int32)  # the last entry is for pixels without a geom
-            for geom, name in stage.scene.owner.items():
-                self._semantic_id[stage.model.geom(geom).id] = owners[name]
+            self._scene = _Scene.of(stage)
         self._place_at_start()
 
     def _place_at_start(self) -> None:
@@ -115,7 +126,7 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
         return self._observe()
 
     def step(self, action: int | None, *_: Any, **__: Any) -> Any:
-        """Move by one of habitat's discrete actions, or with None only look."""
+        """Execute one of habitat's discrete actions; None only renders."""
         x, y, yaw = self._pose
         self._collided = False
         if action == HabitatSimActions.move_forward:
@@ -129,24 +140,24 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
         return self._observe()
 
     def step_physics(self, _: float) -> None:
-        """Nothing moves by itself."""
+        """Do nothing: the world is static."""
 
     def seed(self, seed: int) -> None:
-        """Make random points a function of `seed`."""
-        if self._stage is not None:
-            self.pathfinder.seed(seed)
+        """Seed the sampling of random points."""
+        if self._scene is not None:
+            self._scene.pathfinder.seed(seed)
 
     def geodesic_distance(self, position_a: ArrayLike, position_b: ArrayLike, episode: Any = None) -> float:
-        """Shortest way from a point to the nearest of one or several goals, metres."""
+        """Shortest path from a point to the nearest of one or more goals, metres."""
         return self.pathfinder.geodesic_distance(position_a, position_b)
 
     def get_straight_shortest_path_points(self, position_a: ArrayLike, position_b: ArrayLike) -> list[list[float]]:
-        """Points of the shortest way."""
+        """Points of the shortest path."""
         points: list[list[float]] = self.pathfinder.path(position_a, position_b).tolist()
         return points
 
     def get_agent_state(self, agent_id: int = 0) -> AgentState:
-        """Where the agent and its cameras are."""
+        """Poses of the agent and its cameras."""
         where = (self._pose, self._tilt_rad)
         if self._state is None or self._state[0] != where:  # measures and sensors ask many times a step
             x, y, yaw = self._pose
@@ -157,7 +168,7 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
     def set_agent_state(
         self, position: ArrayLike, rotation: Any, agent_id: int = 0, reset_sensors: bool = True
     ) -> bool:
-        """Put the agent somewhere; the rotation is (x, y, z, w) or a quaternion."""
+        """Set the agent's pose; the rotation is (x, y, z, w) or a quaternion."""
         pose = base_pose([float(v) for v in np.asarray(position)], rotation)
         self._pose = (float(pose.translation[0]), float(pose.translation[1]), pose.yaw)
         if reset_sensors:
@@ -167,7 +178,7 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
     def get_observations_at(
         self, position: ArrayLike | None = None, rotation: Any = None, keep_agent_at_new_pose: bool = False
     ) -> Any:
-        """What would be seen from another pose."""
+        """The observation from another pose."""
         before = self._pose, self._collided
         if position is not None and rotation is not None:
             self.set_agent_state(position, rotation, reset_sensors=False)
@@ -178,7 +189,7 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
 
     @property
     def previous_step_collided(self) -> bool:
-        """Whether the last step touched something."""
+        """Whether the last step touched an obstacle."""
         return self._collided
 
     def get_agent(self, agent_id: int = 0) -> _Agent:
@@ -195,57 +206,42 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
         return self.pathfinder.is_navigable(point)
 
     def distance_to_closest_obstacle(self, position: ArrayLike, max_search_radius: float = 2.0) -> float:
-        """How near a point is to what the agent would touch."""
+        """Distance from a point to the nearest obstacle."""
         return self.pathfinder.distance_to_closest_obstacle(position, max_search_radius)
 
-    @property
-    def up_vector(self) -> NDArray[np.float64]:
-        """Against gravity."""
-        return np.array([0.0, 1.0, 0.0])
-
-    @property
-    def forward_vector(self) -> NDArray[np.float64]:
-        """Where an agent without rotation looks."""
-        return np.array([0.0, 0.0, -1.0])
-
     def render(self, mode: str = "rgb") -> Any:
-        """The observation of the sensor of that name."""
+        """The observation of the sensor named `mode`."""
         return self._observe()[mode]
 
     def close(self, destroy: bool = True) -> None:
-        """Give the renderers back; the simulator can be reconfigured again."""
+        """Free the renderers; the simulator can be reconfigured again."""
         self._close_renderers()
 
-    # --- what our environments ask beside that ----------------------------------------------------------------------
+    # --- for our environments ----------------------------------------------------------------------------------------
 
     @property
     def tilt_rad(self) -> float:
-        """Of the cameras against their configured orientation, up positive."""
+        """Tilt of the cameras from their configured orientation, up positive."""
         return self._tilt_rad
 
     def tilt(self, angle_rad: float) -> None:
-        """Tilt all cameras, up positive, within what a Fetch's head can."""
+        """Tilt all cameras, up positive, within the range of Fetch's head."""
         mounted = max((sensor.eye.pitch_rad for sensor in self._sensor_suite.sensors.values()), default=0.0)
-        low, high = TILT_RANGE_RAD
+        low, high = FETCH_BASE.tilt_range_rad
         self._tilt_rad = min(max(mounted + self._tilt_rad + angle_rad, low), high) - mounted
 
     def semantic(self) -> NDArray[np.int32]:
-        """Semantic ids (H, W) of what the first camera shows now."""
+        """Semantic ids (H, W) of the first camera's current view."""
         sensor = next(iter(self._sensor_suite.sensors.values()))
         return self._semantic(sensor.eye)
 
-    def semantic_ids(self, category: str) -> list[int]:
-        """The semantic ids of a category's instances."""
-        pieces = enumerate(self._open_stage.apartment.furniture, start=1)
-        return [index for index, piece in pieces if piece.category == category]
-
-    # --- drawing ----------------------------------------------------------------------------------------------------
+    # --- rendering --------------------------------------------------------------------------------------------------
 
     @property
-    def _open_stage(self) -> Stage:
-        if self._stage is None:
-            raise RuntimeError("the simulator has no scene yet; reset the environment first")
-        return self._stage
+    def _loaded(self) -> _Scene:
+        if self._scene is None:
+            raise RuntimeError("the simulator has no scene; reset the environment first")
+        return self._scene
 
     def _observe(self) -> Any:
         drawn: dict[Eye, tuple[NDArray[np.uint8], NDArray[np.float32]]] = {}
@@ -256,26 +252,26 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
                 continue
             if sensor.eye not in drawn:
                 self._aim(sensor.eye)
-                drawn[sensor.eye] = self._renderer(sensor.eye).rgbd(self._data, CAMERA)
+                drawn[sensor.eye] = self._renderer(sensor.eye).rgbd(self._loaded.data, CAMERA)
             images[uuid] = drawn[sensor.eye][0 if sensor.modality == "rgb" else 1]
         return self._sensor_suite.get_observations(images)
 
     def _semantic(self, eye: Eye) -> NDArray[np.int32]:
         self._aim(eye)
-        ids: NDArray[np.int32] = self._semantic_id[self._renderer(eye).segmentation(self._data, CAMERA)]
+        ids: NDArray[np.int32] = self._loaded.semantic_id[self._renderer(eye).segmentation(self._loaded.data, CAMERA)]
         return ids
 
     def _renderer(self, eye: Eye) -> SceneRenderer:
         size = (eye.height, eye.width)
         if size not in self._renderers:
-            self._renderers[size] = SceneRenderer(self._open_stage.model, *size)
+            self._renderers[size] = SceneRenderer(self._loaded.stage.model, *size)
         return self._renderers[size]
 
     def _aim(self, eye: Eye) -> None:
-        """Put MuJoCo's one camera where a sensor is."""
-        (x, y, yaw), model, data = self._pose, self._open_stage.model, self._data
+        """Move MuJoCo's only camera to where a sensor is."""
+        (x, y, yaw), model, data = self._pose, self._loaded.stage.model, self._loaded.data
         data.mocap_pos[0] = x, y, 0.0
-        data.mocap_quat[0] = math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
+        data.mocap_quat[0] = yaw_quaternion(yaw)
         head = model.body(CAMERA).id
         model.body_pos[head], model.body_quat[head] = eye.mount(self._tilt_rad)
         model.cam_fovy[model.camera(CAMERA).id] = math.degrees(eye.fov_y_rad)
@@ -284,7 +280,7 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
 
     def _sensor_state(self, eye: Eye) -> SensorState:
         self._aim(eye)
-        position, rotation = camera_in_habitat(camera_pose(self._open_stage.model, self._data, CAMERA))
+        position, rotation = camera_in_habitat(camera_pose(self._loaded.stage.model, self._loaded.data, CAMERA))
         return SensorState(position, as_quaternion(rotation))
 
     def _close_renderers(self) -> None:

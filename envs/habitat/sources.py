@@ -1,4 +1,4 @@
-"""Where an environment's episodes come from: our seeds, or the data set of a habitat-lab config."""
+"""Sources of an environment's episodes: our seeds, or the data set of a habitat-lab config."""
 
 from __future__ import annotations
 
@@ -21,55 +21,59 @@ if TYPE_CHECKING:
 
 
 class EpisodeSource(Protocol):
-    """Gives the episode of a number, whatever was asked for before."""
+    """Maps a number to an episode, independently of earlier calls."""
 
     def draw(self, number: int) -> tuple[Any, Any]:
-        """A habitat-lab dataset and the one of its episodes that is meant."""
+        """A habitat-lab dataset, and the number's episode in it."""
 
 
 class SeededEpisodes:
-    """Our episodes, a dataset of one for each seed."""
+    """Our episodes: a dataset of one episode per seed."""
 
     def __init__(self, task: HabitatTask, camera: CameraSetup) -> None:
-        """Of one task, for one camera."""
+        """The episodes of one task, for one camera."""
         self._task, self._camera = task, camera
 
     def draw(self, number: int) -> tuple[Any, Any]:
-        """The episode of a seed, read by habitat-lab's own class."""
+        """The episode of a seed, parsed by habitat-lab's own class."""
         made = registry.get_dataset(DATASET_TYPES[self._task])()
         made.from_json(json.dumps(dataset(self._task, [number], self._camera)), scenes_dir=None)
         return made, made.episodes[0]
 
 
 class DatasetEpisodes:
-    """A data set's episodes in their order, again from the first after the last."""
+    """A data set's episodes in order, starting over after the last."""
 
     def __init__(self, config: Any, *, scenes_are_files: bool) -> None:
-        """Of a `habitat.dataset` config; nothing is read before the first episode is asked for.
+        """Use a `habitat.dataset` config; nothing is read before the first episode.
 
         Args:
-            config: as habitat-lab has it.
-            scenes_are_files: whether the simulator loads scenes from files; habitat-sim aborts where one is missing.
+            config: habitat-lab's.
+            scenes_are_files: whether the simulator loads scenes from files; habitat-sim aborts if one is missing.
 
         Raises:
-            DataError: the episodes are not there.
+            DataError: the episodes are missing.
         """
         check_episodes(config)
         self._config, self._scenes_are_files = config, scenes_are_files
         self._dataset: Any = None
+        self._episodes: list[Any] = []
 
     def draw(self, number: int) -> tuple[Any, Any]:
-        """The episode of a number.
+        """The episode of a number, modulo the number of episodes.
 
         Raises:
-            DataError: the data set has no episodes, or the episode's scene is not there.
+            DataError: the data set has no episodes, or the episode's scene is missing.
         """
         if self._dataset is None:
             self._dataset = make_dataset(id_dataset=self._config.type, config=self._config)
             self._episodes = list(self._dataset.episodes)
         if not self._episodes:
             path = self._config.data_path.format(split=self._config.split)
-            raise DataError(f"the data set {path!r} has no episodes of the scenes {list(self._config.content_scenes)}")
+            raise DataError(
+                f"the data set {path!r} has no episodes of the scenes {list(self._config.content_scenes)}; "
+                "set habitat.dataset.content_scenes to scenes that it has"
+            )
         episode = self._episodes[number % len(self._episodes)]
         if self._scenes_are_files:
             check_scene(episode)

@@ -1,4 +1,4 @@
-"""An apartment as a place to navigate in: what is drawn, where a disc fits, and a name to build it again from."""
+"""An apartment to navigate in: its model, its free space, and a name to rebuild it from."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import PurePath
 
 from si_embodied.envs.mujoco.renderer import select_renderer
 from si_embodied.envs.scenes.apartment import Apartment
-from si_embodied.envs.scenes.generator import PATH_MARGIN_M, ROBOT_RADIUS_M, generate_apartment, solid_outlines
+from si_embodied.envs.scenes.generator import PATH_CLEARANCE_M, generate_apartment, solid_outlines
 from si_embodied.envs.scenes.mjcf import MujocoScene, apartment_mjcf
 from si_embodied.envs.scenes.occupancy import Grid, Outlines
 from si_embodied.errors import UnknownNameError
+from si_embodied.robots import CAMERA_HEIGHT_M
 
-select_renderer()  # before mujoco's first import, which reads the choice
+select_renderer()  # before mujoco is first imported, which reads the choice
 
 import mujoco  # noqa: E402
 
@@ -28,7 +29,7 @@ class Stage:
     name: str  # "apartment-7-0": the apartment's seed
     apartment: Apartment
     scene: MujocoScene
-    model: mujoco.MjModel  # its camera's place and field of view are the simulator's to set
+    model: mujoco.MjModel  # the simulator sets the mount and field of view of its camera
     obstacles: Outlines
     grid: Grid  # for the Fetch-sized disc, with a margin
 
@@ -39,15 +40,15 @@ def stage_name(seed: tuple[int, ...]) -> str:
 
 
 def stage_of_scene(scene_id: str) -> str:
-    """The stage's name in a scene id: `apartment-7-0`, alone or as a file's name with any ending."""
+    """The stage's name in a scene id: `apartment-7-0`, alone or as a file name with any extension."""
     return PurePath(scene_id).name.partition(".")[0]
 
 
 def apartment_of(name: str) -> Apartment:
-    """The apartment that a stage's name stands for.
+    """The apartment of a stage's name.
 
     Raises:
-        UnknownNameError: the name is of no apartment.
+        UnknownNameError: no apartment has this name.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -57,9 +58,9 @@ def apartment_of(name: str) -> Apartment:
 
 @functools.lru_cache(maxsize=4)
 def load_stage(name: str) -> Stage:
-    """The stage of a name; the last few are kept, as drawing an episode and running it need the same one."""
+    """The stage of a name; the last few are cached, because drawing an episode and running it need the same one."""
     apartment = apartment_of(name)
     obstacles = solid_outlines(apartment)
-    grid = Grid.of(apartment, obstacles, ROBOT_RADIUS_M + PATH_MARGIN_M)
-    scene = apartment_mjcf(apartment, camera_height_m=1.1, fov_y_rad=1.2)
+    grid = Grid.of(apartment, obstacles, PATH_CLEARANCE_M)
+    scene = apartment_mjcf(apartment, camera_height_m=CAMERA_HEIGHT_M, fov_y_rad=1.2)
     return Stage(name, apartment, scene, mujoco.MjModel.from_xml_string(scene.xml), obstacles, grid)

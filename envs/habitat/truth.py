@@ -1,9 +1,9 @@
-"""What only the oracle may know of a Habitat episode. Habitat's measures decide; the way is our follower's."""
+"""Privileged knowledge of a Habitat episode: success by Habitat's measures, the path by our own follower."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,43 +16,76 @@ from si_embodied.geometry import project, wrap_angle
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from si_embodied.envs.habitat.navigation import HabitatEnv
+    from si_embodied.embodiment import MobileBase
+    from si_embodied.envs.habitat.config import Setup
+    from si_embodied.envs.habitat.episodes import HabitatTask
+    from si_embodied.geometry import Pose
+    from si_embodied.ground_truth import Pixel
+    from si_embodied.types import CameraFrame
 
 _MIN_VISIBLE_PX_AT_224 = 40
-_NEAREST_POINTED_M = 1.2  # a nearer floor point is driven to without pointing: `goto` stands off from what it points at
-_STRAIGHT_M = 1.0  # driven ahead at a time
+_NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
+_STRAIGHT_M = 1.0  # longest straight drive
+
+
+class HabitatState(Protocol):
+    """The state of a running episode; `HabitatEnv` has it."""
+
+    task: HabitatTask
+    setup: Setup
+    embodiment: MobileBase
+    episode: Any  # habitat-lab's
+    raw: Any  # habitat-lab's last observation
+    T_map_base: Pose
+
+    @property
+    def habitat_env(self) -> Any:
+        """The `habitat.Env` that runs the episode."""
+
+    @property
+    def frame(self) -> CameraFrame:
+        """The head camera's image of the last observation."""
+
+    @property
+    def pose(self) -> tuple[float, float, float]:
+        """The robot's x, y in metres and yaw in radians, map."""
+
+    def distance_to_goal(self) -> float:
+        """habitat-lab's measure of that name, metres."""
 
 
 class HabitatGroundTruth:
     """The simulator's own knowledge of the running episode."""
 
-    def __init__(self, env: HabitatEnv) -> None:
-        """Look into `env`."""
+    def __init__(self, env: HabitatState) -> None:
+        """Read the state of `env`."""
         self._env = env
+        self._goals = np.zeros((0, 3))  # in Habitat's world, where `distance_to_goal` is 0
+        self._ids: list[int] = []  # semantic ids of the goal objects
 
     def begin(self) -> None:
-        """Take in the goals of an episode that has just been reset."""
+        """Read the goals of an episode that has just been reset."""
         episode, task = self._env.episode, self._env.setup.config.habitat.task
         if task.measurements.distance_to_goal.distance_to == "VIEW_POINTS":
             points = [view.agent_state.position for goal in episode.goals for view in goal.view_points]
         else:
             points = [goal.position for goal in episode.goals]
-        self._goals = np.asarray(points, np.float64)  # (N, 3) of Habitat's world, at which `distance_to_goal` is 0
+        self._goals = np.asarray(points, np.float64)
         named = (episode.info or {}).get("object_id")
         ids = [goal.object_id for goal in episode.goals] if self._env.task == "objectnav" else [named]
-        self._ids = [int(i) for i in ids if i is not None]  # semantic ids of the things that are goals
+        self._ids = [int(i) for i in ids if i is not None]
 
     def target_name(self) -> str:
-        """The goal in words: "chair", or "goal" where Habitat has no word for it."""
+        """The goal in words: "chair", or "goal" where Habitat does not name it."""
         return category_words(self._env.episode.object_category) if self._env.task == "objectnav" else "goal"
 
     @property
     def goal_is_a_place(self) -> bool:
-        """Whether the goal is a point or a picture's place, not a thing."""
+        """Whether the goal is a place (a point, or where an image was taken) and not an object."""
         return self._env.task in ("pointnav", "imagenav")
 
     def goal_mask(self) -> NDArray[np.bool_]:
-        """(H, W), the pixels of the last observation that show the goal; none where no semantic camera tells."""
+        """(H, W), the pixels of the last observation that show the goal; all False without a semantic camera."""
         env = self._env
         shape = env.frame.rgb.shape[:2]
         if hasattr(env.habitat_env.sim, "semantic"):
@@ -66,7 +99,7 @@ class HabitatGroundTruth:
         return self._env.distance_to_goal() < self._env.embodiment.success_distance_m
 
     def next_action(self) -> int:
-        """The next action of the shortest way; stops where that is success."""
+        """The next action along the shortest path; stops where that is success."""
         env = self._env
         if self.at_goal():
             return int(BaseAction.STOP)
@@ -84,25 +117,25 @@ class HabitatGroundTruth:
             return int(BaseAction.FORWARD)
         return int(BaseAction.TURN_LEFT if error > 0 else BaseAction.TURN_RIGHT)
 
-    def visible_target(self) -> tuple[int, float, float] | None:
-        """(view, u, v) of a pixel of the goal, or of a place's way as far as it is seen; None when none is."""
+    def visible_target(self) -> Pixel | None:
+        """(view, u, v) of the goal, or of the farthest visible point of the path to a place; None if neither shows."""
         if self.goal_is_a_place:
-            return self._visible_way()
+            return self._visible_path_point()
         mask = self.goal_mask()
         fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
         return None if int(mask.sum()) < fewest else (0, *inner_pixel(mask))
 
     def straight_way(self) -> tuple[float, float] | None:
-        """(bearing, distance) in base_link, radians and metres, of the next straight piece of the way to a place.
+        """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path to a place.
 
-        None where the goal is a thing, which is pointed at, or where the way is seen far enough to be pointed at.
+        None where the goal is an object, or where enough of the path is visible to point at.
         """
-        if not self.goal_is_a_place or self._visible_way() is not None:
+        if not self.goal_is_a_place or self._visible_path_point() is not None:
             return None
         x, y, yaw = self._env.pose
-        way = self._way()
+        path = self._path()
         end = (x, y)
-        for px, py in way[1:]:
+        for px, py in path[1:]:
             length = math.hypot(px - x, py - y)
             nx, ny, touched = self.would_move(x, y, math.atan2(py - y, px - x), length)
             if touched or math.hypot(nx - px, ny - py) > 0.02 or length > _STRAIGHT_M:
@@ -110,7 +143,7 @@ class HabitatGroundTruth:
             end = (float(px), float(py))
         return wrap_angle(math.atan2(end[1] - y, end[0] - x) - yaw), math.hypot(end[0] - x, end[1] - y)
 
-    # --- the simulator's knowledge of ways, in the map --------------------------------------------------------------
+    # --- the simulator's paths, in the map --------------------------------------------------------------------------
 
     @property
     def _floor_m(self) -> float:
@@ -122,30 +155,30 @@ class HabitatGroundTruth:
         return float(self._env.habitat_env.sim.geodesic_distance(point, self._goals, self._env.episode))
 
     def would_move(self, x: float, y: float, heading_rad: float, length_m: float) -> tuple[float, float, bool]:
-        """Where a drive from a map point ends, and whether it touches something."""
+        """Where a drive from a map point ends (x, y), and whether it touches an obstacle."""
         end = [x + math.cos(heading_rad) * length_m, y + math.sin(heading_rad) * length_m, self._floor_m]
         pathfinder = self._env.habitat_env.sim.pathfinder
         reached = to_map(pathfinder.try_step(to_habitat([x, y, self._floor_m]), to_habitat(end)))
         touched = math.hypot(reached[0] - end[0], reached[1] - end[1]) > 1e-3
         return float(reached[0]), float(reached[1]), touched
 
-    def _way(self) -> NDArray[np.float64]:
-        """Map points (N, 2) of the shortest way from here to the first goal."""
+    def _path(self) -> NDArray[np.float64]:
+        """Map points (N, 2) of the shortest path from here to the first goal."""
         here = to_habitat(self._env.T_map_base.translation)
         points = self._env.habitat_env.sim.get_straight_shortest_path_points(here, self._goals[0])
         return to_map(np.asarray(points, np.float64).reshape(-1, 3))[:, :2]
 
-    def _visible_way(self) -> tuple[int, float, float] | None:
-        """The farthest floor point of the way that the camera sees, if that is far enough to point at."""
+    def _visible_path_point(self) -> Pixel | None:
+        """(view, u, v) of the path's farthest visible floor point; None if it is too near to point at."""
         env = self._env
         frame = env.frame
         assert frame.depth_m is not None  # our environments all have depth
-        way = self._way()
-        optical = frame.T_map_camera.inverse().apply(np.pad(way, ((0, 0), (0, 1))))
+        path = self._path()
+        optical = frame.T_map_camera.inverse().apply(np.pad(path, ((0, 0), (0, 1))))
         pixels = project(frame.intrinsics, optical)
         height, width = frame.depth_m.shape
         x, y, _ = env.pose
-        for point, (u, v), z in zip(way[::-1], pixels[::-1], optical[::-1, 2], strict=True):
+        for point, (u, v), z in zip(path[::-1], pixels[::-1], optical[::-1, 2], strict=True):
             if math.hypot(point[0] - x, point[1] - y) < _NEAREST_POINTED_M:
                 return None
             if np.isfinite(u) and 2 <= u < width - 3 and 2 <= v < height - 3:

@@ -1,1 +1,1 @@
-"""What is about MuJoCo and about no single world: choosing a renderer, posed RGB-D, segmentation."""
+"""MuJoCo: choosing a renderer, posed RGB-D and segmentation, and the Fetch robot at its table."""

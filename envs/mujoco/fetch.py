@@ -1,6 +1,6 @@
 """The Fetch robot of gymnasium-robotics as a MuJoCo model, and a Cartesian controller for its arm.
 
-Nothing is copied: the robot's description and meshes are read from the installed package and edited in memory.
+The robot's description and meshes are read from the installed package and edited in memory; no file is copied.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 
 from si_embodied.errors import MissingExtraError, extra
 from si_embodied.geometry import Pose
+from si_embodied.robots import FETCH_ARM, TORSO_LIFT_M
 
 with extra("sim"):
     import mink
     import mujoco
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,27 +38,25 @@ ARM_JOINTS = (
 BASE_BODY = "robot0:base_link"
 TOOL_SITE = "tool"
 TOOL_OFFSET_M = 0.0265
-"""Of the tool centre point from the gripper's frame along its x axis."""
-FINGER_DEPTH_M = 0.012
-"""From the tool centre point to the fingertips, which reach 0.0385 m from the gripper's frame."""
-MAX_OPENING_M = 0.1018
-"""Between the pads, both finger joints at their limit of 0.05 m; 0.9 mm a side stay when they are at 0."""
+"""From the gripper's frame to the tool centre point, along x."""
+_FINGER_TRAVEL_M = 0.05
+"""Of each finger joint, from closed to open."""
+_CLOSED_OPENING_M = FETCH_ARM.max_opening_m - 2 * _FINGER_TRAVEL_M
+"""Between the pads when both finger joints are at 0."""
 
 PHYSICS_STEP_S = 0.002
 CONTROL_STEP_S = 0.02  # 50 Hz
-TORSO_M = 0.25
-HOME_M = (0.20, -0.60, 0.90)
 HOME_Q = (-0.9926, -0.8712, -0.6656, 1.2394, 0.4209, 1.3388, 1.5055)
-"""Tool at `HOME_M`, pointing down with yaw 0: high and to the right, out of the head camera's sight."""
+"""Joint angles with the tool at `FETCH_ARM.home_m`, pointing down with yaw 0."""
 
 _GAINS = (4000.0, 4000.0, 3000.0, 3000.0, 1500.0, 1500.0, 1000.0)
 _TORQUES_NM = (200.0, 200.0, 150.0, 150.0, 100.0, 100.0, 80.0)
-"""Above what a free motion takes, damping included; they bound what a blocked arm presses with."""
+"""More than a free motion needs, damping included; they bound the force of a blocked arm."""
 _TORSO_GAIN = 40000.0
 _FINGER_GAIN = 4000.0
 _FINGER_FORCE_N = 25.0
 _HEAVY_DECORATION = ("robot0:estop_link", "robot0:laser_link")
-"""15,000 of the robot's 34,000 triangles, on its back and under the table: the renderer's time is better spent."""
+"""Removed to save rendering time: 15,000 of the robot's 34,000 triangles, on its back and under the table."""
 
 
 def _model_file() -> Path:
@@ -68,28 +67,20 @@ def _model_file() -> Path:
 
 
 def fetch_spec() -> mujoco.MjSpec:
-    """A fresh model of the robot alone: position-controlled, its meshes only to be seen, its fingers to touch.
+    """A new model of the robot alone: position-controlled, with collisions for the fingers only.
 
-    Its base_link is at the map's origin and faces x.
+    base_link is at the map's origin and faces x.
     """
     spec = mujoco.MjSpec.from_file(str(_model_file()))
     spec.modelname = "tabletop"
-    for equality in list(spec.equalities):
-        spec.delete(equality)
-    for actuator in list(spec.actuators):
-        spec.delete(actuator)
+    for element in (*spec.equalities, *spec.actuators):
+        spec.delete(element)
     for body in ("robot0:mocap", "floor0", "table0", "object0", *_HEAVY_DECORATION):
         spec.delete(spec.body(body))
-    for geom in list(spec.worldbody.geoms):
-        spec.delete(geom)
-    for light in list(spec.lights):
-        spec.delete(light)
-    for camera in list(spec.cameras):
-        spec.delete(camera)
+    for element in (*spec.worldbody.geoms, *spec.lights, *spec.cameras, *spec.textures):
+        spec.delete(element)
     for joint in ("robot0:slide0", "robot0:slide1", "robot0:slide2"):
         spec.delete(spec.joint(joint))
-    for texture in list(spec.textures):
-        spec.delete(texture)
     spec.body(BASE_BODY).pos = [0.0, 0.0, 0.0]
     for body in spec.bodies:
         body.gravcomp = 1.0
@@ -114,7 +105,7 @@ def _set_joints(spec: mujoco.MjSpec) -> None:
         finger.damping, finger.armature = np.full(3, 100.0), 1.0
         spec.body(f"robot0:{side}_gripper_finger_link").mass = 0.1
         spec.body(f"robot0:{side}_gripper_finger_link").inertia = [1e-4, 1e-4, 1e-4]
-    # A gripper's fingers are geared together; without it a held thing drifts sideways between two saturated forces.
+    # As the real gripper's gears do: uncoupled, a held object drifts sideways between two saturated forces.
     spec.add_equality(
         type=mujoco.mjtEq.mjEQ_JOINT,
         objtype=mujoco.mjtObj.mjOBJ_JOINT,
@@ -152,7 +143,7 @@ def _add_actuators(spec: mujoco.MjSpec) -> None:
 
 def _add_tool(spec: mujoco.MjSpec) -> None:
     gripper = spec.body("robot0:gripper_link")
-    # Tool z out of the gripper (its x), tool y along the fingers' travel (its y), tool x therefore its -z.
+    # Tool z points out of the gripper (its x), tool y along the fingers' travel (its y), so tool x is its -z.
     rotation = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
     x, y, z, w = Pose(rotation, np.zeros(3)).quaternion()
     gripper.add_site(name=TOOL_SITE, pos=[TOOL_OFFSET_M, 0, 0], quat=[w, x, y, z], size=[0.005] * 3, rgba=[0, 0, 0, 0])
@@ -160,14 +151,14 @@ def _add_tool(spec: mujoco.MjSpec) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _kinematic_model() -> mujoco.MjModel:
-    """The arm alone on a body that does not move, shared by every controller; only read."""
+    """The arm alone on a fixed base; shared by all controllers, which only read it."""
     spec = fetch_spec()
     for element in (*spec.equalities, *spec.actuators):
         spec.delete(element)
     for joint in list(spec.joints):
         name = joint.name.removeprefix("robot0:")
         if name == "torso_lift_joint":
-            joint.parent.pos = joint.parent.pos + np.array([0.0, 0.0, TORSO_M])
+            joint.parent.pos = joint.parent.pos + np.array([0.0, 0.0, TORSO_LIFT_M])
         if name not in ARM_JOINTS:
             spec.delete(joint)
     return spec.compile()
@@ -183,7 +174,7 @@ class CartesianController:
     settled_speed_m_s = 0.01
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """Take over the arm of a model that was built on `fetch_spec`."""
+        """Control the arm of a model built from `fetch_spec`."""
         self._model, self._data = model, data
         kinematic = _kinematic_model()
         self._configuration = mink.Configuration(kinematic)
@@ -193,45 +184,46 @@ class CartesianController:
         self._posture_task = mink.PostureTask(kinematic, cost=2e-3)
         speeds = {f"robot0:{name}": 3.0 for name in ARM_JOINTS}
         self._limits = [mink.ConfigurationLimit(kinematic), mink.VelocityLimit(kinematic, speeds)]
-        self._kinematic_q = np.array([_qpos(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
-        self._q = np.array([_qpos(model, f"robot0:{name}") for name in ARM_JOINTS])
-        self._v = np.array([_dof(model, f"robot0:{name}") for name in ARM_JOINTS])
+        fingers = ("l_gripper_finger_joint", "r_gripper_finger_joint")
+        self._kinematic_q = _addresses(kinematic, ARM_JOINTS, "qposadr")
+        self._q = _addresses(model, ARM_JOINTS, "qposadr")
+        self._v = _addresses(model, ARM_JOINTS, "dofadr")
         self._joints = np.array([model.joint(f"robot0:{name}").id for name in ARM_JOINTS])
         self._ctrl = np.array([model.actuator(name).id for name in ARM_JOINTS])
-        # A servo lags behind a moving target by its damping over its stiffness; that much ahead it is told where to go.
+        # A servo lags a moving target by damping / stiffness seconds, so its setpoint leads the target by that time.
         self._lead_s = (model.dof_damping[self._v] - model.actuator_biasprm[self._ctrl, 2]) / model.actuator_gainprm[
             self._ctrl, 0
         ]
-        self._kinematic_v = np.array([_dof(kinematic, f"robot0:{name}") for name in ARM_JOINTS])
-        self._fingers = np.array([model.actuator(f"{side}_gripper_finger_joint").id for side in ("l", "r")])
-        self._finger_q = np.array([_qpos(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
-        self._finger_v = np.array([_dof(model, f"robot0:{side}_gripper_finger_joint") for side in ("l", "r")])
+        self._kinematic_v = _addresses(kinematic, ARM_JOINTS, "dofadr")
+        self._fingers = np.array([model.actuator(name).id for name in fingers])
+        self._finger_q = _addresses(model, fingers, "qposadr")
+        self._finger_v = _addresses(model, fingers, "dofadr")
         self._tool = model.site(TOOL_SITE).id
         self._commanded_speed = math.inf  # of the fastest joint at the last control step, rad/s
 
     @property
     def tool(self) -> Pose:
-        """`T_map_tool` as it is."""
+        """Measured `T_map_tool`."""
         return Pose(self._data.site_xmat[self._tool].reshape(3, 3).copy(), self._data.site_xpos[self._tool].copy())
 
     @property
     def opening_m(self) -> float:
-        """Between the pads, as it is."""
-        return float(self._data.qpos[self._finger_q].sum()) + MAX_OPENING_M - 0.1
+        """Measured distance between the finger pads."""
+        return float(self._data.qpos[self._finger_q].sum()) + _CLOSED_OPENING_M
 
     def reset(self, head_pan_rad: float, head_tilt_rad: float) -> None:
-        """Put the robot at home, gripper open, and hold it there."""
+        """Set the robot to its home configuration with the gripper open, and hold it there."""
         data, model = self._data, self._model
         data.qpos[self._q] = HOME_Q
         for joint, value in (
-            ("torso_lift_joint", TORSO_M),
+            ("torso_lift_joint", TORSO_LIFT_M),
             ("head_pan_joint", head_pan_rad),
             ("head_tilt_joint", head_tilt_rad),
         ):
-            data.qpos[_qpos(model, f"robot0:{joint}")] = value
+            data.qpos[_addresses(model, (joint,), "qposadr")] = value
             data.ctrl[model.actuator(joint).id] = value
-        data.qpos[self._finger_q] = 0.05
-        data.ctrl[self._ctrl], data.ctrl[self._fingers] = HOME_Q, 0.05
+        data.qpos[self._finger_q] = _FINGER_TRAVEL_M
+        data.ctrl[self._ctrl], data.ctrl[self._fingers] = HOME_Q, _FINGER_TRAVEL_M
         mujoco.mj_forward(model, data)
         q = self._configuration.model.qpos0.copy()
         q[self._kinematic_q] = HOME_Q
@@ -239,10 +231,10 @@ class CartesianController:
         self._posture_task.set_target(q)
 
     def move(self, target: Pose, opening_m: float, limit_s: float) -> bool:
-        """Drive the tool to `target` and the pads to `opening_m` apart; simulated time goes on.
+        """Move the tool to `target` and the pads to `opening_m` apart, stepping the physics.
 
         Returns:
-            Whether the tool is there, within the controller's tolerances, when it is still or `limit_s` has passed.
+            Whether the tool is within the controller's tolerances once it has come to rest or `limit_s` has passed.
         """
         motion = self.motion(target, opening_m, limit_s)
         while True:
@@ -253,11 +245,11 @@ class CartesianController:
                 return reached
 
     def motion(self, target: Pose, opening_m: float, limit_s: float) -> Generator[None, None, bool]:
-        """The same move, given back after every control step; it can be left for another at any time."""
-        finger = float(np.clip((opening_m - (MAX_OPENING_M - 0.1)) / 2, 0.0, 0.05))
+        """The same motion as a generator that yields after every control step; it may be abandoned for another."""
+        finger = float(np.clip((opening_m - _CLOSED_OPENING_M) / 2, 0.0, _FINGER_TRAVEL_M))
         self._data.ctrl[self._fingers] = finger
         if np.linalg.norm(self._commanded().translation() - self.tool.translation) > 0.01:
-            self._follow_measured()  # something held the arm; start from where it is
+            self._follow_measured()  # an obstacle held the arm: start from its measured pose
         start = self._commanded()
         origin, offset = start.translation(), target.translation - start.translation()
         turn = (start.rotation().inverse() @ mink.SO3.from_matrix(target.rotation)).log()
@@ -268,12 +260,12 @@ class CartesianController:
         for tick in range(1, math.ceil(limit_s / CONTROL_STEP_S) + 1):
             share = _ease(min(1.0, tick / ticks))
             if tick > ticks and self._commanded_speed < _STILL_RAD_S:
-                self._step_physics()  # the command is there already, the arm is on its way
+                self._step_physics()  # the command has arrived, the arm still follows
             else:
                 rotation = start.rotation() @ mink.SO3.exp(turn * share)
                 if not self._advance(mink.SE3.from_rotation_and_translation(rotation, origin + share * offset)):
                     break
-            # Out of reach or held back, the arm never gets still; no nearer in 0.2 s is the end of the motion too.
+            # An arm out of reach or held back never comes to rest; no progress in 0.2 s ends the motion too.
             if tick >= ticks and (tick - ticks) % _STALL_TICKS == 0:
                 distance, turned = self._distance(target)
                 error = distance + 0.1 * turned
@@ -293,12 +285,12 @@ class CartesianController:
         low, high = self._model.jnt_range[self._joints].T
         limited = self._model.jnt_limited[self._joints].astype(bool)
         measured = self._data.qpos[self._q]
-        # A joint that was pushed past its limit leaves the solver nothing to choose from.
+        # A joint pushed past its limit would leave the solver without a feasible solution.
         q[self._kinematic_q] = np.where(limited, np.clip(measured, low, high), measured)
         self._configuration.update(q)
 
     def _advance(self, waypoint: mink.SE3) -> bool:
-        """One control step towards a waypoint; False if the solver sees no way, and the arm holds still."""
+        """One control step towards a waypoint; False if the solver finds no solution, and the arm holds still."""
         self._tool_task.set_target(waypoint)
         try:
             velocity = mink.solve_ik(
@@ -324,7 +316,7 @@ class CartesianController:
         return fingers_still and bool(np.abs(data.qvel[self._v]).max() < self.settled_speed_m_s)
 
     def _distance(self, target: Pose) -> tuple[float, float]:
-        """Metres and radians from the tool to a pose."""
+        """Distance from the tool to a pose, in metres and radians."""
         tool = self.tool
         turn = _rotation_vector(tool.rotation.T @ target.rotation)
         return float(np.linalg.norm(tool.translation - target.translation)), float(np.linalg.norm(turn))
@@ -336,20 +328,17 @@ class CartesianController:
 
 _STALL_TICKS = 10
 _STILL_RAD_S = 1e-3
-_EASE_PEAK = 1.875  # the highest speed of a minimum-jerk motion over its mean
+_EASE_PEAK = 1.875  # peak speed of a minimum-jerk motion over its mean
 
 
 def _ease(share: float) -> float:
-    """Start and stop gently: a minimum-jerk profile (Flash and Hogan, 1985)."""
+    """Minimum-jerk profile of progress from 0 to 1 (Flash and Hogan, 1985)."""
     return share**3 * (10 - 15 * share + 6 * share**2)
 
 
-def _qpos(model: mujoco.MjModel, joint: str) -> int:
-    return int(model.joint(joint).qposadr[0])
-
-
-def _dof(model: mujoco.MjModel, joint: str) -> int:
-    return int(model.joint(joint).dofadr[0])
+def _addresses(model: mujoco.MjModel, joints: Sequence[str], attribute: str) -> NDArray[np.intp]:
+    """Indices of joints in qpos (`qposadr`) or qvel (`dofadr`)."""
+    return np.array([int(getattr(model.joint(f"robot0:{joint}"), attribute)[0]) for joint in joints], dtype=np.intp)
 
 
 def _rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:

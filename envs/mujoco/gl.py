@@ -1,7 +1,7 @@
-"""Getting an OpenGL context without a display, and finding out whether one can be had.
+"""Creates an OpenGL context without a display, and probes whether that works.
 
-MuJoCo loads OpenGL as `MUJOCO_GL` says and fails late and untidily when it is absent, so a candidate is tried in a
-process of its own: `python gl.py NAME` draws one picture and exits with 0.
+MuJoCo loads the OpenGL named by `MUJOCO_GL` and fails late and badly if it is missing. So each candidate is tried in a
+separate process: `python gl.py NAME` renders one image and exits with 0.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _PROBE_XML = """<mujoco><visual><quality offsamples="0"/></visual>
 
 
 class GlContext(Protocol):
-    """What MuJoCo's context classes have in common."""
+    """The common interface of MuJoCo's context classes."""
 
     def make_current(self) -> None:
-        """Draw into this context from now on, in this thread."""
+        """Make this the thread's current context."""
 
     def free(self) -> None:
-        """Give the context's resources back."""
+        """Free the context."""
 
 
 def wheel_libraries() -> tuple[Path, tuple[Path, ...]] | None:
-    """The libOSMesa bundled in the PyPI package `lavavu-osmesa` and the libraries it needs, without importing it."""
+    """The libOSMesa of the PyPI package `lavavu-osmesa` and the libraries that it needs, without importing it."""
     for entry in sys.path:
         found = sorted(Path(entry or ".").glob("lavavu_osmesa.libs/*.so*"))
         mesa = [path for path in found if path.name.startswith("libOSMesa")]
@@ -44,12 +44,12 @@ def wheel_libraries() -> tuple[Path, tuple[Path, ...]] | None:
 
 
 def _load_wheel_osmesa() -> None:
-    """Make the bundled libOSMesa the one that PyOpenGL and MuJoCo find."""
+    """Make PyOpenGL and MuJoCo use the bundled libOSMesa."""
     libraries = wheel_libraries()
     if libraries is None:
         raise ImportError("the package lavavu-osmesa is not installed")
     library, pending = libraries
-    # They depend on one another in an order that differs by version: load what can be loaded until nothing is left.
+    # They depend on each other in an order that differs by version: retry those that failed until none is left.
     while pending:
         failed = []
         for path in pending:
@@ -62,7 +62,7 @@ def _load_wheel_osmesa() -> None:
         pending = tuple(failed)
     handle = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     platform: Any = importlib.import_module("OpenGL.platform")
-    # PyOpenGL looks for the library by its plain name only and keeps what it found (here: nothing) in these places.
+    # PyOpenGL searches for the library by its plain name only, and caches the result (here None) in these attributes.
     platform.PLATFORM.GL = platform.PLATFORM.OSMesa = platform.OSMesa = handle
     for name in ("GetCurrentContext", "CurrentContextIsValid", "getExtensionProcedure"):
         vars(platform.PLATFORM).pop(name, None)
@@ -74,10 +74,10 @@ def make_context(name: str, width: int, height: int) -> GlContext:
     """An OpenGL context of the named kind, for this process.
 
     Raises:
-        RendererError: this kind cannot be had here, or another kind is in use in this process already.
+        RendererError: this kind does not work here, or this process already uses another kind.
     """
     kind = "egl" if name == "egl" else "osmesa"
-    # MuJoCo's library reads this when it loads OpenGL's functions, whether or not mujoco was imported before.
+    # MuJoCo's library reads this when it loads OpenGL's functions, even after mujoco has been imported.
     os.environ["MUJOCO_GL"] = kind
     if "OpenGL.platform" not in sys.modules:
         os.environ["PYOPENGL_PLATFORM"] = kind
@@ -86,15 +86,15 @@ def make_context(name: str, width: int, height: int) -> GlContext:
             _load_wheel_osmesa()
         context: GlContext = importlib.import_module(f"mujoco.{kind}").GLContext(width, height)
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        raise RendererError(f"no OpenGL context of kind {name!r} could be made: {error}") from error
+        raise RendererError(f"could not create an OpenGL context of kind {name!r}: {error}") from error
     return context
 
 
 def draw_one(name: str) -> None:
-    """Draw one small picture with the named kind of OpenGL.
+    """Render one small image with the named kind of OpenGL.
 
     Raises:
-        RendererError: it cannot, or the picture is black.
+        RendererError: rendering fails, or the image is black.
     """
     context = make_context(name, 16, 16)
     import mujoco
@@ -115,7 +115,7 @@ def draw_one(name: str) -> None:
     mujoco_context.free()
     context.free()
     if not rgb.any():
-        raise RendererError(f"OpenGL of kind {name!r} drew a black picture")
+        raise RendererError(f"OpenGL of kind {name!r} rendered a black image")
 
 
 if __name__ == "__main__":
@@ -124,7 +124,7 @@ if __name__ == "__main__":
     except RendererError as failure:
         sys.stderr.write(f"{failure}\n")
         sys.exit(1)
-    # Software OpenGL stacks crash in their exit handlers now and then; the verdict is in by now.
+    # Software OpenGL sometimes crashes in its exit handlers; the result is known by now.
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(0)

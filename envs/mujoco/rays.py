@@ -1,4 +1,4 @@
-"""Drawing without OpenGL: one ray a pixel, shaded with numpy. Slow, but it works wherever MuJoCo does."""
+"""Rendering without OpenGL: one ray per pixel, shaded with numpy. Slow, but it works wherever MuJoCo does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SKY = np.array([175, 195, 215], np.uint8)
-_DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # what MuJoCo's own pictures show by default
+_DRAWN_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # the groups that MuJoCo renders by default
 
 
 def _geom_colours(model: mujoco.MjModel) -> NDArray[np.float32]:
@@ -33,10 +33,10 @@ def _geom_colours(model: mujoco.MjModel) -> NDArray[np.float32]:
 
 
 class RayPipeline:
-    """One ray through each pixel centre."""
+    """Casts one ray through the centre of each pixel."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int, hidden_groups: tuple[int, ...] = ()) -> None:
-        """Prepare to draw `model`."""
+        """Prepare to render `model`."""
         self._model, self._shape = model, (height, width)
         self._groups = _DRAWN_GROUPS.copy()
         self._groups[list(hidden_groups)] = 0
@@ -64,7 +64,7 @@ class RayPipeline:
     def _cast(
         self, data: mujoco.MjData, camera: int | mujoco.MjvCamera
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Shoot; returns directions (H*W, 3) of unit length along the optical axis, that axis and the position (3,)."""
+        """Cast rays; returns directions (H*W, 3), of unit length along the optical axis, that axis, and the origin."""
         position, rotation, fov = self._view(data, camera)
         height, width = self._shape
         focal = height / 2 / math.tan(fov / 2)
@@ -90,7 +90,7 @@ class RayPipeline:
     def draw(
         self, data: mujoco.MjData, camera: int | mujoco.MjvCamera, *, depth: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        """In the model's own light, as OpenGL draws it; without highlights."""
+        """Colour in the model's own light, as OpenGL renders it but without highlights, and depth."""
         directions, axis, position = self._cast(data, camera)
         hit = self._ids >= 0
         light = self._light(data, axis, position + directions * self._distances[:, None])
@@ -105,10 +105,10 @@ class RayPipeline:
     def _light(
         self, data: mujoco.MjData, axis: NDArray[np.float64], points: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """The light (H*W, 3) at the points (H*W, 3) that the rays have met: the share of a colour that is given back.
+        """The light (H*W, 3) at the points (H*W, 3) that the rays hit, as a factor on colours.
 
-        MuJoCo's light at the camera is directional: it falls along the optical axis everywhere. Lights that are not are
-        taken to shine from their places in all directions, without fading.
+        MuJoCo's headlight is directional, along the optical axis. Lights that are not directional are assumed to shine
+        from their position in all directions, without attenuation.
         """
         model, normals = self._model, self._normals.reshape(-1, 3)
         headlight = model.vis.headlight
@@ -125,9 +125,9 @@ class RayPipeline:
         return light
 
     def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
-        """The geom that each ray meets first."""
+        """The first geom (H, W) that each ray hits, -1 for none."""
         self._cast(data, camera)
         return self._ids.reshape(self._shape).copy()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to free."""

@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo model: colour, depth and segmentation of a camera, by OpenGL or by rays."""
+"""Renders a MuJoCo model: colour, depth and segmentation of a camera, by OpenGL or by rays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import numpy as np
 from si_embodied.envs.mujoco import gl
 from si_embodied.envs.mujoco.selection import (
     ENVIRONMENT_VARIABLE,
-    RENDERERS,
-    RendererChoice,
-    RendererName,
     forget_cached_choice,
     select_renderer,
 )
@@ -23,36 +20,27 @@ if TYPE_CHECKING:
     import mujoco
     from numpy.typing import NDArray
 
-__all__ = [
-    "ENVIRONMENT_VARIABLE",
-    "MAX_RANGE_M",
-    "RENDERERS",
-    "RendererChoice",
-    "RendererName",
-    "SceneRenderer",
-    "camera_id",
-    "select_renderer",
-]
+__all__ = ["MAX_RANGE_M", "SceneRenderer", "camera_id", "select_renderer"]
 
-MAX_RANGE_M = 20.0  # of the depth camera: beyond it there is no return
+MAX_RANGE_M = 20.0  # of the depth camera; no return beyond it
 
 _open_renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
 _closes_at_exit = False
 
 
 class Pipeline(Protocol):
-    """One way to draw; images have the top row first."""
+    """A rendering back end; images have the top row first."""
 
     def draw(
         self, data: mujoco.MjData, camera: int | mujoco.MjvCamera, *, depth: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        """Colour (H, W, 3) and, if asked for, depth (H, W) in metres along the optical axis, inf where nothing is."""
+        """Colour (H, W, 3) and, on request, depth (H, W) in metres along the optical axis, inf without a hit."""
 
     def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
-        """Geom ids (H, W), -1 where there is none."""
+        """Geom ids (H, W), -1 for none."""
 
     def close(self) -> None:
-        """Give resources back."""
+        """Free the resources."""
 
 
 def _close_all() -> None:
@@ -61,7 +49,7 @@ def _close_all() -> None:
 
 
 def camera_id(model: mujoco.MjModel, camera: str | int) -> int:
-    """The number of a camera of the model, given its name or number.
+    """The id of a camera of the model, given its name or id.
 
     Raises:
         UnknownNameError: the model has no such camera.
@@ -77,20 +65,20 @@ def camera_id(model: mujoco.MjModel, camera: str | int) -> int:
 
 
 class GlPipeline:
-    """Drawing with OpenGL: one pass gives both colour and depth."""
+    """Renders with OpenGL: one pass gives both colour and depth."""
 
     def __init__(
         self, model: mujoco.MjModel, height: int, width: int, name: str, hidden_groups: tuple[int, ...]
     ) -> None:
-        """Make a context and upload the model; `name` is one of `gl.GL_NAMES`."""
+        """Create a context and upload the model; `name` is one of `gl.GL_NAMES`."""
         self._context = gl.make_context(name, width, height)
         import mujoco
 
         self._mujoco: Any = mujoco
         self._model = model
-        # Multisampling is most of the cost of a software renderer; the buffer need not be larger than the picture.
+        # Multisampling is most of the cost of a software renderer, the buffer need not be larger than the image, and a
+        # shadow map of 4096 x 4096, which takes 0.1 s to create, is useless without shadows.
         visual = model.vis
-        # Nor is a shadow map of 4096 x 4096 needed where no shadow is drawn: making it takes 0.1 s.
         glob, quality = visual.global_, visual.quality
         kept = glob.offwidth, glob.offheight, quality.offsamples, quality.shadowsize
         glob.offwidth, glob.offheight, quality.offsamples, quality.shadowsize = width, height, 0, 16
@@ -140,7 +128,7 @@ class GlPipeline:
         return inverse
 
     def segment(self, data: mujoco.MjData, camera: int | mujoco.MjvCamera) -> NDArray[np.int32]:
-        """Each geom drawn in the colour of its number."""
+        """Geom ids, from an image with each geom in the colour of its number."""
         mj, flags = self._mujoco, self._scene.flags
         flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = True
         try:
@@ -151,11 +139,11 @@ class GlPipeline:
         mj.mjr_readPixels(rgb, None, self._viewport, self._mjr)
         channels = rgb[::-1].astype(np.int32)
         packed: NDArray[np.int32] = channels[..., 0] | channels[..., 1] << 8 | channels[..., 2] << 16
-        # A geom's segment number is its place in the scene; 0 is the background. Decor is not a geom of the model.
+        # A geom's segment number is its scene index from 1; 0 is the background. Decor is not a geom of the model.
         count = self._scene.ngeom
         numbers = np.minimum(packed, count + 1)
         geoms = np.full(count + 2, -1, np.int32)
-        for number in np.flatnonzero(np.bincount(numbers.ravel())):  # which takes a tenth of np.unique's time
+        for number in np.flatnonzero(np.bincount(numbers.ravel())):  # takes a tenth of np.unique's time
             if 0 < number <= count:
                 geom = self._scene.geoms[number - 1]
                 geoms[number] = geom.objid if geom.objtype == mj.mjtObj.mjOBJ_GEOM else -1
@@ -163,14 +151,14 @@ class GlPipeline:
         return image
 
     def close(self) -> None:
-        """Free MuJoCo's context, then OpenGL's, in that order."""
+        """Free MuJoCo's context, then OpenGL's."""
         self._context.make_current()
         self._mjr.free()
         self._context.free()
 
 
 class SceneRenderer:
-    """Colour, depth and segmentation of one model at one size. Use it from one thread, and close it."""
+    """Renders one model at one size: colour, depth and segmentation. Use it from one thread, and close it."""
 
     def __init__(
         self,
@@ -182,15 +170,15 @@ class SceneRenderer:
         max_range_m: float = MAX_RANGE_M,
         hidden_groups: tuple[int, ...] = (),
     ) -> None:
-        """Prepare to draw `model`.
+        """Prepare to render `model`.
 
         Args:
-            model: what is drawn; its own offscreen size and sampling settings are not used.
-            height: of the pictures, pixels.
-            width: of the pictures, pixels.
+            model: the model; its own offscreen size and sampling settings are ignored.
+            height: of the images, pixels.
+            width: of the images, pixels.
             renderer: as in `select_renderer`.
             max_range_m: depth beyond this is no return.
-            hidden_groups: geom groups (0 to 5) that are not drawn, beside 3 to 5, which never are.
+            hidden_groups: geom groups (0 to 2) to hide; groups 3 to 5 are always hidden.
 
         Raises:
             RendererError: the chosen renderer failed.
@@ -217,14 +205,14 @@ class SceneRenderer:
         except RendererError as error:
             forget_cached_choice()
             raise RendererError(
-                f"{error} It worked when it was last tried; start again to choose anew, "
+                f"{error} It worked when it was last tried; restart to choose again, "
                 f"or set {ENVIRONMENT_VARIABLE}=rays."
             ) from error
 
     @property
     def _open_pipeline(self) -> Pipeline:
         if self._pipeline is None:
-            raise RendererError("this renderer was closed; make a new one")
+            raise RendererError("this renderer was closed; create a new one")
         return self._pipeline
 
     def _camera(self, camera: str | int | mujoco.MjvCamera) -> int | mujoco.MjvCamera:
@@ -245,11 +233,11 @@ class SceneRenderer:
         return self._open_pipeline.draw(data, self._camera(camera), depth=False)[0]
 
     def segmentation(self, data: mujoco.MjData, camera: str | int | mujoco.MjvCamera) -> NDArray[np.int32]:
-        """Geom ids (H, W), -1 where there is none."""
+        """Geom ids (H, W), -1 for none."""
         return self._open_pipeline.segment(data, self._camera(camera))
 
     def close(self) -> None:
-        """Give the renderer's resources back; calling it again does nothing."""
+        """Free the renderer's resources; idempotent."""
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None

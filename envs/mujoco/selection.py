@@ -1,4 +1,4 @@
-"""Choosing how to draw: the best renderer that works on this machine, found by trying."""
+"""Chooses the best renderer that works on this machine, by trying them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RENDERERS: tuple[RendererName, ...] = get_args(RendererName)  # best first
 ENVIRONMENT_VARIABLE = "SI_EMBODIED_RENDERER"
 
 _PROBE_TIMEOUT_S = 60.0
-_CACHE_AGE_S = 24 * 3600.0  # a driver that comes or goes is noticed within a day even if nothing else gives it away
+_CACHE_AGE_S = 24 * 3600.0  # notices a new or removed driver within a day, even if the fingerprint misses it
 
 _FIXES = {
     "egl": "install libegl1 libegl-mesa0 libgl1-mesa-dri (Debian, Ubuntu), or the GPU vendor's driver",
@@ -36,14 +36,14 @@ _FIXES = {
 
 @dataclass(frozen=True, slots=True)
 class RendererChoice:
-    """Which renderer is used, and why that one."""
+    """The chosen renderer, and why."""
 
     name: RendererName
     reason: str
 
 
 def _probe(name: str) -> str | None:
-    """Try OpenGL of this kind in a process of its own; None when it works, else why not."""
+    """Try a kind of OpenGL in a separate process; None if it works, otherwise the fault."""
     if name == "wheel-osmesa" and gl.wheel_libraries() is None:
         return "the package lavavu-osmesa is not installed"
     environment = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
@@ -54,7 +54,7 @@ def _probe(name: str) -> str | None:
             command, env=environment, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"the trial did not end: {error}"
+        return f"the trial did not finish: {error}"
     if done.returncode == 0:
         return None
     lines = done.stderr.strip().splitlines()
@@ -67,7 +67,7 @@ def _cache_path() -> Path:
 
 
 def _fingerprint() -> dict[str, object]:
-    """What a verdict depends on: versions, the linker's cache, the machine's boot, the wheel, the chosen device."""
+    """What the choice depends on: versions, the linker's cache, the boot, the wheel, the selected device."""
 
     def version(package: str) -> str:
         try:
@@ -101,7 +101,7 @@ def _cached(fingerprint: dict[str, object]) -> RendererChoice | None:
         if fresh and entry["name"] in RENDERERS:
             return RendererChoice(entry["name"], str(entry["reason"]))
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # absent, half-written or foreign: probing again costs a second and is always right
+        pass  # missing, truncated or foreign file: probing again takes a second and is always right
     return None
 
 
@@ -111,11 +111,11 @@ def _remember(choice: RendererChoice, fingerprint: dict[str, object]) -> None:
     try:
         write_json(path, entry)
     except OSError:
-        pass  # a read-only home costs a second at every start, nothing else
+        pass  # a read-only home only costs a second at every start
 
 
 def forget_cached_choice() -> None:
-    """Probe anew at the next `select_renderer`; the verdict kept on disk turned out wrong."""
+    """Probe again at the next `select_renderer`: the cached choice turned out to be wrong."""
     _select.cache_clear()
     with contextlib.suppress(OSError):
         _cache_path().unlink(missing_ok=True)
@@ -135,8 +135,8 @@ def _select(preference: str | None) -> RendererChoice:
         fault = None if preference == "rays" else _probe(preference)
         if fault:
             fix = _FIXES[preference]
-            raise RendererError(f"renderer {preference!r} was asked for but does not work here: {fault}. Fix: {fix}.")
-        return RendererChoice(preference, "asked for")
+            raise RendererError(f"renderer {preference!r} was requested but does not work here: {fault}. Fix: {fix}.")
+        return RendererChoice(preference, "requested")
     fingerprint = _fingerprint()
     known = _cached(fingerprint)
     if known is not None:
@@ -150,24 +150,24 @@ def _select(preference: str | None) -> RendererChoice:
             break
         faults.append(f"{name}: {fault}")
     else:
-        choice = RendererChoice("rays", "; ".join(["no OpenGL works here, so pictures are slow", *faults]))
+        choice = RendererChoice("rays", "; ".join(["no OpenGL works here, so rendering is slow", *faults]))
     _remember(choice, fingerprint)
     return choice
 
 
 def select_renderer(preference: str | None = None) -> RendererChoice:
-    """The renderer to use in this process: EGL, system OSMesa, the OSMesa of `lavavu-osmesa`, else rays without OpenGL.
+    """The renderer for this process: EGL, the system's OSMesa, the OSMesa of `lavavu-osmesa`, or rays without OpenGL.
 
-    The first call on a machine tries them in processes of their own (about a second) and keeps the verdict in the
-    user's cache folder; later calls and other processes read it.
+    The first call on a machine tries them in separate processes (about a second) and caches the choice in the user's
+    cache folder, where later calls and other processes read it.
 
     Args:
-        preference: one of `RENDERERS`, tried and insisted on; None takes `SI_EMBODIED_RENDERER` from the environment,
-            and without it the best that works.
+        preference: one of `RENDERERS`, which then must work; None takes `SI_EMBODIED_RENDERER` from the environment, or
+            else the best that works.
 
     Raises:
-        UnknownNameError: no such renderer.
-        RendererError: the renderer asked for does not work here; the message names the fix.
+        UnknownNameError: unknown renderer.
+        RendererError: the requested renderer does not work here; the message names the fix.
         MissingExtraError: mujoco is not installed.
     """
     choice = _select(preference or os.environ.get(ENVIRONMENT_VARIABLE) or None)

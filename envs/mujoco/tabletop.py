@@ -1,4 +1,4 @@
-"""A tabletop scene with Fetch as a MuJoCo model, and what can be read from its physics."""
+"""A tabletop scene with Fetch as a MuJoCo model, and the state read from its physics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
-from si_embodied.envs.mujoco.fetch import TORSO_M, CartesianController, fetch_spec
+from si_embodied.envs.mujoco.fetch import CartesianController, fetch_spec
 from si_embodied.envs.scenes import tabletop as t
 from si_embodied.geometry import Pose
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CAMERAS = ("head", "side", "wrist")
 HEAD_TILT_RAD = 0.98
 _HEAD_FOV_DEG, _SIDE_FOV_DEG, _WRIST_FOV_DEG = 76.0, 40.0, 70.0
 _SIDE_FROM_M, _SIDE_TO_M = (1.42, 0.50, 1.42), (0.55, 0.0, 0.72)
 _OBJECT_DENSITY = 600.0  # of wood, kg/m^3
 _OBJECT_FRICTION = (1.0, 0.02, 0.0005)
-_BALL_FRICTION = (1.0, 0.02, 0.003)  # rolls, and comes to rest
+_BALL_FRICTION = (1.0, 0.02, 0.003)  # lets it roll, and come to rest
 _WOOD, _TABLE, _FLOOR = (0.72, 0.53, 0.33, 1.0), (0.86, 0.82, 0.75, 1.0), (0.45, 0.47, 0.50, 1.0)
 _BOWL_SEGMENTS = 16
 _SETTLE_S = 0.3
@@ -37,9 +36,9 @@ _FINGERS = ("robot0:l_gripper_finger_link", "robot0:r_gripper_finger_link")
 
 
 def tabletop_model(scene: t.TabletopScene) -> mujoco.MjModel:
-    """The robot at its table; bodies are called `object:NAME` and `container:KEY`."""
+    """The robot at its table; bodies are named `object:NAME` and `container:KEY`."""
     spec = fetch_spec()
-    # Depth near the lens is what the wrist needs; the far plane still holds the floor.
+    # The wrist camera needs depth close to the lens; the far plane still includes the floor.
     spec.stat.extent, spec.stat.center = 2.0, [0.6, 0.0, 0.6]
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 10.0
     spec.visual.headlight.ambient = [0.36] * 3
@@ -53,8 +52,8 @@ def tabletop_model(scene: t.TabletopScene) -> mujoco.MjModel:
         )
         rgba = (*t.COLOURS[container.colour], 1.0) if container.colour in t.COLOURS else _WOOD
         {"bowl": _add_bowl, "bin": _add_bin, "shape sorter": _add_sorter}[container.kind](spec, body, rgba)
-    for thing in scene.objects:
-        _add_object(spec, thing)
+    for item in scene.objects:
+        _add_object(spec, item)
     return spec.compile()
 
 
@@ -97,14 +96,14 @@ def _add_cameras(spec: mujoco.MjSpec) -> None:
     )
     aim = np.subtract(_SIDE_TO_M, _SIDE_FROM_M)
     spec.worldbody.add_camera(name="side", fovy=_SIDE_FOV_DEG, pos=_SIDE_FROM_M, quat=_look(aim, [0, 0, 1]))
-    # On the back of the gripper, looking past the fingertips (the gripper's x) to where they will close.
+    # On the back of the gripper, looking along its x past the fingertips to where they close.
     spec.body("robot0:gripper_link").add_camera(
         name="wrist", fovy=_WRIST_FOV_DEG, pos=[-0.06, 0.0, 0.10], quat=_look([1.0, 0.0, -0.42], [0, 0, -1])
     )
 
 
 def _prism(spec: mujoco.MjSpec, name: str, corners: Sequence[tuple[float, float]], height: float) -> str:
-    """A mesh of a convex outline, standing on z = 0."""
+    """A mesh that extrudes a convex outline upwards from z = 0."""
     vertices = [(x, y, z) for z in (0.0, height) for x, y in corners]
     return _hull(spec, name, vertices)
 
@@ -129,7 +128,7 @@ def _add_bowl(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]
     )  # fmt: skip
     for k in range(_BOWL_SEGMENTS):
         angle = 2 * half * k
-        shade = 0.92 + 0.08 * math.cos(angle - 1.0)  # flat lights leave no relief
+        shade = 0.92 + 0.08 * math.cos(angle - 1.0)  # the flat lighting alone would show no relief
         body.add_geom(
             type=mujoco.mjtGeom.mjGEOM_MESH, meshname=segment, rgba=[*(shade * c for c in rgba[:3]), 1.0],
             quat=[math.cos(angle / 2), 0, 0, math.sin(angle / 2)],
@@ -155,7 +154,7 @@ def _add_bin(_: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]) ->
 
 
 def _add_sorter(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ...]) -> None:
-    """A board in one convex piece for every side of every hole: what lies beyond that side, seen from the middle."""
+    """A board of one convex mesh per side of each hole: the part of the board beyond that side, seen from the hole."""
     half_x, half_y = t.SORTER_DEPTH_M / 2, t.SORTER_PITCH_M / 2
     board = [(half_x, -half_y), (half_x, half_y), (-half_x, half_y), (-half_x, -half_y)]
 
@@ -171,84 +170,84 @@ def _add_sorter(spec: mujoco.MjSpec, body: mujoco.MjsBody, rgba: tuple[float, ..
             corners = [first, edge(first), *between, edge(second), second]
             mesh = _prism(spec, f"sorter_{hole.name}_{k}", corners, t.SORTER_HEIGHT_M)
             body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, pos=[0, hole.offset_y_m, 0], rgba=rgba)
-        body.add_geom(  # paint: shows the hole, and touches nothing
+        body.add_geom(  # paint that shows the hole, without collisions
             type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.055, 0.036, 0.0002], pos=[0, hole.offset_y_m, 0.0002],
             rgba=[0.16, 0.12, 0.09, 1.0], contype=0, conaffinity=0,
         )  # fmt: skip
 
 
-def _add_object(spec: mujoco.MjSpec, thing: t.TableObject) -> None:
-    half = t.BALL_RADIUS_M if thing.shape == "ball" else thing.height_m / 2
+def _add_object(spec: mujoco.MjSpec, item: t.TableObject) -> None:
+    half = t.BALL_RADIUS_M if item.shape == "ball" else item.height_m / 2
     body = spec.worldbody.add_body(
-        name=f"object:{thing.name}", pos=[thing.x_m, thing.y_m, t.TABLE_TOP_M + half + 0.0005],
-        quat=[math.cos(thing.yaw_rad / 2), 0, 0, math.sin(thing.yaw_rad / 2)],
+        name=f"object:{item.name}", pos=[item.x_m, item.y_m, t.TABLE_TOP_M + half + 0.0005],
+        quat=[math.cos(item.yaw_rad / 2), 0, 0, math.sin(item.yaw_rad / 2)],
     )  # fmt: skip
     body.add_freejoint()
     look = {
-        "rgba": [*t.COLOURS[thing.colour], 1.0], "density": _OBJECT_DENSITY, "condim": 4,
+        "rgba": [*t.COLOURS[item.colour], 1.0], "density": _OBJECT_DENSITY, "condim": 4,
         "friction": list(_OBJECT_FRICTION),
     }  # fmt: skip
     geom = mujoco.mjtGeom
-    if thing.shape == "ball":
+    if item.shape == "ball":
         look |= {"condim": 6, "friction": list(_BALL_FRICTION)}
         body.add_geom(type=geom.mjGEOM_SPHERE, size=[t.BALL_RADIUS_M, 0, 0], **look)
-    elif thing.shape == "cylinder":
+    elif item.shape == "cylinder":
         body.add_geom(type=geom.mjGEOM_CYLINDER, size=[t.CYLINDER_RADIUS_M, half, 0], **look)
-    elif thing.shape in ("cube", "long block"):
-        x, y = t.outline(thing.shape)[1]
+    elif item.shape in ("cube", "long block"):
+        x, y = t.outline(item.shape)[1]
         body.add_geom(type=geom.mjGEOM_BOX, size=[x, y, half], **look)
-    elif thing.shape == "cross":
+    elif item.shape == "cross":
         length, width = (side / 2 for side in t.CROSS_SIZE_M)
         body.add_geom(type=geom.mjGEOM_BOX, size=[length, width, half], **look)
         body.add_geom(type=geom.mjGEOM_BOX, size=[width, length, half], **look)
-    elif thing.shape == "hexagonal prism":  # three boxes, each from side to side: they rest better than a mesh
+    elif item.shape == "hexagonal prism":  # three boxes from side to side, which rest better than a mesh
         flat = t.HEXAGON_RADIUS_M * math.sqrt(3) / 2
         for angle in (math.pi / 6, math.pi / 2, 5 * math.pi / 6):
             turn = [math.cos(angle / 2), 0, 0, math.sin(angle / 2)]
             body.add_geom(type=geom.mjGEOM_BOX, size=[flat, t.HEXAGON_RADIUS_M / 2, half], quat=turn, **look)
     else:
-        name = f"{thing.shape} {thing.height_m}"
-        mesh = _prism(spec, name, t.outline(thing.shape), thing.height_m)
+        name = f"{item.shape} {item.height_m}"
+        mesh = _prism(spec, name, t.outline(item.shape), item.height_m)
         body.add_geom(type=geom.mjGEOM_MESH, meshname=mesh, pos=[0, 0, -half], **look)
 
 
 class TabletopWorld:
-    """One scene's physics: the arm that moves in it, and the exact state, for whoever may know it."""
+    """One scene's physics: the arm and the exact state of the objects. Privileged."""
 
     def __init__(self, scene: t.TabletopScene) -> None:
         """Build the scene and let it come to rest."""
-        if mujoco.get_mju_user_warning() is None:  # else MuJoCo writes MUJOCO_LOG.TXT wherever it runs
+        if mujoco.get_mju_user_warning() is None:  # otherwise MuJoCo writes MUJOCO_LOG.TXT to the working directory
             mujoco.set_mju_user_warning(_log.warning)
         self.scene = scene
         self.model = tabletop_model(scene)
         self.data = mujoco.MjData(self.model)
         self.controller = CartesianController(self.model, self.data)
         self.controller.reset(0.0, HEAD_TILT_RAD)
-        self._bodies = {thing.name: self.model.body(f"object:{thing.name}").id for thing in scene.objects}
-        self._corners = {thing.name: t.corners(thing.shape, thing.height_m) for thing in scene.objects}
+        self._bodies = {item.name: self.model.body(f"object:{item.name}").id for item in scene.objects}
+        self._corners = {item.name: t.corners(item.shape, item.height_m) for item in scene.objects}
         self._still: set[str] = set()
         self._fingers = [self.model.body(name).id for name in _FINGERS]
         self.rest(_SETTLE_S)
 
     @property
     def T_map_base(self) -> Pose:  # noqa: N802  (a transform, as the field writes it)
-        """The robot's base_link."""
+        """Pose of the robot's base_link."""
         body = self.data.body("robot0:base_link")
         return Pose(body.xmat.reshape(3, 3).copy(), body.xpos.copy())
 
     @property
     def shoulder_m(self) -> tuple[float, float, float]:
-        """Where the arm's reach is measured from: the shoulder's lift axis."""
+        """The origin of the arm's reach, (x, y, z) in the map: the shoulder's lift axis."""
         x, y, z = self.data.body("robot0:shoulder_pan_link").xpos
         return float(x), float(y), float(z)
 
     def pose(self, name: str) -> Pose:
-        """Of an object's own frame."""
+        """Pose of an object's own frame in the map."""
         body = self._bodies[name]
         return Pose(self.data.xmat[body].reshape(3, 3).copy(), self.data.xpos[body].copy())
 
     def place_object(self, name: str, pose: Pose) -> None:
-        """Put an object somewhere, at rest; for tests and for setting up."""
+        """Put an object at rest at a pose; for tests and for setting up a scene."""
         joint = self.model.body(self._bodies[name]).jntadr[0]
         q, v = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
         x, y, z, w = pose.quaternion()
@@ -258,14 +257,14 @@ class TabletopWorld:
         mujoco.mj_forward(self.model, self.data)
 
     def corners(self, name: str) -> NDArray[np.float64]:
-        """An object's outline points (n, 3) in the map; a ball's do not turn with it."""
+        """An object's corner points (n, 3) in the map; a ball's do not rotate with it."""
         pose = self.pose(name)
         if self.scene.object(name).shape == "ball":
             pose = Pose(np.eye(3), pose.translation)
         return pose.apply(self._corners[name])
 
     def rest(self, duration_s: float = REST_S) -> None:
-        """Let time pass with the arm held where it is, and note what moves meanwhile."""
+        """Step the physics with the arm held still, and record which objects do not move meanwhile."""
         before = {name: self.pose(name) for name in self._bodies}
         mujoco.mj_step(self.model, self.data, nstep=round(duration_s / self.model.opt.timestep))
         self._still = {name for name, pose in before.items() if _same(pose, self.pose(name))}
@@ -273,7 +272,7 @@ class TabletopWorld:
     def is_still(self, name: str) -> bool:
         """Whether an object moved less than 1 mm and turned less than 2 degrees during the last `rest`.
 
-        Displacement, not speed: the solver lets resting meshes tremble on the spot.
+        Measured by displacement, not speed, because the solver lets resting meshes jitter in place.
         """
         return name in self._still
 
@@ -286,16 +285,16 @@ class TabletopWorld:
         return {int(b if a == body else a) for a, b in pairs if body in (a, b)}
 
     def fingers_on(self, name: str) -> int:
-        """How many fingers touch an object: 0 is let go, 2 is held."""
+        """How many fingers touch an object: 0 is released, 2 is held."""
         return len(self.touching(name).intersection(self._fingers))
 
     def stands_on(self, upper: str, lower: str) -> bool:
-        """Whether one object touches another and its middle is higher than the other's top."""
+        """Whether the upper object touches the lower one and its centre is above the lower one's top."""
         touches = self._bodies[lower] in self.touching(upper)
         return touches and bool(self.pose(upper).translation[2] > self.corners(lower)[:, 2].max() - 0.005)
 
     def geoms_of(self, name: str) -> NDArray[np.intp]:
-        """Geom ids of an object, for segmentation."""
+        """Geom ids of an object, as they appear in a segmentation."""
         return np.flatnonzero(self.model.geom_bodyid == self._bodies[name])
 
 
@@ -303,6 +302,3 @@ def _same(before: Pose, after: Pose) -> bool:
     cosine = (float(np.trace(before.rotation.T @ after.rotation)) - 1) / 2
     moved = float(np.linalg.norm(after.translation - before.translation))
     return moved < _STILL_M and math.acos(min(max(cosine, -1.0), 1.0)) < _STILL_RAD
-
-
-__all__ = ["CAMERAS", "REST_S", "TORSO_M", "TabletopWorld", "tabletop_model"]

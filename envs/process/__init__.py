@@ -1,7 +1,7 @@
-"""A world in a process of another Python, whose packages may be other ones: `ProcessEnv`.
+"""An environment in a process of another Python with other packages: `ProcessEnv`.
 
-`env` and `interpreter` are this side, `start` and `child` the other; `wire` and `spaces` say what crosses. The other
-side imports this package from here, by its path, and needs numpy and gymnasium besides what the world itself needs.
+`env` and `interpreter` run in the parent, `start` and `child` in the child; `wire` and `spaces` define the messages.
+The child imports this package by its path, and needs numpy and gymnasium besides what the environment needs.
 """
 
 from si_embodied.envs.process.env import ProcessEnv

@@ -1,4 +1,4 @@
-"""The other side: makes one environment, and does to it what it is told, until it is told no more."""
+"""The child process: creates one environment and executes the parent's requests until the parent disconnects."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from si_embodied.envs.process.wire import Block, Channel
 
 
 def serve(connection: int, memory: int) -> None:
-    """Answer requests `[verb, arguments]` with `["value", …]` or `["error", type, message, trace]` until hung up on."""
+    """Answer requests `[verb, arguments]` with `["value", …]` or `["error", type, message, trace]` to the end."""
     end_with_parent()
-    faulthandler.enable()  # a simulator that crashes says where; the parent shows it
+    faulthandler.enable()  # a crashing simulator prints where; the parent shows it
     for descriptor in (connection, memory):
         os.set_inheritable(descriptor, False)
     channel = Channel(socket.socket(fileno=connection), Block(memory))
@@ -31,14 +31,14 @@ def serve(connection: int, memory: int) -> None:
             verb, arguments = channel.receive()
             try:
                 answer = channel.pack(["value", getattr(world, f"do_{verb}")(*arguments)])
-            except Exception as error:  # noqa: BLE001 - carried to the parent, which raises it
+            except Exception as error:  # noqa: BLE001 - sent to the parent, which raises it
                 answer = channel.pack(["error", type(error).__name__, str(error), traceback.format_exc()])
             channel.send(answer)
     world.do_close()
 
 
 class World:
-    """The environment, and a method `do_VERB` for everything that is asked of it."""
+    """The environment, with a method `do_VERB` for each request."""
 
     def __init__(self) -> None:
         self._env: gymnasium.Env[Any, Any] | None = None
@@ -48,14 +48,14 @@ class World:
         """The environment.
 
         Raises:
-            gymnasium.error.Error: none was made.
+            gymnasium.error.Error: the environment has not been created.
         """
         if self._env is None:
-            raise gymnasium.error.Error("no environment was made here")
+            raise gymnasium.error.Error("the environment has not been created")
         return self._env
 
     def do_make(self, env_id: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Make the environment of an id; returns its spaces and metadata."""
+        """Create the environment of an id; returns its spaces and metadata."""
         import si_embodied.envs  # noqa: F401 - registers ours
 
         self._env = gymnasium.make(env_id, disable_env_checker=True, **arguments)
@@ -66,40 +66,40 @@ class World:
         }
 
     def do_reset(self, seed: int | None, options: dict[str, Any] | None) -> Any:
-        """Gymnasium's."""
+        """Gymnasium's `reset`."""
         return self.env.reset(seed=seed, options=options)
 
     def do_step(self, action: Any) -> Any:
-        """Gymnasium's."""
+        """Gymnasium's `step`."""
         return self.env.step(action)
 
     def do_render(self) -> Any:
-        """Gymnasium's."""
+        """Gymnasium's `render`."""
         return self.env.render()
 
     def do_get(self, names: list[str]) -> Any:
-        """What the bare environment has under these names, one within the other."""
+        """The attribute of the unwrapped environment at a path of names."""
         value: Any = self.env.unwrapped
         for name in names:
             value = getattr(value, name)
         return value
 
     def do_call(self, names: list[str], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Call a method under these names."""
+        """Call the method at a path of names."""
         return self.do_get(names)(*arguments, **named)
 
     def do_close(self) -> None:
-        """Gymnasium's."""
+        """Gymnasium's `close`."""
         if self._env is not None:
             env, self._env = self._env, None
             env.close()
 
 
 def end_with_parent() -> None:
-    """End this process and those that it starts when the parent ends, which closes our standard input.
+    """End this process and its children when the parent ends, which closes our standard input.
 
-    On Linux the kernel does it, whatever simulator holds the interpreter's lock; elsewhere a thread. Linux's own signal
-    of a parent's death will not do: it comes when the parent's *thread* ends.
+    On Linux the kernel does this, even while a simulator holds the interpreter's lock; elsewhere a thread does. Linux's
+    parent-death signal is unsuitable, because it fires when the parent's *thread* ends.
     """
     lifeline = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -109,7 +109,7 @@ def end_with_parent() -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    # Also for a parent that was gone before the kernel was asked.
+    # The thread also covers a parent that ended before the kernel was asked.
     threading.Thread(target=_end_at_eof, args=(lifeline,), name="end-with-parent", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""A Gymnasium environment that lives in another Python."""
+"""A Gymnasium environment that runs in another Python."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DEADLINE_S = 120.0
 
 
 class ProcessEnv(gymnasium.Env[Any, Any]):
-    """Any registered environment, run by another Python: its conda environment, its old packages.
+    """Any registered environment, run by another Python with its own conda environment and older packages.
 
-    Observations arrive as they are there, arrays through shared memory. An exception there is a `SimulatorError` here,
-    with its traceback. When that process crashes or does not answer in time the episode is lost, which `SimulatorLost`
-    says; the next `reset` starts another. Attributes and methods that the environment has beyond Gymnasium's
-    (`kind`, `ground_truth.next_action()`) are asked for there; a dataclass arrives as a namespace of its fields.
+    Observations arrive unchanged, arrays through shared memory. An exception in the other Python is raised here as a
+    `SimulatorError` with its traceback. If the process crashes or does not answer in time, the episode is lost and
+    `SimulatorLost` is raised; the next `reset` starts a new process. Other attributes and methods of the environment
+    (`kind`, `ground_truth.next_action()`) are forwarded; a dataclass arrives as a namespace of its fields.
 
     Example:
         >>> env = ProcessEnv("si_embodied/Apartment-v0", python=sys.executable, task="objectnav")
@@ -42,21 +42,21 @@ class ProcessEnv(gymnasium.Env[Any, Any]):
         deadline_s: float = DEADLINE_S,
         **arguments: Any,
     ) -> None:
-        """Start the other Python and make the environment there.
+        """Start the other Python and create the environment in it.
 
         Args:
-            env_id: what `gymnasium.make` is given there, a module to import first included (`package.module:My-v0`).
+            env_id: id for `gymnasium.make`, with an optional module to import first (`package.module:My-v0`).
             python: path of the other Python's executable; it needs numpy, gymnasium and what the environment needs.
-            environ: variables to set there; it inherits those of this process but its Python's, conda's and ROS's.
-            deadline_s: for every answer, the start and the first images included.
+            environ: variables to set there; it inherits this process's, except those of Python, conda and ROS.
+            deadline_s: for every answer, including the start and the first images.
             arguments: the environment's own.
 
         Raises:
             ConfigError: there is no such Python.
-            SimulatorError: the environment cannot be made there; the message says why.
+            SimulatorError: the environment could not be created; the message says why.
         """
         if not deadline_s > 0:
-            raise ConfigError(f"expected a deadline above 0 s, got: {deadline_s}")
+            raise ConfigError(f"expected deadline_s to be above 0, got: {deadline_s}")
         self._made = env_id, arguments
         self._python, self._environ, self._deadline_s = python, environ, deadline_s
         self._interpreter: Interpreter | None = None
@@ -78,16 +78,16 @@ class ProcessEnv(gymnasium.Env[Any, Any]):
 
     def _ask(self, verb: str, *arguments: Any) -> Any:
         if self._interpreter is None or not self._interpreter.alive:
-            raise SimulatorLost("there is no simulator: it was closed or lost; reset() starts another")
+            raise SimulatorLost("no simulator is running: it was closed or lost; reset() starts a new one")
         return self._interpreter.ask(verb, *arguments, deadline_s=self._deadline_s)
 
     # --- Gymnasium's interface --------------------------------------------------------------------------------------
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, in a new process where there is none.
+        """Start an episode, in a new process if none is running.
 
         Raises:
-            SimulatorLost: the process ended, or was too slow.
+            SimulatorLost: the process ended, or did not answer in time.
             SimulatorError: the environment raised an exception.
         """
         super().reset(seed=seed)
@@ -97,53 +97,53 @@ class ProcessEnv(gymnasium.Env[Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """One step; raises what `reset` raises."""
+        """Run one step; raises the same errors as `reset`."""
         observation, reward, terminated, truncated, info = self._ask("step", action)
         return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
-        """What the environment renders."""
+        """The environment's `render()`."""
         return self._ask("render")
 
     def close(self) -> None:
-        """End the process; `reset` starts another."""
+        """End the process; `reset` starts a new one."""
         if self._interpreter is not None:
             self._interpreter.close()
             self._interpreter = None
 
-    # --- what environments have beyond that -------------------------------------------------------------------------
+    # --- forwarded attributes ----------------------------------------------------------------------------------------
 
     @property
     def embodiment(self) -> Embodiment:
-        """The robot, where the environment has one (docs/evaluation.md).
+        """The environment's robot (docs/evaluation.md).
 
         Raises:
-            AttributeError: it has none.
+            AttributeError: the environment has none.
         """
-        fields = vars(_Elsewhere(self, ("embodiment",)).value())
-        name = _Elsewhere(self, ("embodiment", "__class__", "__name__")).value()
+        fields = vars(_Remote(self, ("embodiment",)).value())
+        name = _Remote(self, ("embodiment", "__class__", "__name__")).value()
         robot: Embodiment = getattr(embodiments, name)(**fields)
         return robot
 
     def __getattr__(self, name: str) -> Any:
-        """An attribute of the environment there: its value, or something to ask further."""
+        """An attribute of the remote environment: its value, or a proxy for its own attributes."""
         if name.startswith("_") or name in ("np_random", "spec", "action_space", "observation_space", "metadata"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(_Elsewhere(self, ()), name)
+        return getattr(_Remote(self, ()), name)
 
 
-class _Elsewhere:
-    """Something in the environment there that is no value: an object with attributes, or a method."""
+class _Remote:
+    """A proxy for an object or method of the remote environment that cannot be sent as a value."""
 
     def __init__(self, env: ProcessEnv, names: tuple[str, ...]) -> None:
         self._env, self._names = env, names
 
     def value(self) -> Any:
-        """What it is.
+        """Fetch its value.
 
         Raises:
-            AttributeError: it is not there.
-            SimulatorError: it cannot cross.
+            AttributeError: the environment has no such attribute.
+            SimulatorError: the value cannot be sent.
         """
         try:
             return self._env._ask("get", list(self._names))
@@ -155,7 +155,7 @@ class _Elsewhere:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        inner = _Elsewhere(self._env, (*self._names, name))
+        inner = _Remote(self._env, (*self._names, name))
         try:
             return inner.value()
         except SimulatorError as error:

@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as values that cross between processes, and back."""
+"""Converts Gymnasium's spaces to values that can be sent to another process, and back."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from gymnasium import spaces
 
 from si_embodied.errors import MessageError
 
-__all__ = ["from_values", "to_values"]
-
 
 def to_values(space: spaces.Space[Any]) -> list[Any]:
-    """The name of a space's kind, and what it is made of.
+    """A space's kind and its parameters.
 
     Raises:
-        MessageError: it is of a kind that is not known here.
+        MessageError: this kind of space is not supported.
     """
     if isinstance(space, spaces.Box):
         return ["Box", space.low, space.high, space.dtype.str]
@@ -35,7 +33,7 @@ def to_values(space: spaces.Space[Any]) -> list[Any]:
     if isinstance(space, spaces.Sequence):
         return ["Sequence", to_values(space.feature_space), bool(space.stack)]
     raise MessageError(
-        f"a space of kind {type(space).__name__} cannot go to another process; wrap the environment there so that it "
+        f"a space of kind {type(space).__name__} cannot be sent to another process; wrap the environment so that it "
         "has Box, Discrete, MultiBinary, MultiDiscrete, Text, Dict, Tuple or Sequence"
     )
 
@@ -64,7 +62,7 @@ def from_values(values: list[Any]) -> spaces.Space[Any]:
     if kind == "Sequence":
         inner, stack = parts
         return spaces.Sequence(from_values(inner), stack=stack)
-    raise MessageError(f"unknown kind of space {kind!r}; are both sides one version?")
+    raise MessageError(f"unknown kind of space {kind!r}; use the same version of si_embodied on both sides")
 
 
 def _dtype(name: str) -> Any:

@@ -1,9 +1,9 @@
-"""The other side's first file, run by its path in the other Python: it fetches this package and goes to work.
+"""The child's entry point, run by path in the other Python: imports this package and serves requests.
 
     python start.py PACKAGE SOCKET MEMORY
 
-PACKAGE is the folder of the si_embodied that started it, which alone is made importable here: nothing else that lies
-beside it is. SOCKET and MEMORY are the descriptors of what both sides share. Standard input ends when the parent does.
+PACKAGE is the folder of the parent's si_embodied; only this package becomes importable, nothing else beside it. SOCKET
+and MEMORY are the file descriptors of the shared socket and memory. Standard input ends when the parent does.
 """
 
 import importlib.util
@@ -15,16 +15,16 @@ OLDEST = (3, 10)
 
 
 def main() -> None:
-    """Check what is needed, import this package by its path, and serve."""
+    """Check the requirements, import this package by its path, and serve."""
     package, connection, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    os.dup2(2, 1)  # what a simulator prints is no message
+    os.dup2(2, 1)  # a simulator's prints go to standard error
     if sys.version_info < OLDEST:
         sys.exit(
             f"Python {sys.version.split()[0]} is too old for si_embodied; it needs {OLDEST[0]}.{OLDEST[1]} or later"
         )
     missing = [name for name in ("numpy", "gymnasium") if importlib.util.find_spec(name) is None]
     if missing:
-        sys.exit(f"install what is missing: {sys.executable} -m pip install {' '.join(missing)}")
+        sys.exit(f"missing packages; install them with: {sys.executable} -m pip install {' '.join(missing)}")
     sys.path.pop(0)  # this file's folder
     spec = importlib.util.spec_from_file_location(
         "si_embodied",

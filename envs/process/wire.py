@@ -1,7 +1,7 @@
-"""What crosses between two Pythons: JSON over a socket, and arrays in memory that both see. Nothing is ever unpickled.
+"""Messages between two Pythons: JSON over a socket, and arrays in shared memory. Nothing is ever unpickled.
 
-JSON's own values are themselves. An object is a tag and what it holds: `{"array": [dtype, shape, offset]}`, which lies
-at the offset in the shared block, `{"scalar": …}` (a numpy number), `{"tuple": [...]}`, `{"dict": [[key, value], ...]}`
+JSON's own values stand for themselves. An object is a tag with its content: `{"array": [dtype, shape, offset]}` with
+the offset in the shared block, `{"scalar": …}` (a numpy number), `{"tuple": [...]}`, `{"dict": [[key, value], ...]}`
 and `{"record": [[field, value], ...]}`, a dataclass, which arrives as a `types.SimpleNamespace`.
 """
 
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct("!I")
 _LONGEST = 64 << 20  # bytes of JSON
 _ALIGNMENT = 64
-_KINDS = "biufcmMSU"  # of numpy's types: all but objects and what has fields
+_KINDS = "biufcmMSU"  # numpy's kinds of dtype, without objects and structured types
 
 
 class Block:
-    """Memory of two processes, without a name: it is gone when both are, however they ended. It grows as needed."""
+    """Unnamed memory shared by two processes; the system frees it when both have ended. It grows as needed."""
 
     def __init__(self, descriptor: int) -> None:
-        """Use the file of `descriptor`, which both sides have open; it is closed with this."""
+        """Use the file of `descriptor`, which both sides have open; `close` closes it."""
         self.descriptor = descriptor
         self._map: mmap.mmap | None = None
 
     @classmethod
     def create(cls) -> Block:
-        """New memory: on Linux without a file, elsewhere in a file that has no name any more."""
+        """Create a block: on Linux in anonymous memory, elsewhere in an unlinked file."""
         if hasattr(os, "memfd_create"):
             return cls(os.memfd_create("si_embodied"))
         with tempfile.TemporaryFile() as file:
             return cls(os.dup(file.fileno()))
 
     def write(self, array: NDArray[Any], offset: int) -> int:
-        """Copy an array to an offset; returns the next one that is free."""
+        """Copy an array to an offset; returns the next free offset."""
         end = offset + array.nbytes
         if os.fstat(self.descriptor).st_size < end:
             os.ftruncate(self.descriptor, -(-end // mmap.PAGESIZE) * 2 * mmap.PAGESIZE)
@@ -62,7 +62,7 @@ class Block:
         """A copy of the array at an offset.
 
         Raises:
-            MessageError: it is of objects, or not within the block.
+            MessageError: the array holds objects, or does not lie within the block.
         """
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
@@ -78,7 +78,7 @@ class Block:
         return self._map
 
     def close(self) -> None:
-        """Give this side's hold on it back; calling it again does nothing."""
+        """Close this side's handle; idempotent."""
         self._map = None
         if self.descriptor >= 0:
             os.close(self.descriptor)
@@ -86,52 +86,52 @@ class Block:
 
 
 class Channel:
-    """Values to and from the other side, which takes turns: the arrays of a message are there until the next one."""
+    """Sends and receives values in turns; the arrays of a message are valid until the next message."""
 
     def __init__(self, connection: socket.socket, block: Block) -> None:
-        """Talk over `connection`; arrays go through `block`."""
+        """Communicate over `connection`; arrays go through `block`."""
         self._connection, self._block = connection, block
 
     def pack(self, value: Any) -> bytes:
-        """A value as a message; its arrays are in the shared memory already.
+        """Encode a value as a message; writes its arrays to the shared memory.
 
         Raises:
-            MessageError: a part of it is of no type that crosses.
+            MessageError: the value contains a type that cannot be sent, or is too large.
         """
         plain = _Encoder(self._block).plain(value, "the message")
         data = json.dumps(plain, separators=(",", ":")).encode()
         if len(data) > _LONGEST:
-            raise MessageError(f"a message of {len(data)} bytes beside its arrays, more than {_LONGEST}")
+            raise MessageError(f"a message of {len(data)} bytes, besides its arrays, is longer than {_LONGEST}")
         return _LENGTH.pack(len(data)) + data
 
     def send(self, message: bytes, timeout_s: float | None = None) -> None:
-        """Send what `pack` made last.
+        """Send the last result of `pack`.
 
         Raises:
-            OSError: the other side is gone, or (TimeoutError) does not listen.
+            OSError: the other side has disconnected, or does not receive in time (TimeoutError).
         """
         self._connection.settimeout(timeout_s)
         self._connection.sendall(message)
 
     def receive(self, timeout_s: float | None = None) -> Any:
-        """The next value.
+        """Receive the next value.
 
         Raises:
-            EOFError: the other side is gone.
-            TimeoutError: it has said nothing for that long.
-            MessageError: it said something else.
+            EOFError: the other side has disconnected.
+            TimeoutError: no complete message arrived in time.
+            MessageError: the message is invalid.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size, end))
         if length > _LONGEST:
-            raise MessageError(f"a message of {length} bytes, more than {_LONGEST}")
+            raise MessageError(f"a message of {length} bytes is longer than {_LONGEST}")
         try:
             return self._decode(json.loads(self._exactly(length, end)))
         except (ValueError, TypeError, KeyError) as error:
-            raise MessageError(f"a message that cannot be read: {error}") from error
+            raise MessageError(f"cannot decode a message: {error}") from error
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._connection.close()
         self._block.close()
 
@@ -148,7 +148,7 @@ class Channel:
                 self._connection.settimeout(None)
             got = self._connection.recv_into(rest)
             if not got:
-                raise EOFError("the other side has hung up")
+                raise EOFError("the other side has disconnected")
             rest = rest[got:]
         return data
 
@@ -172,13 +172,13 @@ class Channel:
 
 
 class _Encoder:
-    """Makes one message: its arrays go into the block one after the other."""
+    """Encodes one message; writes its arrays into the block one after the other."""
 
     def __init__(self, block: Block) -> None:
         self._block, self._offset = block, 0
 
     def plain(self, value: Any, where: str) -> Any:
-        """The value in JSON's own; `where` says in errors which part of the message it is."""
+        """The value as plain JSON; `where` names the part of the message in errors."""
         if isinstance(value, (np.ndarray, np.generic)):
             return self._array(value, where)
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -195,8 +195,8 @@ class _Encoder:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return self._record({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, where)
         raise MessageError(
-            f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot go to another process; "
-            "numbers, texts, arrays, and lists, tuples, dicts and dataclasses of them can"
+            f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be sent; "
+            "send numbers, strings, arrays, and lists, tuples, dicts and dataclasses of them"
         )
 
     def _record(self, fields: dict[str, Any], where: str) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class _Encoder:
     def _array(self, value: Any, where: str) -> dict[str, Any]:
         array = np.asarray(value)
         if array.dtype.kind not in _KINDS:
-            raise MessageError(f"{where} is an array of {array.dtype}, which cannot go to another process")
+            raise MessageError(f"{where} is an array of {array.dtype}, which cannot be sent to another process")
         start = self._offset
         self._offset = self._block.write(array, start)
         tag = "array" if isinstance(value, np.ndarray) else "scalar"

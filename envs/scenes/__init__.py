@@ -1,1 +1,1 @@
-"""Scenes as frozen values: drawing them from a seed, searching them, exporting them. Nothing here renders."""
+"""Scenes as frozen values: drawn from a seed, searched for paths, exported. Nothing here renders."""

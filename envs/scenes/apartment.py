@@ -1,7 +1,7 @@
 """An apartment as a value: rooms, walls with doors, and furniture built of primitives.
 
-Map frame: x forward, y left, z up, metres; the floor is z = 0. Everything is axis-aligned: furniture is turned by
-quarter turns, so that footprints, distances and occupancy are exact.
+Map frame: x forward, y left, z up, metres; the floor is z = 0. Furniture is rotated by quarter turns only, so that
+everything is axis-aligned, and footprints, distances and occupancy are exact.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Axis: TypeAlias = Literal["x", "y", "z"]
 
 WALL_HEIGHT_M = 2.5
 DOOR_HEIGHT_M = 2.05
-WALL_THICKNESS_M = 0.06  # of one room's side of a wall; two rooms share one of twice that
-ROBOT_HEIGHT_M = 1.2  # what hangs higher than this cannot be bumped into
+WALL_THICKNESS_M = 0.06  # of one room's side of a wall; a wall between two rooms is twice as thick
+OBSTACLE_HEIGHT_M = 1.2  # parts that begin above this clear the robot, which is 1.1 m high
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Part:
     axis: Axis = "z"  # of a cylinder or capsule
 
     def turned(self, quarter_turns: int) -> Part:
-        """The part after counter-clockwise quarter turns about the origin's z axis."""
+        """The part, rotated counter-clockwise by quarter turns about the z axis."""
         (x, y, z), (hx, hy, hz), axis = self.centre, self.half, self.axis
         for _ in range(quarter_turns % 4):
             x, y, hx, hy = -y, x, hy, hx
@@ -51,17 +51,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Furniture:
-    """One piece: what it is, what it looks like, where it stands. Its front is its own +x direction."""
+    """One piece of furniture: its category, parts and pose. Its front is its own +x direction."""
 
     name: str  # unique in the apartment: "chair_3"
     category: str  # "chair"
-    colour: str  # "red", the colour a person would name
+    colour: str  # "red", as a person would name it
     room: int  # index into Apartment.rooms
     x_m: float
     y_m: float
     quarter_turns: int  # counter-clockwise; 0 faces map x
-    parts: tuple[Part, ...]  # in its own frame: origin on the floor in the middle, front along x
-    walkable: bool = False  # a rug
+    parts: tuple[Part, ...]  # in its own frame: origin on the floor at its centre, front along x
+    walkable: bool = False  # the robot can drive over it: a rug
 
     @cached_property
     def world_parts(self) -> tuple[Part, ...]:
@@ -78,13 +78,13 @@ class Furniture:
 
     @property
     def centre(self) -> NDArray[np.float64]:
-        """Middle of the footprint (2,), map."""
+        """Centre of the footprint (2,), map."""
         low, high = self.bounds
         return (low[:2] + high[:2]) / 2
 
     @property
     def front(self) -> tuple[int, int]:
-        """Unit direction that it faces, map."""
+        """Unit vector of the direction that it faces, map."""
         return ((1, 0), (0, 1), (-1, 0), (0, -1))[self.quarter_turns % 4]
 
     @property
@@ -116,10 +116,10 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """An open doorway in the wall that two rooms share."""
+    """An open doorway in the wall between two rooms."""
 
     rooms: tuple[int, int]
-    x_m: float  # middle
+    x_m: float  # of its centre
     y_m: float
     along: Literal["x", "y"]  # the wall's direction
     width_m: float
@@ -127,7 +127,7 @@ class Door:
 
 @dataclass(frozen=True)
 class Apartment:
-    """Rooms, walls and furniture; a function of its seed."""
+    """Rooms, walls and furniture; a function of the seed."""
 
     seed: tuple[int, ...]
     rooms: tuple[Room, ...]
@@ -147,9 +147,9 @@ class Apartment:
         )
 
     def room_at(self, x: float, y: float) -> int | None:
-        """Index of the room over whose floor a map point is."""
+        """Index of the room that contains a map point, None outside all rooms."""
         return next((i for i, room in enumerate(self.rooms) if room.contains(x, y)), None)
 
     def piece(self, name: str) -> Furniture:
-        """The piece of furniture of that name."""
+        """The piece of furniture with this name."""
         return next(piece for piece in self.furniture if piece.name == name)

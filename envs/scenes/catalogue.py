@@ -1,4 +1,4 @@
-"""The catalogue: which categories of furniture there are, and in which colours each comes."""
+"""The catalogue of furniture: all categories, and the colours of each."""
 
 from __future__ import annotations
 

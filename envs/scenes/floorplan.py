@@ -1,4 +1,4 @@
-"""Rooms, doors and walls: a rectangle cut into rooms until there are enough, and doors that connect them all."""
+"""Rooms, doors and walls: a rectangle is cut into rooms, and doors connect them all."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ class Floorplan:
 
 
 def _cut(rng: np.random.Generator, count: int) -> list[_Rectangle]:
-    """A rectangle about the origin cut `count - 1` times, always the largest piece across its longer side."""
+    """Cut a rectangle `count - 1` times, always the largest part across its longer side."""
     area = count * rng.uniform(*_AREA_PER_ROOM_M2)
     aspect = rng.uniform(1.1, 1.6)
     width, depth = round(float(np.sqrt(area * aspect)), 1), round(float(np.sqrt(area / aspect)), 1)
-    pieces: list[_Rectangle] = [(0.0, 0.0, width, depth)]
-    while len(pieces) < count:
-        pieces.sort(key=lambda r: (r[2] - r[0]) * (r[3] - r[1]))
-        x0, y0, x1, y1 = pieces.pop()
+    rectangles: list[_Rectangle] = [(0.0, 0.0, width, depth)]
+    while len(rectangles) < count:
+        rectangles.sort(key=lambda r: (r[2] - r[0]) * (r[3] - r[1]))
+        x0, y0, x1, y1 = rectangles.pop()
         along_x = x1 - x0 >= y1 - y0
         low, high = (x0, x1) if along_x else (y0, y1)
         if high - low < 2 * _MIN_SIDE_M:
-            raise SceneError("the largest piece cannot be cut into two rooms")
+            raise SceneError("the largest part is too small for two rooms")
         slack = high - low - 2 * _MIN_SIDE_M
         at = round(low + _MIN_SIDE_M + slack * float(rng.uniform(0.15, 0.85)), 2)
-        pieces += [(x0, y0, at, y1), (at, y0, x1, y1)] if along_x else [(x0, y0, x1, at), (x0, at, x1, y1)]
-    return sorted(pieces)
+        rectangles += [(x0, y0, at, y1), (at, y0, x1, y1)] if along_x else [(x0, y0, x1, at), (x0, at, x1, y1)]
+    return sorted(rectangles)
 
 
 def _shared_wall(a: _Rectangle, b: _Rectangle) -> tuple[Literal["x", "y"], float, float, float] | None:
-    """Direction, fixed coordinate and interval of the wall between two rectangles, if a door fits into it."""
+    """Direction, fixed coordinate and interval of the wall between two rectangles; None if no door fits into it."""
     need = DOOR_WIDTH_M + 0.5
     for first, second in ((a, b), (b, a)):
         if abs(first[2] - second[0]) < 1e-6:
@@ -90,11 +90,13 @@ def _shared_wall(a: _Rectangle, b: _Rectangle) -> tuple[Literal["x", "y"], float
     return None
 
 
-def _doors(rng: np.random.Generator, pieces: list[_Rectangle]) -> list[Door]:
-    """A random spanning tree of the rooms that touch, and now and then one door more."""
-    pairs = [(i, j) for i in range(len(pieces)) for j in range(i + 1, len(pieces))]
-    walls = {pair: wall for pair in pairs if (wall := _shared_wall(pieces[pair[0]], pieces[pair[1]])) is not None}
-    group = list(range(len(pieces)))
+def _doors(rng: np.random.Generator, rectangles: list[_Rectangle]) -> list[Door]:
+    """Doors along a random spanning tree of adjacent rooms, and occasionally one more."""
+    pairs = [(i, j) for i in range(len(rectangles)) for j in range(i + 1, len(rectangles))]
+    walls = {
+        pair: wall for pair in pairs if (wall := _shared_wall(rectangles[pair[0]], rectangles[pair[1]])) is not None
+    }
+    group = list(range(len(rectangles)))
     doors: list[Door] = []
     for k in rng.permutation(len(walls)):
         (i, j), (along, fixed, low, high) = list(walls.items())[k]
@@ -106,12 +108,12 @@ def _doors(rng: np.random.Generator, pieces: list[_Rectangle]) -> list[Door]:
         x, y = (at, fixed) if along == "x" else (fixed, at)
         doors.append(Door((i, j), x, y, along, DOOR_WIDTH_M))
     if len(set(group)) > 1:
-        raise SceneError("the rooms cannot all be reached")
+        raise SceneError("the doors do not connect all rooms")
     return doors
 
 
 def _side(room: Room, side: str, doors: list[Door]) -> tuple[list[Part], list[Part]]:
-    """One room's face of one of its four walls, and what is above the doors in it."""
+    """The parts of one room's side of a wall, and the lintels over its doors."""
     t = WALL_THICKNESS_M / 2
     fixed = {"south": room.y0_m + t, "north": room.y1_m - t, "west": room.x0_m + t, "east": room.x1_m - t}[side]
     along_x = side in ("south", "north")
@@ -123,28 +125,28 @@ def _side(room: Room, side: str, doors: list[Door]) -> tuple[list[Part], list[Pa
         if on_wall and abs(across - fixed) < 2 * t and low < at < high:
             gaps.append((at - door.width_m / 2, at + door.width_m / 2))
 
-    def piece(a: float, b: float, bottom: float, top: float) -> Part:
+    def part(a: float, b: float, bottom: float, top: float) -> Part:
         middle, half = (a + b) / 2, (b - a) / 2
         centre = (middle, fixed, (bottom + top) / 2) if along_x else (fixed, middle, (bottom + top) / 2)
         sizes = (half, t, (top - bottom) / 2) if along_x else (t, half, (top - bottom) / 2)
         return Part("box", centre, sizes, room.wall_rgb)
 
     ends = [low, *(edge for gap in sorted(gaps) for edge in gap), high]
-    walls = [piece(ends[i], ends[i + 1], 0.0, WALL_HEIGHT_M) for i in range(0, len(ends), 2)]
-    return walls, [piece(a, b, DOOR_HEIGHT_M, WALL_HEIGHT_M) for a, b in gaps]
+    walls = [part(ends[i], ends[i + 1], 0.0, WALL_HEIGHT_M) for i in range(0, len(ends), 2)]
+    return walls, [part(a, b, DOOR_HEIGHT_M, WALL_HEIGHT_M) for a, b in gaps]
 
 
 def draw_floorplan(rng: np.random.Generator, room_count: int) -> Floorplan:
     """Draw rooms and doors.
 
     Raises:
-        SceneError: this draw has no floor plan; draw again.
+        SceneError: this draw gives no valid floor plan; draw again.
     """
-    pieces = _cut(rng, room_count)
-    doors = _doors(rng, pieces)
+    rectangles = _cut(rng, room_count)
+    doors = _doors(rng, rectangles)
     names = [_NAMES[i] for i in rng.permutation(len(_NAMES))[:room_count]]
     rooms = []
-    for rectangle, name in zip(pieces, names, strict=True):
+    for rectangle, name in zip(rectangles, names, strict=True):
         style = _FLOORS[name][int(rng.integers(len(_FLOORS[name])))]
         colours = _FLOOR_COLOURS[style]
         floor = colours[int(rng.integers(len(colours)))]

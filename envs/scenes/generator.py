@@ -1,4 +1,4 @@
-"""Furnishing: groups of furniture put against walls or into the middle of rooms, with room left to drive."""
+"""Furnishing: places groups of furniture against walls or in the middle of rooms, and leaves room to drive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from si_embodied.envs.scenes.floorplan import Floorplan, draw_floorplan
 from si_embodied.envs.scenes.furniture import COLOURS
 from si_embodied.envs.scenes.occupancy import CELL_M, Grid, Outlines
 from si_embodied.errors import SceneError
+from si_embodied.robots import FETCH_BASE
 
-ROBOT_RADIUS_M = 0.28  # of the Fetch's base
-PATH_MARGIN_M = 0.05  # that planned paths keep beyond the radius
+PATH_CLEARANCE_M = FETCH_BASE.radius_m + 0.05
+"""Between a planned path and the nearest obstacle: the robot's radius and a margin."""
 
 _FRONT_M, _DOOR_DEPTH_M, _GAP_M = 0.70, 0.95, 0.03
 _Member: TypeAlias = tuple[str, float, float, int]  # category, offset in the group's frame, quarter turns
@@ -27,7 +28,7 @@ _DRAWS = 60
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Furniture that belongs together; the first member is the group's origin, x its front."""
+    """Furniture that belongs together. The first member is the group's origin, and x is the group's front."""
 
     members: tuple[_Member, ...]
     place: Literal["wall", "middle"] = "wall"
@@ -98,7 +99,7 @@ def _local_box(category: str) -> _Box:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where one piece is to stand."""
+    """Where to put one piece of furniture."""
 
     category: str
     x: float
@@ -113,7 +114,7 @@ class _Place:
         return self.x + min(ax, bx), self.y + min(ay, by), self.x + max(ax, bx), self.y + max(ay, by)
 
     def before(self, depth_m: float) -> _Box:
-        """The floor in front, which stays clear so that the piece can be used and seen."""
+        """The floor in front of it, which stays clear so that the furniture can be used and seen."""
         x0, y0, x1, y1 = self.box
         ahead = ((x1, y0, x1 + depth_m, y1), (x0, y1, x1, y1 + depth_m))
         behind = ((x0 - depth_m, y0, x0, y1), (x0, y0 - depth_m, x1, y0))
@@ -128,7 +129,7 @@ def _door_zone(door: Door) -> _Box:
 
 @dataclass
 class _Furnisher:
-    """Puts furniture into a floor plan, one group after the other."""
+    """Furnishes a floor plan, group by group."""
 
     plan: Floorplan
     rng: np.random.Generator
@@ -178,7 +179,7 @@ class _Furnisher:
         if group.place == "middle":
             x = float(self.rng.uniform(room.x0_m + 1.2, room.x1_m - 1.2))
             return x, float(self.rng.uniform(room.y0_m + 1.2, room.y1_m - 1.2)), turns
-        # The front of a piece faces into the room: turns 0 is on the west wall, then south, east, north.
+        # Furniture faces into the room: with 0 turns it is at the west wall, then south, east and north.
         if turns % 2 == 0:
             x = room.x0_m + t + back if turns == 0 else room.x1_m - t - back
             return x, float(self.rng.uniform(room.y0_m + t + half, room.y1_m - t - half)), turns
@@ -186,7 +187,7 @@ class _Furnisher:
         return float(self.rng.uniform(room.x0_m + t + half, room.x1_m - t - half)), y, turns
 
     def put(self, group: _Group, index: int) -> bool:
-        """Try to find a place for a group in a room; members beyond the first may be left out at random."""
+        """Try to place a group in a room; of a dining set, a random choice of chairs. Returns whether it fits."""
         room = self.plan.rooms[index]
         members = group.members
         if len(members) > 3:  # a dining set: two to four of the chairs
@@ -210,14 +211,14 @@ class _Furnisher:
         return False
 
     def rug(self, index: int) -> None:
-        """Lay a rug where nothing stands on its edge in an odd way: in the middle of the room."""
+        """Lay a rug in the middle of the room."""
         room = self.plan.rooms[index]
         x, y = (room.x0_m + room.x1_m) / 2, (room.y0_m + room.y1_m) / 2
         turns = 0 if room.y1_m - room.y0_m > room.x1_m - room.x0_m else 1
         self._build([_Place("rug", x, y, turns)], index)
 
     def furnish(self) -> None:
-        """Furnish every room by its recipe."""
+        """Furnish every room according to its recipe."""
         self.clear += [_door_zone(door) for door in self.plan.doors]
         for index, room in enumerate(self.plan.rooms):
             for group in _RECIPES[room.name]:
@@ -228,9 +229,9 @@ class _Furnisher:
 
 
 def _connected(apartment: Apartment) -> bool:
-    """Whether the robot can drive to every door and over a good part of every room."""
+    """Whether the robot can drive to every door, within every room, and up to all furniture."""
     outlines = solid_outlines(apartment)
-    grid = Grid.of(apartment, outlines, ROBOT_RADIUS_M + PATH_MARGIN_M)
+    grid = Grid.of(apartment, outlines, PATH_CLEARANCE_M)
     if not all(grid.free[grid.cell(door.x_m, door.y_m)] for door in apartment.doors):
         return False
     points = grid.centres(grid.free)
@@ -239,7 +240,6 @@ def _connected(apartment: Apartment) -> bool:
         inside = (x > room.x0_m) & (x < room.x1_m) & (y > room.y0_m) & (y < room.y1_m)
         if inside.sum() * CELL_M**2 < 1.5:
             return False
-    # Everything can be driven up to.
     for piece in apartment.furniture:
         if piece.walkable:
             continue
@@ -250,23 +250,23 @@ def _connected(apartment: Apartment) -> bool:
 
 
 def solid_outlines(apartment: Apartment) -> Outlines:
-    """What the robot's disc cannot enter."""
+    """The outlines of all obstacles."""
     pieces = (part for piece in apartment.furniture if not piece.walkable for part in piece.world_parts)
     return Outlines.of([*apartment.walls, *pieces])
 
 
 def generate_apartment(seed: tuple[int, ...], room_count: int | None = None) -> Apartment:
-    """The apartment of a seed: 2 to 5 furnished rooms, all of which the robot can drive to.
+    """The apartment of a seed: 2 to 5 furnished rooms, all of which the robot can reach.
 
     Args:
-        seed: what it is a function of; draws that do not work out are drawn again within it.
+        seed: determines the apartment; invalid draws are repeated with the same generator.
         room_count: 2 to 5; None draws it.
 
     Raises:
-        SceneError: no apartment was found in many draws, or `room_count` is out of range.
+        SceneError: no draw gave a valid apartment, or `room_count` is out of range.
     """
     if room_count is not None and not 2 <= room_count <= 5:
-        raise SceneError(f"expected 2 to 5 rooms, got: {room_count}")
+        raise SceneError(f"expected room_count to be from 2 to 5, got: {room_count}")
     rng = np.random.default_rng(seed)
     for _ in range(100):
         count = int(rng.integers(2, 6)) if room_count is None else room_count

@@ -1,36 +1,25 @@
-"""An apartment as a GLB file (y up), for Habitat and for any viewer."""
+"""An apartment's primitives as coloured meshes, for export to GLB files."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M, Apartment, Part
-from si_embodied.errors import RecordError, extra
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-# (x, y, z) with z up to (x, z, -y) with y up.
-_Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-
-
-def _trimesh() -> Any:
-    with extra("sim"):
-        import trimesh
-    return trimesh
+from si_embodied.errors import extra
 
 
 def part_mesh(part: Part) -> Any:
-    """One primitive as a coloured mesh in the map.
+    """One primitive as a coloured `trimesh.Trimesh` in the map.
 
     Raises:
         MissingExtraError: trimesh is not installed.
     """
-    trimesh, half = _trimesh(), np.array(part.half)
+    with extra("sim"):
+        import trimesh
+    half = np.array(part.half)
     if part.shape == "box":
         mesh = trimesh.creation.box(extents=2 * half)
     elif part.shape in ("sphere", "ellipsoid"):
@@ -65,45 +54,6 @@ def _floors(apartment: Apartment) -> list[tuple[str, Part]]:
 
 
 def shell(apartment: Apartment) -> list[tuple[str, Part]]:
-    """All but the furniture, with names: floors, ceilings, walls and what is over the doors."""
+    """Everything but the furniture, with names: floors, ceilings, walls and lintels."""
     walls = [(f"wall_{i}", part) for i, part in enumerate(apartment.walls)]
     return [*_floors(apartment), *walls, *((f"lintel_{i}", part) for i, part in enumerate(apartment.lintels))]
-
-
-def apartment_scene(apartment: Apartment) -> Any:
-    """The apartment as a `trimesh.Scene`, y up; nodes are named as the furniture, with `/` and a number for each part.
-
-    Raises:
-        MissingExtraError: trimesh is not installed.
-    """
-    trimesh = _trimesh()
-    scene = trimesh.Scene()
-    parts = shell(apartment)
-    parts += [(f"{p.name}/{i}", part) for p in apartment.furniture for i, part in enumerate(p.world_parts)]
-    for name, part in parts:
-        scene.add_geometry(part_mesh(part), node_name=name, geom_name=name)
-    scene.apply_transform(_Y_UP)
-    return scene
-
-
-def export_glb(apartment: Apartment, path: str | Path) -> Path:
-    """Write the apartment to a GLB file and return its path.
-
-    Raises:
-        RecordError: the file cannot be written.
-        MissingExtraError: trimesh is not installed.
-    """
-    target = Path(path)
-    content: bytes = apartment_scene(apartment).export(file_type="glb")
-    try:
-        target.write_bytes(content)
-    except OSError as error:
-        raise RecordError(
-            f"could not write {target}: {error}; check the folder, the rights and the free space"
-        ) from error
-    return target
-
-
-def to_y_up(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map points (..., 3) in the frame of the GLB file."""
-    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)

@@ -1,4 +1,4 @@
-"""An apartment as MuJoCo's XML: everything fixed, one camera on a body that is moved from outside."""
+"""An apartment as MuJoCo's XML: everything is static, except for a camera on a mocap body."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from xml.etree import ElementTree
 
 from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M, Apartment, Part, Rgb, Room
 
-OVERHEAD_GROUP = 2  # geoms that would hide the rooms from above: ceilings, lintels
+OVERHEAD_GROUP = 2  # geoms that hide the rooms from above: ceilings, lintels
 CAMERA, ROBOT = "head", "robot"
 
-AMBIENT, HEADLIGHT = 0.52, 0.28  # of the light at the camera: from all sides, and along the line of sight
-LIGHTS: tuple[tuple[tuple[float, float, float], float], ...] = (  # from infinitely far: direction and strength
+AMBIENT, HEADLIGHT = 0.52, 0.28  # strength of the camera's light: from all sides, and along the optical axis
+LIGHTS: tuple[tuple[tuple[float, float, float], float], ...] = (  # directional lights: direction and strength
     ((0.5, 0.25, -0.9), 0.36),
     ((-0.6, -0.35, -0.5), 0.20),
     ((0.1, -0.6, 0.5), 0.12),
 )
 
 _AXIS_QUATERNION = {"x": "0.70710678 0 0.70710678 0", "y": "0.70710678 -0.70710678 0 0", "z": "1 0 0 0"}
-_REPEAT = {"planks": (1.1, 7.0), "tiles": (2.5, 2.5), "carpet": (1.5, 1.5)}  # textures a metre
+_REPEAT = {"planks": (1.1, 7.0), "tiles": (2.5, 2.5), "carpet": (1.5, 1.5)}  # textures per metre
 
 
 @dataclass(frozen=True)
 class MujocoScene:
-    """The XML, and which piece of furniture each named geom belongs to."""
+    """The XML, and the furniture that each named geom belongs to."""
 
     xml: str
     owner: dict[str, str]  # geom name -> furniture name
@@ -37,7 +37,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _size(part: Part) -> str:
-    """MuJoCo's size of a part: radius and half length for the round ones, along the part's axis."""
+    """MuJoCo's size of a part; for cylinders and capsules, radius and half length along the axis."""
     hx, hy, hz = part.half
     along, radius = {"x": (hx, hy), "y": (hy, hx), "z": (hz, hx)}[part.axis]
     if part.shape == "cylinder":
@@ -112,13 +112,13 @@ def apartment_mjcf(
     fov_y_rad: float,
     movable: Mapping[str, Sequence[Part]] = MappingProxyType({}),
 ) -> MujocoScene:
-    """Export to MuJoCo. The camera looks along x of a `head` body (pan and tilt) on a mocap body, the `robot`.
+    """Export to MuJoCo. The camera looks along x of the body `head` (pan and tilt) on the mocap body `robot`.
 
     Args:
-        apartment: what stands still.
+        apartment: the static part of the scene.
         camera_height_m: of the head's origin above the floor.
         fov_y_rad: the camera's vertical field of view.
-        movable: things on mocap bodies of their names, their parts in the body's frame.
+        movable: objects on mocap bodies of the same names, with their parts in the body's frame.
     """
     x0, y0, x1, y1 = apartment.bounds
     root = ElementTree.Element("mujoco", {"model": "apartment"})
@@ -156,7 +156,7 @@ def apartment_mjcf(
             _geom(body, part, f"{name}/{index}")
     robot = ElementTree.SubElement(world, "body", {"name": ROBOT, "mocap": "true"})
     head = ElementTree.SubElement(robot, "body", {"name": CAMERA, "pos": _numbers((0.0, 0.0, camera_height_m))})
-    # MuJoCo's camera looks along its -z with y up: looking along x, its own x, to the right, is -y.
+    # MuJoCo's camera looks along its -z with y up; when it looks along x, its own x (right) is -y.
     camera = {"name": CAMERA, "fovy": f"{math.degrees(fov_y_rad):.9g}", "xyaxes": "0 -1 0 0 0 1"}
     ElementTree.SubElement(head, "camera", camera)
     return MujocoScene(ElementTree.tostring(root, encoding="unicode"), owner)

@@ -1,4 +1,4 @@
-"""Where the robot's disc fits, and how far it is to drive: exact clearance, an occupancy grid, geodesic distance."""
+"""Free space and path lengths for a disc-shaped robot: exact clearance, an occupancy grid, geodesic distances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from scipy.ndimage import label
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from si_embodied.envs.scenes.apartment import ROBOT_HEIGHT_M, Apartment, Part
+from si_embodied.envs.scenes.apartment import OBSTACLE_HEIGHT_M, Apartment, Part
+from si_embodied.grid_graph import STEPS, grid_edges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,31 +21,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CELL_M = 0.05
-_FAR_M = 0.8  # clearance is not told apart beyond this
-# Sixteen neighbours keep the grid's preference for its own directions below 3% of a path's length. With each step, the
-# cells it passes over: they must be free too, so that no corner is cut.
-_STEPS: tuple[tuple[tuple[int, int], tuple[tuple[int, int], ...]], ...] = (
-    ((0, 1), ()),
-    ((1, 0), ()),
-    ((1, 1), ((0, 1), (1, 0))),
-    ((1, -1), ((0, -1), (1, 0))),
-    ((1, 2), ((0, 1), (1, 1))),
-    ((2, 1), ((1, 0), (1, 1))),
-    ((1, -2), ((0, -1), (1, -1))),
-    ((2, -1), ((1, 0), (1, -1))),
-)
+_FAR_M = 0.8  # largest clearance that is computed
 
 
 @dataclass(frozen=True, eq=False)
 class Outlines:
-    """Solid things seen from above: rectangles and circles in the map, metres."""
+    """Outlines of obstacles seen from above: rectangles and circles in the map, metres."""
 
     rectangles: NDArray[np.float64]  # (N, 4): centre x, y and half sizes
     circles: NDArray[np.float64]  # (M, 3): centre x, y and radius
 
     @classmethod
-    def of(cls, parts: Iterable[Part], *, below_m: float = ROBOT_HEIGHT_M) -> Outlines:
-        """The outlines of the parts that begin below a height; those within a larger rectangle are left out."""
+    def of(cls, parts: Iterable[Part], *, below_m: float = OBSTACLE_HEIGHT_M) -> Outlines:
+        """The outlines of the parts that begin below a height, without those inside a larger rectangle."""
         solid = [p for p in parts if p.centre[2] - p.half[2] < below_m]
         circles = {(p.centre[0], p.centre[1], p.half[0]) for p in solid if p.is_round}
         boxes = {(p.centre[0], p.centre[1], p.half[0], p.half[1]) for p in solid if not p.is_round}
@@ -58,11 +47,11 @@ class Outlines:
         return cls(r[~inside.any(axis=1)], c[~c_inside.any(axis=1)])
 
     def distance(self, x: float, y: float) -> float:
-        """From a point to the nearest outline; negative inside one, inf when there is none."""
+        """Distance from a point to the nearest outline; negative inside one, inf if there is none."""
         return self.nearest(x, y)[0]
 
     def nearest(self, x: float, y: float) -> tuple[float, float, float]:
-        """Distance to the nearest outline (negative inside) and the unit direction (x, y) away from it."""
+        """Distance to the nearest outline (negative inside), and the unit vector (x, y) away from it."""
         best, away = math.inf, (0.0, 0.0)
         if self.rectangles.size:
             dx, dy = x - self.rectangles[:, 0], y - self.rectangles[:, 1]
@@ -111,12 +100,12 @@ class Grid:
     """Clearance at every cell of an apartment; rows along y, columns along x."""
 
     origin_m: tuple[float, float]  # outer corner of cell [0, 0]
-    clearance_m: NDArray[np.float64]  # (rows, columns), from the cell's centre, at most `_FAR_M`
+    clearance_m: NDArray[np.float64]  # (rows, columns), at the cell's centre, at most `_FAR_M`
     radius_m: float  # cells with at least this clearance are free
 
     @classmethod
     def of(cls, apartment: Apartment, outlines: Outlines, radius_m: float) -> Grid:
-        """Rasterise; `radius_m` is the robot's, with whatever margin paths are to keep."""
+        """Rasterise outlines; `radius_m` is the robot's radius plus the margin of paths."""
         x0, y0, x1, y1 = apartment.bounds
         shape = (math.ceil((y1 - y0) / CELL_M), math.ceil((x1 - x0) / CELL_M))
         clearance = np.full(shape, _FAR_M)
@@ -125,13 +114,13 @@ class Grid:
 
     @cached_property
     def free(self) -> NDArray[np.bool_]:
-        """The largest connected piece of free floor."""
-        pieces, count = label(self.clearance_m >= self.radius_m)
+        """The largest connected area of free floor."""
+        areas, count = label(self.clearance_m >= self.radius_m)
         if count == 0:
             return np.zeros(self.clearance_m.shape, bool)
-        sizes = np.bincount(pieces.ravel())
+        sizes = np.bincount(areas.ravel())
         sizes[0] = 0
-        return np.asarray(pieces == int(sizes.argmax()))
+        return np.asarray(areas == int(sizes.argmax()))
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
         """(row, column) of a map point, clipped to the grid."""
@@ -141,7 +130,7 @@ class Grid:
         return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def nearest_free(self, x: float, y: float, within_m: float) -> tuple[int, int] | None:
-        """(row, column) of the free cell nearest to a map point, None where there is none within a distance."""
+        """(row, column) of the free cell nearest to a map point, None if there is none within a distance."""
         cells = np.argwhere(self.free)
         if not len(cells):
             return None
@@ -154,49 +143,37 @@ class Grid:
         return self.origin_m[0] + (column + 0.5) * CELL_M, self.origin_m[1] + (row + 0.5) * CELL_M
 
     def centres(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Map points (N, 2) of the cells that a mask marks."""
+        """Map points (N, 2) of the centres of a mask's cells."""
         rows, columns = np.nonzero(mask)
         x = self.origin_m[0] + (columns + 0.5) * CELL_M
         return np.stack([x, self.origin_m[1] + (rows + 0.5) * CELL_M], axis=1)
 
     def distance_from(self, outlines: Outlines, reach_m: float) -> NDArray[np.float64]:
-        """From each cell's centre to the outlines, inf beyond `reach_m`."""
+        """Distance from each cell's centre to the outlines, inf beyond `reach_m`."""
         field = np.full(self.clearance_m.shape, np.inf)
         _paint(field, self.origin_m, outlines, reach_m)
         return np.where(field <= reach_m, field, np.inf)
 
     @cached_property
-    def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Start node, end node and length of every step, both ways."""
-        free = np.pad(self.free, 2)
-        rows, columns = np.nonzero(free)
-        stride = self.free.shape[1]
-        starts, ends, lengths = [], [], []
-        for (dr, dc), passed in _STEPS:
-            ok = free[rows + dr, columns + dc]
-            for pr, pc in passed:
-                ok = ok & free[rows + pr, columns + pc]
-            a = (rows[ok] - 2) * stride + columns[ok] - 2
-            starts.append(a)
-            ends.append(a + dr * stride + dc)
-            lengths.append(np.full(a.size, CELL_M * math.hypot(dr, dc)))
-        start, end, length = np.concatenate(starts), np.concatenate(ends), np.concatenate(lengths)
-        return np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([length, length])
+    def _edges(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Flat start index, flat end index and length in metres of every step, in both directions."""
+        start, end, length = grid_edges(self.free)
+        return np.concatenate([start, end]), np.concatenate([end, start]), np.tile(length * CELL_M, 2)
 
     def geodesic(self, goal: NDArray[np.bool_], beyond_m: NDArray[np.float64] | None = None) -> GeodesicField:
-        """Driving distance (rows, columns) from every free cell to the nearest goal cell; inf where there is no way.
+        """Driving distance (rows, columns) from every free cell to the nearest goal cell; inf where there is no path.
 
         Args:
-            goal: (rows, columns), cells that count as arrived; those that are not free are ignored.
-            beyond_m: (rows, columns), what is still to be driven after arriving at a cell (a route's later goals).
+            goal: (rows, columns), goal cells; those that are not free are ignored.
+            beyond_m: (rows, columns), distance still to drive after arriving at a cell (a route's later goals).
         """
         start, end, length = self._edges
         n = self.free.size
         cells = np.flatnonzero((goal & self.free).ravel())
         offsets = np.zeros(cells.size) if beyond_m is None else beyond_m.ravel()[cells]
         cells, offsets = cells[np.isfinite(offsets)], offsets[np.isfinite(offsets)]
-        # One more node leads to every goal cell. Its edges are lengthened by 1 m, because a sparse matrix has no
-        # edges of length 0.
+        # An extra node leads to every goal cell. Its edges are 1 m too long, because a sparse matrix cannot hold edges
+        # of length 0.
         data = np.concatenate([length, offsets + 1.0])
         rows = np.concatenate([start, np.full(cells.size, n)])
         columns = np.concatenate([end, cells])
@@ -210,12 +187,12 @@ class GeodesicField:
     """Driving distance to a goal, everywhere."""
 
     grid: Grid
-    distance_m: NDArray[np.float64]  # (rows, columns), inf where the goal cannot be driven to
+    distance_m: NDArray[np.float64]  # (rows, columns), inf where there is no path to the goal
 
     def at(self, x: float, y: float) -> float:
-        """Driving distance from a map point, by way of the best cell near it."""
+        """Driving distance from a map point, through the best cell near it."""
         row, column = self.grid.cell(x, y)
-        # A disc may be nearer to an obstacle than the grid's margin lets a path be: look a little farther then.
+        # The disc may be closer to an obstacle than the grid's margin allows: search farther then.
         for reach in (1, 3, 8):
             r0, c0 = max(0, row - reach), max(0, column - reach)
             patch = self.distance_m[r0 : row + reach + 1, c0 : column + reach + 1]
@@ -228,7 +205,7 @@ class GeodesicField:
         return math.inf
 
     def path(self, x: float, y: float) -> NDArray[np.float64]:
-        """Map points (N, 2) of the shortest way from a map point, a cell or two apart; empty where there is none."""
+        """Map points (N, 2) of the shortest path from a map point, one or two cells apart; empty if there is none."""
         row, column = self.grid.cell(x, y)
         if not np.isfinite(self.distance_m[row, column]):
             start = self.grid.nearest_free(x, y, _FAR_M)
@@ -236,10 +213,10 @@ class GeodesicField:
                 return np.zeros((0, 2))
             row, column = start
         points = [(x, y)]
-        steps = [(sign * dr, sign * dc, math.hypot(dr, dc) * CELL_M) for (dr, dc), _ in _STEPS for sign in (1, -1)]
+        steps = [(sign * dr, sign * dc, math.hypot(dr, dc) * CELL_M) for (dr, dc), _ in STEPS for sign in (1, -1)]
         rows, columns = self.distance_m.shape
         while self.distance_m[row, column] > 1e-9:
-            # The next cell is the one whose distance and step add up; others may lie behind a corner.
+            # Follow the step whose length matches the drop in distance; other cells may lie behind a corner.
             _, row, column = min(
                 (
                     abs(self.distance_m[row + dr, column + dc] + length - self.distance_m[row, column]),

@@ -1,4 +1,4 @@
-"""Spatial relations with a margin: each picks the one piece it holds for, or None when that is not beyond doubt."""
+"""Spatial relations with a margin: each returns the one candidate that it holds for, or None if that is ambiguous."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
     from si_embodied.envs.scenes.apartment import Furniture
 
-SIDE_M = 0.35  # off the axis: clearly to one side
+SIDE_M = 0.35  # from the axis: clearly to one side
 NEAREST_MARGIN_M = 0.5
 
 
 def side_offsets(candidate: Furniture, anchor: Furniture) -> tuple[float, float]:
-    """Where a candidate is for somebody who faces the anchor's front: (to the right, beyond its middle), metres.
+    """Position of a candidate for an observer who faces the anchor's front: (to the right, beyond its centre), metres.
 
-    Facing it one looks along the opposite of its front, f: right is the direction (-f.y, f.x) = f turned by +90
-    degrees, because looking along -f the right hand is at -f turned by -90 degrees.
+    The observer looks along -f, the opposite of the front f. Right of -f is -f rotated by -90 degrees, which is f
+    rotated by +90 degrees: (-f.y, f.x).
     """
     fx, fy = anchor.front
     dx, dy = float(candidate.centre[0] - anchor.centre[0]), float(candidate.centre[1] - anchor.centre[1])
@@ -26,9 +26,9 @@ def side_offsets(candidate: Furniture, anchor: Furniture) -> tuple[float, float]
 
 
 def side_of(candidates: Sequence[Furniture], anchor: Furniture, side: Literal["left", "right"]) -> Furniture | None:
-    """The one candidate on a side of the anchor, as seen by somebody who faces it; all others clearly on the other.
+    """The one candidate on a side of the anchor, as seen by an observer who faces it; all others must clearly not be.
 
-    Beside means more sideways than in depth: within 45 degrees of the line through the anchor across the view.
+    On a side means farther sideways than in depth: within 45 degrees of the line through the anchor across the view.
     """
     chosen = None
     for candidate in candidates:
@@ -43,7 +43,7 @@ def side_of(candidates: Sequence[Furniture], anchor: Furniture, side: Literal["l
 
 
 def nearest(candidates: Sequence[Furniture], point: tuple[float, float]) -> Furniture | None:
-    """The candidate nearest to a map point, if the next is farther by half a metre and by a third."""
+    """The candidate nearest to a map point, if the second nearest is farther by 0.5 m and by a third."""
     ranked = sorted(candidates, key=lambda p: (_to(p, point), p.name))
     if len(ranked) < 2:
         return None
@@ -56,10 +56,10 @@ def _to(piece: Furniture, point: tuple[float, float]) -> float:
 
 
 def between(candidates: Sequence[Furniture], a: Furniture, b: Furniture) -> Furniture | None:
-    """The one candidate between two anchors; all others clearly are not.
+    """The one candidate between two anchors; all others must clearly not be between them.
 
-    Between: the foot of its perpendicular lies in the middle 60% of the segment and it is off the segment by less than
-    a quarter of its length (and 0.6 m). Clearly not: beyond an end, or off by more than half (and 1.0 m).
+    Between: its projection falls into the middle 60% of the segment, and its distance from the segment is less than a
+    quarter of the length (and 0.6 m). Clearly not: beyond an end, or farther than half the length (and 1.0 m).
     """
     ax, ay = (float(v) for v in a.centre)
     bx, by = (float(v) for v in b.centre)

@@ -1,6 +1,6 @@
-"""What stands on the table, as values: objects, bowls, bins and a shape sorter, in metres in the map.
+"""Tabletop scenes as values: objects, bowls, bins and a shape sorter, in metres in the map.
 
-The map's origin is under the robot's base, which faces x; left is y. Everything here is a function of its arguments.
+The map's origin is below the robot's base, which faces x; y is left. All functions here are pure.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from si_embodied.errors import SceneError
+from si_embodied.robots import FETCH_ARM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TABLE_TOP_M = 0.70
 TABLE_CENTRE_M = (0.62, 0.0)
-TABLE_SIZE_M = (0.76, 1.10)  # along x and y; its near edge is over the robot's base, 0.19 m before the nearest thing
-SHOULDER_PAN_M = (0.0326, 0.0)
+TABLE_SIZE_M = (0.76, 1.10)  # along x and y; its near edge is over the robot's base, 0.19 m before the nearest object
 REACH_RADIUS_M = 0.72
-"""Of the tool, pointing straight down, about the shoulder's pan axis: beyond 0.74 m the arm cannot lift by 0.12 m."""
+"""Reach around the shoulder's pan axis of a tool that points down: beyond 0.74 m the arm cannot lift by 0.12 m."""
 AREA_M = ((0.43, -0.34), (0.74, 0.34))
-"""Lowest and highest corner of where things stand; nearer the arm would have to fold, farther it cannot reach."""
+"""Lowest and highest corner of the area for objects: the arm would have to fold for nearer ones, and cannot reach
+farther ones."""
 
 Shape: TypeAlias = Literal["cube", "cylinder", "triangular prism", "hexagonal prism", "long block", "cross", "ball"]
 ContainerKind: TypeAlias = Literal["bowl", "bin", "shape sorter"]
@@ -32,7 +33,7 @@ SHAPES: tuple[Shape, ...] = (
     "cube", "cylinder", "triangular prism", "hexagonal prism", "long block", "cross", "ball"
 )  # fmt: skip
 FLAT_SHAPES: tuple[Shape, ...] = ("cube", "cylinder", "hexagonal prism")
-"""What something else can be stacked on: flat on top, and wide in every direction."""
+"""Shapes that support another object: flat on top, and wide in every direction."""
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.80, 0.10, 0.10),
@@ -58,18 +59,18 @@ BIN_HALF_M, BIN_HEIGHT_M = (0.080, 0.080), 0.055  # outer half sides
 WALL_M = 0.006
 FLOOR_M = 0.004  # thickness of a bowl's and a bin's bottom
 SORTER_PITCH_M, SORTER_DEPTH_M, SORTER_HEIGHT_M = 0.086, 0.126, 0.010
-"""Distance from hole to hole (along y), size along x, and thickness of the board: thin, so that fingers that hold a
-thing near its middle stay above it."""
+"""Distance from hole to hole (along y), size along x, and thickness of the board. It is thin, so that fingers that hold
+an object near its middle stay above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
     """A hole of the shape sorter: convex, cut through the board."""
 
-    shape: Shape  # that belongs in it
+    shape: Shape  # that fits into it
     name: str  # "square hole"
     offset_y_m: float  # of its centre from the sorter's
-    outline_m: tuple[tuple[float, float], ...]  # corners about its centre, counter-clockwise
+    outline_m: tuple[tuple[float, float], ...]  # corners around its centre, counter-clockwise
 
 
 def _regular(corners: int, radius: float, phase_rad: float = 0.0) -> tuple[tuple[float, float], ...]:
@@ -86,12 +87,12 @@ SORTER_HOLES: tuple[Hole, ...] = (
     Hole("cylinder", "round hole", 0.0, _regular(16, 0.032, math.pi / 16)),
     Hole("long block", "long hole", -SORTER_PITCH_M, _rectangle(0.051, 0.028)),
 )
-"""Seven to ten millimetres of play on every side, and none lets another's shape in by its own outline."""
+"""With 7 to 10 mm of clearance on every side; no hole admits another hole's shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableObject:
-    """Something to pick up."""
+    """An object to pick up."""
 
     name: str  # "red cube", unique in its scene
     shape: Shape
@@ -104,9 +105,9 @@ class TableObject:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """Something to put objects into; it does not move."""
+    """A container to put objects into; it is static."""
 
-    name: str  # "blue bowl"; two may share it where the task tells them apart by place
+    name: str  # "blue bowl"; not unique where the task distinguishes containers by position
     key: str  # unique in its scene
     kind: ContainerKind
     colour: str
@@ -122,16 +123,16 @@ class TabletopScene:
     containers: tuple[Container, ...]
 
     def object(self, name: str) -> TableObject:
-        """The object of that name."""
-        return next(thing for thing in self.objects if thing.name == name)
+        """The object with this name."""
+        return next(item for item in self.objects if item.name == name)
 
     def container(self, key: str) -> Container:
-        """The container of that key."""
-        return next(thing for thing in self.containers if thing.key == key)
+        """The container with this key."""
+        return next(container for container in self.containers if container.key == key)
 
 
 def outline(shape: Shape) -> tuple[tuple[float, float], ...]:
-    """Corners of a shape seen from above, about the middle of its bounding rectangle (round ones as 24 corners)."""
+    """Corners of a shape seen from above, around the centre of its bounding rectangle; round shapes have 24."""
     if shape == "cube":
         return _rectangle(CUBE_SIDE_M / 2, CUBE_SIDE_M / 2)
     if shape == "cylinder":
@@ -153,9 +154,9 @@ def outline(shape: Shape) -> tuple[tuple[float, float], ...]:
 
 
 def corners(shape: Shape, height_m: float) -> NDArray[np.float64]:
-    """Outline points (n, 3) of an object, bottom and top, in its own frame: origin in its middle, z up.
+    """Corner points (n, 3) of an object, bottom and top, in its own frame: origin at its centre, z up.
 
-    A ball's stand on its equator; its height is its diameter.
+    A ball has its equator and poles instead; its height is its diameter.
     """
     flat = np.array(outline(shape))
     if shape == "ball":
@@ -166,28 +167,29 @@ def corners(shape: Shape, height_m: float) -> NDArray[np.float64]:
 
 
 def radius(shape: Shape) -> float:
-    """Of the circle around a shape, seen from above."""
+    """Radius of the circle around a shape, seen from above."""
     return max(math.hypot(*corner) for corner in outline(shape))
 
 
 def within_reach(x_m: float, y_m: float) -> bool:
-    """Whether the tool can go there and up from there, pointing straight down."""
-    return math.hypot(x_m - SHOULDER_PAN_M[0], y_m - SHOULDER_PAN_M[1]) <= REACH_RADIUS_M
+    """Whether a tool that points straight down can reach a map point and lift an object there."""
+    shoulder_x_m, shoulder_y_m, _ = FETCH_ARM.shoulder_m
+    return math.hypot(x_m - shoulder_x_m, y_m - shoulder_y_m) <= REACH_RADIUS_M
 
 
 class Layout:
-    """Finds room on the table, thing by thing, for a gripper whose fingers need space between them."""
+    """Finds free spots on the table, with room for the gripper's fingers between objects."""
 
     def __init__(self, rng: np.random.Generator, gap_m: float = 0.045) -> None:
-        """An empty table."""
+        """Start with an empty table."""
         self._rng, self._gap_m = rng, gap_m
         self._taken: list[tuple[float, float, float]] = []
 
     def place(self, radius_m: float) -> tuple[float, float]:
-        """A free spot for a disc.
+        """Occupy a free spot for a disc, and return its x and y.
 
         Raises:
-            SceneError: no room was found.
+            SceneError: no free spot was found.
         """
         (low_x, low_y), (high_x, high_y) = AREA_M
         for _ in range(120):
@@ -197,7 +199,7 @@ class Layout:
         raise SceneError("no room left on the table")
 
     def take(self, x_m: float, y_m: float, radius_m: float) -> bool:
-        """Occupy a disc if it is free, on the table and within reach."""
+        """Occupy a disc if it is free, on the table and within reach; returns whether it is."""
         (low_x, low_y), (high_x, high_y) = AREA_M
         inside = low_x <= x_m <= high_x and low_y <= y_m <= high_y and within_reach(x_m, y_m)
         free = all(math.hypot(x_m - x, y_m - y) >= radius_m + r + self._gap_m for x, y, r in self._taken)
@@ -206,7 +208,7 @@ class Layout:
         return inside and free
 
     def take_sorter(self) -> tuple[float, float]:
-        """Room for the shape sorter: a row of three holes across, at the far side of the table."""
+        """Occupy a free spot for the shape sorter, a row of three holes along y, at the far side of the table."""
         for _ in range(60):
             x, y = float(self._rng.uniform(0.56, 0.64)), float(self._rng.uniform(-0.22, 0.22))
             spots = [(x + dx, y + hole.offset_y_m, 0.045) for hole in SORTER_HOLES for dx in (-0.04, 0.04)]
@@ -222,4 +224,4 @@ class Layout:
 
 
 CONTAINER_RADIUS_M: dict[ContainerKind, float] = {"bowl": BOWL_RIM_RADIUS_M, "bin": 0.095, "shape sorter": 0.14}
-"""Discs to keep clear; a bin's corners may stand out of its own."""
+"""Radius of the disc to keep clear; a bin's corners may extend beyond it."""

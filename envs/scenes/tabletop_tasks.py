@@ -1,4 +1,4 @@
-"""Tasks on the table by category, as EmbodiedBench has them, each true in exactly one way in the scene drawn for it.
+"""Tabletop tasks in EmbodiedBench's categories, each unambiguous in the scene drawn for it.
 
 Directions are the robot's: left is the map's y, far is the map's x.
 """
@@ -36,7 +36,7 @@ DIRECTIONS: dict[Direction, tuple[float, float]] = {
     "left": (0.0, 1.0), "right": (0.0, -1.0), "front": (-1.0, 0.0), "behind": (1.0, 0.0)
 }  # fmt: skip
 BESIDE_DISTANCE_M = 0.12
-"""Where the oracle puts a thing that goes beside another: the fingers clear both."""
+"""Distance at which the oracle puts an object beside another, so that the fingers clear both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class OnTop:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """An object stands on the table next to another, on one side as the robot sees it."""
+    """An object stands on the table beside another, in a direction as seen by the robot."""
 
     object: str
     anchor: str
@@ -78,7 +78,7 @@ Condition: TypeAlias = Inside | InHole | OnTop | Beside
 
 @dataclass(frozen=True, slots=True)
 class TabletopTask:
-    """An instruction, the scene it is about, and the conditions that must hold, in the order to bring them about."""
+    """An instruction, its scene, and its conditions in the order in which to fulfil them."""
 
     category: str
     instruction: str
@@ -87,7 +87,7 @@ class TabletopTask:
 
 
 class _Draft:
-    """A scene in the making."""
+    """A scene under construction."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -101,7 +101,7 @@ class _Draft:
     def kinds(
         self, count: int, shapes: tuple[Shape, ...] = SHAPES, taken: tuple[tuple[str, str], ...] = ()
     ) -> list[tuple[Shape, str]]:
-        """Distinct pairs of shape and colour, besides those taken."""
+        """Distinct pairs of shape and colour, none of them in `taken`."""
         pairs = [(shape, colour) for shape in shapes for colour in COLOURS if (shape, colour) not in taken]
         return [pairs[int(k)] for k in self.rng.permutation(len(pairs))[:count]]
 
@@ -111,15 +111,15 @@ class _Draft:
         if at is None:
             at = self.layout.place(radius(shape))
         elif not self.layout.take(*at, radius(shape)):
-            raise SceneError("no room where the object must stand")
+            raise SceneError("no room at the required position of an object")
         yaw = float(self.rng.uniform(-math.pi, math.pi))
-        thing = TableObject(f"{colour} {shape}", shape, colour, *at, yaw, height_m)
-        self.objects.append(thing)
-        return thing
+        item = TableObject(f"{colour} {shape}", shape, colour, *at, yaw, height_m)
+        self.objects.append(item)
+        return item
 
     def fill(self, total: int, shapes: tuple[Shape, ...] = SHAPES, colours: tuple[str, ...] = tuple(COLOURS)) -> None:
-        """Add others, all different from what is there, until there are `total`."""
-        present = {(thing.shape, thing.colour) for thing in self.objects}
+        """Add other objects, all of them different, until there are `total`."""
+        present = {(item.shape, item.colour) for item in self.objects}
         pairs = [(s, c) for s in shapes for c in colours if (s, c) not in present]
         for k in self.rng.permutation(len(pairs))[: max(0, total - len(self.objects))]:
             self.add(*pairs[int(k)])
@@ -132,12 +132,12 @@ class _Draft:
         return container
 
     def total(self) -> int:
-        """Three to six objects; no more than there is room for beside the containers."""
+        """A number of objects: three to six, fewer with more containers."""
         most = 6 - len(self.containers)
         return int(self.rng.integers(3, most + 1))
 
     def task(self, category: str, instruction: str, *conditions: Condition) -> TabletopTask:
-        # Drawn in the order of their part in the task; nobody should learn that the first one is meant.
+        # Shuffled: objects are drawn in the order of their role, and a policy must not learn that the first is meant.
         objects = tuple(self.objects[int(k)] for k in self.rng.permutation(len(self.objects)))
         return TabletopTask(category, instruction, TabletopScene(objects, tuple(self.containers)), conditions)
 
@@ -154,12 +154,12 @@ def _bowl_or_bin(draft: _Draft, *, but: tuple[str, ...] = ()) -> Container:
 def _base(draft: _Draft) -> TabletopTask:
     container = _bowl_or_bin(draft)
     (kind,) = draft.kinds(1)
-    thing = draft.add(*kind)
+    item = draft.add(*kind)
     draft.fill(draft.total())
     words = draft.choose(
         ["put the {0} in the {1}", "pick up the {0} and put it in the {1}", "place the {0} into the {1}"]
     )
-    return draft.task("base", words.format(thing.name, container.name), Inside(thing.name, container.key))
+    return draft.task("base", words.format(item.name, container.name), Inside(item.name, container.key))
 
 
 def _stackable(draft: _Draft) -> tuple[TableObject, TableObject]:
@@ -180,28 +180,28 @@ def _sort(draft: _Draft) -> TabletopTask:
         sorter = draft.contain("shape sorter", "wood")
         hole = int(draft.rng.integers(len(SORTER_HOLES)))
         shape = SORTER_HOLES[hole].shape
-        thing = draft.add(shape, _colour(draft))
+        item = draft.add(shape, _colour(draft))
         draft.fill(draft.total(), tuple(s for s in SHAPES if s != shape))
         words = draft.choose(
             ["put the {0} into its hole of the {1}", "put the {0} into the hole of the {1} that fits its shape"]
         )
-        condition = InHole(thing.name, sorter.key, hole)
-        return draft.task("sort", words.format(thing.shape, sorter.name), condition)
+        condition = InHole(item.name, sorter.key, hole)
+        return draft.task("sort", words.format(item.shape, sorter.name), condition)
     first = draft.contain("bin", _colour(draft))
     second = draft.contain("bin", _colour(draft, but=(first.colour,)))
-    fitting = [shape for shape in SHAPES if shape != "long block"]  # two of them lie side by side in a bin
+    fitting = [shape for shape in SHAPES if shape != "long block"]  # two of them fit side by side in a bin
     shapes = [fitting[int(k)] for k in draft.rng.permutation(len(fitting))]
     colours = [first.colour, second.colour]
     if draft.rng.random() < 0.5:
         colours.append(draft.choose(colours))
-    things = [draft.add(shape, colour) for shape, colour in zip(shapes, colours, strict=False)]
-    if len(things) < 3:
+    items = [draft.add(shape, colour) for shape, colour in zip(shapes, colours, strict=False)]
+    if len(items) < 3:
         draft.add(shapes[2], _colour(draft, but=(first.colour, second.colour)))
         words = "put the objects that have the colour of a bin in the bin of their colour"
     else:
         words = "put each object in the bin of its colour"
     bins = {first.colour: first.key, second.colour: second.key}
-    return draft.task("sort", words, *(Inside(thing.name, bins[thing.colour]) for thing in things))
+    return draft.task("sort", words, *(Inside(item.name, bins[item.colour]) for item in items))
 
 
 def _spatial(draft: _Draft) -> TabletopTask:
@@ -227,36 +227,36 @@ def _spatial_beside(draft: _Draft) -> TabletopTask:
     )
     if not draft.layout.take(x, y, 0.035):
         raise SceneError("no room beside the anchor")
-    thing = draft.add(*moved)
+    item = draft.add(*moved)
     draft.fill(int(draft.rng.integers(3, 6)))
     words = f"put the {{0}} {_BESIDE_WORDS[direction]}, close to it, as seen from where you stand"
     if direction in ("front", "behind"):
         words = f"put the {{0}} {_BESIDE_WORDS[direction]}, close to it"
-    condition = Beside(thing.name, anchor.name, direction)
-    return draft.task("spatial", words.format(thing.name, anchor.name), condition)
+    condition = Beside(item.name, anchor.name, direction)
+    return draft.task("spatial", words.format(item.name, anchor.name), condition)
 
 
 def _spatial_container(draft: _Draft) -> TabletopTask:
     kind: ContainerKind = "bowl" if draft.rng.random() < 0.5 else "bin"
     colour = _colour(draft)
     one, other = draft.contain(kind, colour), draft.contain(kind, colour)
-    thing = draft.add(*draft.kinds(1)[0])
+    item = draft.add(*draft.kinds(1)[0])
     draft.fill(int(draft.rng.integers(3, 5)))
     distances = [math.hypot(c.x_m, c.y_m) for c in (one, other)]
     if draft.rng.random() < 0.5:
         where = draft.choose(["farthest from you", "nearest to you"])
         if abs(distances[0] - distances[1]) < 0.06:
-            raise SceneError("two containers at one distance")
+            raise SceneError("two containers at the same distance")
         far, near = (one, other) if distances[0] > distances[1] else (other, one)
         target = far if where.startswith("far") else near
     else:
         where = draft.choose(["on your left", "on your right"])
         if abs(one.y_m - other.y_m) < 0.12:
-            raise SceneError("neither container is on the left of the other")
+            raise SceneError("neither container is clearly to the left of the other")
         left, right = (one, other) if one.y_m > other.y_m else (other, one)
         target = left if where.endswith("left") else right
-    words = f"put the {thing.name} in the {kind} that is {where}"
-    return draft.task("spatial", words, Inside(thing.name, target.key))
+    words = f"put the {item.name} in the {kind} that is {where}"
+    return draft.task("spatial", words, Inside(item.name, target.key))
 
 
 def _spatial_object(draft: _Draft) -> TabletopTask:
@@ -264,16 +264,16 @@ def _spatial_object(draft: _Draft) -> TabletopTask:
     draft.fill(draft.total(), tuple(s for s in SHAPES if s != "ball"))
     where = draft.choose(["farthest to the left", "farthest to the right", f"nearest to the {container.name}"])
 
-    def rank(thing: TableObject) -> float:
+    def rank(item: TableObject) -> float:
         if where.endswith("left"):
-            return -thing.y_m
+            return -item.y_m
         if where.endswith("right"):
-            return thing.y_m
-        return math.hypot(thing.x_m - container.x_m, thing.y_m - container.y_m)
+            return item.y_m
+        return math.hypot(item.x_m - container.x_m, item.y_m - container.y_m)
 
     ranked = sorted(draft.objects, key=rank)
     if rank(ranked[1]) - rank(ranked[0]) < 0.05:
-        raise SceneError("two objects at one place in the order")
+        raise SceneError("two objects that are equally far")
     words = f"as seen from where you stand, put the object {where} in the {container.name}"
     if where.startswith("nearest"):
         words = f"put the object {where} into it"
@@ -296,46 +296,46 @@ _LIKE: dict[str, str] = {
 def _visual(draft: _Draft) -> TabletopTask:
     container = _bowl_or_bin(draft)
     drawers = (_by_looks, _by_likeness, _by_height, _by_roundness)
-    thing, description = drawers[int(draft.rng.integers(len(drawers)))](draft)
+    item, description = drawers[int(draft.rng.integers(len(drawers)))](draft)
     words = f"put {description} in the {container.name}"
-    return draft.task("visual", words, Inside(thing.name, container.key))
+    return draft.task("visual", words, Inside(item.name, container.key))
 
 
 def _by_looks(draft: _Draft) -> tuple[TableObject, str]:
-    """Shape described, with others of its colour and others of its shape about."""
+    """An object by a description of its shape, among others of its colour and others of its shape."""
     shape = tuple(_LOOKS)[int(draft.rng.integers(len(_LOOKS)))]
     colour = _colour(draft)
-    thing = draft.add(shape, colour)
+    item = draft.add(shape, colour)
     draft.add("cube", colour)
     draft.add(shape, _colour(draft, but=(colour,)))
     draft.fill(draft.total(), ("cube",))
-    return thing, _LOOKS[shape].format(colour)
+    return item, _LOOKS[shape].format(colour)
 
 
 def _by_likeness(draft: _Draft) -> tuple[TableObject, str]:
-    """Colour described; nothing else has it."""
+    """An object by a description of its colour, which no other object has."""
     (kind,) = draft.kinds(1)
-    thing = draft.add(*kind)
-    draft.fill(draft.total(), colours=tuple(c for c in COLOURS if c not in (thing.colour, "orange", "yellow", "red")))
-    return thing, f"the object that has the colour of {_LIKE[thing.colour]}"
+    item = draft.add(*kind)
+    draft.fill(draft.total(), colours=tuple(c for c in COLOURS if c not in (item.colour, "orange", "yellow", "red")))
+    return item, f"the object that has the colour of {_LIKE[item.colour]}"
 
 
 def _by_height(draft: _Draft) -> tuple[TableObject, str]:
     (kind,) = draft.kinds(1, ("cube", "cylinder", "hexagonal prism"))
-    shape: Shape = "cylinder" if kind[0] == "cube" else kind[0]  # a tall cube is none
-    thing = draft.add(shape, kind[1], height_m=TALL_HEIGHT_M)
+    shape: Shape = "cylinder" if kind[0] == "cube" else kind[0]  # a tall cube is no cube
+    item = draft.add(shape, kind[1], height_m=TALL_HEIGHT_M)
     draft.fill(draft.total())
-    return thing, "the tallest object"
+    return item, "the tallest object"
 
 
 def _by_roundness(draft: _Draft) -> tuple[TableObject, str]:
     colour = _colour(draft)
     shape: Shape = "cylinder" if draft.rng.random() < 0.5 else "ball"
-    thing = draft.add(shape, colour)
+    item = draft.add(shape, colour)
     draft.add("cube", colour)
     draft.add("cylinder", _colour(draft, but=(colour,)))
     draft.fill(draft.total(), ("cube", "triangular prism", "long block", "cross"))
-    return thing, f"the round {colour} thing"
+    return item, f"the round {colour} thing"
 
 
 def _complex(draft: _Draft) -> TabletopTask:
@@ -344,7 +344,7 @@ def _complex(draft: _Draft) -> TabletopTask:
 
 
 def _tower(draft: _Draft) -> TabletopTask:
-    """The order is in the thing: a tower is built from below."""
+    """The order of the conditions matters: a tower is built from the bottom."""
     kinds = draft.kinds(3, FLAT_SHAPES)
     top, middle, bottom = (draft.add(*kind) for kind in kinds)
     draft.fill(int(draft.rng.integers(3, 6)))
@@ -373,10 +373,10 @@ def _contain_and_stack(draft: _Draft) -> TabletopTask:
     (kind,) = draft.kinds(
         1, tuple(s for s in SHAPES if s != "ball"), tuple((t.shape, t.colour) for t in (above, below))
     )
-    thing = draft.add(*kind)
+    item = draft.add(*kind)
     draft.fill(draft.total())
-    words = f"stack the {above.name} on the {below.name}, and put the {thing.name} in the {container.name}"
-    return draft.task("complex", words, OnTop(above.name, below.name), Inside(thing.name, container.key))
+    words = f"stack the {above.name} on the {below.name}, and put the {item.name} in the {container.name}"
+    return draft.task("complex", words, OnTop(above.name, below.name), Inside(item.name, container.key))
 
 
 _DRAWERS: dict[str, Callable[[_Draft], TabletopTask]] = {
@@ -386,11 +386,11 @@ TASKS: tuple[str, ...] = tuple(_DRAWERS)
 
 
 def draw_task(category: str, rng: np.random.Generator) -> TabletopTask:
-    """A task of a category with its scene, from the generator alone.
+    """Draw a task of a category, with its scene, from the generator alone.
 
     Raises:
-        UnknownNameError: no such category.
-        SceneError: none was found in 500 attempts; about one in three succeeds.
+        UnknownNameError: unknown category.
+        SceneError: 500 attempts failed; about one in three succeeds.
     """
     if category not in _DRAWERS:
         raise UnknownNameError("task", category, _DRAWERS)
@@ -399,4 +399,4 @@ def draw_task(category: str, rng: np.random.Generator) -> TabletopTask:
             return _DRAWERS[category](_Draft(rng))
         except SceneError:
             continue
-    raise SceneError(f"no scene could be drawn for a {category!r} task")
+    raise SceneError(f"no scene for a {category!r} task in 500 attempts; this is a bug, please report it")

@@ -1,4 +1,4 @@
-"""What the robot is asked to do in an apartment: instructions that are true in exactly one way."""
+"""Navigation tasks in an apartment, with instructions that are unambiguous."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NavigationTaskName: TypeAlias = Literal["objectnav", "spatial", "route"]
 NAVIGATION_TASKS: tuple[NavigationTaskName, ...] = get_args(NavigationTaskName)
 
-# What a person might call by the same word: a red armchair makes "the red chair" doubtful.
+# Categories that a person might call by the same word: a red armchair makes "the red chair" ambiguous.
 _FAMILIES = {
     "armchair": "chair",
     "office chair": "chair",
@@ -32,33 +32,33 @@ _FAMILIES = {
     "wardrobe": "dresser",
     "laundry basket": "bin",
 }
-# One can face them: they have a front, unlike a plant or a stool.
+# Categories with a front, unlike a plant or a stool: a person can face them.
 _WITH_FRONT = frozenset(
     {"sofa", "armchair", "desk", "bed", "wardrobe", "dresser", "cupboard", "filing cabinet", "bookshelf", "tv"}
     | {"fridge", "stove", "sink", "washing machine", "toilet", "bathtub", "washbasin", "piano"}
 )
-# Their signature colour is a small part of what one sees, so the category has to be enough to know them.
+# Only a small part of these shows their colour, so the category alone must identify them.
 _NAMED_BY_CATEGORY_ONLY = ("bookshelf", "tv", "desk")
 
 
 @dataclass(frozen=True, slots=True)
 class NavigationTask:
-    """An instruction and the pieces of furniture that fulfil it, in order."""
+    """An instruction, and its goals in order."""
 
     name: NavigationTaskName
     instruction: str
-    goals: tuple[str, ...]  # furniture names; one, or two to three of a route
+    goals: tuple[str, ...]  # names of furniture: one, or two to three for a route
     relation: str = ""  # of a spatial task: "left", "right", "between", "nearest"
-    anchors: tuple[str, ...] = ()  # what the relation is to: furniture names, or "door"
+    anchors: tuple[str, ...] = ()  # reference objects of the relation: names of furniture, or "door"
 
 
 def family(category: str) -> str:
-    """The word that a person might use for the category, shared by those that are easily confused."""
+    """The word that a person might use for a category; categories that are easily confused share it."""
     return _FAMILIES.get(category, category)
 
 
 def has_front(category: str) -> bool:
-    """Whether one can face a piece of this category, and so speak of its left and right."""
+    """Whether furniture of this category has a front, and so a left and a right."""
     return category in _WITH_FRONT
 
 
@@ -67,7 +67,7 @@ def _targets(apartment: Apartment) -> list[Furniture]:
 
 
 def unique_phrases(apartment: Apartment) -> dict[str, str]:
-    """Furniture name -> words that fit no other piece in the apartment: with the colour, or the category alone."""
+    """Furniture name -> noun phrase that fits no other furniture in the apartment, with the colour or without."""
     targets = _targets(apartment)
     categories = Counter(family(p.category) for p in targets)
     looks = Counter((family(p.category), p.colour) for p in targets)
@@ -130,7 +130,7 @@ def _spatial(apartment: Apartment, rng: np.random.Generator) -> list[NavigationT
 
 
 def _route(apartment: Apartment, rng: np.random.Generator) -> list[NavigationTask]:
-    """Goals in different rooms where there are enough, each alone of its kind in its room."""
+    """Routes with goals in different rooms, each the only one of its category in its room."""
     targets = _targets(apartment)
     in_room = Counter((p.room, family(p.category)) for p in targets)
     alone = [p for p in targets if in_room[p.room, family(p.category)] == 1]
@@ -154,12 +154,12 @@ _DRAWERS = {"objectnav": _objectnav, "spatial": _spatial, "route": _route}
 
 
 def task_candidates(apartment: Apartment, name: str, rng: np.random.Generator) -> list[NavigationTask]:
-    """Every task of a kind that is true in exactly one way in this apartment, in random order.
+    """All unambiguous tasks of a kind in an apartment, in random order.
 
-    Spatial tasks come in turns of their relations, so that a frequent one does not crowd out the others.
+    Spatial tasks alternate between their relations, so that a frequent relation does not crowd out the others.
 
     Raises:
-        UnknownNameError: no such kind of task.
+        UnknownNameError: unknown task.
     """
     if name not in _DRAWERS:
         raise UnknownNameError("task", name, NAVIGATION_TASKS)

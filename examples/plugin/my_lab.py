@@ -7,16 +7,14 @@ def register() -> None:
     """Add a policy that waits for its episode to end."""
     from si_embodied.embodiment import BaseAction
     from si_embodied.evaluation.registry import PolicySpec, register_policy
+    from si_embodied.policies.base import Policy
 
-    class Patient:
+    class Patient(Policy):
         def reset(self, task: object) -> None:
             """Nothing to forget."""
 
         def act(self, observation: object) -> int:
             """Wait."""
             return int(BaseAction.WAIT)
-
-        def close(self) -> None:
-            """Nothing is held."""
 
     register_policy(PolicySpec("patient", "waits", False, lambda settings: lambda env, seed: Patient()))

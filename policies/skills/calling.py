@@ -1,4 +1,4 @@
-"""Skills of a robot that carries out whole skills by their numbers: call one, or drive on to the next unseen place."""
+"""Skills of a robot that executes whole skills by number: call one, or drive on to the next unvisited place."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def skills_in(observation: Observation) -> SkillState:
-    """What the robot can do.
+    """The skills that the robot offers.
 
     Raises:
-        ObservationError: the observation does not say.
+        ObservationError: the observation does not list them.
     """
     if observation.skills is None:
         raise ObservationError(
@@ -27,15 +27,15 @@ def skills_in(observation: Observation) -> SkillState:
 
 
 class CallOnce:
-    """Calls one skill, and says how that went."""
+    """Calls one skill and reports its outcome."""
 
     def __init__(self, number: int) -> None:
-        """Call the skill of a number."""
+        """Call the skill with this number."""
         self._number = number
         self._called = False
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The number, then the outcome as the next observation tells it."""
+        """The number, then the outcome that the next observation reports."""
         if not self._called:
             self._called = True
             return self._number
@@ -44,18 +44,18 @@ class CallOnce:
 
 
 class PlaceExplorer:
-    """Which places the robot has driven to in an episode, and which is next."""
+    """Which places the robot has visited in an episode, and which one is next."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start with no place visited."""
         self._visited: set[str] = set()
 
     def visited(self, place: str) -> None:
-        """Note a place, by its words."""
+        """Mark a place, given by its name, as visited."""
         self._visited.add(place)
 
     def next_place(self, observation: Observation) -> int | None:
-        """The number of the skill that drives to the nearest place not visited, None when there is none."""
+        """The number of the skill that drives to the nearest unvisited place; None when all are visited."""
         here = observation.T_map_base.translation[:2]
         away = {
             number: distance_to_area(here, option.area_m)
@@ -63,25 +63,25 @@ class PlaceExplorer:
             if option.verb == "navigate" and option.area_m is not None and option.target not in self._visited
         }
         if not away:
-            self._visited.clear()  # asked again, it goes around again: another thing may be looked for by then
+            self._visited.clear()  # the next exploration starts over: by then the task may need another object
             return None
         return min(away, key=lambda number: (away[number], number))
 
 
 class ExplorePlace:
-    """Drives to one place that was not visited yet, then lets the planner look."""
+    """Drives to one unvisited place, then lets the planner look."""
 
     def __init__(self, explorer: PlaceExplorer) -> None:
-        """Ask `explorer` where to."""
+        """Ask `explorer` for the place."""
         self._explorer = explorer
         self._call: CallOnce | None = None
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The number of the skill, then its outcome; SKILL_FAILED when every place was visited."""
+        """The number of the skill, then its outcome; SKILL_FAILED when every place has been visited."""
         if self._call is None:
             number = self._explorer.next_place(observation)
             if number is None:
-                return Outcome(Code.SKILL_FAILED, "every place was visited")
+                return Outcome(Code.SKILL_FAILED, "every place has been visited")
             self._explorer.visited(skills_in(observation).options[number].target)
             self._call = CallOnce(number)
         return self._call.step(observation)

@@ -1,9 +1,9 @@
-"""Skills of a mobile base: go to a pose, turn, drive, tilt, explore. They use the robot's own map and nothing else."""
+"""Skills of a mobile base: go to a pose, turn, drive, tilt, explore. They use the robot's own map, nothing else."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import MobileBase
     from si_embodied.geometry import Pose
     from si_embodied.policies.mapping import OccupancyMapper
+    from si_embodied.policies.skills import Action
     from si_embodied.skills import Drive, NavigateTo, TiltCamera
     from si_embodied.types import Observation
 
-Action: TypeAlias = "int | NDArray[np.float32]"
-
 _STUCK_STEPS = 4
-"""Forward commands without movement before the way counts as blocked; sliding along a wall takes one or two."""
+"""Forward commands without movement before the path counts as blocked; sliding along a wall takes one or two."""
 
+_MIN_TILT_RAD = math.radians(1)
+"""A camera that turns less than this has not moved."""
 
 LOOK_SPACING_M = 2.0
-"""Between places to look around from, once all is mapped: something small is recognised from half of it."""
+"""Between places to look around from once all is mapped: a small object is recognised from half this distance."""
 
 
 class BaseCommands:
-    """Steering in the base's own action mode."""
+    """Base commands in the base's own action mode."""
 
     def __init__(self, base: MobileBase) -> None:
-        """Discrete steps or velocities, as the base is driven."""
+        """Command discrete steps or velocities, as the base requires."""
         self.base = base
         self._discrete = base.action_mode == "discrete"
 
@@ -48,7 +49,7 @@ class BaseCommands:
         return int(BaseAction.WAIT) if self._discrete else self._velocity(0.0, 0.0)
 
     def turn_towards(self, error_rad: float) -> Action | None:
-        """Turn by the angle still to go, or None where it is smaller than the base can resolve."""
+        """Turn towards a remaining angle; None if it is smaller than the base can resolve."""
         if self._discrete:
             if abs(error_rad) <= self.base.turn_step_rad / 2 + 1e-6:
                 return None
@@ -59,7 +60,7 @@ class BaseCommands:
         return self._velocity(0.0, float(np.clip(error_rad / self.base.control_period_s, -limit, limit)))
 
     def drive(self, distance_m: float, error_rad: float = 0.0) -> Action:
-        """Go ahead, at most `distance_m`, correcting a small heading error on the way where velocities allow it."""
+        """Drive ahead by at most `distance_m`; in continuous mode, correct a small heading error meanwhile."""
         if self._discrete:
             return int(BaseAction.FORWARD)
         limit, rate = self.base.max_speed_m_s, self.base.max_turn_rate_rad_s
@@ -67,7 +68,7 @@ class BaseCommands:
         return self._velocity(speed, float(np.clip(error_rad / self.base.control_period_s, -rate, rate)))
 
     def tilt(self, error_rad: float) -> Action | None:
-        """One notch of the head camera towards `error_rad`, or None where less than half a notch is left."""
+        """One tilt step towards a remaining angle; None if less than half a step is left, or in continuous mode."""
         if not self._discrete or abs(error_rad) <= self.base.tilt_step_rad / 2 + 1e-6:
             return None
         return int(BaseAction.LOOK_UP if error_rad > 0 else BaseAction.LOOK_DOWN)
@@ -82,15 +83,15 @@ def _length(path: NDArray[np.float64]) -> float:
 
 
 def camera_tilt(observation: Observation) -> float:
-    """Tilt of the first camera's optical axis above the horizon, radians."""
+    """Elevation of the first camera's optical axis above the horizon, radians."""
     return math.asin(float(np.clip(observation.frames[0].T_map_camera.rotation[2, 2], -1.0, 1.0)))
 
 
 class PathFollower:
-    """Drives along the shortest way to a map point, planning again whenever an obstacle appears."""
+    """Drives along the shortest path to a map point, and replans whenever an obstacle appears on it."""
 
     def __init__(self, x: float, y: float, base: MobileBase, mapper: OccupancyMapper, *, tolerance_m: float) -> None:
-        """Drive to (x, y); arrived within `tolerance_m` of it."""
+        """Drive to within `tolerance_m` of map point (x, y)."""
         self._goal = np.array([x, y])
         self._commands = BaseCommands(base)
         self._mapper, self._tolerance_m = mapper, tolerance_m
@@ -102,7 +103,7 @@ class PathFollower:
         self._best_m, self._since_best = math.inf, 0
 
     def step(self, T_map_base: Pose) -> Action | Outcome:
-        """The next command, or how it ended: OK, UNREACHABLE or BLOCKED."""
+        """The next command, or the outcome: OK, UNREACHABLE or BLOCKED."""
         position = T_map_base.translation[:2]
         left_m = float(np.hypot(*(self._goal - position)))
         if left_m <= self._tolerance_m:
@@ -110,7 +111,7 @@ class PathFollower:
         if not self._moved(T_map_base):
             return Outcome(Code.BLOCKED, f"the base does not move, {left_m:.2f} m from the goal")
         if not self._plan(T_map_base):
-            return Outcome(Code.UNREACHABLE, f"no way to ({self._goal[0]:.2f}, {self._goal[1]:.2f})")
+            return Outcome(Code.UNREACHABLE, f"no path to ({self._goal[0]:.2f}, {self._goal[1]:.2f})")
         waypoint = self._lookahead(position)
         ahead = waypoint - position
         error = wrap_angle(math.atan2(ahead[1], ahead[0]) - T_map_base.yaw)
@@ -122,7 +123,7 @@ class PathFollower:
         return self._commands.drive(float(np.hypot(*ahead)), error)
 
     def _moved(self, T_map_base: Pose) -> bool:
-        """Whether the last forward command moved the base; a bump goes into the map, too many end the skill."""
+        """Whether the base makes progress. A bump is added to the map; too many in a row end the skill."""
         position = T_map_base.translation[:2]
         if self._last_position is not None:
             if float(np.hypot(*(position - self._last_position))) < 0.02:
@@ -130,7 +131,7 @@ class PathFollower:
                 self._mapper.bump(T_map_base)
             else:
                 self._stuck = 0
-        # A path that keeps changing its mind is no progress either.
+        # A path that keeps changing is no progress either.
         left_m = float(np.hypot(*(self._goal - position)))
         if self._path is not None:
             left_m = _length(self._path)
@@ -139,7 +140,7 @@ class PathFollower:
         return self._stuck < _STUCK_STEPS and self._since_best < 80
 
     def _plan(self, T_map_base: Pose) -> bool:
-        """Keep the path while no obstacle has come into it."""
+        """Replan if a new obstacle lies on the path; returns whether there is a path."""
         if self._version != self._mapper.version:
             self._version = self._mapper.version
             self._blocked = self._mapper.blocked()
@@ -154,7 +155,7 @@ class PathFollower:
         return not len(points) or not bool(self._blocked[self._mapper.cells(points)].any())
 
     def _lookahead(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The farthest point of the path that the base can drive straight to."""
+        """The farthest point of the path to which the base can drive straight."""
         assert self._path is not None  # _plan has found one
         nearest = int(np.argmin(np.hypot(*(self._path - position).T)))
         self._path = self._path[nearest:]
@@ -165,10 +166,10 @@ class PathFollower:
 
 
 class GoToSkill:
-    """Drives to a pose, then faces the target with base and camera."""
+    """Drives to a pose, then turns base and camera towards the target."""
 
     def __init__(self, goal: NavigateTo, base: MobileBase, mapper: OccupancyMapper) -> None:
-        """Follow the map to `goal.T_map_base`."""
+        """Drive along the map to `goal.T_map_base`."""
         self._goal, self._base = goal, base
         self._commands = BaseCommands(base)
         x, y = (float(value) for value in goal.T_map_base.translation[:2])
@@ -177,22 +178,19 @@ class GoToSkill:
         self._arrived = False
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next command, or the goal's outcome once the base stands there and faces the target."""
+        """The next command, or the goal's outcome once the base is there and faces the target."""
         pose = observation.T_map_base
         if not self._arrived:
-            action = self._follower.step(pose)
-            if not isinstance(action, Outcome):
-                return action
-            if not action.succeeded:
-                return action
+            result = self._follower.step(pose)
+            if not isinstance(result, Outcome) or not result.succeeded:
+                return result
             self._arrived = True
         offset = self._goal.target_m - pose.translation
         turn = self._commands.turn_towards(wrap_angle(math.atan2(offset[1], offset[0]) - pose.yaw))
         if turn is not None:
             return turn
-        eye = observation.frames[0].T_map_camera.translation
-        below = self._goal.target_m - eye
-        wanted = math.atan2(float(below[2]), float(np.hypot(below[0], below[1])))
+        from_camera = self._goal.target_m - observation.frames[0].T_map_camera.translation
+        wanted = math.atan2(float(from_camera[2]), float(np.hypot(*from_camera[:2])))
         low, high = self._base.tilt_range_rad
         tilt = self._commands.tilt(float(np.clip(wanted, low, high)) - camera_tilt(observation))
         return Outcome(self._goal.on_arrival) if tilt is None else tilt
@@ -229,7 +227,7 @@ class DriveSkill:
         self._stuck = 0
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next command; OK at the distance, BLOCKED where something is in the way."""
+        """The next command; OK at the distance, BLOCKED by an obstacle."""
         position = observation.T_map_base.translation[:2]
         if self._start is None or self._last is None:
             self._start = self._last = position
@@ -246,42 +244,58 @@ class DriveSkill:
 
 
 class TiltSkill:
-    """Tilts the head camera."""
+    """Tilts the head camera by whole steps of the robot."""
 
     def __init__(self, goal: TiltCamera, base: MobileBase) -> None:
-        """Tilt by `goal.angle_rad`, up positive."""
-        self._goal, self._base = goal, base
-        self._commands = BaseCommands(base)
-        self._target: float | None = None
+        """Tilt by the number of steps nearest to `goal.angle_rad`, at least one; up positive."""
+        self._base, self._up = base, goal.angle_rad > 0
+        self._steps_left = max(1, round(abs(goal.angle_rad) / base.tilt_step_rad))
+        self._before: float | None = None  # tilt before the last step
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next notch, or OK."""
+        """The next tilt step, or the outcome.
+
+        The outcome is OK after all steps, or at the end of the camera's range if it moved at all. It is BLOCKED if the
+        camera did not move, and SKILL_FAILED if this robot cannot tilt it.
+        """
+        low, high = self._base.tilt_range_rad
+        if self._base.action_mode == "continuous":
+            return Outcome(Code.SKILL_FAILED, "a base driven by velocities has no action that tilts the camera")
+        if high - low < _MIN_TILT_RAD:
+            return Outcome(Code.SKILL_FAILED, "the camera is fixed: the ends of its tilt range are equal")
         now = camera_tilt(observation)
-        if self._target is None:
-            self._target = float(np.clip(now + self._goal.angle_rad, *self._base.tilt_range_rad))
-        tilt = self._commands.tilt(self._target - now)
-        return Outcome(Code.OK) if tilt is None else tilt
+        if self._before is not None and abs(now - self._before) < _MIN_TILT_RAD:
+            return Outcome(Code.BLOCKED, f"the camera did not move from a tilt of {now:.2f} rad")
+        room = high - now if self._up else now - low
+        if room < _MIN_TILT_RAD and self._before is None:
+            end = "highest" if self._up else "lowest"
+            return Outcome(Code.BLOCKED, f"the camera is at its {end} tilt already: {now:.2f} rad")
+        if self._steps_left == 0 or room < _MIN_TILT_RAD:
+            return Outcome(Code.OK)
+        self._steps_left -= 1
+        self._before = now
+        return int(BaseAction.LOOK_UP if self._up else BaseAction.LOOK_DOWN)
 
 
 class Explorer:
-    """Where to look next, over a whole episode: a look around, frontier after frontier, then places to look from."""
+    """Explores over a whole episode: looks around, visits frontier after frontier, then spots spread over the map."""
 
     def __init__(self, base: MobileBase, mapper: OccupancyMapper) -> None:
         """Explore the mapper's grid."""
         self._base, self._mapper = base, mapper
         self._spin: RotateSkill | None = RotateSkill(Rotate(2 * math.pi), base)
         self._follower: PathFollower | None = None
-        self._spot = (0.0, 0.0)  # map, where the follower goes
+        self._spot = (0.0, 0.0)  # map, destination of the follower
         self._spot_is_frontier = True
-        self._visited: list[tuple[float, float]] = []  # spots that were looked around at, or given up
+        self._visited: list[tuple[float, float]] = []  # where the robot has looked around, or failed to get to
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next command, or SKILL_FAILED when all that can be reached has been looked at."""
-        for _ in range(8):  # each round that gives no command gives one spot up
+        """The next command, or SKILL_FAILED when the robot has seen everything that it can reach."""
+        for _ in range(8):  # each round without a command abandons one spot
             command = self._command(observation)
             if command is not None:
                 return command
-        return Outcome(Code.SKILL_FAILED, "nowhere unseen can be reached")
+        return Outcome(Code.SKILL_FAILED, "no unseen place can be reached")
 
     def _command(self, observation: Observation) -> Action | Outcome | None:
         pose = observation.T_map_base
@@ -294,17 +308,17 @@ class Explorer:
         if self._follower is None:
             spot = self.next_spot(pose)
             if spot is None:
-                self._visited.clear()  # asked again, it goes around again: another thing may be looked for by then
+                self._visited.clear()  # the next exploration starts over: by then the task may need another object
                 return Outcome(Code.SKILL_FAILED, "nothing is left to explore")
             self._spot = spot
             self._follower = PathFollower(*spot, self._base, self._mapper, tolerance_m=0.35)
         elif self._spot_is_frontier and not self._mapper.is_frontier(*self._spot, within_m=0.4):
-            self._follower = None  # seen on the way
+            self._follower = None  # seen on the path there
             return None
         command = self._follower.step(pose)
         if not isinstance(command, Outcome):
             return command
-        # There: look around. What even that does not show stays unseen.
+        # Look around on arrival. What even that does not show stays unseen.
         self.looked_around(*self._spot)
         self._follower = None
         if command.succeeded:
@@ -312,11 +326,11 @@ class Explorer:
         return None
 
     def looked_around(self, x: float, y: float) -> None:
-        """Note that nothing new is to be seen from map point (x, y)."""
+        """Record that map point (x, y) offers nothing new to see."""
         self._visited.append((x, y))
 
     def next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
-        """Map xy to look around from next: the frontier that is near and wide, or else the nearest spot not used."""
+        """Map xy to look around from next: a near and wide frontier, or else the nearest unused spot."""
         frontiers = [
             frontier
             for frontier in self._mapper.frontiers(T_map_base)
@@ -343,7 +357,7 @@ class ExploreSkill:
         self._explorer, self._left = explorer, actions
 
     def step(self, observation: Observation) -> Action | Outcome:
-        """The next command; OK when it is time to look at the pictures."""
+        """The next command; OK when it is the planner's turn to look."""
         if self._left <= 0:
             return Outcome(Code.OK)
         self._left -= 1

@@ -1,1 +1,1 @@
-"""What the planner node consists of: runtime, tasks, questions, telemetry, parameters. Executables are one level up."""
+"""The parts of the planner node: runtime, tasks, questions, telemetry, parameters. Executables are one level up."""

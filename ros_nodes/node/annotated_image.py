@@ -1,4 +1,4 @@
-"""The images that a plan was made from, with what it points at: on `~/annotated`, while someone looks."""
+"""Publishes the images of each decision with the plan's points drawn in, on `~/annotated`, while it has subscribers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame, Decision, Observation
 
 _DONE, _REFUSED = (64, 220, 96), (255, 96, 64)
-"""Colours of what is carried out, and of what is not."""
+"""Colours (RGB) of subgoals that are executed, and of those that are not."""
 _CAPTION_PX = 18
 
 
 class AnnotatedImage:
-    """A part of the node: one image a decision, all views side by side."""
+    """A decision listener: publishes one image per decision, with all views side by side."""
 
     def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
-        """Make the publisher."""
+        """Create the publisher."""
         self._node = node
         self._images = node.create_lifecycle_publisher(Image, "~/annotated", QoSProfile(depth=2))
 
     def on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        """Draw and publish, if anyone looks."""
+        """Draw and publish the decision, if there are subscribers."""
         if observation is None or not self._images.get_subscription_count():
             return
         try:
@@ -52,15 +52,15 @@ class AnnotatedImage:
         self._images.publish(message)
 
     def tick(self) -> None:
-        """Nothing: an image goes out with its decision."""
+        """Does nothing: images are published with their decisions."""
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publisher."""
         self._node.destroy_lifecycle_publisher(self._images)
 
 
 def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]:
-    """All views side by side (H, W, 3): a ring with a name at each point of the plan, and the decision in words below.
+    """Draw all views side by side (H, W, 3), a labelled ring at each point of the plan, and the decision as a caption.
 
     Raises:
         MissingExtraError: Pillow is not installed.
@@ -76,12 +76,12 @@ def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]
     lefts = np.cumsum([0, *widths[:-1]]).tolist()
     for frame, left in zip(frames, lefts, strict=True):
         canvas.paste(Pillow.fromarray(np.ascontiguousarray(frame.rgb)), (left, 0))
-    carried = 0 if isinstance(decision, Hold) else len(decision.subgoals)
+    executed = 0 if isinstance(decision, Hold) else len(decision.subgoals)
     subgoals = () if decision.plan is None else decision.plan.subgoals
     for number, subgoal in enumerate(subgoals, 1):
         if isinstance(subgoal, PointedSubgoal) and subgoal.view < len(frames):
-            colour = _DONE if number <= carried else _REFUSED
-            _point(draw, frames[subgoal.view], lefts[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
+            colour = _DONE if number <= executed else _REFUSED
+            _draw_point(draw, frames[subgoal.view], lefts[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
     words = ", ".join(subgoal.words for subgoal in subgoals)
     if isinstance(decision, Hold):
         draw.text((4, height + 3), f"hold {decision.code.name}: {words}", fill=_REFUSED)
@@ -90,8 +90,8 @@ def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]
     return np.asarray(canvas)
 
 
-def _point(draw: Any, frame: CameraFrame, left: int, subgoal: PointedSubgoal, name: str, colour: Any) -> None:
-    """A ring at a subgoal's point, a line to where it is pushed, and its name."""
+def _draw_point(draw: Any, frame: CameraFrame, left: int, subgoal: PointedSubgoal, name: str, colour: Any) -> None:
+    """Draw a ring at a subgoal's point, its name and, for a push, a line to the end point."""
     width, height = frame.intrinsics.width, frame.intrinsics.height
     u, v = pixel_of(subgoal.point, width, height)
     radius, u = max(3.0, height / 40), u + left

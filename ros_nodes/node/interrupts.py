@@ -1,4 +1,4 @@
-"""Ending a node in its own time."""
+"""Graceful shutdown of a node."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rclpy.signals import SignalHandlerOptions
 
 
 def init_until_interrupted(arguments: Sequence[str] | None) -> Callable[[], bool]:
-    """Initialise rclpy, and say whether SIGINT or SIGTERM has come since.
+    """Initialise rclpy, and return a function that tells whether SIGINT or SIGTERM has arrived since.
 
-    ROS's own handlers would close the context at once, and then nothing can be published or waited for any more.
+    ROS's own handlers would shut down the context at once; the node could then no longer publish or wait.
     """
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    asked = False
+    interrupted = False
 
-    def stop(*_: object) -> None:
-        nonlocal asked
-        asked = True
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
 
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
-    return lambda: asked
+        signal.signal(each, interrupt)
+    return lambda: interrupted

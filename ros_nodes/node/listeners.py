@@ -1,4 +1,4 @@
-"""What hears of every decision while the node is configured. Each listener is one class, and one line below."""
+"""Listeners that receive every decision while the node is configured. Each is one class, and one entry below."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class DecisionListener(Protocol):
-    """Made when the node is configured, closed when it is cleaned up. Called from the executor's thread alone."""
+    """Created when the node is configured, closed when it is cleaned up. Called only from the executor's thread."""
 
     def on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        """A plan, or why there is none; without an observation where the robot could not see."""
+        """Handle a plan or a hold. `observation` is None if the robot had none."""
 
     def tick(self) -> None:
-        """Called often while the node is active; it returns at once."""
+        """Called every 50 ms while the node is active; must return at once."""
 
     def close(self) -> None:
-        """Destroy what was made on the node."""
+        """Destroy the publishers and subscriptions."""
 
 
 MakeListener: TypeAlias = "Callable[[NodeView, PlannerRuntime], DecisionListener]"
 
 LISTENERS: tuple[MakeListener, ...] = (AnnotatedImage, RecordPublisher)
-"""Made in this order. One that raises a `SiEmbodiedError` fails the configuration with its reason."""
+"""Created in this order. If one raises a `SiEmbodiedError`, configuring the node fails with that message."""

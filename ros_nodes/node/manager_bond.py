@@ -1,4 +1,4 @@
-"""The bond by which Nav2's lifecycle manager sees that the planner lives. Needs bondpy, which comes with Nav2."""
+"""The bond through which Nav2's lifecycle manager monitors the planner. Needs bondpy, which is part of Nav2."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 from bondpy.bondpy import Bond
 
 _TOPIC, _PERIOD_S, _TIMEOUT_S = "bond", 0.1, 4.0
-"""As all of Nav2's own nodes have them (nav2_util's LifecycleNode); the manager counts by its own `bond_timeout`."""
+"""The values of Nav2's own nodes (nav2_util's LifecycleNode). The manager uses its own `bond_timeout`."""
 
 
 class ManagerBond:
-    """Made when the node becomes active, broken when it no longer is: a bond is formed once."""
+    """Created when the node is activated, closed when it is deactivated. A bond can be formed only once."""
 
     def __init__(self, node: Any) -> None:
-        """Begin to tell that `node` lives."""
+        """Start sending the heartbeat of `node`."""
         self._bond = Bond(node, _TOPIC, node.get_name())
         self._bond.heartbeat_period, self._bond.heartbeat_timeout = _PERIOD_S, _TIMEOUT_S
         self._bond.start()
 
     def close(self) -> None:
-        """Say that it ends; the manager does not take that for a death where it has asked for it."""
+        """Break the bond. The manager does not treat this as a crash if it requested the transition."""
         self._bond.shutdown()

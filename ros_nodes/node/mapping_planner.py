@@ -1,4 +1,4 @@
-"""A planner that knows where its base can go: it maps what it is shown, in the thread that plans."""
+"""Planner wrappers: one that can be replaced between plans, and one that adds an occupancy map to the observations."""
 
 from __future__ import annotations
 
@@ -23,69 +23,69 @@ if TYPE_CHECKING:
     from si_embodied.types import Decision, Observation, Task
 
 KEYFRAMES = 12
-"""Observations on the way that are kept until the next plan; mapping them takes a fraction of planning."""
+"""Observations kept for the map between two plans. Mapping them takes a fraction of the planning time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """What a decision rests on beside its task, its observation and the settings."""
+class PlanInputs:
+    """The inputs of a decision, besides its task, its observation and the settings."""
 
     memory: Memory
-    now_s: float  # when planning began, by the observation's clock
-    keyframes: tuple[Observation, ...] = ()  # mapped since the last plan, before the plan's own observation
-    fresh: bool = False  # whether the map was new before them
+    now_s: float  # start of planning, on the observation's clock
+    keyframes: tuple[Observation, ...] = ()  # mapped after the last plan and before the plan's own observation
+    fresh: bool = False  # whether the map was empty before the keyframes
 
 
 class ReplaceablePlanner:
-    """Another planner, which may be replaced between plans: settings have changed."""
+    """Wraps a planner that may be replaced between plans when settings change."""
 
     def __init__(self, planner: AnyPlanner) -> None:
-        """Begin with `planner`."""
+        """Start with `planner`."""
         self.inner = planner
-        self.asked: Asked | None = None  # for the last decision
+        self.inputs: PlanInputs | None = None  # of the last decision
 
     @property
     def config(self) -> PlannerConfig:
-        """The other planner's."""
+        """The wrapped planner's settings."""
         return self.inner.config
 
     @property
     def embodiment(self) -> Embodiment:
-        """The other planner's."""
+        """The wrapped planner's robot."""
         return self.inner.embodiment
 
     @property
     def guard(self) -> Guard:
-        """The other planner's."""
+        """The wrapped planner's guard."""
         return self.inner.guard
 
     @property
     def info(self) -> BackendInfo:
-        """The other planner's."""
+        """The wrapped planner's model."""
         return self.inner.info
 
     def close(self) -> None:
-        """Close the other planner."""
+        """Close the wrapped planner."""
         self.inner.close()
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """The other planner's decision."""
-        self.asked = Asked(memory, observation.stamp_s if now_s is None else now_s)
+        """Make a decision with the wrapped planner, and keep its inputs."""
+        self.inputs = PlanInputs(memory, observation.stamp_s if now_s is None else now_s)
         return self.inner.plan(task, observation, memory, now_s=now_s)
 
 
 class MappingPlanner(ReplaceablePlanner):
-    """Adds the map to the observations of another planner, and says what to explore.
+    """Adds a map to the observations of the wrapped planner, and chooses the place to explore.
 
-    `plan` runs in the worker's thread; `keyframe` and `spot` are the control thread's, `spot` after a plan was polled.
+    The worker's thread calls `plan`. The control thread calls the other methods, `take_spot` only after polling a plan.
     """
 
     def __init__(self, planner: AnyPlanner, base: MobileBase) -> None:
-        """An empty map."""
+        """Start with an empty map."""
         super().__init__(planner)
-        self.spot: tuple[float, float] | None = None  # map xy, of the last plan that explores
+        self.spot: tuple[float, float] | None = None  # map xy, from the last plan that explores
         self._base = base
         self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
         self._fresh = True
@@ -93,18 +93,18 @@ class MappingPlanner(ReplaceablePlanner):
         self._explorer = Explorer(base, self._mapper)
 
     def reset(self) -> None:
-        """Forget the map before the next plan: a new task, or the map frame has jumped."""
+        """Clear the map before the next plan, because a new task starts or the map frame has jumped."""
         self._keyframes.clear()
         self._fresh = True
 
     def keyframe(self, observation: Observation) -> None:
-        """Keep what was seen on the way for the map."""
+        """Add an observation to the map before the next plan."""
         self._keyframes.append(observation)
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """The other planner's decision, on the observation with the map."""
+        """Map the keyframes and the observation, then plan on the observation with the map."""
         fresh, self._fresh = self._fresh, False
         if fresh:
             self._mapper = OccupancyMapper(self._base)
@@ -117,8 +117,8 @@ class MappingPlanner(ReplaceablePlanner):
         base = observation.T_map_base
         observation = dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(base))
         decision = super().plan(task, observation, memory, now_s=now_s)
-        assert self.asked is not None  # just now
-        self.asked = dataclasses.replace(self.asked, keyframes=tuple(keyframes), fresh=fresh)
+        assert self.inputs is not None  # set by super().plan
+        self.inputs = dataclasses.replace(self.inputs, keyframes=tuple(keyframes), fresh=fresh)
         if isinstance(decision, Execute) and any(isinstance(goal, ExploreFrontier) for goal in decision.goals):
             self.spot = self._next_spot(base)
         return decision
@@ -126,11 +126,11 @@ class MappingPlanner(ReplaceablePlanner):
     def _next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
         spot = self._explorer.next_spot(T_map_base)
         if spot is None:
-            self._explorer = Explorer(self._base, self._mapper)  # asked again, it goes around again
+            self._explorer = Explorer(self._base, self._mapper)  # start another round when asked again
         return spot
 
     def take_spot(self) -> tuple[float, float] | None:
-        """What to explore now, if there is anything; it will not be said again, so only who goes there may ask."""
+        """The place to explore now (map xy), if any, marked as visited. Call this only to drive there."""
         if self.spot is not None:
             self._explorer.looked_around(*self.spot)
         return self.spot

@@ -1,4 +1,4 @@
-"""Decisions, goals and states as messages of si_embodied_msgs, and as what RViz draws."""
+"""Converts decisions, goals and states to si_embodied_msgs messages and RViz markers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 def plan_message(
     decision: Decision, observation: Observation | None, *, instruction: str, sequence: int, frame: str, now_s: float
 ) -> Plan:
-    """A decision with everything that it rests on."""
+    """Convert a decision and its observation, if the robot had one, to a Plan message.
+
+    `sequence` counts the task's decisions from 1, `frame` is the map frame, `now_s` the ROS time of the decision.
+    """
     record = decision.record
     message = Plan(
         sequence=sequence,
@@ -53,7 +56,7 @@ def plan_message(
 
 
 def subgoal_message(subgoal: CoreSubgoal, goal: Goal | None, observation: Observation | None) -> Subgoal:
-    """A subgoal, with the goal that it was grounded to where it was."""
+    """Convert a subgoal and, if it was grounded, its goal to a Subgoal message."""
     message = Subgoal(skill=subgoal.skill, object=str(getattr(subgoal, "object", "")))
     if isinstance(subgoal, PointedSubgoal) and observation is not None and subgoal.view < len(observation.frames):
         frame = observation.frames[subgoal.view]
@@ -72,18 +75,18 @@ def subgoal_message(subgoal: CoreSubgoal, goal: Goal | None, observation: Observ
 
 
 def status_message(state: int, *, frame: str, now_s: float) -> PlannerStatus:
-    """A status to be filled in."""
+    """A PlannerStatus with state, frame and stamp; the caller fills in the rest."""
     message = PlannerStatus(state=state)
     message.header.frame_id = frame
     bridge.set_stamp(message.header.stamp, now_s)
     return message
 
 
-# --- what RViz draws ------------------------------------------------------------------------------------------------
+# --- RViz markers ---------------------------------------------------------------------------------------------------
 
 
 def markers(plan: Plan) -> MarkerArray:
-    """The targets of a plan with their names, and arrows where the robot is to stand; earlier ones are removed."""
+    """The plan's targets with their names, and arrows at its goal poses. Deletes the previous markers."""
     array = MarkerArray(markers=[Marker(header=plan.header, action=Marker.DELETEALL)])
     for index, subgoal in enumerate(plan.subgoals):
         if subgoal.has_target:

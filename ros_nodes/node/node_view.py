@@ -1,4 +1,4 @@
-"""What the pieces of the planner node see of it: less than the node, so that none of them imports it."""
+"""The interface through which the planner node's parts use the node, so that they need not import it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Any, Protocol
 
 
 class NodeView(Protocol):
-    """The planner node: an rclpy lifecycle node that says whether it may act."""
+    """An rclpy lifecycle node that knows whether it may act."""
 
-    active: bool  # takes tasks
-    stopped: bool  # by the emergency stop, until it is released
+    active: bool  # accepts tasks
+    stopped: bool  # the emergency stop is set
     executor: Any
 
     def create_publisher(self, *args: Any, **kwargs: Any) -> Any:
-        """As rclpy's."""
+        """See rclpy."""
 
     def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> Any:
-        """As rclpy's: silent while the node is inactive."""
+        """See rclpy; publishes nothing while the node is inactive."""
 
     def destroy_lifecycle_publisher(self, publisher: Any) -> Any:
-        """As rclpy's."""
+        """See rclpy."""
 
     def create_subscription(self, *args: Any, **kwargs: Any) -> Any:
-        """As rclpy's."""
+        """See rclpy."""
 
     def create_service(self, *args: Any, **kwargs: Any) -> Any:
-        """As rclpy's."""
+        """See rclpy."""
 
     def get_logger(self) -> Any:
-        """As rclpy's."""
+        """See rclpy."""
 
     def get_fully_qualified_name(self) -> str:
-        """As rclpy's."""
+        """See rclpy."""

@@ -1,52 +1,25 @@
-"""Settings as ROS parameters: declared from the dataclasses, read back through the one loader."""
+"""Settings as ROS parameters: declared from the dataclasses, and read back through the one loader."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import re
-import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
-from si_embodied.config import from_mapping
+from si_embodied.config import Setting, from_mapping, settings_of
 from si_embodied.errors import SiEmbodiedError
 
 T = TypeVar("T")
 
 LIVE = ("planner.guard.", "planner.grounding.", "planner.deadline_s", "planner.memory_entries")
-"""What may be set while the node runs; all else is read when it is configured."""
+"""Parameters that may be set while the node runs; it reads all others when it is configured."""
 
-_COMMENT = re.compile(r"^ {4}(\w+): .*?#\s*(.+?)\s*$", re.MULTILINE)
 _SHARE, _POSITIVE = (0.0, 1.0), (0.0, 1e6)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One parameter."""
-
-    name: str  # "planner.guard.max_plan_age_s"
-    default: Any
-    description: str  # the comment beside the field
-
-
-def settings_of(cls: type[Any], prefix: str = "") -> Iterator[Setting]:
-    """Every leaf of a tree of settings dataclasses."""
-    comments = dict(_COMMENT.findall(inspect.getsource(cls)))
-    hints, defaults = typing.get_type_hints(cls), cls()
-    for each in dataclasses.fields(cls):
-        name = f"{prefix}{each.name}"
-        if dataclasses.is_dataclass(hints[each.name]):
-            yield from settings_of(typing.cast("type[Any]", hints[each.name]), f"{name}.")
-        else:
-            yield Setting(name, getattr(defaults, each.name), comments.get(each.name, ""))
-
-
 def declare(node: Any, cls: type[Any]) -> None:
-    """Declare every setting on a node, typed, with its description and its range."""
+    """Declare every setting on a node, with its type, description and range."""
     for setting in settings_of(cls):
         default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
         node.declare_parameter(setting.name, default, _descriptor(setting))
@@ -63,10 +36,10 @@ def _descriptor(setting: Setting) -> ParameterDescriptor:
 
 
 def read(node: Any, cls: type[T], changes: Mapping[str, Any] | None = None) -> T:
-    """The settings as the node's parameters have them, with `changes` by name on top.
+    """Read the settings from the node's parameters, with `changes` (by name) on top.
 
     Raises:
-        ConfigError: values that do not go together.
+        ConfigError: if the values are invalid or contradict each other.
     """
     values: dict[str, Any] = {}
     for setting in settings_of(cls):
@@ -82,9 +55,9 @@ def read(node: Any, cls: type[T], changes: Mapping[str, Any] | None = None) -> T
 
 
 def check(node: Any, cls: type[Any], parameters: Sequence[Any], *, configured: bool) -> SetParametersResult:
-    """Whether parameters may be set now; the reason says what to do instead.
+    """Check whether parameters may be set now; the result's reason says what to do instead.
 
-    Before the node is configured each may be set alone, whatever the others are: together they are judged then.
+    Before the node is configured, any parameter may be set: all of them are checked together when it is configured.
     """
     if not configured:
         return SetParametersResult(successful=True)
@@ -92,7 +65,9 @@ def check(node: Any, cls: type[Any], parameters: Sequence[Any], *, configured: b
     changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in ours}
     fixed = [name for name in changes if not name.startswith(LIVE)]
     if fixed:
-        reason = f"{', '.join(fixed)} is read when the node is configured: clean up, set it, configure again"
+        reason = (
+            f"{', '.join(fixed)} is read when the node is configured: clean the node up, set it and configure again"
+        )
         return SetParametersResult(successful=False, reason=reason)
     try:
         read(node, cls, changes)

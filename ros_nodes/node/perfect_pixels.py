@@ -1,4 +1,4 @@
-"""Perfect perception over ROS: it points where the simulator says the thing is, to test all the rest."""
+"""Perfect perception over ROS: points at the simulator's ground truth, to test everything but the model."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from si_embodied.types import Decision, Observation, Prompt, Task
 
 _KEEP = 400
-"""Instants of ground truth that are remembered: many seconds at a camera's rate."""
+"""Ground-truth messages kept: many seconds at a camera's rate."""
 _SAME_INSTANT_S = 0.001
 _LATENESS_S = 2.0
-"""The truth of an image may come after it."""
+"""An image's ground truth may arrive this much after the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the simulator says of one image; as much of both kinds of ground truth as pointing needs."""
+    """The simulator's ground truth of one image, for both kinds of tasks, reduced to what pointing needs."""
 
     stamp_s: float
     visible: tuple[int, float, float] | None  # view, u, v
     name: str
     there: bool
-    kind: str | None = None  # of the step that a task at the table lacks: "pick" or "place"
+    kind: str | None = None  # the next step of a table task: "pick" or "place"
 
     @classmethod
     def from_json(cls, text: str) -> Truth:
-        """From the text that `sim_node` publishes.
+        """Parse the text that `sim_node` publishes.
 
         Raises:
-            BackendError: it is none.
+            BackendError: the text is not ground truth.
         """
         try:
             values = json.loads(text)
@@ -51,102 +51,102 @@ class Truth:
                 float(values["stamp_s"]), pixel, str(values["name"]), bool(values["at_goal"]), values.get("skill")
             )
         except (ValueError, TypeError, LookupError) as error:
-            raise BackendError(f"not ground truth as sim_node publishes it: {text[:120]!r} ({error!r})") from error
+            raise BackendError(f"expected sim_node's ground truth, got: {text[:120]!r} ({error!r})") from error
 
     def at_goal(self) -> bool:
-        """Whether stopping here is success."""
+        """Whether stopping here succeeds."""
         return self.there
 
     def straight_way(self) -> None:
-        """The goal is a thing, which is pointed at."""
+        """None: the goal is an object, which the planner points at."""
         return
 
     def visible_target(self) -> tuple[int, float, float] | None:
-        """Where the target is in the image."""
+        """View and pixel (u, v) of the target; None if it is not visible."""
         return self.visible
 
     def target_name(self) -> str:
-        """What it is called."""
+        """The target's name."""
         return self.name
 
     @property
     def object_name(self) -> str:
-        """What the step is about."""
+        """The object of the next step."""
         return self.name
 
     def next_step(self) -> Truth | None:
-        """The step that the task lacks."""
+        """The next step of the task; None if there is none."""
         return None if self.kind is None else self
 
     def pixel_of(self, step: Any) -> tuple[int, float, float] | None:
-        """Where the step's object is in the images."""
+        """View and pixel (u, v) of the step's object; None if it is not visible."""
         return self.visible
 
     def next_action(self) -> Any:
-        """Not for a robot over ROS."""
+        """Not available over ROS."""
         raise BackendError("ground truth over ROS has no actions")
 
 
 class PerfectPixels:
-    """Answers each prompt from the ground truth of the very image that is asked about."""
+    """Answers each prompt from the ground truth of the prompt's own image."""
 
     info = BackendInfo(model="perfect-pixels", kernel="none", dtype="none")
 
     def __init__(self) -> None:
-        """Nothing known yet."""
+        """Start without any ground truth."""
         self._truths: deque[Truth] = deque(maxlen=_KEEP)
         self._changed = threading.Condition()
         self._looking_at_s = 0.0
 
     def on_truth(self, message: Any) -> None:
-        """Take in a `std_msgs/String`."""
+        """Receive ground truth as a `std_msgs/String`."""
         truth = Truth.from_json(message.data)
         with self._changed:
             self._truths.append(truth)
             self._changed.notify()
 
     def look_at(self, stamp_s: float) -> None:
-        """The next prompt is about this instant's image."""
+        """Set the stamp of the image that the next prompt shows."""
         with self._changed:
             self._looking_at_s = stamp_s
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """The answer.
+        """Answer from the ground truth, waiting for it up to two seconds.
 
         Raises:
-            BackendError: there is no ground truth of that image.
+            BackendError: no ground truth has arrived for the image.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._truth() is not None, timeout=min(_LATENESS_S, deadline_s))
             truth, wanted_s = self._truth(), self._looking_at_s
         if truth is None:
             raise BackendError(
-                f"no ground truth of the image of {wanted_s:.3f} s; run sim_node with publish_ground_truth:=true"
+                f"no ground truth for the image at {wanted_s:.3f} s; run sim_node with publish_ground_truth:=true"
             )
         if prompt.version.startswith("nav"):
             return Completion(plan_text(navigation_answer(truth, prompt)))
         return Completion(plan_text(manipulation_answer(cast("Any", truth), prompt)))
 
     def cancel(self) -> None:
-        """No effect: an answer waits for its ground truth, at most two seconds."""
+        """Does nothing: `generate` takes at most two seconds."""
 
     def close(self) -> None:
-        """No effect: nothing is held open."""
+        """Does nothing: there is nothing to release."""
 
     def _truth(self) -> Truth | None:
-        """That of the instant looked at; the caller holds the lock."""
+        """The ground truth of the current image; the caller holds the lock."""
         near = (each for each in self._truths if abs(each.stamp_s - self._looking_at_s) <= _SAME_INSTANT_S)
         return next(near, None)
 
 
 class PerfectPixelsPlanner(Planner):
-    """Tells its backend which image it asks about: a prompt has pictures and no stamps."""
+    """Tells its backend the stamp of the image, because a prompt contains images but no stamps."""
 
     backend: PerfectPixels
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """As any planner."""
+        """Make one decision; see `Planner.plan`."""
         self.backend.look_at(observation.stamp_s)
         return super().plan(task, observation, memory, now_s=now_s)

@@ -1,4 +1,4 @@
-"""The backend and the planner that the node's settings ask for: those of `backends.opening`, and perfect pixels."""
+"""Creates the backend and the planner for the node's settings: those of `backends.opening`, and perfect pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels, PerfectPixelsPlanner
-from si_embodied.ros_nodes.node.questions import Asker, FamilyForm
+from si_embodied.ros_nodes.node.questions import Asker, FamilyFormat
 
 if TYPE_CHECKING:
     from si_embodied.backends import LocalBackend
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def make_backend(settings: NodeSettings) -> Backend | None:
-    """The backend, loaded and ready; None where another machine plans.
+    """The backend, loaded and ready; None if a planning server on another machine plans.
 
     Raises:
-        SiEmbodiedError: it cannot be opened, and why.
+        SiEmbodiedError: the backend cannot be opened.
     """
     if settings.backend == "remote":
         return None
@@ -28,10 +28,10 @@ def make_backend(settings: NodeSettings) -> Backend | None:
 
 
 def make_planner(settings: NodeSettings, backend: Backend | None) -> AnyPlanner:
-    """A planner for the settings' robot, with a backend of `make_backend`.
+    """A planner for the settings' robot, using a backend from `make_backend`.
 
     Raises:
-        SiEmbodiedError: an unknown prompt version, or a planning server that does not answer.
+        SiEmbodiedError: an unknown prompt version, or the planning server does not answer.
     """
     if isinstance(backend, PerfectPixels):
         return PerfectPixelsPlanner(backend, settings.embodiment, settings.planner)
@@ -41,9 +41,9 @@ def make_planner(settings: NodeSettings, backend: Backend | None) -> AnyPlanner:
 
 
 def make_asker(settings: NodeSettings, backend: Backend | None) -> Asker | None:
-    """Who answers questions beside plans; None where no model on this side does."""
+    """The `Asker` for `~/ask`; None if no model in this process can answer questions."""
     if backend is None or isinstance(backend, PerfectPixels):
         return None
     if settings.backend != "local":
         return Asker(backend)
-    return Asker(backend, FamilyForm(cast("LocalBackend", backend).family))
+    return Asker(backend, FamilyFormat(cast("LocalBackend", backend).family))

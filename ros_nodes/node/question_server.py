@@ -1,4 +1,4 @@
-"""The service `~/ask`: questions to the model about what the cameras show, or about pictures that come along."""
+"""The service `~/ask`: asks the model about the cameras' images, or about images in the request."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
 
 MOST_WAITING = 4
-"""Questions that wait for the model; one more is refused."""
+"""Longest queue of questions; one more is refused."""
 
-_Waiting: TypeAlias = "queue.Queue[Callable[[], None] | None]"
+_Queue: TypeAlias = "queue.Queue[Callable[[], None] | None]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sight:
-    """What a question is about."""
+class _Subject:
+    """The images a question is about."""
 
-    images: tuple[NDArray[np.uint8], ...]
-    frame: CameraFrame | None = None  # None for pictures that came along
+    images: tuple[NDArray[np.uint8], ...]  # each (H, W, 3)
+    frame: CameraFrame | None = None  # None for images from the request
 
 
 class AskSpatialServer:
-    """There for as long as its node: a service that is destroyed while an answer goes out takes the process with it.
+    """Lives as long as its node: destroying a service while it sends a response crashes the process.
 
-    The model is asked in a thread of its own, and waits there for a plan that is being made.
+    Questions run in a separate thread. There they wait while the model is busy with a plan.
     """
 
     def __init__(self, node: NodeView) -> None:
-        """Serve; without a model every question is refused."""
+        """Create the service. Until `attach` is called, it refuses every question."""
         self._node = node
         self._runtime: PlannerRuntime | None = None
         self._asker: Asker | None = None
-        self._waiting: _Waiting = queue.Queue(MOST_WAITING)
+        self._waiting: _Queue = queue.Queue(MOST_WAITING)
         self._futures: set[Future] = set()
         node.create_service(AskSpatial, "~/ask", self._on_question)
 
     def attach(self, runtime: PlannerRuntime) -> None:
-        """Let the model of `runtime` answer."""
+        """Answer with the model of `runtime`."""
         self._runtime, self._waiting = runtime, queue.Queue(MOST_WAITING)
         self._asker = runtime.asker
         threading.Thread(target=_work, args=(self._waiting,), name="ask", daemon=True).start()
 
     def detach(self, message: str) -> None:
-        """Answer whoever waits that there will be no answer; nobody is answered from now on."""
+        """Refuse all waiting questions, and every later one until `attach` is called again."""
         for future in tuple(self._futures):
             future.set_result(_refused(Code.CANCELED, message))
         while not self._waiting.empty():
@@ -71,10 +71,10 @@ class AskSpatialServer:
 
     async def _on_question(self, request: Any, response: Any) -> Any:
         asker, waiting = self._asker, self._waiting
-        sight = self._sight(request)
-        if isinstance(sight, Refusal):
-            return _refused(sight.code, sight.message)
-        assert self._runtime is not None  # _sight has looked
+        subject = self._subject(request)
+        if isinstance(subject, Refusal):
+            return _refused(subject.code, subject.message)
+        assert self._runtime is not None  # _subject has checked
         assert asker is not None
         settings = self._runtime.settings
         deadline_s = float(request.timeout_s) or settings.planner.deadline_s
@@ -82,80 +82,85 @@ class AskSpatialServer:
         future, executor = Future(), self._node.executor
 
         def answer() -> None:
-            given = _answer(asker, request, sight, grounder, deadline_s)
-            given.header.frame_id = map_frame if sight.frame is not None else ""
-            executor.create_task(_settle, future, given)
+            answered = _answer(asker, request, subject, grounder, deadline_s)
+            answered.header.frame_id = map_frame if subject.frame is not None else ""
+            executor.create_task(_complete, future, answered)
 
         try:
             waiting.put_nowait(answer)
         except queue.Full:
-            return _refused(Code.BACKEND_FAILED, f"{MOST_WAITING} questions are waiting for the model already")
+            return _refused(Code.BACKEND_FAILED, f"{MOST_WAITING} questions are already waiting; ask again later")
         self._futures.add(future)
         try:
             return await future
         finally:
             self._futures.discard(future)
 
-    def _sight(self, request: Any) -> _Sight | Refusal:
-        """The images of a question, or why it is not put."""
+    def _subject(self, request: Any) -> _Subject | Refusal:
+        """The images of a question, or why the question is refused."""
         if self._runtime is None:
             return Refusal(Code.CANCELED, "the planner is not configured")
         if self._asker is None:
-            return Refusal(Code.BACKEND_FAILED, f"the backend {self._runtime.settings.backend!r} answers no questions")
+            backend = self._runtime.settings.backend
+            return Refusal(Code.BACKEND_FAILED, f"the backend {backend!r} cannot answer questions")
         if not self._node.active:
             return Refusal(Code.CANCELED, "the planner is not active")
         if not request.question.strip():
             return Refusal(Code.PLAN_INVALID, "the question is empty")
         if request.images:
-            if request.region and len(request.images) > 1:
-                words = f"a region is looked for in one image, got {len(request.images)}; ask about each"
-                return Refusal(Code.NO_IMAGE, words)
-            try:
-                return _Sight(tuple(bridge.rgb_of(image) for image in request.images))
-            except ObservationError as error:
-                return Refusal(Code.NO_IMAGE, str(error))
+            return _request_images(request)
         cameras = self._runtime.settings.cameras
         if request.camera and request.camera not in cameras:
-            return Refusal(Code.NO_IMAGE, f"no camera {request.camera!r}; there are {', '.join(cameras)}")
-        seen = self._runtime.sensors.observe()
-        if isinstance(seen, Refusal):
-            return seen
-        frame = next(each for each in seen.frames if each.name == (request.camera or cameras[0]))
-        return _Sight((frame.rgb,), frame)
+            return Refusal(Code.NO_IMAGE, f"no camera {request.camera!r}; the cameras are {', '.join(cameras)}")
+        observation = self._runtime.sensors.observe()
+        if isinstance(observation, Refusal):
+            return observation
+        frame = next(each for each in observation.frames if each.name == (request.camera or cameras[0]))
+        return _Subject((frame.rgb,), frame)
 
 
-def _work(waiting: _Waiting) -> None:
-    """One question after the other, until there is a None."""
+def _request_images(request: Any) -> _Subject | Refusal:
+    if request.region and len(request.images) > 1:
+        count = len(request.images)
+        return Refusal(Code.NO_IMAGE, f"a region is located in one image, got {count} images; ask about each")
+    try:
+        return _Subject(tuple(bridge.rgb_of(image) for image in request.images))
+    except ObservationError as error:
+        return Refusal(Code.NO_IMAGE, str(error))
+
+
+def _work(waiting: _Queue) -> None:
+    """Answer one question after another, until a None arrives."""
     while (answer := waiting.get()) is not None:
         answer()
 
 
-def _answer(asker: Asker, request: Any, sight: _Sight, grounder: Grounder, deadline_s: float) -> Any:
-    """The response; in the thread of the model."""
+def _answer(asker: Asker, request: Any, subject: _Subject, grounder: Grounder, deadline_s: float) -> Any:
+    """Ask the model and build the response. Runs in the question thread."""
     response = AskSpatial.Response()
     try:
         if request.region:
-            text, region = asker.locate(sight.images[0], request.question, deadline_s=deadline_s)
+            text, region = asker.locate(subject.images[0], request.question, deadline_s=deadline_s)
             response.answer = text
-            _set_region(response, region, sight, grounder)
+            _set_region(response, region, subject, grounder)
         else:
-            response.answer = asker.ask(sight.images, request.question, deadline_s=deadline_s)
+            response.answer = asker.ask(subject.images, request.question, deadline_s=deadline_s)
     except DeadlineExceeded as error:
         return _refused(Code.DEADLINE_EXCEEDED, str(error))
     except RegionParseError as error:
         return _refused(Code.PLAN_INVALID, str(error))
     except BackendError as error:
         return _refused(Code.BACKEND_FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever the model raised, whoever asked gets an answer
+    except Exception as error:  # noqa: BLE001 - whatever the model raises, the client gets a response
         return _refused(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
-    if sight.frame is not None:
-        bridge.set_stamp(response.header.stamp, sight.frame.stamp_s)
+    if subject.frame is not None:
+        bridge.set_stamp(response.header.stamp, subject.frame.stamp_s)
     return response
 
 
-def _set_region(response: Any, region: Region, sight: _Sight, grounder: Grounder) -> None:
-    """Write a region in pixels, and in metres where there is depth."""
-    height, width = sight.images[0].shape[:2]
+def _set_region(response: Any, region: Region, subject: _Subject, grounder: Grounder) -> None:
+    """Fill in the region in pixels and, for a camera image with depth, its position in the map."""
+    height, width = subject.images[0].shape[:2]
     response.has_point = True
     response.point = [float(value) for value in pixel_of(region.point, width, height)]
     if region.box is not None:
@@ -163,9 +168,9 @@ def _set_region(response: Any, region: Region, sight: _Sight, grounder: Grounder
         response.has_box = True
         corners = *pixel_of((left, top), width, height), *pixel_of((right, bottom), width, height)
         response.box = [float(value) for value in corners]
-    if sight.frame is None:
+    if subject.frame is None:
         return
-    position = grounder.point_in_map(sight.frame, region.point)
+    position = grounder.point_in_map(subject.frame, region.point)
     if isinstance(position, Refusal):
         response.message = f"no position: {position.message}"
     else:
@@ -173,8 +178,8 @@ def _set_region(response: Any, region: Region, sight: _Sight, grounder: Grounder
         bridge.set_point(response.position, position)
 
 
-def _settle(future: Future, response: Any) -> None:
-    """In the executor's thread; the question may have been given up meanwhile."""
+def _complete(future: Future, response: Any) -> None:
+    """Complete the future in the executor's thread, unless `detach` already has."""
     if not future.done():
         future.set_result(response)
 

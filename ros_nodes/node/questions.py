@@ -1,4 +1,4 @@
-"""Questions about images to the model that plans: in words, or where a thing is. Pure, in the caller's thread."""
+"""Asks the planning model questions about images, answered in words or with a region. Runs in the caller's thread."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ LONGEST_ANSWER = 400
 _BOUNDS = (RELATIVE_MAX, RELATIVE_MAX)
 
 
-class Form(Protocol):
-    """How a kind of model is asked, and how its answers read."""
+class QuestionFormat(Protocol):
+    """How to phrase questions to a kind of model, and how to parse its answers."""
 
     def question(self, images: Sequence[NDArray[np.uint8]], question: str) -> Prompt:
-        """For words."""
+        """A prompt that is answered in words."""
 
     def words(self, text: str) -> str:
-        """The words of an answer.
+        """Parse an answer in words.
 
         Raises:
-            BackendError: it has none.
+            BackendError: the answer is malformed.
         """
 
     def where(self, image: NDArray[np.uint8], phrase: str) -> Prompt:
-        """For where a thing is."""
+        """A prompt that is answered with the region of the named object."""
 
     def region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """The box or point of an answer.
+        """Parse the box or point in an answer.
 
         Raises:
-            RegionParseError: it has none.
+            RegionParseError: the answer contains no region.
         """
 
 
-class JsonForm:
-    """JSON, for whatever answers in a schema; places in 0..1000."""
+class JsonFormat:
+    """JSON, for any model with schema-constrained answers. Coordinates are 0..1000."""
 
     def question(self, images: Sequence[NDArray[np.uint8]], question: str) -> Prompt:
-        """For an object with an answer."""
+        """A prompt that is answered with a JSON object."""
         schema = {
             "type": "object",
             "properties": {"answer": {"type": "string", "maxLength": LONGEST_ANSWER}},
@@ -62,57 +62,57 @@ class JsonForm:
         return Prompt(PROMPT_VERSION, "", (*images, words), schema)
 
     def words(self, text: str) -> str:
-        """The object's answer."""
+        """The object's "answer" field."""
         try:
             return str(json.loads(text)["answer"])
         except (ValueError, LookupError, TypeError) as error:
-            raise BackendError(f"expected an object with an answer, got: {text[:120]!r}") from error
+            raise BackendError(f'expected a JSON object with an "answer", got: {text[:120]!r}') from error
 
     def where(self, image: NDArray[np.uint8], phrase: str) -> Prompt:
-        """For a box."""
+        """A prompt that is answered with a box."""
         words = f"{json_question(phrase, 'box')} Coordinates go from 0 to {RELATIVE_MAX} in width and in height."
         return Prompt(PROMPT_VERSION, "", (image, words), json_schema("box", _BOUNDS))
 
     def region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """The box or point."""
+        """Parse the box or point."""
         return read_json(text, _BOUNDS)
 
 
-class FamilyForm:
-    """A checkpoint's own: bare words, and regions as its family was trained to write them."""
+class FamilyFormat:
+    """A local checkpoint's own format: plain words, and regions as its family was trained to write them."""
 
     def __init__(self, family: Any) -> None:
-        """Ask as `family` is asked."""
+        """Use the format of a model family."""
         self._family = family
 
     def question(self, images: Sequence[NDArray[np.uint8]], question: str) -> Prompt:
-        """For one line of words."""
+        """A prompt that is answered with one line of text."""
         pattern = rf"[^\n]{{1,{LONGEST_ANSWER}}}"
         schema = {"type": "text", "pattern": pattern, "maxLength": LONGEST_ANSWER}
         return Prompt(PROMPT_VERSION, "", (*images, question), schema)
 
     def words(self, text: str) -> str:
-        """All of it."""
+        """The whole text, stripped."""
         return text.strip()
 
     def where(self, image: NDArray[np.uint8], phrase: str) -> Prompt:
-        """For a box."""
+        """A prompt that is answered with a box."""
         return cast("Prompt", self._family.grounding_prompt(image, phrase))
 
     def region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """The box, or the point where there is only that."""
+        """Parse the box, or the point if there is no box."""
         return cast("Region", self._family.read_region(text, image))
 
 
 class Asker:
-    """Asks a backend."""
+    """Asks a backend questions about images."""
 
-    def __init__(self, backend: Backend, form: Form | None = None) -> None:
-        """Ask in a form; in JSON by default."""
-        self._backend, self._form = backend, form or JsonForm()
+    def __init__(self, backend: Backend, question_format: QuestionFormat | None = None) -> None:
+        """Ask `backend` in a format, by default JSON."""
+        self._backend, self._format = backend, question_format or JsonFormat()
 
     def ask(self, images: Sequence[NDArray[np.uint8]], question: str, *, deadline_s: float) -> str:
-        """The answer in words.
+        """Ask a question and return the answer in words.
 
         Args:
             images: each (H, W, 3).
@@ -120,19 +120,27 @@ class Asker:
             deadline_s: seconds from now.
 
         Raises:
-            BackendError: the model failed, or `DeadlineExceeded`.
+            BackendError: the model failed, or (`DeadlineExceeded`) the deadline passed.
         """
-        prompt = self._form.question(images, question)
-        return self._form.words(self._backend.generate(prompt, deadline_s=deadline_s).text)
+        prompt = self._format.question(images, question)
+        return self._format.words(self._backend.generate(prompt, deadline_s=deadline_s).text)
 
     def locate(self, image: NDArray[np.uint8], phrase: str, *, deadline_s: float) -> tuple[str, Region]:
-        """The answer, and where the thing is in the image.
+        """Locate an object in an image.
+
+        Args:
+            image: (H, W, 3).
+            phrase: the object in words.
+            deadline_s: seconds from now.
+
+        Returns:
+            The model's answer, and the region parsed from it.
 
         Raises:
-            BackendError: the model failed, or `DeadlineExceeded`.
-            RegionParseError: the answer is no place in the image.
+            BackendError: the model failed, or (`DeadlineExceeded`) the deadline passed.
+            RegionParseError: the answer contains no region of the image.
             ConfigError: the phrase is empty.
         """
-        prompt = self._form.where(image, phrase)
+        prompt = self._format.where(image, phrase)
         text = self._backend.generate(prompt, deadline_s=deadline_s).text
-        return text, self._form.region(text, image)
+        return text, self._format.region(text, image)

@@ -1,4 +1,4 @@
-"""Publishes every decision with what it rests on: what a recording needs to be replayed."""
+"""Publishes every decision with its inputs, so that a recording can be replayed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class RecordPublisher:
-    """A part of the node: `~/record`, a line of JSON for each decision."""
+    """A decision listener: publishes one line of JSON per decision on `~/record`."""
 
     def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
-        """Make the publisher."""
+        """Create the publisher."""
         self._node, self._runtime = node, runtime
         self._records = node.create_lifecycle_publisher(String, "~/record", QoSProfile(depth=50))
         self._topics = {
@@ -28,22 +28,22 @@ class RecordPublisher:
         }
 
     def on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        """Publish it, if anyone listens."""
+        """Publish the decision, if there are subscribers."""
         if self._records.get_subscription_count():
             self._records.publish(String(data=self._record(decision, observation).to_json()))
 
     def tick(self) -> None:
-        """Nothing: a record goes out with its decision."""
+        """Does nothing: records are published with their decisions."""
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publisher."""
         self._node.destroy_lifecycle_publisher(self._records)
 
     def _record(self, decision: Decision, observation: Observation | None) -> DecisionRecord:
-        runtime, asked = self._runtime, self._runtime.asked
-        assert runtime.report is not None  # of the task that the decision is for
+        runtime, inputs = self._runtime, self._runtime.plan_inputs
+        assert runtime.report is not None  # a decision belongs to a task
         task, decided_s = runtime.report.progress.task, runtime.now_s()
-        if observation is None or asked is None:
+        if observation is None or inputs is None:
             return DecisionRecord(task, decision, decided_s, runtime.settings, self._topics, None)
         return DecisionRecord(
             task=task,
@@ -52,9 +52,9 @@ class RecordPublisher:
             settings=runtime.settings,
             topics=self._topics,
             views=views_of(observation),
-            asked_s=asked.now_s,
-            memory=asked.memory,
+            asked_s=inputs.now_s,
+            memory=inputs.memory,
             arm=observation.arm,
-            keyframes=tuple(views_of(each) for each in asked.keyframes),
-            fresh=asked.fresh,
+            keyframes=tuple(views_of(each) for each in inputs.keyframes),
+            fresh=inputs.fresh,
         )

@@ -1,4 +1,4 @@
-"""What a kind of robot adds to the runtime: what its worker asks, who carries its goals out, and what it observes."""
+"""The robot-specific part of the runtime: planner wrapper, goal client and observations of a base or an arm."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ _KEYFRAME_S = 1.0
 
 
 class Robot(Protocol):
-    """One robot."""
+    """The runtime's view of a robot."""
 
     @property
     def planner(self) -> ReplaceablePlanner:
-        """What the worker asks."""
+        """The planner that the worker calls."""
 
     @property
     def client(self) -> GoalClient:
-        """Who carries the goals out."""
+        """The client that executes goals."""
 
     def observe(self, after_s: float) -> Observation | Refusal:
-        """What is planned on, or what is missing."""
+        """The newest observation later than `after_s`, or what is missing."""
 
     def base_now(self) -> Pose | None:
-        """Where the base is, as last heard of."""
+        """The latest known base pose in the map."""
 
     def reset(self) -> None:
-        """A new task."""
+        """Prepare for a new task."""
 
-    def on_the_way(self, now_s: float) -> None:
-        """Called often while a goal is carried out."""
+    def while_executing(self, now_s: float) -> None:
+        """Called every 50 ms while a goal is being executed."""
 
     def close(self) -> None:
-        """Release what it has of its node."""
+        """Destroy the publishers, subscriptions and clients."""
 
 
 class MobileRobot:
-    """A mobile base: it maps what it sees, and goes to poses."""
+    """A mobile base that maps its surroundings and drives to poses."""
 
     def __init__(
         self, node: Any, settings: NodeSettings, planner: AnyPlanner, sensors: Sensors, clock: Callable[[], float]
     ) -> None:
-        """Its navigator's publishers and clients are made on `node`."""
-        assert isinstance(planner.embodiment, MobileBase)  # make_robot has looked
+        """Create the navigator's publishers and clients on `node`."""
+        assert isinstance(planner.embodiment, MobileBase)  # make_robot has checked
         self.planner = MappingPlanner(planner, planner.embodiment)
         self._sensors = sensors
         self._keyframe_s = 0.0
@@ -68,21 +68,21 @@ class MobileRobot:
         self.client = NavigationClient(settings, navigator, tilt=tilt, next_spot=self.planner.take_spot)
 
     def observe(self, after_s: float) -> Observation | Refusal:
-        """What the cameras see."""
+        """The cameras' newest observation later than `after_s`, or what is missing."""
         return self._sensors.observe(after_s)
 
     def base_now(self) -> Pose | None:
-        """Where the base is, as last heard of."""
+        """The latest known base pose in the map."""
         return self._sensors.base_now()
 
     def reset(self) -> None:
-        """A new map; exploring begins with a look around."""
+        """Clear the map. Exploring starts with a look around again."""
         self.planner.reset()
         self.client.reset()
         self._keyframe_s = 0.0
 
-    def on_the_way(self, now_s: float) -> None:
-        """Keep what is seen for the map."""
+    def while_executing(self, now_s: float) -> None:
+        """Add a keyframe to the map once a second."""
         if now_s - self._keyframe_s >= _KEYFRAME_S:
             seen = self._sensors.observe(self._keyframe_s)
             self._keyframe_s = now_s
@@ -90,17 +90,17 @@ class MobileRobot:
                 self.planner.keyframe(seen)
 
     def close(self) -> None:
-        """Publish and ask no more."""
+        """Destroy the navigator's publishers and clients."""
         self.client.close()
 
 
 class ArmRobot:
-    """A fixed arm, which knows where its tool is."""
+    """A fixed arm whose observations include the tool pose."""
 
     def __init__(
         self, node: Any, settings: NodeSettings, planner: AnyPlanner, sensors: Sensors, clock: Callable[[], float]
     ) -> None:
-        """Its publishers and subscriptions are made on `node`."""
+        """Create the arm driver's publishers and subscriptions on `node`."""
         self.planner = ReplaceablePlanner(planner)
         self._sensors = sensors
         map_frame, tool_frame = settings.map_frame, settings.arm.tool_frame
@@ -112,7 +112,7 @@ class ArmRobot:
         )
 
     def observe(self, after_s: float) -> Observation | Refusal:
-        """What the cameras see, and where the tool is."""
+        """The cameras' newest observation later than `after_s` with the arm's state, or what is missing."""
         state = self.client.state()
         if state is None:
             return Refusal(Code.NO_TRANSFORM, UNKNOWN)
@@ -120,24 +120,24 @@ class ArmRobot:
         return seen if isinstance(seen, Refusal) else dataclasses.replace(seen, arm=state)
 
     def base_now(self) -> Pose | None:
-        """Where the base is that the arm stands on."""
+        """The latest known pose of the arm's base in the map."""
         return self._sensors.base_now()
 
     def reset(self) -> None:
-        """Nothing is held."""
+        """Assume an empty gripper."""
         self.client.reset()
 
-    def on_the_way(self, now_s: float) -> None:
-        """Nothing: an arm keeps no map."""
+    def while_executing(self, now_s: float) -> None:
+        """Does nothing: an arm keeps no map."""
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the driver's publishers and subscriptions."""
         self.client.close()
 
 
 def make_robot(
     node: Any, settings: NodeSettings, planner: AnyPlanner, sensors: Sensors, clock: Callable[[], float]
 ) -> Robot:
-    """The body that the settings' kind of tasks needs."""
+    """The robot for the settings' kind of task."""
     kind = MobileRobot if settings.kind == "navigation" else ArmRobot
     return kind(node, settings, planner, sensors, clock)

@@ -1,14 +1,26 @@
-"""Every setting of the planner node; its ROS parameters have the same names, `planner.guard.max_plan_age_s` for one."""
+"""Settings of the planner node; its ROS parameters have the same names, for example `planner.guard.max_plan_age_s`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from si_embodied.backends.config import BackendConfig, ServerOptions
+from typing_extensions import Doc
+
+from si_embodied.backends.config import (
+    DEVICE,
+    FAMILY,
+    MODEL,
+    PRECISION,
+    SCRIPT_DELAY,
+    URL,
+    BackendConfig,
+    ServerOptions,
+)
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.robots import FETCH_ARM
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendKind, Family
@@ -21,17 +33,21 @@ NAVIGATORS = ("auto", "nav2", "topic")
 
 @dataclass(frozen=True, slots=True)
 class RobotSettings:
-    """The mobile base. The defaults are a robot of a TurtleBot's class with a mast."""
+    """The mobile base. The defaults describe a TurtleBot-sized robot with a mast."""
 
-    radius_m: float = 0.28  # of the disc that must stay clear of obstacles
-    height_m: float = 1.2  # nothing above this can be bumped into
-    look_step_rad: float = 1.0  # between two looks while looking around; less than the camera is wide
-    tilt_topic: str = ""  # std_msgs/Float64 with the head camera's tilt in radians; empty: the camera is fixed
-    lowest_tilt_rad: float = -1.0
-    highest_tilt_rad: float = 0.5
+    radius_m: Annotated[float, Doc("radius of the disc that must stay clear of obstacles")] = 0.28
+    height_m: Annotated[float, Doc("obstacles above this height are ignored")] = 1.2
+    look_step_rad: Annotated[
+        float, Doc("turn between two images when looking around; less than the camera's field of view")
+    ] = 1.0
+    tilt_topic: Annotated[
+        str, Doc("std_msgs/Float64 that tilts the head camera, radians; empty: the camera is fixed")
+    ] = ""
+    lowest_tilt_rad: Annotated[float, Doc("tilt limit of the head camera; down is negative")] = -1.0
+    highest_tilt_rad: Annotated[float, Doc("tilt limit of the head camera; up is positive")] = 0.5
 
     def embodiment(self, cameras: tuple[str, ...]) -> MobileBase:
-        """The body that the planner plans for; how it is driven is the navigator's matter."""
+        """The robot that the planner plans for; how it drives is up to the navigator."""
         return MobileBase(
             cameras=cameras,
             action_mode="continuous",
@@ -50,28 +66,45 @@ class RobotSettings:
 
 @dataclass(frozen=True, slots=True)
 class ArmSettings:
-    """The arm, where `kind` is manipulation. The defaults are Fetch's at the simulated table."""
+    """The arm, for manipulation. The defaults describe Fetch at the simulated table."""
 
-    tool_frame: str = "tool"  # between the fingertips; z out of the gripper, y the closing direction
-    lowest_m: tuple[float, ...] = (0.0, -0.62, 0.60)  # corner of the workspace, map
-    highest_m: tuple[float, ...] = (1.0, 0.38, 1.60)  # the opposite corner, map
-    shoulder_m: tuple[float, ...] = (0.0326, 0.0, 0.976)  # in the map; reach is measured from here
-    reach_m: float = 0.87
-    max_opening_m: float = 0.1018  # between the finger pads
-    finger_depth_m: float = 0.012  # how far below the tool centre point the fingertips go
-    home_m: tuple[float, ...] = (0.2, -0.6, 0.9)  # tool position that does not hide the scene, in the map
-    driver: str = "topic"  # topic (arm/goal and gripper/goal) or moveit
-    group: str = "arm"  # MoveIt's planning group that ends in the tool frame
-    pipeline: str = ""  # MoveIt's, pilz_industrial_motion_planner for one; empty: MoveIt's default
-    planner: str = ""  # of the pipeline, LIN for straight ways of the tool; empty: the pipeline's default
-    speed_ratio: float = 0.2  # of the joints' greatest speeds and accelerations
-    gripper_action: str = "gripper_controller/gripper_cmd"  # control_msgs/GripperCommand
-    gripper_joints: tuple[str, ...] = ("l_gripper_finger_joint", "r_gripper_finger_joint")  # their sum is the opening
-    gripper_scale_ratio: float = 1.0  # the command's position for an opening of 1 m; 0.5 where it is a finger's way
-    gripper_effort_n: float = 30.0  # most force of a grasp
+    tool_frame: Annotated[
+        str, Doc("frame between the fingertips, z out of the gripper, y along the closing direction")
+    ] = "tool"
+    lowest_m: Annotated[tuple[float, ...], Doc("lowest corner of the workspace in the map")] = FETCH_ARM.workspace_m[0]
+    highest_m: Annotated[tuple[float, ...], Doc("highest corner of the workspace in the map")] = FETCH_ARM.workspace_m[
+        1
+    ]
+    shoulder_m: Annotated[tuple[float, ...], Doc("shoulder in the map, from which the reach is measured")] = (
+        FETCH_ARM.shoulder_m
+    )
+    reach_m: Annotated[float, Doc("longest distance from the shoulder to the tool")] = FETCH_ARM.reach_m
+    max_opening_m: Annotated[float, Doc("largest distance between the finger pads")] = FETCH_ARM.max_opening_m
+    finger_depth_m: Annotated[float, Doc("how far the fingertips extend below the tool centre point")] = (
+        FETCH_ARM.finger_depth_m
+    )
+    home_m: Annotated[tuple[float, ...], Doc("tool position in the map that does not hide the scene")] = (
+        FETCH_ARM.home_m
+    )
+    driver: Annotated[str, Doc("topic (publishes arm/goal and gripper/goal) or moveit")] = "topic"
+    group: Annotated[str, Doc("MoveIt planning group that ends in the tool frame")] = "arm"
+    pipeline: Annotated[
+        str, Doc("MoveIt planning pipeline, for example pilz_industrial_motion_planner; empty: MoveIt's default")
+    ] = ""
+    planner: Annotated[
+        str, Doc("planner of the pipeline, for example LIN for straight tool paths; empty: the pipeline's default")
+    ] = ""
+    speed_ratio: Annotated[float, Doc("share of the joints' maximum speeds and accelerations")] = 0.2
+    gripper_action: Annotated[str, Doc("a control_msgs/GripperCommand action")] = "gripper_controller/gripper_cmd"
+    gripper_joints: Annotated[tuple[str, ...], Doc("joints whose positions add up to the opening")] = (
+        "l_gripper_finger_joint",
+        "r_gripper_finger_joint",
+    )
+    gripper_scale_ratio: Annotated[float, Doc("command position per metre of opening; 0.5 if it is one finger's")] = 1.0
+    gripper_effort_n: Annotated[float, Doc("largest force of a grasp")] = 30.0
 
     def __post_init__(self) -> None:
-        """Refuse points that are none, and drivers that there are not."""
+        """Reject invalid points and unknown drivers."""
         if self.driver not in ARM_DRIVERS:
             raise UnknownNameError("arm driver", self.driver, ARM_DRIVERS)
         for name in ("lowest_m", "highest_m", "shoulder_m", "home_m"):
@@ -79,7 +112,7 @@ class ArmSettings:
                 raise ConfigError(f"expected arm.{name} to be x, y, z in metres, got: {getattr(self, name)}")
 
     def embodiment(self, cameras: tuple[str, ...]) -> TableArm:
-        """The body that the planner plans for."""
+        """The robot that the planner plans for."""
         return TableArm(
             cameras=cameras,
             action_mode="pose",
@@ -102,48 +135,58 @@ def _xyz(values: tuple[float, ...]) -> tuple[float, float, float]:
 class NavigationSettings:
     """How goals reach the base."""
 
-    navigator: str = "auto"  # nav2, topic (goal_pose and odometry), or auto: nav2 where nav2_msgs is installed
-    arrived_m: float = 0.2  # from the goal
-    arrived_rad: float = 0.2  # of the goal's heading
-    goal_timeout_s: float = 90.0  # for one goal
-    stuck_s: float = 8.0  # without movement, before a goal by topic counts as blocked
-    server_timeout_s: float = 5.0  # for Nav2 to take a goal
-    cmd_vel_stamped: bool = False  # TwistStamped on cmd_vel, as Nav2 wants it from Kilted on
+    navigator: Annotated[str, Doc("nav2, topic (goal_pose and odometry), or auto: nav2 if nav2_msgs is installed")] = (
+        "auto"
+    )
+    arrived_m: Annotated[float, Doc("distance from the goal that counts as arrived")] = 0.2
+    arrived_rad: Annotated[float, Doc("difference from the goal's heading that counts as arrived")] = 0.2
+    goal_timeout_s: Annotated[float, Doc("time limit of one goal")] = 90.0
+    stuck_s: Annotated[float, Doc("time without movement after which a goal sent by topic counts as blocked")] = 8.0
+    server_timeout_s: Annotated[float, Doc("how long Nav2 may take to accept a goal")] = 5.0
+    cmd_vel_stamped: Annotated[bool, Doc("publish TwistStamped on cmd_vel, which Nav2 expects from Kilted on")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """The planner node."""
 
-    kind: str = "navigation"  # of the tasks: navigation or manipulation
-    backend: str = "local"  # local, server, remote, scripted or perfect_pixels
-    model: str = ""  # checkpoint directory, or the model's name at a server; empty: the one that is shipped
-    weights: str = "full"  # of a local model: full, 8bit or 4bit
-    device: str = "auto"  # of a local model: cpu, cuda, cuda:1; of an ONNX export, its execution providers in order
-    url: str = ""  # of the server (OpenAI-compatible) or of the planning server (remote)
-    family: str = "qwen3_vl"  # of a server's model: internvl, qwen2_5_vl or qwen3_vl
-    script: str = ""  # for the scripted backend: answers, one a line; the last is said again and again
-    script_delay_s: float = 0.0  # that each of these answers takes
-    ground_truth_topic: str = "sim_node/ground_truth"  # for the perfect_pixels backend
-    cameras: tuple[str, ...] = ("head",)  # NAME/image_raw, NAME/depth and NAME/camera_info are subscribed to
-    compressed: bool = False  # take NAME/image_raw/compressed
-    rectified: bool = False  # images are already rectified: use P of camera_info and no distortion
-    map_frame: str = "map"
-    base_frame: str = "base_link"
-    join_slop_s: float = 0.02  # most time between an image and its depth
-    most_ahead_s: float = 0.1  # of an image's stamp before the clock when it arrives; more are clocks that differ
-    observation_timeout_s: float = 3.0  # to wait for images, depth and transforms of one instant
-    task_timeout_s: float = 600.0  # where the goal gives none
-    most_holds: int = 5  # refusals in a row that end a task
-    autostart: bool = False  # configure and activate without being told; for use without a lifecycle manager
-    bond: bool = False  # keep a bond with Nav2's lifecycle manager, which has a bond_timeout; needs bondpy
+    kind: Annotated[str, Doc("kind of tasks: navigation or manipulation")] = "navigation"
+    backend: Annotated[str, Doc("local, server, remote, scripted or perfect_pixels")] = "local"
+    model: Annotated[str, MODEL] = ""
+    weights: Annotated[str, PRECISION] = "full"
+    device: Annotated[str, DEVICE] = "auto"
+    url: Annotated[str, URL] = ""
+    family: Annotated[str, FAMILY] = "qwen3_vl"
+    script: Annotated[str, Doc("answers of the scripted backend, one per line; the last one repeats")] = ""
+    script_delay_s: Annotated[float, SCRIPT_DELAY] = 0.0
+    ground_truth_topic: Annotated[str, Doc("read by the perfect_pixels backend")] = "sim_node/ground_truth"
+    cameras: Annotated[
+        tuple[str, ...], Doc("the node subscribes to NAME/image_raw, NAME/depth and NAME/camera_info")
+    ] = ("head",)
+    compressed: Annotated[bool, Doc("subscribe to NAME/image_raw/compressed instead of NAME/image_raw")] = False
+    rectified: Annotated[bool, Doc("images are already rectified: use P of camera_info and no distortion")] = False
+    map_frame: Annotated[str, Doc("frame of goals and of the map")] = "map"
+    base_frame: Annotated[str, Doc("frame of the robot's base")] = "base_link"
+    join_slop_s: Annotated[float, Doc("largest time between an image and its depth")] = 0.02
+    most_ahead_s: Annotated[
+        float, Doc("how far an arriving image's stamp may be ahead; more means that the clocks differ")
+    ] = 0.1
+    observation_timeout_s: Annotated[float, Doc("how long to wait for images, depth and transforms of one instant")] = (
+        3.0
+    )
+    task_timeout_s: Annotated[float, Doc("for tasks whose goal sets no timeout")] = 600.0
+    most_holds: Annotated[int, Doc("refusals in a row after which a task ends")] = 5
+    autostart: Annotated[bool, Doc("configure and activate at start; for use without a lifecycle manager")] = False
+    bond: Annotated[
+        bool, Doc("keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy")
+    ] = False
     robot: RobotSettings = field(default_factory=RobotSettings)
     arm: ArmSettings = field(default_factory=ArmSettings)
     navigation: NavigationSettings = field(default_factory=NavigationSettings)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Reject unknown names and values out of range."""
         if self.backend not in BACKENDS:
             raise UnknownNameError("backend", self.backend, BACKENDS)
         if self.kind not in ("navigation", "manipulation"):
@@ -151,7 +194,7 @@ class NodeSettings:
         if self.navigation.navigator not in NAVIGATORS:
             raise UnknownNameError("navigator", self.navigation.navigator, NAVIGATORS)
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ConfigError(f"expected cameras with names of their own, at least one, got: {self.cameras}")
+            raise ConfigError(f"expected at least one camera and no name twice, got: {self.cameras}")
         if self.backend != "perfect_pixels":
             _ = self.backend_config  # checks its own values
         for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds"):
@@ -165,7 +208,7 @@ class NodeSettings:
 
     @property
     def backend_config(self) -> BackendConfig:
-        """The model to plan with; not for perfect pixels, which have none."""
+        """The model that plans; perfect_pixels has none."""
         return BackendConfig(
             kind=cast("BackendKind", self.backend),
             model=self.model,

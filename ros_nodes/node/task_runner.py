@@ -1,4 +1,4 @@
-"""Drives a `TaskProgress` by a robot's clock: observe, plan, carry the goals out, again. Never waits, knows no ROS."""
+"""Drives a `TaskProgress` from a timer: observe, plan, execute the goals, repeat. Never blocks and does not use ROS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Phase(enum.IntEnum):
-    """What a task is doing; the numbers are those of PlannerStatus.msg."""
+    """The phase of a task. The numbers match PlannerStatus.msg."""
 
     IDLE = 0
     OBSERVING = 1
@@ -30,31 +30,31 @@ class Phase(enum.IntEnum):
 
 
 class GoalClient(Protocol):
-    """Whoever moves the robot: one goal at a time, and nothing here waits."""
+    """Executes one goal at a time. No method blocks."""
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
-        """Begin a goal; turns and drives count from `T_map_base`."""
+        """Start a goal. Turns and drives are relative to `T_map_base`."""
 
     def poll(self) -> Outcome | None:
-        """How the goal ended, once; None while it is under way."""
+        """The goal's outcome, returned once; None while it is running."""
 
     def cancel(self) -> None:
-        """Stop at once, and forget the goal."""
+        """Stop at once and drop the goal."""
 
 
 class Viewer(Protocol):
-    """Where observations come from."""
+    """The source of observations."""
 
     def observe(self, after_s: float) -> Observation | Refusal:
-        """The newest observation of a later instant, or what is missing."""
+        """The newest observation later than `after_s`, or what is missing."""
 
     def base_now(self) -> Pose | None:
-        """Where the base is, None before that is known."""
+        """The latest base pose in the map; None until it is known."""
 
 
 @dataclass(slots=True)
 class TaskReport:
-    """A task and its times."""
+    """A task's progress and times, in seconds of the ROS clock."""
 
     progress: TaskProgress
     started_s: float
@@ -64,10 +64,10 @@ class TaskReport:
 
 @dataclass(slots=True)
 class TaskRunner:
-    """Runs one task at a time; `tick` is called often and returns at once."""
+    """Runs one task at a time. `tick` is called by a timer and returns at once."""
 
     worker: PlannerWorker
-    planner: AnyPlanner  # that the worker asks; a refusal before planning is recorded with its model
+    planner: AnyPlanner  # the worker's planner; a hold before planning is recorded with its model
     viewer: Viewer
     client: GoalClient
     clock: Callable[[], float]
@@ -77,12 +77,12 @@ class TaskRunner:
     phase: Phase = Phase.IDLE
     report: TaskReport | None = None
     _timeout_s: float = 0.0
-    _observation: Observation | None = None  # the one planned on
-    _since_s: float = 0.0  # when this phase began
-    _after_s: float = 0.0  # images from before this show the robot in motion
+    _observation: Observation | None = None  # the one submitted to the worker
+    _since_s: float = 0.0  # start of the current phase
+    _after_s: float = 0.0  # earlier images show the robot in motion
 
     def start(self, task: Task, timeout_s: float) -> None:
-        """Begin a task; whatever ran before must have been ended."""
+        """Start a task. The previous one must have ended."""
         now_s = self.clock()
         self.worker.reset()
         memory = Memory(self.planner.config.memory_entries)
@@ -91,19 +91,19 @@ class TaskRunner:
         self._enter(Phase.OBSERVING, now_s)
 
     def end(self, code: Code, message: str) -> None:
-        """End the task now; its goal is cancelled first of all."""
+        """Cancel the current goal and end the task."""
         if self.phase is Phase.IDLE or self.report is None:
             return
         self.report.progress.stop(Outcome(code, message))
         self._rest(self.report)
 
     def tick(self) -> None:
-        """Do what can be done now."""
+        """Advance the task as far as possible without waiting."""
         if self.phase is Phase.IDLE or self.report is None:
             return
         now_s = self.clock()
         if now_s - self.report.started_s > self._timeout_s:
-            self.end(Code.TIMED_OUT, f"not done after {self._timeout_s:.1f} s")
+            self.end(Code.TIMED_OUT, f"the task did not finish within {self._timeout_s:.1f} s")
         elif self.phase in (Phase.OBSERVING, Phase.HOLDING):
             self._observe(self.report, now_s)
         elif self.phase is Phase.PLANNING:
@@ -154,7 +154,7 @@ class TaskRunner:
             self._next(report, now_s, self.viewer.base_now())
 
     def _next(self, report: TaskReport, now_s: float, T_map_base: Pose | None) -> None:
-        """Start the next goal, which counts from `T_map_base` where it follows another; or end, or look again."""
+        """Start the plan's next goal, relative to `T_map_base` unless it is the first; or finish; or observe again."""
         step = report.progress.next_step(T_map_base)
         if step is not None:
             self._enter(Phase.EXECUTING, now_s)

@@ -1,4 +1,4 @@
-"""Tasks as they come: through the action, or as a bare instruction on a topic. One at a time, the newest."""
+"""Accepts tasks through an action or as an instruction on a topic. A new task replaces the current one."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ _FEEDBACK_S = 0.5
 
 
 class TaskServer:
-    """There for as long as its node, so that who waits for a task hears of its end whatever ends it.
+    """Lives as long as its node, so that clients waiting for a task are always notified when it ends.
 
-    Used from the executor's thread alone; the work is done by the node's ticks.
+    Used only from the executor's thread. The node's timer drives the work.
     """
 
     def __init__(self, node: NodeView, refusal: Callable[[str], str]) -> None:
-        """Serve `plan_task`, and listen on `instruction`.
+        """Serve the action `plan_task`, and subscribe to `instruction`.
 
         Args:
             node: the planner node.
-            refusal: why an instruction is not taken now; empty where it is.
+            refusal: returns why an instruction cannot be accepted now, or "" if it can.
         """
         self._node, self._refusal = node, refusal
         self._runtime: PlannerRuntime | None = None
         self._telemetry: Telemetry | None = None
-        self._handle: Any = None  # of the action under way; none for a task by topic
-        self._waiting: Future | None = None  # for the end of the action under way
-        self._fed_at = 0.0  # time.monotonic
+        self._handle: Any = None  # goal handle of the current action; None for a task from the topic
+        self._waiting: Future | None = None  # completed when the current action's task ends
+        self._feedback_at = 0.0  # time.monotonic of the last feedback
         node.create_subscription(String, "instruction", self._on_instruction, 1)
         self._action = ActionServer(
             node, PlanTask, "plan_task", self._execute, goal_callback=self._on_goal, cancel_callback=self._on_cancel
         )
 
     def attach(self, runtime: PlannerRuntime, telemetry: Telemetry) -> None:
-        """Let `runtime` carry the tasks out; feedback is made of `telemetry`."""
+        """Execute tasks with `runtime`, and build feedback from `telemetry`."""
         self._runtime, self._telemetry = runtime, telemetry
 
     def detach(self, message: str) -> None:
-        """End the task under way; none is carried out from now on."""
+        """End the current task. Accept none until `attach` is called again."""
         self.end_task(Code.CANCELED, message)
         self._runtime = self._telemetry = None
 
     def end_task(self, code: Code, message: str) -> None:
-        """Stand still now; whatever is under way ends with a code."""
+        """Stop the robot now and end the current task, if any, with this code."""
         if self._runtime is not None:
             self._runtime.halt(code, message)
-            self._hand_over(self._runtime)
+            self._deliver_report(self._runtime)
 
     def tick(self) -> None:
-        """Tell whoever waits for a task how it goes, or how it ended."""
+        """Send the action's client feedback, or the result once the task has ended."""
         if self._runtime is None or self._telemetry is None:
             return
-        self._hand_over(self._runtime)
-        if self._handle is not None and time.monotonic() - self._fed_at >= _FEEDBACK_S:
-            self._fed_at = time.monotonic()
+        self._deliver_report(self._runtime)
+        if self._handle is not None and time.monotonic() - self._feedback_at >= _FEEDBACK_S:
+            self._feedback_at = time.monotonic()
             self._handle.publish_feedback(_feedback(self._runtime, self._telemetry))
 
     def _on_goal(self, request: PlanTask.Goal) -> GoalResponse:
@@ -79,7 +79,7 @@ class TaskServer:
 
     def _on_cancel(self, handle: Any) -> CancelResponse:
         if self._handle is not None and handle.goal_id == self._handle.goal_id:
-            self.end_task(Code.CANCELED, "the client cancelled")
+            self.end_task(Code.CANCELED, "the client canceled the task")
         return CancelResponse.ACCEPT
 
     def _on_instruction(self, message: String) -> None:
@@ -91,18 +91,18 @@ class TaskServer:
 
     def _begin(self, instruction: str, timeout_s: float) -> None:
         assert self._runtime is not None  # an active node is configured
-        assert self._telemetry is not None  # the same
-        self.end_task(Code.CANCELED, "a newer task has come")
+        assert self._telemetry is not None
+        self.end_task(Code.CANCELED, "a newer task replaced this one")
         self._telemetry.begin()
         self._runtime.start(instruction, timeout_s)
 
     async def _execute(self, handle: Any) -> PlanTask.Result:
-        """One action, from acceptance to its end."""
-        # Between acceptance and now the client may have cancelled, or the node have been stopped.
+        """Execute one accepted goal of the action until it ends."""
+        # Since acceptance, the client may have canceled or the node may have been stopped.
         refused = self._refusal(handle.request.instruction)
         if handle.is_cancel_requested:
             handle.canceled()
-            return PlanTask.Result(code=int(Code.CANCELED), message="the client cancelled")
+            return PlanTask.Result(code=int(Code.CANCELED), message="the client canceled the task")
         if refused:
             handle.abort()
             return PlanTask.Result(code=int(Code.CANCELED), message=refused)
@@ -110,7 +110,7 @@ class TaskServer:
         self._handle, self._waiting = handle, Future()
         report: TaskReport = await self._waiting
         end = report.progress.end
-        assert end is not None  # the report is handed over at its end
+        assert end is not None  # the report is delivered when the task ends
         if end.succeeded:
             handle.succeed()
         elif handle.is_cancel_requested:
@@ -119,15 +119,15 @@ class TaskServer:
             handle.abort()
         return _result(report)
 
-    def _hand_over(self, runtime: PlannerRuntime) -> None:
-        """Give the report of a task that has ended to whoever waits for it."""
+    def _deliver_report(self, runtime: PlannerRuntime) -> None:
+        """If the task has ended, complete the future that its action awaits."""
         report = runtime.report
         if self._waiting is not None and report is not None and report.progress.end is not None:
             waiting, self._waiting, self._handle = self._waiting, None, None
             progress, end = report.progress, report.progress.end
-            words = f"{end.code.name} {end.message}".strip()
+            result = f"{end.code.name} {end.message}".strip()
             instruction = progress.task.instruction
-            self._node.get_logger().info(f"task {instruction!r} ended after {progress.plans} plans: {words}")
+            self._node.get_logger().info(f"task {instruction!r} ended after {progress.plans} plans: {result}")
             waiting.set_result(report)
 
 

@@ -1,4 +1,4 @@
-"""What the planner node tells the world: plan, markers, status, diagnostics."""
+"""The planner node's output for monitoring: plan, markers, status, diagnostics."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Telemetry:
-    """A part of the node; the action's feedback is made of what it published last."""
+    """A decision listener. The action's feedback repeats the plan and the status published last."""
 
     def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
-        """Make the publishers; nothing goes out while the node is inactive."""
+        """Create the publishers, which are silent while the node is inactive."""
         self._node, self._runtime = node, runtime
-        self.plan = Plan()  # the last of the task under way
-        self.status: PlannerStatus | None = None  # the last
+        self.plan = Plan()  # the current task's last plan
+        self.status: PlannerStatus | None = None  # the last one published
         self._plans = node.create_lifecycle_publisher(Plan, "~/plan", LATCHED)
         self._statuses = node.create_lifecycle_publisher(PlannerStatus, "~/status", LATCHED)
         self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", 1)
 
     def begin(self) -> None:
-        """A new task: nothing is planned."""
+        """Start a new task, without a plan."""
         self.plan = Plan()
 
     def on_decision(self, decision: Decision, observation: Observation | None) -> None:
-        """Publish the plan, and what RViz draws of it."""
-        assert self._runtime.report is not None  # of the task that the decision is for
+        """Publish the plan and its RViz markers."""
+        assert self._runtime.report is not None  # a decision belongs to a task
         self.plan = messages.plan_message(
             decision,
             observation,
@@ -53,7 +53,7 @@ class Telemetry:
             self._node.get_logger().warning(f"hold {decision.record.code.name}: {self.plan.message}")
 
     def tick(self) -> None:
-        """Publish the status when it changes, and once a second."""
+        """Publish the status when it changes, and at least once a second."""
         runner, report = self._runtime.runner, self._runtime.report
         state = PlannerStatus.STOPPED if self._node.stopped else int(runner.phase)
         status = messages.status_message(state, frame=self._runtime.settings.map_frame, now_s=self._runtime.now_s())
@@ -67,23 +67,23 @@ class Telemetry:
                 status.code, status.message = int(progress.end.code), progress.end.message
             if progress.step is not None and progress.step.subgoal is not None:
                 status.subgoal = messages.subgoal_message(progress.step.subgoal, progress.step.goal, None)
-        if self.status is None or _gist(self.status) != _gist(status):
+        if self.status is None or _key(self.status) != _key(status):
             self._statuses.publish(status)
             self.status = status
 
     def close(self) -> None:
-        """Publish no more."""
+        """Destroy the publishers."""
         for publisher in (self._plans, self._statuses, self._markers):
             self._node.destroy_lifecycle_publisher(publisher)
 
 
-def _gist(status: PlannerStatus) -> tuple[int, ...]:
-    """What makes a status worth publishing when it changes: the second is part of it."""
+def _key(status: PlannerStatus) -> tuple[int, ...]:
+    """The values whose change triggers publishing. They include the second of the stamp."""
     return status.state, status.plans, status.code, status.header.stamp.sec
 
 
 def diagnosis(node: NodeView, runtime: PlannerRuntime | None, plan: Plan) -> DiagnosticStatus:
-    """How the node is, with or without what it has while it is configured."""
+    """The node's diagnostic status. `runtime` is None while the node is unconfigured; `plan` is the last one."""
     status = DiagnosticStatus(name=f"{node.get_fully_qualified_name()}: planner", hardware_id="si_embodied")
     values: dict[str, object] = {"active": node.active, "emergency_stop": node.stopped}
     if runtime is None:

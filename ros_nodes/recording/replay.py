@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -14,7 +15,7 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
-from si_embodied.types import Code, Completion, Execute, refused
+from si_embodied.types import Code, Completion, Execute, Hold, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,3 +176,73 @@ def _position(decision: Decision) -> NDArray[np.float64] | None:
         if position is not None:
             return position
     return None
+
+
+# --- the comparison -------------------------------------------------------------------------------------------------
+
+
+def summary(backend: str, replayed: Sequence[Replayed]) -> dict[str, Any]:
+    """Counts, distances and every decision, as plain values for JSON."""
+    counts = Counter(each.verdict for each in replayed)
+    distances = [each.distance_m for each in replayed if each.distance_m is not None]
+    return {
+        "backend": backend,
+        "decisions": len(replayed),
+        **{name: counts[name] for name in ("identical", "same skills", "different", "not replayed")},
+        "greatest_distance_m": max(distances, default=None),
+        "plans": [
+            {
+                "verdict": each.verdict,
+                "recorded": _entry(each.recorded),
+                "replayed": None if each.replayed is None else _entry(each.replayed),
+                "distance_m": each.distance_m,
+                "why": each.why,
+            }
+            for each in replayed
+        ],
+    }
+
+
+def _entry(decision: Decision) -> dict[str, Any]:
+    record = decision.record
+    return {
+        "code": int(record.code),
+        "plan": None if decision.plan is None else decision.plan.model_dump_json(exclude_none=True),
+        "model": record.model,
+        "prompt_version": record.prompt_version,
+        "latency_s": dict(record.latency_s),
+    }
+
+
+def headline(figures: dict[str, Any]) -> str:
+    """The summary in a sentence."""
+    apart = figures["greatest_distance_m"]
+    far = "" if apart is None else f"; goals at most {apart:.3g} m apart"
+    parts = [f"{figures[name]} {name}" for name in ("identical", "same skills", "different", "not replayed")]
+    return f"{figures['decisions']} decisions: {', '.join(parts)}{far}."
+
+
+def rows(recording: Recording, replayed: Sequence[Replayed]) -> Iterator[list[str]]:
+    """A table row for each decision: number, time, both decisions, verdict, distance, and the model's two times."""
+    start_s = recording.records[0].decided_s
+    for number, (record, each) in enumerate(zip(recording.records, replayed, strict=True), 1):
+        yield [
+            str(number),
+            f"{record.decided_s - start_s:.1f}",
+            _words(each.recorded),
+            each.why if each.replayed is None else _words(each.replayed),
+            each.verdict,
+            "" if each.distance_m is None else f"{each.distance_m:.3f}",
+            f"{_model_s(each.recorded):.2f}",
+            "" if each.replayed is None else f"{_model_s(each.replayed):.2f}",
+        ]
+
+
+def _words(decision: Decision) -> str:
+    if isinstance(decision, Hold):
+        return f"hold {decision.code.name}"
+    return ", ".join(subgoal.words for subgoal in decision.subgoals) or "done"
+
+
+def _model_s(decision: Decision) -> float:
+    return float(decision.record.latency_s.get("generate", 0.0))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError, UnknownNameError
 
@@ -17,24 +20,26 @@ FIXED = ("world", "task", "image_size", "real_time_factor", "publish_ground_trut
 class SimulatorSettings:
     """The simulated robot; by default an ideal one."""
 
-    world: str = "apartment"  # apartment or tabletop
-    task: str = ""  # a task of the world, e.g. objectnav or stack; empty: the world's first
-    seed: int = 0  # of the episode
-    image_size: int = 224  # height and width of every camera, pixels
-    real_time_factor: float = 1.0  # simulated seconds per second, if the machine is fast enough
-    camera_rate_hz: float = 10.0  # images of each camera per simulated second
-    depth_encoding: str = "32FC1"  # 32FC1 (metres) or 16UC1 (millimetres)
-    publish_ground_truth: bool = False  # for the perfect_pixels backend
-    publish_depth: bool = True  # false simulates a failed depth camera
-    publish_tf: bool = True  # false simulates failed localisation
-    image_latency_s: float = 0.0  # from an image's exposure to its publication
-    command_latency_s: float = 0.0  # from a command to its effect
-    clock_offset_s: float = 0.0  # by which the cameras' clock is ahead of all others
-    rgb_noise: float = 0.0  # standard deviation, grey levels of 255
-    depth_noise: float = 0.0  # standard deviation at 1 m, metres; grows with the distance squared
-    depth_dropout_ratio: float = 0.0  # share of pixels without a return
-    localisation_noise_m: float = 0.0  # standard deviation of the error, which changes within seconds
-    odometry_drift_ratio: float = 0.0  # standard deviation of the odometry's error after one metre
+    world: Annotated[str, Doc("apartment or tabletop")] = "apartment"
+    task: Annotated[str, Doc("a task of the world, see `si-embodied envs`; empty: the world's first")] = ""
+    seed: Annotated[int, Doc("of the episode; to start another one, set it and call ~/reset")] = 0
+    image_size: Annotated[int, Doc("height and width of every camera, pixels")] = 224
+    real_time_factor: Annotated[float, Doc("simulated seconds per second, if the machine is fast enough")] = 1.0
+    camera_rate_hz: Annotated[float, Doc("images of each camera per simulated second")] = 10.0
+    depth_encoding: Annotated[str, Doc("32FC1 (metres) or 16UC1 (millimetres)")] = "32FC1"
+    publish_ground_truth: Annotated[bool, Doc("publish what the planner's perfect_pixels backend needs")] = False
+    publish_depth: Annotated[bool, Doc("false: the depth camera has failed")] = True
+    publish_tf: Annotated[bool, Doc("false: localisation has failed")] = True
+    image_latency_s: Annotated[float, Doc("from an image's exposure to its publication")] = 0.0
+    command_latency_s: Annotated[float, Doc("from a command to its effect")] = 0.0
+    clock_offset_s: Annotated[float, Doc("by which the cameras' clock is ahead of all others")] = 0.0
+    rgb_noise: Annotated[float, Doc("standard deviation, grey levels of 255")] = 0.0
+    depth_noise: Annotated[
+        float, Doc("standard deviation at 1 m, metres; grows with the distance squared; a Kinect has 0.0014")
+    ] = 0.0
+    depth_dropout_ratio: Annotated[float, Doc("share of pixels without a return")] = 0.0
+    localisation_noise_m: Annotated[float, Doc("standard deviation of the error, which changes within seconds")] = 0.0
+    odometry_drift_ratio: Annotated[float, Doc("standard deviation of the odometry's error after one metre")] = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from si_embodied.envs.manipulation import CONTROL_PERIOD_S, TabletopEnv
+from si_embodied.envs.manipulation import MOTION_LIMIT_S, TabletopEnv
 from si_embodied.envs.mujoco.fetch import CONTROL_STEP_S
 from si_embodied.envs.mujoco.tabletop import REST_S
 from si_embodied.policies.observation import from_gymnasium
@@ -86,8 +86,7 @@ class TabletopRobot:
         """Advance by one tick: move, or let the scene come to rest."""
         if self._next is not None:
             self._env.world.rest(self.tick_s)
-            limit_s = CONTROL_PERIOD_S - REST_S
-            self._motion = self._env.world.controller.motion(self._next, self._opening_m, limit_s)
+            self._motion = self._env.world.controller.motion(self._next, self._opening_m, MOTION_LIMIT_S)
             self._next = None
         elif self._motion is None:
             self._env.world.rest(self.tick_s)

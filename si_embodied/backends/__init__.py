@@ -1,8 +1,8 @@
 """Model backends: scripted, a local checkpoint, an OpenAI-compatible server. Each implements `Backend`.
 
 `opening` turns a `BackendConfig` into a backend or a planner. `LocalBackend` and `ServerBackend` are imported on first
-use, so that this package needs neither torch, transformers nor httpx. A planner on another machine is a planner, not a
-backend: `si_embodied.serving.RemotePlanner`.
+use, so importing this package needs neither torch, transformers nor httpx. A planning server on another machine is a
+planner, not a backend: see `si_embodied.serving.RemotePlanner`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the planner asks of a backend."""
+"""The backend interface."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """What a score depends on, logged with every plan."""
+    """The facts about a model that its scores depend on; logged with every plan."""
 
     model: str
     kernel: str  # attention kernel: "sdpa", "flash_attention_2", "none"
     dtype: str
-    prompts: Prompts = Prompts()  # those the model was trained with, where its checkpoint names any
+    prompts: Prompts = Prompts()  # the prompts the model was trained with, if its checkpoint names them
 
 
 class Backend(Protocol):
-    """Completes prompts. `generate` is called by one thread at a time; `cancel` by any."""
+    """Completes prompts. One thread at a time calls `generate`; any thread may call `cancel`."""
 
     @property
     def info(self) -> BackendInfo:
@@ -32,12 +32,12 @@ class Backend(Protocol):
         """Complete `prompt` within `deadline_s` seconds from now.
 
         Raises:
-            DeadlineExceeded: not done in time; a partial answer is never returned.
+            DeadlineExceeded: the deadline passed. A partial answer is never returned.
             BackendError: the model or its server failed, or `cancel` was called.
         """
 
     def cancel(self) -> None:
-        """Abort the completion in progress; no effect when there is none."""
+        """Abort the completion in progress, if any."""
 
     def close(self) -> None:
-        """Release the model and its connections; `generate` must not be called afterwards."""
+        """Release the model and its connections. Do not call `generate` afterwards."""

@@ -1,4 +1,4 @@
-"""Backends that remove what a model sees. A score that survives them was not earned by looking."""
+"""Control backends that hide the images from a model. A score that survives them does not depend on vision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BlankImages:
-    """Shows another backend black images of the same sizes."""
+    """Gives the wrapped backend black images of the same sizes."""
 
     def __init__(self, backend: Backend) -> None:
         """Wrap `backend`."""
@@ -21,12 +21,12 @@ class BlankImages:
 
     @property
     def info(self) -> BackendInfo:
-        """The wrapped backend's, with the model marked as blind."""
+        """The wrapped backend's info, with " (blank images)" added to the model's name."""
         info = self._backend.info
         return replace(info, model=f"{info.model} (blank images)")
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """Complete the prompt without its images; raises what the wrapped backend raises."""
+        """Complete the prompt with black images; raises what the wrapped backend raises."""
         content = tuple(part if isinstance(part, str) else np.zeros_like(part) for part in prompt.content)
         return self._backend.generate(replace(prompt, content=content), deadline_s=deadline_s)
 

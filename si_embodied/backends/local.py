@@ -1,4 +1,4 @@
-"""A checkpoint on this machine: its family's images and chat format, and answers held to their schema."""
+"""Runs a checkpoint on this machine, with its family's image layout and chat format and schema-constrained decoding."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-
 _ANSWERS_KEPT = 16
 
 
 class LocalBackend:
-    """Answers of a Hugging Face checkpoint: greedy, or drawn with a seed; the same prompt gives the same answer."""
+    """A Hugging Face checkpoint, decoded greedily or sampled with a seed. The same prompt gives the same answer."""
 
     def __init__(
         self,
@@ -57,20 +56,21 @@ class LocalBackend:
         """Load the checkpoint.
 
         Args:
-            directory: a local model directory of a supported family, `owner/name[@revision]` on the hub, or what
-                `si-embodied models export` wrote, which runs on ONNX Runtime.
-            device: "auto", "cpu", "cuda", "cuda:1"; of an export its execution providers, as "tensorrt,cuda,cpu".
-            dtype: "auto", "float32", "bfloat16", "float16".
-            weights: "full", or on CUDA "8bit" or "4bit".
-            max_new_tokens: give up on longer answers; by default the longest answer that the prompt's schema allows.
-            image_size: longest side, in pixels, that an image is reduced to first; by default it is kept.
-            decoding: reuse, drafts, temperature and seed; its other fields are set for each prompt.
-            compiled: have torch compile the steps, which pays on CUDA alone and takes a minute first.
+            directory: a local model directory of a supported family, `owner/name[@revision]` on the hub, or the output
+                of `si-embodied models export`, which runs on ONNX Runtime.
+            device: "auto", "cpu", "cuda" or "cuda:1"; for an ONNX export, its execution providers:
+                "tensorrt,cuda,cpu".
+            dtype: "auto", "float32", "bfloat16" or "float16".
+            weights: "full"; on CUDA also "8bit" or "4bit".
+            max_new_tokens: fail on longer answers. Defaults to the longest answer that the prompt's schema allows.
+            image_size: downscale images to this longest side, in pixels. By default images keep their size.
+            decoding: reuse, drafts, temperature and seed. Its other fields are set for each prompt.
+            compiled: compile the decoding steps with torch. Faster on CUDA only; the first call takes about a minute.
 
         Raises:
             CheckpointError: the directory cannot be loaded.
-            ConfigError: no such device, dtype or weights, or a number below 1.
-            MissingExtraError: torch, transformers, llguidance, or what `weights` needs is not installed.
+            ConfigError: an unknown device, dtype or weights, or a number below 1.
+            MissingExtraError: torch, transformers, llguidance, or a library that `weights` needs is not installed.
         """
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
@@ -84,33 +84,34 @@ class LocalBackend:
         self._max_new_tokens, self._image_size = max_new_tokens, image_size
         self._decoding = decoding or Decoding()
         self._canceled = threading.Event()
-        self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # the last one by schema, as the next's draft
-        self._lock = threading.Lock()  # of the model: its caches are of one prompt at a time
+        self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # last answer per schema: the next one's draft
+        self._lock = threading.Lock()  # guards the model, whose caches hold one prompt at a time
         self.info = BackendInfo(model.name, model.kernel, model.dtype, prompts)
         _LOG.info("%s: attention kernel %s, dtype %s", self.info.model, self.info.kernel, self.info.dtype)
 
     @property
     def family(self) -> Family:
-        """How this checkpoint writes a conversation."""
+        """The model family, which defines the chat format and the image layout."""
         return self._family
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """The whole answer, always one that fits the prompt's schema. Threads take turns.
+        """Complete the prompt. The answer always fits the prompt's schema. Concurrent callers wait for each other.
 
-        Latency by part: "vision" is image layout, tokenization and vision tower; "prefill"; "decode". Counts: "steps"
-        of the model after the prefill, "reused" tokens of the prompt, "drafted" and "accepted" tokens of the answer.
+        Latency stages: "vision" (image layout, tokenization and vision tower), "prefill", "decode". Counts: "steps" is
+        the number of model steps after the prefill; "reused" counts prompt tokens; "drafted" and "accepted" count
+        answer tokens.
 
         Raises:
-            DeadlineExceeded: not done in time; checked before every pass through the model, and while another thread's
-                prompt is answered.
+            DeadlineExceeded: the deadline passed. It is checked before every forward pass, and while waiting for
+                another thread's prompt.
             BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
-            ConfigError: the prompt's schema cannot be decoded or leaves something unbounded.
+            ConfigError: the prompt's schema is not supported or is unbounded.
         """
         started = time.monotonic()
         if not deadline_s > 0:
-            raise DeadlineExceeded(f"no time to answer: deadline_s is {deadline_s}")
+            raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
         if not self._lock.acquire(timeout=deadline_s):
-            raise DeadlineExceeded(f"the model was busy with another prompt for {deadline_s:.1f} s")
+            raise DeadlineExceeded(f"the model was busy with another prompt for {deadline_s:.1f} s; allow more time")
         try:
             return self._generate(prompt, started, started + deadline_s)
         finally:
@@ -151,16 +152,16 @@ class LocalBackend:
         )
 
     def cancel(self) -> None:
-        """Abort the answer in progress, from any thread; no effect when there is none."""
+        """Abort the answer in progress, if any. Any thread may call this."""
         self._canceled.set()
 
     def close(self) -> None:
-        """Abort the answer in progress and forget the cached ones; the memory goes with the last reference."""
+        """Abort the answer in progress and drop the cached ones. Memory is freed with the last reference."""
         self.cancel()
         self._answers.clear()
 
     def _keep_answer(self, key: str, tokens: tuple[int, ...]) -> None:
-        """Remember an answer as the next one's draft, and forget those of schemas not asked for lately."""
+        """Keep an answer as the next one's draft, and evict the least recently used schema."""
         self._answers[key] = tokens
         self._answers.move_to_end(key)
         if len(self._answers) > _ANSWERS_KEPT:
@@ -168,7 +169,7 @@ class LocalBackend:
 
 
 def _reduced(part: str | NDArray[np.uint8], longest_px: int) -> str | NDArray[np.uint8]:
-    """An image with its longest side at most `longest_px`; text and small images as they are."""
+    """Downscale an image so its longest side is at most `longest_px`; return text and small images unchanged."""
     if isinstance(part, str) or part.ndim != 3 or max(part.shape[:2]) <= longest_px:
         return part
     height, width = part.shape[:2]

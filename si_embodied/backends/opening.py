@@ -1,4 +1,4 @@
-"""The one place that turns settings into a backend or a planner, for every command, node, server and script."""
+"""Turns settings into a backend or a planner, for every command, node, server and script."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ if TYPE_CHECKING:
 def open_planner(
     model: str | Path | BackendConfig, embodiment: Embodiment, config: PlannerConfig | None = None
 ) -> AnyPlanner:
-    """Open a model and plan with it for one robot. Close the planner when done.
+    """Open a model and create a planner for one robot. Close the planner when done.
 
     Args:
         model: a released name ("1.4-InternVL3-8B"), a checkpoint or ONNX export directory, a hub id
-            ("owner/name@revision"), the URL of an OpenAI-compatible server ("http://…", which must serve one model) or
-            of a planning server ("ws://…"); or a `BackendConfig` that says more.
-        embodiment: the robot; decides the skills and the bounds.
-        config: the planner's settings. Prompts left empty are the checkpoint's own (its planner.yaml).
+            ("owner/name@revision"), the URL of an OpenAI-compatible server that serves one model ("http://…"), the URL
+            of a planning server ("ws://…"), or a `BackendConfig` with more settings.
+        embodiment: the robot; determines the skills and the bounds.
+        config: the planner's settings. Empty prompt versions default to the checkpoint's own (its planner.yaml).
 
     Raises:
         CheckpointError: the checkpoint cannot be found or loaded.
-        BackendError: the server cannot be reached or does not serve the model.
-        ConfigError: contradictory settings, or an unknown prompt version.
-        MissingExtraError: a library that runs this model is not installed.
+        BackendError: the server is unreachable or does not serve the model.
+        ConfigError: contradictory settings, or an unreadable prompt file.
+        UnknownNameError: an unknown prompt version.
+        MissingExtraError: a library that this model needs is not installed.
     """
     backend = model if isinstance(model, BackendConfig) else backend_config(model)
     if backend.kind != "remote":
@@ -61,9 +62,9 @@ def open_backend(config: BackendConfig) -> Backend:
 
     Raises:
         CheckpointError: the checkpoint cannot be found or loaded.
-        BackendError: the server cannot be reached or does not serve the model.
-        ConfigError: a planning server, which is a planner and has no backend on this side.
-        MissingExtraError: a library that runs this model is not installed.
+        BackendError: the server is unreachable or does not serve the model.
+        ConfigError: the settings name a planning server, which is a planner and not a backend.
+        MissingExtraError: a library that this model needs is not installed.
     """
     match config.kind:
         case "local":
@@ -75,14 +76,14 @@ def open_backend(config: BackendConfig) -> Backend:
         case "scripted":
             return ScriptedBackend(_repeating(config.script, config.script_delay_s))
         case "remote":
-            raise ConfigError(f"the planning server {config.url} answers with decisions, not completions; use "
-                              "open_planner, or give a model of this machine")  # fmt: skip
+            raise ConfigError(f"the planning server {config.url} returns decisions, not completions; use "
+                              "open_planner, or a model on this machine")  # fmt: skip
         case _:
             assert_never(config.kind)
 
 
 def located(config: BackendConfig) -> BackendConfig:
-    """The same settings with the local model's directory in place of its name; downloaded first if it is on the hub.
+    """Replace a local model's name by its directory, downloading it from the hub if necessary.
 
     Raises:
         CheckpointError: there is no such directory or checkpoint.
@@ -95,21 +96,26 @@ def located(config: BackendConfig) -> BackendConfig:
     directory = resolve_model(config.model) if config.model else shipped_checkpoint()
     if not directory.is_dir():
         raise CheckpointError(
-            f"no checkpoint directory at {config.model!r}; give a local Hugging Face directory, a name from "
-            "`si-embodied models list`, or make one to try with: si-embodied models tiny DIR"
+            f"no checkpoint directory at {config.model!r}; give a local Hugging Face directory or a name from "
+            "`si-embodied models list`, or create a tiny test model: si-embodied models tiny DIR"
         )
     return replace(config, model=str(directory))
 
 
 def checkpoint_name(directory: Path) -> str:
-    """What a local model is called in records: its directory's name, or in the hub's cache its id and commit."""
+    """A local model's name in records: the directory's name or, in the hub's cache, the model's id and commit."""
     from si_embodied.models.hub import model_name
 
     return model_name(directory)
 
 
 def backend_config(model: str | Path) -> BackendConfig:
-    """The settings that a bare name, directory, hub id or URL stands for; see `open_planner`."""
+    """The settings for a bare name, directory, hub id or URL; see `open_planner`.
+
+    Raises:
+        BackendError: the server at the URL is unreachable or not ready.
+        ConfigError: the server does not list exactly one model.
+    """
     text = str(model)
     if text.startswith(("ws://", "wss://")):
         return BackendConfig("remote", url=text)
@@ -119,8 +125,8 @@ def backend_config(model: str | Path) -> BackendConfig:
 
     names = served_models(text)
     if len(names) != 1:
-        listed = ", ".join(names) or "none that it lists"
-        raise ConfigError(f"{text} serves {listed}; name one with BackendConfig('server', model=NAME, url={text!r})")
+        listed = ", ".join(names) or "no models"
+        raise ConfigError(f"{text} lists {listed}; choose one with BackendConfig('server', model=NAME, url={text!r})")
     return BackendConfig("server", model=names[0], url=text)
 
 
@@ -137,7 +143,7 @@ def _server(config: BackendConfig) -> Backend:
 
 
 def _repeating(script: tuple[str, ...], delay_s: float) -> Callable[[Prompt], str]:
-    """Each answer once, then the last one again and again."""
+    """Each answer once, in order; then the last one forever."""
     asked = itertools.count()
 
     def answer(_: Prompt) -> str:

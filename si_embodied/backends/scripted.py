@@ -1,4 +1,4 @@
-"""Completions written down or computed: for demonstrations, tests and perfect perception."""
+"""Scripted or computed completions, for demos, tests and perfect perception."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from si_embodied.types import Completion, Prompt
 
 
 class ScriptedBackend:
-    """Answers with the next of a list of texts, or with a function of the prompt."""
+    """Answers with the next text in a list, or with a function of the prompt."""
 
     def __init__(self, script: Sequence[str] | Callable[[Prompt], str], *, name: str = "scripted") -> None:
-        """`script` is consumed in order, or called; `name` is recorded as the model."""
+        """`script` holds texts, returned in order, or computes one from the prompt; `name` is recorded as the model."""
         self._script = script
         self._next = 0
         self.info = BackendInfo(model=name, kernel="none", dtype="none")
@@ -22,17 +22,17 @@ class ScriptedBackend:
         """The next completion.
 
         Raises:
-            BackendError: the list is used up.
+            BackendError: the list is exhausted.
         """
         if callable(self._script):
             return Completion(self._script(prompt))
         if self._next >= len(self._script):
-            raise BackendError(f"the script of {len(self._script)} completions is used up; add more or use a function")
+            raise BackendError(f"all {len(self._script)} scripted completions are used; add more or use a function")
         self._next += 1
         return Completion(self._script[self._next - 1])
 
     def cancel(self) -> None:
-        """No effect: an answer takes no time."""
+        """Does nothing: an answer takes no time."""
 
     def close(self) -> None:
-        """No effect: nothing is held open."""
+        """Does nothing: there is nothing to release."""

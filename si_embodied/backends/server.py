@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible server: vLLM, SGLang, LMDeploy, llama.cpp, `transformers serve`."""
+"""A model on an OpenAI-compatible server: vLLM, SGLang, LMDeploy, llama.cpp, `transformers serve`."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ T = TypeVar("T")
 
 API_KEY_VARIABLE = "SI_EMBODIED_SERVER_KEY"
 
-_MAY_PASS = (408, 429, 500, 502, 503, 504)
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
 _MEANINGS = {
-    401: f"it refused the API key; set {API_KEY_VARIABLE} to the one that the server was started with",
-    403: f"it refused the API key; set {API_KEY_VARIABLE} to the one that the server was started with",
-    404: "no such model or address; give the name that the server's /v1/models lists",
-    413: "the request is too big; send smaller images, or raise the server's limit",
+    401: f"it rejected the API key; set {API_KEY_VARIABLE} to the key that the server was started with",
+    403: f"it rejected the API key; set {API_KEY_VARIABLE} to the key that the server was started with",
+    404: "no such model or address; use a name that the server's /v1/models lists",
+    413: "the request is too large; send smaller images, or raise the server's limit",
 }
 
 
 class _Unavailable(BackendError):
-    """The server failed, however often it was asked: what the circuit breaker counts."""
+    """Every attempt failed. The circuit breaker counts these."""
 
 
 class _Refused(BackendError):
-    """The server understood and said no: asking again would not help."""
+    """The server rejected the request; asking again would not help."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class _Refused(BackendError):
 
 
 class ServerBackend:
-    """Greedy answers of a model that a server runs. Safe to call from several threads: batching is the server's."""
+    """Greedy completions from a model server. Thread-safe; the server does the batching."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class ServerBackend:
         retries: Retries | None = None,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """Nothing is sent yet; `check` says whether the server is there.
+        """Set up the client without connecting; `check` tests the connection.
 
         Args:
             url: "http://host:8000", with or without "/v1".
-            model: the name under which the server serves it.
-            api_key: sent as a bearer token; by default what the variable SI_EMBODIED_SERVER_KEY holds, if anything.
-            options: how to ask.
-            retries: how often and how soon to ask again.
-            breaker: when to leave the server alone.
+            model: the name under which the server serves the model.
+            api_key: sent as a bearer token. Defaults to the environment variable SI_EMBODIED_SERVER_KEY.
+            options: the request format and limits.
+            retries: how often to retry, and with what delays.
+            breaker: decides when to stop sending requests to a failing server.
 
         Raises:
             ConfigError: not a valid URL, or one with a password; an API key that HTTP cannot carry; or a proxy or
@@ -88,16 +88,16 @@ class ServerBackend:
         self.info = BackendInfo(model=model, kernel="server", dtype="server")
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """The whole answer, with points in 0..1000. Latency by part: "encode" (the images) and "request".
+        """Complete the prompt, with points in 0..1000. Latency stages: "encode" (the images) and "request".
 
         Raises:
-            DeadlineExceeded: not done in time, asking again included.
-            BackendError: the server cannot be reached, failed, said no, answered what is no answer, or is left alone
-                for now; or `cancel` was called.
+            DeadlineExceeded: the deadline passed, retries included.
+            BackendError: the server is unreachable, failed, rejected the request or sent a malformed reply; or the
+                circuit breaker is open; or `cancel` was called.
         """
         started = time.monotonic()
         if not deadline_s > 0:
-            raise DeadlineExceeded(f"no time to answer: deadline_s is {deadline_s}")
+            raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
         asked = question(prompt, self._options.family)
         body = chat_request(self.info.model, asked, self._options)
         encoded_s = time.monotonic() - started
@@ -120,30 +120,33 @@ class ServerBackend:
         )
 
     def check(self, *, deadline_s: float = 3.0) -> tuple[str, ...]:
-        """Whether the server is ready and serves the model; the names that it serves, if it can list them.
+        """Check that the server is ready and serves the model.
+
+        Returns:
+            The names the server lists; empty if it cannot list them.
 
         Raises:
-            DeadlineExceeded: it did not say so in time.
-            BackendError: it cannot be reached, is not ready, or does not serve the model.
+            DeadlineExceeded: the server did not answer in time.
+            BackendError: the server is unreachable, not ready, or does not serve the model.
         """
         names = self.list_models(deadline_s=deadline_s)
         if names and self.info.model not in names:
             raise BackendError(
-                f"{self._url} does not serve {self.info.model!r} but: {', '.join(names)}; "
-                "give one of those names, or start it with this model"
+                f"{self._url} does not serve {self.info.model!r}, only: {', '.join(names)}; "
+                "use one of those names, or start the server with this model"
             )
         return names
 
     def list_models(self, *, deadline_s: float) -> tuple[str, ...]:
-        """The names that a ready server lists; raises as `check`."""
+        """The names that a ready server lists; raises like `check`."""
         return self._within(self._probe(), deadline_s)
 
     def cancel(self) -> None:
-        """Give up what is under way, from another thread; the connection is closed, by which the server knows."""
+        """Abort the request in progress, from any thread. The closed connection tells the server."""
         self._background.cancel()
 
     def close(self) -> None:
-        """Close the connections; nothing can be asked afterwards."""
+        """Close the connections. Do not call `generate` afterwards."""
         self._background.close(last=self._client.aclose())
 
     def _within(self, work: Coroutine[Any, Any, T], left_s: float) -> T:
@@ -155,12 +158,12 @@ class ServerBackend:
             raise
         except TimeoutError:
             raise DeadlineExceeded(
-                f"{self._url} was not done in the {left_s:.2f} s that were left; a longer deadline_s, a smaller model "
-                "or smaller images help"
+                f"{self._url} did not answer within the remaining {left_s:.2f} s; use a longer deadline_s, a smaller "
+                "model or smaller images"
             ) from None
 
     async def _ask(self, body: bytes, deadline: float) -> bytes:
-        """Ask, and again as long as that may help; the reply's body."""
+        """Send the request, retrying transient failures; the reply's body."""
         attempt = 0
         while True:
             attempt += 1
@@ -172,32 +175,32 @@ class ServerBackend:
                     raise _Unavailable(f"{failure} (asked {attempt} times)") from failure
                 if wait_s >= left_s:
                     raise DeadlineExceeded(
-                        f"{failure}; the next try would be in {wait_s:.1f} s, and {max(left_s, 0.0):.1f} s are left"
+                        f"{failure}; the next retry is due in {wait_s:.1f} s, but only {max(left_s, 0.0):.1f} s remain"
                     ) from failure
             await asyncio.sleep(wait_s)
 
     async def _probe(self) -> tuple[str, ...]:
-        """The models that a ready server lists; none where it is healthy and cannot list them."""
+        """The models that a ready server lists; empty if it is healthy but cannot list them."""
         healthy = False
         try:
             try:
                 await self._exchange("GET", "/health")
                 healthy = True
             except _Refused as error:
-                if error.status != 404:  # not every server has it
+                if error.status != 404:  # not every server has /health
                     raise
             return model_names(await self._exchange("GET", "/v1/models"), f"{self._url}/v1/models")
         except Again as failure:
-            if healthy:  # `transformers serve` fails to list when nothing was downloaded from the hub yet
+            if healthy:  # `transformers serve` cannot list models before the first download from the hub
                 return ()
             raise BackendError(f"not ready: {failure}") from failure
 
     async def _exchange(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """One request; the body of a good reply.
+        """Send one request; the body of a successful reply.
 
         Raises:
-            Again: it failed in a way that may pass.
-            BackendError: it failed for good.
+            Again: a transient failure.
+            BackendError: a permanent failure.
         """
         where = f"{self._url}{path}"
         headers = {"Content-Type": "application/json"} if body else {}
@@ -208,14 +211,14 @@ class ServerBackend:
             raise Again(f"cannot connect to {where} ({error}); is the server running, and at this address?") from error
         except httpx.TimeoutException as error:
             limit_s = self._options.connect_timeout_s
-            raise Again(f"{where} took neither a connection nor data for {limit_s} s; is it the right host?") from error
+            raise Again(f"{where} accepted no connection or data for {limit_s} s; is the host right?") from error
         except httpx.TransportError as error:
-            raise Again(f"{where} broke off ({type(error).__name__}: {error}); look at the server's log") from error
+            raise Again(f"{where} closed the connection ({type(error).__name__}: {error}); see its log") from error
         if reply.is_success:
             return data
-        said = " ".join(data[:300].decode("utf-8", "replace").split())
-        message = f"{where} answered {reply.status_code}: {_MEANINGS.get(reply.status_code, f'it says {said!r}')}"
-        if reply.status_code in _MAY_PASS:
+        text = " ".join(data[:300].decode("utf-8", "replace").split())
+        message = f"{where} answered {reply.status_code}: {_MEANINGS.get(reply.status_code, repr(text))}"
+        if reply.status_code in _TRANSIENT:
             raise Again(message, after_s=retry_after_s(reply.headers.get("Retry-After")))
         raise _Refused(message, reply.status_code)
 
@@ -226,17 +229,17 @@ class ServerBackend:
             data += chunk
             if len(data) > limit:
                 raise BackendError(
-                    f"{where} answered more than {limit} bytes, which no plan is; "
-                    "is it a chat server? If so, raise max_answer_bytes"
+                    f"{where} sent more than {limit} bytes, which is too long for a plan. Is this a chat server? "
+                    "If it is, raise max_answer_bytes"
                 )
         return bytes(data)
 
 
 def served_models(url: str, *, deadline_s: float = 3.0) -> tuple[str, ...]:
-    """The names that a server lists; empty where it is ready and cannot list them.
+    """The models that a server lists; empty if it is ready but cannot list them.
 
     Raises:
-        BackendError: it cannot be reached or is not ready; `DeadlineExceeded` where it did not answer in time.
+        BackendError: the server is unreachable or not ready; `DeadlineExceeded` if it did not answer in time.
     """
     backend = ServerBackend(url, "")
     try:
@@ -257,11 +260,11 @@ def _client(url: httpx.URL, key: str | None, connect_timeout_s: float) -> httpx.
         )
     try:
         return httpx.AsyncClient(
-            # Compression is not asked for: the limit on an answer's size is then a limit on what is read.
+            # Without compression, the limit on an answer's size also limits the bytes read.
             headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-            # The caller's deadline covers the whole exchange, so that reading needs no limit of its own.
+            # No read timeout: the caller's deadline covers the whole exchange.
             timeout=httpx.Timeout(connect_timeout_s, read=None),
-            # The environment's proxy is for the outside world.
+            # Local servers bypass the environment's proxy.
             trust_env=url.host not in ("127.0.0.1", "::1", "localhost"),
         )
     except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
@@ -269,13 +272,15 @@ def _client(url: httpx.URL, key: str | None, connect_timeout_s: float) -> httpx.
 
 
 def _base_url(url: str) -> httpx.URL:
-    """The address without a trailing "/v1"."""
+    """The URL without a trailing "/v1"."""
     try:
         parsed = httpx.URL(url.rstrip("/").removesuffix("/v1"))
     except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigError(f"expected a server's address such as http://127.0.0.1:8000, got {url!r}: {error}") from error
+        raise ConfigError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"expected a server's address such as http://127.0.0.1:8000, got: {url!r}")
+        raise ConfigError(f"expected a URL such as http://127.0.0.1:8000, got: {url!r}")
     if parsed.userinfo:
-        raise ConfigError(f"a password in an address ends up in logs; set {API_KEY_VARIABLE} instead")
+        raise ConfigError(
+            f"the server's URL contains a password, which would be logged; set {API_KEY_VARIABLE} instead"
+        )
     return parsed

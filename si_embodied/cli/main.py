@@ -1,4 +1,4 @@
-"""The command's entry: find the verb, run it, and turn our errors into one line and an exit code."""
+"""The command `si-embodied`: find the verb, run it, and turn errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -7,67 +7,103 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from si_embodied import __version__
 from si_embodied.errors import SiEmbodiedError
 
-VERBS = ("demo", "eval", "plan", "envs", "models", "data", "train", "study", "serve", "ros", "replay", "doctor")
+if TYPE_CHECKING:
+    from si_embodied.cli.parsing import Command
 
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+VERBS: Mapping[str, str] = {
+    "demo": "run both worlds with every policy in minutes",
+    "eval": "evaluate a policy in a world",
+    "plan": "plan once, from one observation",
+    "envs": "list worlds, tasks and policies",
+    "models": "list, convert and export model checkpoints",
+    "data": "make spatial questions and demonstrations",
+    "train": "train a model",
+    "study": "measure what data, images and reasoning are worth",
+    "serve": "plan for robots on the network",
+    "ros": "start the ROS 2 nodes",
+    "replay": "repeat the decisions of a robot's recording",
+    "doctor": "show what is installed and what can run",
+}
+"""Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser with every verb; each verb's `run` takes the parsed arguments and returns an exit code."""
+def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
+    """Parse a command line to the command to run, and whether to be verbose.
+
+    Raises:
+        SystemExit: after `--help` and `--version`, and for arguments that are wrong.
+        ConfigError: if a settings dataclass rejects its values.
+    """
     parser = argparse.ArgumentParser(
         prog="si-embodied",
         description="Spatial vision-language models as a robot's high-level planner.",
-        epilog="Begin with `si-embodied doctor`, then `si-embodied demo`.",
+        epilog="Start with `si-embodied doctor`, then `si-embodied demo`.",
     )
     parser.add_argument("--version", action="version", version=f"si-embodied {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens; errors with their traceback")
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in VERBS:
-        importlib.import_module(f"si_embodied.cli.{verb}").add_parser(subparsers)
-    return parser
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens; show errors with a traceback")
+    chosen, arguments = _choose(parser, VERBS, arguments)
+    program, module = f"si-embodied {chosen.choice}", importlib.import_module(f"si_embodied.cli.{chosen.choice}")
+    if subcommands := getattr(module, "SUBCOMMANDS", None):
+        subparser = argparse.ArgumentParser(prog=program, description=str(module.__doc__).partition(": ")[2])
+        about = {name: str(each.__doc__).partition("\n\n")[0] for name, each in subcommands.items()}
+        sub, arguments = _choose(subparser, about, arguments)
+        command, program = subcommands[sub.choice], f"{program} {sub.choice}"
+    else:
+        command = getattr(module, chosen.choice.capitalize())
+    from si_embodied.cli.parsing import parse as parse_command
+
+    return parse_command(command, program, arguments), chosen.verbose
+
+
+def _choose(
+    parser: argparse.ArgumentParser, choices: Mapping[str, str], arguments: Sequence[str]
+) -> tuple[Any, Sequence[str]]:
+    """Parse up to the first argument that is not an option, and return the rest unparsed."""
+    subparsers = parser.add_subparsers(dest="choice", metavar="VERB", required=True)
+    for name, about in choices.items():
+        subparsers.add_parser(name, help=about, add_help=False)
+    end = next((i for i, each in enumerate(arguments, 1) if not each.startswith("-")), len(arguments))
+    return parser.parse_args(arguments[:end]), arguments[end:]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: without the program's name; by default the process's.
+        arguments: without the program's name; by default those of the process.
 
     Returns:
-        0 when it worked, 1 when it found that something cannot work, 2 on an error, 130 on Ctrl-C.
+        0 if it worked, 1 if it found that something cannot work, 2 on an error, 130 on Ctrl-C.
     """
-    args = make_parser().parse_args(arguments)
+    from si_embodied.plugins import load_plugins
+
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    if args.verbose:
-        logging.getLogger("si_embodied").setLevel(logging.INFO)
+    verbose = False
     try:
-        code: int = args.run(args)
+        command, verbose = parse(sys.argv[1:] if arguments is None else arguments)
+        if verbose:
+            logging.getLogger("si_embodied").setLevel(logging.INFO)
+        load_plugins()
+        code = command.run()
         sys.stdout.flush()
     except SiEmbodiedError as error:
-        if args.verbose:
+        if verbose:
             logging.getLogger("si_embodied").exception("%s", type(error).__name__)
-        return _fail(str(error))
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
     except KeyboardInterrupt:
-        _fail("interrupted", EXIT_INTERRUPTED)
-        return EXIT_INTERRUPTED
+        sys.stderr.write("stopped: interrupted\n")
+        return 130
     except BrokenPipeError:
-        # The reader of our output (`head`, say) has left; nothing more can be said to it, not even at exit.
+        # The reader of our output, `head` for example, has ended. At exit, Python would try to write to it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
-    return code
-
-
-def _fail(message: str, code: int = EXIT_ERROR) -> int:
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("error:" if code == EXIT_ERROR else "stopped:", style="bold red", end=" ")
-    console.print(" ".join(message.split()) if code == EXIT_ERROR else message, markup=False)
+        return 2
     return code
 
 

@@ -1,129 +1,114 @@
-"""`si-embodied models`: which checkpoints there are, and making one to try things with or to load faster."""
+"""`si-embodied models`: list checkpoints, make a tiny one, and convert or export one."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Literal
 
-from si_embodied.cli.models_export import add_verb as add_export
+from typing_extensions import Doc
+from tyro.conf import Positional
 
-if TYPE_CHECKING:
-    from si_embodied.models.registry import Release
+from si_embodied.cli.options import Checkpoint, PrintJson
+from si_embodied.cli.output import print_table, say
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `models` and its verbs."""
-    parser = subparsers.add_parser("models", help="model checkpoints", description="Model checkpoints.")
-    verbs = parser.add_subparsers(dest="models_verb", metavar="VERB", required=True)
-
-    listing = verbs.add_parser(
-        "list",
-        help="the released SenseNova-SI checkpoints, and what each needs",
-        description="The released SenseNova-SI checkpoints: what each is best at, its mean over the EASI-8 benchmarks, "
-        "and the GPU memory it takes with room for images. Any of these names can be given to --model, short or long.",
-    )
-    listing.add_argument("--json", action="store_true", help="as one line of JSON")
-    listing.set_defaults(run=run_list)
-
-    convert = verbs.add_parser(
-        "convert",
-        help="write an InternVL checkpoint of the original format in transformers' own",
-        description="Write an InternVL checkpoint of the original format (InternVLChatModel, as the SenseNova-SI "
-        "ones are released) in transformers' own, for tools that would need its remote code otherwise. Loading one "
-        "here needs no such step: it is converted on the way.",
-    )
-    convert.add_argument(
-        "--model", type=Path, required=True, metavar="DIR|ID", help="the original, local or on the hub"
-    )
-    convert.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty directory")
-    convert.set_defaults(run=run_convert)
-    add_export(verbs)
-
-    tiny = verbs.add_parser(
-        "tiny",
-        help="write a tiny untrained checkpoint in the Qwen3-VL format",
-        description="Write a tiny untrained checkpoint in the real Qwen3-VL format, to run everything with no "
-        "download. Its plans are well formed and meaningless.",
-    )
-    tiny.add_argument("directory", metavar="DIR", type=Path, help="a new or empty directory")
-    tiny.add_argument("--seed", type=int, default=0, help="of the random weights (default: %(default)s)")
-    tiny.set_defaults(run=run_tiny)
+_NewDirectory = Annotated[Path, Doc("a new or empty directory")]
 
 
-def run_list(args: argparse.Namespace) -> int:
-    """Print the registry."""
-    from rich.console import Console
-    from rich.table import Table
+@dataclass(frozen=True, slots=True)
+class List:
+    """List the released SenseNova-SI checkpoints, and what each needs.
 
-    from si_embodied.models.footprint import WEIGHTS
-    from si_embodied.models.registry import RELEASES, SERIES
+    Shows what each is best at, its mean over the EASI-8 benchmarks, and the GPU memory it takes with room for images.
+    --model takes any of these names, short or long.
+    """
 
-    console = Console()
-    if args.json:
-        rows = [_row(release) for release in RELEASES]
-        console.print(json.dumps(rows), markup=False, highlight=False, soft_wrap=True)
+    json: PrintJson = False
+
+    def run(self) -> int:
+        """Print the registry."""
+        from si_embodied.models.registry import RELEASES, SERIES
+
+        rows = [release.to_json() for release in RELEASES]
+        if self.json:
+            say(json.dumps(rows))
+            return 0
+        columns = {"name": "left", "size": "right", "EASI-8": "right", "GB": "left", "best at": "wrap"}
+        shown = []
+        for row in rows:
+            gigabytes = ", ".join(f"{each:.0f}" for each in (row["memory_gb"] or {}).values()) or "server only"
+            size = f"{row['parameters'] / 1e9:.1f} B"
+            shown.append((row["name"], size, f"{row['easi8']:.1f}", gigabytes, row["best_at"]))
+        note = "GB: GPU memory with room for images, with --weights full, 8bit, 4bit"
+        print_table(columns, shown, title=f"{SERIES}…", note=note)
         return 0
-    table = Table(title=f"{SERIES}…", caption="GB: GPU memory with room for images, with --weights full, 8bit, 4bit")
-    table.add_column("name", style="cyan", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("EASI-8", justify="right")
-    table.add_column("GB", no_wrap=True)
-    table.add_column("best at")
-    for release in RELEASES:
-        row = _row(release)
-        memory = (
-            ", ".join(f"{row['memory_gb'][weights]:.0f}" for weights in WEIGHTS) if row["memory_gb"] else "server only"
-        )
-        size = f"{release.architecture.parameters / 1e9:.1f} B"
-        table.add_row(release.short_name, size, f"{release.easi8:.1f}", memory, release.best_at)
-    console.print(table)
-    return 0
 
 
-def run_convert(args: argparse.Namespace) -> int:
-    """Convert, and say where the result is."""
-    from rich.console import Console
+@dataclass(frozen=True, slots=True)
+class Convert:
+    """Write an InternVL checkpoint of the original format in that of transformers.
 
-    from si_embodied.models.hub import resolve_model
-    from si_embodied.models.original import convert_checkpoint
+    For tools that would otherwise need the remote code of the original format (InternVLChatModel), in which the
+    SenseNova-SI checkpoints are released. This package needs no conversion: it converts such a checkpoint on loading.
+    """
 
-    path = convert_checkpoint(resolve_model(args.model), args.out)
-    size_gb = sum(file.stat().st_size for file in path.glob("*.safetensors")) / 1e9
-    Console(highlight=False, soft_wrap=True).print(
-        f"wrote {args.model} in transformers' own format ({size_gb:.2f} GB) to {path}: give it to --model", markup=False
-    )
-    return 0
+    model: Checkpoint
+    out: _NewDirectory
 
+    def run(self) -> int:
+        """Convert."""
+        from si_embodied.models.hub import resolve_model
+        from si_embodied.models.original import convert_checkpoint
 
-def run_tiny(args: argparse.Namespace) -> int:
-    """Write the checkpoint and say where it is."""
-    from rich.console import Console
-
-    from si_embodied.models.tiny import make_tiny_checkpoint
-
-    path = make_tiny_checkpoint(args.directory, args.seed)
-    size_mb = sum(file.stat().st_size for file in path.iterdir()) / 1e6
-    Console(highlight=False, soft_wrap=True).print(
-        f"wrote an untrained Qwen3-VL checkpoint ({size_mb:.1f} MB, seed {args.seed}) to {path}", markup=False
-    )
-    return 0
+        path = convert_checkpoint(resolve_model(self.model), self.out)
+        say(f"wrote {_megabytes(path):.1f} MB in the format of transformers to {path}: give it to --model")
+        return 0
 
 
-def _row(release: Release) -> dict[str, Any]:
-    """A release as plain values; a server's memory is not ours to say."""
-    from si_embodied.models.footprint import WEIGHTS
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write a checkpoint for ONNX Runtime.
 
-    memory = {weights: round(release.architecture.memory_bytes(weights) / 1e9, 1) for weights in WEIGHTS}
-    return {
-        "name": release.short_name,
-        "hub_id": release.hub_id,
-        "family": release.family,
-        "format": release.architecture.format,
-        "parameters": release.architecture.parameters,
-        "best_at": release.best_at,
-        "easi8": release.easi8,
-        "memory_gb": None if release.server_only else memory,
-        "server_only": release.server_only,
-    }
+    The directory has everything needed to run it, without torch: give it to --model of eval, plan or serve.
+    """
+
+    model: Checkpoint
+    out: _NewDirectory
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8", "int4"], Doc("fp16 is for a GPU; int8 and int4 quantize the decoder's weights")
+    ] = "fp32"
+
+    def run(self) -> int:
+        """Export."""
+        from si_embodied.models.onnx.export import export_model
+
+        path = export_model(self.model, self.out, precision=self.precision)
+        say(f"wrote {_megabytes(path):.1f} MB ({self.precision}) to {path}")
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tiny:
+    """Write a tiny untrained checkpoint in the Qwen3-VL format.
+
+    For trying everything without a download: its plans are well-formed and meaningless.
+    """
+
+    directory: Annotated[_NewDirectory, Positional]
+    seed: Annotated[int, Doc("of the random weights")] = 0
+
+    def run(self) -> int:
+        """Write the checkpoint."""
+        from si_embodied.models.tiny import make_tiny_checkpoint
+
+        path = make_tiny_checkpoint(self.directory, self.seed)
+        say(f"wrote an untrained Qwen3-VL checkpoint ({_megabytes(path):.1f} MB, seed {self.seed}) to {path}")
+        return 0
+
+
+def _megabytes(directory: Path) -> float:
+    return sum(file.stat().st_size for file in directory.iterdir()) / 1e6
+
+
+SUBCOMMANDS = {"list": List, "convert": Convert, "export": Export, "tiny": Tiny}

@@ -1,54 +1,83 @@
-"""`si-embodied train`: the small model from nothing, or a LoRA adapter for a real checkpoint."""
+"""`si-embodied train`: train the small planner from scratch, or a LoRA adapter for a released checkpoint."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from si_embodied.cli.arguments import minutes, whole_number
-from si_embodied.cli.train_lora import add_lora_parser
+from typing_extensions import Doc
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `train` and its verbs."""
-    parser = subparsers.add_parser("train", help="train a model", description="Train a model.")
-    verbs = parser.add_subparsers(dest="train_verb", metavar="VERB", required=True)
-    nano = verbs.add_parser(
-        "nano",
-        help="the small planner, from nothing",
-        description="Render data, train the small planner in stages, and write a checkpoint with its card. The same "
-        "command with --resume goes on after an interruption, or with more steps.",
-    )
-    nano.add_argument("--out", type=Path, default=Path("runs/nano"), metavar="DIR", help="default: %(default)s")
-    nano.add_argument("--steps", type=whole_number(1, 8000), default=8_000, metavar="N", help="default: %(default)s")
-    nano.add_argument("--minutes", type=minutes, metavar="M", help="stop by then if the steps take longer")
-    nano.add_argument("--resume", action="store_true", help="go on from the last saved state")
-    nano.add_argument("--start", type=Path, metavar="DIR", help="start from the weights of this checkpoint")
-    nano.add_argument("--seed", type=whole_number(0, 0), default=0, metavar="S", help="default: %(default)s")
-    nano.add_argument("--tabletops", type=whole_number(1, 5040), default=5_040, metavar="N", help="images to render")
-    nano.add_argument(
-        "--apartments", type=whole_number(1, 14_400), default=14_400, metavar="N", help="images to render"
-    )
-    nano.add_argument("--threads", type=whole_number(1, 2), default=2, metavar="N", help="default: %(default)s")
-    nano.set_defaults(run=run_nano)
-    add_lora_parser(verbs)
+from si_embodied.cli.options import Checkpoint
+from si_embodied.cli.output import progress_bar, say
+from si_embodied.cli.parsing import flags
+from si_embodied.training.lora_settings import LoraConfig
+from si_embodied.training.nano_settings import NanoRun
 
 
-def run_nano(args: argparse.Namespace) -> int:
-    """Data, training, checkpoint."""
-    from rich.console import Console
+@dataclass(frozen=True, slots=True)
+class Nano:
+    """Train the small planner from scratch.
 
-    from si_embodied.training.pipeline import NanoRun, train_nano
+    Renders data, trains in stages, and writes a checkpoint with its card. With --resume, the same command continues
+    after an interruption, or with more steps.
+    """
 
-    console = Console(highlight=False, soft_wrap=True)
-    run = NanoRun(
-        out=args.out, steps=args.steps, minutes=args.minutes, resume=args.resume, start=args.start,
-        seed=args.seed, tabletops=args.tabletops, apartments=args.apartments, threads=args.threads,
-    )  # fmt: skip
-    checkpoint = train_nano(run, report=lambda text: console.print(text, markup=False))
-    console.print(
-        f"wrote {checkpoint}; measure it with: si-embodied eval --env si_embodied/Tabletop-v0 --task base "
-        f"--policy planner --model {checkpoint} --episodes 200 --seed 100000 --control blank",
-        markup=False,
-    )
-    return 0
+    nano: Annotated[
+        NanoRun, flags("out", "steps", "minutes", "resume", "start", "seed", "tabletops", "apartments", "threads")
+    ] = NanoRun(Path("runs/nano"))
+
+    def run(self) -> int:
+        """Make data, train and export."""
+        from si_embodied.training.pipeline import train_nano
+
+        checkpoint = train_nano(self.nano, report=say)
+        say(
+            f"wrote {checkpoint}; measure it with: si-embodied eval --env si_embodied/Tabletop-v0 --task base "
+            f"--policy planner --model {checkpoint} --episodes 200 --seed 100000 --control blank"
+        )
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Train a LoRA adapter for a checkpoint of a supported family.
+
+    The checkpoint is one of qwen3_vl, qwen2_5_vl or internvl; the data are questions and answers in SenseNova-SI's
+    JSONL format. The loss is on the answers alone.
+    """
+
+    model: Checkpoint
+    data: Annotated[tuple[Path, ...], Doc("folders that `si-embodied data generate` wrote, or JSONL files")]
+    out: Annotated[Path, Doc("the run's folder")]
+    lora: Annotated[LoraConfig, flags()] = LoraConfig()
+    images: Annotated[Path | None, Doc("folder of relative image paths; default: each data set's own")] = None
+    merge: Annotated[bool, Doc("also write a whole checkpoint with the adapter merged")] = False
+    resume: Annotated[bool, Doc("continue from the last checkpoint in --out")] = False
+
+    def run(self) -> int:
+        """Tune, with progress."""
+        from si_embodied.models.hub import resolve_model
+        from si_embodied.training.lora import tune
+
+        model = resolve_model(self.model)
+        with progress_bar() as progress:
+            bar = progress.add_task("steps", total=None, note="loading")
+
+            def report(step: int, steps: int, loss: float) -> None:
+                progress.update(bar, completed=step, total=steps, note=f"loss {loss:.4f}")
+
+            run = tune(
+                model, self.data, self.out, self.lora, image_root=self.images, merge=self.merge, resume=self.resume,
+                report=report,
+            )  # fmt: skip
+        say(
+            f"{len(run.losses)} steps, {run.trained_parameters:,} weights trained, loss {run.losses[0]:.4f} at the "
+            f"first and {run.losses[-1]:.4f} at the last; the adapter is in {run.adapter}"
+        )
+        if run.merged:
+            say(f"The merged checkpoint is in {run.merged}: give it to --model.")
+        return 0
+
+
+SUBCOMMANDS = {"nano": Nano, "lora": Lora}

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from si_embodied.data.views import HEAD, ApartmentStage, LabelledView, TabletopStage
-from si_embodied.envs.mujoco.fetch import MAX_OPENING_M
 from si_embodied.envs.mujoco.tabletop import HEAD_TILT_RAD
 from si_embodied.envs.scenes.tasks import task_candidates
 from si_embodied.geometry import Pose
 from si_embodied.grounding import point_of
 from si_embodied.memory import NOTHING_YET
 from si_embodied.plan import Plan, plan_text
+from si_embodied.robots import FETCH_ARM
 from si_embodied.skills import Explore, Goto, Home, Pick, Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.envs.scenes.tasks import NavigationTask
-    from si_embodied.envs.tabletop_truth import Step
+    from si_embodied.ground_truth import ManipulationStep
 
 MIN_VISIBLE_PX_AT_224 = 40
 """Visible pixels of the target that count as in view, as in the environment's success measure."""
@@ -88,7 +88,7 @@ def tabletop_demonstrations(seed: int, task: str = "base", *, image_size: int = 
 
 
 def _manipulation_plan(
-    stage: TabletopStage, view: LabelledView, pick: Step | None, place: Step, last: bool
+    stage: TabletopStage, view: LabelledView, pick: ManipulationStep | None, place: ManipulationStep, last: bool
 ) -> Plan | None:
     """The pick and the place as points in the head view; None if it does not show one of them."""
     subgoals: list[Pick | Place] = []
@@ -115,7 +115,7 @@ def _disturb(stage: TabletopStage, rng: np.random.Generator, memory: list[str]) 
     pick = move[0]
     arm = stage.world.controller
     above = _down(pick.position_m + np.array([0.0, 0.0, ABOVE_M]), pick.yaw_rad)
-    room = min(pick.width_m + 0.04, MAX_OPENING_M)
+    room = min(pick.width_m + 0.04, FETCH_ARM.max_opening_m)
     arm.move(above, room, 3.0)
     if drawn < _RETRY_CHANCE:
         memory.append(f"pick {pick.object_name}: failed (grasp_missed)")
@@ -133,7 +133,7 @@ def _down(position_m: NDArray[np.float64], yaw_rad: float) -> Pose:
     return Pose.from_rpy(math.pi, 0.0, yaw_rad, position_m)
 
 
-def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
+def _carry_out(stage: TabletopStage, pick: ManipulationStep, place: ManipulationStep) -> None:
     """Move the object to the place step's position, turned as the gripper would turn it, and the arm above it."""
     world, name = stage.world, pick.object_name
     turn = Pose.from_rpy(0.0, 0.0, -pick.yaw_rad).rotation
@@ -141,7 +141,7 @@ def _carry_out(stage: TabletopStage, pick: Step, place: Step) -> None:
     offset = turn @ (pose.translation - np.array([*pick.position_m[:2], low]))
     world.place_object(name, Pose(turn @ pose.rotation, place.position_m + offset + np.array([0.0, 0.0, 0.001])))
     above = _down(place.position_m + np.array([0.0, 0.0, pick.grasp_height_m + ABOVE_M]), 0.0)
-    world.controller.move(above, min(pick.width_m + 0.026, MAX_OPENING_M), 3.0)
+    world.controller.move(above, min(pick.width_m + 0.026, FETCH_ARM.max_opening_m), 3.0)
     world.rest()
 
 

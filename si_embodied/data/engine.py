@@ -28,7 +28,8 @@ from si_embodied.data.records import (
     Labels,
     json_line,
 )
-from si_embodied.data.sampling import Asked, DataConfig, jobs_of, make_questions
+from si_embodied.data.sampling import Asked, jobs_of, make_questions, shard_count
+from si_embodied.data.settings import DataConfig
 from si_embodied.errors import ConfigError, DataError, RecordError
 from si_embodied.processes import worker_pool
 from si_embodied.runs import claim, write_json, write_text
@@ -140,7 +141,7 @@ def generate(
         progress(config.count)
         return Manifest(**{**json.loads(manifest.read_text(encoding="utf-8")), "settings": config})
     missing = []
-    for shard in range(config.shards):
+    for shard in range(shard_count(config)):
         if (out / _SHARDS / f"{shard:05d}.json").is_file():
             progress(len(jobs_of(config, shard)))
         else:
@@ -180,7 +181,7 @@ def _finish(config: DataConfig, out: Path) -> Manifest:
     """Join the shards and write the manifest last."""
     summaries = []
     texts: dict[str, list[str]] = {QUESTIONS_FILE: [], LABELS_FILE: []}
-    for shard in range(config.shards):
+    for shard in range(shard_count(config)):
         base = out / _SHARDS / f"{shard:05d}"
         try:
             summaries.append(json.loads(base.with_suffix(".json").read_text(encoding="utf-8")))

@@ -15,7 +15,8 @@ import numpy as np
 
 from si_embodied.data.questions import LeftOut, Question, QuestionType, Slot, question_types
 from si_embodied.data.scenes import SOURCES, Scene, Source, is_worth_opening, open_scene
-from si_embodied.errors import ConfigError, SceneError
+from si_embodied.data.settings import DataConfig
+from si_embodied.errors import SceneError
 
 HELD_OUT_FROM = 100_000
 """Scenes with this seed and above are for evaluation and never appear in training data."""
@@ -27,29 +28,9 @@ _QUESTIONS_PER_SCENE: dict[Source, int] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """What to generate. The data are a function of this and of the versions in the manifest."""
-
-    count: int
-    seed: int = 0
-    kinds: tuple[str, ...] = ()  # capabilities or types; empty for all
-    image_size: int = 224  # pixels along each side
-    held_out: bool = False  # use scenes that never appear in training data
-
-    def __post_init__(self) -> None:
-        """Reject values that cannot be generated."""
-        if self.count < 1 or self.seed < 0 or not 64 <= self.image_size <= 1024:
-            raise ConfigError(
-                "expected a count of at least 1, a seed of at least 0 and an image size from 64 to 1024, got: "
-                f"{self.count}, {self.seed} and {self.image_size}"
-            )
-        question_types(self.kinds)
-
-    @property
-    def shards(self) -> int:
-        """The number of shards."""
-        return -(-self.count // SHARD_SIZE)
+def shard_count(config: DataConfig) -> int:
+    """The number of shards."""
+    return -(-config.count // SHARD_SIZE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,7 @@ from si_embodied.envs.episode import CameraSetup  # noqa: E402
 from si_embodied.envs.mujoco.camera import camera_frame  # noqa: E402
 from si_embodied.envs.mujoco.tabletop import TabletopWorld  # noqa: E402
 from si_embodied.envs.scenes import tabletop as t  # noqa: E402
-from si_embodied.envs.scenes.generator import (  # noqa: E402
-    PATH_MARGIN_M,
-    ROBOT_RADIUS_M,
-    generate_apartment,
-    solid_outlines,
-)
+from si_embodied.envs.scenes.generator import PATH_CLEARANCE_M, generate_apartment, solid_outlines  # noqa: E402
 from si_embodied.envs.scenes.mjcf import CAMERA, apartment_mjcf  # noqa: E402
 from si_embodied.envs.scenes.occupancy import Grid  # noqa: E402
 from si_embodied.envs.scenes.tabletop_tasks import TASKS, draw_task  # noqa: E402
@@ -208,7 +203,7 @@ class ApartmentStage(_Stage):
         """Build the apartment of a seed: the first one that an episode with this seed tries."""
         self.camera = camera or CameraSetup()
         self.apartment = generate_apartment((seed, 0))
-        self.grid = Grid.of(self.apartment, solid_outlines(self.apartment), ROBOT_RADIUS_M + PATH_MARGIN_M)
+        self.grid = Grid.of(self.apartment, solid_outlines(self.apartment), PATH_CLEARANCE_M)
         scene = apartment_mjcf(self.apartment, camera_height_m=self.camera.height_m, fov_y_rad=self.camera.fov_y_rad)
         self.model = mujoco.MjModel.from_xml_string(scene.xml)
         self.data = mujoco.MjData(self.model)

@@ -1,4 +1,4 @@
-"""What is evaluated, and the mark by which an interrupted run is known again."""
+"""Settings of an evaluation, and the digest that identifies an interrupted run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from typing_extensions import assert_never
+from typing_extensions import Doc, assert_never
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.opening import checkpoint_name
@@ -25,24 +25,26 @@ _HEAD_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    """One policy on one task: with the seeds, everything that a score depends on and the user chose."""
+    """One policy on one task: every choice of the user that a score depends on."""
 
-    env: str  # a Gymnasium id
-    policy: str
-    task: str | None = None  # None is the environment's default
-    backend: BackendConfig | None = None  # the model, located on this machine; None for policies without one
-    control: Control | None = None  # what is spoiled on purpose
-    latency: Latency = 0.0  # simulated seconds a plan takes; 0 stops the world while the planner thinks
-    image_size: int | None = None  # pixels, None is the environment's default
-    action_mode: str | None = None  # None is the environment's default
+    env: Annotated[str, Doc("the world; `si-embodied envs` lists them")]
+    policy: Annotated[str, Doc("random, oracle, perfect-pixels, planner or a plugin's")]
+    task: Annotated[str | None, Doc("a task of the world; default: the world's own")] = None
+    backend: Annotated[BackendConfig | None, Doc("the model, found on this machine; None if the policy has none")] = (
+        None
+    )
+    control: Annotated[Control | None, Doc("what to withhold from the model")] = None
+    latency: Annotated[Latency, Doc("simulated time per plan; with 0 the world stops while the planner plans")] = 0.0
+    image_size: Annotated[int | None, Doc("pixels; default: the world's own")] = None
+    action_mode: Annotated[str | None, Doc("how the policy acts; default: the world's own")] = None
     planner: PlannerConfig = field(default_factory=PlannerConfig)
-    episodes: int = 100
-    seed: int = 0  # of the first episode; the next one has the next seed
-    python: Path | None = None  # executable of another Python, where the environment runs
-    env_args: tuple[tuple[str, Any], ...] = ()  # further arguments of the environment, by name
+    episodes: Annotated[int, Doc("one per seed")] = 100
+    seed: Annotated[int, Doc("of the first episode; each next episode has the next seed")] = 0
+    python: Annotated[Path | None, Doc("run the world in this Python: docs/habitat.md")] = None
+    env_args: Annotated[tuple[tuple[str, Any], ...], Doc("another argument of the world, see `si-embodied envs`")] = ()
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be."""
+        """Check ranges."""
         if self.episodes < 1:
             raise ConfigError(f"expected at least 1 episode, got: {self.episodes}")
         if self.seed < 0:
@@ -51,12 +53,17 @@ class EvaluationConfig:
             raise ConfigError(f"expected an image size of at least 16 pixels, got: {self.image_size}")
 
     @property
+    def world(self) -> str:
+        """The environment's name in a folder's name: `apartment` for si_embodied/Apartment-v0."""
+        return self.env.partition("/")[2].partition("-v")[0].lower() or self.env
+
+    @property
     def seeds(self) -> range:
-        """The seeds of the episodes."""
+        """One seed per episode."""
         return range(self.seed, self.seed + self.episodes)
 
     def identity(self) -> dict[str, Any]:
-        """What episodes must have in common to be one run; the seeds are not part of it, so that a run can grow."""
+        """The settings that all episodes of a run share; seeds are not among them, so that a run can be extended."""
         identity: dict[str, Any] = {
             "env": self.env,
             "task": self.task,
@@ -75,13 +82,13 @@ class EvaluationConfig:
         return identity
 
     def digest(self) -> str:
-        """Twelve hexadecimal digits of the identity."""
+        """The first twelve hexadecimal digits of the identity's SHA-256."""
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _backend_identity(backend: BackendConfig) -> dict[str, Any]:
-    """The model as it is known again: a local one by its files, a served one by its name and how it is asked."""
+    """Identify a local model by its files, and a served one by its name and how it is called."""
     match backend.kind:
         case "local":
             options = {"weights": backend.weights, "device": backend.device}
@@ -98,7 +105,7 @@ def _backend_identity(backend: BackendConfig) -> dict[str, Any]:
 
 
 def model_fingerprint(directory: Path) -> str:
-    """A checkpoint's name and a digest of its files: of weights, their names, sizes and first mebibyte."""
+    """A checkpoint's name and a digest of its files; of weight files, only the name, size and first mebibyte count."""
     digest = hashlib.sha256()
     for file in sorted(path for path in directory.glob("*") if path.is_file()):
         digest.update(f"{file.name}:{file.stat().st_size}:".encode())

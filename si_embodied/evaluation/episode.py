@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from si_embodied.errors import SimulatorLost
 from si_embodied.types import Execute, Task
@@ -25,15 +25,6 @@ _log = logging.getLogger(__name__)
 
 STEP_LIMIT = 10_000
 """Environments end their episodes long before this; one that never does must not hang an evaluation."""
-
-
-@runtime_checkable
-class PlanningPolicy(Protocol):
-    """What a policy that plans has besides `Policy`."""
-
-    @property
-    def decisions(self) -> Sequence[Decision]:
-        """The decisions since the last reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +119,10 @@ def _run_episode(
         simulated_s=float(raw["stamp_s"]) - first_stamp_s,
         wall_s=time.perf_counter() - started_s,
         metrics=_numbers(info),
-        plans=tuple(plan_entry(decision) for decision in decisions_of(policy)),
+        plans=tuple(plan_entry(decision) for decision in policy.decisions),
     )
     watcher.end(result)
     return result
-
-
-def decisions_of(policy: Policy) -> Sequence[Decision]:
-    """What a planning policy decided in this episode; empty for a policy that does not plan."""
-    return policy.decisions if isinstance(policy, PlanningPolicy) else ()
 
 
 def plan_entry(decision: Decision) -> PlanEntry:

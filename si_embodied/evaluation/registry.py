@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from si_embodied.backends import Backend
     from si_embodied.embodiment import Embodiment
     from si_embodied.evaluation.config import Control, EvaluationConfig
+    from si_embodied.evaluation.observation_files import Scene
     from si_embodied.planner import AnyPlanner
     from si_embodied.policies.base import Policy
     from si_embodied.types import Latency, Observation
@@ -235,3 +236,21 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
 def _argument(parameter: inspect.Parameter) -> str:
     required = parameter.default is inspect.Parameter.empty
     return parameter.name if required else f"{parameter.name}={parameter.default!r}"
+
+
+def first_observation(config: EvaluationConfig) -> Scene:
+    """The first observation of the episode with the configuration's seed."""
+    from si_embodied.policies.controllers import make_controller
+    from si_embodied.types import Task
+
+    env = make_env(config)
+    try:
+        raw, _ = env.reset(seed=config.seed)
+        world: Any = env.unwrapped
+        body = make_controller(world.embodiment)
+        body.reset()
+        observation = observe(raw, world.embodiment.cameras)
+        body.update(observation)
+        return Task(str(raw["instruction"]), world.kind), body.prepare(observation), world.embodiment
+    finally:
+        env.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import RecordError, RendererError, extra
-from si_embodied.evaluation.episode import Ended, EpisodeResult, Watcher, decisions_of
+from si_embodied.evaluation.episode import Ended, EpisodeResult, Watcher
 from si_embodied.types import Execute
 
 with extra("sim"):
@@ -60,7 +60,7 @@ class EpisodeVideo(Watcher):
         picture = np.asarray(rendered, dtype=np.uint8)
         if self._writer is None:
             self._fps = float(env.metadata.get("render_fps") or 5.0)
-        lines = [task.instruction, f"{self._title}, step {step}", describe_decision(decisions_of(policy))]
+        lines = [task.instruction, f"{self._title}, step {step}", describe_decision(policy.decisions)]
         self._last = (picture, lines)
         self._write(draw_frame(picture, lines))
 

@@ -7,9 +7,9 @@ tests count them again; BAGEL's are from its card.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from si_embodied.models.footprint import Weights, total_bytes
+from si_embodied.models.footprint import WEIGHTS, Weights, total_bytes
 
 Format: TypeAlias = Literal["transformers", "original InternVL", "BAGEL"]
 
@@ -64,6 +64,15 @@ class Release:
     def server_only(self) -> bool:
         """Whether transformers lacks it, so that it runs only behind a server that supports it."""
         return self.architecture.format == "BAGEL"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything about it as plain values; how much memory a server needs is not ours to say."""
+        memory = {weights: round(self.architecture.memory_bytes(weights) / 1e9, 1) for weights in WEIGHTS}
+        return {
+            "name": self.short_name, "hub_id": self.hub_id, "family": self.family,
+            "format": self.architecture.format, "parameters": self.architecture.parameters, "best_at": self.best_at,
+            "easi8": self.easi8, "memory_gb": None if self.server_only else memory, "server_only": self.server_only,
+        }  # fmt: skip
 
 
 RELEASES = (

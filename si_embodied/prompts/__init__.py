@@ -1,4 +1,4 @@
-"""Prompts are data: one file a version, rendered here, named in every record. No model's chat format lives here."""
+"""Prompts are data: one file per version, named in every record and rendered here. Chat formats live in `models`."""
 
 from si_embodied.prompts.template import PromptTemplate, load_prompt, prompt_versions
 

@@ -1,4 +1,4 @@
-"""A prompt file and what it renders to."""
+"""Prompt files: reading them, and rendering a prompt from one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from si_embodied.skills.calling import names_by_skill
 from si_embodied.types import Code, Prompt, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
     import numpy as np
@@ -26,19 +27,19 @@ if TYPE_CHECKING:
     from si_embodied.types import Observation, Task
 
 _SECTIONS = ("system", "user", "repair")
-_PICTURES = re.compile(r"(\$goal_image\b|\$first_view\b|\$views\b\n*)")  # every view ends its own line
+_IMAGES = re.compile(r"(\$goal_image\b|\$first_view\b|\$views\b\n*)")  # each view already ends its line
 _OPTIONAL = ("skills", "feedback", "holding", "goal_image")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """One version of a prompt: three texts with `$instruction`, `$memory`, `$views` and `$offence` to fill.
+    """One version of a prompt: three texts with the placeholders `$instruction`, `$memory`, `$views` and `$offence`.
 
-    The system text may have `$subgoals`: the skills of the task, each with what `si_embodied.skills` says of it.
+    The system text may contain `$subgoals`: the task's skills, each with its prompt line from `si_embodied.skills`.
 
-    A user's text may have `$first_view` in place of `$views`: the first image alone. It may then leave out `$memory`,
-    or have `$last` in its place: the latest attempt alone. It may show what only some observations have: `$goal_image`,
-    before the views, and of a robot of skills `$skills`, `$feedback` and `$holding`.
+    The user text may contain `$first_view`, only the first image, instead of `$views`. It may then omit `$memory` or
+    replace it with `$last`, only the latest attempt. It may also use placeholders that need certain observations:
+    `$goal_image`, before the views; and for skill robots `$skills`, `$feedback` and `$holding`.
     """
 
     version: str
@@ -47,83 +48,85 @@ class PromptTemplate:
     repair: str
 
     def check(self, observation: Observation) -> Refusal | None:
-        """Refuse an observation that lacks what this prompt shows."""
+        """Reject an observation that lacks something this prompt shows."""
         if "$goal_image" in self.user and observation.goal_image is None:
-            words = f"prompt {self.version!r} shows a goal picture, and the observation has none"
-            return Refusal(Code.NO_IMAGE, f"{words}; take a prompt without $goal_image")
+            words = f"prompt {self.version!r} shows a goal image, but the observation has none"
+            return Refusal(Code.NO_IMAGE, f"{words}; use a prompt without $goal_image")
         if observation.skills is None and any(f"${name}" in self.user for name in ("skills", "feedback", "holding")):
-            words = f"prompt {self.version!r} shows a robot's skills, and the observation has none"
-            return Refusal(Code.NO_IMAGE, f"{words}; see docs/evaluation.md for what an observation has")
+            words = f"prompt {self.version!r} shows a robot's skills, but the observation has none"
+            return Refusal(Code.NO_IMAGE, f"{words}; see docs/evaluation.md for the fields of an observation")
         return None
 
     def render(self, task: Task, observation: Observation, memory: Memory, *, reasoning: bool = False) -> Prompt:
-        """The prompt for one plan: each view is its caption and its image, in the observation's order.
+        """The prompt for one plan. Each view is a caption and an image, in the observation's order.
 
-        What an instruction says is text and nothing more: a `$` in it is not filled.
+        The instruction is inserted verbatim: a `$` in it is not a placeholder.
 
         Raises:
-            ObservationError: the observation lacks what the prompt shows, which `check` tells beforehand.
+            ObservationError: the observation lacks something the prompt shows (see `check`).
         """
         lack = self.check(observation)
         if lack is not None:
             raise ObservationError(lack.message)
-        filled = {
-            "instruction": " ".join(task.instruction.split()), "memory": memory.describe(), "last": memory.last()
-        }  # fmt: skip
-        if observation.skills is not None:
-            skills = observation.skills
-            filled |= {"skills": skills.describe(), "feedback": skills.feedback, "holding": skills.holding}
-        content: list[str | NDArray[np.uint8]] = []
-        views = observation.frames
-        for part in _PICTURES.split(self.user):
-            if part == "$goal_image":
-                assert observation.goal_image is not None  # check() refuses it
-                content.append(observation.goal_image)
-            elif part == "$first_view":  # without a caption, for models that plan from a single view
-                views = observation.frames[:1]
-                content.append(views[0].rgb)
-            elif part.startswith("$views"):
-                for index, frame in enumerate(views):
-                    content += [f"View {index} ({frame.name} camera): ", frame.rgb, "\n"]
-            elif part:
-                content.append(Template(part).substitute(filled))
+        views = observation.frames[:1] if "$first_view" in self.user else observation.frames
         schema = plan_schema(task.kind, len(views), reasoning=reasoning)
         if observation.skills is not None:
             schema = with_names(schema, names_by_skill(observation.skills))
         system = Template(self.system).substitute(subgoals=skill_list(task.kind))
-        return Prompt(self.version, system, tuple(content), schema)
+        return Prompt(self.version, system, tuple(self._content(task, observation, memory)), schema)
+
+    def _content(self, task: Task, observation: Observation, memory: Memory) -> Iterator[str | NDArray[np.uint8]]:
+        """The user text with its placeholders filled in: texts and images (H, W, 3) in order."""
+        values = {
+            "instruction": " ".join(task.instruction.split()), "memory": memory.describe(), "last": memory.last()
+        }  # fmt: skip
+        if observation.skills is not None:
+            skills = observation.skills
+            values |= {"skills": skills.describe(), "feedback": skills.feedback, "holding": skills.holding}
+        for part in _IMAGES.split(self.user):
+            if part == "$goal_image":
+                assert observation.goal_image is not None  # check() has refused it
+                yield observation.goal_image
+            elif part == "$first_view":  # no caption: these models plan from a single view
+                yield observation.frames[0].rgb
+            elif part.startswith("$views"):
+                for index, frame in enumerate(observation.frames):
+                    yield from (f"View {index} ({frame.name} camera): ", frame.rgb, "\n")
+            elif part:
+                yield Template(part).substitute(values)
 
     def ask_again(self, prompt: Prompt, offence: str) -> Prompt:
-        """The same question after an answer that was not a plan, saying what was wrong with it."""
+        """The prompt extended with the repair text, which quotes what was wrong with the previous answer."""
         text = "\n" + Template(self.repair).substitute(offence=offence) + "\n"
         return replace(prompt, content=(*prompt.content, text))
 
 
 def parse_template(version: str, text: str) -> PromptTemplate:
-    """Read a prompt file: sections headed `# system`, `# user` and `# repair`.
+    """Parse a prompt file with the sections `# system`, `# user` and `# repair`.
 
     Raises:
-        ConfigError: a section is missing or doubled, or a placeholder is unknown or missing.
+        ConfigError: a section is missing or repeated, or a placeholder is unknown, missing or repeated.
     """
     parts = re.split(r"^# (\w+)\n", text, flags=re.MULTILINE)
     names, bodies = parts[1::2], [body.strip("\n") for body in parts[2::2]]
     if sorted(names) != sorted(_SECTIONS):
-        raise ConfigError(f"prompt {version!r}: expected the sections {_SECTIONS} once each, got: {names}")
+        raise ConfigError(f"prompt {version!r}: expected each of the sections {_SECTIONS} once, got: {names}")
     sections = dict(zip(names, bodies, strict=True))
     allowed = {"system": set(), "user": {"instruction", "memory", "views"}, "repair": {"offence"}}
     if "$subgoals" in sections["system"]:
         allowed["system"] = {"subgoals"}
     if "$first_view" in sections["user"]:
-        told = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
-        allowed["user"] = {"instruction", "first_view"} | (told if len(told) == 1 else set())
+        history = {name for name in ("memory", "last") if f"${name}" in sections["user"]}
+        allowed["user"] = {"instruction", "first_view"} | (history if len(history) == 1 else set())
     allowed["user"] |= {name for name in _OPTIONAL if f"${name}" in sections["user"]}
     for name, needed in allowed.items():
         found = re.findall(r"\$(\w+)", sections[name])
         if sorted(found) != sorted(needed):
-            raise ConfigError(f"prompt {version!r}, {name}: expected ${sorted(needed)} once each, got: {sorted(found)}")
-    pictures = _PICTURES.findall(sections["user"])
-    if "$goal_image" in pictures[1:]:
-        raise ConfigError(f"prompt {version!r}, user: put $goal_image before the views, which are the last images")
+            wanted = sorted(needed)
+            raise ConfigError(f"prompt {version!r}, {name}: expected each of ${wanted} once, got: {sorted(found)}")
+    images = _IMAGES.findall(sections["user"])
+    if "$goal_image" in images[1:]:
+        raise ConfigError(f"prompt {version!r}, user: put $goal_image before the views, which must come last")
     return PromptTemplate(version, **sections)
 
 
@@ -138,17 +141,17 @@ def _files(folder: Traversable, prefix: str = "") -> dict[str, Traversable]:
 
 
 def prompt_versions() -> list[str]:
-    """The versions that come with the package."""
+    """The prompt versions shipped with the package."""
     return sorted(_files(resources.files("si_embodied.prompts")))
 
 
 @functools.cache
 def load_prompt(version: str) -> PromptTemplate:
-    """The template of a version that comes with the package, or of a file of one's own ("prompts/mine.md").
+    """Load a version shipped with the package ("nav/v1"), or a prompt file of your own ("prompts/mine.md").
 
     Raises:
-        UnknownNameError: there is no such version.
-        ConfigError: the file cannot be read, or is not a prompt.
+        UnknownNameError: the package has no such version.
+        ConfigError: the file cannot be read, or is not a valid prompt.
     """
     if version.endswith(".md"):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -26,6 +27,25 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def read_key(file: Path | None) -> str | None:
+    """The API key from a file's first line or the environment; an argument would show in lists of processes.
+
+    Raises:
+        ConfigError: the file cannot be read, or its first line is empty.
+    """
+    if file is None:
+        return os.environ.get(API_KEY_VARIABLE) or None
+    try:
+        key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read the API key from {str(file)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{str(file)!r} is not a text file with an API key on its first line") from error
+    if not key:
+        raise ConfigError(f"no API key on the first line of {str(file)!r}; openssl rand -hex 32 generates one")
+    return key
 
 
 class ApiKey:
@@ -65,23 +85,6 @@ class ApiKey:
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), self._key):
             raise RequestRefused("unauthorized", f"this server requires its API key: set {API_KEY_VARIABLE} to it")
-
-
-def read_key(file: Path) -> str:
-    """The API key on the first line of a file.
-
-    Raises:
-        ConfigError: the file cannot be read, or its first line is empty.
-    """
-    try:
-        key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-    except OSError as error:
-        raise ConfigError(f"cannot read the API key from {str(file)!r}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{str(file)!r} is not a text file with an API key on its first line") from error
-    if not key:
-        raise ConfigError(f"no API key on the first line of {str(file)!r}; openssl rand -hex 32 generates one")
-    return key
 
 
 @dataclass(slots=True)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
-from si_embodied.errors import ConfigError, MessageError, RequestRefused, extra
+from si_embodied.errors import MessageError, RequestRefused, extra
 from si_embodied.serving import metrics
 from si_embodied.serving.access import ApiKey, RateLimit, WrongKeys
 from si_embodied.serving.messages import (
     CONTENT_TYPE,
-    MOST_BYTES,
     PLAN_PATH,
     REASONS,
     pack_decision,
     pack_refusal,
     unpack_request,
 )
+from si_embodied.serving.options import Limits
 from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
@@ -27,20 +26,6 @@ with extra("serve"):
 
 _LOG = logging.getLogger(__name__)
 _BODY_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits for one client."""
-
-    most_bytes: int = 16 << 20  # per message; a raw 1280 x 720 image with depth is 6.5 MB
-    per_s: float = 20.0  # average requests per second from one address
-    burst: int = 40  # requests at once from one address
-
-    def __post_init__(self) -> None:
-        """Reject a message size beyond the protocol's own limit."""
-        if not 1 << 10 <= self.most_bytes <= MOST_BYTES:
-            raise ConfigError(f"expected most_bytes from 1 kB to {MOST_BYTES >> 20} MB, got: {self.most_bytes} bytes")
 
 
 class PlanningApp:

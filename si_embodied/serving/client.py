@@ -26,7 +26,8 @@ from si_embodied.errors import (
 )
 from si_embodied.guard import Guard
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
-from si_embodied.serving.messages import MOST_BYTES, PLAN_PATH, PlanRequest, pack_request, unpack_reply
+from si_embodied.serving.messages import PLAN_PATH, PlanRequest, pack_request, unpack_reply
+from si_embodied.serving.options import MOST_BYTES
 from si_embodied.types import Code, Execute, Hold, Refusal, never_asked, refused
 
 with extra("remote"):

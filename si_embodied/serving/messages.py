@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import MessageError, ObservationError, RequestRefused, extra
 from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text
+from si_embodied.serving.options import MOST_BYTES
 from si_embodied.serving.values import CONFIG, DECISION, EMBODIMENT, MEMORY, TASK, observation_codec
 
 with extra("remote"):
@@ -25,9 +26,6 @@ VERSION = 3
 
 CONTENT_TYPE = "application/msgpack"
 PLAN_PATH = "/v1/plan"
-
-MOST_BYTES = 64 << 20
-"""Maximum size of a message: eight raw 1280 x 720 images with depth are 52 MB."""
 
 _LONGEST_LIST, _MOST_CONTAINERS = 1000, 20_000
 

@@ -6,16 +6,14 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError, extra
 from si_embodied.serving.access import ApiKey
-from si_embodied.serving.app import Limits, PlanningApp
+from si_embodied.serving.app import PlanningApp
+from si_embodied.serving.options import ServeOptions
 from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
@@ -30,25 +28,6 @@ _LOG = logging.getLogger(__name__)
 
 HEADERS_TIMEOUT_S = 10.0
 """Time that a client has to send a request's headers."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """Address, access and limits of a server."""
-
-    host: str = "127.0.0.1"
-    port: int = 8421  # 0 picks a free port
-    api_key: str | None = field(default=None, repr=False)
-    certificate: Path | None = None  # PEM; enables https and wss
-    private_key: Path | None = None  # PEM
-    limits: Limits = Limits()
-    threads: int = 1  # more than one only for a thread-safe backend
-    grace_s: float = 10.0  # time for accepted requests to finish on shutdown
-
-    def __post_init__(self) -> None:
-        """Reject a publicly reachable host without a key, and an unusable certificate, before a model is loaded."""
-        ApiKey(self.api_key, host=self.host)
-        _check_certificate(self.certificate, self.private_key)
 
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:
@@ -140,28 +119,6 @@ class _Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
-
-
-def _check_certificate(certificate: Path | None, private_key: Path | None) -> None:
-    """Check that TLS can be served with these files.
-
-    Raises:
-        ConfigError: there is a key without a certificate, or one of them cannot be used.
-    """
-    if certificate is None:
-        if private_key is not None:
-            raise ConfigError(
-                f"a private key ({str(private_key)!r}) is of no use without a certificate: give --certificate too"
-            )
-        return
-    files = f"certificate {str(certificate)!r} and private key {str(private_key or certificate)!r}"
-    try:
-        # Without a password callback, OpenSSL would ask for an encrypted key's password on the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password=lambda: "")
-    except (OSError, ValueError) as error:  # OSError includes ssl.SSLError
-        raise ConfigError(
-            f"cannot serve with {files} ({error}): give PEM files that belong together, the key unencrypted"
-        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

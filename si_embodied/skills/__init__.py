@@ -1,7 +1,7 @@
-"""Every skill, described once: what the model may answer, what it is told, what that means in metres, its bounds.
+"""The skills. Each is defined once: the answer's format, its prompt line, its metric goal and that goal's bounds.
 
-To add a skill, write a `Goal` and a `Subgoal` and call `register_skill`; then tell a controller how to carry the goal
-out (`si_embodied.policies.controllers.register_executor`). examples/follow_the_wall.py does all of it.
+To add a skill, write a `Goal` and a `Subgoal` and call `register_skill`. Then register an executor for the goal with
+`si_embodied.policies.controllers.register_executor`. examples/follow_the_wall.py is a complete example.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ __all__ = [
 _SKILLS: list[type[Subgoal]] = [
     Navigate, Goto, Turn, Forward, Look, Pick, Place, Push, Open, Close, Home, Explore, Stop,
 ]  # fmt: skip
-"""In the order in which prompts list them and grammars try them."""
+"""In the order of prompts and grammars."""
 
 
 def register_skill(subgoal: type[Subgoal]) -> type[Subgoal]:
-    """Let models answer with a skill of one's own; usable as a decorator. It is listed before `explore` and `stop`.
+    """Add a skill to the plan schema and the prompts, before `explore` and `stop`. Usable as a decorator.
 
     Raises:
-        ConfigError: its name is taken, or it names no kind of task or no goal.
+        ConfigError: the name is taken, or `prompt` or `goals` is empty.
     """
     name = subgoal.model_fields["skill"].default
     if name in [known.model_fields["skill"].default for known in _SKILLS]:
         raise ConfigError(f"a skill named {name!r} is registered already; choose another name")
     if not subgoal.prompt or not subgoal.goals:
-        raise ConfigError(f"the skill {name!r} needs a prompt line for at least one kind of task, and its goal types")
+        raise ConfigError(f"the skill {name!r} needs a prompt line for at least one kind of task, and a goal type")
     _SKILLS.insert(-2, subgoal)
     return subgoal
 
@@ -64,12 +64,12 @@ def skills_of(kind: TaskKind | None = None) -> tuple[type[Subgoal], ...]:
 
 
 def goal_types() -> tuple[type[Goal], ...]:
-    """What all skills may be grounded to, each once."""
+    """The goal types of all skills, without duplicates."""
     return tuple(dict.fromkeys(goal for skill in _SKILLS for goal in skill.goals))
 
 
 def skill_list(kind: TaskKind) -> str:
-    """What a prompt says of the skills, one line each: "turn: turn on the spot by degrees, left is positive."."""
+    """The prompt's list of skills, one per line: "turn: turn on the spot by degrees, left is positive."."""
     names: dict[str, list[str]] = {}
     for skill in skills_of(kind):
         names.setdefault(skill.prompt[kind], []).append(str(skill.model_fields["skill"].default))

@@ -1,4 +1,4 @@
-"""What a skill is: a subgoal that a model may answer, and the goal in metres that it is grounded to."""
+"""Base classes of skills: the subgoal that a model writes, and the metric goal that it is grounded to."""
 
 from __future__ import annotations
 
@@ -31,64 +31,64 @@ MapArea: TypeAlias = Annotated[NDArray[np.float64], "(2, 2)"]
 
 
 class Goal(abc.ABC):
-    """A grounded subgoal, in metres and radians, in the map. Subclasses are frozen dataclasses with slots."""
+    """A grounded subgoal, in metres and radians in the map frame. Subclasses are frozen dataclasses with slots."""
 
     __slots__ = ()
 
     @property
     @abc.abstractmethod
     def words(self) -> str:
-        """The goal for people, in metres and degrees: "turn +90°"."""
+        """The goal in words, in metres and degrees: "turn +90°"."""
 
     @property
     def pose(self) -> Pose | None:
-        """Where the base or the tool is to be, in the map; None where the goal is no pose."""
+        """Target pose of the base or the tool in the map; None for a goal without one."""
         return None
 
     @property
     def place_m(self) -> NDArray[np.float64] | None:
-        """The map point (3,) that the goal is about; None where it is about none."""
+        """The map point (3,) that the goal refers to; None for a goal without one."""
         return None
 
     @property
     def amount(self) -> float:
-        """Radians of a rotation or metres of a drive; 0 for other goals."""
+        """Angle of a rotation in radians, or length of a drive in metres; 0 for other goals."""
         return 0.0
 
     def anchor(self) -> NDArray[np.float64]:
-        """What makes two goals of one type the same, in metres or radians; the guard counts repetitions by it."""
+        """The values, in metres or radians, by which the guard recognises a repeated goal of the same type."""
         return np.array([self.amount]) if self.place_m is None else np.asarray(self.place_m, dtype=np.float64)
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Why this goal is out of the robot's bounds; None where it is within them."""
+        """The reason this goal exceeds the robot's bounds; None if it is within them."""
         return None
 
 
 class Subgoal(BaseModel, abc.ABC):
-    """One step of a plan, as the model writes it. Frozen, and closed: an unknown key is an error."""
+    """One step of a plan, as the model writes it. Frozen and closed: an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     prompt: ClassVar[Mapping[TaskKind, str]] = {}
-    """What the model is told of the skill, for each kind of task that has it."""
+    """The skill's prompt line, for each kind of task that has the skill."""
     goals: ClassVar[tuple[type[Goal], ...]] = ()
-    """What `ground` returns."""
+    """The types that `ground` may return."""
 
     skill: str
 
     @property
     def words(self) -> str:
-        """The subgoal for people and for the next prompt: "goto red chair", "turn 90"."""
+        """The subgoal as displays and the next prompt word it: "goto red chair", "turn 90"."""
         shown = [value for name, value in self if name not in ("view", "point", "to")]
         return " ".join(str(value) for value in shown)
 
     @abc.abstractmethod
     def ground(self, observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The goal that this subgoal means in this observation, or why it means none.
+        """Turn the subgoal into a metric goal, or say why that is impossible.
 
         Args:
-            observation: the one whose images the model saw, never a newer one; it has the subgoal's view.
-            grounder: turns points of images into points and poses of the map.
+            observation: the one whose images the model saw, never a newer one. It contains the subgoal's view.
+            grounder: projects image points into the map and finds poses there.
         """
 
 
@@ -100,7 +100,7 @@ class PointedSubgoal(Subgoal):
     point: Point
 
     def ground(self, observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """Project the point, then ground there; see `Subgoal.ground`."""
+        """Project the point into the map and ground there; see `Subgoal.ground`."""
         point = grounder.point_in_map(observation.frames[self.view], self.point)
         return point if isinstance(point, Refusal) else self.ground_at(point, observation, grounder)
 
@@ -108,9 +108,9 @@ class PointedSubgoal(Subgoal):
     def ground_at(
         self, point: NDArray[np.float64], observation: Observation, grounder: Grounder
     ) -> Goal | Refusal:  # fmt: skip
-        """The goal for the map point (3,) that the subgoal's pixel shows, or why there is none."""
+        """The goal for the map point (3,) at the subgoal's pixel, or why there is none."""
 
 
 def point_words(point: NDArray[np.float64]) -> str:
-    """A map point in metres."""
+    """Format a map point (3,) in metres."""
     return "({:.2f}, {:.2f}, {:.2f}) m".format(*point)

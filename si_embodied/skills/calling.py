@@ -1,4 +1,4 @@
-"""Goals of a robot that carries out whole skills: the entry of its list that a subgoal means, by words and pixel."""
+"""Goals of skill robots: finds the entry of the robot's skill list that a subgoal's words and pixel refer to."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from si_embodied.types import Observation, SkillState
 
 AREA_MARGIN_M = 0.1
-"""A point this far outside a piece of furniture's area is still on it: depth is not exact at an edge."""
+"""A point at most this far outside a piece of furniture still counts as on it, because depth is inexact at edges."""
 
-NO_LIST = Refusal(Code.PLAN_INVALID, "only a robot with a list of skills opens, closes and drives by name")
+NO_LIST = Refusal(Code.PLAN_INVALID, "only a robot with a skill list can open, close or navigate by name")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallSkill(Goal):
-    """Have a robot of skills carry out one entry of its list."""
+    """Execute one entry of a skill robot's list."""
 
-    number: int  # in the observation's list
+    number: int  # index in the observation's list
     option: SkillOption
-    area_m: MapArea  # of the piece of furniture where it happens
+    area_m: MapArea  # the piece of furniture where the skill is executed
 
     @property
     def words(self) -> str:
-        """Its number and its line."""
+        """The skill's number and text."""
         return f"skill {self.number}: {self.option.text}"
 
     def anchor(self) -> NDArray[np.float64]:
-        """Its number."""
+        """The skill's number (1,)."""
         return np.array([float(self.number)])
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Refuse to handle what is not near; driving there is for that."""
+        """Reject manipulation out of reach; the robot must navigate there first."""
         if not isinstance(embodiment, SkillRobot) or self.option.verb == "navigate":
             return None
         distance = distance_to_area(observation.T_map_base.translation[:2], self.area_m)
@@ -51,49 +51,50 @@ class CallSkill(Goal):
             return None
         return Refusal(
             Code.OUT_OF_REACH,
-            f"{self.option.text}: that is {distance:.2f} m from the base, whose reach is {embodiment.reach_m} m",
+            f"{self.option.text}: {distance:.2f} m from the base, beyond its reach of {embodiment.reach_m} m",
         )
 
 
 def call_by_name(place: str, skills: SkillState | None) -> CallSkill | Refusal:
-    """The skill that drives to a place of the list."""
+    """The skill that navigates to a place by its name in the list."""
     return NO_LIST if skills is None else _call("navigate", place, skills, None)
 
 
 def call_at(subgoal: PointedSubgoal, point: NDArray[np.float64], skills: SkillState) -> CallSkill | Refusal:
-    """The skill that a subgoal means, or why none is meant.
+    """The skill that a subgoal refers to, or why there is none.
 
-    The pixel decides the piece of furniture, the words the thing; where both name a piece and differ, neither is taken.
+    The pixel selects the piece of furniture, the words select the object. If the words name a different piece of
+    furniture than the pixel, the subgoal is refused.
 
     Args:
-        subgoal: what to do, with the words for it.
-        point: (3,), the map point that its pixel shows.
-        skills: what the robot can do.
+        subgoal: the subgoal with its words.
+        point: the map point (3,) at its pixel.
+        skills: the robot's skill list.
     """
     place = place_at(point, skills)
     if place is None:
         code = Code.NO_STANDOFF if subgoal.skill == "goto" else Code.NO_GRASP
-        return Refusal(code, f"no place that the robot knows is at ({point[0]:.2f}, {point[1]:.2f})")
+        return Refusal(code, f"the robot knows no place at ({point[0]:.2f}, {point[1]:.2f})")
     if subgoal.skill == "pick":
         return _call("pick", subgoal.object, skills, place.area_m)
     named = next((option for option in skills.options if option.verb == "navigate" and _fits(option, subgoal)), None)
     if named is not None and named is not place:
-        words = f"the words say {named.target!r}, the pixel shows {place.target!r}"
+        words = f"the words name {named.target!r}, but the pixel shows {place.target!r}"
         return Refusal(Code.PLAN_INVALID, f"{subgoal.skill}: {words}")
     verbs: tuple[SkillVerb, ...] = get_args(SkillVerb)
-    verb = next((verb for verb in verbs if verb == subgoal.skill), verbs[0])  # goto is navigate
+    verb = next((verb for verb in verbs if verb == subgoal.skill), verbs[0])  # goto maps to navigate
     return _call(verb, place.target, skills, place.area_m)
 
 
 def names_by_skill(skills: SkillState) -> dict[str, tuple[str, ...]]:
-    """What each skill of a plan may name; `goto` points at a place or at a thing on it."""
+    """The names each skill of a plan may use. `goto` may point at a place or at an object on it."""
     verbs = get_args(SkillVerb)
     names = {verb: tuple(option.target for option in skills.options if option.verb == verb) for verb in verbs}
     return {**names, "goto": names["navigate"] + names["pick"]}
 
 
 def place_at(point: NDArray[np.float64], skills: SkillState) -> SkillOption | None:
-    """The skill of driving to the piece of furniture at a map point (3,), the nearest within the margin."""
+    """The `navigate` skill for the piece of furniture nearest to a map point (3,), within `AREA_MARGIN_M`."""
     places = [option for option in skills.options if option.verb == "navigate" and option.area_m is not None]
     off = [distance_to_area(point[:2], option.area_m) for option in places]  # type: ignore[arg-type]
     if not off or min(off) > AREA_MARGIN_M:
@@ -102,7 +103,7 @@ def place_at(point: NDArray[np.float64], skills: SkillState) -> SkillOption | No
 
 
 def distance_to_area(xy: ArrayLike, area_m: NDArray[np.float64]) -> float:
-    """From a map point to an upright rectangle (2, 2) of its lowest and highest corner, metres; 0 within it."""
+    """Distance in metres from map point (x, y) to an axis-aligned rectangle (2, 2: lowest, highest xy); 0 inside."""
     outside = np.maximum(np.maximum(area_m[0] - xy, np.asarray(xy) - area_m[1]), 0.0)
     return float(np.hypot(*outside))
 
@@ -112,7 +113,7 @@ def _fits(option: SkillOption, subgoal: PointedSubgoal) -> bool:
 
 
 def _call(verb: SkillVerb, words: str, skills: SkillState, area_m: NDArray[np.float64] | None) -> CallSkill | Refusal:
-    """The skill of the list with these words; `area_m` is where it happens, by default what it is about."""
+    """The list's skill with this verb and target, executed at `area_m` or, by default, at the target's own area."""
     target = words.removeprefix("the ")
     for number, option in enumerate(skills.options):
         where = option.area_m if area_m is None else area_m

@@ -1,4 +1,4 @@
-"""What an arm at a table can be told: pick, place, push, home; and the goals these become."""
+"""Skills of a table-top arm (pick, place, push, home) and their goals."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Grasp(Goal):
     """Close the gripper at a pose."""
 
     T_map_tool: Pose
-    width_m: float  # of the object along the closing direction
-    height_above_support_m: float  # of the tool centre point when it closes
+    width_m: float  # width of the object along the closing direction
+    height_above_support_m: float  # height of the tool centre point when the gripper closes
 
     @property
     def words(self) -> str:
-        """Where, and how wide the object is."""
+        """The position and the object's width."""
         return f"grasp at {point_words(self.T_map_tool.translation)}, {100 * self.width_m:.1f} cm wide"
 
     @property
     def pose(self) -> Pose:
-        """Of the tool."""
+        """The tool's pose."""
         return self.T_map_tool
 
     @property
@@ -46,28 +46,28 @@ class Grasp(Goal):
         return self.T_map_tool.translation
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Within the arm's workspace and reach."""
+        """Reject a grasp outside the arm's workspace or reach."""
         return check_tool_point("the grasp", self.T_map_tool.translation, embodiment)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Release(Goal):
-    """Put the held object down so that its bottom rests at a point."""
+    """Put the held object down with its bottom resting at a point."""
 
-    surface_m: MapPoint  # of the support
+    surface_m: MapPoint  # a point on the support
 
     @property
     def words(self) -> str:
-        """Where."""
+        """The position."""
         return f"release on {point_words(self.surface_m)}"
 
     @property
     def place_m(self) -> NDArray[np.float64]:
-        """The support's surface."""
+        """The point on the support."""
         return self.surface_m
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Within the arm's workspace and reach."""
+        """Reject a point outside the arm's workspace or reach."""
         return check_tool_point("the place", self.surface_m, embodiment)
 
 
@@ -80,7 +80,7 @@ class PushAlong(Goal):
 
     @property
     def words(self) -> str:
-        """From where to where."""
+        """The start and end of the push."""
         return f"push from {point_words(self.start_m)} to {point_words(self.end_m)}"
 
     @property
@@ -89,22 +89,22 @@ class PushAlong(Goal):
         return self.end_m
 
     def anchor(self) -> NDArray[np.float64]:
-        """Both ends."""
+        """Start and end, concatenated (6,)."""
         return np.concatenate([self.start_m, self.end_m])
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Both ends within the arm's workspace and reach."""
-        start = check_tool_point("the push's start", self.start_m, embodiment)
-        return start or check_tool_point("the push's end", self.end_m, embodiment)
+        """Reject a push whose start or end is outside the arm's workspace or reach."""
+        start = check_tool_point("the start of the push", self.start_m, embodiment)
+        return start or check_tool_point("the end of the push", self.end_m, embodiment)
 
 
 @dataclass(frozen=True, slots=True)
 class GoHome(Goal):
-    """Bring the arm to where it does not hide the scene."""
+    """Move the arm to its home pose, where it does not occlude the scene."""
 
     @property
     def words(self) -> str:
-        """No numbers."""
+        """A fixed phrase."""
         return "bring the arm home"
 
 
@@ -119,14 +119,14 @@ class Pick(PointedSubgoal):
     skill: Literal["pick"] = "pick"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """A top-down grasp of what stands at the point."""
+        """A top-down grasp of the object at the point."""
         if observation.skills is not None:
             return call_at(self, point, observation.skills)
         return grounder.grasp(observation.frames[self.view], self.point, point)
 
 
 class Place(PointedSubgoal):
-    """Put the held object down on what is at the point."""
+    """Put the held object down on the surface at the point."""
 
     prompt = {
         "manipulation": "put the held object down on what is at a point of a view.",
@@ -136,7 +136,7 @@ class Place(PointedSubgoal):
     skill: Literal["place"] = "place"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """On the surface at the point."""
+        """A release on the surface at the point."""
         return Release(point) if observation.skills is None else call_at(self, point, observation.skills)
 
 
@@ -149,25 +149,25 @@ class Push(PointedSubgoal):
     to: Point
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """Between the two points."""
+        """A push between the two points."""
         end = grounder.point_in_map(observation.frames[self.view], self.to)
         return end if isinstance(end, Refusal) else PushAlong(point, end)
 
 
 class Home(Subgoal):
-    """Bring the arm out of the camera's way."""
+    """Move the arm out of the camera's view."""
 
     prompt = {"manipulation": "bring the arm out of the camera's way."}
     goals = (GoHome,)
     skill: Literal["home"] = "home"
 
     def ground(self, observation: Observation, grounder: Grounder) -> GoHome:
-        """The robot knows its home."""
+        """The home goal, which has no parameters."""
         return GoHome()
 
 
 def check_tool_point(name: str, point: NDArray[np.float64], embodiment: Embodiment) -> Refusal | None:
-    """Refuse a map point (3,) outside an arm's workspace or reach; other robots have no such bounds."""
+    """Reject a map point (3,) outside an arm's workspace or reach. Other robots have no such bounds."""
     if not isinstance(embodiment, TableArm):
         return None
     low, high = embodiment.workspace_m
@@ -176,7 +176,7 @@ def check_tool_point(name: str, point: NDArray[np.float64], embodiment: Embodime
         return Refusal(Code.OUT_OF_WORKSPACE, f"{name} {_xyz(point)} is outside the workspace {box}")
     distance = float(np.linalg.norm(point - np.asarray(embodiment.shoulder_m)))
     if distance > embodiment.reach_m:
-        where = f"{distance:.2f} m from the shoulder, whose reach is {embodiment.reach_m:.2f} m"
+        where = f"{distance:.2f} m from the shoulder, beyond the reach of {embodiment.reach_m:.2f} m"
         return Refusal(Code.OUT_OF_REACH, f"{name} {_xyz(point)} is {where}")
     return None
 

@@ -1,4 +1,4 @@
-"""What a mobile base can be told: goto, turn, forward, look, explore, stop; and the goals these become."""
+"""Skills of a mobile base (goto, turn, forward, look, explore, stop) and their goals."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NavigateTo(Goal):
-    """Drive the base to a pose; it faces the target from there."""
+    """Drive the base to a pose from which it faces the target."""
 
     T_map_base: Pose
-    target_m: MapPoint  # the point that the model meant
-    on_arrival: Code = Code.OK  # how the goal ends there; NO_STANDOFF: the map ends before the target, look again
+    target_m: MapPoint  # the point the model pointed at
+    on_arrival: Code = Code.OK  # outcome on arrival; NO_STANDOFF if the map ends before the target: look again
 
     @property
     def words(self) -> str:
-        """Where it drives, and what for."""
+        """The pose and the target."""
         (x, y, _), yaw = self.T_map_base.translation, math.degrees(self.T_map_base.yaw)
         short = "" if self.on_arrival is Code.OK else ", as far as the map goes"
-        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, for what is at {point_words(self.target_m)}"
+        return f"drive to ({x:.2f}, {y:.2f}) m{short}, facing {yaw:.0f}°, target at {point_words(self.target_m)}"
 
     @property
     def pose(self) -> Pose:
-        """Of the base."""
+        """The base's pose."""
         return self.T_map_base
 
     @property
@@ -50,7 +50,7 @@ class NavigateTo(Goal):
         return self.target_m
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Bound its distance from the base."""
+        """Reject a goal farther from the base than `max_goal_distance_m`."""
         distance = float(np.hypot(*(self.T_map_base.translation - observation.T_map_base.translation)[:2]))
         if distance > limits.max_goal_distance_m:
             limit = limits.max_goal_distance_m
@@ -66,12 +66,12 @@ class Rotate(Goal):
 
     @property
     def words(self) -> str:
-        """In degrees."""
+        """The angle in degrees."""
         return f"turn {math.degrees(self.angle_rad):+.0f}°"
 
     @property
     def amount(self) -> float:
-        """Radians."""
+        """The angle in radians."""
         return self.angle_rad
 
 
@@ -83,12 +83,12 @@ class Drive(Goal):
 
     @property
     def words(self) -> str:
-        """In metres."""
+        """The distance in metres."""
         return f"drive {self.distance_m:.2f} m ahead"
 
     @property
     def amount(self) -> float:
-        """Metres."""
+        """The distance in metres."""
         return self.distance_m
 
 
@@ -100,32 +100,32 @@ class TiltCamera(Goal):
 
     @property
     def words(self) -> str:
-        """In degrees."""
+        """The angle in degrees."""
         return f"tilt the camera {math.degrees(self.angle_rad):+.0f}°"
 
     @property
     def amount(self) -> float:
-        """Radians."""
+        """The angle in radians."""
         return self.angle_rad
 
 
 @dataclass(frozen=True, slots=True)
 class ExploreFrontier(Goal):
-    """Go and look where nothing has been seen yet."""
+    """Drive to a frontier of the map and look around."""
 
     @property
     def words(self) -> str:
-        """No numbers."""
+        """A fixed phrase."""
         return "explore"
 
 
 @dataclass(frozen=True, slots=True)
 class Finish(Goal):
-    """The task is done; stop for good."""
+    """End the task as done."""
 
     @property
     def words(self) -> str:
-        """No numbers."""
+        """A fixed phrase."""
         return "finish"
 
 
@@ -140,14 +140,14 @@ class Goto(PointedSubgoal):
     skill: Literal["goto"] = "goto"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The nearest place to stand from which the point is faced."""
+        """The best standoff pose that faces the point."""
         if observation.skills is not None:
             return call_at(self, point, observation.skills)
         return grounder.standoff(point, observation)
 
 
 class Turn(Subgoal):
-    """Turn on the spot; positive is left."""
+    """Turn on the spot; positive turns left."""
 
     prompt = {"navigation": "turn on the spot by degrees, left is positive."}
     goals = (Rotate,)
@@ -155,7 +155,7 @@ class Turn(Subgoal):
     degrees: Annotated[int, Field(ge=-180, le=180)]
 
     def ground(self, observation: Observation, grounder: Grounder) -> Rotate:
-        """Degrees to radians."""
+        """Convert degrees to radians."""
         return Rotate(math.radians(self.degrees))
 
 
@@ -168,12 +168,12 @@ class Forward(Subgoal):
     centimetres: Annotated[int, Field(ge=5, le=300)]
 
     def ground(self, observation: Observation, grounder: Grounder) -> Drive:
-        """Centimetres to metres."""
+        """Convert centimetres to metres."""
         return Drive(self.centimetres / 100)
 
 
 class Look(Subgoal):
-    """Tilt the head camera by one step of this robot."""
+    """Tilt the head camera by one step, whose size depends on the robot."""
 
     prompt = {"navigation": "tilt the camera up or down one notch."}
     goals = (TiltCamera,)
@@ -181,15 +181,15 @@ class Look(Subgoal):
     direction: Literal["up", "down"]
 
     def ground(self, observation: Observation, grounder: Grounder) -> TiltCamera | Refusal:
-        """The robot's own step."""
+        """A tilt by the robot's step, up or down."""
         robot = grounder.embodiment
         if not isinstance(robot, MobileBase):
-            return Refusal(Code.PLAN_INVALID, f"only a mobile base tilts its camera, not a {type(robot).__name__}")
+            return Refusal(Code.PLAN_INVALID, f"only a mobile base can tilt its camera, not a {type(robot).__name__}")
         return TiltCamera(robot.tilt_step_rad if self.direction == "up" else -robot.tilt_step_rad)
 
 
 class Explore(Subgoal):
-    """Go where nothing has been seen yet."""
+    """Drive to where nothing has been seen yet."""
 
     prompt = {
         "navigation": "go where nothing has been seen yet.",
@@ -199,7 +199,7 @@ class Explore(Subgoal):
     skill: Literal["explore"] = "explore"
 
     def ground(self, observation: Observation, grounder: Grounder) -> ExploreFrontier:
-        """The controller decides where."""
+        """The explore goal; the controller chooses the frontier."""
         return ExploreFrontier()
 
 
@@ -211,5 +211,5 @@ class Stop(Subgoal):
     skill: Literal["stop"] = "stop"
 
     def ground(self, observation: Observation, grounder: Grounder) -> Finish:
-        """The end."""
+        """The goal that ends the task."""
         return Finish()

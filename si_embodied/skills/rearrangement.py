@@ -1,4 +1,4 @@
-"""What a robot with a list of whole skills can be told besides goto, pick, place and explore: navigate, open, close."""
+"""Skills that only skill robots have: navigate, open, close. They also have goto, pick, place and explore."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTAINER = (
 
 
 class Navigate(Subgoal):
-    """Drive to a place that the robot knows by its words, seen or not."""
+    """Drive to a place by its name in the robot's list, whether it has been seen or not."""
 
     prompt = {"rearrangement": "drive to a place by its name, seen or not."}
     goals = (CallSkill,)
@@ -29,7 +29,7 @@ class Navigate(Subgoal):
     object: ObjectName
 
     def ground(self, observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The list's entry with that name."""
+        """The list's `navigate` entry with that name."""
         return call_by_name(self.object, observation.skills)
 
 
@@ -41,7 +41,7 @@ class Open(PointedSubgoal):
     skill: Literal["open"] = "open"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The list's entry for the piece of furniture at the point."""
+        """The list's entry for the furniture at the point."""
         return NO_LIST if observation.skills is None else call_at(self, point, observation.skills)
 
 
@@ -53,5 +53,5 @@ class Close(PointedSubgoal):
     skill: Literal["close"] = "close"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The list's entry for the piece of furniture at the point."""
+        """The list's entry for the furniture at the point."""
         return NO_LIST if observation.skills is None else call_at(self, point, observation.skills)

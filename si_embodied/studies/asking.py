@@ -18,13 +18,12 @@ from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.models.checkpoints import inspect_checkpoint
 from si_embodied.plan import plan_schema
 from si_embodied.runs import JsonLines, claim
-from si_embodied.studies.checkpoints import SETTINGS_FILE
+from si_embodied.studies.settings import SETTINGS_FILE, QuestionsRun
 from si_embodied.training.conversations import fingerprint, load_image, picture_and_text, read_records
 from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -48,19 +47,6 @@ _IN_PIXELS = "qwen2_5_vl"  # answers points and boxes in pixels of the resized i
 
 Key: TypeAlias = tuple[str, Sight, int]
 """A question's ID, what was shown, and by how much its options were rotated."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionsRun:
-    """Questions to a checkpoint."""
-
-    model: Path
-    data: Path  # a folder of `si-embodied data generate`
-    out: Path
-    count: int | None = None  # the first questions of the data set, in which types alternate
-    threads: int = 1  # on a CPU
-    device: str = "auto"
-    dtype: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

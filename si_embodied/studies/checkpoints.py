@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.config import PlannerConfig, Prompts
-from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.runner import evaluate
-from si_embodied.runs import claim
+from si_embodied.studies.settings import Episodes, TrainingRun
 from si_embodied.training.export import Story, export
-from si_embodied.training.nano import STATE, Budget, Recipe, Training, train
-from si_embodied.training.scenes import digest
+from si_embodied.training.nano import STATE, Budget, Training, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,52 +22,7 @@ if TYPE_CHECKING:
     from si_embodied.studies.results import Say
     from si_embodied.training.examples import Labelled
 
-SETTINGS_FILE = "settings.json"  # what the folder's checkpoints were trained with
 _SAVE_EVERY_S, _MEASURE_EVERY_S = 60.0, 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class Episodes:
-    """What to play. Studies use seeds below 100,000, which `si-embodied eval` leaves alone."""
-
-    env: str = "si_embodied/Tabletop-v0"
-    task: str = "base"
-    count: int = 100
-    seed: int = 90_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRun:
-    """What the studies that train have in common."""
-
-    out: Path
-    data: Path | None  # the shards of `train nano`, with `train/` and `held_out/`
-    steps: int | None = None  # of each training
-    minutes: float | None = None  # of each training, instead of steps
-    episodes: Episodes = field(default_factory=Episodes)
-    threads: int = 1
-    seed: int = 0
-    recipe: Recipe | None = None  # of the trainings, instead of the study's own
-
-    def __post_init__(self) -> None:
-        """Reject trainings that would never end."""
-        if self.data is not None and self.steps is None and self.minutes is None:
-            raise ConfigError("expected steps or minutes for each training, got neither")
-
-    def settings(self) -> dict[str, Any]:
-        """What the results are a function of."""
-        return {
-            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
-            "data": None if self.data is None else digest(self.data / "train"), "episodes": asdict(self.episodes),
-        }  # fmt: skip
-
-    def claim(self) -> None:
-        """Start the folder, or check that its trainings have the same settings.
-
-        Raises:
-            ConfigError: they have others.
-        """
-        claim(self.out / SETTINGS_FILE, self.settings(), may_change=("episodes", "test_images", "tasks"))
 
 
 def train_checkpoint(

@@ -13,7 +13,8 @@ from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.studies import own_questions as own
 from si_embodied.studies.plots import COLOURS, bars, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, markdown
-from si_embodied.studies.scaling import SEEN, UNSEEN, ScalingRun, SizeRow, measured_sizes, sizes_axis
+from si_embodied.studies.scaling import SEEN, UNSEEN, SizeRow, measured_sizes, sizes_axis
+from si_embodied.studies.settings import PlannerRun, ScalingRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ class PlaceRow:
 
 
 def study(
-    sizes: ScalingRun, places: own.PlannerRun, results: Path, *, report: Say = lambda _: None
+    sizes: ScalingRun, places: PlannerRun, results: Path, *, report: Say = lambda _: None
 ) -> GeneralisationResults:
     """Measure what was not measured before, and write `generalisation.json`."""
     rows: tuple[SizeRow | PlaceRow, ...] = measured_sizes(sizes, report=report)
@@ -51,7 +52,7 @@ def study(
     return GeneralisationResults(settings, rows).write(results / "generalisation.json")
 
 
-def measured_places(run: own.PlannerRun, *, report: Say = lambda _: None) -> tuple[PlaceRow, ...]:
+def measured_places(run: PlannerRun, *, report: Say = lambda _: None) -> tuple[PlaceRow, ...]:
     """A row per world and kind of place.
 
     Raises:

@@ -18,7 +18,6 @@ from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.forward import CELLS
 from si_embodied.training.measure import verdicts
-from si_embodied.training.nano import Recipe, Training
 from si_embodied.training.questions import Question
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
@@ -49,27 +48,6 @@ UNSEEN_PAIRS = (
     "orange cross",
 )  # fmt: skip
 """Six of 42 pairs, one per colour: training shows each colour on other shapes, and each shape in other colours."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannerRun:
-    """A checkpoint of the small planner's architecture, to be asked its own questions."""
-
-    model: Path
-    shards: Path  # of `train nano`
-    images: int  # of each world and kind of place
-    threads: int = 1
-    recipe: Recipe | None = None  # for checkpoints of other sizes than the shipped one
-
-    def load(self) -> Any:
-        """Load the model.
-
-        Raises:
-            ConfigError: the checkpoint does not have the recipe's sizes.
-        """
-        training = Training(self.recipe or Recipe(threads=self.threads))
-        training.start_from(self.model)
-        return training.mean
 
 
 # --- scores ---------------------------------------------------------------------------------------------------------

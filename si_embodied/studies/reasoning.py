@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mean, percentiles
 from si_embodied.studies import own_questions as own
-from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
+from si_embodied.studies.checkpoints import play, train_checkpoint
 from si_embodied.studies.plots import COLOURS, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
+from si_embodied.studies.settings import ReasoningRun
 from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 
 WITHOUT, WITH = "without", "with"
 _LEARNING_RATE = 5e-4  # a third of the small planner's, so that it keeps what it knows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReasoningRun(TrainingRun):
-    """A checkpoint, and whether it is trained further before it is played."""
-
-    model: Path
-    data: Path | None = None  # None only asks differently
-    tasks: tuple[str, ...] = ("base", "spatial")
-
-    def settings(self) -> dict[str, Any]:
-        """What the results are a function of."""
-        return {**TrainingRun.settings(self), "model": model_fingerprint(self.model), "tasks": list(self.tasks)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from si_embodied.studies import own_questions as own
-from si_embodied.studies.checkpoints import TrainingRun, play, train_checkpoint
+from si_embodied.studies.checkpoints import play, train_checkpoint
 from si_embodied.studies.plots import BLACK, COLOURS, bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown, total
+from si_embodied.studies.settings import ScalingRun
 from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
 SEEN, UNSEEN = "seen", "unseen"
 """Whether training showed the (colour, shape) pairs that a question or an episode names."""
 _ROW_FILE = "measured.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingRun(TrainingRun):
-    """Trainings on several numbers of images, and how they are measured."""
-
-    data: Path
-    images: tuple[int, ...] = (150, 600, 2400)
-    test_images: int = 240  # new tables, and as many with unseen pairs
-
-    def settings(self) -> dict[str, Any]:
-        """What a row of the results is a function of, besides the number of images."""
-        return {**TrainingRun.settings(self), "test_images": self.test_images}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from si_embodied.data.questions.base import CAPABILITIES
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mcnemar_counts
 from si_embodied.studies import own_questions as own
-from si_embodied.studies.asking import SIGHTS, Asked, Key, QuestionsRun, ask_all
+from si_embodied.studies.asking import SIGHTS, Asked, Key, ask_all
 from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars
 from si_embodied.studies.results import Results, Score, markdown, total
+from si_embodied.studies.settings import PlannerRun, QuestionsRun
 from si_embodied.training.conversations import fingerprint
 from si_embodied.training.forward import CELLS
 
@@ -63,7 +64,7 @@ class OwnRow(own.KindScore):
 
 
 def study(
-    questions: QuestionsRun | None, planner: own.PlannerRun | None, results: Path, *, report: Say = lambda _: None
+    questions: QuestionsRun | None, planner: PlannerRun | None, results: Path, *, report: Say = lambda _: None
 ) -> ShortcutsResults:
     """Ask what was not asked before, and write `shortcuts.json`.
 
@@ -122,7 +123,7 @@ def _guessing(group: Sequence[Asked]) -> float | None:
     return audit_type(labels[0].type, [(one.conversation.question, one.labels) for one in group]).chance
 
 
-def own_questions(run: own.PlannerRun, *, report: Say = lambda _: None) -> list[OwnRow]:
+def own_questions(run: PlannerRun, *, report: Say = lambda _: None) -> list[OwnRow]:
     """Ask the small planner its own questions; returns a row per world, sight and kind."""
     model = run.load()
     rows: list[OwnRow] = []

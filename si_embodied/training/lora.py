@@ -211,9 +211,7 @@ def _arguments(out: Path, config: LoraConfig) -> TrainingArguments:
             weight_decay=config.weight_decay,
             num_train_epochs=config.epochs,
             max_steps=config.steps or -1,
-            activation_checkpointing=config.gradient_checkpointing,
-            # The reentrant kind needs inputs with gradients, and the frozen embeddings have none.
-            activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+            **_checkpointing(config),
             bf16=dtype == "bfloat16",
             fp16=dtype == "float16",
             use_cpu=not cuda,
@@ -232,6 +230,15 @@ def _arguments(out: Path, config: LoraConfig) -> TrainingArguments:
         )
     except ValueError as error:
         raise ConfigError(f"this machine cannot train in {dtype}: {error}; choose another --dtype") from error
+
+
+def _checkpointing(config: LoraConfig) -> dict[str, Any]:
+    """Trading time for memory, under the name that this version of transformers has for it."""
+    if not config.gradient_checkpointing:
+        return {}
+    name = "activation" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient"  # before 5.21
+    # The reentrant kind needs inputs with gradients, and the frozen embeddings have none.
+    return {f"{name}_checkpointing": True, f"{name}_checkpointing_kwargs": {"use_reentrant": False}}
 
 
 class _Log(TrainerCallback):  # type: ignore[misc]  # transformers' types are not read

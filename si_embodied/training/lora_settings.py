@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError
 
@@ -12,24 +15,24 @@ from si_embodied.errors import ConfigError
 class LoraConfig:
     """Every setting of a run; together with the data and the checkpoint, they determine the result."""
 
-    rank: int = 16
-    alpha: int = 32  # the update is scaled by alpha / rank
-    dropout: float = 0.05
-    projector: bool = False  # also tune the projector between vision tower and language model
-    learning_rate: float = 1e-4  # peak, with cosine decay to zero
-    warmup: float = 0.03  # share of the steps
-    weight_decay: float = 0.0
-    epochs: float = 1.0
-    steps: int | None = None  # optimizer steps, instead of epochs
-    batch_size: int = 1
-    accumulation: int = 8  # batches per optimizer step
-    gradient_checkpointing: bool = False  # less memory, about a third more time
-    max_tokens: int = 16384  # per example; longer examples are an error
-    save_every: int = 200  # optimizer steps
-    workers: int = 0  # processes that read images
-    seed: int = 0
-    device: str = "auto"  # auto, cpu or cuda; CUDA_VISIBLE_DEVICES selects the GPU
-    dtype: str = "auto"  # of the checkpoint's own weights: bfloat16 on CUDA, float32 on a CPU
+    rank: Annotated[int, Doc("rank of the update")] = 16
+    alpha: Annotated[int, Doc("the update is scaled by alpha / rank")] = 32
+    dropout: Annotated[float, Doc("of the update's input")] = 0.05
+    projector: Annotated[bool, Doc("also tune the projector between vision tower and language model")] = False
+    learning_rate: Annotated[float, Doc("peak, with cosine decay to zero")] = 1e-4
+    warmup: Annotated[float, Doc("share of the steps")] = 0.03
+    weight_decay: Annotated[float, Doc("of AdamW")] = 0.0
+    epochs: Annotated[float, Doc("passes over the data")] = 1.0
+    steps: Annotated[int | None, Doc("optimizer steps, instead of epochs")] = None
+    batch_size: Annotated[int, Doc("examples per batch")] = 1
+    accumulation: Annotated[int, Doc("batches per optimizer step")] = 8
+    gradient_checkpointing: Annotated[bool, Doc("less memory, about a third more time")] = False
+    max_tokens: Annotated[int, Doc("per example; longer examples are an error")] = 16384
+    save_every: Annotated[int, Doc("optimizer steps between two checkpoints")] = 200
+    workers: Annotated[int, Doc("processes that read images")] = 0
+    seed: Annotated[int, Doc("of the update's first weights and the order of the data")] = 0
+    device: Annotated[str, Doc("auto, cpu or cuda; CUDA_VISIBLE_DEVICES selects the GPU")] = "auto"
+    dtype: Annotated[str, Doc("of the checkpoint's own weights: bfloat16 on CUDA, float32 on a CPU")] = "auto"
 
     def __post_init__(self) -> None:
         """Reject values that cannot be trained with."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
@@ -11,35 +11,13 @@ from si_embodied.training.examples import load
 from si_embodied.training.export import Story, export
 from si_embodied.training.measure import measure
 from si_embodied.training.nano import STATE, Budget, Recipe, Training, train, world_counts
+from si_embodied.training.nano_settings import NanoRun
 from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, digest, plan_shards, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-HELD_OUT_IMAGES = 240
-"""Images of each world."""
-
-
-@dataclass(frozen=True, slots=True)
-class NanoRun:
-    """What to train and where.
-
-    `out` will hold `data/` (shards), `run/` (the log, and the state to resume from) and `checkpoint/`.
-    """
-
-    out: Path
-    steps: int | None = 8_000
-    minutes: float | None = None  # stop after this time even if steps are left
-    resume: bool = False
-    start: Path | None = None  # a checkpoint whose weights to start from, instead of from scratch
-    seed: int = 0
-    tabletops: int = 5_040
-    apartments: int = 14_400
-    threads: int = 2
-    recipe: Recipe | None = None  # by default, the recipe of the shipped checkpoint with the seed and threads above
-    held_out: int = HELD_OUT_IMAGES
 
 
 def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) -> Path:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.data.views import LabelledView, TabletopStage
-    from si_embodied.envs.tabletop_truth import Step
+    from si_embodied.ground_truth import ManipulationStep
 
 World: TypeAlias = Literal["tabletop", "apartment"]
 WORLDS: tuple[World, ...] = ("tabletop", "apartment")
@@ -185,7 +185,7 @@ def _annotate_table(stage: TabletopStage, objects: tuple[VisibleObject, ...]) ->
     )
 
 
-def _pixel(stage: TabletopStage, step: Step) -> Point | None:
+def _pixel(stage: TabletopStage, step: ManipulationStep) -> Point | None:
     """Where the head camera sees a step's position, or None."""
     hit = stage.truth.pixel_of(step)
     return None if hit is None else _relative(*hit[1:])

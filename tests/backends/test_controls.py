@@ -8,8 +8,8 @@ from si_embodied.backends import BackendInfo, BlankImages, ScriptedBackend
 from si_embodied.types import Prompt
 
 
-def test_images_are_black_and_of_the_same_size_and_the_text_is_kept() -> None:
-    """The model sees how many pictures there are and nothing in them."""
+def test_images_become_black_and_the_text_is_kept() -> None:
+    """The model can count the images but sees nothing in them."""
     seen: list[Prompt] = []
     backend = BlankImages(ScriptedBackend(lambda prompt: seen.append(prompt) or "{}"))  # type: ignore[func-returns-value]
     image = np.full((4, 6, 3), 200, dtype=np.uint8)
@@ -24,5 +24,5 @@ def test_images_are_black_and_of_the_same_size_and_the_text_is_kept() -> None:
 
 
 def test_the_control_names_itself() -> None:
-    """A record of it cannot be taken for the model's own."""
+    """A record of the control cannot be mistaken for the model's own."""
     assert BlankImages(ScriptedBackend([], name="m")).info == BackendInfo("m (blank images)", "none", "none")

@@ -1,4 +1,4 @@
-"""Conventions of families behind a server, held against the real image processor and the local families."""
+"""Conventions of model families on a server, compared with the real image processor and the local families."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SIDES = st.integers(28, 2000)
 
 @given(SIDES, SIDES)
 @settings(max_examples=100)
-def test_what_qwen_would_resize_an_image_to_is_not_resized_again(width: int, height: int) -> None:
-    """By the function that transformers, vLLM and SGLang use, with Qwen2.5-VL's own limits."""
+def test_a_size_chosen_by_qwens_resize_is_stable(width: int, height: int) -> None:
+    """Checked with the function that transformers, vLLM and SGLang use, and Qwen2.5-VL's own limits."""
     image_processing = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
     columns, rows = stable_size(width, height)
     again = image_processing.smart_resize(rows, columns, factor=28, min_pixels=56 * 56, max_pixels=28 * 28 * 16384)
@@ -29,13 +29,13 @@ def test_what_qwen_would_resize_an_image_to_is_not_resized_again(width: int, hei
 
 @given(SIDES, SIDES)
 @settings(max_examples=100)
-def test_an_image_within_the_limits_is_given_the_size_that_qwen_would_give_it(width: int, height: int) -> None:
+def test_an_image_within_the_limits_gets_qwens_size(width: int, height: int) -> None:
     image_processing = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
     size = image_processing.smart_resize(height, width, factor=28, min_pixels=56 * 56, max_pixels=28 * 28 * 1280)
     assert stable_size(width, height) == size[::-1]
 
 
-def test_an_answer_about_a_view_that_is_not_there_is_left_for_the_planner_to_send_back() -> None:
+def test_an_answer_about_a_missing_view_is_passed_on_to_the_planners_repair() -> None:
     image = np.zeros((56, 56, 3), np.uint8)
     asked = question(Prompt("v", "", (image,), plan_schema("navigation", 1)), "qwen2_5_vl")
     plan = '{"subgoals":[{"skill":"goto","object":"x","view":3,"point":[1,1]}],"done":false}'
@@ -51,7 +51,7 @@ def test_an_image_too_long_for_the_family_is_an_error_before_it_is_sent(family: 
         question(Prompt("v", "", (image,), plan_schema("navigation", 1)), family)
 
 
-def test_words_that_are_no_plan_are_left_for_the_planner_to_send_back() -> None:
+def test_an_invalid_plan_is_passed_on_to_the_planners_repair() -> None:
     image = np.zeros((56, 56, 3), np.uint8)
     asked = question(Prompt("v", "", (image,), plan_schema("navigation", 1)), "qwen2_5_vl")
     assert asked.answer("I see a chair.") == "I see a chair."
@@ -59,7 +59,7 @@ def test_words_that_are_no_plan_are_left_for_the_planner_to_send_back() -> None:
 
 
 def test_a_fenced_answer_is_converted_too() -> None:
-    """The planner takes one code fence off: what is inside must not be taken for thousandths."""
+    """The planner strips one code fence, so the points inside must have been converted to thousandths."""
     image = np.zeros((56, 56, 3), np.uint8)
     asked = question(Prompt("v", "", (image,), plan_schema("navigation", 1)), "qwen2_5_vl")
     pixels = '{"subgoals":[{"skill":"goto","object":"x","view":0,"point":[28,14]}],"done":false}'
@@ -74,12 +74,12 @@ def test_an_unknown_family_is_named() -> None:
 # --- asking again ---------------------------------------------------------------------------------------------------
 
 
-def test_waits_double_up_to_the_longest_and_end() -> None:
+def test_waits_double_up_to_the_maximum_and_then_stop() -> None:
     retries = Retries(attempts=5, first_wait_s=1.0, longest_wait_s=3.0, uniform=lambda low, high: high)
     assert [retries.wait_s(attempt) for attempt in range(1, 6)] == [1.0, 2.0, 3.0, 3.0, None]
 
 
-def test_waits_are_spread_down_to_nothing() -> None:
+def test_waits_are_jittered_down_to_zero() -> None:
     retries = Retries(first_wait_s=1.0, uniform=lambda low, high: low)
     assert retries.wait_s(1) == 0.0
     assert retries.wait_s(1, after_s=2.0) == 2.0
@@ -90,7 +90,7 @@ def test_waits_are_spread_down_to_nothing() -> None:
     [(None, None), ("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), ("nan", None),
      ("Tue, 24 Nov 2026 10:00:07 GMT", 7.0), ("Tue, 24 Nov 2026 09:00:00 GMT", 0.0)],
 )  # fmt: skip
-def test_how_long_a_server_asks_to_wait(value: str | None, seconds: float | None) -> None:
+def test_retry_after_is_parsed(value: str | None, seconds: float | None) -> None:
     from datetime import datetime, timezone
 
     ten = datetime(2026, 11, 24, 10, 0, 0, tzinfo=timezone.utc)

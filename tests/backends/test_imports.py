@@ -1,4 +1,4 @@
-"""Importing backends is light; what is missing is named."""
+"""Importing backends is lightweight, and a missing library is named."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_importing_backends_imports_nothing_heavy() -> None:
     ("module", "package"),
     [("torch", "torch"), ("transformers", "transformers"), ("llguidance", "llguidance"), ("PIL", "pillow")],
 )
-def test_a_missing_library_names_its_extra(module: str, package: str) -> None:
-    """As if it were not installed."""
+def test_the_error_for_a_missing_library_names_its_extra(module: str, package: str) -> None:
+    """Simulates that the library is not installed."""
     code = _CHECK_MISSING.format(module=module, package=package)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
 
 
-def test_a_name_that_is_not_there() -> None:
-    """The lazy export hides no mistake."""
+def test_an_unknown_attribute_raises() -> None:
+    """The lazy export still reports a misspelt name."""
     with pytest.raises(AttributeError, match="NoBackend"):
         _ = si_embodied.backends.NoBackend  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""One way from settings to a backend and a planner."""
+"""Opening a backend and a planner from settings."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ FIND = Task("find the red chair", "navigation")
         ("ws://workstation:8421", BackendConfig("remote", url="ws://workstation:8421")),
     ],
 )
-def test_a_bare_model_says_where_it_runs(model: str | Path, expected: BackendConfig) -> None:
+def test_a_bare_model_name_selects_the_backend(model: str | Path, expected: BackendConfig) -> None:
     assert backend_config(model) == expected
 
 
-def test_a_directory_is_planned_with_from_three_lines(base: MobileBase, wall_ahead: Observation) -> None:
+def test_three_lines_plan_with_a_checkpoint_directory(base: MobileBase, wall_ahead: Observation) -> None:
     pytest.importorskip("torch")
     planner = si_embodied.open_planner(shipped_checkpoint(), base)
     decision = planner.plan(FIND, wall_ahead, Memory())
     planner.close()
     assert decision.record.model == "nano"
-    assert decision.record.prompt_version == "nav/nano", "its own prompts, though nobody asked for them"
+    assert decision.record.prompt_version == "nav/nano", "its own prompts, by default"
 
 
 def test_a_script_answers_in_order_and_repeats_its_last_answer(base: MobileBase, wall_ahead: Observation) -> None:
@@ -52,7 +52,7 @@ def test_a_script_answers_in_order_and_repeats_its_last_answer(base: MobileBase,
     assert skills == ["explore", "stop", "stop"]
 
 
-def test_prompts_are_the_users_else_the_models_else_the_defaults(base: MobileBase) -> None:
+def test_prompts_default_to_the_models_and_then_to_the_package(base: MobileBase) -> None:
     backend = ScriptedBackend([])
     assert Planner(backend, base).config.prompts.navigation == "nav/v1"
     backend.info = dataclasses.replace(backend.info, prompts=Prompts(navigation="nav/nano", reasoning=True))
@@ -62,18 +62,18 @@ def test_prompts_are_the_users_else_the_models_else_the_defaults(base: MobileBas
     assert Planner(backend, base, given).config.prompts.navigation == "nav/imagenav_v1"
 
 
-def test_a_model_that_is_not_there_is_named() -> None:
+def test_a_missing_model_is_named() -> None:
     with pytest.raises(CheckpointError, match="/no/such"):
         located(BackendConfig(model="/no/such"))
 
 
-def test_a_planning_server_has_no_backend_on_this_side() -> None:
+def test_a_planning_server_is_not_a_backend() -> None:
     with pytest.raises(ConfigError, match="open_planner"):
         open_backend(BackendConfig("remote", url="ws://127.0.0.1:9"))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ws://127.0.0.1:9"])
-def test_a_server_that_cannot_be_reached_is_an_error_at_once(base: MobileBase, url: str) -> None:
+def test_an_unreachable_server_fails_at_once(base: MobileBase, url: str) -> None:
     pytest.importorskip("httpx")
     pytest.importorskip("websockets")
     with pytest.raises(BackendError, match="127.0.0.1:9"):

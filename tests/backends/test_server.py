@@ -1,4 +1,4 @@
-"""A model behind somebody else's server: asked rightly, and never waited for longer than the deadline."""
+"""A model on an external server: correct requests, and no wait beyond the deadline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Make = Callable[..., ServerBackend]
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The server of tests/servers/misbehaving_server.py, in a process of its own."""
+    """Runs tests/servers/misbehaving_server.py in its own process."""
     script = Path(__file__).parents[1] / "servers" / "misbehaving_server.py"
     with subprocess.Popen(
         [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -54,7 +54,7 @@ _names = (f"test-{number}" for number in itertools.count())
 
 @pytest.fixture
 def make(address: str) -> Iterator[Make]:
-    """Backends of a server that treats their requests in the given ways, one after another."""
+    """Creates backends of a server that handles their requests with the given behaviours, in order."""
     made: list[ServerBackend] = []
 
     def make(*ways: str, model: str = "model", **settings: Any) -> ServerBackend:
@@ -68,7 +68,7 @@ def make(address: str) -> Iterator[Make]:
 
 
 def seen(backend: ServerBackend) -> list[Any]:
-    """What the server was asked by it."""
+    """The requests that the server has received from this backend."""
     url = backend._url.rpartition("/")[0] + "/seen"
     with urllib.request.urlopen(url, timeout=5) as reply:
         return json.load(reply)  # type: ignore[no-any-return]
@@ -91,7 +91,7 @@ def goto(view: int, x: int, y: int) -> str:
 # --- what is asked --------------------------------------------------------------------------------------------------
 
 
-def test_the_answer_comes_with_its_tokens_and_times(make: Make) -> None:
+def test_the_answer_includes_tokens_and_latency(make: Make) -> None:
     completion = make("ok").generate(prompt((8, 8)), deadline_s=5)
     assert completion.text == TURN
     assert (completion.prompt_tokens, completion.completion_tokens) == (21, 13)
@@ -120,7 +120,7 @@ def picture(part: dict[str, Any]) -> Any:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
-def test_pictures_are_sent_as_jpeg_when_asked_for(make: Make) -> None:
+def test_images_are_sent_as_jpeg_on_request(make: Make) -> None:
     backend = make("ok", options=ServerOptions(image_format="jpeg", jpeg_quality=80))
     backend.generate(prompt((64, 48)), deadline_s=5)
     url = seen(backend)[0]["body"]["messages"][1]["content"][2]["image_url"]["url"]
@@ -137,7 +137,7 @@ def test_pictures_are_sent_as_jpeg_when_asked_for(make: Make) -> None:
         ("guided_json", ("guided_json",)),
     ],
 )
-def test_the_schema_goes_where_the_server_looks_for_it(make: Make, answer_format: str, where: tuple[str, ...]) -> None:
+def test_the_schema_is_sent_in_the_servers_format(make: Make, answer_format: str, where: tuple[str, ...]) -> None:
     backend = make("ok", options=ServerOptions(answer_format=answer_format))  # type: ignore[arg-type]
     asked = prompt((8, 8))
     backend.generate(asked, deadline_s=5)
@@ -147,13 +147,13 @@ def test_the_schema_goes_where_the_server_looks_for_it(make: Make, answer_format
     assert found == json.loads(json.dumps(asked.schema))
 
 
-def test_a_server_without_schemas_is_sent_none(make: Make) -> None:
+def test_a_server_without_schema_support_gets_none(make: Make) -> None:
     backend = make("ok", options=ServerOptions(answer_format="none"))
     backend.generate(prompt((8, 8)), deadline_s=5)
     assert set(seen(backend)[0]["body"]) == {"model", "messages", "temperature", "max_tokens", "stream"}
 
 
-def test_the_key_is_sent_and_stands_in_no_message_and_no_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_api_key_is_sent_but_never_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     backend = make("ok", "status:401", "status:500", api_key="very-secret")
     with caplog.at_level(logging.DEBUG):
         backend.generate(prompt((8, 8)), deadline_s=5)
@@ -177,13 +177,13 @@ def test_the_key_comes_from_the_environment(make: Make, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "internvl"])
-def test_a_family_that_answers_in_thousandths_is_taken_at_its_word(make: Make, family: str) -> None:
+def test_points_in_thousandths_are_not_converted(make: Make, family: str) -> None:
     backend = make("ok", model=goto(0, 512, 730), options=ServerOptions(family=family))  # type: ignore[arg-type]
     assert json.loads(backend.generate(prompt((640, 480)), deadline_s=5).text) == json.loads(goto(0, 512, 730))
 
 
-def test_pixels_come_back_as_thousandths_of_the_picture_that_was_sent(make: Make) -> None:
-    """640 x 480 is resized to 644 x 476, the nearest multiples of 28; 322 is the middle of the one."""
+def test_pixels_are_converted_to_thousandths_of_the_sent_image(make: Make) -> None:
+    """640 x 480 is resized to 644 x 476, the nearest multiples of 28; 322 is the middle of 644."""
     backend = make("ok", model=goto(0, 322, 119), options=ServerOptions(family="qwen2_5_vl"))
     answer = json.loads(backend.generate(prompt((640, 480)), deadline_s=5).text)
     assert answer["subgoals"][0]["point"] == [500, 250]
@@ -192,7 +192,7 @@ def test_pixels_come_back_as_thousandths_of_the_picture_that_was_sent(make: Make
     assert "view 0 is 644 x 476" in body["messages"][0]["content"]
 
 
-def test_internvl_is_shown_numbered_images_as_in_its_training(make: Make) -> None:
+def test_internvl_gets_numbered_images_as_in_training(make: Make) -> None:
     backend = make("ok", options=ServerOptions(family="internvl"))
     backend.generate(prompt((8, 8), (8, 8)), deadline_s=5)
     content = seen(backend)[0]["body"]["messages"][1]["content"]
@@ -203,23 +203,23 @@ def test_internvl_is_shown_numbered_images_as_in_its_training(make: Make) -> Non
 # --- a server that fails --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["status:500", "status:503", "later:0", "reset", "truncated"])
-def test_a_failure_that_passes_is_outlived(make: Make, way: str) -> None:
-    backend = make(way, way, "ok")
+@pytest.mark.parametrize("behaviour", ["status:500", "status:503", "later:0", "reset", "truncated"])
+def test_a_transient_failure_is_retried(make: Make, behaviour: str) -> None:
+    backend = make(behaviour, behaviour, "ok")
     assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
     assert len(seen(backend)) == 3
 
 
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("behaviour", "words"),
     [
         ("status:500", ("500", "as asked for", "asked 3 times")),
-        ("reset", ("broke off", "the server's log", "asked 3 times")),
-        ("truncated", ("broke off", "asked 3 times")),
+        ("reset", ("closed the connection", "see its log", "asked 3 times")),
+        ("truncated", ("closed the connection", "asked 3 times")),
         ("status:400", ("400", "as asked for")),
         ("status:401", ("API key", "SI_EMBODIED_SERVER_KEY")),
         ("status:404", ("no such model", "/v1/models")),
-        ("status:413", ("too big", "smaller images")),
+        ("status:413", ("too large", "smaller images")),
         ("status:302", ("302",)),
         ("words", ("not JSON", "<html>")),
         ("shape", ("choices[0].message.content",)),
@@ -227,29 +227,29 @@ def test_a_failure_that_passes_is_outlived(make: Make, way: str) -> None:
         ("huge", ("more than 1048576 bytes", "max_answer_bytes")),
     ],
 )
-def test_a_failure_that_stays_is_named_with_what_helps(make: Make, way: str, words: tuple[str, ...]) -> None:
+def test_a_permanent_failure_names_the_cause_and_the_fix(make: Make, behaviour: str, words: tuple[str, ...]) -> None:
     with pytest.raises(BackendError) as error:
-        make(way).generate(prompt((8, 8)), deadline_s=5)
+        make(behaviour).generate(prompt((8, 8)), deadline_s=5)
     assert all(word in str(error.value) for word in words), error.value
     assert not isinstance(error.value, DeadlineExceeded)
 
 
-def test_a_mistake_of_ours_is_not_repeated(make: Make) -> None:
+def test_a_client_error_is_not_retried(make: Make) -> None:
     backend = make("status:400")
     with pytest.raises(BackendError):
         backend.generate(prompt((8, 8)), deadline_s=5)
     assert len(seen(backend)) == 1
 
 
-@pytest.mark.parametrize("way", ["slow:30", "silent", "hang", "drip"])
-def test_no_server_is_waited_for_longer_than_the_deadline(make: Make, way: str) -> None:
+@pytest.mark.parametrize("behaviour", ["slow:30", "silent", "hang", "drip"])
+def test_no_server_delays_beyond_the_deadline(make: Make, behaviour: str) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="deadline_s"):
-        make(way).generate(prompt((8, 8)), deadline_s=0.4)
+        make(behaviour).generate(prompt((8, 8)), deadline_s=0.4)
     assert 0.4 <= time.monotonic() - started < 1.5
 
 
-def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
+def test_a_server_that_is_not_running_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     backend = ServerBackend(f"http://127.0.0.1:{port}", "model", retries=AT_ONCE)
@@ -258,7 +258,7 @@ def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
     backend.close()
 
 
-def test_a_connection_that_nobody_answers_ends_with_the_deadline() -> None:
+def test_an_unanswered_connection_ends_at_the_deadline() -> None:
     """A full backlog: the kernel neither accepts nor refuses."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -278,16 +278,16 @@ def test_a_connection_that_nobody_answers_ends_with_the_deadline() -> None:
             other.close()
 
 
-def test_what_the_server_asks_to_wait_is_waited(make: Make) -> None:
+def test_retry_after_is_honoured(make: Make) -> None:
     backend = make("later:1", "ok")
     backend.generate(prompt((8, 8)), deadline_s=10)
     first, second = seen(backend)
     assert second["time"] - first["time"] >= 1.0
 
 
-def test_a_wait_past_the_deadline_is_not_begun(make: Make) -> None:
+def test_a_wait_past_the_deadline_fails_at_once(make: Make) -> None:
     started = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"429.*next try would be in 30"):
+    with pytest.raises(DeadlineExceeded, match=r"429.*next retry is due in 30"):
         make("later:30").generate(prompt((8, 8)), deadline_s=5)
     assert time.monotonic() - started < 2
 
@@ -301,7 +301,7 @@ def test_a_request_can_be_canceled_from_another_thread(make: Make) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_several_threads_ask_at_once(make: Make) -> None:
+def test_several_threads_share_a_backend(make: Make) -> None:
     backend = make("slow:0.4")
     started = time.monotonic()
     threads = [
@@ -318,7 +318,7 @@ def test_several_threads_ask_at_once(make: Make) -> None:
 # --- the circuit breaker --------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_keeps_failing_is_left_alone_and_tried_again_later(make: Make) -> None:
+def test_the_breaker_opens_on_repeated_failures_and_probes_later(make: Make) -> None:
     now_s = [0.0]
     breaker = CircuitBreaker(failures=2, rest_s=10.0, clock=lambda: now_s[0])
     backend = make("status:500", "status:500", "ok", retries=Retries(attempts=1), breaker=breaker)
@@ -333,7 +333,7 @@ def test_a_server_that_keeps_failing_is_left_alone_and_tried_again_later(make: M
     assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
 
 
-def test_only_one_request_tries_a_server_that_failed_and_its_failure_is_enough() -> None:
+def test_one_probe_tests_a_failed_server_and_its_failure_reopens_the_breaker() -> None:
     now_s = [0.0]
     breaker = CircuitBreaker(failures=3, rest_s=5.0, clock=lambda: now_s[0])
     for _ in range(3):
@@ -348,7 +348,7 @@ def test_only_one_request_tries_a_server_that_failed_and_its_failure_is_enough()
         breaker.enter()
 
 
-def test_failures_that_are_not_in_a_row_do_not_add_up() -> None:
+def test_only_consecutive_failures_open_the_breaker() -> None:
     breaker = CircuitBreaker(failures=2)
     for _ in range(5):
         breaker.enter()
@@ -360,16 +360,16 @@ def test_failures_that_are_not_in_a_row_do_not_add_up() -> None:
 # --- whether it is ready --------------------------------------------------------------------------------------------
 
 
-def test_a_ready_server_says_what_it_serves(make: Make) -> None:
+def test_a_ready_server_lists_its_models(make: Make) -> None:
     assert make("ok", "models:other+model").check() == ("other", "model")
 
 
-def test_a_healthy_server_that_cannot_list_its_models_is_taken_at_its_word(make: Make) -> None:
-    """As `transformers serve` does before anything was downloaded from the hub."""
+def test_a_healthy_server_that_cannot_list_models_is_accepted(make: Make) -> None:
+    """`transformers serve` does this before the first download from the hub."""
     assert make("ok", "status:500").check() == ()
 
 
-def test_a_server_without_a_health_page_is_asked_for_its_models(make: Make) -> None:
+def test_a_server_without_health_endpoint_is_asked_for_its_models(make: Make) -> None:
     assert make("status:404", "models:model").check() == ("model",)
 
 
@@ -383,7 +383,9 @@ def test_a_server_without_a_health_page_is_asked_for_its_models(make: Make) -> N
         (("ok", "shape"), ("not a list of models",)),
     ],
 )
-def test_a_server_that_is_not_ready_says_why(make: Make, ways: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_a_server_that_is_not_ready_is_reported_with_the_reason(
+    make: Make, ways: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     with pytest.raises(BackendError) as error:
         make(*ways).check()
     assert all(word in str(error.value) for word in words), error.value
@@ -395,13 +397,13 @@ def test_a_server_that_is_not_ready_says_why(make: Make, ways: tuple[str, ...], 
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000", "ftp://host", "http://", "", "http://user:password@host:8000", "http://[::1"]
 )
-def test_what_is_no_servers_address_is_refused(url: str) -> None:
+def test_an_invalid_url_is_rejected(url: str) -> None:
     with pytest.raises(ConfigError) as error:
         ServerBackend(url, "model")
     assert "password@" not in str(error.value)
 
 
-def test_the_address_may_end_in_v1(address: str) -> None:
+def test_the_url_may_end_in_v1(address: str) -> None:
     backend = ServerBackend(f"{address}/{next(_names)}/ok/v1/", "model", api_key="")
     assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
     backend.close()
@@ -418,12 +420,12 @@ def test_the_address_may_end_in_v1(address: str) -> None:
         ({"connect_timeout_s": 0.0}, ConfigError),
     ],
 )
-def test_an_option_that_cannot_be_is_refused(settings: dict[str, Any], error: type[Exception]) -> None:
+def test_an_invalid_option_is_rejected(settings: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         ServerOptions(**settings)
 
 
-def test_a_closed_backend_says_so(make: Make) -> None:
+def test_a_closed_backend_raises(make: Make) -> None:
     backend = make("ok")
     backend.close()
     backend.close()

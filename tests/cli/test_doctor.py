@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from si_embodied import installation
 from si_embodied.cli import doctor
 from si_embodied.cli.main import main
 from si_embodied.errors import BrokenPackageError
@@ -40,8 +41,8 @@ def test_a_missing_extra_is_named_and_exits_with_1(
 
 
 def test_a_machine_that_renders_nothing_says_why() -> None:
-    found = dataclasses.replace(doctor.check(), renderer=None, renderer_reason="no GL", can={"eval": False})
-    assert "nothing renders: no GL" in doctor.advice(found)
+    found = dataclasses.replace(installation.check(), renderer=None, renderer_reason="no GL", can={"eval": False})
+    assert "nothing renders: no GL" in installation.advice(found)
 
 
 def test_an_opencv_that_does_not_load_is_told_with_the_library_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +52,12 @@ def test_an_opencv_that_does_not_load_is_told_with_the_library_to_install(monkey
         raise BrokenPackageError("opencv-python", ImportError("libGL.so.1: cannot open"), "apt install libgl1")
 
     monkeypatch.setattr(opencv, "import_opencv", fails)
-    found = doctor.check()
+    found = installation.check()
     assert not found.can["ros"]
-    assert any("libGL.so.1" in line and "apt install libgl1" in line for line in doctor.advice(found))
+    assert any("libGL.so.1" in line and "apt install libgl1" in line for line in installation.advice(found))
 
 
 @pytest.mark.parametrize(("name", "code"), [("egl", 0), ("wheel-osmesa", 0), ("rays", 1), (None, 1)])
 def test_has_opengl_is_what_make_asks(monkeypatch: pytest.MonkeyPatch, name: str | None, code: int) -> None:
-    monkeypatch.setattr(doctor, "_renderer", lambda: (name, ""))
+    monkeypatch.setattr(doctor, "renderer", lambda: (name, ""))
     assert main(["doctor", "--has-opengl"]) == code

@@ -57,9 +57,8 @@ def test_videos_lie_beside_the_records(fake_world: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--seed", "abc"), ("'abc'", "whole number", "for example 0")),
+        (("--seed", "abc"), ("'abc'", "whole number", "example 1")),
         (("--seed", "-1"), ("'-1'", "at least 0")),
-        (("--episodes", "0"), ("'0'", "at least 1")),
         (("--latency", "fast"), ("'fast'", "measured", "seconds")),
         (("--latency", "nan"), ("'nan'", "measured")),
         (("--control", "blind"), ("blind", "blank")),
@@ -79,6 +78,7 @@ def test_an_argument_that_is_no_number_is_named_with_a_right_one(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--policy", "stopper", "--seed", "0", "--image-size", "8"), ("at least 16 pixels", "8")),
         (("--policy", "orcale"), ("unknown policy 'orcale'", "Did you mean 'oracle'")),
         (("--policy", "planner", "--model", "/no/such"), ("/no/such", "models tiny DIR")),
         (("--policy", "stopper", "--control", "blank"), ("--control blank", "'stopper'")),

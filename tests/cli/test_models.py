@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from si_embodied.cli.models import add_parser
+from si_embodied.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _parse(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    return parser.parse_args(["models", *arguments])
+def models(*arguments: str) -> int:
+    return main(["models", *arguments])
 
 
 def test_tiny_writes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,8 +24,7 @@ def test_tiny_writes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     pytest.importorskip("transformers")
     from si_embodied.models import inspect_checkpoint
 
-    args = _parse("tiny", str(tmp_path / "model"), "--seed", "3")
-    assert args.run(args) == 0
+    assert models("tiny", str(tmp_path / "model"), "--seed", "3") == 0
     assert inspect_checkpoint(tmp_path / "model").model_type == "qwen3_vl"
     assert str(tmp_path / "model") in capsys.readouterr().out
 
@@ -37,8 +33,7 @@ def test_list_names_every_release_and_what_it_needs(capsys: pytest.CaptureFixtur
     """For people, in 80 columns: no name is cut."""
     from si_embodied.models.registry import RELEASES
 
-    args = _parse("list")
-    assert args.run(args) == 0
+    assert models("list") == 0
     lines = capsys.readouterr().out.splitlines()
     for release in RELEASES:
         assert sum(f" {release.short_name} " in line for line in lines) == 1
@@ -47,8 +42,7 @@ def test_list_names_every_release_and_what_it_needs(capsys: pytest.CaptureFixtur
 
 def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """For programs: one line."""
-    args = _parse("list", "--json")
-    assert args.run(args) == 0
+    assert models("list", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     best = rows["1.4-InternVL3-8B"]
     assert best["hub_id"] == "sensenova/SenseNova-SI-1.4-InternVL3-8B"
@@ -57,36 +51,24 @@ def test_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["1.1-BAGEL-7B-MoT"]["memory_gb"] is None
 
 
-def test_weights_can_be_given_as_they_can_be_loaded() -> None:
-    """The command's choices are the loader's."""
-    from si_embodied.cli.arguments import add_model
-    from si_embodied.models.footprint import WEIGHTS
-
-    parser = argparse.ArgumentParser()
-    add_model(parser)
-    for weights in WEIGHTS:
-        assert parser.parse_args(["--weights", weights]).weights == weights
-
-
 def test_convert_writes_a_checkpoint(
     original_internvl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And says where."""
     from si_embodied.models import inspect_checkpoint
 
-    args = _parse("convert", "--model", str(original_internvl), "--out", str(tmp_path / "out"))
-    assert args.run(args) == 0
+    assert models("convert", "--model", str(original_internvl), "--out", str(tmp_path / "out")) == 0
     assert not inspect_checkpoint(tmp_path / "out").original
     assert str(tmp_path / "out") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["tiny"], ["convert", "--model", "x"], ["tiny", "x", "--seed", "one"]])
-def test_bad_arguments_end_in_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """argparse's own message and exit code."""
+def test_bad_arguments_point_to_the_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The parser's message and exit code."""
     with pytest.raises(SystemExit) as caught:
-        _parse(*arguments)
+        models(*arguments)
     assert caught.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    assert "si-embodied models" in capsys.readouterr().err
 
 
 def test_registering_the_verb_is_light() -> None:

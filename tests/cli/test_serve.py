@@ -25,7 +25,6 @@ pytest.importorskip("websockets")
         (("--server", "http://127.0.0.1:9"), ("--model NAME",)),
         (("--server", "http://127.0.0.1:9", "--model", "m"), ("cannot connect", "is the server running")),
         (("--server", "localhost:9", "--model", "m"), ("http://127.0.0.1:8000", "'localhost:9'")),
-        (("--server", "http://127.0.0.1:9", "--model", "m", "--family", "qwen3vl"), ("'qwen3vl'", "'qwen3_vl'")),
     ],
 )
 def test_what_cannot_be_served_is_one_line_with_the_fix(

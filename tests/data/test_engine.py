@@ -18,7 +18,8 @@ from si_embodied.cli.main import main
 from si_embodied.data import engine, sampling
 from si_embodied.data.engine import generate
 from si_embodied.data.records import read_dataset
-from si_embodied.data.sampling import HELD_OUT_FROM, DataConfig
+from si_embodied.data.sampling import HELD_OUT_FROM
+from si_embodied.data.settings import DataConfig
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
 
 CHEAP = ("assembly.turn_angle", "assembly.folded_sheet", "relation.front_behind")
@@ -53,7 +54,7 @@ def test_another_process_with_two_workers_makes_the_same_bytes(dataset: Path, tm
     code = (
         "from pathlib import Path\n"
         "from si_embodied.data.engine import generate\n"
-        "from si_embodied.data.sampling import DataConfig\n"
+        "from si_embodied.data.settings import DataConfig\n"
         "if __name__ == '__main__':\n"
         f"    generate(DataConfig(12, 3, {CHEAP!r}, 96), Path({str(tmp_path / 'set')!r}), workers=2)\n"
     )

@@ -1,4 +1,4 @@
-"""Apartments as values: drawn from a seed, connected, furnished, exported."""
+"""Apartments as values: drawn from a seed, connected and furnished."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from si_embodied.envs.scenes.apartment import Apartment, Furniture, Part, Room
 from si_embodied.envs.scenes.catalogue import CATALOGUE
 from si_embodied.envs.scenes.furniture import COLOURS
-from si_embodied.envs.scenes.generator import ROBOT_RADIUS_M, generate_apartment, solid_outlines
+from si_embodied.envs.scenes.generator import generate_apartment, solid_outlines
 from si_embodied.envs.scenes.occupancy import CELL_M, Grid, Outlines
 from si_embodied.errors import SceneError
+from si_embodied.robots import FETCH_BASE
 
 SEEDS = range(12)
 ROOM = Room("office", 0.0, 0.0, 6.0, 4.0, "carpet", (0.5, 0.5, 0.5), (0.9, 0.9, 0.9))
@@ -68,7 +69,7 @@ def test_furniture_does_not_overlap_and_stays_in_its_room(apartments):
 
 @pytest.mark.parametrize("category", sorted(CATALOGUE))
 def test_every_piece_stands_on_the_floor_in_one(category):
-    """Its lowest part touches z = 0, and every part touches another: nothing floats."""
+    """The lowest part touches z = 0, and every part touches another: nothing floats."""
     parts = CATALOGUE[category].build(COLOURS["red"])
     low = [np.array(p.centre) - p.half for p in parts]
     high = [np.array(p.centre) + p.half for p in parts]
@@ -85,7 +86,7 @@ def test_every_piece_stands_on_the_floor_in_one(category):
 
 
 def test_every_room_and_door_can_be_driven_to_by_flood_fill(apartments):
-    """A plain flood fill over exact clearances, sharing nothing with the generator's own check but the outlines."""
+    """A plain flood fill over exact clearances, which shares only the outlines with the generator's own check."""
     for a in apartments[:4]:
         outlines = solid_outlines(a)
         step = 0.1
@@ -95,7 +96,7 @@ def test_every_room_and_door_can_be_driven_to_by_flood_fill(apartments):
             (i, j)
             for i in range(nx)
             for j in range(ny)
-            if outlines.distance(x0 + (i + 0.5) * step, y0 + (j + 0.5) * step) >= ROBOT_RADIUS_M
+            if outlines.distance(x0 + (i + 0.5) * step, y0 + (j + 0.5) * step) >= FETCH_BASE.radius_m
         }
         door = a.doors[0]
         start = min(
@@ -136,14 +137,14 @@ def test_quarter_turns_are_counter_clockwise():
 
 
 def test_geodesic_distance_round_a_wall_by_hand():
-    """A wall from the lower side up to y = 2.5, at x = 3: the way leads over its end, a circle of the disc's radius."""
+    """A wall from the lower side up to y = 2.5, at x = 3: the path rounds its end on a circle of the disc's radius."""
     room = empty_room(box(3, 1.25, 0.1, 2.5))
     radius = 0.3
     grid = Grid.of(room, Outlines.of(room.walls), radius)
     goal = np.zeros(grid.free.shape, bool)
     goal[grid.cell(5.0, 1.0)] = True
     got = grid.geodesic(goal).at(1.025, 1.025)
-    # Taut string from (1.025, 1.025) over the wall's two corners (2.95, 2.5), (3.05, 2.5), rounded by the radius.
+    # A taut string from (1.025, 1.025) over the wall's two corners (2.95, 2.5), (3.05, 2.5), rounded by the radius.
     (gx, gy) = grid.point(*grid.cell(5.0, 1.0))
 
     def leg(px: float, py: float, cx: float, cy: float) -> tuple[float, float]:
@@ -161,19 +162,3 @@ def test_no_path_cuts_a_corner_or_passes_a_closed_wall():
     room = empty_room(box(3, 2, 0.1, 4))
     grid = Grid.of(room, Outlines.of(room.walls), 0.3)
     assert not (grid.free[:, : grid.cell(3, 2)[1]].any() and grid.free[:, grid.cell(3, 2)[1] :].any())
-
-
-def test_glb_keeps_names_sizes_and_turns_y_up(apartments, tmp_path):
-    trimesh = pytest.importorskip("trimesh")
-    from si_embodied.envs.scenes.glb import export_glb, to_y_up
-
-    a = apartments[0]
-    scene = trimesh.load(export_glb(a, tmp_path / "flat.glb"))
-    x0, y0, x1, y1 = a.bounds
-    low, high = scene.bounds
-    assert (low[0], high[0]) == pytest.approx((x0, x1), abs=1e-3)
-    assert (-high[2], -low[2]) == pytest.approx((y0, y1), abs=1e-3)
-    piece = a.furniture[0]
-    transform, geometry = scene.graph[f"{piece.name}/0"]
-    centre = trimesh.transform_points(scene.geometry[geometry].bounds, transform).mean(axis=0)
-    assert centre == pytest.approx(to_y_up(np.array(piece.world_parts[0].centre)), abs=1e-3)

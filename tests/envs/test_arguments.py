@@ -1,4 +1,4 @@
-"""What an environment is asked for is refused by its name, its value and what would do."""
+"""Errors about arguments give the name, the value and the accepted values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def test_numbers_in_their_range_pass(value: int | None) -> None:
 @pytest.mark.parametrize(
     ("value", "high", "words"),
     [
-        (15, 4096, "expected image_size from 16 to 4096 pixels, got: 15"),
+        (15, 4096, "expected image_size to be from 16 to 4096 pixels, got: 15"),
         (4097, 4096, "got: 4097"),
         (float("nan"), 4096, "got: nan"),
-        (15, float("inf"), "expected image_size of at least 16 pixels, got: 15"),
+        (15, float("inf"), "expected image_size to be at least 16 pixels, got: 15"),
     ],
 )
 def test_a_number_out_of_range_is_said_with_its_range(value: float, high: float, words: str) -> None:

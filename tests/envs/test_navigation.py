@@ -1,4 +1,4 @@
-"""The Apartment environment: Gymnasium's contract, metrics by hand, geometry of the pictures, reproducibility."""
+"""The Apartment environment: Gymnasium's contract, metrics by hand, geometry of the images, reproducibility."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ from si_embodied.envs.scenes.occupancy import Outlines
 from si_embodied.envs.scenes.tasks import NavigationTask
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.geometry import Intrinsics, Pose, project
+from si_embodied.policies.observation import from_gymnasium
+from si_embodied.policies.skills.navigation import TiltSkill
+from si_embodied.skills import TiltCamera
+from si_embodied.types import Code, Outcome
 
 APARTMENT = "si_embodied/Apartment-v0"
 START = (1.025, 2.025, 0.0)  # the middle of a cell
@@ -194,6 +198,31 @@ def test_look_down_tilts_the_camera_within_its_range(tiny):
     assert math.asin(observation["T_map_camera"][0][2, 2]) == pytest.approx(tiny.embodiment.tilt_range_rad[0])
 
 
+def look(env: ApartmentEnv, degrees: float) -> Outcome:
+    """Run the skill in the environment until its outcome."""
+    skill = TiltSkill(TiltCamera(math.radians(degrees)), env.embodiment)
+    for _ in range(5):
+        result = skill.step(from_gymnasium(env.observe(), env.embodiment.cameras))
+        if isinstance(result, Outcome):
+            return result
+        env.step(result)
+    raise AssertionError("no outcome within 5 steps")
+
+
+@pytest.mark.parametrize("degrees", [15, -15])
+def test_look_turns_the_camera_by_one_step(tiny, degrees):
+    before = tiny.tilt
+    assert look(tiny, degrees).succeeded
+    assert tiny.tilt - before == pytest.approx(math.radians(degrees))
+
+
+def test_look_fails_where_the_base_is_driven_by_velocities():
+    env = ApartmentEnv(image_size=16, action_mode="continuous")
+    env.start_episode(tiny_episode())
+    assert look(env, 15).code is Code.SKILL_FAILED
+    env.close()
+
+
 def test_the_perfect_pixel_is_on_the_target(tiny):
     view, u, v = tiny.ground_truth.visible_target()
     assert view == 0
@@ -219,8 +248,8 @@ def test_gymnasiums_checker_passes(mode):
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_vector_environments_give_what_single_ones_give(mode):
-    # A process that has drawn with OpenGL must not be forked: its threads are not copied.
-    # Gymnasium's shared memory does not carry Text.
+    # A process that has rendered with OpenGL must not be forked: its threads are not copied.
+    # Gymnasium's shared memory does not support Text.
     how = {"context": "spawn", "shared_memory": False} if mode == "async" else {}
     vector = gymnasium.make_vec(
         APARTMENT, num_envs=2, vectorization_mode=mode, image_size=32, vector_kwargs=how, task="objectnav"

@@ -1,4 +1,4 @@
-"""Instructions are true in exactly one way, checked by methods that share nothing with the generator's."""
+"""Instructions are unambiguous, checked by methods that share nothing with the generator's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def candidates(apartments, task):
 
 
 def seen_from_the_front(apartment, anchor, piece):
-    """Where a piece is for somebody 2 m before the anchor who looks at it: (ahead, to the left)."""
+    """Position of furniture for an observer 2 m in front of the anchor, who faces it: (ahead, to the left)."""
     (fx, fy), (ax, ay) = anchor.front, anchor.centre
     viewer = Pose.planar(ax + 2 * fx, ay + 2 * fy, math.atan2(-fy, -fx))
     ahead, left, _ = viewer.inverse().apply([*piece.centre, 0.0])
@@ -36,7 +36,7 @@ def seen_from_the_front(apartment, anchor, piece):
 
 
 def angle_at(piece, a, b):
-    """The angle under which a piece sees the anchors, degrees."""
+    """The angle between the anchors as seen from the furniture, degrees."""
     u, v = a.centre - piece.centre, b.centre - piece.centre
     return math.degrees(math.acos(float(u @ v) / float(np.linalg.norm(u) * np.linalg.norm(v))))
 
@@ -72,7 +72,7 @@ def test_between_holds_for_one_piece_in_the_apartment(apartments):
         a, b = (apartment.piece(name) for name in task.anchors)
         angles = {p.name: angle_at(p, a, b) for p in same_category(apartment, goal)}
         assert len(angles) >= 2
-        # On the circle over the segment the angle is 90 degrees (Thales); the middle of the segment sees 180.
+        # On the circle over the segment the angle is 90 degrees (Thales); in the middle of the segment it is 180.
         assert angles.pop(goal.name) > 100
         assert max(angles.values()) < 100
     assert count >= 5
@@ -140,14 +140,14 @@ def test_an_unknown_task_is_named(apartments):
 
 
 class _Spot:
-    """A piece that is only where it is and where it faces."""
+    """Furniture reduced to a position and a heading."""
 
     def __init__(self, name: str, x: float, y: float, front: tuple[int, int] = (1, 0)) -> None:
         self.name, self.centre, self.front = name, np.array([x, y]), front
 
 
 def test_sides_by_hand():
-    """A sofa at the origin faces +x; who faces it looks along -x and has +y on the right."""
+    """A sofa at the origin faces +x; an observer who faces it looks along -x and has +y on the right."""
     sofa, up, down = _Spot("sofa", 0, 0), _Spot("up", 0.2, 1.5), _Spot("down", 0.2, -1.5)
     assert side_of([up, down], sofa, "right") is up
     assert side_of([up, down], sofa, "left") is down

@@ -1,4 +1,4 @@
-"""The renderer ladder, and that OpenGL and rays see the same world."""
+"""The choice of a renderer, and that OpenGL and rays render the same world."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_rays_and_opengl_agree(world):
         drawn.append((made.rgbd(data, "eye")[1], made.segmentation(data, "eye")))
         made.close()
     same = drawn[0][1] == drawn[1][1]
-    assert same.mean() > 0.97  # but for outlines
-    assert np.percentile(np.abs(drawn[0][0] - drawn[1][0])[same], 95) < 0.01  # OpenGL draws a ball in facets
+    assert same.mean() > 0.97  # except at outlines
+    assert np.percentile(np.abs(drawn[0][0] - drawn[1][0])[same], 95) < 0.01  # OpenGL renders a ball with facets
 
 
 def test_rays_and_opengl_light_surfaces_alike():
-    """A ball has all directions; the lights are ambient, at the camera, and from far away."""
+    """A ball has normals in all directions; the lights are ambient, at the camera, and directional."""
     if select_renderer().name == "rays":
         pytest.skip("no OpenGL on this machine")
     model = mujoco.MjModel.from_xml_string("""<mujoco>
@@ -111,7 +111,7 @@ def test_rays_and_opengl_light_surfaces_alike():
     both = drawn[0][1] & drawn[1][1]
     difference = np.abs(drawn[0][0] - drawn[1][0])[both]
     assert difference.mean() < 2
-    assert np.percentile(difference, 95) < 6  # OpenGL draws it in facets
+    assert np.percentile(difference, 95) < 6  # OpenGL renders it with facets
 
 
 def test_a_closed_renderer_says_so(world):
@@ -176,7 +176,7 @@ def test_rays_can_be_forced_from_the_environment_without_opengl():
         "import gymnasium, si_embodied.envs\n"
         "env = gymnasium.make('si_embodied/Apartment-v0', image_size=32)\n"
         "observation, _ = env.reset(seed=0)\n"
-        "assert env.unwrapped.renderer_choice.name == 'rays'\n"
+        "assert env.unwrapped._view._renderer.choice.name == 'rays'\n"
         "assert observation['depth'].max() > 0.5\n"
         "env.close()\n"
     )

@@ -1,4 +1,4 @@
-"""The tabletop environment: its contract with Gymnasium, its determinism, its arm, and random against the oracle."""
+"""The tabletop environment: Gymnasium's contract, determinism, the arm, and random actions against the oracle."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_an_action_that_is_not_finite_is_refused(env: gymnasium.Env[Any, Any]) -
 
 
 def test_a_reset_takes_less_than_half_a_second(env: gymnasium.Env[Any, Any]) -> None:
-    env.reset(seed=0)  # the first one chooses the renderer and reads the meshes
+    env.reset(seed=0)  # the first reset chooses the renderer and reads the meshes
     import time
 
     start = time.process_time()

@@ -1,4 +1,4 @@
-"""Tasks are true in exactly one way, and their conditions are read from the physics."""
+"""Tasks are unambiguous, and their conditions are read from the physics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def world() -> TabletopWorld:
 
 
 def put(world: TabletopWorld, name: str, x: float, y: float, z: float, *, yaw: float = 0.0) -> None:
-    """Let an object fall from just above where it should lie, and wait until it rests."""
+    """Drop an object from just above its target, and wait until it rests."""
     world.place_object(name, Pose.from_rpy(0.0, 0.0, yaw, (x, y, TABLE_TOP_M + z)))
     world.rest(0.6)
     world.rest()

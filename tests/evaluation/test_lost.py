@@ -15,12 +15,13 @@ from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import PolicySpec, make_env, policies, register_policy
 from si_embodied.evaluation.report import compare, detail_lines, make_report
 from si_embodied.evaluation.runner import Run, evaluate
+from si_embodied.policies.base import Policy
 
 pytest.importorskip("gymnasium")
 pytestmark = pytest.mark.timeout(120)
 
 
-class Walker:
+class Walker(Policy):
     """Always walks."""
 
     def reset(self, task):
@@ -28,9 +29,6 @@ class Walker:
 
     def act(self, observation):
         return 1
-
-    def close(self):
-        pass
 
 
 if "brittle-walker" not in policies():

@@ -1,4 +1,4 @@
-"""The arm's skills against a tool that follows exactly, or not at all: what they command and how they end."""
+"""The arm's skills with a tool that follows exactly, or not at all: their commands and outcomes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def observe(tool: Pose, opening_m: float) -> Observation:
 
 
 class Tool:
-    """A gripper that goes where it is told, unless it is held back; closed, it stays open by what it holds."""
+    """A tool that follows its commands unless held back; a closed gripper stays open by the width of its object."""
 
     def __init__(self, arm: TableArm, *, holds_m: float = 0.0, lowest_m: float = -1.0, stuck: bool = False) -> None:
         self.arm, self.holds_m, self.lowest_m, self.stuck = arm, holds_m, lowest_m, stuck
@@ -104,7 +104,7 @@ def test_a_place_lets_go_at_the_height_of_the_grasp_and_squarely(arm: TableArm) 
     tool.opening_m = 0.046
     assert tool.run(skill).code is Code.OK
     opened = next(pose for pose, opening in tool.commands if opening > 0)
-    # 0.75 of the surface + 0.02 of the grasp + 5 mm to drop
+    # surface at 0.75 + grasp height 0.02 + drop of 5 mm
     np.testing.assert_allclose(opened.translation, [0.7, 0.0, 0.775], atol=1e-6)
     assert opened.yaw == pytest.approx(0.0)
     assert tool.commands[-1][0].translation[2] > 0.83

@@ -1,4 +1,4 @@
-"""A robot of skills: one call a goal, the next unseen place, and holding still as a number that is no skill."""
+"""A robot of skills: one call per goal, the next unvisited place, and an unused number to hold still."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TIDY = Task("put the red mug on the green sofa", "rearrangement")
 
 @pytest.fixture
 def home(wall_ahead: Observation) -> Observation:
-    """Where a sofa is near and a desk is far."""
+    """A place with a sofa nearby and a desk far away."""
     return dataclasses.replace(wall_ahead, skills=SkillState(OPTIONS, "the task begins", True, "nothing"))
 
 
@@ -55,7 +55,7 @@ def test_exploring_visits_every_place_once_the_nearest_first(home: Observation) 
     done = body.skill(ExploreFrontier()).step(home)
     assert isinstance(done, Outcome)
     assert done.code is Code.SKILL_FAILED
-    assert body.skill(ExploreFrontier()).step(home) == 1  # and around again, for another thing
+    assert body.skill(ExploreFrontier()).step(home) == 1  # starts over, for another object
 
 
 def test_a_place_that_was_driven_to_is_not_explored(home: Observation) -> None:
@@ -97,7 +97,7 @@ def test_the_planner_calls_skills_and_tells_the_next_prompt_how_they_went(home: 
     policy.reset(TIDY)
     assert policy.act(home) == 1
     there = dataclasses.replace(after(home, "you are there", succeeded=True), T_map_base=Pose.planar(0.5, 0.5, 0.0))
-    assert policy.act(there) == len(OPTIONS)  # the pixel shows a wall in 3 m, where no furniture is: it holds
+    assert policy.act(there) == len(OPTIONS)  # the pixel shows a wall 3 m away, without furniture: the planner holds
     assert policy.act(there) == 0
     assert "1. navigate green sofa: done" in asked[1]
     assert "2. plan: failed (no_grasp)" in asked[2]
@@ -105,5 +105,5 @@ def test_the_planner_calls_skills_and_tells_the_next_prompt_how_they_went(home: 
 
 @pytest.mark.parametrize("latency", [1.5, "measured"])
 def test_a_robot_of_skills_cannot_wait_for_the_planner(latency: float | str) -> None:
-    with pytest.raises(ConfigError, match="latency of 0"):
+    with pytest.raises(ConfigError, match="latency 0"):
         SpatialPlannerPolicy(Planner(ScriptedBackend([]), ROBOT), latency=latency)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The base's skills in a world of boxes whose depth images are computed in closed form: no simulator."""
+"""The base's skills in a world of boxes whose depth images are computed in closed form, without a simulator."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ TWO_ROOMS = [
 
 
 class BoxWorld:
-    """A disc that drives among boxes and sees them."""
+    """A disc that drives among boxes, with a depth camera."""
 
     def __init__(self, boxes: list[tuple[float, float, float, float, float]], base: MobileBase) -> None:
         self.boxes, self.base = boxes, base
         self.x, self.y, self.yaw, self.tilt, self.time = 1.0, 3.0, 0.0, math.radians(-15), 0.0
+        self.tilt_range_rad = (-math.pi / 2, math.pi / 2)
 
     def observe(self) -> Observation:
         T_map_base = Pose.planar(self.x, self.y, self.yaw)
@@ -85,7 +86,8 @@ class BoxWorld:
         elif action in (BaseAction.TURN_LEFT, BaseAction.TURN_RIGHT):
             self.yaw += self.base.turn_step_rad * (1 if action == BaseAction.TURN_LEFT else -1)
         elif action in (BaseAction.LOOK_UP, BaseAction.LOOK_DOWN):
-            self.tilt += self.base.tilt_step_rad * (1 if action == BaseAction.LOOK_UP else -1)
+            tilt = self.tilt + self.base.tilt_step_rad * (1 if action == BaseAction.LOOK_UP else -1)
+            self.tilt = min(max(tilt, self.tilt_range_rad[0]), self.tilt_range_rad[1])
 
     def _forward(self, distance_m: float) -> None:
         x, y = self.x + distance_m * math.cos(self.yaw), self.y + distance_m * math.sin(self.yaw)
@@ -188,7 +190,7 @@ def test_an_invisible_obstacle_is_bumped_into_and_driven_around(world: BoxWorld,
         result = skill.step(observation)
         if isinstance(result, Outcome):
             break
-        world.boxes = glass  # it moves among boxes of which one is not seen
+        world.boxes = glass  # the base moves among boxes of which one is invisible to it
         world.act(result)
         world.boxes = seen
     assert isinstance(result, Outcome)
@@ -238,8 +240,47 @@ def test_driving_into_a_wall_is_blocked(world: BoxWorld, base: MobileBase) -> No
     assert outcome.code is Code.BLOCKED
 
 
-def test_looking_down_tilts_one_notch_and_stops_at_the_limit(world: BoxWorld, base: MobileBase) -> None:
-    for _ in range(6):
-        outcome, _ = run(world, OccupancyMapper(base), TiltSkill(TiltCamera(math.radians(-15)), base))
-        assert outcome.succeeded
-    assert math.degrees(world.tilt) == pytest.approx(-60)  # the range ends at -57.3 degrees, the nearest notch to it
+def tilt(world: BoxWorld, base: MobileBase, angle_rad: float) -> tuple[Outcome, int]:
+    return run(world, OccupancyMapper(base), TiltSkill(TiltCamera(angle_rad), base))
+
+
+@pytest.mark.parametrize("degrees", [15, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_looking_tilts_the_camera_by_one_step_of_the_robot(
+    world: BoxWorld, base: MobileBase, degrees: int, sign: int
+) -> None:
+    world.base = dataclasses.replace(base, tilt_step_rad=math.radians(degrees))
+    before = world.tilt
+    outcome, steps = tilt(world, world.base, sign * math.radians(degrees))
+    assert (outcome.succeeded, steps) == (True, 1)
+    assert world.tilt - before == pytest.approx(sign * math.radians(degrees))
+
+
+def test_an_angle_below_half_a_step_still_tilts_by_one_step(world: BoxWorld, base: MobileBase) -> None:
+    world.base = dataclasses.replace(base, tilt_step_rad=math.radians(30))
+    before = world.tilt
+    assert tilt(world, world.base, math.radians(10))[0].succeeded
+    assert world.tilt - before == pytest.approx(math.radians(30))
+
+
+def test_looking_down_ends_at_the_limit_and_is_blocked_there(world: BoxWorld, base: MobileBase) -> None:
+    low, _ = base.tilt_range_rad
+    world.tilt_range_rad = base.tilt_range_rad
+    outcomes = [tilt(world, base, math.radians(-15))[0] for _ in range(5)]  # from -15 degrees; the range ends at -57.3
+    assert [outcome.code for outcome in outcomes] == [Code.OK] * 3 + [Code.BLOCKED] * 2
+    assert world.tilt == pytest.approx(low)
+    assert "lowest" in outcomes[-1].message
+
+
+def test_a_camera_that_does_not_move_is_blocked(world: BoxWorld, base: MobileBase) -> None:
+    world.tilt_range_rad = (world.tilt, world.tilt)  # stuck, though its range says otherwise
+    outcome, steps = tilt(world, base, math.radians(15))
+    assert (outcome.code, steps) == (Code.BLOCKED, 1)
+
+
+@pytest.mark.parametrize("change", [{"action_mode": "continuous"}, {"tilt_range_rad": (-0.3, -0.3)}])
+def test_a_base_that_cannot_tilt_its_camera_says_so(
+    world: BoxWorld, base: MobileBase, change: dict[str, object]
+) -> None:
+    outcome, steps = tilt(world, dataclasses.replace(base, **change), math.radians(15))  # type: ignore[arg-type]
+    assert (outcome.code, steps) == (Code.SKILL_FAILED, 0)

@@ -1,4 +1,4 @@
-"""An environment's dict becomes the core's observation, or the message says what does not fit."""
+"""An environment's dict becomes the core's observation, or the error says what is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The oracle solves the tabletop, and random does not."""
+"""The oracle solves the tabletop, and random actions do not."""
 
 from __future__ import annotations
 

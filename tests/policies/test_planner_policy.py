@@ -1,4 +1,4 @@
-"""The planner as a policy: it acts on plans, remembers how they went, waits while it thinks, gives up in the end."""
+"""The planner as a policy: it executes plans, remembers outcomes, waits during planning, and gives up eventually."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STOP = '{"subgoals":[],"done":true}'
 
 
 class Turntable:
-    """Carries out turns and holds; nothing else moves."""
+    """A world that executes turns and ignores every other motion."""
 
     def __init__(self, observation: Observation) -> None:
         self.observation, self.yaw, self.stamp_s = observation, 0.0, observation.stamp_s
@@ -51,7 +51,7 @@ def run(policy: SpatialPlannerPolicy, world: Turntable, steps: int) -> list[Base
     return actions
 
 
-def test_a_plan_is_carried_out_and_the_next_one_asked_for(
+def test_a_plan_is_executed_and_the_next_one_requested(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
     policy = SpatialPlannerPolicy(Planner(ScriptedBackend([TURN_LEFT, STOP]), base))
@@ -60,9 +60,7 @@ def test_a_plan_is_carried_out_and_the_next_one_asked_for(
     assert [type(decision) for decision in policy.decisions] == [Execute, Execute]
 
 
-def test_the_next_prompt_tells_how_the_last_plan_went(
-    base: MobileBase, wall_ahead: Observation, find_chair: Task
-) -> None:
+def test_the_next_prompt_shows_the_last_outcome(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     asked: list[str] = []
 
     def answer(prompt: Prompt) -> str:
@@ -88,7 +86,7 @@ def test_a_refusal_holds_the_robot_and_is_remembered(
     assert held.code is Code.PLAN_INVALID
 
 
-def test_nothing_but_refusals_ends_the_task(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+def test_consecutive_refusals_end_the_task(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     policy = SpatialPlannerPolicy(Planner(ScriptedBackend(lambda _: "no"), base))
     policy.reset(find_chair)
     actions = run(policy, Turntable(wall_ahead), MOST_HOLDS)
@@ -124,7 +122,7 @@ def test_a_task_for_another_robot_is_refused(base: MobileBase, stack_cubes: Task
 
 
 @pytest.mark.parametrize("latency", [-1.0, math.inf, math.nan])
-def test_an_impossible_latency_is_refused(base: MobileBase, latency: float) -> None:
+def test_an_invalid_latency_is_rejected(base: MobileBase, latency: float) -> None:
     with pytest.raises(ConfigError, match="latency"):
         SpatialPlannerPolicy(Planner(ScriptedBackend([]), base), latency=latency)
 

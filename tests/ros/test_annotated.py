@@ -1,4 +1,4 @@
-"""The annotated image of the planner node, on a robot before a wall; each in its own process."""
+"""The planner node's annotated image, with a robot in front of a wall, each in its own process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOON_S = 60.0
 GOTO = {"skill": "goto", "object": "wall", "view": 0, "point": [500, 400]}
 
 
-def test_the_image_planned_from_comes_with_the_points_of_the_plan(ros: Ros) -> None:
+def test_the_annotated_image_shows_the_plans_points(ros: Ros) -> None:
     images, plans = ros.listen(Image, "planner/annotated"), ros.listen(Plan, "planner/plan")
     seen = ros.listen(Image, "head/image_raw", qos_profile_sensor_data)
     ros.start(ROBOT, {})
@@ -35,7 +35,7 @@ def test_the_image_planned_from_comes_with_the_points_of_the_plan(ros: Ros) -> N
     pixels, width, height = bridge.rgb_of(image).astype(int), seen[0].width, seen[0].height
     assert pixels.shape[1] == width
     assert pixels.shape[0] > height, "with a line of words below"
-    # The robot's own picture is black, so that all colour is drawn: a ring, and on its right a name.
+    # The robot's own image is black, so every coloured pixel was drawn: a ring, and a name to its right.
     v, u = np.nonzero(pixels[:height].sum(axis=2))
     ring = u < 0.62 * width
     assert abs(u[ring].mean() - 0.5 * width) < 3

@@ -1,4 +1,4 @@
-"""Questions to the planner node, on a robot before a wall; each in its own process."""
+"""Questions to the planner node, with a robot in front of a wall, each in its own process."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def started(ros: Ros, *script: str, **more: Any) -> Ros:
 
 @pytest.fixture(scope="module")
 def where(shared_ros: Ros) -> Ros:
-    """A planner whose model points at the wall, whatever it is asked."""
+    """A planner whose model always points at the wall."""
     started(shared_ros, BOX)
     shared_ros.wait(lambda: asked(shared_ros, question="wall", region=True).code == 0, STARTS_S, "the first image")
     return shared_ros
 
 
-def test_a_region_comes_in_pixels_and_with_its_place_in_the_map(where: Ros) -> None:
+def test_a_region_has_pixels_and_a_map_position(where: Ros) -> None:
     answer = asked(where, question="the wall", region=True)
     assert (answer.code, answer.has_box, answer.has_point, answer.has_position) == (0, True, True, True)
     left, top, right, bottom = answer.box
@@ -52,7 +52,7 @@ def test_a_region_comes_in_pixels_and_with_its_place_in_the_map(where: Ros) -> N
     assert answer.position.x == pytest.approx(WALL_M, abs=0.02)
 
 
-def test_a_picture_that_comes_along_has_no_place(where: Ros) -> None:
+def test_an_image_in_the_request_has_no_map_position(where: Ros) -> None:
     picture = Image(width=20, height=10, encoding="rgb8", step=60, data=bytes(600))
     answer = asked(where, question="the wall", region=True, images=[picture])
     assert (answer.code, answer.has_box, answer.has_position) == (0, True, False)
@@ -63,20 +63,20 @@ def test_a_picture_that_comes_along_has_no_place(where: Ros) -> None:
     ("request_", "code", "words"),
     [
         ({"question": " "}, Code.PLAN_INVALID, "empty"),
-        ({"question": "the wall", "camera": "wrist"}, Code.NO_IMAGE, "there are head"),
+        ({"question": "the wall", "camera": "wrist"}, Code.NO_IMAGE, "the cameras are head"),
         ({"question": "the wall", "images": [Image(encoding="yuv", width=1, height=1)]}, Code.NO_IMAGE, "encoded as"),
         ({"question": "the wall", "region": True, "images": [Image(), Image()]}, Code.NO_IMAGE, "one image"),
-        ({"question": "what is this?"}, Code.BACKEND_FAILED, "an answer"),  # and the model points instead
+        ({"question": "what is this?"}, Code.BACKEND_FAILED, 'an "answer"'),  # and the model points instead
     ],
 )
-def test_what_cannot_be_answered_has_its_code(where: Ros, request_: dict[str, Any], code: Code, words: str) -> None:
+def test_a_refused_question_has_a_code(where: Ros, request_: dict[str, Any], code: Code, words: str) -> None:
     answer = asked(where, **request_)
     assert answer.code == int(code)
     assert words in answer.message
 
 
-def test_words_are_answered_with_words_while_a_task_goes_on(ros: Ros) -> None:
-    """One model for both: the plan waits for the answer, or the answer for the plan, and both come."""
+def test_a_question_is_answered_while_a_task_runs(ros: Ros) -> None:
+    """Both use one model: the plan waits for the answer or the answer for the plan, and both arrive."""
     plans = ros.listen(Plan, "planner/plan")
     started(ros, WORDS, script_delay_s=0.5)
     ros.wait(lambda: asked(ros, question="what is this?").code == 0, STARTS_S, "the first image")
@@ -84,10 +84,10 @@ def test_words_are_answered_with_words_while_a_task_goes_on(ros: Ros) -> None:
     answers = [asked(ros, question="what is this?") for _ in range(3)]
     assert [(each.code, each.answer) for each in answers] == [(0, "a grey wall")] * 3
     ros.wait(lambda: plans, SOON_S, "a plan")
-    assert plans[0].code == int(Code.PLAN_INVALID), "words are no plan"
+    assert plans[0].code == int(Code.PLAN_INVALID), "words are not a plan"
 
 
-def test_cleaning_up_answers_who_waits(ros: Ros) -> None:
+def test_cleanup_answers_waiting_questions(ros: Ros) -> None:
     started(ros, WORDS, script_delay_s=8.0)
     client = ros.node.create_client(AskSpatial, "planner/ask")
     ros.wait(client.service_is_ready, STARTS_S, "the service")

@@ -1,4 +1,4 @@
-"""The bond with Nav2's lifecycle manager, whose end of it is bondpy in this process."""
+"""The bond with Nav2's lifecycle manager. In this process, bondpy plays the manager."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMS_S, ENDS_S = 20.0, 20.0
 
 @pytest.fixture
 def bond(ros: Any) -> Iterator[Any]:
-    """The manager's end, as it makes it once the planner is active."""
+    """The manager's side of the bond, created once the planner is active."""
     bondpy = pytest.importorskip("bondpy.bondpy", reason="it comes with Nav2, not from PyPI")
     bond = bondpy.Bond(ros.node, "bond", "planner")
     bond.heartbeat_period = 0.1
@@ -40,17 +40,17 @@ def formed(ros: Any, bond: Any) -> None:
     ros.wait(lambda: bond.sister_instance_id is not None and not bond.is_broken(), FORMS_S, "the bond")
 
 
-def test_a_planner_that_is_active_is_bound_until_it_is_not(ros: Any, bond: Any) -> None:
+def test_the_bond_lasts_while_the_planner_is_active(ros: Any, bond: Any) -> None:
     activated(ros)
     formed(ros, bond)
     assert ros.change(Transition.TRANSITION_DEACTIVATE)
     ros.wait(bond.is_broken, ENDS_S, "the bond's end")
     assert ros.call(GetState, "planner/get_state", GetState.Request()).current_state.id == State.PRIMARY_STATE_INACTIVE
-    assert ros.change(Transition.TRANSITION_ACTIVATE), "it binds itself anew"
+    assert ros.change(Transition.TRANSITION_ACTIVATE), "it forms a new bond"
 
 
-def test_a_planner_that_is_killed_falls_silent(ros: Any, bond: Any) -> None:
-    """Which bondcpp, the real manager's end, takes for its death after its `bond_timeout`."""
+def test_a_killed_planner_stops_its_heartbeat(ros: Any, bond: Any) -> None:
+    """bondcpp in the real manager then treats the planner as dead after `bond_timeout`."""
     from bond.msg import Status
 
     process = activated(ros)
@@ -71,7 +71,7 @@ def test_a_planner_that_is_killed_falls_silent(ros: Any, bond: Any) -> None:
         ros.wait(beats, 1.0, "a heartbeat of a dead process")
 
 
-def test_a_bond_without_bondpy_fails_the_configuration_and_says_what_to_install(ros: Any) -> None:
+def test_a_bond_without_bondpy_names_the_package_to_install(ros: Any) -> None:
     try:
         import bondpy  # noqa: F401
     except ModuleNotFoundError:

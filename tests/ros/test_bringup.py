@@ -1,4 +1,4 @@
-"""`si-embodied ros up`: the whole set as a user starts it."""
+"""`si-embodied ros up`: all nodes, started as a user would."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAST = "5"
 
 
 class Up:
-    """One `ros up` in its process, and what the simulator says of itself."""
+    """One `ros up` in its own process, and the simulator's reports."""
 
     def __init__(self, ros: Any, *arguments: str) -> None:
         self.ros = ros
@@ -49,7 +49,7 @@ class Up:
         return str(self.instructions[-1].data)
 
     def carry_out(self, instruction: str) -> Any:
-        """The result of the task, from a planner that may still be getting active."""
+        """Run a task and return its result; the planner may still be activating."""
         client, until = self.ros.action(PlanTask, "plan_task"), time.monotonic() + STARTS_S
         while time.monotonic() < until:
             goal = PlanTask.Goal(instruction=instruction, timeout_s=TASK_S)
@@ -60,7 +60,7 @@ class Up:
         raise AssertionError("the planner accepts no task")
 
     def begin(self, seed: int) -> str:
-        """The episode of a seed; its instruction."""
+        """Reset to the episode of a seed; its instruction."""
         request = SetParameters.Request(parameters=[Parameter("seed", value=seed).to_parameter_msg()])
         assert self.ros.call(SetParameters, "sim_node/set_parameters", request).results[0].successful
         instruction = str(self.ros.call(Trigger, "sim_node/reset", Trigger.Request()).message)
@@ -69,7 +69,7 @@ class Up:
         return instruction
 
     def at_goal(self) -> bool:
-        """Whether the simulator sees the task done, once the robot has come to rest."""
+        """Whether the simulator reports success once the robot stands still."""
         self.truths.clear()
         self.ros.wait(lambda: len(self.truths) > 1, ENDS_S, "ground truth")
         return bool(json.loads(self.truths[-1].data)["at_goal"])
@@ -80,7 +80,7 @@ class Up:
 
 
 @pytest.mark.parametrize("world", ["apartment", "tabletop"])
-def test_a_task_ends_in_success_and_ctrl_c_ends_all(ros: Any, world: str) -> None:
+def test_a_task_succeeds_and_ctrl_c_stops_all_nodes(ros: Any, world: str) -> None:
     up = Up(ros, "--sim", world, "--backend", "perfect_pixels", "--seed", "0", "--speed", FAST)
     result = up.carry_out(up.instruction())
     assert result.code == Code.OK, result.message
@@ -92,27 +92,27 @@ def test_a_task_ends_in_success_and_ctrl_c_ends_all(ros: Any, world: str) -> Non
     assert "Traceback" not in output
 
 
-def test_killed_it_leaves_no_node_behind(ros: Any) -> None:
+def test_killing_it_leaves_no_node_behind(ros: Any) -> None:
     up = Up(ros, "--sim", "--no-planner")
     up.instruction()
     up.process.kill()
-    up.process.communicate(timeout=ENDS_S)  # comes back when nobody holds the other end of the pipe any more
+    up.process.communicate(timeout=ENDS_S)  # returns once every process has closed the pipe
 
 
-def test_when_one_node_ends_so_do_the_others(ros: Any) -> None:
-    """A planner that cannot be configured stays to be told better; a node that dies takes the rest with it."""
+def test_when_one_node_exits_the_others_stop(ros: Any) -> None:
+    """A planner whose configuration failed stays alive for a retry; a node that exits stops the others."""
     up = Up(ros, "--sim", "--no-planner", "--task", "objectnaw")
     output = up.process.communicate(timeout=STARTS_S)[0]
     assert up.process.returncode == 1
-    assert "sim_node ended with code 2" in output
+    assert "sim_node exited with code 2" in output
     assert "Did you mean 'objectnav'?" in output
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("world", "least"), [("apartment", 18), ("tabletop", 17)])
-def test_tasks_end_in_success_on_most_of_20_seeds(ros: Any, world: str, least: int) -> None:
-    """As without ROS, perfect pixels have only the geometry and the skills left to fail."""
+def test_tasks_succeed_on_most_of_20_seeds(ros: Any, world: str, least: int) -> None:
+    """With perfect pixels, as without ROS, only geometry and skills can fail."""
     up = Up(ros, "--sim", world, "--backend", "perfect_pixels", "--speed", FAST)
     up.instruction()
     successes = 0

@@ -1,4 +1,4 @@
-"""The planner node on a robot before a wall, each in its own process."""
+"""The planner node with a robot in front of a wall, each in its own process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def scripted(*answers: str, **more: Any) -> dict[str, Any]:
 
 
 def started(ros: Ros, parameters: dict[str, Any], **robot: Any) -> list[Plan]:
-    """Robot and planner; the plans that will come."""
+    """Start robot and planner; the list that collects the plans."""
     plans = ros.listen(Plan, "planner/plan", LATCHED)
     ros.start(ROBOT, robot)
     ros.start(PLANNER, parameters)
@@ -69,7 +69,7 @@ def set_parameter(ros: Ros, name: str, value: float | str) -> Any:
 
 
 def images_seen(diagnostics: DiagnosticArray) -> int:
-    """How many images have reached the planner, as it tells."""
+    """The number of images the planner has received, from its diagnostics."""
     values = {each.key: each.value for status in diagnostics.status for each in status.values}
     return int(values.get("images of head", 0))
 
@@ -92,8 +92,8 @@ def test_a_task_through_the_action_drives_up_to_the_wall_and_ends_in_success(ros
     assert plans[0].subgoals[0].target.x == pytest.approx(WALL_M, abs=0.02)
 
 
-def test_a_camera_is_tilted_from_where_it_looks(ros: Ros) -> None:
-    """As /tf has it: nothing says that it looked straight ahead at first."""
+def test_a_camera_tilts_relative_to_its_current_angle(ros: Ros) -> None:
+    """The current angle comes from /tf; the camera need not start level."""
     told = ros.listen(Float64, "head/tilt")
     look = json.dumps({"subgoals": [{"skill": "look", "direction": "up"}], "done": False})
     started(ros, scripted(look, DONE, **{"robot.tilt_topic": "head/tilt"}), tilt=-0.35)
@@ -106,14 +106,14 @@ def test_a_camera_is_tilted_from_where_it_looks(ros: Ros) -> None:
 
 @pytest.fixture(scope="module")
 def busy(shared_ros: Ros) -> Ros:
-    """A robot and a planner that goes on for ever."""
+    """A robot, and a planner whose task never ends."""
     shared_ros.plans = started(shared_ros, scripted(THERE_AND_BACK))
     shared_ros.velocities = shared_ros.listen(Twist, "cmd_vel")
     return shared_ros
 
 
 def under_way(ros: Ros) -> Any:
-    """A task that has been planned for at least once."""
+    """Start a task and wait for its first plan."""
     before = len(ros.plans)
     handle = ros.task()
     ros.wait(lambda: len(ros.plans) > before, ANSWERS_S, "a plan")
@@ -134,7 +134,7 @@ def test_a_cancelled_task_stops_the_robot(busy: Ros) -> None:
     assert all(is_zero(each) for each in busy.velocities)
 
 
-def test_a_newer_task_ends_the_one_under_way(busy: Ros) -> None:
+def test_a_newer_task_replaces_the_current_one(busy: Ros) -> None:
     first, second = under_way(busy), busy.task("go to the other wall")
     answer = busy.end(first)
     assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(Code.CANCELED))
@@ -144,7 +144,7 @@ def test_a_newer_task_ends_the_one_under_way(busy: Ros) -> None:
     busy.end(second)
 
 
-def test_two_clients_each_hear_of_their_own_task_and_cancel_no_other(busy: Ros) -> None:
+def test_two_clients_get_their_own_results_and_cancel_only_their_own_tasks(busy: Ros) -> None:
     first = under_way(busy)
     other = Node("other_client", context=busy.context)
     busy.executor.add_node(other)
@@ -187,7 +187,7 @@ def test_a_task_that_takes_too_long_times_out(busy: Ros) -> None:
     assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(Code.TIMED_OUT))
 
 
-def test_settings_are_described_checked_and_live_where_they_can_be(busy: Ros) -> None:
+def test_parameters_are_described_checked_and_some_are_live(busy: Ros) -> None:
     request = DescribeParameters.Request(names=["planner.guard.max_plan_age_s"])
     described = busy.call(DescribeParameters, "planner/describe_parameters", request).descriptors[0]
     assert "image's stamp" in described.description
@@ -199,7 +199,7 @@ def test_settings_are_described_checked_and_live_where_they_can_be(busy: Ros) ->
     assert "configure" in refused.reason
 
 
-def test_deactivated_it_stops_and_takes_no_task_until_it_is_active_again(busy: Ros) -> None:
+def test_a_deactivated_node_stops_and_accepts_no_task(busy: Ros) -> None:
     handle = under_way(busy)
     assert busy.change(Transition.TRANSITION_DEACTIVATE)
     assert busy.end(handle).result.code == int(Code.CANCELED)
@@ -214,7 +214,7 @@ def test_deactivated_it_stops_and_takes_no_task_until_it_is_active_again(busy: R
 # --- the process ----------------------------------------------------------------------------------------------------
 
 
-def test_a_configuration_that_fails_can_be_tried_again(ros: Ros) -> None:
+def test_a_failed_configuration_can_be_retried(ros: Ros) -> None:
     ros.start(PLANNER, {"backend": "server"})
     assert not ros.change(Transition.TRANSITION_CONFIGURE)
     assert state(ros) == State.PRIMARY_STATE_UNCONFIGURED
@@ -238,7 +238,7 @@ def test_a_configuration_that_fails_can_be_tried_again(ros: Ros) -> None:
     ],
     ids=["no depth", "no image", "camera's clock ahead", "camera's clock behind", "no transforms"],
 )
-def test_a_robot_that_cannot_be_trusted_is_held_still(ros: Ros, robot: dict[str, Any], code: Code) -> None:
+def test_an_unreliable_robot_is_held_still(ros: Ros, robot: dict[str, Any], code: Code) -> None:
     settings = {"most_holds": 1, "observation_timeout_s": 1.5, "planner.guard.max_observation_age_s": 1.0}
     plans = started(ros, scripted(goto(), **settings), **robot)
     odometry, diagnostics = ros.listen(Odometry, "odom"), ros.listen(DiagnosticArray, "/diagnostics")
@@ -254,24 +254,24 @@ def test_a_robot_that_cannot_be_trusted_is_held_still(ros: Ros, robot: dict[str,
     assert odometry[-1].pose.pose.position.x == 0.0
 
 
-def test_transforms_that_stop_on_the_way_stop_the_robot_too(ros: Ros) -> None:
-    """They stop as it sets off on a way of many seconds."""
+def test_losing_transforms_while_driving_stops_the_robot(ros: Ros) -> None:
+    """The transforms stop when the robot sets off on a drive of many seconds."""
     settings = {"most_holds": 1, "observation_timeout_s": 1.5, "navigation.stuck_s": 2.0}
     plans = started(ros, scripted(goto(), **settings), tf_until_goal=1, speed=0.1)
     diagnostics = ros.listen(DiagnosticArray, "/diagnostics")
     ros.wait(lambda: diagnostics and images_seen(diagnostics[-1]), STARTS_S, "the planner's first image")
     answer = ros.end(ros.task())
     assert (answer.status, answer.result.code) == (GoalStatus.STATUS_ABORTED, int(Code.NO_TRANSFORM))
-    assert "known only until" in answer.result.message
+    assert "known only" in answer.result.message
     ros.wait(lambda: len(plans) == 2, ANSWERS_S, "the refusal")
     assert [plan.code for plan in plans] == [0, int(Code.NO_TRANSFORM)]
     odometry = ros.listen(Odometry, "odom")
     ros.wait(lambda: len(odometry) > 20, ANSWERS_S, "odometry")
     assert odometry[0].pose.pose == odometry[-1].pose.pose
-    assert 0.0 < odometry[0].pose.pose.position.x < WALL_M - STANDOFF_M - 0.5, "it stands, long before its goal"
+    assert 0.0 < odometry[0].pose.pose.position.x < WALL_M - STANDOFF_M - 0.5, "it stopped long before its goal"
 
 
-def test_a_goal_is_where_the_image_was_taken_and_not_where_the_robot_is_by_now(ros: Ros) -> None:
+def test_a_goal_is_grounded_at_the_pose_of_its_image(ros: Ros) -> None:
     """The robot drifts and turns while the model thinks for a second; what it saw straight ahead stays where it was.
 
     Where a ray straight ahead from the image's pose meets the wall is known in closed form.
@@ -291,15 +291,15 @@ def test_a_goal_is_where_the_image_was_taken_and_not_where_the_robot_is_by_now(r
 
     assert list(plan.subgoals[0].pixel) == [32.0, 24.0]
     true_y, later_y = seen_from(seconds(plan.header.stamp)), seen_from(seconds(plan.decided))
-    assert abs(later_y - true_y) > 0.5, "by the time of the plan something else is straight ahead"
+    assert abs(later_y - true_y) > 0.5, "by then another point is straight ahead"
     target = plan.subgoals[0].target
     assert math.dist((target.x, target.y), (WALL_M, true_y)) < 0.02
     stand = pose_of_message(goals[0].pose)
     facing_y = stand.translation[1] + math.tan(stand.yaw) * (WALL_M - stand.translation[0])
-    assert facing_y == pytest.approx(true_y, abs=0.02), "the base is sent to face that very point"
+    assert facing_y == pytest.approx(true_y, abs=0.02), "the goal faces the point seen in the image"
     ros.result(handle.cancel_goal_async(), ANSWERS_S, "the cancellation")
 
 
-def test_the_codes_on_the_wire_are_the_cores() -> None:
+def test_the_message_codes_match_the_core() -> None:
     wire = {name: getattr(CodeMessage, name) for name in dir(CodeMessage) if name.isupper() and name != "SLOT_TYPES"}
     assert wire == {code.name: int(code) for code in Code}

@@ -21,8 +21,8 @@ from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo
 from si_embodied_msgs.msg import Plan
 
+from si_embodied.config import settings_of
 from si_embodied.errors import RecordError
-from si_embodied.ros_nodes.node.parameters import settings_of
 from si_embodied.ros_nodes.recorder_node import RecorderSettings
 from si_embodied.ros_nodes.recording.bags import BagWriter, Topic, definition_of
 

@@ -1,4 +1,4 @@
-"""However a task is stopped, its goal is cancelled and zero velocity published within 100 ms."""
+"""However a task is stopped, its goal is canceled and zero velocity is published within 100 ms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TURN = json.dumps({"subgoals": [{"skill": "turn", "degrees": 170}], "done": Fals
 
 @dataclass
 class Driving:
-    """A robot that turns for as long as it is let, and when what it was told reached the wire."""
+    """A robot that turns until it is stopped, and the times at which commands were sent."""
 
     ros: Any
     planner: Any
@@ -44,7 +44,7 @@ class Driving:
         self.ros.node.create_subscription(kind, topic, lambda message: heard.append((time.monotonic(), message)), 10)
 
     def under_way(self, timeout_s: float = 60.0) -> Any:
-        """The handle of a task whose first goal the robot is on its way to."""
+        """Start a task and wait until its first goal is being executed; the task's goal handle."""
         self.goals.clear()
         handle = self.ros.task(timeout_s=timeout_s)
         self.ros.wait(lambda: self.goals, ANSWERS_S, "a goal")
@@ -53,13 +53,13 @@ class Driving:
         return handle
 
     def delays(self, stopped_s: float) -> tuple[float, float]:
-        """Seconds from the stop to the goal's cancellation and to zero velocity."""
+        """Seconds from the stop to the goal's cancellation, and to zero velocity."""
         self.ros.wait(lambda: self.goals and self.velocities, ANSWERS_S, "the goal's cancellation and zero velocity")
         assert all(velocity == Twist() for _, velocity in self.velocities)
         return self.goals[0][0] - stopped_s, self.velocities[0][0] - stopped_s
 
     def assert_still(self) -> None:
-        """It stands, and nobody sends it on."""
+        """Check that the robot stands still and gets no new goal."""
         self.odometry.clear()
         self.ros.wait(lambda: len(self.odometry) > 8, ANSWERS_S, "odometry")
         first, last = self.odometry[1].pose.pose, self.odometry[-1].pose.pose
@@ -67,7 +67,7 @@ class Driving:
 
 
 def started(ros: Any, **more: Any) -> Driving:
-    """Robot and planner, in processes of their own."""
+    """Robot and planner, each in its own process."""
     ros.start(ROBOT, {"speed": 0.3})
     script = {"backend": "scripted", "script": TURN, "autostart": True, "planner.guard.max_repeats": 1000}
     return Driving(ros, ros.start(PLANNER, {**script, **more}))
@@ -95,7 +95,7 @@ def cancel(driving: Driving, handle: Any) -> None:
     [(cancel, Code.CANCELED), (emergency_stop, Code.EMERGENCY_STOP), (emergency_service, Code.EMERGENCY_STOP)],
     ids=["cancel", "emergency stop by topic", "emergency stop by service"],
 )
-def test_told_to_stop_it_stops(driving: Driving, stop: Callable[[Driving, Any], None], code: Code) -> None:
+def test_a_stop_request_stops_the_robot(driving: Driving, stop: Callable[[Driving, Any], None], code: Code) -> None:
     ros, seen = driving.ros, []
     ros.stop_topic = ros.node.create_publisher(Bool, "emergency_stop", 1)
     ros.stop_service = ros.node.create_client(SetBool, "planner/emergency_stop")
@@ -112,7 +112,7 @@ def test_told_to_stop_it_stops(driving: Driving, stop: Callable[[Driving, Any], 
     assert statistics.median(seen) < STOPS_S
 
 
-def test_out_of_time_it_stops(driving: Driving) -> None:
+def test_a_timeout_stops_the_robot(driving: Driving) -> None:
     seen = []
     for _ in range(3):
         handle, accepted_s = driving.under_way(timeout_s=1.5), time.monotonic()
@@ -122,7 +122,7 @@ def test_out_of_time_it_stops(driving: Driving) -> None:
     assert statistics.median(seen) < STOPS_S
 
 
-def test_deactivated_it_stops(driving: Driving) -> None:
+def test_deactivation_stops_the_robot(driving: Driving) -> None:
     seen = []
     for _ in range(3):
         handle = driving.under_way()
@@ -136,7 +136,7 @@ def test_deactivated_it_stops(driving: Driving) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_stops_and_ends_well(ros: Any, number: int) -> None:
+def test_an_interrupt_stops_the_robot_and_exits_cleanly(ros: Any, number: int) -> None:
     driving = started(ros)
     handle = driving.under_way()
     future = handle.get_result_async()
@@ -148,8 +148,8 @@ def test_interrupted_it_stops_and_ends_well(ros: Any, number: int) -> None:
     ros.wait(lambda: driving.planner.poll() == 0, ANSWERS_S, "a clean end of the planner")
 
 
-def test_interrupted_while_the_model_thinks_it_ends_soon_and_well(ros: Any) -> None:
-    """The answer, which takes a minute, is not waited for."""
+def test_an_interrupt_during_planning_exits_quickly_and_cleanly(ros: Any) -> None:
+    """The node does not wait for the answer, which takes a minute."""
     driving = started(ros, script_delay_s=60.0)
     ros.task()
     stopped_s = time.monotonic()
@@ -159,7 +159,7 @@ def test_interrupted_while_the_model_thinks_it_ends_soon_and_well(ros: Any) -> N
     assert time.monotonic() - stopped_s < 5.0
 
 
-def test_shut_down_it_stops_and_says_how_the_task_ended(ros: Any) -> None:
+def test_shutdown_stops_the_robot_and_reports_the_task(ros: Any) -> None:
     driving = started(ros)
     handle = driving.under_way()
     future = handle.get_result_async()

@@ -15,8 +15,8 @@ import time
 from si_embodied.backends import ScriptedBackend
 from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.errors import BackendError
-from si_embodied.serving.app import Limits
-from si_embodied.serving.run import ServeOptions, serve
+from si_embodied.serving.options import Limits, ServeOptions
+from si_embodied.serving.run import serve
 from si_embodied.serving.service import PlanningService
 from si_embodied.types import Prompt
 

@@ -30,7 +30,7 @@ from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.serving import RemotePlanner
 from si_embodied.serving.messages import pack_decision, unpack_request
-from si_embodied.serving.run import ServeOptions
+from si_embodied.serving.options import ServeOptions
 from si_embodied.worker import PlannerWorker
 
 Server: TypeAlias = Any  # tests/serving/conftest.py

@@ -231,7 +231,8 @@ def test_each_of_many_robots_gets_its_own_answer(server: Server, request_of: Ask
 )
 def test_unusable_options_are_rejected_with_the_fix(options: dict[str, Any], words: str) -> None:
     from si_embodied.backends import ScriptedBackend
-    from si_embodied.serving.run import ServeOptions, serve
+    from si_embodied.serving.options import ServeOptions
+    from si_embodied.serving.run import serve
     from si_embodied.serving.service import PlanningService
 
     with pytest.raises(ConfigError, match=words):
@@ -240,7 +241,8 @@ def test_unusable_options_are_rejected_with_the_fix(options: dict[str, Any], wor
 
 def test_a_taken_port_is_named_with_the_fix() -> None:
     from si_embodied.backends import ScriptedBackend
-    from si_embodied.serving.run import ServeOptions, serve
+    from si_embodied.serving.options import ServeOptions
+    from si_embodied.serving.run import serve
     from si_embodied.serving.service import PlanningService
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

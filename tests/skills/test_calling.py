@@ -1,4 +1,4 @@
-"""A subgoal becomes the skill of a robot's own list that its pixel and its words mean, or is refused."""
+"""A subgoal becomes the entry of the robot's skill list that its pixel and words refer to, or is refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT_FRIDGE, AT_SOFA, AT_NOTHING = (500, 500), (750, 500), (250, 500)
 
 @pytest.fixture
 def kitchen(wall_ahead: Observation) -> Observation:
-    """The wall in 3 m, before which a robot of skills knows a sofa and a fridge."""
+    """A wall at 3 m, with a sofa and a fridge that a skill robot knows."""
     return dataclasses.replace(wall_ahead, skills=SkillState(OPTIONS, "the task begins", True, "nothing"))
 
 
@@ -56,13 +56,15 @@ def ground(subgoal: Subgoal, observation: Observation) -> CallSkill | Refusal:
         (Close(object="white fridge", view=0, point=AT_FRIDGE), "close the white fridge"),
     ],
 )
-def test_the_pixel_decides_the_place_and_the_words_the_thing(kitchen: Observation, subgoal: Subgoal, text: str) -> None:
+def test_the_pixel_selects_the_place_and_the_words_the_object(
+    kitchen: Observation, subgoal: Subgoal, text: str
+) -> None:
     call = ground(subgoal, kitchen)
     assert isinstance(call, CallSkill)
     assert OPTIONS[call.number].text == text
 
 
-def test_what_is_picked_up_lies_where_the_pixel_shows(kitchen: Observation) -> None:
+def test_pick_is_executed_at_the_place_under_the_pixel(kitchen: Observation) -> None:
     call = ground(Pick(object="red mug", view=0, point=AT_SOFA), kitchen)
     assert isinstance(call, CallSkill)
     np.testing.assert_array_equal(call.area_m, SOFA)
@@ -71,22 +73,22 @@ def test_what_is_picked_up_lies_where_the_pixel_shows(kitchen: Observation) -> N
 @pytest.mark.parametrize(
     ("subgoal", "code", "words"),
     [
-        (Goto(object="green sofa", view=0, point=AT_NOTHING), Code.NO_STANDOFF, "no place that the robot knows"),
-        (Pick(object="red mug", view=0, point=AT_NOTHING), Code.NO_GRASP, "no place that the robot knows"),
+        (Goto(object="green sofa", view=0, point=AT_NOTHING), Code.NO_STANDOFF, "the robot knows no place"),
+        (Pick(object="red mug", view=0, point=AT_NOTHING), Code.NO_GRASP, "the robot knows no place"),
         (Pick(object="blue mug", view=0, point=AT_SOFA), Code.PLAN_INVALID, "'blue mug'; it can pick: red mug"),
         (Navigate(object="brown table"), Code.PLAN_INVALID, "it can navigate: green sofa, white fridge"),
         (Open(object="green sofa", view=0, point=AT_SOFA), Code.PLAN_INVALID, "it can open: white fridge"),
         (Place(object="white fridge", view=0, point=AT_SOFA), Code.PLAN_INVALID, "the pixel shows 'green sofa'"),
     ],
 )
-def test_what_the_robot_cannot_do_is_refused(kitchen: Observation, subgoal: Subgoal, code: Code, words: str) -> None:
+def test_an_impossible_skill_is_refused(kitchen: Observation, subgoal: Subgoal, code: Code, words: str) -> None:
     refusal = ground(subgoal, kitchen)
     assert isinstance(refusal, Refusal)
     assert refusal.code is code
     assert words in refusal.message
 
 
-def test_a_pixel_without_depth_means_no_skill(kitchen: Observation) -> None:
+def test_a_pixel_without_depth_is_refused(kitchen: Observation) -> None:
     blind = dataclasses.replace(kitchen.frames[0], depth_m=np.zeros((100, 100), np.float32))
     refusal = ground(
         Pick(object="red mug", view=0, point=AT_SOFA), dataclasses.replace(kitchen, frames=(blind,))
@@ -102,7 +104,7 @@ def test_exploring_needs_no_pixel(kitchen: Observation) -> None:
 @pytest.mark.parametrize(
     "subgoal", [Navigate(object="green sofa"), Open(object="fridge", view=0, point=AT_FRIDGE)]
 )  # fmt: skip
-def test_a_robot_without_a_list_has_no_such_skill(wall_ahead: Observation, subgoal: Subgoal) -> None:
+def test_a_robot_without_a_skill_list_refuses_these_skills(wall_ahead: Observation, subgoal: Subgoal) -> None:
     assert ground(subgoal, wall_ahead).code is Code.PLAN_INVALID  # type: ignore[union-attr]
 
 
@@ -110,10 +112,8 @@ def test_a_robot_without_a_list_has_no_such_skill(wall_ahead: Observation, subgo
 
 
 @pytest.mark.parametrize(("reach_m", "code"), [(2.9, None), (2.7, Code.OUT_OF_REACH)])
-def test_what_is_handled_is_within_reach_of_its_furniture(
-    kitchen: Observation, reach_m: float, code: Code | None
-) -> None:
-    guard = Guard(SkillRobot(("head",), "skill", reach_m, 5.0))  # the fridge begins 2.8 m before the base
+def test_manipulation_out_of_reach_is_refused(kitchen: Observation, reach_m: float, code: Code | None) -> None:
+    guard = Guard(SkillRobot(("head",), "skill", reach_m, 5.0))  # the fridge starts 2.8 m in front of the base
     opening, driving = (
         ground(subgoal, kitchen)
         for subgoal in (Open(object="white fridge", view=0, point=AT_FRIDGE), Navigate(object="white fridge"))

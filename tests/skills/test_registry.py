@@ -1,4 +1,4 @@
-"""A skill is described once: its schema, its prompt line, its goal and its bounds follow from that."""
+"""A skill is defined once; its schema, prompt line, goal and bounds follow from the definition."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wave() -> Iterator[type[Subgoal]]:
     skills._SKILLS.remove(Wave)
 
 
-def test_a_registered_skill_is_asked_for_allowed_and_parsed(wave: type[Subgoal]) -> None:
+def test_a_registered_skill_is_prompted_for_allowed_and_parsed(wave: type[Subgoal]) -> None:
     assert "wave: wave to the person at the table." in skill_list("manipulation")
     assert "wave" not in skill_list("navigation")
     assert "wave" in str(plan_schema("manipulation", 1))
@@ -55,7 +55,7 @@ def test_a_registered_skill_is_asked_for_allowed_and_parsed(wave: type[Subgoal])
         parse_plan(WAVE, "navigation", 1)
 
 
-def test_its_goal_crosses_the_network_and_is_recorded(wave: type[Subgoal]) -> None:
+def test_a_registered_goal_can_be_sent_and_recorded(wave: type[Subgoal]) -> None:
     pytest.importorskip("msgpack")
     plan = parse_plan(WAVE, "manipulation", 1)
     record = PlanRecord(0.0, "manip/v1", "m", "k", "d", (WAVE,), 1, 1, {}, Code.OK, "")
@@ -65,12 +65,12 @@ def test_its_goal_crosses_the_network_and_is_recorded(wave: type[Subgoal]) -> No
     assert (back.goals, back.subgoals, back.plan) == (decision.goals, decision.subgoals, decision.plan)
 
 
-def test_a_name_is_given_once(wave: type[Subgoal]) -> None:
+def test_a_duplicate_name_is_rejected(wave: type[Subgoal]) -> None:
     with pytest.raises(ConfigError, match="registered already"):
         register_skill(Wave)
 
 
-def test_without_it_nothing_of_it_is_left() -> None:
+def test_unregistering_leaves_no_trace() -> None:
     with pytest.raises(PlanParseError):
         parse_plan(WAVE, "manipulation", 1)
     assert WaveArm not in goal_types()

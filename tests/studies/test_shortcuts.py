@@ -17,7 +17,7 @@ pytest.importorskip("llguidance")
 from si_embodied.data.records import LABELS_FILE, MANIFEST_FILE, QUESTIONS_FILE, Conversation, Labels, json_line
 from si_embodied.studies import asking, shortcuts
 from si_embodied.studies.asking import QuestionsRun
-from si_embodied.studies.own_questions import PlannerRun
+from si_embodied.studies.settings import PlannerRun
 from si_embodied.types import Completion, Prompt
 
 OPTIONS = ("left", "right")

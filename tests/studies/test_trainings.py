@@ -15,16 +15,15 @@ pytest.importorskip("llguidance")
 
 from si_embodied.errors import ConfigError
 from si_embodied.studies import checkpoints, generalisation, reasoning, scaling
-from si_embodied.studies.checkpoints import Episodes
 from si_embodied.studies.own_questions import (
     UNSEEN_PAIRS,
-    PlannerRun,
     load_shards,
     names_unseen_pair,
     shows_unseen_pair,
     with_unseen_pairs,
     without_unseen_pairs,
 )
+from si_embodied.studies.settings import Episodes, PlannerRun
 from si_embodied.training.questions import Question
 from si_embodied.training.reasoning import REASONING
 

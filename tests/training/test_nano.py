@@ -19,7 +19,8 @@ from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
-from si_embodied.training.pipeline import NanoRun, train_nano
+from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.pipeline import train_nano
 from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 

@@ -1,4 +1,4 @@
-"""A world that does what simulators do to those who use them: crash, hang, print, hide things and start processes."""
+"""An environment that misbehaves as simulators do: it crashes, hangs, prints, returns objects and starts processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Step:
 
 
 class Truth:
-    """No value: something to ask."""
+    """An object that cannot be sent as a value, only queried."""
 
     def add(self, a, b=1):
         return a + b
@@ -36,7 +36,7 @@ class Truth:
 
 
 class BrittleWorld(gymnasium.Env):
-    """Breaks at the third step of the episodes whose seed says so; `how` says in which way."""
+    """Fails at the third step of the episodes whose seed is in `breaks`, in the way that `how` names."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
     kind = "navigation"
@@ -113,7 +113,7 @@ class BrittleWorld(gymnasium.Env):
         return dict(os.environ)
 
     def start_process(self):
-        """A helper process, as renderers and asset servers are."""
+        """Start a helper process, as a renderer or an asset server would be."""
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
 
     def print(self, text, times):

@@ -1,4 +1,4 @@
-"""The smallest environment with our contract: a counter won where an even seed's episode is stopped in time."""
+"""The smallest environment with our contract: a counter. Stopping in time succeeds if the seed is even."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Stopper:
 
 
 class Walker(Stopper):
-    """Walks until the world has had enough."""
+    """Drives forward until the episode is truncated."""
 
     def act(self, observation):
         return 1

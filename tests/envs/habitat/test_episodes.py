@@ -1,4 +1,4 @@
-"""Episodes in Habitat's format: read by habitat-lab's own dataset classes, and a function of their seeds."""
+"""Episodes in Habitat's format: habitat-lab's own dataset classes parse them; they are a function of their seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for habitat-sim is the apartment: its things, where they are, how large, and in which colours."""
+"""The files for habitat-sim contain the apartment: its furniture with positions, sizes and colours."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_each_piece_is_where_it_is_in_the_scene_and_as_large(apartment: Apartmen
         assert (row["rotation"], row["motion_type"]) == ([1, 0, 0, 0], "STATIC")
         there = bounds(folder / "objects" / f"{piece.name}.glb") + row["translation"]
         corners = to_habitat(np.stack(piece.bounds))
-        # A circle is drawn as a polygon of 24 sides, and lies within it.
+        # A circle is exported as a polygon of 24 sides that lies within it.
         assert np.abs(there - np.sort(corners, axis=0)).max() < 0.01, piece.name
 
 
@@ -77,7 +77,7 @@ def test_the_stage_stands_on_a_floor_at_height_zero(apartment: Apartment, files:
 
 
 def test_stage_and_objects_say_which_way_is_up_and_are_drawn_flat(files: SceneFiles) -> None:
-    """A bare GLB lands on its side in habitat-sim, and lit shaders prepare their light for half a minute."""
+    """habitat-sim lays a bare GLB on its side, and takes half a minute to prepare the light of lit shaders."""
     folder = files.dataset_config.parent
     for config in [*folder.glob("stages/*.json"), *folder.glob("objects/*.json")]:
         values = read(config)
@@ -114,7 +114,7 @@ def test_what_can_be_moved_is_an_object_of_its_own_that_stands_nowhere(apartment
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_name_of_no_piece_is_found_in_anothers(seed: int, tmp_path: Path) -> None:
-    """habitat-sim takes the first path that has the name in it: chair_1 is in chair_10 and in office_chair_1."""
+    """habitat-sim takes the first path that contains the name: chair_1 is in chair_10 and in office_chair_1."""
     export_scene(generate_apartment((seed, 0)), tmp_path, "scene")
     paths = [str(path) for path in tmp_path.rglob("*.object_config.json")]
     for row in read(tmp_path / "scene.scene_instance.json")["object_instances"]:
@@ -129,7 +129,7 @@ def test_the_same_apartment_gives_the_same_bytes(apartment: Apartment, files: Sc
 
 
 def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
-    """The top of a box, looked at as the robot's camera does, down by 0.35 rad."""
+    """The top of a box, seen by the robot's camera, which looks down by 0.35 rad."""
     mujoco = pytest.importorskip("mujoco")
     from si_embodied.envs.mujoco.renderer import SceneRenderer
     from si_embodied.envs.scenes.mjcf import CAMERA, apartment_mjcf
@@ -161,7 +161,7 @@ def test_colours_are_those_that_mujoco_draws(tmp_path: Path) -> None:
 def test_surfaces_are_as_bright_as_they_face_the_lights() -> None:
     up, down = brightness(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]))
     assert up > 1.0 > down  # two of the three lights shine from above
-    # No camera that looks down sees it, let alone lights it: what there is is ambient, and the one light from below.
+    # A camera that looks down neither sees nor lights it: only ambient light and the one light from below remain.
     assert down == pytest.approx(0.52 + 0.12 * 0.5 / math.sqrt(0.01 + 0.36 + 0.25))
 
 

@@ -1,4 +1,4 @@
-"""Habitat's frames against ours, by points whose place in both is known by hand."""
+"""Habitat's frames against ours, by points whose coordinates in both are derived by hand."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_an_agent_faces_the_heading_that_it_is_given(yaw: float) -> None:
 def test_a_camera_without_rotation_sees_map_y_ahead_and_up_at_the_top() -> None:
     pose = camera_pose([0.0, 1.5, 0.0], [0.0, 0.0, 0.0, 1.0])
     np.testing.assert_allclose(pose.apply([0.0, 0.0, 2.0]), [0.0, 2.0, 1.5], atol=1e-12)  # ahead
-    np.testing.assert_allclose(pose.apply([0.0, -1.0, 0.0]), [0.0, 0.0, 2.5], atol=1e-12)  # the picture's top
-    np.testing.assert_allclose(pose.apply([1.0, 0.0, 0.0]), [1.0, 0.0, 1.5], atol=1e-12)  # its right
+    np.testing.assert_allclose(pose.apply([0.0, -1.0, 0.0]), [0.0, 0.0, 2.5], atol=1e-12)  # up in the image
+    np.testing.assert_allclose(pose.apply([1.0, 0.0, 0.0]), [1.0, 0.0, 1.5], atol=1e-12)  # right in the image
 
 
 def test_a_camera_pose_survives_both_ways() -> None:

@@ -1,4 +1,4 @@
-"""Habitat's goals in words, and what is said of data that are not there."""
+"""Habitat's goals as instructions, and the messages about missing data."""
 
 from __future__ import annotations
 

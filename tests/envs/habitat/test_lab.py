@@ -1,4 +1,4 @@
-"""habitat-lab is loaded with stand-ins only where habitat-sim is absent, and its absence names the extra."""
+"""habitat-lab loads with stand-ins only if habitat-sim is missing; without habitat-lab, the error names the extra."""
 
 from __future__ import annotations
 

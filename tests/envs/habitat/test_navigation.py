@@ -33,7 +33,9 @@ from si_embodied.geometry import Intrinsics, Pose, deproject, project
 from si_embodied.grounding import pixel_of
 from si_embodied.memory import Memory
 from si_embodied.planner import Planner
-from si_embodied.types import Execute, Task
+from si_embodied.policies.skills.navigation import TiltSkill, camera_tilt
+from si_embodied.skills import TiltCamera
+from si_embodied.types import Execute, Outcome, Task
 
 TASKS = ("PointNav", "ObjectNav", "ImageNav", "InstructionNav")
 
@@ -114,7 +116,7 @@ def test_an_episode_does_not_depend_on_the_one_before_it(point: HabitatPointNavE
 
 def test_pixels_of_the_floor_lie_on_the_floor(point: HabitatPointNavEnv) -> None:
     observation = point.reset(seed=0)[0]
-    while point.ground_truth.would_move(*point.pose, 0.9)[2]:  # until the way ahead is free
+    while point.ground_truth.would_move(*point.pose, 0.9)[2]:  # until the path ahead is free
         observation = point.step(int(BaseAction.TURN_LEFT))[0]
     camera = Pose.from_matrix(observation["T_map_camera"][0])
     lens = Intrinsics.from_matrix(observation["intrinsics"][0], 64, 64)
@@ -153,10 +155,27 @@ def test_waiting_moves_nothing_and_costs_a_step(point: HabitatPointNavEnv) -> No
     assert (float(observation["stamp_s"]), reward) == (0.5, 0.0)
 
 
-def test_looking_down_tilts_the_camera_by_a_notch(point: HabitatPointNavEnv) -> None:
+def test_looking_down_tilts_the_camera_by_one_step(point: HabitatPointNavEnv) -> None:
     before = point.reset(seed=1)[0]["T_map_camera"][0][2, 2]
     after = point.step(int(BaseAction.LOOK_DOWN))[0]["T_map_camera"][0][2, 2]
     assert np.degrees(np.arcsin(before) - np.arcsin(after)) == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("degrees", [15, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_look_turns_the_camera_by_one_step_of_the_robot(degrees: int, sign: int) -> None:
+    angles = [f"habitat.task.actions.look_{direction}.tilt_angle={degrees}" for direction in ("up", "down")]
+    env = HabitatObjectNavEnv(image_size=16, overrides=angles)
+    raw, _ = env.reset(seed=0)
+    skill = TiltSkill(TiltCamera(sign * env.embodiment.tilt_step_rad), env.embodiment)
+    before = camera_tilt(observe(raw, env.embodiment.cameras))
+    action = skill.step(observe(raw, env.embodiment.cameras))
+    after = observe(env.step(action)[0], env.embodiment.cameras)
+    outcome = skill.step(after)
+    env.close()
+    assert isinstance(outcome, Outcome)
+    assert outcome.succeeded
+    assert np.degrees(camera_tilt(after) - before) == pytest.approx(sign * degrees)
 
 
 def test_the_top_down_map_is_drawn_beside_the_view(point: HabitatPointNavEnv) -> None:
@@ -177,7 +196,7 @@ def test_the_goal_picture_is_what_is_seen_at_the_goal() -> None:
 
 
 def test_a_prompt_shows_the_goal_picture_and_the_pixel_is_the_views() -> None:
-    """A goal picture from elsewhere has no depth here: what is pointed at lies where the view's own depth says."""
+    """The goal image has no depth here: a point is grounded with the depth of the view itself."""
     env = gymnasium.make(env_id("ImageNav"), image_size=64).unwrapped
     raw, _ = env.reset(seed=0)
     asked = []
@@ -244,7 +263,7 @@ def test_a_stock_config_runs_on_a_dataset_of_ours(tmp_path: Path) -> None:
     observation, info = env.reset(seed=3)  # the second of two
     assert env.episode.scene_id.startswith("apartment-1-")
     assert observation["rgb"].shape == (1, 256, 256, 3)
-    shares = env.raw["depth"][..., 0]  # of habitat-lab's range of 10 m
+    shares = env.raw["depth"][..., 0]  # fractions of habitat-lab's range of 10 m
     np.testing.assert_allclose(observation["depth"][0], 10 * shares, atol=1e-5)
     over = False
     while not over:

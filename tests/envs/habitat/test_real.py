@@ -1,4 +1,4 @@
-"""Habitat's own simulator against ours: the same ways, the same things in the same pixels, the same tasks."""
+"""Habitat's own simulator against ours: the same paths, the same objects in the same pixels, the same tasks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make(task: str, simulator: str, **arguments: Any) -> gymnasium.Env:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     with pytest.MonkeyPatch.context() as patch:
-        # Where habitat-sim ends an OpenGL context, it ends all that this process has by EGL.
+        # When habitat-sim closes an OpenGL context, it closes all EGL contexts of this process.
         patch.setenv(ENVIRONMENT_VARIABLE, "rays")
         both = Pair(ours=make("ObjectNav", "embedded"), theirs=make("ObjectNav", "habitat-sim"))
         yield both
@@ -52,14 +52,14 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture(params=SEEDS)
 def episode(pair: Pair, request: pytest.FixtureRequest) -> Pair:
-    """Both at the start of the same episode."""
+    """Both simulators at the start of the same episode."""
     pair.first_ours, _ = pair.ours.reset(seed=request.param)
     pair.first_theirs, _ = pair.theirs.reset(seed=request.param)
     return pair
 
 
 def free_points(pair: Pair, count: int) -> np.ndarray:
-    """Points (count, 3) where the disc fits with 0.1 m to spare, Habitat's world."""
+    """Points (count, 3) in Habitat's world where the disc fits with a margin of 0.1 m."""
     grid = pair.ours.habitat_env.sim.pathfinder.stage.grid
     cells = np.argwhere(grid.free & (grid.clearance_m >= grid.radius_m + 0.1))
     chosen = cells[np.random.default_rng(0).choice(len(cells), count)]
@@ -82,7 +82,7 @@ def test_the_first_observations_are_of_the_same_place(episode: Pair) -> None:
 
 
 def views(pair: Pair) -> Iterator[tuple[Any, Any]]:
-    """Both simulators' images from the same places and directions."""
+    """Both simulators' images from the same poses."""
     for index, point in enumerate(free_points(pair, 6)):
         images = []
         for env in (pair.ours, pair.theirs):
@@ -104,7 +104,7 @@ def test_the_same_thing_is_in_the_same_pixels_within_two(episode: Pair) -> None:
             compared += 1
             (ax, ay), (bx, by) = (np.argwhere(mask).mean(axis=0) for mask in (a, b))
             assert math.hypot(ax - bx, ay - by) < 2.0, number
-            # And in no pixel farther than two from where the other has it.
+            # And nowhere more than two pixels from where the other simulator shows it.
             grown = binary_erosion(~a, np.ones((5, 5)), border_value=1)
             assert not (b & grown).any(), number
     assert compared > 5
@@ -125,8 +125,8 @@ def test_depths_are_the_same_within_a_centimetre_where_both_see_a_surface(episod
 def test_colours_are_alike(episode: Pair) -> None:
     """But for the floors' patterns, and for the light at the camera.
 
-    That light is 0.28 of a colour along the line of sight; baked, it is as bright as on average, at cosines of up to
-    (0.34² + 0.73²)^½ = 0.81. So a face along which one looks may differ by 0.28 x 0.81 x 255 = 58, and only a whole
+    That light is 0.28 of a colour along the optical axis; baked, it has its mean brightness, at cosines of up to
+    (0.34² + 0.73²)^½ = 0.81. So a face seen at a grazing angle may differ by 0.28 x 0.81 x 255 = 58, and only a whole
     apartment, seen from all sides, is to be alike.
     """
     seen = []
@@ -194,14 +194,14 @@ def test_the_oracle_over_fifty_episodes(task: str, record_property: Callable[[st
 
 
 def test_a_simulator_starts_in_under_two_seconds(record_property: Callable[[str, object], None]) -> None:
-    """Beside drawing the episode: without CUDA the stock configuration takes half a minute, or aborts."""
+    """Excluding the generation of the episode: without CUDA the stock configuration takes half a minute, or aborts."""
     env = make("PointNav", "habitat-sim", image_size=64)
     env.reset(seed=0)
     env.close()
     took = []
     for _ in range(3):
         start = time.perf_counter()
-        env.reset(seed=0)  # whose apartment is known by now
+        env.reset(seed=0)  # its apartment is cached by now
         took.append(time.perf_counter() - start)
         env.close()
     record_property("seconds", took)
@@ -209,7 +209,7 @@ def test_a_simulator_starts_in_under_two_seconds(record_property: Callable[[str,
 
 
 def test_it_runs_in_another_python_too() -> None:
-    """This one's own executable, where habitat-sim is found by a path that is not inherited."""
+    """This Python's own executable, if it finds habitat-sim through a path that is not inherited."""
     import habitat_sim
 
     path = os.pathsep.join(dict.fromkeys(entry for entry in sys.path if entry and Path(entry).exists()))
@@ -235,7 +235,7 @@ def test_two_hundred_creations_leak_nothing(record_property: Callable[[str, obje
             env.close()
 
     def held() -> tuple[int, int, int]:
-        """File descriptors, threads, processes of ours."""
+        """Numbers of our file descriptors, threads and processes."""
         task = Path("/proc/self/task")
         children = sum(len((thread / "children").read_text().split()) for thread in task.iterdir())
         return len([*Path("/proc/self/fd").iterdir()]), len([*task.iterdir()]), children
@@ -247,6 +247,6 @@ def test_two_hundred_creations_leak_nothing(record_property: Callable[[str, obje
     grown = resident_mb() - memory
     record_property("left", {"files": files, "threads": threads, "children": children, "grown_mb": grown})
     assert files <= before[0] + 2
-    assert threads <= before[1]  # software OpenGL has its own for each context
+    assert threads <= before[1]  # software OpenGL has threads of its own per context
     assert children == before[2]
     assert grown < 200

@@ -1,4 +1,4 @@
-"""Rearrangement in habitat-sim: the same episodes as in the embedded simulator, in the same pictures."""
+"""Rearrangement in habitat-sim: the same episodes and images as in the embedded simulator."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Pair = SimpleNamespace  # of the same episode in both simulators
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     with pytest.MonkeyPatch.context() as patch:
-        # Where habitat-sim ends an OpenGL context, it ends all that this process has by EGL.
+        # When habitat-sim closes an OpenGL context, it closes all EGL contexts of this process.
         patch.setenv(ENVIRONMENT_VARIABLE, "rays")
         both = Pair(ours=HabitatRearrangeEnv("store"), theirs=HabitatRearrangeEnv("store", simulator="habitat-sim"))
         yield both
@@ -43,7 +43,7 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module", params=range(3))
 def seen(pair: Pair, request: pytest.FixtureRequest) -> list[Pair]:
-    """What both see from the start to the end of an episode of the oracle: observations, and masks of all there is."""
+    """Both simulators' observations and masks of all objects, over an episode of the oracle."""
     moments = []
 
     def look(observations: tuple[Any, Any]) -> None:
@@ -84,7 +84,7 @@ def test_the_same_thing_is_in_the_same_pixels_within_two(seen: list[Pair]) -> No
             compared += 1
             (ax, ay), (bx, by) = (np.argwhere(mask).mean(axis=0) for mask in (a, b))
             assert math.hypot(ax - bx, ay - by) < 2.0, name
-            # And in no pixel farther than two from where the other has it.
+            # And nowhere more than two pixels from where the other simulator shows it.
             grown = binary_erosion(~a, np.ones((5, 5)), border_value=1)
             assert not (b & grown).any(), name
     assert compared > 10
@@ -103,7 +103,7 @@ def test_depths_are_the_same_within_a_centimetre_where_both_see_a_surface(seen: 
 
 
 def test_colours_are_alike(seen: list[Pair]) -> None:
-    """As in navigation: but for the light at the camera, which is baked."""
+    """As in navigation, except for the camera's light, which is baked."""
     differences = []
     for moment in seen:
         ours, theirs = (observation["rgb"][0].astype(int) for observation in moment.observations)

@@ -28,11 +28,11 @@ if not has_habitat_sim() or importlib.util.find_spec("habitat") is None:
 STOCK = "benchmark/nav/pointnav/pointnav_habitat_test.yaml"
 NAME = "apartment-7-0"
 EPISODES = 20
-SOLID = "habitat.simulator.navmesh_include_static_objects=True"  # furniture is in the way, as in ours
+SOLID = "habitat.simulator.navmesh_include_static_objects=True"  # furniture is an obstacle, as in our worlds
 
 
 def scene_overrides(folder: Path) -> list[str]:
-    """Write the apartment, and say to a habitat-lab config where it is."""
+    """Export an apartment; returns the overrides that point a habitat-lab config to it."""
     files = export_scene(generate_apartment((7, 0)), folder, NAME)
     return [
         f"habitat.simulator.scene={folder}/{NAME}.scene_instance.json",
@@ -43,7 +43,7 @@ def scene_overrides(folder: Path) -> list[str]:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a scene, and episodes that habitat-lab's own generator has drawn in it."""
+    """A working directory with a scene, and episodes in it from habitat-lab's own generator."""
     load_habitat()
     from habitat import get_config
     from habitat.datasets.pointnav.pointnav_dataset import PointNavDatasetV1
@@ -60,7 +60,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     simulator = get_config(STOCK, overrides).habitat.simulator
     with make_sim(simulator.type, config=simulator) as sim:
         sim.seed(0)
-        state = np.random.get_state()  # noqa: NPY002 - habitat-lab draws from numpy's own
+        state = np.random.get_state()  # noqa: NPY002 - habitat-lab uses numpy's global generator
         np.random.seed(0)  # noqa: NPY002
         drawn = PointNavDatasetV1()
         drawn.episodes = list(generate_pointnav_episode(sim, EPISODES, is_gen_shortest_path=False))

@@ -64,15 +64,15 @@ def test_predicates_read_where_things_are_and_what_stands_open() -> None:
 
 
 def test_navigating_ends_within_reach_facing_the_things(store: HabitatRearrangeEnv) -> None:
-    source = store.world.task.start[goal(store).thing]
+    source = store.world.task.start[goal(store).item]
     *_, info = act(store, "navigate", source)
     assert store.world.near(source)
     assert info["path_length"] > 0
-    assert store.mask(goal(store).thing).sum() > 5
+    assert store.mask(goal(store).item).sum() > 5
 
 
 def test_the_robot_does_not_reach_through_walls() -> None:
-    """In the flat of seed 21 a nightstand is within a metre of the next room, and cannot be driven to in its own."""
+    """In the apartment of seed 21, a nightstand is within 1 m of the next room, but unreachable in its own."""
     env = HabitatRearrangeEnv("swap", image_size=32)
     for seed in range(20, 24):
         env.reset(seed=seed)
@@ -99,18 +99,18 @@ def test_areas_tell_where_the_furniture_is_and_nothing_of_the_things(store: Habi
 
 
 def test_a_thing_that_is_not_near_cannot_be_picked_up(store: HabitatRearrangeEnv) -> None:
-    far = next(thing for thing, place in store.world.where.items() if not store.world.near(place))
+    far = next(item for item, place in store.world.where.items() if not store.world.near(place))
     *_, info = act(store, "pick", far)
     assert (info["invalid_actions"], store.world.held) == (1, None)
     assert "not near" in info["feedback"]
 
 
 def test_a_picked_thing_leaves_its_place_and_is_seen_in_the_hand(store: HabitatRearrangeEnv) -> None:
-    thing = goal(store).thing
-    act(store, "navigate", store.world.where[thing])
-    observation, *_ = act(store, "pick", thing)
-    assert observation["holding"] == thing.replace("_", " ")
-    assert store.mask(thing).sum() > 20
+    item = goal(store).item
+    act(store, "navigate", store.world.where[item])
+    observation, *_ = act(store, "pick", item)
+    assert observation["holding"] == item.replace("_", " ")
+    assert store.mask(item).sum() > 20
 
 
 def test_only_one_thing_is_held_at_a_time(store: HabitatRearrangeEnv) -> None:
@@ -124,9 +124,9 @@ def test_only_one_thing_is_held_at_a_time(store: HabitatRearrangeEnv) -> None:
 
 
 def test_a_closed_container_takes_nothing_and_opens_with_a_free_hand_only(store: HabitatRearrangeEnv) -> None:
-    thing, place = goal(store).thing, goal(store).place
-    act(store, "navigate", store.world.where[thing])
-    act(store, "pick", thing)
+    item, place = goal(store).item, goal(store).place
+    act(store, "navigate", store.world.where[item])
+    act(store, "pick", item)
     act(store, "navigate", place)
     assert "closed" in act(store, "place", place)[-1]["feedback"]
     assert "you hold" in act(store, "open", place)[-1]["feedback"]
@@ -138,12 +138,12 @@ def test_closing_what_was_never_opened_is_no_progress(store: HabitatRearrangeEnv
 
 
 def test_what_is_shut_away_is_not_seen(store: HabitatRearrangeEnv) -> None:
-    thing, place = goal(store).thing, goal(store).place
+    item, place = goal(store).item, goal(store).place
     shown = []
     for _ in range(7):  # open, fetch, put in, close
         _, _, terminated, _, _ = store.step(store.ground_truth.next_action())
-        if store.world.where[thing] == place:
-            shown.append(bool(store.mask(thing).any()))
+        if store.world.where[item] == place:
+            shown.append(bool(store.mask(item).any()))
         if terminated:
             break
     assert shown == [True, False]
@@ -162,9 +162,9 @@ def test_every_thing_stands_on_its_place_within_reach() -> None:
     for seed in range(3):
         env.reset(seed=seed)
         world = env.world
-        for thing, place in world.where.items():
+        for item, place in world.where.items():
             low, high = world.stage.apartment.piece(place).bounds
-            x, y, z = world._spot[thing]
+            x, y, z = world._spot[item]
             assert low[0] <= x <= high[0]
             assert low[1] <= y <= high[1]
             assert 0.25 <= z <= 1.15
@@ -177,9 +177,9 @@ def test_every_thing_stands_on_its_place_within_reach() -> None:
 def test_a_layout_has_the_camera_where_mujoco_has_it(store: HabitatRearrangeEnv) -> None:
     for turned_down in (False, True):
         if turned_down:
-            act(store, "navigate", goal(store).place)  # whose camera looks at the piece
+            act(store, "navigate", goal(store).place)  # the camera now looks at the furniture
         there = store.world.layout().T_map_camera(1.1)
-        np.testing.assert_allclose(store.frame.T_map_camera.matrix(), there.matrix(), atol=1e-6)
+        np.testing.assert_allclose(store._started.frame.T_map_camera.matrix(), there.matrix(), atol=1e-6)
 
 
 def test_a_layout_hides_what_is_shut_and_moves_what_is_held(store: HabitatRearrangeEnv) -> None:
@@ -192,10 +192,10 @@ def test_a_layout_hides_what_is_shut_and_moves_what_is_held(store: HabitatRearra
     tray = np.array(world.layout().places[f"tray_{place}"])
     assert (low - 1e-6 <= tray).all()
     assert (tray <= high + 1e-6).all()
-    thing = goal(store).thing
-    act(store, "navigate", world.where[thing])
-    act(store, "pick", thing)
-    assert math.dist(world.layout().places[thing], (*world.pose[:2], 1.1)) < 0.8
+    item = goal(store).item
+    act(store, "navigate", world.where[item])
+    act(store, "pick", item)
+    assert math.dist(world.layout().places[item], (*world.pose[:2], 1.1)) < 0.8
 
 
 # --- policies ------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_the_planner_with_perfect_pixels_does_what_is_asked(task: str) -> None:
 
 
 def test_perfect_pixels_point_at_nothing_that_is_not_in_view(store: HabitatRearrangeEnv) -> None:
-    thing = goal(store).thing
+    item = goal(store).item
     while True:
         step = store.ground_truth.seen_step()
         assert step is not None
@@ -238,14 +238,14 @@ def test_perfect_pixels_point_at_nothing_that_is_not_in_view(store: HabitatRearr
         if pixel is not None:
             (named,) = {s.target for s in store.skills if s.text.endswith(f"the {words}")}
             assert store.mask(named)[round(pixel[2]), round(pixel[1])]
-        if store.world.where[thing] == goal(store).place:
+        if store.world.where[item] == goal(store).place:
             break
         assert (pixel is None) == (skill in ("navigate", "explore"))
         store.step(store.ground_truth.next_action())
 
 
 def test_a_plan_in_words_and_pixels_becomes_the_skill_of_its_number(store: HabitatRearrangeEnv) -> None:
-    """From the instruction to the action through the whole planner, with a model that reads the list."""
+    """From the instruction to the action through the whole planner, with a model that reads the list of skills."""
     place = store.world.task.places[goal(store).place]
     asked = []
 
@@ -263,7 +263,7 @@ def test_a_plan_in_words_and_pixels_becomes_the_skill_of_its_number(store: Habit
 
 
 def test_an_untrained_model_plays_an_episode_to_its_end(checkpoints: dict[str, Path]) -> None:
-    """What it answers are plans of things that are there, and what cannot be done of them holds the robot."""
+    """The answers are plans about existing objects; impossible subgoals hold the robot."""
     env = make_env(EvaluationConfig(REARRANGE, "planner", task="base", image_size=64))
     make = find_policy("planner").prepare(
         PolicySettings(BackendConfig(model=str(checkpoints["qwen3_vl"]), device="cpu"))
@@ -273,7 +273,7 @@ def test_an_untrained_model_plays_an_episode_to_its_end(checkpoints: dict[str, P
     assert result.ended in ("terminated", "truncated")
     assert result.plans
     for entry in result.plans:
-        assert entry.plan is not None  # the schema lets nothing else through
+        assert entry.plan is not None  # the schema allows nothing else
         assert entry.executed or entry.record.code in range(300, 500)
 
 

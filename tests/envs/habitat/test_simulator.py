@@ -1,4 +1,4 @@
-"""Our apartments as habitat-lab's simulator: geometry by hand, and the measures that habitat-lab computes on it."""
+"""Our apartments as habitat-lab's simulator: geometry by hand, and the measures that habitat-lab computes in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sim():
 
 def test_a_step_forward_is_a_quarter_metre_along_the_heading(sim: ApartmentSimulator) -> None:
     sim.set_agent_state(sim.sample_navigable_point(), agent_rotation(0.0))
-    for _ in range(20):  # until there is room ahead
+    for _ in range(20):  # until the path ahead is free
         before = base_pose(sim.get_agent_state().position, sim.get_agent_state().rotation)
         x, y, _ = before.translation
         if not slide(sim.pathfinder.stage.obstacles, 0.28, x, y, before.yaw, 0.25)[2]:

@@ -1,4 +1,4 @@
-"""A world in another Python is that world; what goes wrong there is said here, and nothing is left behind."""
+"""An environment in another Python behaves as in this one; its failures are reported, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BRITTLE = "brittle_world:brittle/World-v0"
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(*pids: int) -> bool:
-    """Whether all have ended, within 20 s."""
+    """Whether all processes end within 20 s."""
     end = time.monotonic() + 20
     while any(alive(pid) for pid in pids) and time.monotonic() < end:
         time.sleep(0.02)
@@ -47,7 +47,7 @@ def gone(*pids: int) -> bool:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[ProcessEnv]:
-    """One that does not break, for the tests that leave it as it was."""
+    """A world that does not fail, shared by tests that do not change it."""
     env = ProcessEnv(
         BRITTLE, python=sys.executable, environ={"PYTHONPATH": str(WORLDS)}, breaks=(), render_mode="rgb_array"
     )
@@ -57,7 +57,7 @@ def world() -> Iterator[ProcessEnv]:
 
 @pytest.fixture
 def brittle() -> Iterator[Callable[..., ProcessEnv]]:
-    """Makes brittle worlds in another process, and closes them."""
+    """Creates brittle worlds in another process, and closes them."""
     made: list[ProcessEnv] = []
 
     def make(python: str = sys.executable, **arguments: Any) -> ProcessEnv:
@@ -178,7 +178,7 @@ def test_a_simulator_that_hangs_is_ended_at_its_deadline(brittle):
     env = brittle(how="hang", deadline_s=30.0)
     pid = env.reset(seed=1)[1]["pid"]
     env.step(1), env.step(1)
-    env._deadline_s = 0.3  # beginning may take longer on a busy machine
+    env._deadline_s = 0.3  # the start may take longer on a busy machine
     start = time.monotonic()
     with pytest.raises(SimulatorLost, match=r"no answer to 'step'.*within 0\.3 s"):
         env.step(1)
@@ -187,7 +187,7 @@ def test_a_simulator_that_hangs_is_ended_at_its_deadline(brittle):
 
 
 def test_ctrl_c_while_waiting_ends_the_simulator(brittle, monkeypatch):
-    """Its late answer would be taken for that to the next question."""
+    """Otherwise its late answer would be taken for the next request's."""
     env = brittle()
     pid = pid_of(env)
 
@@ -246,7 +246,7 @@ def test_variables_can_be_set_there_and_only_there(brittle, monkeypatch):
 
 
 def test_this_package_is_found_there_by_its_path_and_nothing_else_that_lies_beside_it(tmp_path):
-    """As where it is installed in site-packages, among packages that were built for this Python."""
+    """As if installed in site-packages, among packages built for this Python."""
     import si_embodied
 
     (tmp_path / "si_embodied").symlink_to(Path(si_embodied.__file__).parent)
@@ -264,7 +264,7 @@ def test_a_simulator_that_prints_a_lot_neither_blocks_nor_fills_the_disk(world):
     for _ in range(3):
         world.print("x" * 1000, 2000)
     world.reset(seed=0)
-    assert world._interpreter._said() < 4_000_000
+    assert world._interpreter._output_size() < 4_000_000
 
 
 # --- nothing is left behind -------------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ env.step(1)
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_simulator_ends_with_its_parent_even_when_it_hangs(tmp_path, ending):
-    """And not with the thread that made it."""
+    """But not with the thread that created it."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -321,7 +321,7 @@ def test_the_simulator_ends_with_its_parent_even_when_it_hangs(tmp_path, ending)
 
 
 def traces() -> tuple[int, int, int]:
-    """How many open files, child processes and pieces of shared memory this process has."""
+    """Numbers of this process's open files, child processes and shared memory blocks."""
     me = Path(f"/proc/{os.getpid()}")
     children = (me / "task" / str(os.getpid()) / "children").read_text().split()
     maps = [line for line in (me / "maps").read_text().splitlines() if "memfd:si_embodied" in line]

@@ -1,4 +1,4 @@
-"""A space that was sent is the space that it was."""
+"""Spaces survive a round trip between processes."""
 
 from __future__ import annotations
 

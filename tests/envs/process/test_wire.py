@@ -1,4 +1,4 @@
-"""What crosses between two Pythons arrives as it was sent, and nothing else is taken."""
+"""Values arrive in the other Python as they were sent; invalid messages are rejected."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_array_that_has_arrived_is_nobody_elses(ends: tuple[Channel, Channel]
     first = sent(ends, np.arange(5))
     sent(ends, np.zeros(5, int))
     assert first.tolist() == [0, 1, 2, 3, 4]
-    first[0] = 9  # and can be written to
+    first[0] = 9  # and is writable
 
 
 def test_arrays_larger_than_what_went_before_find_room(ends: tuple[Channel, Channel]) -> None:

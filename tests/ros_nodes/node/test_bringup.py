@@ -1,4 +1,4 @@
-"""What `si-embodied ros up` starts, without starting it."""
+"""The nodes that `si-embodied ros up` would start."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from si_embodied.cli.main import make_parser
-from si_embodied.cli.ros import nodes_for
+from si_embodied.cli.main import parse
+from si_embodied.cli.ros import Up
 from si_embodied.config import from_mapping
 from si_embodied.errors import ConfigError
 from si_embodied.ros_nodes.node.bringup import PROFILE_VARIABLE, config_file, environment
@@ -30,7 +30,9 @@ def planner_settings(name: str) -> NodeSettings:
 
 
 def nodes(*arguments: str) -> Any:
-    return nodes_for(make_parser().parse_args(["ros", "up", *arguments]))
+    command, _ = parse(["ros", "up", *arguments])
+    assert isinstance(command, Up)
+    return command.bringup.nodes()
 
 
 def test_the_planner_alone_is_started_active() -> None:
@@ -39,7 +41,7 @@ def test_the_planner_alone_is_started_active() -> None:
     assert "autostart:=true" in planner.command()
 
 
-def test_perfect_pixels_get_the_ground_truth_that_they_need() -> None:
+def test_perfect_pixels_get_their_ground_truth() -> None:
     simulator, planner = nodes("--sim", "--backend", "perfect_pixels")
     assert "publish_ground_truth:=true" in simulator.command()
     assert "backend:='perfect_pixels'" in planner.command()
@@ -47,14 +49,14 @@ def test_perfect_pixels_get_the_ground_truth_that_they_need() -> None:
 
 
 @pytest.mark.parametrize("world", ["apartment", "tabletop"])
-def test_both_nodes_get_the_worlds_parameters_and_then_the_users(world: str, tmp_path: Path) -> None:
+def test_both_nodes_get_the_worlds_parameters_then_the_users(world: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("")
     for node in nodes("--sim", world, "--params-file", str(file)):
         assert node.files == (config_file("sim.yaml"), config_file(f"{world}.yaml"), file)
 
 
-def test_what_is_recorded_goes_where_the_user_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_recordings_go_to_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     recorder = nodes("--sim", "tabletop", "--record", "monday")[0]
     assert recorder.module == "si_embodied.ros_nodes.recorder_node"
@@ -62,13 +64,13 @@ def test_what_is_recorded_goes_where_the_user_is(monkeypatch: pytest.MonkeyPatch
     assert config_file("tabletop.yaml") in recorder.files, "the cameras that it records"
 
 
-def test_the_planner_lives_by_the_simulators_clock() -> None:
+def test_the_planner_uses_the_simulators_clock() -> None:
     assert "use_sim_time:=true" in nodes("--sim")[1].command()
     assert "use_sim_time:=true" not in nodes()[0].command()
 
 
-def test_the_shipped_settings_of_the_simulated_robots_are_their_bodies() -> None:
-    """So that the planner over ROS plans for the same robot as the policy in the environment."""
+def test_the_shipped_settings_match_the_simulated_robots() -> None:
+    """The ROS planner must plan for the same robot as the policy in the environment."""
     pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
     from si_embodied.envs.manipulation import TabletopEnv
     from si_embodied.envs.navigation import ApartmentEnv
@@ -89,7 +91,7 @@ def test_the_shipped_settings_of_the_simulated_robots_are_their_bodies() -> None
         (("--params-file", "/no/such.yaml"), "/no/such.yaml"),
     ],
 )
-def test_what_cannot_be_started_says_the_fix(arguments: tuple[str, ...], fix: str) -> None:
+def test_an_invalid_command_names_the_fix(arguments: tuple[str, ...], fix: str) -> None:
     with pytest.raises(ConfigError, match=fix):
         nodes(*arguments)
 
@@ -100,7 +102,7 @@ def test_the_shipped_parameters_of_the_simulator_are_its_defaults() -> None:
     assert len(values) == len(SimulatorSettings.__dataclass_fields__), "every one is explained"
 
 
-def test_the_profile_that_stays_on_this_machine_is_for_simulated_robots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_simulated_robots_get_the_local_dds_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PROFILE_VARIABLE, raising=False)
     assert environment(simulated=True)[PROFILE_VARIABLE] == str(config_file("fastdds.xml"))
     assert PROFILE_VARIABLE not in environment(simulated=False)
@@ -108,7 +110,7 @@ def test_the_profile_that_stays_on_this_machine_is_for_simulated_robots(monkeypa
     assert environment(simulated=True)[PROFILE_VARIABLE] == "mine.xml"
 
 
-def test_the_dds_profile_holds_images_and_stays_on_this_machine() -> None:
+def test_the_dds_profile_fits_images_and_stays_local() -> None:
     space = {"d": "http://www.eprosima.com"}
     root = ElementTree.parse(config_file("fastdds.xml")).getroot()
     segment = int(root.findtext(".//d:segment_size", namespaces=space) or 0)
@@ -118,8 +120,8 @@ def test_the_dds_profile_holds_images_and_stays_on_this_machine() -> None:
     assert [each.text for each in root.findall(".//d:address", space)] == ["127.0.0.1"]
 
 
-def test_rviz_shows_topics_that_are_published() -> None:
-    """The names are those of the planner node, of sim_node and of Nav2."""
+def test_rviz_shows_only_published_topics() -> None:
+    """The topics are those of the planner node, of sim_node and of Nav2."""
     manager = yaml.safe_load(config_file("planner.rviz").read_text())["Visualization Manager"]
     shown = {each["Topic"]["Value"] for each in manager["Displays"] + manager["Tools"] if "Topic" in each}
     assert shown == {"/scan", "/head/image_raw", "/odom", "/planner/markers", "/planner/annotated", "/goal_pose"}

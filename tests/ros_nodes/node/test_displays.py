@@ -1,4 +1,4 @@
-"""What shows the robot: the Foxglove layout and the RViz configuration."""
+"""The Foxglove layout and the RViz configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def layout() -> dict[str, Any]:
 
 
 def panels(place: Any, configurations: dict[str, Any]) -> Iterator[str]:
-    """The panels of a part of the layout, and those in its tabs."""
+    """The panels in a part of the layout, including those in its tabs."""
     if isinstance(place, str):
         yield place
         for tab in configurations[place].get("tabs", ()):

@@ -1,4 +1,4 @@
-"""The backend and the planner that a node's settings ask for."""
+"""The backend and the planner created from a node's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_p
 from si_embodied.ros_nodes.node.settings import NodeSettings
 
 
-def test_the_shipped_model_is_asked_with_its_own_prompts_and_answers_questions() -> None:
+def test_the_shipped_model_uses_its_own_prompts_and_answers_questions() -> None:
     pytest.importorskip("torch")
     settings = NodeSettings(planner=PlannerConfig(deadline_s=7.0))
     backend = make_backend(settings)
@@ -37,13 +37,13 @@ def test_parameters_become_one_backend_config() -> None:
     ("values", "error", "words"),
     [
         ({"backend": "server", "model": "si"}, ConfigError, "needs the server's URL"),
-        ({"backend": "server", "url": "http://host"}, ConfigError, "by the name it serves"),
+        ({"backend": "server", "url": "http://host"}, ConfigError, "name of a served model"),
         ({"backend": "remote"}, ConfigError, "ws://"),
         ({"backend": "scripted", "script": " "}, ConfigError, "at least one answer"),
         ({"weights": "3bit"}, UnknownNameError, "3bit"),
         ({"backend": "server", "url": "http://host", "model": "si", "family": "gpt"}, UnknownNameError, "model family"),
     ],
 )
-def test_parameters_that_do_not_go_together_are_named(values: dict[str, str], error: type, words: str) -> None:
+def test_conflicting_parameters_are_named(values: dict[str, str], error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         NodeSettings(**values)  # type: ignore[arg-type]

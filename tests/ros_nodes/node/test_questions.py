@@ -1,4 +1,4 @@
-"""Questions to a model that plans too."""
+"""Questions to the planning model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ PICTURE = np.zeros((10, 20, 3), dtype=np.uint8)
 PROMPT = Prompt("nav/v1", "", ("where?",), {})
 
 
-def test_a_model_that_answers_in_json_is_read_in_json() -> None:
+def test_json_answers_are_parsed() -> None:
     asker = Asker(ScriptedBackend(['{"answer": "two"}', '[{"bbox_2d": [100, 200, 300, 400]}]']))
     assert asker.ask([PICTURE], "how many?", deadline_s=1.0) == "two"
     assert asker.locate(PICTURE, "the cup", deadline_s=1.0)[1].point == (200, 300)
 
 
-def test_answers_that_are_none_are_errors() -> None:
+def test_malformed_answers_raise() -> None:
     asker = Asker(ScriptedBackend(["two", '[{"bbox_2d": [300, 200, 100, 400]}]']))
-    with pytest.raises(BackendError, match="with an answer"):
+    with pytest.raises(BackendError, match='with an "answer"'):
         asker.ask([PICTURE], "how many?", deadline_s=1.0)
     with pytest.raises(RegionParseError):
         asker.locate(PICTURE, "the cup", deadline_s=1.0)

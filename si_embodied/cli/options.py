@@ -1,0 +1,70 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from typing_extensions import Doc
+from tyro.conf import arg
+
+from si_embodied.backends.config import BackendConfig, ServerOptions
+from si_embodied.cli.parsing import Count, flags
+from si_embodied.config import PlannerConfig, load_planner_config
+
+Checkpoint = Annotated[Path, Doc("a checkpoint, as for --model of `si-embodied plan`"), arg(metavar="DIR|ID")]
+Workers = Annotated[Count, Doc("processes")]
+PrintJson = Annotated[bool, Doc("print one line of JSON")]
+EndWithJson = Annotated[bool, Doc("end with one line of JSON")]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model that plans, on this machine."""
+
+    local: Annotated[BackendConfig, flags("device", "weights", model="DIR|ID")] = BackendConfig()
+    config: Annotated[Path | None, Doc("YAML file with the planner's settings")] = None
+
+    def planner_config(self) -> PlannerConfig:
+        """Read the planner's settings."""
+        return load_planner_config(self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A model behind an OpenAI-compatible server (docs/serving.md); --model is the name that the server gives it."""
+
+    server: Annotated[str, Doc("the server's address"), arg(metavar="URL")] = ""
+    options: Annotated[ServerOptions, flags("family", "answer_format", "image_format")] = ServerOptions()
+
+    def backend(self, model: Model) -> BackendConfig:
+        """The model on this server, or without --server the one on this machine."""
+        if not self.server:
+            return model.local
+        return replace(model.local, kind="server", url=self.server, server=self.options)
+
+
+def latency(text: str) -> float | str:
+    """Read `measured`, or seconds of at least 0."""
+    if text == "measured":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"expected 'measured' or seconds of at least 0, got {text!r}; for example 1.5")
+    return value
+
+
+def named_value(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE; a value that is not JSON is text."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise ValueError(f"expected NAME=VALUE, got {text!r}; for example room_count=3")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

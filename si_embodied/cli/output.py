@@ -1,0 +1,58 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.progress import Progress
+
+
+def say(*lines: str) -> None:
+    """Print lines neither wrapped nor coloured, so that programs can read them."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def print_properties(rows: Iterable[tuple[str, str]], *, title: str | None = None) -> None:
+    """Print a table of names and values, in which rich's markup has its meaning."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], *, title: str = "", note: str = "") -> None:
+    """Print a table; its columns are `left` or `right`, which are never cut, or `wrap`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", caption=note)
+    for name, kind in columns.items():
+        table.add_column(name, justify="right" if kind == "right" else "left", no_wrap=kind != "wrap")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr that disappears when it is done; log files get none. Its tasks have a `note` behind the bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

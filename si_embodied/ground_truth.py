@@ -1,0 +1,70 @@
+"""Privileged knowledge of a simulated episode, only for success measures, the oracle and the perfect-pixels planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Pixel: TypeAlias = tuple[int, float, float]
+"""View, u and v, in the last observation."""
+
+
+class NavigationGroundTruth(Protocol):
+    """Ground truth of a navigation episode."""
+
+    def next_action(self) -> Any:
+        """The next action along the shortest path, in the environment's action mode; stops where that is success."""
+
+    def visible_target(self) -> Pixel | None:
+        """A pixel well inside the current leg's target; None if too little of it is visible."""
+
+    def straight_way(self) -> tuple[float, float] | None:
+        """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a nearby place.
+
+        None where the goal is an object, or where enough of the path to a place is visible to point at.
+        """
+
+    def at_goal(self) -> bool:
+        """Whether stopping now is success."""
+
+    def target_name(self) -> str:
+        """A noun phrase for the current leg's target, like "red chair"."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManipulationStep:
+    """The next pick or place of a task, from the current physics."""
+
+    kind: Literal["pick", "place"]
+    object_name: str  # what to grasp; for a place, what to put it on or in
+    position_m: NDArray[np.float64]  # (3,), map: of the tool at the grasp, or of the surface to rest on
+    yaw_rad: float  # of the tool at the grasp; 0 for a place
+    width_m: float  # of the object along the closing direction; 0 for a place
+    grasp_height_m: float  # of the tool above the object's support; 0 for a place
+
+
+class ManipulationGroundTruth(Protocol):
+    """Ground truth of a tabletop episode."""
+
+    def next_step(self) -> ManipulationStep | None:
+        """The next step of the task, None when it is done."""
+
+    def pixel_of(self, step: Any) -> Pixel | None:
+        """A pixel that shows a step's target; None if no view shows it."""
+
+
+class RearrangementGroundTruth(Protocol):
+    """Ground truth of a rearrangement episode."""
+
+    def next_action(self) -> int:
+        """The number of the task's next skill."""
+
+    def seen_step(self) -> tuple[str, str, Pixel | None] | None:
+        """(skill, words, pixel) of the next step given perfect perception; None when the task is done.
+
+        The pixel is None for "navigate" and "explore", which point at nothing.
+        """

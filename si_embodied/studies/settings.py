@@ -1,0 +1,155 @@
+"""What each study is asked to do: the settings dataclasses, which import no learning library."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typing_extensions import Doc
+
+from si_embodied.errors import ConfigError
+from si_embodied.evaluation.config import model_fingerprint
+from si_embodied.runs import claim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from si_embodied.studies.results import Results
+    from si_embodied.training.nano import Recipe
+
+PAGE = "index.md"
+"""A page in the results' folder, in which the study fills in its table."""
+SETTINGS_FILE = "settings.json"  # what the folder's checkpoints were trained with
+_THREADS = Doc("threads of the CPU")
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """What to play. Studies use seeds below 100,000, which `si-embodied eval` leaves alone."""
+
+    env: Annotated[str, Doc("the world to play in")] = "si_embodied/Tabletop-v0"
+    task: Annotated[str, Doc("the task to play")] = "base"
+    count: Annotated[int, Doc("per checkpoint and task")] = 100
+    seed: Annotated[int, Doc("of the first episode")] = 90_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """What the studies that train have in common."""
+
+    out: Annotated[Path, Doc("for checkpoints and records")]
+    data: Annotated[Path | None, Doc("shards of `train nano`, with `train/` and `held_out/`")]
+    steps: Annotated[int | None, Doc("per training")] = None
+    minutes: Annotated[float | None, Doc("per training, instead of steps")] = None
+    episodes: Episodes = field(default_factory=Episodes)
+    threads: Annotated[int, _THREADS] = 1
+    seed: Annotated[int, Doc("of the trainings")] = 0
+    recipe: Annotated[Recipe | None, Doc("of the trainings, instead of the study's own")] = None
+
+    def __post_init__(self) -> None:
+        """Reject trainings that would never end, and numbers out of range."""
+        if self.data is not None and self.steps is None and self.minutes is None:
+            raise ConfigError("expected steps or minutes for each training, got neither")
+        for name in ("steps", "minutes", "threads"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigError(f"expected {name} to be positive, got: {value}")
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        from si_embodied.training.scenes import digest
+
+        return {
+            "steps": self.steps, "minutes": self.minutes, "seed": self.seed, "threads": self.threads,
+            "data": None if self.data is None else digest(self.data / "train"), "episodes": asdict(self.episodes),
+        }  # fmt: skip
+
+    def claim(self) -> None:
+        """Start the folder, or check that its trainings have the same settings.
+
+        Raises:
+            ConfigError: they have others.
+        """
+        claim(self.out / SETTINGS_FILE, self.settings(), may_change=("episodes", "test_images", "tasks"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingRun(TrainingRun):
+    """Trainings on several numbers of images, and how they are measured."""
+
+    data: Annotated[Path, Doc("shards of `train nano`, with `train/` and `held_out/`")]
+    images: Annotated[tuple[int, ...], Doc("training images, one training for each number")] = (150, 600, 2400)
+    test_images: Annotated[int, Doc("new tables, and as many with unseen pairs")] = 240
+
+    def settings(self) -> dict[str, Any]:
+        """What a row of the results is a function of, besides the number of images."""
+        return {**TrainingRun.settings(self), "test_images": self.test_images}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningRun(TrainingRun):
+    """A checkpoint, which is trained further before it is played; without data, it is only asked differently."""
+
+    model: Annotated[Path, Doc("the checkpoint")]
+    data: Annotated[Path | None, Doc("shards of `train nano`, to train on")] = None
+    tasks: Annotated[tuple[str, ...], Doc("the tasks to play")] = ("base", "spatial")
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        return {**TrainingRun.settings(self), "model": model_fingerprint(self.model), "tasks": list(self.tasks)}
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsRun:
+    """Questions to a checkpoint."""
+
+    model: Annotated[Path, Doc("any checkpoint, to ask the questions of the data")]
+    data: Annotated[Path, Doc("a folder of `si-embodied data generate`")]
+    out: Annotated[Path, Doc("for the answers")]
+    count: Annotated[int | None, Doc("only the first questions of the data; types alternate there")] = None
+    threads: Annotated[int, _THREADS] = 1
+    device: Annotated[str, Doc("auto, cpu or cuda")] = "auto"
+    dtype: Annotated[str, Doc("auto is bfloat16 on CUDA, float32 on a CPU")] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerRun:
+    """A checkpoint of the small planner's architecture, to be asked its own questions."""
+
+    model: Annotated[Path, Doc("the checkpoint")]
+    shards: Annotated[Path, Doc("shards of `train nano`")]
+    images: Annotated[int, Doc("of each world and kind of place")]
+    threads: Annotated[int, _THREADS] = 1
+    recipe: Annotated[Recipe | None, Doc("for checkpoints of other sizes than the shipped one")] = None
+
+    def load(self) -> Any:
+        """Load the model.
+
+        Raises:
+            ConfigError: the checkpoint does not have the recipe's sizes.
+        """
+        from si_embodied.training.nano import Recipe, Training
+
+        training = Training(self.recipe or Recipe(threads=self.threads))
+        training.start_from(self.model)
+        return training.mean
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where the results go, and whether to compute them."""
+
+    results: Annotated[Path | None, Doc("for the JSON and the plot; default: --out")] = None
+    report: Annotated[bool, Doc("only redo plot and table, from the JSON")] = False
+
+    def make(self, say: Callable[..., None], kind: type[Results], out: Path, study: Callable[..., Results]) -> int:
+        """Run a study in the folder `out`, or read its results, and report on them; `say` takes lines of text."""
+        from si_embodied.studies.plots import draw
+
+        folder = self.results or out
+        found = kind.read(folder / f"{kind.name}.json") if self.report else study(folder, report=say)
+        draw(found, folder / f"{kind.name}.png")
+        if (page := folder / PAGE).is_file():
+            found.fill(page)
+        say(f"{found.headline()}.", "", *found.table(), "", f"results and plot: {folder / kind.name}.json, .png")
+        return 0

@@ -1,0 +1,43 @@
+"""The settings of `train nano`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typing_extensions import Doc
+
+from si_embodied.errors import ConfigError
+
+if TYPE_CHECKING:
+    from si_embodied.training.nano import Recipe
+
+HELD_OUT_IMAGES = 240
+"""Images of each world."""
+
+
+@dataclass(frozen=True, slots=True)
+class NanoRun:
+    """What to train and where.
+
+    `out` will hold `data/` (shards), `run/` (the log, and the state to resume from) and `checkpoint/`.
+    """
+
+    out: Annotated[Path, Doc("for the shards, the training state and the checkpoint")]
+    steps: Annotated[int | None, Doc("training steps")] = 8_000
+    minutes: Annotated[float | None, Doc("stop after this time even if steps are left")] = None
+    resume: Annotated[bool, Doc("continue from the last saved state")] = False
+    start: Annotated[Path | None, Doc("a checkpoint whose weights to start from, instead of from scratch")] = None
+    seed: Annotated[int, Doc("of the data and the training")] = 0
+    tabletops: Annotated[int, Doc("images of tabletops to render")] = 5_040
+    apartments: Annotated[int, Doc("images of apartments to render")] = 14_400
+    threads: Annotated[int, Doc("threads of the CPU")] = 2
+    recipe: Annotated[Recipe | None, Doc("default: the shipped checkpoint's, with the seed and threads above")] = None
+    held_out: Annotated[int, Doc("images of each world to measure on")] = HELD_OUT_IMAGES
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("steps", "minutes", "tabletops", "apartments", "threads"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigError(f"expected {name} to be positive, got: {value}")
