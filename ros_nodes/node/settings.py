@@ -128,10 +128,18 @@ class NodeSettings:
     cameras: tuple[str, ...] = ("head",)  # NAME/image_raw, NAME/depth and NAME/camera_info are subscribed to
     compressed: bool = False  # take NAME/image_raw/compressed
     rectified: bool = False  # images are already rectified: use P of camera_info and no distortion
+    depth_compressed: bool = False  # take NAME/depth/compressedDepth, in PNG
+    depth_scale: float = 0.001  # metres per unit of integer depth (16UC1); some cameras have 0.00025 or 0.0001
+    min_depth_m: float = 0.05  # nearer than the sensor measures: no return
+    max_depth_m: float = 100.0  # farther than the sensor measures: no return
+    frozen_travel_m: float = 0.1  # travel with images that stay the same, until a camera counts as frozen; 0: never
+    frozen_s: float = 0.0  # the same while standing; 0: never, since simulated cameras have no noise
     map_frame: str = "map"
+    odom_frame: str = "odom"  # moves smoothly (REP 105): frozen cameras are told by it, else by map_frame
     base_frame: str = "base_link"
     join_slop_s: float = 0.02  # most time between an image and its depth
     most_ahead_s: float = 0.1  # of an image's stamp before the clock when it arrives; more are clocks that differ
+    most_transform_ahead_s: float = 2.0  # of a transform's stamp before the clock; AMCL stamps 1 s ahead
     observation_timeout_s: float = 3.0  # to wait for images, depth and transforms of one instant
     task_timeout_s: float = 600.0  # where the goal gives none
     most_holds: int = 5  # refusals in a row that end a task
@@ -154,7 +162,9 @@ class NodeSettings:
             raise ConfigError(f"expected cameras with names of their own, at least one, got: {self.cameras}")
         if self.backend != "perfect_pixels":
             _ = self.backend_config  # checks its own values
-        for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds"):
+        if not 0 <= self.min_depth_m < self.max_depth_m:
+            raise ConfigError(f"expected 0 <= min_depth_m < max_depth_m, got: {self.min_depth_m}, {self.max_depth_m}")
+        for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds", "depth_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {getattr(self, name)}")
 
