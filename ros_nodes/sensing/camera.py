@@ -125,6 +125,13 @@ class Camera:
         return max(self._ahead_s, default=0.0)
 
     @property
+    def calibration_problem(self) -> str | None:
+        """What is wrong with the newest calibration, None if it is valid."""
+        if self._info is None:
+            return f"no calibration of the camera {self.name!r} has arrived on {self.subscriptions[2].topic_name}"
+        return None if self._valid_info is not None else f"the newest calibration of {self.name!r} is invalid"
+
+    @property
     def frozen(self) -> str | None:
         """Why the camera counts as frozen, None if it does not."""
         for kind, watch in self._watches.items():
@@ -140,8 +147,7 @@ class Camera:
                 is the depth.
         """
         if self._info is None:
-            topic = self.subscriptions[2].topic_name
-            raise ObservationError(f"no calibration of the camera {self.name!r} has arrived on {topic}")
+            raise ObservationError(self.calibration_problem)
         return frame_of(self.name, pair.image, pair.depth, self._info, self._settings, T_map_camera)
 
 

@@ -21,8 +21,6 @@ _LEAST_IMAGES = 5
 """Equal images in a row before they count: some drivers send an image twice."""
 _POSE_PERIOD_S = 0.1
 """Between two looks at the camera's pose, which are needed only while images are equal."""
-_FASTEST_PER_S = 6.0
-"""Metres and radians: no camera moves faster. A pose that changes faster was corrected by localisation."""
 
 
 def sample(message: Any) -> NDArray[np.uint8]:
@@ -72,7 +70,6 @@ class RepetitionWatch:
         self._repeats = 0
         self._varied = False
         self._start: Pose | None = None  # where the equal images began
-        self._last: Pose | None = None
         self._travel_m = self._turn_rad = 0.0  # farthest from the start
 
     def add(self, part: NDArray[np.uint8], stamp_s: float, pose_now: Callable[[], Pose | None]) -> None:
@@ -87,20 +84,17 @@ class RepetitionWatch:
         self._repeats += 1
         if self._repeats == 1:
             self._varied = varied(part)
-        if self._varied and (self._last is None or stamp_s - self._posed_s >= _POSE_PERIOD_S):
+        if self._varied and (self._start is None or stamp_s - self._posed_s >= _POSE_PERIOD_S):
             self._move(pose_now(), stamp_s)
 
     def _move(self, pose: Pose | None, stamp_s: float) -> None:
         if pose is None:
             return
-        last = self._last or pose
-        if self._start is None or sum(_between(last, pose)) > _FASTEST_PER_S * (stamp_s - self._posed_s):
-            self._start = pose
-        else:
-            travel_m, turn_rad = _between(self._start, pose)
-            if travel_m + turn_rad > self._travel_m + self._turn_rad:
-                self._travel_m, self._turn_rad = travel_m, turn_rad
-        self._last, self._posed_s = pose, stamp_s
+        self._posed_s = stamp_s
+        self._start = self._start or pose
+        travel_m, turn_rad = _between(self._start, pose)
+        if travel_m + turn_rad > self._travel_m + self._turn_rad:
+            self._travel_m, self._turn_rad = travel_m, turn_rad
 
     @property
     def problem(self) -> str | None:

@@ -78,6 +78,8 @@ class Sensors:
             refusal = self._nothing_new(camera) if not pairs else self._check_camera(camera, pairs[0].stamp_s)
             if refusal is not None:
                 return refusal
+            if camera.calibration_problem is not None:
+                return Refusal(Code.NO_IMAGE, camera.calibration_problem)
         return None
 
     def observe(self, after_s: float = 0.0) -> Observation | Refusal:

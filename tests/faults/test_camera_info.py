@@ -45,10 +45,12 @@ def test_an_invalid_calibration_is_counted_and_holds_until_a_valid_one_comes(mes
     robot, seen = with_info(message)
     assert isinstance(seen, Refusal)
     assert seen.code is Code.NO_IMAGE
+    assert robot.sensors.problem() == Refusal(Code.NO_IMAGE, "the newest calibration of 'head' is invalid")
     assert robot.sensors.rejected == {"camera_info of head": 1}
     assert robot.sensors.last_rejection.startswith("camera_info of head: ObservationError")
     robot.node.send("head/camera_info", info())
     assert isinstance(robot.sensors.observe(), Observation)
+    assert robot.sensors.problem() is None
 
 
 def test_without_calibration_there_is_no_image() -> None:

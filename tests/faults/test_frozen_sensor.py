@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 pytest.importorskip("rclpy", reason="sensors are subscribed to through rclpy")
 
 import numpy as np
-from fake_sensors import HEIGHT, PIXELS, RAMP, WIDTH, Robot, colour, depth, stamped
+from fake_sensors import HEIGHT, PIXELS, RAMP, WIDTH, Robot, colour, depth, stamped, transform
 from sensor_msgs.msg import CompressedImage
+from tf2_msgs.msg import TFMessage
 
+from si_embodied.geometry import Pose
 from si_embodied.types import Code, Observation, Refusal
 
 
@@ -71,25 +75,31 @@ def test_a_standing_robot_is_refused_after_frozen_s_where_that_is_set() -> None:
     assert refused_as_frozen(robot.sensors.observe(), "colour")
 
 
-def test_a_jump_of_the_localisation_is_no_motion() -> None:
+@pytest.mark.parametrize("localised_at", [lambda turn: 0.2 * np.sin(turn / 40), lambda turn: 5.0 * (turn > 100)])
+def test_a_localisation_that_wanders_or_jumps_is_no_motion_where_there_is_odometry(
+    localised_at: Callable[[int], float],
+) -> None:
     """As when RViz's 2D Pose Estimate sets the pose of a robot that stands in a simulator without noise."""
-    robot = Robot()
-    for turn in range(40):
-        robot.x = 5.0 if turn >= 20 else 0.0
-        robot.step(frozen=True)
-    assert isinstance(robot.sensors.observe(), Observation)
-
-
-def test_a_localisation_that_wanders_is_no_motion_where_there_is_odometry() -> None:
     robot = Robot()
     for turn in range(200):
         robot.node.now_s += 0.05
-        robot.x = 0.2 * np.sin(turn / 40)
+        robot.x = localised_at(turn)
         robot.send_transforms(child="odom")
         robot.x = 0.0
         robot.send_transforms(parent="odom")
         robot.send_images()
     assert isinstance(robot.sensors.observe(), Observation)
+
+
+def test_a_turn_on_the_spot_is_motion() -> None:
+    """0.11 rad, six degrees, in half a second."""
+    robot = Robot()
+    for turn in range(12):
+        robot.node.now_s += 0.05
+        yaw = Pose.planar(0.0, 0.0, 0.01 * turn)
+        robot.node.send("/tf", TFMessage(transforms=[transform("map", "base_link", yaw, robot.node.now_s)]))
+        robot.send_images()
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
 
 
 def test_a_uniform_image_says_nothing_about_motion() -> None:
