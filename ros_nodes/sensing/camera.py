@@ -79,14 +79,23 @@ class Camera:
             ),
             node.create_subscription(CameraInfo, f"{name}/camera_info", on_info, qos),
         ]
-        self._latched_info = node.create_subscription(
-            CameraInfo, f"{name}/camera_info", on_info, LATCHED, event_callbacks=incompatible_qos_events()
-        )
+        self._on_latched_info = on_info
+        self._latched: list[Any] = []
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in (*self.subscriptions, self._latched_info):
+        for subscription in (*self.subscriptions, *self._latched):
             self._node.destroy_subscription(subscription)
+
+    def ask_for_calibration(self) -> None:
+        """Listen for a calibration that was latched before, if none has come; call it now and then.
+
+        Not from the start: the drivers that latch nothing would each warn of a subscription that they cannot serve.
+        """
+        if self._info is None and not self._latched:
+            topic, events = f"{self.name}/camera_info", incompatible_qos_events()
+            subscribe, callback = self._node.create_subscription, self._on_latched_info
+            self._latched.append(subscribe(CameraInfo, topic, callback, LATCHED, event_callbacks=events))
 
     def clear(self) -> None:
         """Forget all images: the clock jumped back. The calibration holds at all times."""
@@ -108,8 +117,9 @@ class Camera:
         self._watch("depth", message)
 
     def _watch(self, kind: str, message: Any) -> None:
-        pose_now = partial(self._pose_now, message.header.frame_id)
-        self._watches[kind].add(sample(message), bridge.seconds(message.header.stamp), pose_now)
+        watch, stamp_s = self._watches[kind], bridge.seconds(message.header.stamp)
+        if watch.due(stamp_s):
+            watch.add(sample(message), stamp_s, partial(self._pose_now, message.header.frame_id))
 
     def _on_info(self, message: Any) -> None:
         self._info = message  # an invalid one too: images are not planned on until a valid one comes

@@ -18,9 +18,9 @@ _ROWS = 16
 _MOST_BYTES = 32_768
 """Compared of a compressed image, evenly spaced."""
 _LEAST_IMAGES = 5
-"""Equal images in a row before they count: some drivers send an image twice."""
-_POSE_PERIOD_S = 0.1
-"""Between two looks at the camera's pose, which are needed only while images are equal."""
+"""Compared images that equal the one before: half a second of them."""
+_PERIOD_S = 0.09
+"""Between two images that are compared, so that it costs a camera of 30 Hz no more than one of 10 Hz."""
 
 
 def sample(message: Any) -> NDArray[np.uint8]:
@@ -66,11 +66,15 @@ class RepetitionWatch:
         self._restart(0.0)
 
     def _restart(self, stamp_s: float) -> None:
-        self._since_s = self._newest_s = self._posed_s = stamp_s
+        self._since_s = self._newest_s = stamp_s
         self._repeats = 0
         self._varied = False
         self._start: Pose | None = None  # where the equal images began
         self._travel_m = self._turn_rad = 0.0  # farthest from the start
+
+    def due(self, stamp_s: float) -> bool:
+        """Whether an image is to be compared."""
+        return self._sample is None or not 0 <= stamp_s - self._newest_s < _PERIOD_S
 
     def add(self, part: NDArray[np.uint8], stamp_s: float, pose_now: Callable[[], Pose | None]) -> None:
         """Take the sample of an image; `pose_now` is where the camera is, None if that is not known."""
@@ -78,19 +82,16 @@ class RepetitionWatch:
             self._sample = part
             self._restart(stamp_s)
             return
-        if stamp_s <= self._newest_s:
-            return  # the same image once more
         self._newest_s = stamp_s
         self._repeats += 1
         if self._repeats == 1:
             self._varied = varied(part)
-        if self._varied and (self._start is None or stamp_s - self._posed_s >= _POSE_PERIOD_S):
-            self._move(pose_now(), stamp_s)
+        if self._varied:
+            self._move(pose_now())
 
-    def _move(self, pose: Pose | None, stamp_s: float) -> None:
+    def _move(self, pose: Pose | None) -> None:
         if pose is None:
             return
-        self._posed_s = stamp_s
         self._start = self._start or pose
         travel_m, turn_rad = _between(self._start, pose)
         if travel_m + turn_rad > self._travel_m + self._turn_rad:
@@ -102,7 +103,7 @@ class RepetitionWatch:
         if self._repeats < _LEAST_IMAGES or not self._varied:
             return None
         lasts_s = self._newest_s - self._since_s
-        repeated = f"has repeated the same image {self._repeats} times over {lasts_s:.1f} s"
+        repeated = f"has repeated the same image for {lasts_s:.1f} s"
         if 0 < self._limit_m < self._travel_m + self._turn_rad:
             turned = math.degrees(self._turn_rad)
             return f"{repeated} while the camera moved by {self._travel_m:.2f} m and {turned:.0f} degrees"

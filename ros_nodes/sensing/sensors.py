@@ -21,7 +21,7 @@ from si_embodied.ros_nodes.sensing.transform_filter import TransformFilter
 from si_embodied.ros_nodes.sensing.transform_listener import make_transforms
 from si_embodied.types import CameraFrame, Code, Observation, Refusal
 
-_CLOCK_PERIOD_S = 0.5
+_WATCH_PERIOD_S = 0.5
 _KEEP_TRANSFORMS_S = 10.0
 _SAME_FRAME = 1e-3
 """Metres and, as entries of the rotation, radians: two frames nearer than this are the same for depth at a pixel."""
@@ -49,7 +49,7 @@ class Sensors:
             for name in settings.cameras
         ]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(_CLOCK_PERIOD_S, self._watch_clock, clock=steady)
+        self._timer = node.create_timer(_WATCH_PERIOD_S, self._watch, clock=steady)
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -215,7 +215,9 @@ class Sensors:
             camera.clear()
         self._node.get_logger().warning(f"the clock jumped back by {back_s:.2f} s: images and transforms are dropped")
 
-    def _watch_clock(self) -> None:
+    def _watch(self) -> None:
+        for camera in self.cameras:
+            camera.ask_for_calibration()
         self.clock.check()
         problem = self.clock.problem
         if problem is not None and self._clock_problem is None:

@@ -32,6 +32,7 @@ def test_a_calibration_is_heard_from_every_publisher(ros: Any, qos: QoSProfile) 
     camera = Camera(ros.node, "head", NodeSettings())
 
     def heard() -> bool:
+        camera.ask_for_calibration()
         if not latched:
             publisher.publish(info())
         return camera._info is not None
