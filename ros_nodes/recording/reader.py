@@ -14,8 +14,9 @@ from si_embodied.errors import DataError, MissingExtraError, ObservationError, T
 from si_embodied.ros_nodes.recording.bag_files import BagFiles
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord, Views
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.frames import frame_of
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
-from si_embodied.types import CameraFrame, Observation
+from si_embodied.types import Observation
 
 if TYPE_CHECKING:
     from si_embodied.geometry import Pose
@@ -256,12 +257,9 @@ class Recording:
             if image is None or camera.info is None:
                 missing = "calibration" if image is not None else f"image of {stamp_s:.3f} s"
                 raise ObservationError(f"no {missing} of the camera {name!r}")
-            model = bridge.camera_model_of(camera.info, rectified=settings.rectified)
             depth = _nearest(camera, stamp_s, settings.join_slop_s)
-            metres = None if depth is None else model.undistorted(bridge.depth_of(depth))
-            rgb = bridge.rgb_of(image) if hasattr(image, "encoding") else bridge.rgb_of_compressed(image)
             T_map_camera = self._transforms.lookup(settings.map_frame, image.header.frame_id, stamp_s)
-            frames.append(CameraFrame(name, stamp_s, model.undistorted(rgb), metres, model.intrinsics, T_map_camera))
+            frames.append(frame_of(name, image, depth, camera.info, settings, T_map_camera))
         stamp_s = max(views.values())
         T_map_base = self._transforms.lookup(settings.map_frame, settings.base_frame, stamp_s)
         return Observation(stamp_s, tuple(frames), T_map_base)
