@@ -90,6 +90,7 @@ class Robot(Node):  # type: ignore[misc]
         self._tf.publish(TFMessage(transforms=[transform("map", "base_link", self._base, stamp_s)]))
         if not frame:
             return
+        self._image.data[0] = self._depth.data[0] = self.sent % 256  # noise: a camera that repeats itself is refused
         for topic, message in ((self._infos, self._info), (self._depths, self._depth), (self._images, self._image)):
             message.header.frame_id = "head"
             bridge.set_stamp(message.header.stamp, stamp_s)

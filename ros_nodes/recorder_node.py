@@ -108,7 +108,11 @@ class Recorder:
         self.bag.close()
 
     def _look(self) -> None:
-        """Subscribe to wanted topics that are published by now."""
+        """Subscribe to wanted topics that are published by now, and put what was recorded on disk."""
+        try:
+            self.bag.flush()
+        except RecordError as error:
+            self.error = error
         if not self._now_ns():
             return  # before simulated time has begun, stamps would be of 1970
         for name, types in self._node.get_topic_names_and_types():
@@ -120,6 +124,7 @@ class Recorder:
         try:
             package, _, short = type_name.split("/")
             kind = getattr(importlib.import_module(f"{package}.msg"), short)
+            definition = definition_of(kind)
         except (ImportError, AttributeError, ValueError):
             self._node.get_logger().error(f"{name} is not recorded: its type {type_name} is not installed")
             return
@@ -132,7 +137,7 @@ class Recorder:
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
         compressed = name in self._images and kind is Image and self._settings.image_format != "raw"
-        topic = Topic(name, type_name, definition_of(kind), latched)
+        topic = Topic(name, type_name, definition, latched)
         if compressed:
             topic = Topic(f"{name}/compressed", "sensor_msgs/msg/CompressedImage", definition_of(CompressedImage))
             self._wanted.discard(topic.name)
@@ -152,7 +157,7 @@ class Recorder:
             except RecordError as error:
                 self.error = error
             except ObservationError as error:
-                self._node.get_logger().warning(f"not recorded: {error}", throttle_duration_sec=5.0)
+                self._node.get_logger().warning(f"{topic.name}: not recorded: {error}", throttle_duration_sec=5.0)
 
         return write
 
@@ -160,7 +165,17 @@ class Recorder:
         return int(self._node.get_clock().now().nanoseconds)
 
     def _compressed(self, data: bytes) -> bytes:
-        """Convert a serialised `Image` to a serialised `CompressedImage`."""
+        """Convert a serialised `Image` to a serialised `CompressedImage`.
+
+        Raises:
+            ObservationError: the image cannot be compressed.
+        """
+        try:
+            return self._encoded(data)
+        except Exception as error:  # OpenCV and rclpy raise types of their own
+            raise ObservationError(str(error)) from error
+
+    def _encoded(self, data: bytes) -> bytes:
         cv2 = import_opencv()
         image: Any = deserialize_message(data, Image)
         form, bgr = self._settings.image_format, np.ascontiguousarray(bridge.rgb_of(image)[..., ::-1])
@@ -190,8 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SiEmbodiedError as error:
         node.get_logger().fatal(str(error))
         code = 2
-    if recorder is not None:
-        code = max(code, _finished(recorder, node))
+    finally:  # whatever was raised: the file is finished
+        if recorder is not None:
+            code = max(code, _finished(recorder, node))
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown()

@@ -110,7 +110,8 @@ def _with_nested_prompts(values: typing.Mapping[str, Any]) -> dict[str, Any]:
     old = {f"{kind}_prompt": kind for kind in kinds} | {"reasoning": "reasoning"}
     moved = {old[key]: value for key, value in values.items() if key in old}
     kept = {key: value for key, value in values.items() if key not in old}
-    return kept | {"prompts": {**moved, **kept.get("prompts", {})}} if moved else kept
+    prompts = kept.get("prompts", {})
+    return kept | {"prompts": {**moved, **prompts}} if moved and isinstance(prompts, dict) else kept
 
 
 _UPGRADES: typing.Mapping[type[Any], typing.Callable[[typing.Mapping[str, Any]], dict[str, Any]]] = {
@@ -178,7 +179,7 @@ def _checked(expected: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"expected {where!r} to be a list, got: {value!r}")
         return tuple(_checked(typing.get_args(expected)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 1 << 1000 else math.inf
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise ConfigError(f"expected {where!r} to be {expected.__name__}, got: {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -204,8 +205,11 @@ def checkpoint_prompts(directory: Path) -> Prompts:
         ConfigError: if the file cannot be read or has other settings.
     """
     path = directory / CHECKPOINT_SETTINGS
-    if not path.is_file():
-        return Prompts()
+    try:
+        if not path.is_file():
+            return Prompts()
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
     values = _load_yaml(path)
     others = sorted(_with_nested_prompts(values).keys() - {"prompts"})
     if others:
@@ -222,7 +226,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:  # ValueError: bytes, dates, numbers
         raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"expected {str(path)!r} to map names to settings, got: {type(values).__name__}")

@@ -87,9 +87,13 @@ def claim(file: Path, settings: Mapping[str, Any], *, may_change: Collection[str
         return
     try:
         started = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        check_settings(file.parent, started, settings, may_change=may_change)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"cannot read {str(file)!r}: {error.strerror or error}; choose another --out") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{str(file)!r} is not a run's settings ({error}); choose another --out") from error
-    check_settings(file.parent, started, settings, may_change=may_change)
 
 
 def check_settings(where: Path, started: Any, now: Mapping[str, Any], *, may_change: Collection[str] = ()) -> None:
@@ -128,7 +132,7 @@ class JsonLines:
     """An append-only file of JSON objects, one per line; nothing that was written to it is ever lost."""
 
     def __init__(self, path: Path) -> None:
-        """Read the rows of an earlier run. A last line that a crash cut short is dropped, with a warning.
+        """Read the rows of an earlier run. A last line that a crash or a power cut left incomplete is dropped.
 
         Raises:
             ConfigError: the file is not made of JSON lines.
@@ -174,9 +178,10 @@ class JsonLines:
         torn = content[end:]
         try:
             rows = [json.loads(line) for line in content[:end].splitlines()]
-            if not all(isinstance(row, dict) for row in rows) or not torn.startswith(b"{"[: len(torn)]):
+            # After a power cut, the end of a file may be zeros that were never written.
+            if not all(isinstance(row, dict) for row in rows) or torn.strip(b"\0")[:1] not in (b"{", b""):
                 raise ValueError("a line is not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise ConfigError(f"{str(self.path)!r} is not a JSONL file ({error}); choose another --out") from error
         if torn:
             _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(torn))

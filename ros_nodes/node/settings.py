@@ -165,12 +165,28 @@ class NodeSettings:
     ] = ("head",)
     compressed: Annotated[bool, Doc("subscribe to NAME/image_raw/compressed instead of NAME/image_raw")] = False
     rectified: Annotated[bool, Doc("images are already rectified: use P of camera_info and no distortion")] = False
+    depth_compressed: Annotated[bool, Doc("subscribe to NAME/depth/compressedDepth (PNG) instead of NAME/depth")] = (
+        False
+    )
+    depth_scale: Annotated[float, Doc("metres per unit of integer depth (16UC1); some cameras have 0.00025")] = 0.001
+    min_depth_m: Annotated[float, Doc("the sensor's minimum; nearer counts as no return")] = 0.05
+    max_depth_m: Annotated[float, Doc("the sensor's maximum; farther counts as no return")] = 100.0
+    frozen_travel_m: Annotated[
+        float, Doc("travel with identical images after which a camera counts as frozen; 0: never")
+    ] = 0.1
+    frozen_s: Annotated[
+        float, Doc("time with identical images while standing; 0: never, since simulated cameras have no noise")
+    ] = 0.0
     map_frame: Annotated[str, Doc("frame of goals and of the map")] = "map"
+    odom_frame: Annotated[str, Doc("smooth frame (REP 105) in which frozen cameras are detected")] = "odom"
     base_frame: Annotated[str, Doc("frame of the robot's base")] = "base_link"
     join_slop_s: Annotated[float, Doc("largest time between an image and its depth")] = 0.02
     most_ahead_s: Annotated[
         float, Doc("how far an arriving image's stamp may be ahead; more means that the clocks differ")
     ] = 0.1
+    most_transform_ahead_s: Annotated[
+        float, Doc("how far a transform's stamp may be ahead of the clock; AMCL stamps 1 s ahead")
+    ] = 2.0
     observation_timeout_s: Annotated[float, Doc("how long to wait for images, depth and transforms of one instant")] = (
         3.0
     )
@@ -197,7 +213,9 @@ class NodeSettings:
             raise ConfigError(f"expected at least one camera and no name twice, got: {self.cameras}")
         if self.backend != "perfect_pixels":
             _ = self.backend_config  # checks its own values
-        for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds"):
+        if not 0 <= self.min_depth_m < self.max_depth_m:
+            raise ConfigError(f"expected 0 <= min_depth_m < max_depth_m, got: {self.min_depth_m}, {self.max_depth_m}")
+        for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds", "depth_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {getattr(self, name)}")
 

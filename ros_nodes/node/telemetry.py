@@ -93,6 +93,10 @@ def diagnosis(node: NodeView, runtime: PlannerRuntime | None, plan: Plan) -> Dia
         for camera in runtime.sensors.cameras:
             values[f"images of {camera.name}"] = camera.received
             values[f"depth images of {camera.name}"] = camera.received_depths
+        problem = runtime.sensors.problem()
+        values["sensors"] = "ok" if problem is None else f"{problem.code.name}: {problem.message}"
+        values |= {f"dropped: {source}": count for source, count in runtime.sensors.rejected.items()}
+        values["last dropped"] = runtime.sensors.last_rejection
         values |= dict(zip(plan.latency_part, plan.latency_s, strict=True))
         code = Code(plan.code)
         status.level = DiagnosticStatus.OK if code is Code.OK else DiagnosticStatus.WARN

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import yaml
 from si_embodied.errors import ConfigError, RecordError, extra
 
 COMPRESSIONS = ("zstd", "lz4", "none")
+FLUSH_S = 1.0
+"""Time after which messages are on disk: what kill -9 costs at most."""
 _VERSION = 5
 _ROS_TYPES = {"double": "float64", "float": "float32", "boolean": "bool", "octet": "byte"}
 _ARRAY = re.compile(r"^(?:sequence<(?P<item>[^,]+)(?:, \d+)?>|(?P<of>.+)\[(?P<count>\d+)\])$")
@@ -74,6 +77,7 @@ class BagWriter:
         self._schemas: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._first_ns = self._last_ns = 0
+        self._flushed_s = time.monotonic()
         try:
             folder.mkdir(parents=True)
             self._stream = self._file.open("xb")
@@ -119,12 +123,30 @@ class BagWriter:
         self._last_ns = max(self._last_ns, stamp_ns)
         self._counts[topic] = count + 1
         self.messages += 1
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered, if that was not done for `FLUSH_S`. A recorder calls it while nothing arrives, too.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
+        now_s = time.monotonic()
+        if now_s - self._flushed_s < FLUSH_S or self._stream.closed:
+            return
+        self._flushed_s = now_s
+        try:
+            self._writer.flush()
+            self._stream.flush()
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Finish the file, and describe its contents in metadata.yaml.
 
         Raises:
-            RecordError: one of them cannot be written; `mcap recover` and `ros2 bag reindex` repair the recording.
+            RecordError: one of them cannot be written. `Recording` reads what is there; for other programs, `mcap
+                recover` and `ros2 bag reindex` repair the recording.
         """
         if self._stream.closed:
             return

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from si_embodied.config import from_mapping
-from si_embodied.errors import ConfigError, DataError, MessageError
+from si_embodied.errors import DataError, MessageError
 from si_embodied.memory import Memory
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.serving.values import ARM, DECISION, MEMORY, TASK
+from si_embodied.serving.codec import Many, Maybe, Named, Number, Record, Text
+from si_embodied.serving.values import ARM, DECISION, LONGEST_INSTRUCTION, MEMORY, RECORDED_TASK, TASK
 
 if TYPE_CHECKING:
     from si_embodied.types import ArmState, Decision, Observation, Task
@@ -24,6 +25,9 @@ Views: TypeAlias = "Mapping[str, float]"
 FORMAT = 3
 """Version of the records that are written."""
 _READABLE = (2, FORMAT)
+_TIME = Number(-1e12, 1e12)
+_VIEWS = Named(_TIME, 100)
+_KEYFRAMES = Many(_VIEWS, 10_000)
 _FLOATS = "float64"
 """JSON key that marks an array, written as a list of numbers to stay readable."""
 
@@ -35,6 +39,9 @@ class CameraTopics:
     image: str
     depth: str
     info: str
+
+
+_CAMERAS = Named(Record(CameraTopics, image=Text(500), depth=Text(500), info=Text(500)), 100)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -86,22 +93,34 @@ class DecisionRecord:
             if plain["format"] == 2:
                 _upgrade(plain)
             return cls(
-                task=TASK.decode(plain["task"], "task"),
+                task=_task(plain["task"]),
                 decision=DECISION.decode(plain["decision"], "decision"),
-                decided_s=float(plain["decided_s"]),
+                decided_s=_TIME.decode(plain["decided_s"], "decided_s"),
                 settings=from_mapping(NodeSettings, plain["settings"]),
-                topics={name: CameraTopics(**topics) for name, topics in plain["topics"].items()},
-                views=plain["views"],
-                asked_s=float(plain["asked_s"]),
+                topics=_CAMERAS.decode(plain["topics"], "topics"),
+                views=Maybe(_VIEWS).decode(plain["views"], "views"),
+                asked_s=_TIME.decode(plain["asked_s"], "asked_s"),
                 memory=MEMORY.decode(plain["memory"], "memory"),
                 arm=None if plain["arm"] is None else ARM.decode(plain["arm"], "arm"),
-                keyframes=tuple(plain["keyframes"]),
+                keyframes=_KEYFRAMES.decode(plain["keyframes"], "keyframes"),
                 fresh=bool(plain["fresh"]),
             )
-        except (ValueError, TypeError, LookupError, AttributeError, ConfigError, MessageError) as error:
-            if isinstance(error, DataError):
-                raise
+        except DataError:
+            raise
+        except (
+            ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError
+        ) as error:  # fmt: skip
             raise DataError(f"not a decision record ({error}): {text[:120]!r}") from error
+
+
+def _task(plain: Any) -> Task:
+    """A recorded task; an instruction that is longer than a task may have now is cut."""
+    try:
+        return RECORDED_TASK.decode(plain, "task")
+    except MessageError:
+        if not (isinstance(plain, dict) and len(plain.get("instruction", "")) > LONGEST_INSTRUCTION):
+            raise
+        return TASK.decode({**plain, "instruction": plain["instruction"][:LONGEST_INSTRUCTION]}, "task")
 
 
 def _upgrade(plain: dict[str, Any]) -> None:

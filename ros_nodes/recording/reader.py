@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import logging
+import math
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import DataError, ObservationError, TransformError, extra
+from si_embodied.errors import DataError, MissingExtraError, ObservationError, TransformError, extra
+from si_embodied.ros_nodes.recording.bag_files import BagFiles
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord, Views
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.frames import frame_of
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
-from si_embodied.types import CameraFrame, Observation
+from si_embodied.types import Observation
 
 if TYPE_CHECKING:
+    from si_embodied.geometry import Pose
     from si_embodied.ros_nodes.sensing.bridge import Message
 
+_LOG = logging.getLogger(__name__)
+
 RECORD_SUFFIX = "/record"
-_ALWAYS_S = 1e9
+_TRANSFORMS = ("/tf", "/tf_static")
+_TYPES = (
+    "std_msgs/msg/String",
+    "tf2_msgs/msg/TFMessage",
+    *(f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "CameraInfo")),
+)
+"""The types that are read; other topics of the same names are not the planner's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,29 +53,75 @@ class _Camera:
     info: Message | None = None
 
 
-class Recording:
-    """A `ros2 bag` folder or an MCAP file. It is read twice: for the decisions, then for their images."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Transform:
+    """A recorded transform."""
 
-    def __init__(self, path: Path) -> None:
+    parent: str
+    child: str
+    stamp_s: float
+    pose: Pose
+    static: bool
+
+
+class Recording:
+    """A `ros2 bag` folder, or one of its files. It is read twice: for the decisions, then for their images.
+
+    What is damaged costs itself and nothing else: a file that was cut its end, a bad message that message, a bad
+    transform that transform. `damage` says what, and `lost_s` how many seconds are known to be lost.
+    """
+
+    def __init__(self, path: Path, *, planner: str = "") -> None:
         """Read the decisions and the transforms.
+
+        Args:
+            path: the folder or the file.
+            planner: the topic of the decisions, where several planners were recorded; by default the first one's.
 
         Raises:
             DataError: the path is not a recording, or contains no decisions.
             MissingExtraError: rosbags is not installed.
         """
         self._path = path
-        self._transforms = TransformBuffer(keep_s=_ALWAYS_S)
-        self.records: list[DecisionRecord] = []
-        for topic, _, message in self._messages(RECORD_SUFFIX, "/tf", "/tf_static"):
-            if topic.endswith(RECORD_SUFFIX):
-                self.records.append(DecisionRecord.from_json(message.data))
-            else:
-                self._add_transforms(message, static=topic == "/tf_static")
-        if not self.records:
+        self.damage: list[str] = []
+        self.lost_s = 0.0
+        records: dict[str, list[DecisionRecord]] = defaultdict(list)
+        rejected: dict[str, list[DataError]] = defaultdict(list)
+        transforms: dict[str, list[_Transform]] = defaultdict(list)
+        for topic, _, message in self._messages(RECORD_SUFFIX, *_TRANSFORMS):
+            if hasattr(message, "transforms"):
+                transforms[topic] += self._transforms_in(message, static=topic.endswith("/tf_static"))
+            elif topic.endswith(RECORD_SUFFIX) and isinstance(getattr(message, "data", None), str):
+                try:
+                    records[topic].append(DecisionRecord.from_json(message.data))
+                except DataError as error:
+                    rejected[topic].append(error)
+        topic = self._planner(planner, records, rejected)
+        self.records = records[topic]
+        for rejection in rejected[topic]:
+            self._report(f"a decision was skipped: {rejection}")
+        namespace = topic.removesuffix(RECORD_SUFFIX).rpartition("/")[0]
+        ours = dict.fromkeys((*_TRANSFORMS, *(f"{namespace}{name}" for name in _TRANSFORMS)))
+        self._transforms = self._buffer([each for name in ours for each in transforms[name]])
+
+    def _planner(
+        self, wanted: str, records: dict[str, list[DecisionRecord]], rejected: dict[str, list[DataError]]
+    ) -> str:
+        """The topic of the planner to read."""
+        known = [topic for topic, read in records.items() if read]
+        if wanted and wanted not in known:
+            raise DataError(f"{str(self._path)!r} has no decisions on {wanted!r}; it has: {', '.join(known) or 'none'}")
+        if not known:
+            for error in (error for errors in rejected.values() for error in errors):
+                raise error
             raise DataError(
-                f"{str(path)!r} contains no planner decisions; record the topic planner{RECORD_SUFFIX} too, as "
+                f"{str(self._path)!r} contains no planner decisions; record the topic planner{RECORD_SUFFIX} too, as "
                 "recorder_node does"
             )
+        topic = wanted or known[0]
+        if len(known) > 1:
+            _LOG.warning("%s: several planners were recorded (%s); reading %s", self._path, ", ".join(known), topic)
+        return topic
 
     def decisions(self) -> Iterator[Recorded]:
         """The decisions in order, each as soon as all its images have been read.
@@ -72,7 +131,9 @@ class Recording:
         """
         waiting = deque(self.records)
         wanted = Counter((camera, stamp_s) for record in waiting for camera, stamp_s in _images(record))
-        cameras = {name: _Camera() for record in waiting for name in record.topics}
+        cameras = {name: _Camera() for record in waiting for name in record.topics} | {
+            name: _Camera() for name, _ in wanted
+        }
         by_topic = {
             topic: (name, kind)
             for record in waiting
@@ -85,6 +146,8 @@ class Recording:
         stamps = {name: {stamp_s for camera, stamp_s in wanted if camera == name} for name in cameras}
         slop_s = max(record.settings.join_slop_s for record in waiting)
         for topic, _, message in self._messages(*by_topic):
+            if topic not in by_topic or not hasattr(message, "header"):  # another robot's, or of another type
+                continue
             name, kind = by_topic[topic]
             camera, stamp_s = cameras[name], bridge.seconds(message.header.stamp)
             if kind == "info":
@@ -103,23 +166,55 @@ class Recording:
     def _messages(self, *topics: str) -> Iterator[tuple[str, int, Message]]:
         """Messages on topics that end in one of `topics`, in the order in which they were recorded."""
         with extra("bags"):
-            from rosbags.highlevel import AnyReader, AnyReaderError
-            from rosbags.rosbag2 import ReaderError
-            from rosbags.serde import SerdeError
-        try:
-            with AnyReader([self._path]) as reader:
-                connections = [each for each in reader.connections if each.topic.endswith(topics)]
-                if not connections:
-                    return
-                for connection, stamp_ns, raw in reader.messages(connections):
-                    yield connection.topic, stamp_ns, reader.deserialize(raw, connection.msgtype)
-        except (AnyReaderError, ReaderError, SerdeError, OSError) as error:
-            raise DataError(f"{str(self._path)!r} cannot be read as a recording: {error}") from error
+            from rosbags.typesys import Stores, get_typestore
 
-    def _add_transforms(self, message: Any, *, static: bool) -> None:
+        types = get_typestore(Stores.ROS2_HUMBLE)  # these types are the same in every release from Foxy on
+        files = BagFiles(self._path)
+        bad: Counter[str] = Counter()
+        for topic, kind, stamp_ns, data in files.messages(lambda name, kind: name.endswith(topics) and kind in _TYPES):
+            try:
+                message = _decoded(types, data, kind)
+            except DataError:
+                bad[topic] += 1
+                continue
+            yield topic, stamp_ns, message
+        for reason in (*files.damage.reasons, *(f"{topic}: {count} bad messages" for topic, count in bad.items())):
+            self._report(reason)
+        self.lost_s = files.damage.lost_s
+        if self.lost_s:
+            self._report(f"{self.lost_s:.1f} s are lost")
+
+    def _report(self, reason: str) -> None:
+        """Say once what is damaged."""
+        if reason not in self.damage:
+            self.damage.append(reason)
+            _LOG.warning("%s: %s", self._path, reason)
+
+    def _transforms_in(self, message: Message, *, static: bool) -> Iterator[_Transform]:
+        """The transforms in a message; one that is not a transform is left out."""
         for each in message.transforms:
-            pose, stamp_s = bridge.pose_of_transform(each.transform), bridge.seconds(each.header.stamp)
-            self._transforms.add(each.header.frame_id, each.child_frame_id, stamp_s, pose, static=static)
+            parent, child = each.header.frame_id.lstrip("/"), each.child_frame_id.lstrip("/")
+            t, q = each.transform.translation, each.transform.rotation
+            try:
+                if parent == child or not all(map(math.isfinite, (t.x, t.y, t.z, q.x, q.y, q.z, q.w))):
+                    raise ObservationError("expected finite numbers, and two frames")
+                pose, stamp_s = bridge.pose_of_transform(each.transform), bridge.seconds(each.header.stamp)
+            except ValueError as error:  # the package's own errors, or numpy's
+                self._report(f"a transform of {child!r} in {parent!r} was skipped: {error}")
+                continue
+            yield _Transform(parent, child, stamp_s, pose, static)
+
+    @staticmethod
+    def _buffer(transforms: list[_Transform]) -> TransformBuffer:
+        """The transform tree. Of several parents of a frame the most frequent counts: a tree has one for each."""
+        parents: dict[str, Counter[str]] = defaultdict(Counter)
+        for each in transforms:
+            parents[each.child][each.parent] += 1
+        buffer = TransformBuffer(keep_s=math.inf)
+        for each in transforms:
+            if each.parent == parents[each.child].most_common(1)[0][0]:
+                buffer.add(each.parent, each.child, each.stamp_s, each.pose, static=each.static)
+        return buffer
 
     @staticmethod
     def _complete(record: DecisionRecord, cameras: dict[str, _Camera]) -> bool:
@@ -136,7 +231,9 @@ class Recording:
             keyframes = tuple(self._observation(record, views, cameras) for views in record.keyframes)
             seen = None if record.views is None else self._observation(record, record.views, cameras)
             recorded = Recorded(record, None if seen is None else replace(seen, arm=record.arm), keyframes)
-        except (ObservationError, TransformError) as error:
+        except MissingExtraError:
+            raise
+        except (ObservationError, TransformError, AttributeError, ValueError, TypeError, ArithmeticError) as error:
             recorded = Recorded(record, None, (), missing=str(error))
         for name, stamp_s in _images(record):
             wanted[name, stamp_s] -= 1
@@ -160,15 +257,24 @@ class Recording:
             if image is None or camera.info is None:
                 missing = "calibration" if image is not None else f"image of {stamp_s:.3f} s"
                 raise ObservationError(f"no {missing} of the camera {name!r}")
-            model = bridge.camera_model_of(camera.info, rectified=settings.rectified)
             depth = _nearest(camera, stamp_s, settings.join_slop_s)
-            metres = None if depth is None else model.undistorted(bridge.depth_of(depth))
-            rgb = bridge.rgb_of(image) if hasattr(image, "encoding") else bridge.rgb_of_compressed(image)
             T_map_camera = self._transforms.lookup(settings.map_frame, image.header.frame_id, stamp_s)
-            frames.append(CameraFrame(name, stamp_s, model.undistorted(rgb), metres, model.intrinsics, T_map_camera))
+            frames.append(frame_of(name, image, depth, camera.info, settings, T_map_camera))
         stamp_s = max(views.values())
         T_map_base = self._transforms.lookup(settings.map_frame, settings.base_frame, stamp_s)
         return Observation(stamp_s, tuple(frames), T_map_base)
+
+
+def _decoded(types: Any, data: bytes, kind: str) -> Message:
+    """Deserialise a message with the types of rosbags.
+
+    Raises:
+        DataError: the bytes are not such a message.
+    """
+    try:
+        return types.deserialize_cdr(data, kind)
+    except Exception as error:  # rosbags passes on what struct, numpy and the string decoder raise
+        raise DataError(f"not a {kind}: {error}") from error
 
 
 def _images(record: DecisionRecord) -> Iterator[tuple[str, float]]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from si_embodied.errors import ObservationError
 from si_embodied.geometry import Intrinsics, Pose
+from si_embodied.ros_nodes.sensing import compressed, encodings
 from si_embodied.ros_nodes.sensing.camera_models import CameraModel
-from si_embodied.ros_nodes.sensing.opencv import import_opencv
+from si_embodied.ros_nodes.sensing.encodings import UNLIMITED, DepthLimits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Message: TypeAlias = Any
 """A ROS message; each function's docstring names the type that it takes."""
-
-_COLOUR_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "8UC3": 3}
-_DEPTH_TYPES = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 
 
 # --- time and poses -------------------------------------------------------------------------------------------------
@@ -90,81 +88,56 @@ def rgb_of(image: Message) -> NDArray[np.uint8]:
 
     Raises:
         ObservationError: unsupported encoding, or too little data for the image size.
+        MissingExtraError: OpenCV is not installed (for YUV and Bayer encodings); or `BrokenPackageError`.
     """
-    channels = _COLOUR_CHANNELS.get(image.encoding)
-    if channels is None:
-        known = ", ".join(_COLOUR_CHANNELS)
-        raise ObservationError(f"expected an image encoded as one of {known}, got: {image.encoding!r}")
-    rows = _rows(image, channels)
-    pixels = rows[:, : image.width * channels].reshape(image.height, image.width, channels)
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
-    # 8UC3 leaves the channel order open; by OpenCV's convention it is BGR.
-    return pixels[..., 2::-1] if image.encoding in ("bgr8", "bgra8", "8UC3") else pixels[..., :3]
+    return encodings.rgb_of_image(image)
 
 
 def rgb_of_compressed(image: Message) -> NDArray[np.uint8]:
     """A JPEG or PNG `sensor_msgs/CompressedImage` as (H, W, 3) RGB.
 
     Raises:
-        ObservationError: the data is truncated or not an image.
+        ObservationError: the data is truncated or not an image, or the image is too large.
         MissingExtraError: OpenCV is not installed; or `BrokenPackageError`.
     """
-    cv2 = import_opencv()
-    try:
-        # A camera's pixels are where its calibration says, whatever orientation the file header asks for.
-        bgr = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # no bytes, or too many pixels
-        bgr = None
-    if bgr is None:
-        raise ObservationError(f"cannot decode a compressed image of format {image.format!r}; fix its source")
-    rgb: NDArray[np.uint8] = bgr[..., ::-1]
-    return rgb
+    return compressed.colour(image)
 
 
-def depth_of(image: Message) -> NDArray[np.float32]:
-    """A depth `sensor_msgs/Image` as (H, W) metres along the optical axis, 0 = no return (REP 118).
+def depth_of(image: Message, limits: DepthLimits = UNLIMITED) -> NDArray[np.float32]:
+    """A depth image as (H, W) metres along the optical axis, 0 = no return (REP 118).
 
-    16UC1 is millimetres, 32FC1 is metres with NaN or infinity for no return.
+    Takes a `sensor_msgs/Image` (16UC1 in units of `limits.scale_m`, 32FC1 in metres with NaN or infinity for no return)
+    or a `CompressedImage` of the plugin `compressedDepth`. What lies outside the limits is no return.
 
     Raises:
-        ObservationError: unsupported encoding, or too little data for the image size.
+        ObservationError: unsupported encoding, too little data for the image size, or a unit that is implausible.
     """
-    kind = _DEPTH_TYPES.get(image.encoding)
-    if kind is None:
-        known = ", ".join(_DEPTH_TYPES)
-        raise ObservationError(f"expected a depth image encoded as one of {known}, got: {image.encoding!r}")
-    size = int(kind[1])
-    rows = np.ascontiguousarray(_rows(image, size)[:, : image.width * size])
-    values = rows.view(np.dtype(kind).newbyteorder(">" if image.is_bigendian else "<"))
-    if kind == "u2":
-        return values.astype(np.float32) * np.float32(0.001)
-    depth = values.astype(np.float32)
-    depth[~(np.isfinite(depth) & (depth > 0))] = 0.0
-    return depth
+    values = encodings.depth_values(image) if hasattr(image, "encoding") else compressed.depth_values(image)
+    return encodings.metres(values, limits)
 
 
-def _rows(image: Message, bytes_per_pixel: int) -> NDArray[np.uint8]:
-    """The message's bytes as (H, step)."""
-    data = np.frombuffer(image.data, dtype=np.uint8)
-    step = image.step or image.width * bytes_per_pixel
-    if image.width < 1 or image.height < 1 or step < image.width * bytes_per_pixel or data.size < step * image.height:
-        raise ObservationError(
-            f"an image of {image.width} x {image.height} {image.encoding} with step {image.step} does not fit in "
-            f"{data.size} bytes; fix its source"
-        )
-    return data[: step * image.height].reshape(image.height, step)
+def image_size(image: Message) -> tuple[int, int]:
+    """Width and height of a `sensor_msgs/Image`, or as the header of a `CompressedImage` claims them.
+
+    Raises:
+        ObservationError: the compressed image is neither JPEG nor PNG, or too large.
+    """
+    return (image.width, image.height) if hasattr(image, "encoding") else compressed.size_of(image)
 
 
-def camera_model_of(info: Message, *, rectified: bool = False) -> CameraModel:
+def camera_model_of(info: Message, *, rectified: bool = False, size: tuple[int, int] | None = None) -> CameraModel:
     """The camera of a `sensor_msgs/CameraInfo`, at the resolution of its images.
 
     Args:
-        info: the message, whose `k`, `d` and `p` are at full resolution: binning and the region's offset are applied.
+        info: the message, whose `k`, `d` and `p` are at full resolution: binning and the region of interest are
+            applied. Its `width` and `height` are the full sensor's, or, as some drivers have it, the region's.
         rectified: the images are rectified already: `p` describes them, and there is no distortion to remove.
+        size: width and height of the image, where it is known. A driver whose `width` and `height` are the binned
+            image's is then understood too.
 
     Raises:
-        ObservationError: the camera is not calibrated, or its distortion model is not supported.
+        ObservationError: the camera is not calibrated, its distortion model is not supported, or binning and region do
+            not fit its size.
     """
     name, matrix = ("p", info.p) if rectified else ("k", info.k)
     row = len(matrix) // 3  # k is 3 x 3, p is 3 x 4, both by rows
@@ -175,10 +148,41 @@ def camera_model_of(info: Message, *, rectified: bool = False) -> CameraModel:
             f"{name} = {list(matrix)}"
         )
     fx, cx, fy, cy = (float(matrix[index]) for index in (0, 2, row + 1, row + 2))
-    bx, by = max(1, info.binning_x), max(1, info.binning_y)
-    # The centre of a binned pixel lies between the centres of the pixels that it sums.
-    cx, cy = (cx - info.roi.x_offset + 0.5) / bx - 0.5, (cy - info.roi.y_offset + 0.5) / by - 0.5
-    intrinsics = Intrinsics(info.width // bx, info.height // by, fx / bx, fy / by, cx, cy)
+    columns = _axis(info.width, info.roi.x_offset, info.roi.width, info.binning_x, cx, size and size[0])
+    rows = _axis(info.height, info.roi.y_offset, info.roi.height, info.binning_y, cy, size and size[1])
+    intrinsics = Intrinsics(
+        columns.size, rows.size, fx / columns.binning, fy / rows.binning, columns.centre(cx), rows.centre(cy)
+    )
     if rectified:
         return CameraModel(intrinsics)
     return CameraModel(intrinsics, info.distortion_model, tuple(float(value) for value in info.d))
+
+
+class _Axis(NamedTuple):
+    """How an image's columns (or rows) lie on the sensor."""
+
+    size: int  # of the image, pixels
+    offset: int  # of the region of interest, sensor pixels
+    binning: int
+
+    def centre(self, principal: float) -> float:
+        """The principal point: the centre of a binned pixel lies between the centres of the pixels that it sums."""
+        return (principal - self.offset + 0.5) / self.binning - 0.5
+
+
+def _axis(full: int, offset: int, region: int, binning: int, principal: float, size: int | None) -> _Axis:
+    """One axis of a camera_info: its size, the region of interest (0: all of it), binning and principal point."""
+    binning = max(1, binning)
+    if region and region < full < offset + region:
+        raise ObservationError(
+            f"expected a region of interest on the sensor of {full} pixels, got: {region} from {offset}; fix the driver"
+        )
+    image = min(region or full, full) // binning
+    if image < 1:
+        raise ObservationError(f"expected an image of at least 1 pixel, got: {full} pixels binned by {binning}")
+    # Width, height and K of the binned image, from a calibration at that resolution: nothing is left to be applied.
+    if binning > 1 and size == full and image != full and principal < 0.75 * full:
+        return _Axis(full, 0, 1)
+    if binning > 1 and size == full and image != full:
+        return _Axis(full, offset, binning)
+    return _Axis(image, offset, binning)

@@ -2,75 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+import numpy as np
+from rclpy.clock import Clock, ClockType
 
 from si_embodied.errors import ObservationError, TransformError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.camera import Camera
+from si_embodied.ros_nodes.sensing.clock_watch import ClockWatch
+from si_embodied.ros_nodes.sensing.encodings import DepthImageError
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
-from si_embodied.ros_nodes.sensing.synchronisation import Pair, StampSynchroniser
+from si_embodied.ros_nodes.sensing.rejections import Rejections
+from si_embodied.ros_nodes.sensing.synchronisation import Pair
+from si_embodied.ros_nodes.sensing.transform_filter import TransformFilter
 from si_embodied.ros_nodes.sensing.transform_listener import make_transforms
 from si_embodied.types import CameraFrame, Code, Observation, Refusal
 
-_CLOCK_IMAGES = 12
-"""How many of the last images the offset of a camera's clock is estimated from."""
-
-
-class Camera:
-    """One camera's topics: NAME/image_raw (or NAME/image_raw/compressed), NAME/depth, NAME/camera_info."""
-
-    def __init__(self, node: Any, name: str, settings: NodeSettings) -> None:
-        """Subscribe."""
-        self.name = name
-        self.synchroniser = StampSynchroniser(slop_s=settings.join_slop_s)
-        self.received = self.received_depths = 0
-        self._ahead_s: deque[float] = deque(maxlen=_CLOCK_IMAGES)  # of each stamp, ahead of the clock on arrival
-        self._clock = node.get_clock()
-        self._info: Any = None
-        self._compressed, self._rectified = settings.compressed, settings.rectified
-        kind, topic = (CompressedImage, "image_raw/compressed") if settings.compressed else (Image, "image_raw")
-        qos = qos_profile_sensor_data
-        self.subscriptions = [
-            node.create_subscription(kind, f"{name}/{topic}", self._on_image, qos),
-            node.create_subscription(Image, f"{name}/depth", self._on_depth, qos),
-            node.create_subscription(CameraInfo, f"{name}/camera_info", self._on_info, qos),
-        ]
-
-    def _on_image(self, message: Any) -> None:
-        self.received += 1
-        self._ahead_s.append(bridge.seconds(message.header.stamp) - 1e-9 * self._clock.now().nanoseconds)
-        self.synchroniser.add_image(message)
-
-    def _on_depth(self, message: Any) -> None:
-        self.received_depths += 1
-        self.synchroniser.add_depth(message)
-
-    def _on_info(self, message: Any) -> None:
-        self._info = message
-
-    @property
-    def ahead_s(self) -> float:
-        """Lower bound on how far the camera's clock is ahead: latency hides part of it, so the fastest image counts."""
-        return max(self._ahead_s, default=0.0)
-
-    def frame(self, pair: Pair, T_map_camera: Pose) -> CameraFrame:
-        """Convert a pair of messages to the core's value, undistorted.
-
-        Raises:
-            ObservationError: no calibration has arrived yet, or an image cannot be decoded.
-        """
-        if self._info is None:
-            topic = self.subscriptions[2].topic_name
-            raise ObservationError(f"no calibration of the camera {self.name!r} has arrived on {topic}")
-        model = bridge.camera_model_of(self._info, rectified=self._rectified)
-        rgb = bridge.rgb_of_compressed(pair.image) if self._compressed else bridge.rgb_of(pair.image)
-        depth = None if pair.depth is None else model.undistorted(bridge.depth_of(pair.depth))
-        return CameraFrame(self.name, pair.stamp_s, model.undistorted(rgb), depth, model.intrinsics, T_map_camera)
+_WATCH_PERIOD_S = 0.5
+_KEEP_TRANSFORMS_S = 10.0
+_SAME_FRAME = 1e-3
+"""Metres and, as entries of the rotation, radians: two frames nearer than this are the same for depth at a pixel."""
 
 
 class Sensors:
@@ -84,18 +38,55 @@ class Sensors:
         """
         import_opencv()  # a missing one is reported here, not when the first image arrives
         self._node, self.settings = node, settings
-        self.transforms = make_transforms(node)
-        self.cameras = [Camera(node, name, settings) for name in settings.cameras]
+        self._log = Rejections(node.get_logger().warning)
+        simulated = bool(node.get_parameter("use_sim_time").value)
+        self.clock = ClockWatch(self._now_s, self._on_jump, simulated=simulated)
+        self._clock_problem: str | None = None  # the last that was logged
+        checks = TransformFilter(self.clock.check, settings.most_transform_ahead_s, _KEEP_TRANSFORMS_S)
+        self.transforms = make_transforms(node, checks, self._log)
+        self.cameras = [
+            Camera(node, name, settings, log=self._log, pose_now=self._smooth_pose, now_s=self.clock.check)
+            for name in settings.cameras
+        ]
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_WATCH_PERIOD_S, self._watch, clock=steady)
 
     def close(self) -> None:
         """Unsubscribe."""
+        self._node.destroy_timer(self._timer)
         self.transforms.close()
         for camera in self.cameras:
-            for subscription in camera.subscriptions:
-                self._node.destroy_subscription(subscription)
+            camera.close()
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """How many messages were dropped, by their source; `last_rejection` has the last reason."""
+        return self._log.counts
+
+    @property
+    def last_rejection(self) -> str:
+        """Source and reason of the last message that was dropped; empty if none was."""
+        return self._log.last
+
+    def problem(self) -> Refusal | None:
+        """Why nothing may be planned on, or carried out, now; None if clock and cameras can be trusted."""
+        self.clock.check()
+        if self.clock.problem is not None:
+            return Refusal(Code.STALE_OBSERVATION, self.clock.problem)
+        for camera in self.cameras:
+            pairs = camera.synchroniser.pairs()
+            refusal = self._nothing_new(camera) if not pairs else self._check_camera(camera, pairs[0].stamp_s)
+            if refusal is not None:
+                return refusal
+            if camera.calibration_problem is not None:
+                return Refusal(Code.NO_IMAGE, camera.calibration_problem)
+        return None
 
     def observe(self, after_s: float = 0.0) -> Observation | Refusal:
         """The newest images taken after a time, each with its own pose, or what is missing."""
+        self.clock.check()
+        if self.clock.problem is not None:
+            return Refusal(Code.STALE_OBSERVATION, self.clock.problem)
         frames: list[CameraFrame] = []
         for camera in self.cameras:
             frame = self._frame(camera, after_s)
@@ -126,19 +117,20 @@ class Sensors:
         pairs = self.cameras[0].synchroniser.pairs()
         return self.transforms.latest(self.settings.base_frame, pairs[0].image.header.frame_id) if pairs else None
 
+    # --- one camera -------------------------------------------------------------------------------------------------
+
     def _frame(self, camera: Camera, after_s: float) -> CameraFrame | Refusal:
         """The newest image of a camera whose transforms are known at its stamp."""
         pairs = camera.synchroniser.pairs(after_s=after_s)
         if not pairs:
-            if camera.received:
-                return Refusal(Code.STALE_OBSERVATION, f"the camera {camera.name!r} has sent no new image")
-            topic = camera.subscriptions[0].topic_name
-            return Refusal(Code.NO_IMAGE, f"the camera {camera.name!r} has sent nothing on {topic}")
-        refusal = self._check_clock(camera, pairs[0].stamp_s)
+            return self._nothing_new(camera)
+        refusal = self._check_camera(camera, pairs[0].stamp_s)
         if refusal is not None:
             return refusal
         missing: TransformError | None = None
         for pair in pairs:
+            if self._age_s(pair.stamp_s) > self._oldest_s:
+                break  # its transforms may be known, but too much has changed since
             try:
                 frame_id = pair.image.header.frame_id
                 T_map_camera = self.transforms.lookup(self.settings.map_frame, frame_id, pair.stamp_s)
@@ -146,20 +138,93 @@ class Sensors:
             except TransformError as error:
                 missing = missing or error
                 continue
-            try:
-                return camera.frame(pair, T_map_camera)
-            except ObservationError as error:
-                return Refusal(Code.NO_IMAGE, str(error))
-        return Refusal(Code.NO_TRANSFORM, str(missing))
+            return self._decoded(camera, pair, T_map_camera)
+        return Refusal(Code.NO_TRANSFORM, f"no image of the camera {camera.name!r} can be posed: {missing}")
 
-    def _check_clock(self, camera: Camera, newest_s: float) -> Refusal | None:
-        """Refuse a camera whose stamps cannot be trusted: transforms would be looked up at the wrong time."""
+    def _decoded(self, camera: Camera, pair: Pair, T_map_camera: Pose) -> CameraFrame | Refusal:
+        try:
+            self._check_registered(camera, pair)
+            return camera.frame(pair, T_map_camera)
+        except DepthImageError as error:
+            return Refusal(Code.NO_DEPTH, str(error))
+        except ObservationError as error:
+            return Refusal(Code.NO_IMAGE, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever an image holds, the node lives
+            self._log.add(f"images of {camera.name}", f"{type(error).__name__}: {error}")
+            return Refusal(Code.NO_IMAGE, f"an image of the camera {camera.name!r} cannot be used: {error!r}")
+
+    def _check_registered(self, camera: Camera, pair: Pair) -> None:
+        """Depth at a pixel is that of the image's pixel only if both are seen from the same frame.
+
+        Raises:
+            DepthImageError: they are not.
+        """
+        if pair.depth is None:
+            return
+        image, depth = (each.header.frame_id.lstrip("/") for each in (pair.image, pair.depth))
+        if image == depth:
+            return
+        try:
+            between = self.transforms.lookup(image, depth, pair.stamp_s).matrix() - np.eye(4)
+        except TransformError:
+            between = np.ones((4, 4))
+        if np.abs(between).max() > _SAME_FRAME:
+            colour_topic, depth_topic = (each.topic_name for each in camera.subscriptions[:2])
+            raise DepthImageError(
+                f"the depth on {depth_topic} is seen from {depth!r}, the image on {colour_topic} from {image!r}: "
+                "it is not registered; use aligned_depth_to_color (RealSense), depth_registered (OpenNI) or "
+                "depth_image_proc's register node"
+            )
+
+    def _nothing_new(self, camera: Camera) -> Refusal:
+        topic = camera.subscriptions[0].topic_name
+        if not camera.received:
+            return Refusal(Code.NO_IMAGE, f"the camera {camera.name!r} has sent nothing on {topic}")
+        words = f"the camera {camera.name!r} has sent no new image; stamps on {topic} must be times of exposure"
+        return Refusal(Code.STALE_OBSERVATION, words)
+
+    def _check_camera(self, camera: Camera, newest_s: float) -> Refusal | None:
+        """Refuse a frozen camera, and stamps that cannot be trusted: transforms are looked up at them."""
         if camera.ahead_s > self.settings.most_ahead_s:
             reason = f"the camera {camera.name!r} is {camera.ahead_s:.2f} s ahead of the clock; synchronise clocks"
             return Refusal(Code.STALE_OBSERVATION, reason)
-        limit_s = self.settings.planner.guard.max_observation_age_s
-        age_s = 1e-9 * self._node.get_clock().now().nanoseconds - newest_s
-        if age_s > limit_s:
-            reason = f"the newest image of the camera {camera.name!r} is {age_s:.2f} s old, more than {limit_s} s"
+        age_s = self._age_s(newest_s)
+        if age_s > self._oldest_s:
+            limit = f"more than {self._oldest_s} s"
+            reason = f"the newest image of the camera {camera.name!r} is {age_s:.2f} s old, {limit}"
             return Refusal(Code.STALE_OBSERVATION, reason)
-        return None
+        frozen = camera.frozen
+        return None if frozen is None else Refusal(Code.STALE_OBSERVATION, frozen)
+
+    @property
+    def _oldest_s(self) -> float:
+        return self.settings.planner.guard.max_observation_age_s
+
+    # --- clock ------------------------------------------------------------------------------------------------------
+
+    def _now_s(self) -> float:
+        return 1e-9 * float(self._node.get_clock().now().nanoseconds)
+
+    def _age_s(self, stamp_s: float) -> float:
+        return self._now_s() - stamp_s
+
+    def _on_jump(self, back_s: float) -> None:
+        """Drop everything from before a jump of the clock: its stamps mean another time now."""
+        self.transforms.clear()
+        for camera in self.cameras:
+            camera.clear()
+        self._node.get_logger().warning(f"the clock jumped back by {back_s:.2f} s: images and transforms are dropped")
+
+    def _watch(self) -> None:
+        for camera in self.cameras:
+            camera.ask_for_calibration()
+        self.clock.check()
+        problem = self.clock.problem
+        if problem is not None and self._clock_problem is None:
+            self._node.get_logger().error(problem)
+        self._clock_problem = problem
+
+    def _smooth_pose(self, frame: str) -> Pose | None:
+        """Where a frame is in the odometry's, which does not jump when localisation corrects itself (REP 105)."""
+        odometry = self.transforms.latest(self.settings.odom_frame, frame)
+        return self.transforms.latest(self.settings.map_frame, frame) if odometry is None else odometry

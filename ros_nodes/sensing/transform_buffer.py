@@ -59,9 +59,17 @@ class TransformBuffer:
             del history.stamps_s[:surplus], history.poses[:surplus]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all moving transforms. Static ones hold at all times, and their publishers send them only once."""
         with self._lock:
-            self._frames.clear()
+            self._frames = {child: each for child, each in self._frames.items() if each.static is not None}
+
+    def closes_loop(self, parent: str, child: str) -> bool:
+        """Whether `child` is already above `parent`, so that no transform could be looked up any more."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        with self._lock:
+            history = self._frames.get(child)
+            known = history is not None and history.parent == parent
+            return not known and child in self._chain(parent)
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
         """`T_target_source` at a time.

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from geometry_msgs.msg import TransformStamped
-from rclpy.clock import JumpThreshold
-from rclpy.duration import Duration
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.errors import TransformError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.qos import LATCHED, WEAKEST, incompatible_qos_events
+from si_embodied.ros_nodes.sensing.rejections import Rejections
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
+from si_embodied.ros_nodes.sensing.transform_filter import ANY_TIME, TransformFilter
 
 TF_QOS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
-STATIC_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _COARSE_S = 5e-7
 """Subtracted from a lookup time: a float holds seconds since 1970 to 0.2 microseconds, and rounding must not ask for a
 time after the newest stamp."""
@@ -37,22 +38,59 @@ class Transforms(Protocol):
     def latest(self, target: str, source: str) -> Pose | None:
         """`T_target_source` at the newest time at which it is known, None if it never was."""
 
+    def clear(self) -> None:
+        """Forget all moving transforms: the clock jumped back."""
+
     def close(self) -> None:
         """Unsubscribe."""
+
+
+class TransformListener:
+    """Subscribes to /tf and /tf_static, and passes on what the filter lets through."""
+
+    def __init__(
+        self, node: Any, add: Callable[[TransformStamped, Pose, bool], None], checks: TransformFilter, log: Rejections
+    ) -> None:
+        """Subscribe on `node`; remap /tf and /tf_static for a robot that has them in its namespace."""
+        self._node, self._add, self._checks, self._log = node, add, checks, log
+        self._subscriptions = [
+            self._subscribe("/tf", TF_QOS, static=False),
+            self._subscribe("/tf_static", LATCHED, static=True),
+        ]
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def on_message(self, message: Any, *, static: bool) -> None:
+        """Add the transforms of a `tf2_msgs/TFMessage`; an invalid one costs only itself."""
+        for each in message.transforms:
+            try:
+                self._add(each, self._checks.checked(each, static=static), static)
+            except Exception as error:  # noqa: BLE001 - nothing that arrives may end the node
+                self._log.add(f"transform of {each.child_frame_id[:40]}", error)
+
+    def _subscribe(self, topic: str, qos: QoSProfile, *, static: bool) -> Any:
+        """Listen with the QoS that tf2 has, and also to publishers that offer less."""
+        callback = self._log.guarded(topic, lambda message: self.on_message(message, static=static))
+
+        def listen_to_less(_: Any) -> None:
+            if not any(each.topic_name == subscription.topic_name for each in self._subscriptions[2:]):
+                self._subscriptions.append(self._node.create_subscription(TFMessage, topic, callback, WEAKEST))
+
+        events = incompatible_qos_events(listen_to_less)
+        subscription = self._node.create_subscription(TFMessage, topic, callback, qos, event_callbacks=events)
+        return subscription
 
 
 class TopicTransforms:
     """Transforms through our own buffer, which follows tf2."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, checks: TransformFilter = ANY_TIME, log: Rejections | None = None) -> None:
         """Subscribe on `node`."""
-        self._node, self._buffer = node, TransformBuffer()
-        self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, static=False), TF_QOS),
-            node.create_subscription(
-                TFMessage, "/tf_static", lambda message: self._add(message, static=True), STATIC_QOS
-            ),
-        ]
+        self._buffer = TransformBuffer()
+        self._listener = TransformListener(node, self._add, checks, log or Rejections())
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
         """See `Transforms`."""
@@ -62,28 +100,25 @@ class TopicTransforms:
         """See `Transforms`."""
         return self._buffer.latest(target, source)
 
+    def clear(self) -> None:
+        """See `Transforms`."""
+        self._buffer.clear()
+
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._listener.close()
 
-    def _add(self, message: Any, *, static: bool) -> None:
-        each: TransformStamped
-        for each in message.transforms:
-            try:
-                pose = bridge.pose_of_transform(each.transform)
-            except ValueError as error:
-                reason = f"ignoring an invalid transform of {each.child_frame_id!r}: {error}"
-                self._node.get_logger().warning(reason, throttle_duration_sec=5.0)
-                continue
-            stamp_s = bridge.seconds(each.header.stamp)
-            self._buffer.add(each.header.frame_id, each.child_frame_id, stamp_s, pose, static=static)
+    def _add(self, message: TransformStamped, pose: Pose, static: bool) -> None:
+        parent, child = message.header.frame_id, message.child_frame_id
+        if self._buffer.closes_loop(parent, child):
+            raise TransformError(f"a transform from {child!r} to {parent!r} would close a loop of frames")
+        self._buffer.add(parent, child, bridge.seconds(message.header.stamp), pose, static=static)
 
 
 class Tf2Transforms:
     """Transforms through tf2's C++ buffer, as in every other node on the robot."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, checks: TransformFilter = ANY_TIME, log: Rejections | None = None) -> None:
         """Subscribe on `node`.
 
         Raises:
@@ -92,10 +127,8 @@ class Tf2Transforms:
         import tf2_ros
 
         self._error = tf2_ros.TransformException
-        self._buffer = buffer = tf2_ros.Buffer()  # without the node, on which it would leave a service behind
-        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
-        self._jumps = node.get_clock().create_jump_callback(back, post_callback=lambda _: buffer.clear())
-        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        self._buffer = tf2_ros.Buffer()  # without the node, on which it would leave a service behind
+        self._listener = TransformListener(node, self._add, checks, log or Rejections())
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
         """See `Transforms`."""
@@ -114,15 +147,22 @@ class Tf2Transforms:
             return None
         return bridge.pose_of_transform(found.transform)
 
+    def clear(self) -> None:
+        """See `Transforms`; tf2 too keeps the static ones."""
+        self._buffer.clear()
+
     def close(self) -> None:
         """Unsubscribe."""
-        self._listener.unregister()
-        self._jumps.unregister()
+        self._listener.close()
+
+    def _add(self, message: TransformStamped, _: Pose, static: bool) -> None:
+        add = self._buffer.set_transform_static if static else self._buffer.set_transform
+        add(message, "si_embodied")
 
 
-def make_transforms(node: Any) -> Transforms:
+def make_transforms(node: Any, checks: TransformFilter, log: Rejections) -> Transforms:
     """tf2_ros where it is installed, otherwise our own buffer."""
     try:
-        return Tf2Transforms(node)
+        return Tf2Transforms(node, checks, log)
     except ModuleNotFoundError:
-        return TopicTransforms(node)
+        return TopicTransforms(node, checks, log)

@@ -1,10 +1,16 @@
-"""The chat-completions format of OpenAI-compatible servers: building requests and parsing replies."""
+"""The chat-completions format of OpenAI-compatible servers: building requests and parsing replies.
+
+Servers disagree about where the answer is and what surrounds it: reasoning before it or in a field of its own, a list
+of parts, a byte order mark, special tokens that were not stripped, code fences and prose. All of that is removed here,
+so that the plan parser can stay strict.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +25,26 @@ if TYPE_CHECKING:
 
     from si_embodied.backends.config import AnswerFormat, ServerOptions
     from si_embodied.backends.conventions import Question
+
+
+_INCOMPLETE = {
+    "content_filter": "the server's content filter stopped the answer (finish_reason content_filter): rephrase the "
+    "instruction, or turn the filter off",
+    "abort": "the server aborted the answer (finish_reason abort); see its log",
+    "error": "the server failed while it wrote the answer (finish_reason error); see its log",
+}
+"""Values of `finish_reason` for an answer that is not whole; "length" names the limit and is handled apart."""
+_TRUNCATED = ("length", "max_tokens", "model_length")
+
+_REASONING = ("reasoning_content", "reasoning")
+"""Where servers put a thinking model's text; some put the whole answer there when they find no end of the thinking."""
+_THOUGHT_END = "</think>"
+_THOUGHT = "<think>"
+_SPECIAL_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|end|>", "<|eot_id|>", "</s>")
+_BLANK = " \t\r\n\ufeff"
+"""White space, and the byte order mark."""
+_BRACES = re.compile(r"[{}]")
+_MAX_TOKEN_COUNT = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +74,91 @@ def chat_request(model: str, asked: Question, options: ServerOptions) -> bytes:
 
 
 def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
-    """The answer in a reply's body; `where` is the URL, for error messages.
+    """The answer in a reply's body, without reasoning and special tokens; `where` is the URL, for error messages.
 
     Raises:
-        BackendError: the reply has no answer, or a truncated one.
+        BackendError: the reply reports an error or a refusal, or has no answer, or one that is not whole.
     """
     body = reply_json(reply, where)
     try:
         choice = body["choices"][0]
-        text, ended = choice["message"]["content"], choice.get("finish_reason")
+        message, ended = choice["message"], choice.get("finish_reason")
+        text = _answer_text(message)
+        refusal = message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError):
-        text = ended = None
-    if not isinstance(text, str):
+        text = ended = refusal = None
+    if ended in _TRUNCATED:
         raise BackendError(
-            f"{where}: no text in choices[0].message.content of the reply: {str(body)[:200]}; "
-            "is it an OpenAI-compatible chat server?"
+            f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {(text or '')[:80]!r}"
         )
-    if ended == "length":
-        raise BackendError(f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {text[:80]!r}")
+    if isinstance(ended, str) and ended in _INCOMPLETE:
+        raise BackendError(f"{where}: {_INCOMPLETE[ended]}: {(text or '')[:80]!r}")
+    if text is None or (refusal and not text.strip(_BLANK)):
+        raise _no_answer(body, refusal, reply, where)
     usage = body.get("usage")
-    return ChatAnswer(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+    return ChatAnswer(without_reasoning(text), _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+
+
+def without_reasoning(text: str) -> str:
+    """An answer without a byte order mark, the model's thinking and trailing special tokens.
+
+    Thinking that does not end is left in place: plans inside it are drafts, and the plan parser rejects the text.
+    """
+    text = text[: _end_of_text(text)].strip(_BLANK)
+    # A plan is kept as it is, even if a text in it contains the marker.
+    return text if text.startswith("{") else text.rpartition(_THOUGHT_END)[2].strip(_BLANK)
+
+
+def _end_of_text(text: str) -> int:
+    """The length of a text without trailing special tokens and white space."""
+    end = len(text)
+    while end:
+        if text[end - 1] in _BLANK:
+            end -= 1
+        elif token := next((token for token in _SPECIAL_TOKENS if text.endswith(token, 0, end)), ""):
+            end -= len(token)
+        else:
+            break
+    return end
+
+
+def only_json_object(text: str) -> str:
+    """The one JSON object in a text, without the prose and code fences around it; else the text unchanged.
+
+    Objects inside other braces do not count. With two objects, or an incomplete one, there is no telling which is
+    meant, and what stands in unfinished thinking is a draft.
+    """
+    found, start = "", text.find("{")
+    if _THOUGHT in text[: max(start, 0)]:
+        return text
+    while start >= 0:
+        end = _object_end(text, start)
+        if end is not None and found:
+            return text
+        if end is not None:
+            found = text[start:end]
+        elif (end := _closing_brace(text, start)) is None:
+            return text
+        start = text.find("{", end)
+    return found or text
+
+
+def _object_end(text: str, start: int) -> int | None:
+    """The end of the JSON object that starts at an opening brace, None if it is not JSON."""
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    """The position after the brace that closes the one at `start`, None if it stays open."""
+    depth = 0
+    for brace in _BRACES.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            return brace.end()
+    return None
 
 
 def model_names(reply: bytes, where: str) -> tuple[str, ...]:
@@ -95,6 +186,32 @@ def reply_json(reply: bytes, where: str) -> Any:
         raise BackendError(f"{where}: the reply is not JSON ({error}): {reply[:80]!r}") from error
 
 
+def _answer_text(message: Any) -> str | None:
+    """The text of a message: its content, or the reasoning if that is all there is."""
+    content = message.get("content")
+    if isinstance(content, list):  # of parts, of which those with "type": "thinking" have no text
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "".join(part for part in parts if isinstance(part, str))
+    texts = [text for text in (content, *map(message.get, _REASONING)) if isinstance(text, str)]
+    return next((text for text in texts if text.strip(_BLANK)), texts[0] if texts else None)
+
+
+def _no_answer(body: Any, refusal: object, reply: bytes, where: str) -> BackendError:
+    """The error for a reply without an answer."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(body, dict) and body.get("object") == "error":
+        error = body
+    if error is not None:
+        said = error.get("message") if isinstance(error, dict) else error
+        return BackendError(f"{where} reported an error: {said if isinstance(said, str) else reply!r:.300}")
+    if isinstance(refusal, str):
+        return BackendError(f"{where}: the model refused to answer: {refusal[:200]!r}; rephrase the instruction")
+    return BackendError(
+        f"{where}: no text in choices[0].message.content of the reply: {reply[:200]!r}; "
+        "is it an OpenAI-compatible chat server?"
+    )
+
+
 def _image(image: NDArray[np.uint8], options: ServerOptions) -> dict[str, Any]:
     stream = io.BytesIO()
     if options.image_format == "png":
@@ -117,4 +234,4 @@ def _schema(asked: Question, answer_format: AnswerFormat) -> dict[str, Any]:
 
 def _count(usage: Any, key: str) -> int:
     number = usage.get(key) if isinstance(usage, dict) else None
-    return number if isinstance(number, int) else 0
+    return number if type(number) is int and 0 <= number < _MAX_TOKEN_COUNT else 0

@@ -6,7 +6,6 @@ The server applies the family's chat template and image processor. We add what i
 
 from __future__ import annotations
 
-import json
 import math
 import typing
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from si_embodied.backends.chat import only_json_object
 from si_embodied.backends.config import Family
-from si_embodied.errors import UnknownNameError, extra
+from si_embodied.errors import BackendError, UnknownNameError, extra
 from si_embodied.models.points import Size, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
-from si_embodied.plan import without_fence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 _QWEN25_FACTOR_PX = 28  # 14 px patches, merged 2 x 2
 _QWEN25_MIN_PIXELS, _QWEN25_MAX_PIXELS = 56 * 56, 28 * 28 * 1280
 """Sizes that no server's image processor changes: Qwen2.5-VL's own limits are 56 x 56 and 12.8 million pixels."""
+_QWEN_MAX_ASPECT = 200  # `smart_resize` (transformers, vLLM, SGLang) refuses longer images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,24 +40,30 @@ class Question:
     pixel_views: tuple[Size, ...] = ()  # sizes of the views, for a family that gives points in pixels
 
     def answer(self, text: str) -> str:
-        """The answer with points in 0..1000. Invalid JSON is returned unchanged, for the planner to reject.
+        """The answer with points in 0..1000, without what surrounds its JSON object.
 
-        Raises:
-            BackendError: the answer names a view that does not exist.
+        What is not a plan stays recognisable as such, for the planner to reject: invalid JSON is returned unchanged,
+        and so is a point that is not one or names an unknown view; a point outside its image stays outside 0..1000.
         """
-        body = without_fence(text)
-        if not self.pixel_views or not _is_json(body):
-            return text
-        return answer_to_relative(body, self.pixel_views)
+        body = only_json_object(text) if self.schema.get("type") == "object" else text
+        if not self.pixel_views:
+            return body
+        try:
+            return answer_to_relative(body, self.pixel_views)
+        except BackendError:
+            return body
 
 
 def question(prompt: Prompt, family: Family) -> Question:
     """The prompt in a family's conventions.
 
     Raises:
+        BackendError: an image is more than 200 times as long as wide, which the Qwen families do not accept.
         UnknownNameError: unknown family.
         MissingExtraError: images for Qwen2.5-VL must be resized, and Pillow is not installed.
     """
+    if family != "internvl":
+        _check_aspects(prompt)
     if family == "qwen3_vl":
         return Question(prompt.system, prompt.content, prompt.schema)
     if family == "internvl":
@@ -67,12 +73,14 @@ def question(prompt: Prompt, family: Family) -> Question:
     raise UnknownNameError("model family", family, typing.get_args(Family))
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _check_aspects(prompt: Prompt) -> None:
+    for image in prompt.images:
+        height, width = image.shape[:2]
+        if max(height, width) > _QWEN_MAX_ASPECT * min(height, width):
+            raise BackendError(
+                f"an image is {width} x {height} pixels, but Qwen models accept an aspect ratio of at most "
+                f"{_QWEN_MAX_ASPECT}: crop it"
+            )
 
 
 def _numbered(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArray[np.uint8], ...]:

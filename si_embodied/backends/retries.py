@@ -60,6 +60,6 @@ def retry_after_s(
     except ValueError:
         try:
             seconds = (email.utils.parsedate_to_datetime(value) - now()).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -15,6 +15,7 @@ from si_embodied.backends.breaker import CircuitBreaker
 from si_embodied.backends.chat import chat_answer, chat_request, model_names
 from si_embodied.backends.config import ServerOptions
 from si_embodied.backends.conventions import question
+from si_embodied.backends.proxies import environment_advice
 from si_embodied.backends.retries import Again, Retries, retry_after_s
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, extra
 from si_embodied.types import Completion
@@ -74,21 +75,15 @@ class ServerBackend:
             breaker: decides when to stop sending requests to a failing server.
 
         Raises:
-            ConfigError: `url` is not a valid URL, or contains a password.
+            ConfigError: not a valid URL, or one with a password; an API key that HTTP cannot carry; or a proxy or
+                certificate file in the environment that cannot be used.
         """
         parsed = _base_url(url)
         self._url = str(parsed).rstrip("/")
         self._options = options or ServerOptions()
         self._retries, self._breaker = retries or Retries(), breaker or CircuitBreaker()
         key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
-        self._client = httpx.AsyncClient(
-            # Without compression, the limit on an answer's size also limits the bytes read.
-            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-            # No read timeout: the caller's deadline covers the whole exchange.
-            timeout=httpx.Timeout(self._options.connect_timeout_s, read=None),
-            # Local servers bypass the environment's proxy.
-            trust_env=parsed.host not in ("127.0.0.1", "::1", "localhost"),
-        )
+        self._client = _client(parsed, key, self._options.connect_timeout_s)
         self._background = Background("server-backend")
         self.info = BackendInfo(model=model, kernel="server", dtype="server")
 
@@ -253,11 +248,34 @@ def served_models(url: str, *, deadline_s: float = 3.0) -> tuple[str, ...]:
         backend.close()
 
 
+def _client(url: httpx.URL, key: str | None, connect_timeout_s: float) -> httpx.AsyncClient:
+    """An HTTP client for one server.
+
+    Raises:
+        ConfigError: the key, or a proxy or certificate file in the environment, cannot be used.
+    """
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"expected an API key of printable ASCII characters; set {API_KEY_VARIABLE} without line breaks or quotes"
+        )
+    try:
+        return httpx.AsyncClient(
+            # Without compression, the limit on an answer's size also limits the bytes read.
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+            # No read timeout: the caller's deadline covers the whole exchange.
+            timeout=httpx.Timeout(connect_timeout_s, read=None),
+            # Local servers bypass the environment's proxy.
+            trust_env=url.host not in ("127.0.0.1", "::1", "localhost"),
+        )
+    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+        raise ConfigError(environment_advice(str(url), error)) from error
+
+
 def _base_url(url: str) -> httpx.URL:
     """The URL without a trailing "/v1"."""
     try:
         parsed = httpx.URL(url.rstrip("/").removesuffix("/v1"))
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise ConfigError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigError(f"expected a URL such as http://127.0.0.1:8000, got: {url!r}")

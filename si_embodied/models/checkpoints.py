@@ -6,17 +6,25 @@ Only safetensors weights are read, and code that comes with a checkpoint is neve
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import CheckpointError, ConfigError
 from si_embodied.models.conversion import convert_config, is_original
+from si_embodied.models.footprint import STORED_BITS, StoredTensor
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl")
 """`model_type`s that run locally; `families.FAMILIES` has one entry per type."""
 
+ADAPTER_CONFIG = "adapter_config.json"
+"""peft's file in the directory of a LoRA adapter."""
+
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+_MAX_DIMENSIONS = 16
+_LOADED_QUANTIZATIONS = ("", "fp8", "bitsandbytes")
+"""`quant_method`s that transformers loads without a further package."""
 
 
 def shipped_checkpoint() -> Path:
@@ -33,6 +41,8 @@ class CheckpointFiles:
     original: bool  # InternVL's original format, converted on load
     weights: tuple[Path, ...]  # safetensors files
     size_bytes: int  # total size of the weights
+    quantization: str = ""  # `quant_method` of weights that are stored quantized: "fp8", "bitsandbytes"
+    has_adapter: bool = False  # whether a LoRA adapter lies beside the weights; it is not loaded
 
 
 def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
@@ -41,20 +51,57 @@ def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
     Raises:
         CheckpointError: the checkpoint cannot be loaded; the message gives the reason and the fix.
     """
-    path = Path(directory).expanduser()
+    try:
+        path = Path(directory).expanduser()
+        return _inspect(path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user in "~user"
+        raise unreadable(directory, error) from error
+
+
+def unreadable(path: str | Path, error: Exception) -> CheckpointError:
+    """The error for a model that the operating system does not let this process read."""
+    return CheckpointError(
+        f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): check the path and its permissions "
+        "(chmod -R u+rX)"
+    )
+
+
+def _inspect(path: Path) -> CheckpointFiles:
     if not path.exists():
         raise CheckpointError(
             f"no checkpoint at {path}: give the directory of a downloaded model, or create a tiny untrained one with "
             f"'si-embodied models tiny {path}'"
         )
     if not path.is_dir():
+        if path.suffix == ".gguf":
+            raise _gguf(path)
         raise CheckpointError(f"{path} is a file: give the directory that holds config.json and the weights")
-    model_type, original = _model_type(path)
+    has_weights = any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    has_adapter = (path / ADAPTER_CONFIG).is_file()
+    if has_adapter and not (has_weights and (path / "config.json").is_file()):
+        base = read_json(path / ADAPTER_CONFIG).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"{path} is a LoRA adapter without the weights of its base model, {base!r}: merge the two (train with "
+            "--merge, or peft's merge_and_unload) and give the merged directory"
+        )
+    if not has_weights and (gguf := next(iter(sorted(path.glob("*.gguf"))), None)):
+        raise _gguf(gguf)
+    config = _read_config(path)
+    model_type, original = _model_type(path, config)
+    quantization = _quantization(path, config)
     _check_processors(path, original=original)
     weights = _weight_files(path)
     for file in weights:
         read_header(file)
-    return CheckpointFiles(path, model_type, original, weights, sum(file.stat().st_size for file in weights))
+    size_bytes = sum(file.stat().st_size for file in weights)
+    return CheckpointFiles(path, model_type, original, weights, size_bytes, quantization, has_adapter)
+
+
+def _gguf(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{file} is in GGUF format, which is not loaded here: get the checkpoint in safetensors format, or serve this "
+        "one with llama.cpp and give its address (--server URL --model NAME)"
+    )
 
 
 def new_directory(directory: str | Path) -> Path:
@@ -77,7 +124,9 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON ({error}): download it again") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{file} is not a JSON object: download it again")
@@ -99,13 +148,36 @@ def _check_processors(path: Path, *, original: bool) -> None:
         )
 
 
-def _model_type(path: Path) -> tuple[str, bool]:
-    """The model type in config.json, and whether it is InternVL's original format."""
+def _read_config(path: Path) -> dict[str, Any]:
+    """A checkpoint's config.json."""
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} has no config.json: it is not a Hugging Face model directory")
     config = read_json(path / "config.json")
-    model_type = str(config.get("model_type", ""))
-    architectures = [str(name) for name in config.get("architectures") or []]
+    names = config.get("architectures")
+    return {**config, "architectures": [str(name) for name in names] if isinstance(names, list) else []}
+
+
+def _quantization(path: Path, config: Mapping[str, Any]) -> str:
+    """How the stored weights are quantized; empty if they are not.
+
+    Raises:
+        CheckpointError: in a way that is not loaded here (AWQ, GPTQ and others).
+    """
+    groups = (config, *(config.get(name) for name in ("text_config", "llm_config")))
+    settings = [group.get("quantization_config") for group in groups if isinstance(group, dict)]
+    found: dict[str, Any] = next((each for each in settings if isinstance(each, dict)), {})
+    method = str(found.get("quant_method") or ("gptq" if "bits" in found else ""))
+    if method in _LOADED_QUANTIZATIONS:
+        return method
+    raise CheckpointError(
+        f"{path} is quantized with {method}, which is not loaded here: get the checkpoint in full precision (weights "
+        "8bit or 4bit shrink it on load), or serve this one with vLLM or SGLang and give its address (--server URL)"
+    )
+
+
+def _model_type(path: Path, config: Mapping[str, Any]) -> tuple[str, bool]:
+    """The model type in config.json, and whether it is InternVL's original format."""
+    model_type, architectures = str(config.get("model_type", "")), config["architectures"]
     if model_type in SUPPORTED:
         return model_type, False
     supported = f"Supported model types: {', '.join(SUPPORTED)}."
@@ -114,6 +186,8 @@ def _model_type(path: Path) -> tuple[str, bool]:
             convert_config(config)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+            raise CheckpointError(f"{path / 'config.json'} is malformed ({error}): download it again") from error
         return "internvl", True
     if "bagel" in " ".join([model_type, *architectures]).lower() or (path / "llm_config.json").is_file():
         raise CheckpointError(
@@ -152,29 +226,49 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
     raise CheckpointError(f"{path} has no weights (model.safetensors or its shards): download them")
 
 
-def read_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """The tensor shapes in a safetensors file, by tensor name.
+def read_header(file: Path) -> dict[str, StoredTensor]:
+    """The tensors in a safetensors file, by name, without reading them.
 
     The header is checked against the file's size, which detects truncated downloads and Git LFS pointers.
 
     Raises:
-        CheckpointError: the file is incomplete or corrupted.
+        CheckpointError: the file is unreadable, incomplete or corrupted.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > min(_MAX_HEADER_BYTES, size - 8):
-            raise CheckpointError(f"{file} is not a complete safetensors file ({size} bytes): download it again")
-        try:
-            header = json.loads(stream.read(length))
-            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
-            shapes = {name: tuple(map(int, entry["shape"])) for name, entry in entries.items()}
-        except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
-            raise CheckpointError(f"{file} has a corrupted header ({error}): download it again") from error
-    if not ends or max(ends) != size - 8 - length:
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 or length > min(_MAX_HEADER_BYTES, size - 8):
+                raise CheckpointError(f"{file} is not a complete safetensors file ({size} bytes): download it again")
+            header = stream.read(length)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    try:
+        tensors, end = _parse_header(header)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"{file} has a corrupted header ({error}): download it again") from error
+    if not tensors or end != size - 8 - length:
         raise CheckpointError(
-            f"{file} is corrupted: its header describes {max(ends, default=0)} bytes of tensors, but it has "
-            f"{size - 8 - length}; download it again"
+            f"{file} is corrupted: its header describes {end} bytes of tensors, but it has {size - 8 - length}; "
+            "download it again"
         )
-    return shapes
+    return tensors
+
+
+def _parse_header(header: bytes) -> tuple[dict[str, StoredTensor], int]:
+    """The tensors that a safetensors header describes, and where the last one ends."""
+    tensors, last = {}, 0
+    for name, entry in json.loads(header).items():
+        if name == "__metadata__":
+            continue
+        dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not (isinstance(dtype, str) and isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS):
+            raise ValueError(f"{name!r} has no dtype or shape")
+        if not all(type(number) is int and 0 <= number < 1 << 63 for number in (*shape, begin, end)):
+            raise ValueError(f"{name!r} has a number that is not a size: {[*shape, begin, end]}")
+        tensors[name] = tensor = StoredTensor(dtype, tuple(shape))
+        bits = STORED_BITS.get(dtype)
+        if end < begin or (bits is not None and 8 * (end - begin) != tensor.elements * bits):
+            raise ValueError(f"{name!r} takes {end - begin} bytes, which is not the size of {dtype} {shape}")
+        last = max(last, end)
+    return tensors, last

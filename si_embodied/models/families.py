@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from si_embodied.errors import ObservationError, extra
+from si_embodied.errors import CheckpointError, extra
 from si_embodied.models.family import EncodedImages, Family, ModelInputs
 from si_embodied.models.points import (
     RELATIVE_MAX,
@@ -55,18 +55,23 @@ class _QwenVL(Family):
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
-        """Qwen2-VL's image processor, which its successors also use."""
-        return Qwen2VLImageProcessorPil.from_pretrained(str(directory), local_files_only=True)
+        """Qwen2-VL's image processor, which its successors also use.
+
+        Raises:
+            CheckpointError: its settings lack the limits of an image's area, without which it fails on every image.
+        """
+        processor = Qwen2VLImageProcessorPil.from_pretrained(str(directory), local_files_only=True)
+        least, most = (getattr(processor.size, name, None) for name in ("shortest_edge", "longest_edge"))
+        if type(least) is not int or type(most) is not int or not 0 < least <= most:
+            raise CheckpointError(
+                f"{directory}: the image processor needs size.shortest_edge and size.longest_edge, the least and most "
+                f"pixels of an image, got: {least} and {most}; download preprocessor_config.json again"
+            )
+        return processor
 
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
         """Patches, their grids, and the resized size of each image."""
-        try:
-            batch = self.image_processor(list(images), input_data_format="channels_last", return_tensors="np")
-        except ValueError as error:
-            shapes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
-            raise ObservationError(
-                f"{self.model_type} does not accept an image ({error}); sizes (W x H): {shapes}"
-            ) from error
+        batch = self.image_processor(list(images), input_data_format="channels_last", return_tensors="np")
         grids = np.asarray(batch["image_grid_thw"], dtype=np.int64)
         patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
         return EncodedImages(
@@ -124,7 +129,7 @@ class Qwen25VL(_QwenVL):
 
     def _bounds(self, image: NDArray[np.uint8]) -> Size:
         """Width and height of the image after resizing."""
-        return self._encode_images([image]).sizes_px[0]
+        return self.encode_images([image]).sizes_px[0]
 
 
 class InternVL(Family):

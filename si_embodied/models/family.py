@@ -65,9 +65,12 @@ class Family(ABC):
             config: the model's transformers configuration.
 
         Raises:
-            CheckpointError: the tokenizer lacks a token of the chat format.
+            CheckpointError: the tokenizer is corrupted, or lacks a token of the chat format.
         """
-        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        except Exception as error:  # the library raises plain `Exception`
+            raise CheckpointError(f"tokenizer.json is corrupted ({error}): download it again") from error
         self._tokenizer.encode_special_tokens = True  # special tokens in text are encoded as plain text
         self.image_processor = image_processor
         self._config = config
@@ -155,7 +158,7 @@ class Family(ABC):
             ObservationError: an image is not (H, W, 3) uint8, or its aspect ratio is too extreme for this family.
         """
         images = [_checked(image) for image in prompt.images]
-        encoded = self._encode_images(images) if images else EncodedImages({}, (), ())
+        encoded = self.encode_images(images) if images else EncodedImages({}, (), ())
         before, image_token, after = self._image_tokens
         segments: list[str | list[int]] = []
         parts = (self.system_message, prompt.system, self._notes(prompt, encoded.sizes_px))
@@ -174,6 +177,20 @@ class Family(ABC):
         segments += [[self.end_token], "\n", [self._turn_start], "assistant\n"]
         input_ids = np.array(self._tokenize(segments), dtype=np.int64)
         return ModelInputs(input_ids, input_ids == image_token, encoded.pixels, encoded.sizes_px)
+
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
+        """Images as model inputs.
+
+        Raises:
+            ObservationError: an image's aspect ratio is too extreme for this family.
+        """
+        try:
+            return self._encode_images(images)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            shapes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
+            raise ObservationError(
+                f"{self.model_type} does not accept an image ({error}); sizes (W x H): {shapes}"
+            ) from error
 
     def _tokenize(self, segments: Sequence[str | list[int]]) -> list[int]:
         """Token ids; adjacent texts are joined first, as in the family's own chat template."""

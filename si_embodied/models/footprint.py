@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -23,20 +24,51 @@ QUANTIZED_BYTES: Mapping[str, float] = {"8bit": 1.0, "4bit": 0.5 + 1 / 64 + 4 / 
 """Bytes per element of a quantized layer. NF4 has a one-byte scale per 64 elements, and a four-byte scale per 256 of
 those (QLoRA, arXiv 2305.14314); LLM.int8 has one scale per row, which is negligible (arXiv 2208.07339)."""
 
+STORED_BITS: Mapping[str, int] = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "I64": 64, "U64": 64, "I32": 32, "U32": 32,
+    "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8,
+}  # fmt: skip
+"""Bits per element of the dtypes in safetensors files, by their names there."""
+_FLOATS = ("F64", "F32", "F16", "BF16")
+"""Dtypes that are converted on load. Integers hold weights that were quantized before, and are kept."""
+
 _NEVER_QUANTIZED = ("embed_tokens.weight", "pos_embed.weight", "lm_head.weight")
 
 
-def weight_bytes(shapes: Mapping[str, tuple[int, ...]], dtype: str, weights: Weights = "full") -> int:
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor in a safetensors file."""
+
+    dtype: str  # "BF16"; see `STORED_BITS`
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+def weight_bytes(
+    tensors: Mapping[str, StoredTensor], dtype: str, weights: Weights = "full", *, keeps_fp8: bool = False
+) -> int:
     """Size of the loaded weights in bytes.
 
     Args:
-        shapes: the shape of every tensor, by name.
+        tensors: every tensor, by name.
         dtype: "float32", "bfloat16", "float16".
         weights: how the linear layers are stored.
+        keeps_fp8: whether 8-bit floats stay as they are, at a byte each, instead of being converted to `dtype`.
     """
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    linear = sum(size for name, size in sizes.items() if _is_linear(name, shapes[name]))
-    return total_bytes(sum(sizes.values()), linear, dtype, weights)
+    converted = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if tensor.dtype in _FLOATS or (tensor.dtype.startswith("F8") and not keeps_fp8)
+    }
+    kept = [tensor for name, tensor in tensors.items() if name not in converted]
+    linear = sum(tensor.elements for name, tensor in converted.items() if _is_linear(name, tensor.shape))
+    return total_bytes(sum(tensor.elements for tensor in converted.values()), linear, dtype, weights) + sum(
+        tensor.elements * STORED_BITS.get(tensor.dtype, 8) // 8 for tensor in kept
+    )
 
 
 def total_bytes(parameters: int, linear: int, dtype: str, weights: Weights) -> int:

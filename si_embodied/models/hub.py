@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from si_embodied.errors import CheckpointError, extra
+from si_embodied.models.checkpoints import unreadable
 from si_embodied.models.registry import find_release
 
 _LOG = logging.getLogger(__name__)
@@ -34,9 +35,13 @@ def resolve_model(model: str | Path) -> Path:
         CheckpointError: the model cannot be downloaded, or runs only behind a server.
         MissingExtraError: the model is on the hub and huggingface_hub is not installed.
     """
-    text, path = str(model), Path(model).expanduser()
-    if path.exists() or text.startswith((".", "~", "/")):
-        return path
+    text = str(model)
+    try:
+        path = Path(model).expanduser()
+        if path.exists() or text.startswith((".", "~", "/")):
+            return path
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user in "~user"
+        raise unreadable(text, error) from error
     if match := _SHORT.fullmatch(text):
         release = find_release(match["name"])
         repository, revision = (release.hub_id if release else None), match["revision"]

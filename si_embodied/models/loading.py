@@ -25,6 +25,7 @@ from si_embodied.models.original import (
     original_image_processor,
     original_tokenizer,
     original_weights,
+    stored_weights,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_ADA = (8, 9)  # first compute capability that multiplies FP8
 _AMPERE = (8, 0)  # first compute capability with bfloat16, and the minimum for FlashAttention 2
 
 
@@ -82,11 +84,16 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: the checkpoint cannot be downloaded or loaded, or does not fit into memory.
-        ConfigError: unknown device or dtype, or quantized weights on a device that does not support them.
+        ConfigError: unknown device or dtype, quantized weights on a device that does not support them, or of a
+            checkpoint that is quantized already.
         MissingExtraError: quantized weights without bitsandbytes.
     """
     files = inspect_checkpoint(resolve_model(model))
     placement = place(device, dtype, weights)
+    if files.quantization and weights != "full":
+        raise ConfigError(f"{files.directory} is quantized already ({files.quantization}): load it with weights full")
+    if files.has_adapter:
+        _LOG.warning("%s: the LoRA adapter beside the weights is not applied; merge it to use it", files.directory)
     _check_memory(files, placement)
     family = FAMILIES[files.model_type]
     try:
@@ -175,9 +182,11 @@ def resolve_device(device: str) -> torch.device:
 
 def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
     """Reject weights that do not fit into memory, before reading them."""
-    shapes = {key: shape for file in files.weights for key, shape in read_header(file).items()}
-    needed = weight_bytes(shapes, placement.dtype, placement.weights)
+    tensors = {key: tensor for file in files.weights for key, tensor in read_header(file).items()}
     cuda = placement.device.type == "cuda"
+    # transformers converts FP8 weights on other devices (its `FineGrainedFP8HfQuantizer`).
+    keeps_fp8 = files.quantization == "fp8" and cuda and torch.cuda.get_device_capability(placement.device) >= _ADA
+    needed = weight_bytes(tensors, placement.dtype, placement.weights, keeps_fp8=keeps_fp8)
     free = torch.cuda.mem_get_info(placement.device)[0] if cuda else free_ram_bytes()
     remedies = []
     if cuda and placement.weights != "4bit":
@@ -207,14 +216,18 @@ def _load_model(
     files: CheckpointFiles, family: type[Family], config: Any, placement: Placement
 ) -> tuple[Any, dict[str, Any]]:
     """Load the model onto its device; also returns transformers' report on missing and unexpected weights."""
-    arguments: dict[str, Any] = {"state_dict": original_weights(files)} if files.original else {}
+    arguments: dict[str, Any] = {}
+    if files.original:
+        arguments["state_dict"] = original_weights(files)
+    elif files.has_adapter:  # given a directory with an adapter, transformers would apply it
+        arguments["state_dict"] = stored_weights(files)
     if placement.device.type == "cuda" and is_accelerate_available():
         arguments["device_map"] = {"": placement.device}  # load straight to the GPU, without a copy in host memory
     if placement.weights != "full":
         arguments["quantization_config"] = _quantization(placement)
     with no_progress_bars():
         model, info = getattr(transformers, family.model_class).from_pretrained(
-            None if files.original else str(files.directory),
+            None if "state_dict" in arguments else str(files.directory),
             config=config,
             dtype=_DTYPES[placement.dtype],
             attn_implementation=placement.kernel,

@@ -83,8 +83,8 @@ def _open_export(directory: Path, providers: str) -> OpenedModel:
     runner = OnnxRunner(directory, providers)
     manifest = runner.manifest
     family = FAMILIES[manifest.family]
-    tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
     try:
+        tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
         config = AutoConfig.from_pretrained(str(directory), local_files_only=True)
         image_processor = family.load_image_processor(directory)
     except (OSError, ValueError) as error:

@@ -95,10 +95,12 @@ def original_image_processor(config: Any) -> Any:
 
 def original_weights(files: CheckpointFiles) -> dict[str, Any]:
     """All weights under their new names, memory-mapped from the files."""
-    weights: dict[str, Any] = {}
-    for shard in _shards(files):
-        weights |= shard
-    return weights
+    return convert_weights(stored_weights(files))
+
+
+def stored_weights(files: CheckpointFiles) -> dict[str, Any]:
+    """All weights under their own names, memory-mapped from the files."""
+    return {name: tensor for shard in _shards(files) for name, tensor in shard.items()}
 
 
 def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
@@ -138,17 +140,17 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
 
 
 def _shards(files: CheckpointFiles) -> Iterator[dict[str, Any]]:
-    """The weights of each file under their new names."""
+    """The weights of each file."""
     for file in files.weights:
         with safe_open(str(file), framework="pt") as stream:
-            yield convert_weights({key: stream.get_tensor(key) for key in stream.keys()})  # noqa: SIM118
+            yield {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
 
 
 def _write_weights(files: CheckpointFiles, path: Path) -> None:
     """Write one file per original shard, and their index."""
     index: dict[str, str] = {}
     total = 0
-    for number, weights in enumerate(_shards(files), start=1):
+    for number, weights in enumerate(map(convert_weights, _shards(files)), start=1):
         name = f"model-{number:05d}-of-{len(files.weights):05d}.safetensors"
         # The parts of a split weight share memory, which safetensors refuses to write.
         save_file({key: tensor.clone() for key, tensor in weights.items()}, path / name, metadata={"format": "pt"})

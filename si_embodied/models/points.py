@@ -2,13 +2,18 @@
 
 Schemas and answers are traversed as JSON. A point is an array of two integers, and its view is the `view` key of the
 same object. The views are the last images of the prompt: images from memory come before the robot's current ones.
+
+Nothing is clamped. A point outside its image stays outside 0..1000, and anything else that is not a point (a string,
+null, NaN, nested lists, an unknown view) stays as it is, so that the plan parser rejects both.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 from si_embodied.errors import BackendError
@@ -17,7 +22,7 @@ from si_embodied.plan import view_count
 RELATIVE_MAX = 1000
 
 Size: TypeAlias = tuple[int, int]  # (width, height), pixels
-_Convert: TypeAlias = Callable[[Sequence[int], Size], list[int]]
+_Convert: TypeAlias = Callable[[Sequence[float], Size], list[int]]
 
 
 def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tuple[Size, ...]:
@@ -51,7 +56,7 @@ def answer_to_relative(text: str, sizes: Sequence[Size]) -> str:
     """Convert a complete answer's points from pixels to 0..1000.
 
     Raises:
-        BackendError: the text is not JSON, or names a view that does not exist.
+        BackendError: the text is not JSON.
     """
     return _convert_answer(text, sizes, to_relative)
 
@@ -60,7 +65,7 @@ def answer_to_pixels(text: str, sizes: Sequence[Size]) -> str:
     """Convert a complete answer's points from 0..1000 to pixels.
 
     Raises:
-        BackendError: the text is not JSON, or names a view that does not exist.
+        BackendError: the text is not JSON.
     """
     return _convert_answer(text, sizes, to_pixels)
 
@@ -81,15 +86,19 @@ def pairs_to_pixels(text: str, sizes: Sequence[Size]) -> str:
     return re.sub(r"\d+", lambda _: str(next(pixels)), text)
 
 
-def to_relative(point: Sequence[int], size: Size) -> list[int]:
-    """Convert pixels (x, y) of an image of `size` to 0..1000."""
-    return [
-        min(RELATIVE_MAX, max(0, round(value * RELATIVE_MAX / extent)))
-        for value, extent in zip(point, size, strict=True)
-    ]
+def to_relative(point: Sequence[float], size: Size) -> list[int]:
+    """Convert pixels (x, y) of an image of `size` to 0..1000; what is outside the image stays outside."""
+    return [_relative(value, extent) for value, extent in zip(point, size, strict=True)]
 
 
-def to_pixels(point: Sequence[int], size: Size) -> list[int]:
+def _relative(value: float, extent: int) -> int:
+    if 0 <= value <= extent:
+        return round(value * RELATIVE_MAX / extent)
+    exact = Fraction(value) * RELATIVE_MAX / extent  # floats overflow at values that JSON can hold
+    return math.floor(exact) if value < 0 else math.ceil(exact)
+
+
+def to_pixels(point: Sequence[float], size: Size) -> list[int]:
     """Convert 0..1000 to the nearest pixels (x, y) of an image of `size`."""
     return [round(value * extent / RELATIVE_MAX) for value, extent in zip(point, size, strict=True)]
 
@@ -132,9 +141,9 @@ def _convert_answer(text: str, sizes: Sequence[Size], convert: _Convert) -> str:
     """Convert the points of a complete answer; the JSON has no whitespace, like the grammar's."""
     try:
         answer = json.loads(text)
-    except ValueError as error:
+        return json.dumps(_map_points(answer, sizes, convert), separators=(",", ":"), ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
         raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
-    return json.dumps(_map_points(answer, sizes, convert), separators=(",", ":"), ensure_ascii=False)
 
 
 def _map_points(node: Any, sizes: Sequence[Size], convert: _Convert) -> Any:
@@ -147,8 +156,15 @@ def _map_points(node: Any, sizes: Sequence[Size], convert: _Convert) -> Any:
     if not isinstance(view, int):
         return {key: _map_points(child, sizes, convert) for key, child in node.items()}
     if not 0 <= view < len(sizes):
-        raise BackendError(f"the answer names view {view}, but there are {len(sizes)} views")
-    return {
-        key: convert(child, sizes[view]) if isinstance(child, list) and len(child) == 2 else child
-        for key, child in node.items()
-    }
+        return node
+    return {key: convert(child, sizes[view]) if _is_pair(child) else child for key, child in node.items()}
+
+
+def _is_pair(child: Any) -> bool:
+    """Whether a value is two finite numbers. `bool` is a subclass of `int`, but true is not a coordinate."""
+    return isinstance(child, list) and len(child) == 2 and all(map(is_number, child))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))

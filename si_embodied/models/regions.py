@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from si_embodied.errors import ConfigError, RegionParseError
-from si_embodied.models.points import RELATIVE_MAX, Size, to_relative
+from si_embodied.models.points import RELATIVE_MAX, Size, is_number, to_relative
 
 Form: TypeAlias = Literal["box", "point"]
 
 _JSON_KEYS: Mapping[Form, str] = {"box": "bbox_2d", "point": "point_2d"}
 _REF_BOX = re.compile(r"\[\s*\[([^\[\]]*)\]\s*\]")
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|$)", re.DOTALL)
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_FENCE = re.compile(r"```(?:[a-z]+)?\s*(.*?)\s*(?:```|$)", re.DOTALL | re.IGNORECASE)
 
 
 class SpecialToken(str):
@@ -60,7 +61,9 @@ def read_ref(text: str) -> Region:
     found = _REF_BOX.findall(text)
     if len(found) != 1:
         raise RegionParseError(f"expected one box [[x1, y1, x2, y2]], found {len(found)}", text)
-    return _region(re.split(r"\s*,\s*", found[0].strip()), "box", (RELATIVE_MAX, RELATIVE_MAX), text)
+    parts = [part.strip() for part in found[0].split(",")]
+    numbers = [float(part) if _DECIMAL.fullmatch(part) else None for part in parts]
+    return _region(numbers, "box", (RELATIVE_MAX, RELATIVE_MAX), text)
 
 
 def json_question(phrase: str, form: Form) -> str:
@@ -103,7 +106,7 @@ def read_json(text: str, bounds: Size) -> Region:
     fenced = _FENCE.search(text)
     try:
         answer = json.loads(fenced[1] if fenced else text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RegionParseError(f"not JSON ({error})", text) from None
     objects = answer if isinstance(answer, list) else [answer]
     found: list[tuple[Form, Any]] = [
@@ -124,15 +127,11 @@ def read_json(text: str, bounds: Size) -> Region:
 def _region(numbers: Sequence[Any], form: Form, bounds: Size, text: str) -> Region:
     """The region described by numbers up to `bounds`."""
     count = 4 if form == "box" else 2
-    try:
-        values = [round(float(number)) for number in numbers]
-    except (TypeError, ValueError, OverflowError):
-        values = []
-    if len(values) != count:
+    if len(numbers) != count or not all(map(is_number, numbers)):
         raise RegionParseError(f"expected {count} numbers for a {form}", text)
-    if not all(0 <= value <= bounds[index % 2] for index, value in enumerate(values)):
+    if not all(0 <= number <= bounds[index % 2] for index, number in enumerate(numbers)):
         raise RegionParseError(f"outside the image, which is {bounds[0]} x {bounds[1]}", text)
-    x, y, *corner = values
+    x, y, *corner = map(round, numbers)
     if not corner:
         column, row = to_relative((x, y), bounds)
         return Region((column, row))

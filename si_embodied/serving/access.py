@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from si_embodied.errors import ConfigError, RequestRefused
@@ -31,14 +33,19 @@ def read_key(file: Path | None) -> str | None:
     """The API key from a file's first line or the environment; an argument would show in lists of processes.
 
     Raises:
-        ConfigError: if the file cannot be read.
+        ConfigError: the file cannot be read, or its first line is empty.
     """
     if file is None:
         return os.environ.get(API_KEY_VARIABLE) or None
     try:
-        return file.read_text(encoding="utf-8").partition("\n")[0].strip()
+        key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
     except OSError as error:
         raise ConfigError(f"cannot read the API key from {str(file)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{str(file)!r} is not a text file with an API key on its first line") from error
+    if not key:
+        raise ConfigError(f"no API key on the first line of {str(file)!r}; openssl rand -hex 32 generates one")
+    return key
 
 
 class ApiKey:
@@ -48,7 +55,8 @@ class ApiKey:
         """Store the key of a server at `host`; None accepts every client on this machine.
 
         Raises:
-            ConfigError: the host is reachable from other machines and there is no key, or the key is too short.
+            ConfigError: the host is reachable from other machines and there is no key, or the key is too short or
+                cannot be sent in an HTTP header.
         """
         if key is None and not is_loopback(host):
             raise ConfigError(
@@ -60,6 +68,8 @@ class ApiKey:
                 f"expected an API key of at least {SHORTEST_KEY} characters, got: {len(key)}; "
                 "openssl rand -hex 32 generates one"
             )
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise ConfigError("expected an API key of printable ASCII characters; openssl rand -hex 32 generates one")
         self._key = None if key is None else key.encode()
 
     def check(self, authorization: str | None) -> None:
@@ -75,6 +85,74 @@ class ApiKey:
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), self._key):
             raise RequestRefused("unauthorized", f"this server requires its API key: set {API_KEY_VARIABLE} to it")
+
+
+@dataclass(slots=True)
+class _Guesser:
+    """An address that sent wrong keys."""
+
+    wrong: int = 0  # how many
+    delay_s: float = 0.0  # between its attempts
+    next_s: float = -math.inf  # when its next attempt is checked
+    last_s: float = -math.inf  # when it sent the last wrong key
+
+
+class WrongKeys:
+    """Slows down addresses that guess: their attempts are checked one at a time, ever further apart.
+
+    The delay doubles with each wrong key and applies to every attempt of the address, right or wrong, so that parallel
+    guesses gain nothing. It ends `forget_s` after the last wrong key.
+    """
+
+    def __init__(
+        self,
+        *,
+        first_s: float = 0.25,
+        longest_s: float = 4.0,
+        patience_s: float = 10.0,
+        forget_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start without suspicion.
+
+        Args:
+            first_s: delay after the first wrong key.
+            longest_s: upper bound of the delay.
+            patience_s: longest time that an attempt is kept waiting; beyond it, it is refused.
+            forget_s: how long a wrong key counts.
+            clock: monotonic time in seconds.
+        """
+        self._first_s, self._longest_s, self._patience_s, self._forget_s = first_s, longest_s, patience_s, forget_s
+        self._clock = clock
+        self._guessers: OrderedDict[str, _Guesser] = OrderedDict()
+
+    def wait_s(self, caller: str) -> float:
+        """Seconds that an attempt must wait before its key is checked; 0 for an address that sent no wrong key.
+
+        Raises:
+            RequestRefused: too many attempts of this address are waiting.
+        """
+        now_s, guesser = self._clock(), self._guessers.get(caller)
+        if guesser is None or now_s - guesser.last_s > self._forget_s:
+            self._guessers.pop(caller, None)
+            return 0.0
+        wait_s = max(0.0, guesser.next_s - now_s)
+        if wait_s > self._patience_s:
+            raise RequestRefused(
+                "rate_limited", f"too many wrong keys from this address; retry in {wait_s:.0f} s", retry_after_s=wait_s
+            )
+        guesser.next_s = now_s + wait_s + guesser.delay_s
+        return wait_s
+
+    def add(self, caller: str) -> None:
+        """Count a wrong key."""
+        now_s, guesser = self._clock(), self._guessers.pop(caller, None) or _Guesser()
+        guesser.delay_s = min(self._longest_s, self._first_s * 2.0 ** min(guesser.wrong, 60))
+        guesser.wrong, guesser.last_s = guesser.wrong + 1, now_s
+        guesser.next_s = max(guesser.next_s, now_s + guesser.delay_s)
+        self._guessers[caller] = guesser
+        while len(self._guessers) > _MOST_CALLERS:
+            self._guessers.popitem(last=False)
 
 
 class RateLimit:

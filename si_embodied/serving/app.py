@@ -7,7 +7,7 @@ import logging
 
 from si_embodied.errors import MessageError, RequestRefused, extra
 from si_embodied.serving import metrics
-from si_embodied.serving.access import ApiKey, RateLimit
+from si_embodied.serving.access import ApiKey, RateLimit, WrongKeys
 from si_embodied.serving.messages import (
     CONTENT_TYPE,
     PLAN_PATH,
@@ -35,6 +35,7 @@ class PlanningApp:
         """Create the routes."""
         self._scheduler, self._key, self._limits = scheduler, key, limits
         self._rate = RateLimit(limits.per_s, limits.burst)
+        self._wrong_keys = WrongKeys()
         self._connections = 0
         self._metrics = metrics.Metrics(waiting=lambda: scheduler.waiting, connected=lambda: self._connections)
         self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
@@ -48,14 +49,14 @@ class PlanningApp:
 
     async def _metrics_page(self, request: Request) -> Response:
         try:
-            self._key.check(request.headers.get("authorization"))
+            await self._check_key(request)
         except RequestRefused as refused:
             return Response(f"{refused}\n", REASONS[refused.reason], media_type="text/plain")
         return Response(self._metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def _post(self, request: Request) -> Response:
         try:
-            self._admit(request)
+            await self._admit(request)
             body = await asyncio.wait_for(self._body(request), _BODY_TIMEOUT_S)
             return Response(await self._decision(body), media_type=CONTENT_TYPE)
         except RequestRefused as refused:
@@ -65,7 +66,7 @@ class PlanningApp:
 
     async def _websocket(self, socket: WebSocket) -> None:
         try:
-            self._admit(socket)
+            await self._admit(socket)
         except RequestRefused as refused:
             self._metrics.refused(refused.reason)
             await socket.send_denial_response(
@@ -134,7 +135,7 @@ class PlanningApp:
                 )
         return bytes(body)
 
-    def _admit(self, caller: Request | WebSocket) -> None:
+    async def _admit(self, caller: Request | WebSocket) -> None:
         """Check a request's headers, before its body is read.
 
         Raises:
@@ -143,13 +144,28 @@ class PlanningApp:
         if "origin" in caller.headers:
             # Browsers send Origin. Without this check, any page open on this machine could talk to the server.
             raise RequestRefused("unauthorized", "this server does not accept requests from web pages")
-        self._key.check(caller.headers.get("authorization"))
+        await self._check_key(caller)
         if isinstance(caller, Request):
             if caller.headers.get("content-type") != CONTENT_TYPE:
                 raise RequestRefused("malformed", f"expected Content-Type {CONTENT_TYPE}")
             if int(caller.headers.get("content-length") or 0) > self._limits.most_bytes:
                 raise RequestRefused("too_large", f"expected a body of at most {self._limits.most_bytes} bytes")
             self._rate.take(_address(caller))
+
+    async def _check_key(self, caller: Request | WebSocket) -> None:
+        """Check a request's key; an address that sent wrong ones has to wait first.
+
+        Raises:
+            RequestRefused: the key is missing or wrong, or the address has sent too many wrong ones.
+        """
+        given = caller.headers.get("authorization")
+        await asyncio.sleep(self._wrong_keys.wait_s(_address(caller)))
+        try:
+            self._key.check(given)
+        except RequestRefused:
+            if given:  # a missing key is not a guess
+                self._wrong_keys.add(_address(caller))
+            raise
 
     def _refusal(self, refused: RequestRefused) -> Response:
         self._metrics.refused(refused.reason)

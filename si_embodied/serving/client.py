@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.background import Background
 from si_embodied.backends.base import BackendInfo
+from si_embodied.backends.proxies import environment_advice
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import (
     BackendError,
@@ -31,7 +32,7 @@ from si_embodied.types import Code, Execute, Hold, Refusal, never_asked, refused
 
 with extra("remote"):
     from websockets.asyncio.client import ClientConnection, connect
-    from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+    from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, WebSocketException
 
 if TYPE_CHECKING:
     from si_embodied.embodiment import Embodiment
@@ -120,7 +121,7 @@ class RemotePlanner:
         except RequestRefused as refused:
             code = Code.DEADLINE_EXCEEDED if refused.reason == "late" else Code.BACKEND_FAILED
             return self._hold(code, f"{self._url} refused ({refused.reason}): {refused}", observation, started)
-        except (MessageError, ObservationError) as error:
+        except (MessageError, ObservationError, BackendError) as error:
             return self._hold(Code.BACKEND_FAILED, f"{self._url}: {error}", observation, started)
         except (WebSocketException, OSError) as error:
             if isinstance(error, TimeoutError):
@@ -174,7 +175,12 @@ class RemotePlanner:
 
     async def _connected(self) -> ClientConnection:
         if self._socket is None:
-            self._socket = await connect(self._url, **self._settings)
+            try:
+                self._socket = await connect(self._url, **self._settings)
+            except InvalidProxy as error:  # its text repeats the proxy's address, with its password
+                raise BackendError(environment_advice(self._url, ValueError(error.msg))) from None
+            except (ImportError, ValueError) as error:  # a SOCKS proxy needs a further package
+                raise BackendError(environment_advice(self._url, error)) from error
         return self._socket
 
     def _packed(self, request: PlanRequest, elapsed_s: float) -> bytes:
@@ -234,7 +240,12 @@ def _close_code(error: ConnectionClosed) -> int | None:
 
 def _plan_url(url: str) -> tuple[str, str]:
     """The URL of the planning websocket, and its host."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(
+            f"expected a planning server's URL such as ws://127.0.0.1:8421, got {url!r}: {error}"
+        ) from None
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.hostname:
         raise ConfigError(f"expected a planning server's URL such as ws://127.0.0.1:8421, got: {url!r}")

@@ -78,7 +78,7 @@ def _request(*, compressed: bool) -> Codec[PlanRequest]:
         task=TASK,
         observation=observation_codec(compressed=compressed),
         memory=MEMORY,
-        now_s=Number(),
+        now_s=Number(-1e12, 1e12),
         deadline_s=Number(0.0, 3600.0),
     )
 
@@ -159,7 +159,7 @@ def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any]:
             list_hook=limit.check,
             object_hook=limit.check,
         )
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError, MemoryError) as error:
         raise MessageError(f"not a msgpack message ({type(error).__name__}: {error}): {message[:20]!r}") from error
     if not isinstance(plain, dict) or "version" not in plain:
         raise MessageError(f"expected a map with a version, got {type(plain).__name__}: {message[:20]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -44,5 +45,28 @@ class ServeOptions:
     grace_s: Annotated[float, Doc("time for accepted requests to finish on shutdown")] = 10.0
 
     def __post_init__(self) -> None:
-        """Reject a publicly reachable host without a key, before a model is loaded."""
+        """Reject a publicly reachable host without a key, and an unusable certificate, before a model is loaded."""
         ApiKey(self.api_key, host=self.host)
+        _check_certificate(self.certificate, self.private_key)
+
+
+def _check_certificate(certificate: Path | None, private_key: Path | None) -> None:
+    """Check that TLS can be served with these files.
+
+    Raises:
+        ConfigError: there is a key without a certificate, or one of them cannot be used.
+    """
+    if certificate is None:
+        if private_key is not None:
+            raise ConfigError(
+                f"a private key ({str(private_key)!r}) is of no use without a certificate: give --certificate too"
+            )
+        return
+    files = f"certificate {str(certificate)!r} and private key {str(private_key or certificate)!r}"
+    try:
+        # Without a password callback, OpenSSL would ask for an encrypted key's password on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password=lambda: "")
+    except (OSError, ValueError) as error:  # OSError includes ssl.SSLError
+        raise ConfigError(
+            f"cannot serve with {files} ({error}): give PEM files that belong together, the key unencrypted"
+        ) from error

@@ -70,7 +70,9 @@ def _from_jpeg(data: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.ui
             if (image.height, image.width, 3) != shape or image.mode != "RGB":
                 raise MessageError(f"{where}: expected an RGB image of {shape}, got: {image.mode} of {image.size}")
             return np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except MessageError:
+        raise
+    except Exception as error:  # Pillow raises a dozen types, one of them for an image that is too big to open
         raise MessageError(f"{where}: not a JPEG image: {error}") from error
 
 

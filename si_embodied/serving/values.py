@@ -33,12 +33,16 @@ from si_embodied.serving.pictures import Picture
 from si_embodied.skills import Goal, Subgoal, goal_types
 from si_embodied.skills.base import MapArea, MapPoint
 
-LONGEST_INSTRUCTION = 4000
+LONGEST_INSTRUCTION = 2000
+"""In characters. A sentence has 100; an instruction of 200,000 took the model minutes and gigabytes."""
+LONGEST_RECORDED_INSTRUCTION = 1 << 20
+"""Recordings of 0.1.0, which had no limit, stay readable."""
 MOST_FRAMES = 8  # a plan refers to views 0..7
 MOST_SKILLS = 1000
 
 _NAME, _SENTENCE, _ANSWER = Text(200), Text(20_000), Text(1 << 20)
-_ANY, _LENGTH, _POSITIVE = Number(), Number(0.0), Number(1e-9)
+_BIGGEST = 1e12  # stamps are below 1e10 s; products of four such numbers do not overflow
+_ANY, _LENGTH, _POSITIVE = Number(-_BIGGEST, _BIGGEST), Number(0.0, _BIGGEST), Number(1e-9, _BIGGEST)
 _PAIR, _TRIPLE = Many(_ANY, 2, 2), Many(_ANY, 3, 3)
 _POINT = Array("<f8", (3,))
 _COUNT = Whole(0, 1 << 31)
@@ -145,6 +149,7 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
 
 _KIND = OneOf(typing.get_args(TaskKind))
 TASK: Codec[types.Task] = Record(types.Task, instruction=Text(LONGEST_INSTRUCTION), kind=_KIND)
+RECORDED_TASK: Codec[types.Task] = Record(types.Task, instruction=Text(LONGEST_RECORDED_INSTRUCTION), kind=_KIND)
 CONFIG: Codec[PlannerConfig] = _Config()
 EMBODIMENT: Codec[Embodiment] = Union(
     Record(

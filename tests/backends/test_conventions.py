@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from si_embodied import Prompt
+from si_embodied.backends.config import Family
 from si_embodied.backends.conventions import question, stable_size
 from si_embodied.backends.retries import Retries, retry_after_s
-from si_embodied.errors import BackendError, UnknownNameError
-from si_embodied.plan import plan_schema
+from si_embodied.errors import BackendError, PlanParseError, UnknownNameError
+from si_embodied.plan import parse_plan, plan_schema
 
 SIDES = st.integers(28, 2000)
 
@@ -34,11 +35,20 @@ def test_an_image_within_the_limits_gets_qwens_size(width: int, height: int) -> 
     assert stable_size(width, height) == size[::-1]
 
 
-def test_an_answer_about_a_missing_view_is_rejected() -> None:
+def test_an_answer_about_a_missing_view_is_passed_on_to_the_planners_repair() -> None:
     image = np.zeros((56, 56, 3), np.uint8)
     asked = question(Prompt("v", "", (image,), plan_schema("navigation", 1)), "qwen2_5_vl")
-    with pytest.raises(BackendError, match="view 3"):
-        asked.answer('{"subgoals":[{"skill":"goto","object":"x","view":3,"point":[1,1]}],"done":false}')
+    plan = '{"subgoals":[{"skill":"goto","object":"x","view":3,"point":[1,1]}],"done":false}'
+    assert asked.answer(plan) == plan
+    with pytest.raises(PlanParseError, match="there are 1 views"):
+        parse_plan(asked.answer(plan), "navigation", 1)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
+def test_an_image_too_long_for_the_family_is_an_error_before_it_is_sent(family: Family) -> None:
+    image = np.zeros((10, 2001, 3), np.uint8)
+    with pytest.raises(BackendError, match="2001 x 10 pixels.*200"):
+        question(Prompt("v", "", (image,), plan_schema("navigation", 1)), family)
 
 
 def test_an_invalid_plan_is_passed_on_to_the_planners_repair() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from si_embodied.errors import CheckpointError
-from si_embodied.models.footprint import check_fits, free_ram_bytes, weight_bytes
+from si_embodied.models.footprint import StoredTensor, check_fits, free_ram_bytes, weight_bytes
 
-SHAPES = {
-    "model.embed_tokens.weight": (100, 8),
-    "layer.weight": (64, 32),
-    "layer.bias": (64,),
-    "conv.weight": (4, 3, 2, 2),
+TENSORS = {
+    "model.embed_tokens.weight": StoredTensor("BF16", (100, 8)),
+    "layer.weight": StoredTensor("BF16", (64, 32)),
+    "layer.bias": StoredTensor("F32", (64,)),
+    "conv.weight": StoredTensor("BF16", (4, 3, 2, 2)),
 }
 LINEAR, OTHERS = 64 * 32, 100 * 8 + 64 + 4 * 3 * 2 * 2
 
@@ -31,7 +31,18 @@ LINEAR, OTHERS = 64 * 32, 100 * 8 + 64 + 4 * 3 * 2 * 2
 )
 def test_bytes_of_weights(dtype: str, weights: str, expected: int) -> None:
     """Quantization shrinks only the linear layers."""
-    assert weight_bytes(SHAPES, dtype, weights) == pytest.approx(expected, abs=1)  # type: ignore[arg-type]
+    assert weight_bytes(TENSORS, dtype, weights) == pytest.approx(expected, abs=1)  # type: ignore[arg-type]
+
+
+def test_weights_that_are_stored_in_8_bits_and_stay_so_take_a_byte_each() -> None:
+    """An FP8 checkpoint: the scales are 32-bit floats, loaded in the dtype; packed 4-bit weights are bytes."""
+    tensors = {
+        "layer.weight": StoredTensor("F8_E4M3", (128, 128)),
+        "layer.weight_scale_inv": StoredTensor("F32", (1, 1)),
+        "packed.weight": StoredTensor("U8", (50, 1)),
+    }
+    assert weight_bytes(tensors, "bfloat16", keeps_fp8=True) == 128 * 128 + 2 + 50
+    assert weight_bytes(tensors, "bfloat16") == 2 * 128 * 128 + 2 + 50
 
 
 def test_the_estimate_equals_the_loaded_models_size(family_name: str, checkpoints: dict[str, Path]) -> None:
@@ -40,13 +51,13 @@ def test_the_estimate_equals_the_loaded_models_size(family_name: str, checkpoint
     from si_embodied.models.checkpoints import inspect_checkpoint, read_header
     from si_embodied.models.loading import load_checkpoint
 
-    shapes = {
-        key: shape
+    tensors = {
+        key: tensor
         for file in inspect_checkpoint(checkpoints[family_name]).weights
-        for key, shape in read_header(file).items()
+        for key, tensor in read_header(file).items()
     }
     model = load_checkpoint(checkpoints[family_name], device="cpu").model
-    assert weight_bytes(shapes, "float32") == sum(parameter.nbytes for parameter in model.parameters())
+    assert weight_bytes(tensors, "float32") == sum(parameter.nbytes for parameter in model.parameters())
 
 
 def _linux(

@@ -48,10 +48,14 @@ def test_relative_to_pixels_and_back(point: tuple[int, int], size: tuple[int, in
 
 @pytest.mark.parametrize(
     ("pixels", "size", "relative"),
-    [((0, 0), (640, 480), [0, 0]), ((640, 480), (640, 480), [1000, 1000]), ((320, 120), (640, 480), [500, 250])],
-)
+    [
+        ((0, 0), (640, 480), [0, 0]), ((640, 480), (640, 480), [1000, 1000]), ((320, 120), (640, 480), [500, 250]),
+        ((1280, -48), (640, 480), [2000, -100]), ((640.1, -0.1), (640, 480), [1001, -1]),
+        ((10**400, 1e308), (1000, 1000), [10**400, int(1e308)]),
+    ],
+)  # fmt: skip
 def test_pixels_to_relative(pixels: tuple[int, int], size: tuple[int, int], relative: list[int]) -> None:
-    """Two corners, and half the width by a quarter of the height."""
+    """Two corners, half the width by a quarter of the height, and points outside, which are not clamped."""
     assert to_relative(pixels, size) == relative
 
 
@@ -120,8 +124,21 @@ def test_more_views_than_images_is_an_error() -> None:
         view_sizes(plan_schema("navigation", 2), [(1, 2)])
 
 
-@pytest.mark.parametrize("text", ["{", '{"view":3,"point":[1,2]}'])
-def test_invalid_answers_are_an_error(text: str) -> None:
-    """Not JSON, or a view that does not exist."""
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000])
+def test_an_answer_that_is_not_json_is_an_error(text: str) -> None:
     with pytest.raises(BackendError):
         answer_to_relative(text, [(10, 10)])
+
+
+@pytest.mark.parametrize(
+    "point",
+    ['["2","2"]', "[null,2]", "[true,2]", "[[1,2],[3,4]]", "[NaN,2]", "[Infinity,2]", "[1,2,3]", "[1]", '"1,2"'],
+)
+def test_what_is_not_a_point_is_left_as_it_is(point: str) -> None:
+    """For the plan parser to reject."""
+    text = f'{{"view":0,"point":{point}}}'
+    assert answer_to_relative(text, [(10, 10)]) == text
+
+
+def test_a_point_of_an_unknown_view_is_left_as_it_is() -> None:
+    assert answer_to_relative('{"view":3,"point":[1,2]}', [(10, 10)]) == '{"view":3,"point":[1,2]}'

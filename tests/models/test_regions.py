@@ -43,6 +43,9 @@ def test_internvl_answers(text: str) -> None:
         ("[[1, 2, nan, 4]]", "4 numbers"),
         ("[[1, 2, 1001, 4]]", "outside"),
         ("[[-1, 2, 3, 4]]", "outside"),
+        ("[[-0.4, 2, 3, 4]]", "outside"),
+        ("[[1, 2, 3, 1000.4]]", "outside"),
+        ("[[1_0, 2, 3, 4]]", "4 numbers"),
         ("[[500, 2, 400, 4]]", "second corner"),
     ],
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -56,13 +58,14 @@ class Ros:
     """A test's own ROS domain: processes in it, and a node to speak to them."""
 
     folder: Path
-    domain: int = field(default_factory=lambda: random.Random().randint(1, 100))  # above, ports are handed out by Linux
+    domain: int = 0  # free on this machine, drawn at the start
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     actions: dict[str, ActionClient] = field(default_factory=dict)
     plans: list[Any] = field(default_factory=list)  # for the tests' own use
     velocities: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.domain, self._lock = free_domain()
         self.environment = {
             **os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_PYTHON_CHECK_FIELDS": "1",
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_LOG_DIR": str(self.folder), "OMP_NUM_THREADS": "1",
@@ -167,6 +170,19 @@ class Ros:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+        self._lock.close()
+
+
+def free_domain() -> tuple[int, IO[str]]:
+    """A ROS domain that no other test on this machine uses, and the lock that keeps it so until it is closed."""
+    domains = random.Random().sample(range(1, 101), 100)  # ports of domains above are handed out by Linux
+    for domain in domains:
+        lock = (Path(tempfile.gettempdir()) / f"si_embodied_ros_domain_{domain}.lock").open("w")
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return domain, lock
+        lock.close()
+    raise AssertionError("every ROS domain from 1 to 100 is taken by another test")
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("prometheus_client")
@@ -9,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from si_embodied import Code, Hold
 from si_embodied.errors import ConfigError, RequestRefused
-from si_embodied.serving.access import ApiKey, RateLimit, is_loopback
+from si_embodied.serving.access import ApiKey, RateLimit, WrongKeys, is_loopback, read_key
 from si_embodied.serving.metrics import Metrics
 from si_embodied.types import PlanRecord
 
@@ -44,6 +46,50 @@ def test_a_wrong_key_is_refused_and_not_repeated(given: str | None) -> None:
 
 def test_the_right_key_is_accepted() -> None:
     ApiKey(KEY, host="0.0.0.0").check(f"Bearer {KEY}")
+
+
+@pytest.mark.parametrize("key", ["sixteen-létters-and-more", "sixteen letters\nand more"])
+def test_a_key_that_http_cannot_carry_is_rejected(key: str) -> None:
+    with pytest.raises(ConfigError, match="ASCII"):
+        ApiKey(key, host="0.0.0.0")
+
+
+def test_a_key_file_holds_the_key_on_its_first_line(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f" {KEY} \nnotes\n")
+    assert read_key(tmp_path / "key") == KEY
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), (b"", "no API key"), (b"\xff\xfe", "not a text file")]
+)
+def test_an_unusable_key_file_is_a_config_error(content: bytes | None, words: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        read_key(tmp_path / "key")
+
+
+def test_each_wrong_key_makes_its_address_wait_longer() -> None:
+    now_s = [0.0]
+    wrong = WrongKeys(first_s=0.25, longest_s=4.0, clock=lambda: now_s[0])
+    waits = []
+    for _ in range(8):
+        waits.append(wrong.wait_s("a"))
+        now_s[0] += waits[-1]
+        wrong.add("a")
+    assert waits == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert wrong.wait_s("b") == 0.0
+    now_s[0] += 301.0
+    assert wrong.wait_s("a") == 0.0
+
+
+def test_parallel_guesses_are_checked_one_at_a_time_and_then_refused() -> None:
+    wrong = WrongKeys(first_s=1.0, patience_s=3.0, clock=lambda: 0.0)
+    wrong.add("a")
+    assert [wrong.wait_s("a") for _ in range(3)] == [1.0, 2.0, 3.0]
+    with pytest.raises(RequestRefused) as refused:
+        wrong.wait_s("a")
+    assert (refused.value.reason, refused.value.retry_after_s) == ("rate_limited", 4.0)
 
 
 def test_a_caller_may_burst_and_then_is_limited_to_the_rate() -> None:

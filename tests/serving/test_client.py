@@ -30,9 +30,7 @@ from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.serving import RemotePlanner
 from si_embodied.serving.messages import pack_decision, unpack_request
-from si_embodied.serving.run import ServeOptions
-from si_embodied.serving.run import serve as serve_plans
-from si_embodied.serving.service import PlanningService
+from si_embodied.serving.options import ServeOptions
 from si_embodied.worker import PlannerWorker
 
 Server: TypeAlias = Any  # tests/serving/conftest.py
@@ -383,8 +381,22 @@ def test_a_certificate_encrypts_the_connection(
         assert isinstance(remote(server.url).plan(TURN, wall_ahead, Memory()), Execute)
 
 
-def test_an_invalid_certificate_is_rejected(certificate: tuple[Path, Path]) -> None:
-    pem, _ = certificate
-    for options in (ServeOptions(port=0, certificate=Path("/no/such.pem")), ServeOptions(port=0, certificate=pem)):
+def test_an_unusable_certificate_is_rejected_before_a_model_is_loaded(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pem, key = certificate
+    encrypted, text = tmp_path / "encrypted.pem", tmp_path / "notes.txt"
+    subprocess.run(
+        ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(encrypted)],
+        check=True, capture_output=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    text.write_text("not a key")
+    for files in (
+        {"certificate": Path("/no/such.pem")}, {"certificate": pem}, {"private_key": key},
+        {"certificate": pem, "private_key": Path("/no/such.pem")}, {"certificate": pem, "private_key": text},
+        {"certificate": pem, "private_key": encrypted}, {"certificate": pem, "private_key": pem},
+        {"certificate": tmp_path},
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match="certificate"):
-            serve_plans(PlanningService(ScriptedBackend([])), options, ready=lambda _: None)
+            ServeOptions(port=0, **files)
+    ServeOptions(port=0, certificate=pem, private_key=key)

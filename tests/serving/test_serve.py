@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -223,6 +224,8 @@ def test_each_of_many_robots_gets_its_own_answer(server: Server, request_of: Ask
     [
         ({"host": "0.0.0.0"}, "SI_EMBODIED_API_KEY"),
         ({"host": "999.9.9.9", "api_key": KEY}, "--port"),
+        ({"host": "a..b", "api_key": KEY}, "--port"),
+        ({"host": "nul\0", "api_key": KEY}, "--port"),
         ({"port": 99999}, "--port"),
     ],
 )
@@ -234,3 +237,64 @@ def test_unusable_options_are_rejected_with_the_fix(options: dict[str, Any], wor
 
     with pytest.raises(ConfigError, match=words):
         serve(PlanningService(ScriptedBackend([])), ServeOptions(**options), ready=lambda _: None)
+
+
+def test_a_taken_port_is_named_with_the_fix() -> None:
+    from si_embodied.backends import ScriptedBackend
+    from si_embodied.serving.options import ServeOptions
+    from si_embodied.serving.run import serve
+    from si_embodied.serving.service import PlanningService
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} .*in use.*--port"):
+            serve(PlanningService(ScriptedBackend([])), ServeOptions(port=port), ready=lambda _: None)
+
+
+def test_wrong_keys_are_slowed_down_and_the_right_one_still_works(start_server: StartServer, request_of: Ask) -> None:
+    """The second to fourth guess wait 0.25, 0.5 and 1 s."""
+    body = pack_request(request_of("turn 90"))
+    with start_server(api_key=KEY) as server:
+        started = time.monotonic()
+        for number in range(4):
+            assert post(server, body, Authorization=f"Bearer wrong-{number}").status_code == 401
+        assert time.monotonic() - started > 1.75
+        assert post(server, body, Authorization=f"Bearer {KEY}").status_code == 200
+
+
+def test_a_connection_that_sends_half_a_header_is_closed_after_10_s(server: Server, request_of: Ask) -> None:
+    """Also one that sends nothing, one that sends a byte a second, and one on which a request was answered before."""
+    request = f"GET /healthz HTTP/1.1\r\nHost: {server.http}\r\n".encode()
+    half, silent, dripping, second = (socket.create_connection(("127.0.0.1", server.port)) for _ in range(4))
+    second.sendall(request + b"\r\n")
+    while not second.recv(4096).endswith(b"ok\n"):
+        pass
+    started = time.monotonic()
+    half.sendall(request)
+    second.sendall(request)
+    closed_s: dict[socket.socket, float] = {}
+    while len(closed_s) < 4 and time.monotonic() - started < 20:
+        for connection in {half, silent, dripping, second} - closed_s.keys():
+            connection.settimeout(0.1)
+            try:
+                if connection is dripping:
+                    connection.sendall(b"G")
+                ended = connection.recv(4096) == b""
+            except TimeoutError:
+                ended = False
+            except ConnectionError:
+                ended = True
+            if ended:
+                closed_s[connection] = time.monotonic() - started
+    for connection in (half, silent, dripping, second):
+        connection.close()
+    assert [round(closed_s[each]) for each in (half, silent, dripping, second)] == [10, 10, 10, 10]
+
+
+def test_the_limit_on_headers_ends_with_the_headers(server: Server, request_of: Ask) -> None:
+    """An idle websocket stays open, and a plan may take longer."""
+    with connect(server.url + PLAN_PATH, compression=None, proxy=None) as idle:
+        reply = post(server, pack_request(request_of("wait 10.5", deadline_s=30.0)))
+        assert isinstance(unpack_reply(reply.content), Execute)
+        idle.send(pack_request(request_of("turn 90")))
+        assert isinstance(unpack_reply(idle.recv(timeout=20, decode=False)), Execute)

@@ -55,7 +55,7 @@ def recording(settings: NodeSettings) -> StandIn:
         topics={"head": CameraTopics("/head/image_raw", "/head/depth", "/head/camera_info")},
         views={"head": STAMP_S},
     )
-    size, roi = {"width": WIDTH, "height": HEIGHT}, SimpleNamespace(x_offset=0, y_offset=0)
+    size, roi = {"width": WIDTH, "height": HEIGHT}, SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
     info = SimpleNamespace(
         header=header(), **size, k=K, p=P, d=[-0.3, 0.0, 0.0, 0.0, 0.0], distortion_model="plumb_bob",
         binning_x=0, binning_y=0, roi=roi,

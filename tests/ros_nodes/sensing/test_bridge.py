@@ -51,6 +51,57 @@ def test_colours_come_out_as_rgb(encoding: str, pixel: tuple[int, ...]) -> None:
     assert rgb[0, 1].tolist() == [10, 20, 30]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "pixel"), [("8UC3", (30, 20, 10)), ("8UC4", (30, 20, 10, 99)), ("8UC1", (7,)), ("mono16", (3, 7))]
+)
+def test_encodings_that_leave_the_order_open_are_opencvs(encoding: str, pixel: tuple[int, ...]) -> None:
+    rgb = bridge.rgb_of(image(encoding, 2, 1, bytes(pixel) * 2))
+    assert rgb[0, 1].tolist() == ([7, 7, 7] if len(pixel) < 3 else [10, 20, 30])
+
+
+def test_the_first_byte_of_a_big_endian_grey_pixel_counts() -> None:
+    assert bridge.rgb_of(image("mono16", 1, 1, bytes([7, 3]), big=True)).tolist() == [[[7, 7, 7]]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("uyvy", "uyvz"), ("yuv422", "uyvz"), ("yuyv", "yuzv"), ("yuv422_yuy2", "yuzv")]
+)
+@pytest.mark.parametrize(
+    ("yuv", "rgb"),
+    [((81, 90, 240), (255, 0, 0)), ((145, 54, 34), (0, 255, 0)), ((41, 240, 110), (0, 0, 255)), ((235, 128, 128), 255)],
+)
+def test_yuv_is_converted_by_bt601(
+    encoding: str, order: str, yuv: tuple[int, int, int], rgb: tuple[int, int, int] | int
+) -> None:
+    """The primaries and white in 8-bit studio range: ITU-R BT.601. Both pixels of a pair have one colour here."""
+    value = {"y": yuv[0], "z": yuv[0], "u": yuv[1], "v": yuv[2]}
+    pair = bytes(value[name] for name in order)
+    decoded = bridge.rgb_of(image(encoding, 4, 2, pair * 4))
+    assert decoded.shape == (2, 4, 3)
+    np.testing.assert_allclose(decoded[1, 3], rgb, atol=3)
+
+
+def test_a_yuv_image_of_odd_width_is_refused() -> None:
+    with pytest.raises(ObservationError, match="even width, got: 3"):
+        bridge.rgb_of(image("uyvy", 3, 1, bytes(6)))
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_bayer_mosaic_of_one_colour_is_that_colour(pattern: str, bits: int) -> None:
+    """Each pixel has one of the colour's three values, where the pattern says so: the first row first."""
+    value = {"r": 200, "g": 100, "b": 50}
+    cell = np.array([value[name] for name in pattern], np.uint16).reshape(2, 2) << (bits - 8)
+    data = np.tile(cell, (4, 4)).astype(f"<u{bits // 8}").tobytes()
+    rgb = bridge.rgb_of(image(f"bayer_{pattern}{bits}", 8, 8, data))
+    assert (rgb == [200, 100, 50]).all()
+
+
+def test_padding_is_skipped_in_every_encoding() -> None:
+    grey = bridge.rgb_of(image("bayer_rggb8", 4, 4, bytes([9] * 4 + [77] * 4) * 4, step=8))
+    assert (grey == 9).all()
+
+
 def test_grey_is_grey_in_all_channels() -> None:
     assert bridge.rgb_of(image("mono8", 2, 1, bytes([7, 9]))).tolist() == [[[7, 7, 7], [9, 9, 9]]]
 
@@ -74,8 +125,8 @@ def test_invalid_depth_becomes_zero() -> None:
 
 @pytest.mark.parametrize("read", [bridge.rgb_of, bridge.depth_of])
 def test_an_unknown_encoding_is_named(read: Any) -> None:
-    with pytest.raises(ObservationError, match="'yuv422'"):
-        read(image("yuv422", 1, 1, bytes(4)))
+    with pytest.raises(ObservationError, match="encoded as one of .*'yuv444'"):
+        read(image("yuv444", 1, 1, bytes(4)))
 
 
 def test_an_image_with_too_few_bytes_is_refused() -> None:

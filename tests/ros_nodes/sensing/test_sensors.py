@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,29 +10,14 @@ import pytest
 
 pytest.importorskip("rclpy", reason="cameras are subscribed to through rclpy")
 
+from fake_sensors import PIXELS, K, Node, P
 from sensor_msgs.msg import CameraInfo, Image
 
 from si_embodied.errors import ObservationError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.ros_nodes.sensing.sensors import Camera
+from si_embodied.ros_nodes.sensing.camera import Camera
 from si_embodied.types import CameraFrame
-
-K = [50.0, 0.0, 31.5, 0.0, 50.0, 23.5, 0.0, 0.0, 1.0]
-P = [40.0, 0.0, 31.5, 0.0, 0.0, 40.0, 23.5, 0.0, 0.0, 0.0, 1.0, 0.0]
-PIXELS = np.arange(48 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3)
-
-
-class Node:
-    def __init__(self) -> None:
-        self.callbacks: dict[str, Callable[[Any], None]] = {}
-
-    def create_subscription(self, kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
-        self.callbacks[topic] = callback
-        return SimpleNamespace(topic_name=topic)
-
-    def get_clock(self) -> Any:
-        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=0))
 
 
 def info(**changes: Any) -> CameraInfo:
@@ -47,8 +30,8 @@ def frame_of(settings: NodeSettings, *infos: CameraInfo) -> CameraFrame:
     node = Node()
     camera = Camera(node, "head", settings)
     for message in infos:
-        node.callbacks["head/camera_info"](message)
-    node.callbacks["head/image_raw"](Image(width=64, height=48, step=192, encoding="rgb8", data=PIXELS.tobytes()))
+        node.send("head/camera_info", message)
+    node.send("head/image_raw", Image(width=64, height=48, step=192, encoding="rgb8", data=PIXELS.tobytes()))
     (pair,) = camera.synchroniser.pairs(after_s=-1.0)
     return camera.frame(pair, Pose.identity())
 

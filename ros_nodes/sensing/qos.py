@@ -1,0 +1,23 @@
+"""Quality of service with which every publisher is heard: latched or not, reliable or best effort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ModuleNotFoundError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Hears what a latching publisher sent before, and no publisher that does not latch."""
+WEAKEST = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Hears every publisher from now on."""
+
+
+def incompatible_qos_events(callback: Callable[[Any], None] = lambda _: None) -> SubscriptionEventCallbacks:
+    """Call back when there is a publisher that a subscription cannot hear, instead of warning of it."""
+    return SubscriptionEventCallbacks(incompatible_qos=callback)

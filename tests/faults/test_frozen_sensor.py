@@ -1,0 +1,127 @@
+"""A frozen camera repeats its last image with new stamps. It is refused once the camera has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("rclpy", reason="sensors are subscribed to through rclpy")
+
+import numpy as np
+from fake_sensors import HEIGHT, PIXELS, RAMP, WIDTH, Robot, colour, depth, stamped, transform
+from sensor_msgs.msg import CompressedImage
+from tf2_msgs.msg import TFMessage
+
+from si_embodied.geometry import Pose
+from si_embodied.types import Code, Observation, Refusal
+
+
+def drive(robot: Robot, seconds: float, **options: object) -> Observation | Refusal:
+    """Drive at 0.3 m/s with 20 images a second; what is seen in the end."""
+    for _ in range(round(seconds * 20)):
+        robot.step(0.05, speed=0.3, **options)
+    return robot.sensors.observe()
+
+
+def refused_as_frozen(seen: Observation | Refusal, kind: str) -> bool:
+    return (
+        isinstance(seen, Refusal)
+        and seen.code is Code.STALE_OBSERVATION
+        and f"the {kind} of the camera 'head' is frozen" in seen.message
+        and "repeated the same image for" in seen.message
+    )
+
+
+def test_a_camera_that_repeats_itself_while_the_robot_drives_is_refused_within_a_second() -> None:
+    robot = Robot()
+    assert isinstance(drive(robot, 0.5), Observation)
+    assert refused_as_frozen(drive(robot, 1.0, frozen=True), "colour")
+    assert robot.sensors.problem() is not None
+
+
+@pytest.mark.parametrize(("kind", "topic"), [("colour", "image"), ("depth", "depth")])
+def test_one_frozen_stream_is_enough(kind: str, topic: str) -> None:
+    robot = Robot()
+    seen: Observation | Refusal = Refusal(Code.NO_IMAGE, "")
+    for _ in range(20):
+        message = colour(PIXELS) if topic == "image" else depth(RAMP)
+        robot.step(0.05, speed=0.3, **{topic: message})
+        seen = robot.sensors.observe()
+    assert refused_as_frozen(seen, kind)
+
+
+def test_a_camera_that_is_live_again_is_planned_on_at_once() -> None:
+    robot = Robot()
+    assert isinstance(drive(robot, 1.0, frozen=True), Refusal)
+    robot.step()
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
+def test_a_standing_robot_in_a_simulator_without_noise_is_not_refused() -> None:
+    robot = Robot()
+    for _ in range(2400):  # two minutes
+        robot.step(frozen=True)
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
+def test_a_standing_robot_is_refused_after_frozen_s_where_that_is_set() -> None:
+    robot = Robot(frozen_s=3.0)
+    for _ in range(58):
+        robot.step(frozen=True)
+    assert isinstance(robot.sensors.observe(), Observation)
+    for _ in range(8):
+        robot.step(frozen=True)
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
+
+
+@pytest.mark.parametrize("localised_at", [lambda turn: 0.2 * np.sin(turn / 40), lambda turn: 5.0 * (turn > 100)])
+def test_a_localisation_that_wanders_or_jumps_is_no_motion_where_there_is_odometry(
+    localised_at: Callable[[int], float],
+) -> None:
+    """As when RViz's 2D Pose Estimate sets the pose of a robot that stands in a simulator without noise."""
+    robot = Robot()
+    for turn in range(200):
+        robot.node.now_s += 0.05
+        robot.x = localised_at(turn)
+        robot.send_transforms(child="odom")
+        robot.x = 0.0
+        robot.send_transforms(parent="odom")
+        robot.send_images()
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
+def test_a_turn_on_the_spot_is_motion() -> None:
+    """0.2 rad, eleven degrees, in a second."""
+    robot = Robot()
+    for turn in range(20):
+        robot.node.now_s += 0.05
+        yaw = Pose.planar(0.0, 0.0, 0.01 * turn)
+        robot.node.send("/tf", TFMessage(transforms=[transform("map", "base_link", yaw, robot.node.now_s)]))
+        robot.send_images()
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
+
+
+def test_a_uniform_image_says_nothing_about_motion() -> None:
+    """A covered lens, a wall that fills the view, no return at all: equal images prove nothing."""
+    robot = Robot()
+    for _ in range(40):
+        plain = colour(np.full((HEIGHT, WIDTH, 3), (200, 100, 50), np.uint8))
+        robot.step(0.05, speed=0.3, image=plain, depth=depth(np.full((HEIGHT, WIDTH), 3.0)))
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
+def test_a_frozen_compressed_image_is_refused_too() -> None:
+    import cv2
+
+    robot = Robot(compressed=True)
+    data = cv2.imencode(".png", PIXELS)[1].tobytes()
+    for _ in range(20):
+        robot.step(0.05, speed=0.3, image=None)
+        message = stamped(CompressedImage(format="png", data=data), robot.node.now_s)
+        robot.node.send("head/image_raw/compressed", message)
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
+
+
+def test_it_can_be_switched_off() -> None:
+    assert isinstance(drive(Robot(frozen_travel_m=0.0), 2.0, frozen=True), Observation)
