@@ -1,7 +1,7 @@
 """The skills. Each is defined once: the answer's format, its prompt line, its metric goal and that goal's bounds.
 
 To add a skill, write a `Goal` and a `Subgoal` and call `register_skill`. Then register an executor for the goal with
-`si_embodied.policies.controllers.register_executor`. examples/follow_the_wall.py is a complete example.
+`si_embodied.policies.skills.register_executor`. examples/follow_the_wall.py is a complete example.
 """
 
 from __future__ import annotations
