@@ -132,6 +132,7 @@ class NodeSettings:
     map_frame: str = "map"
     base_frame: str = "base_link"
     join_slop_s: float = 0.02  # largest time between an image and its depth
+    max_transform_age_s: float = 0.3  # without a pose of base and tool younger than this, no goal starts
     most_ahead_s: float = 0.1  # how far an arriving image's stamp may be ahead; more means that the clocks differ
     observation_timeout_s: float = 3.0  # how long to wait for images, depth and transforms of one instant
     task_timeout_s: float = 600.0  # for tasks whose goal sets no timeout

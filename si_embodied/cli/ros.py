@@ -87,6 +87,8 @@ def nodes_for(args: argparse.Namespace) -> list[NodeProcess]:
         }  # fmt: skip
         nodes.append(NodeProcess("sim_node", "si_embodied.ros_nodes.sim_node", files, _given(parameters)))
     if not args.no_planner:
+        given_clock = _given({"use_sim_time": simulated})
+        nodes.append(NodeProcess("watchdog", "si_embodied.ros_nodes.watchdog_node", files, given_clock))
         parameters = {
             "autostart": True, "use_sim_time": simulated, "backend": args.backend, "model": args.model,
         }  # fmt: skip
