@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import traceback
 from collections import Counter
@@ -31,6 +32,7 @@ class Boundary:
     def guard(self, source: str, callback: Callable[..., Any], *, otherwise: Any = None) -> Callable[..., Any]:
         """The callback, returning `otherwise` (called, if it is a function of the arguments) when it raises."""
 
+        @functools.wraps(callback)  # rclpy reads from its signature what a callback takes
         def call(*args: Any) -> Any:
             try:
                 return callback(*args)
@@ -38,6 +40,7 @@ class Boundary:
                 self.refuse(source, error)
                 return otherwise(*args) if callable(otherwise) else otherwise
 
+        @functools.wraps(callback)
         async def call_later(*args: Any) -> Any:
             try:
                 return await callback(*args)

@@ -12,14 +12,14 @@ from std_srvs.srv import SetBool
 
 TOPIC, LATCHED_TOPIC, WATCHDOG_SERVICE = "emergency_stop", "emergency_stop_latched", "watchdog/emergency_stop"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_LIVE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Hears best-effort and reliable publishers; what was latched before is heard through LATCHED only."""
+_QOS = (QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), QoSProfile(depth=1), LATCHED)
+"""Best effort hears every live publisher but may lose a message; latched hears only latched publishers."""
 
 
 def subscribe_to_any(node: Any, kind: type, topic: str, callback: Callable[[Any], None]) -> list[Any]:
-    """Subscribe to best-effort and reliable, volatile and latched publishers; a message may arrive twice."""
+    """Subscribe to best-effort, reliable and latched publishers; a message may arrive up to three times."""
     silent = SubscriptionEventCallbacks(incompatible_qos=lambda _: None, use_default_callbacks=False)
-    return [node.create_subscription(kind, topic, callback, qos, event_callbacks=silent) for qos in (_LIVE, LATCHED)]
+    return [node.create_subscription(kind, topic, callback, qos, event_callbacks=silent) for qos in _QOS]
 
 
 class EmergencyStop:

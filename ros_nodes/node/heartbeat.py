@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header, String
 
-from si_embodied.errors import MessageError
 from si_embodied.ros_nodes.node.emergency_stop import LATCHED
+from si_embodied.ros_nodes.node.planner_watch import Beat
 
 HEARTBEAT_TOPIC, ACTIVE_TOPIC = "planner_heartbeat", "active_planner"
 NOBODY = "nobody"
 """Said instead of a planner's id while the watchdog stops the robot."""
 PERIOD_S = 0.1
-_STATES = ("active", "inactive")
-_LONGEST = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """What a heartbeat says, in the `frame_id` of its std_msgs/Header: "ID NAME STATE"."""
-
-    planner: str  # a random id: two planners may have one name
-    name: str  # the node's fully qualified name
-    active: bool
-
-    def text(self) -> str:
-        """The message's text."""
-        return f"{self.planner} {self.name} {_STATES[not self.active]}"
-
-    @classmethod
-    def parsed(cls, text: str) -> Beat:
-        """Read a message's text.
-
-        Raises:
-            MessageError: it is not a heartbeat.
-        """
-        parts = text.split() if len(text) <= _LONGEST else []
-        if len(parts) != 3 or parts[2] not in _STATES:
-            raise MessageError(f"expected a heartbeat 'ID NAME active' or '… inactive', got: {text[:80]!r}")
-        return cls(parts[0], parts[1], parts[2] == "active")
 
 
 class Heartbeat:
