@@ -94,7 +94,10 @@ def test_a_killed_planner_is_stopped_by_the_watchdog_and_its_successor_acts(ros:
     assert stood_after(robot, robot.kill()) < STANDS_S
     assert not robot.goals, "a stop never sends a goal"
     ros.wait(lambda: "heartbeat of /planner was lost" in robot.status("watchdog"), ANSWERS_S, "the diagnostics")
+    robot.beats.clear()
     robot.planner = ros.start(PLANNER, SETTINGS)
+    ros.wait(lambda: robot.beats, ANSWERS_S, "the successor's heartbeat")
+    robot.spin(1.0)  # its action has been found too
     ros.result(robot.drive().cancel_goal_async(), ANSWERS_S, "the cancellation")
 
 
