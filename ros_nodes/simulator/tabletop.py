@@ -79,6 +79,7 @@ class TabletopRobot:
         """Drop the motion under way; the arm stays where it is."""
         if self._motion is not None or self._next is not None:
             self._ended = Outcome(Code.CANCELED, "the motion was cancelled")
+            self._env.world.controller.hold()
         self._motion = self._reached = self._next = None
 
     def take_outcome(self) -> Outcome | None:
