@@ -107,8 +107,8 @@ class Watchdog:
     def _set_emergency(self, *, wanted: bool) -> None:
         if wanted != self._emergency:
             self._node.get_logger().error("emergency stop" if wanted else "the emergency stop was released")
+            self._latched.publish(Bool(data=wanted))
         self._emergency = wanted
-        self._latched.publish(Bool(data=wanted))
         if wanted:
             self.stop()
         else:

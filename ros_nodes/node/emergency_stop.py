@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _QOS = (QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), QoSProfile(depth=1), LATCHED)
 """Best effort hears every live publisher but may lose a message; latched hears only latched publishers."""
 
+_RELEASE_S = 1.0
+"""Time for the watchdog to release its stop."""
+
 
 def subscribe_to_any(node: Any, kind: type, topic: str, callback: Callable[[Any], None]) -> list[Any]:
     """Subscribe to best-effort, reliable and latched publishers; a message may arrive up to three times."""
@@ -33,6 +37,7 @@ class EmergencyStop:
         """Listen, and serve `~/emergency_stop`; `on_stop` is called at every request to stop."""
         self._node, self._on_stop = node, on_stop
         self._ours = self._watchdogs = False
+        self._releasing_until_s = 0.0  # time.monotonic; what the watchdog said before is ignored
         subscribe_to_any(node, Bool, TOPIC, self._on_topic)
         node.create_subscription(Bool, LATCHED_TOPIC, self._on_watchdog, LATCHED)
         node.create_service(SetBool, "~/emergency_stop", self._on_service)
@@ -50,7 +55,9 @@ class EmergencyStop:
             self._latch()
 
     def _on_watchdog(self, message: Bool) -> None:
-        self._watchdogs = bool(message.data)
+        if message.data and time.monotonic() < self._releasing_until_s:
+            return  # sent before it heard of the release; a new stop is also heard on the topic itself
+        self._watchdogs, self._releasing_until_s = bool(message.data), 0.0
         if self._watchdogs:
             self._on_stop()
 
@@ -61,6 +68,7 @@ class EmergencyStop:
         else:
             self._ours = self._watchdogs = False
             if self._watchdog.service_is_ready():
+                self._releasing_until_s = time.monotonic() + _RELEASE_S
                 self._watchdog.call_async(SetBool.Request(data=False))
         response.success, response.message = True, "stopped" if self.set else "released"
         return response
