@@ -29,6 +29,7 @@ setup(
             "planner_node = si_embodied.ros_nodes.planner_node:main",
             "recorder_node = si_embodied.ros_nodes.recorder_node:main",
             "sim_node = si_embodied.ros_nodes.sim_node:main",
+            "watchdog_node = si_embodied.ros_nodes.watchdog_node:main",
         ]
     },
     zip_safe=False,

@@ -65,10 +65,26 @@ def planner(context: LaunchContext) -> list[Node]:
         sigterm_timeout="10",  # after Ctrl-C the node stops the robot before it exits
     )
     beside = [
+        watchdog(given, simulated),
         *([lifecycle_manager(given, simulated)] if managed else []),
         *([recorder(given, simulated)] if given["record"] else []),
     ]
     return [node, *beside]
+
+
+def watchdog(given: dict[str, str], simulated: dict[str, bool]) -> Node:
+    """Stops the robot when the planner dies or hangs, so it is restarted if it dies itself."""
+    return Node(
+        package="si_embodied",
+        executable="watchdog_node",
+        name="watchdog",
+        namespace=given["namespace"],
+        output="screen",
+        parameters=[given["params_file"], simulated],
+        remappings=remappings(given),
+        respawn=True,
+        sigterm_timeout="10",  # it outlives the planner
+    )
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import rclpy
@@ -18,12 +20,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from si_embodied_msgs.msg import Plan
-from std_msgs.msg import Bool
-from std_srvs.srv import SetBool
 
-from si_embodied.errors import MissingRosPackageError, SiEmbodiedError
+from si_embodied.errors import MissingRosPackageError, ObservationError, SiEmbodiedError
 from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
+from si_embodied.ros_nodes.node.boundary import Boundary
+from si_embodied.ros_nodes.node.emergency_stop import EmergencyStop
+from si_embodied.ros_nodes.node.heartbeat import Heartbeat
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.listeners import LISTENERS, DecisionListener
 from si_embodied.ros_nodes.node.question_server import AskSpatialServer
@@ -31,13 +34,15 @@ from si_embodied.ros_nodes.node.runtime import PlannerRuntime
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_server import TaskServer
 from si_embodied.ros_nodes.node.telemetry import Telemetry, diagnosis
-from si_embodied.types import Code, Decision, Observation
+from si_embodied.types import Code, Decision, Observation, Task
 
 if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.manager_bond import ManagerBond
 
 TICK_S = 0.05
 _REPORT_S = 1.0
+_LEAST_S, _MOST_S = 0.3, 3.0
+"""Time on exit to send cancel requests and the result; and until the robot stands and Nav2 has answered."""
 
 
 class PlannerNode(LifecycleNode):  # type: ignore[misc]
@@ -45,12 +50,13 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         """Declare the parameters. The model is loaded by `on_configure`."""
+        self.active = False
+        # Before rclpy's own constructor, which creates services and subscriptions.
+        self.boundary = Boundary(lambda text: self.get_logger().error(text), self._hold)
+        self._runtime: PlannerRuntime | None = None
         super().__init__("planner", **options)
         parameters.declare(self, NodeSettings)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self.active = False
-        self.stopped = False  # the emergency stop is set
-        self._runtime: PlannerRuntime | None = None
         self._telemetry: Telemetry | None = None
         self._listeners: list[DecisionListener] = []
         self._make_bond: Callable[[Any], ManagerBond] | None = None  # set if the parameter `bond` asks for one
@@ -58,11 +64,30 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._tasks = TaskServer(self, self._refusal)
         self._questions = AskSpatialServer(self)
         self._reported_at = 0.0  # time.monotonic
-        self.create_subscription(Bool, "emergency_stop", self._on_stop_topic, 1)
-        self.create_service(SetBool, "~/emergency_stop", self._on_stop_service)
+        self._emergency = EmergencyStop(self, self._on_emergency)
+        self._heartbeat = Heartbeat(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # A steady clock: the robot must stop even while simulated time is paused.
         self.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    # --- the boundary ------------------------------------------------------------------------------------------------
+
+    def create_subscription(self, kind: Any, topic: str, callback: Any, qos: Any, **options: Any) -> Any:
+        """As in rclpy; whatever the callback raises is refused at the boundary."""
+        return super().create_subscription(kind, topic, self.boundary.guard(topic, callback), qos, **options)
+
+    def create_service(self, kind: Any, name: str, callback: Any, **options: Any) -> Any:
+        """As in rclpy; a callback that raises answers with the response as it was."""
+        guarded = self.boundary.guard(name, callback, otherwise=lambda _, response: response)
+        return super().create_service(kind, name, guarded, **options)
+
+    def create_timer(self, period_s: float, callback: Any, **options: Any) -> Any:
+        """As in rclpy; whatever the callback raises is refused at the boundary."""
+        return super().create_timer(period_s, self.boundary.guard("timer", callback), **options)
+
+    def _hold(self, reason: str) -> None:
+        if self._runtime is not None:
+            self._runtime.interrupt(reason)
 
     # --- lifecycle -------------------------------------------------------------------------------------------------
 
@@ -76,13 +101,18 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
                 self._listeners.append(make(self, self._runtime))
             self._make_bond = bond_maker(wanted=self._runtime.settings.bond)
         except SiEmbodiedError as error:
-            self.get_logger().error(f"configuration failed: {error}")
-            self._release()
-            return TransitionCallbackReturn.FAILURE
+            return self._not_configured(str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a model's code may raise anything
+            return self._not_configured(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
         self._tasks.attach(self._runtime, self._telemetry)
         self._questions.attach(self._runtime)
         self.get_logger().info(f"planning with {self._runtime.info.model}, cameras {self._runtime.settings.cameras}")
         return TransitionCallbackReturn.SUCCESS
+
+    def _not_configured(self, reason: str) -> TransitionCallbackReturn:
+        self.get_logger().error(f"configuration failed: {reason}")
+        self._release()
+        return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start accepting tasks."""
@@ -116,15 +146,18 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         return TransitionCallbackReturn.SUCCESS
 
     def _release(self) -> None:
-        """Stop the robot, then close everything in reverse order of creation."""
-        self._tasks.detach("the planner is shutting down")
-        self._questions.detach("the planner is being cleaned up")
-        self._break_bond()
-        for listener in reversed(self._listeners):
-            listener.close()
-        if self._runtime is not None:
-            self._runtime.close()
-        self._runtime, self._telemetry, self._listeners = None, None, []
+        """Stop the robot, then close everything in reverse order of creation, whatever one of them raises."""
+        if self.stopping:
+            self._heartbeat.silence()
+        with ExitStack() as closing:
+            if self._runtime is not None:
+                closing.callback(self._runtime.close)
+            for listener in self._listeners:
+                closing.callback(listener.close)
+            closing.callback(self._break_bond)
+            closing.callback(self._questions.detach, "the planner is being cleaned up")
+            closing.callback(self._tasks.detach, "the planner is shutting down")
+            self._runtime, self._telemetry, self._listeners = None, None, []
 
     def _break_bond(self) -> None:
         if self._bond is not None:
@@ -139,43 +172,65 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             return "the planner is not active"
         if self.stopped:
             return "the emergency stop is set; release it with the service ~/emergency_stop"
-        return "" if instruction.strip() else "the instruction is empty"
+        if self.held:
+            return self.held
+        try:
+            Task(instruction, "navigation")
+        except ObservationError as error:
+            return str(error)
+        return ""
 
     def end_task(self, code: Code, message: str) -> None:
         """Stop the robot now and end the current task, if any, with this code."""
         self._tasks.end_task(code, message)
 
+    def interrupt_task(self) -> None:
+        """Stop the robot because the process ends; no task is accepted after this."""
+        self.active = False
+        self.end_task(Code.CANCELED, "the planner was interrupted")
+
+    def say_goodbye(self) -> None:
+        """Tell the watchdog that the robot was stopped, if it was."""
+        if not self.stopping:
+            self._heartbeat.stopped()
+
     def _on_decision(self, decision: Decision, observation: Observation | None) -> None:
         for listener in self._listeners:
             listener.on_decision(decision, observation)
 
-    # --- emergency stop --------------------------------------------------------------------------------------------
+    # --- reasons to stand --------------------------------------------------------------------------------------------
 
-    def _on_stop_topic(self, message: Bool) -> None:
-        """True sets the stop. False is ignored: only the service releases a stop, so that it is deliberate."""
-        if message.data:
-            self._stop()
+    @property
+    def stopped(self) -> bool:
+        """Whether the emergency stop is set."""
+        return self._emergency.set
 
-    def _on_stop_service(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data:
-            self._stop()
-        else:
-            self.stopped = False
-        response.success = True
-        response.message = "stopped" if self.stopped else "released"
-        return response
+    @property
+    def held(self) -> str:
+        """Why the watchdog does not let this planner act; empty if it does."""
+        return self._heartbeat.refusal
 
-    def _stop(self) -> None:
-        first, self.stopped = not self.stopped, True
+    @property
+    def stopping(self) -> bool:
+        """Whether the robot may still move."""
+        return self._runtime is not None and not self._runtime.at_rest
+
+    def _on_emergency(self) -> None:
         self.end_task(Code.EMERGENCY_STOP, "the emergency stop was set")
-        if first:
-            self.get_logger().error("emergency stop")
+        self.get_logger().error("emergency stop", throttle_duration_sec=1.0)
 
     # --- timer and parameters ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        if self._runtime is not None:
+            self._runtime.keep_stopping()
         if self._runtime is not None and self.active:
-            self._runtime.tick()
+            if self._heartbeat.displaced and self._runtime.busy:
+                self.end_task(Code.CANCELED, self.held)
+            if self.held:
+                self._runtime.interrupt(self.held)
+            else:
+                self._runtime.tick()
             for listener in self._listeners:
                 listener.tick()
             self._tasks.tick()
@@ -205,20 +260,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load_plugins()
     interrupted = init_until_interrupted(arguments)
     node, executor = PlannerNode(), make_executor()
-    executor.add_node(node)
-    if node.get_parameter("autostart").value and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
-        node.trigger_activate()
-    while not interrupted():
-        executor.spin_once(timeout_sec=TICK_S)
-    node.end_task(Code.CANCELED, "the planner was interrupted")
-    until = time.monotonic() + 0.3  # time to send the cancel requests and the result
-    while time.monotonic() < until:
-        executor.spin_once(timeout_sec=TICK_S)
-    node.trigger_shutdown()
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown()
+    try:
+        executor.add_node(node)
+        if node.get_parameter("autostart").value and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
+        while rclpy.ok() and not interrupted():
+            spin_once(node, executor)
+    finally:
+        shut_down(node, executor)
     return 0
+
+
+def spin_once(node: PlannerNode, executor: Any) -> None:
+    """Run the callbacks that are due. What no guarded callback has caught is refused here."""
+    try:
+        executor.spin_once(timeout_sec=TICK_S)
+    except Exception as error:  # noqa: BLE001 - done callbacks of futures, and rclpy itself
+        node.boundary.refuse("executor", error)
+        time.sleep(0.001)  # rclpy may raise each time
+
+
+def shut_down(node: PlannerNode, executor: Any) -> None:
+    """Stop the robot and wait until it stands, then end the node."""
+    steps = (
+        node.interrupt_task,
+        lambda: _spin_until_at_rest(node, executor),
+        node.say_goodbye,
+        node.trigger_shutdown,
+        executor.shutdown,
+        node.destroy_node,
+    )
+    for step in steps:
+        try:
+            step()
+        except Exception:  # noqa: BLE001 - the next step matters as much
+            node.get_logger().error(f"while shutting down: {traceback.format_exc()}")
+    rclpy.try_shutdown()
+
+
+def _spin_until_at_rest(node: PlannerNode, executor: Any) -> None:
+    started_s = time.monotonic()
+    while rclpy.ok() and time.monotonic() < started_s + (_MOST_S if node.stopping else _LEAST_S):
+        spin_once(node, executor)
 
 
 def bond_maker(*, wanted: bool) -> Callable[[Any], ManagerBond] | None:

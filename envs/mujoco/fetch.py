@@ -277,6 +277,11 @@ class CartesianController:
             yield
         return self._reached(target)
 
+    def hold(self) -> None:
+        """Make the arm's measured joints its setpoint, so that it brakes and stays; the fingers keep theirs."""
+        self._follow_measured()
+        self._data.ctrl[self._ctrl] = self._configuration.q[self._kinematic_q]
+
     def _commanded(self) -> mink.SE3:
         return self._configuration.get_transform_frame_to_world(TOOL_SITE, "site")
 

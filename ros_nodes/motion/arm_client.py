@@ -11,13 +11,14 @@ from si_embodied.geometry import Pose
 from si_embodied.policies.skills import Skill
 from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.ros_nodes.motion.arm_drivers import ArmDriver
+from si_embodied.ros_nodes.motion.stop import MotionStop
 from si_embodied.skills import Goal
 from si_embodied.types import ArmState, Code, Observation, Outcome
 
 MOTION_TIMEOUT_S = 40.0
 """For one motion: MoveIt may plan for 5 s and moves slowly by default; the simulated arm needs at most 3 s."""
 
-UNKNOWN = "the tool's transform or the gripper's opening has not been received yet"
+UNKNOWN = "the tool's transform or the gripper's opening is not known"
 
 
 class ArmClient:
@@ -28,6 +29,7 @@ class ArmClient:
         arm: TableArm,
         driver: ArmDriver,
         *,
+        stop: MotionStop,
         clock: Callable[[], float],
         tool_now: Callable[[], Pose | None],
     ) -> None:
@@ -36,15 +38,17 @@ class ArmClient:
         Args:
             arm: the arm, with the action mode "pose".
             driver: moves the tool and the gripper.
+            stop: stops the arm.
             clock: the ROS clock in seconds.
-            tool_now: the newest `T_map_tool`.
+            tool_now: the current `T_map_tool`, None while it is not known.
 
         Raises:
             ConfigError: the arm has another action mode.
         """
         if arm.action_mode != "pose":
             raise ConfigError(f"expected an arm with the action_mode 'pose', got: {arm.action_mode!r}")
-        self._arm, self._driver, self._clock, self._tool_now = arm, driver, clock, tool_now
+        self._arm, self._driver, self._stop = arm, driver, stop
+        self._clock, self._tool_now = clock, tool_now
         self._skills = ArmSkills(arm)
         self._skill: Skill | None = None
         self._outcome: Outcome | None = None  # of the goal that has just ended
@@ -55,7 +59,7 @@ class ArmClient:
         self._driver.close()
 
     def state(self) -> ArmState | None:
-        """The newest tool pose and gripper opening, None until both are known."""
+        """The current tool pose and gripper opening, None while either is not known."""
         tool, opening_m = self._tool_now(), self._driver.opening_m()
         return None if tool is None or opening_m is None else ArmState(tool, opening_m)
 
@@ -68,6 +72,7 @@ class ArmClient:
     def start(self, goal: Goal, T_map_base: Pose) -> None:
         """Start a goal; the base is fixed."""
         del T_map_base
+        self._stop.release()
         self._outcome = None
         try:
             self._skill = self._skills.skill(goal)
@@ -82,26 +87,32 @@ class ArmClient:
             if self._driver.take_end():
                 self._step()
             elif self._clock() - self._sent_s > MOTION_TIMEOUT_S:
-                self._driver.stay(self._tool_now())
                 reason = f"the arm's driver did not report the motion's end within {MOTION_TIMEOUT_S:.0f} s"
                 self._outcome = Outcome(Code.TIMED_OUT, reason)
         outcome, self._outcome = self._outcome, None
-        if outcome is not None:
+        if outcome is not None and not outcome.succeeded:
+            self.cancel()
+        elif outcome is not None:
             self._skill = None
         return outcome
 
     def cancel(self) -> None:
-        """Stop the tool where it is, without opening the gripper."""
-        if self._skill is not None:
-            self._skill = None
-            self._driver.stay(self._tool_now())
+        """Stop the arm where it is, without opening the gripper."""
+        self._skill = None
+        self._driver.cancel()
+        self._stop.apply()
+
+    @property
+    def settled(self) -> bool:
+        """Whether no goal is on its way that a controller could still accept."""
+        return self._driver.settled
 
     def _step(self) -> None:
         """Send the skill's next motion, or record the skill's outcome."""
         assert self._skill is not None  # the callers check
         state = self.state()
         if state is None:
-            self._outcome = Outcome(Code.SKILL_FAILED, UNKNOWN)
+            self._outcome = Outcome(Code.NO_TRANSFORM, UNKNOWN)
             return
         action = self._skill.step(Observation(self._clock(), (), Pose.identity(), state))
         if isinstance(action, Outcome):

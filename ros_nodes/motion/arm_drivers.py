@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from std_msgs.msg import Float64, String
 
 from si_embodied.errors import MissingRosPackageError
 from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.motion import outcomes
 from si_embodied.ros_nodes.node.settings import ArmSettings
 from si_embodied.ros_nodes.sensing import bridge
 
@@ -24,8 +24,12 @@ class ArmDriver(Protocol):
     def move(self, T_map_tool: Pose, opening_m: float) -> None:
         """Start moving the tool to a pose and the gripper to an opening, the metres between its pads."""
 
-    def stay(self, T_map_tool: Pose | None) -> None:
-        """Stop at the tool's current pose, if known, without opening the gripper."""
+    @property
+    def settled(self) -> bool:
+        """Whether no goal is on its way that could still be accepted."""
+
+    def cancel(self) -> None:
+        """Drop the motion under way. The gripper stays as it is."""
 
     def take_end(self) -> bool:
         """Whether the motion has ended; true once per motion."""
@@ -40,8 +44,11 @@ class ArmDriver(Protocol):
 class TopicArm:
     """Sends a motion on `gripper/goal`, then `arm/goal`; `gripper/opening` and `arm/outcome` report on it.
 
-    `sim_node` implements these topics, and so can a driver of your own.
+    `sim_node` implements these topics, and so can a driver of your own. It must stop at once on `arm/cancel`, which
+    `MotionStop` publishes: a stop sends no goal.
     """
+
+    settled = True
 
     def __init__(self, node: Any, map_frame: str, *, clock: Callable[[], float]) -> None:
         """Publish and subscribe on `node`; poses are in `map_frame`."""
@@ -61,10 +68,10 @@ class TopicArm:
         self._openings.publish(Float64(data=opening_m))
         self._send(T_map_tool)
 
-    def stay(self, T_map_tool: Pose | None) -> None:
-        """See `ArmDriver`."""
-        if T_map_tool is not None:
-            self._send(T_map_tool)
+    def cancel(self) -> None:
+        """See `ArmDriver`; an outcome that arrives later is ignored."""
+        self._sent_ns += 1
+        self._ended = False
 
     def take_end(self) -> bool:
         """See `ArmDriver`."""
@@ -96,11 +103,7 @@ class TopicArm:
         self._opening_m = float(message.data)
 
     def _on_outcome(self, message: String) -> None:
-        try:
-            stamp_ns = int(json.loads(message.data)["goal_stamp_ns"])
-        except (ValueError, TypeError, LookupError) as error:
-            self._node.get_logger().error(f"ignoring an invalid arm/outcome: {message.data[:120]!r} ({error!r})")
-            return
+        stamp_ns, _ = outcomes.parsed(message.data)
         self._ended = self._ended or stamp_ns == self._sent_ns
 
 

@@ -67,10 +67,7 @@ class CameraTilt:
         return outcome
 
     def cancel(self) -> None:
-        """Stop at the current tilt."""
-        now_rad = self._tilt_rad()
-        if self._wanted_rad is not None and self._publisher is not None and now_rad is not None:
-            self._publisher.publish(Float64(data=now_rad))
+        """Drop the tilt under way. `MotionStop` tells the head to stop, on its tilt topic with `/cancel`."""
         self._outcome = self._wanted_rad = None
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ class MoveItArm:
         self._number = 0  # of the current motion; replies to others are ignored
         self._handles: list[Any] = []  # of its accepted goals
         self._under_way = 0  # how many of its goals have not ended
+        self._asked = 0  # goals that were neither accepted nor rejected
         self._ended = False
         self._joints: dict[str, float] = {}
         self._subscription = node.create_subscription(JointState, "joint_states", self._on_joints, 10)
@@ -45,9 +46,13 @@ class MoveItArm:
         self._send(self._gripper, grip)
         self._send(self._arm, self._pose_goal(T_map_tool))
 
-    def stay(self, T_map_tool: Pose | None) -> None:
-        """Cancel the motion; goals accepted only later are cancelled then."""
-        del T_map_tool  # controllers hold the arm where it stops
+    @property
+    def settled(self) -> bool:
+        """Whether every goal sent was answered."""
+        return self._asked == 0
+
+    def cancel(self) -> None:
+        """Cancel the motion; goals accepted only later are cancelled then. Controllers hold the arm where it stops."""
         self._cancel()
 
     def take_end(self) -> bool:
@@ -92,7 +97,11 @@ class MoveItArm:
         return goal
 
     def _send(self, client: ActionClient, goal: Any) -> None:
+        if not client.server_is_ready():
+            self._node.get_logger().error("MoveIt or the gripper's controller is not running; its goal was not sent")
+            return
         number = self._number
+        self._asked += 1
         client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
 
     def _cancel(self) -> None:
@@ -103,6 +112,7 @@ class MoveItArm:
         self._handles.clear()
 
     def _on_response(self, number: int, handle: Any) -> None:
+        self._asked -= 1
         if number != self._number:
             if handle.accepted:
                 handle.cancel_goal_async()

@@ -33,22 +33,29 @@ class Nav2Navigator:
         self._handle: Any = None
         self._outcome: Outcome | None = None
         self._active = self._accepted = False
+        self._unsent: NavigateToPose.Goal | None = None  # waits for the server
+        self._asked = 0  # goals that Nav2 has neither accepted nor rejected
         self._started_s = 0.0
 
+    @property
+    def settled(self) -> bool:
+        """Whether every goal sent was answered; a goal accepted after this process has ended would be driven."""
+        return self._asked == 0
+
     def go(self, T_map_base: Pose) -> None:
-        """Send the goal; `poll` reports a server that is not running."""
-        self._number += 1
-        self._outcome, self._handle, self._active, self._accepted = None, None, True, False
+        """Send the goal once the server is there; `poll` reports a server that is not running."""
+        self._drop()
+        self._outcome, self._handle, self._active, self._accepted = None, None, True, False  # Nav2 preempts its goal
         self._started_s = self._clock()
-        goal = NavigateToPose.Goal()
-        bridge.set_stamped_pose(goal.pose, T_map_base, self._map_frame, self._started_s)
-        number = self._number
-        self._client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
+        self._unsent = NavigateToPose.Goal()
+        bridge.set_stamped_pose(self._unsent.pose, T_map_base, self._map_frame, self._started_s)
+        self._send()
 
     def poll(self) -> Outcome | None:
         """The action's outcome; TIMED_OUT if Nav2 does not respond or takes too long."""
         if not self._active:
             return None
+        self._send()
         waited_s = self._clock() - self._started_s
         if self._outcome is None and not self._accepted and waited_s > self._settings.server_timeout_s:
             self._outcome = Outcome(Code.TIMED_OUT, f"Nav2 did not accept the goal in {waited_s:.1f} s; is it active?")
@@ -63,8 +70,8 @@ class Nav2Navigator:
         return outcome
 
     def cancel(self) -> None:
-        """Cancel the goal; one that Nav2 accepts only later is cancelled then."""
-        self._number += 1
+        """Cancel the goal. One that was not sent never will be; one that Nav2 accepts only later is cancelled then."""
+        self._drop()
         self._active = False
         if self._handle is not None:
             self._handle.cancel_goal_async()
@@ -74,7 +81,19 @@ class Nav2Navigator:
         """Destroy the action client."""
         self._client.destroy()
 
+    def _drop(self) -> None:
+        self._number += 1
+        self._unsent = None
+
+    def _send(self) -> None:
+        if self._unsent is None or not self._client.server_is_ready():
+            return
+        goal, self._unsent, number = self._unsent, None, self._number
+        self._asked += 1
+        self._client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
+
     def _on_response(self, number: int, handle: Any) -> None:
+        self._asked -= 1
         if number != self._number:
             if handle.accepted:
                 handle.cancel_goal_async()

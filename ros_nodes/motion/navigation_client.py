@@ -9,6 +9,7 @@ from collections.abc import Callable
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
 from si_embodied.ros_nodes.motion.navigators import Navigator
+from si_embodied.ros_nodes.motion.stop import MotionStop
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.skills import Drive, ExploreFrontier, Goal, NavigateTo, Rotate, TiltCamera
 from si_embodied.types import Code, Outcome
@@ -22,6 +23,7 @@ class NavigationClient:
         settings: NodeSettings,
         navigator: Navigator,
         *,
+        stop: MotionStop,
         tilt: CameraTilt,
         next_spot: Callable[[], tuple[float, float] | None],
     ) -> None:
@@ -30,10 +32,11 @@ class NavigationClient:
         Args:
             settings: the node's settings.
             navigator: drives the base to a pose.
+            stop: stops base and head.
             tilt: tilts the camera.
             next_spot: map xy of the next place to explore, None when nothing is left.
         """
-        self._settings, self._navigator, self._tilt = settings, navigator, tilt
+        self._settings, self._navigator, self._stop, self._tilt = settings, navigator, stop, tilt
         self._next_spot = next_spot
         self._poses: deque[Pose] = deque()  # still to reach
         self._looks: deque[float] = deque()  # angles still to turn by, while looking around
@@ -47,6 +50,7 @@ class NavigationClient:
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
         """Start a goal; turns and drives are relative to `T_map_base`, where they were planned."""
+        self._stop.release()
         self._outcome, self._arrival = None, Outcome(Code.OK)
         self._poses.clear()
         match goal:
@@ -66,7 +70,32 @@ class NavigationClient:
         self._go_on()
 
     def poll(self) -> Outcome | None:
-        """The outcome of the goal, returned once; None while it is under way."""
+        """The outcome of the goal, returned once; None while it is under way. A failure stops the robot."""
+        outcome = self._poll()
+        if outcome is not None and not outcome.succeeded:
+            self.cancel()
+        return outcome
+
+    def cancel(self) -> None:
+        """Stop immediately."""
+        self._poses.clear()
+        self._outcome = None
+        self._navigator.cancel()
+        self._tilt.cancel()
+        self._stop.apply()
+
+    @property
+    def settled(self) -> bool:
+        """Whether no goal is on its way that a navigator could still accept."""
+        return self._navigator.settled
+
+    def close(self) -> None:
+        """Stop, and release the node's publishers, subscriptions and clients."""
+        self.cancel()
+        self._navigator.close()
+        self._tilt.close()
+
+    def _poll(self) -> Outcome | None:
         outcome, self._outcome = self._outcome or self._tilt.poll(), None
         if outcome is not None:
             return outcome
@@ -77,19 +106,6 @@ class NavigationClient:
             return self._arrival
         self._go_on()
         return None
-
-    def cancel(self) -> None:
-        """Stop immediately."""
-        self._poses.clear()
-        self._outcome = None
-        self._navigator.cancel()
-        self._tilt.cancel()
-
-    def close(self) -> None:
-        """Stop, and release the node's publishers, subscriptions and clients."""
-        self.cancel()
-        self._navigator.close()
-        self._tilt.close()
 
     def _go_on(self) -> None:
         if self._poses:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from std_msgs.msg import String
 
 from si_embodied.errors import MissingRosPackageError
 from si_embodied.geometry import Pose, wrap_angle
+from si_embodied.ros_nodes.motion import outcomes
 from si_embodied.ros_nodes.node.settings import NavigationSettings, NodeSettings
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.types import Code, Outcome
@@ -30,7 +30,11 @@ class Navigator(Protocol):
         """The outcome of the goal, returned once; None while the base drives."""
 
     def cancel(self) -> None:
-        """Stop and drop the goal."""
+        """Drop the goal. `MotionStop` stops the base."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no goal is on its way that could still be accepted."""
 
     def close(self) -> None:
         """Release the node's publishers, subscriptions and clients."""
@@ -42,6 +46,8 @@ class TopicNavigator:
     If the base reports outcomes on navigation/outcome, as `sim_node` does, the reported outcome takes precedence.
     """
 
+    settled = True
+
     def __init__(
         self,
         node: Any,
@@ -51,7 +57,7 @@ class TopicNavigator:
         clock: Callable[[], float],
         base_now: Callable[[], Pose | None],
     ) -> None:
-        """Publish on `node`; `base_now` returns the newest `T_map_base`."""
+        """Publish on `node`; `base_now` returns `T_map_base` while it is known."""
         self._node, self._settings, self._map_frame = node, settings, map_frame
         self._clock, self._base_now = clock, base_now
         self._publisher = node.create_publisher(PoseStamped, "goal_pose", 1)
@@ -75,15 +81,11 @@ class TopicNavigator:
         outcome = self._check(self._goal)
         if outcome is not None:
             self._goal = None
-            if not outcome.succeeded:
-                self._stay()
         return outcome
 
     def cancel(self) -> None:
-        """Stop by making the base's current pose the goal."""
-        if self._goal is not None:
-            self._goal = None
-            self._stay()
+        """Drop the goal; the base drops it on `navigation/cancel` or on zero velocity."""
+        self._goal = None
 
     def close(self) -> None:
         """Release the publisher and the subscription."""
@@ -91,20 +93,16 @@ class TopicNavigator:
         self._node.destroy_subscription(self._outcomes)
 
     def _on_outcome(self, message: String) -> None:
-        try:
-            values = json.loads(message.data)
-            if int(values["goal_stamp_ns"]) == self._stamp_ns:
-                self._reported = Outcome(Code(values["code"]), str(values["message"]))
-        except (ValueError, TypeError, LookupError) as error:
-            reason = f"ignoring an invalid outcome: {message.data[:80]!r} ({error!r})"
-            self._node.get_logger().warning(reason, once=True)
+        stamp_ns, outcome = outcomes.parsed(message.data)
+        if stamp_ns == self._stamp_ns:
+            self._reported = outcome
 
     def _check(self, goal: Pose) -> Outcome | None:
         if self._reported is not None:
             return self._reported
         now_s, base = self._clock(), self._base_now()
         if base is None:
-            unknown = Outcome(Code.BLOCKED, "the base's pose is not known")
+            unknown = Outcome(Code.NO_TRANSFORM, "the base's pose is not known")
             return None if now_s - self._started_s < self._settings.stuck_s else unknown
         left_m = float(np.hypot(*(goal.translation - base.translation)[:2]))
         left_rad = abs(wrap_angle(goal.yaw - base.yaw))
@@ -117,11 +115,6 @@ class TopicNavigator:
         if now_s - self._started_s > self._settings.goal_timeout_s:
             return Outcome(Code.TIMED_OUT, f"still {left_m:.2f} m from the goal after {now_s - self._started_s:.0f} s")
         return None
-
-    def _stay(self) -> None:
-        base = self._base_now()
-        if base is not None:
-            self._publish(base)
 
     def _publish(self, pose: Pose) -> int:
         """Publish a pose. Returns its stamp, by which an outcome identifies its goal."""

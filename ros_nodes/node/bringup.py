@@ -121,6 +121,7 @@ class Bringup:
                 publish_ground_truth=truth,
             )  # fmt: skip
         if not self.no_planner:
+            add("watchdog", "watchdog_node", use_sim_time=simulated)
             add(
                 "planner", "planner_node", autostart=True, use_sim_time=simulated, backend=self.backend,
                 model=self.model,

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from si_embodied.ros_nodes.node.boundary import Boundary
 
 
 class NodeView(Protocol):
     """An rclpy lifecycle node that knows whether it may act."""
 
     active: bool  # accepts tasks
-    stopped: bool  # the emergency stop is set
+    boundary: Boundary
     executor: Any
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the emergency stop is set."""
+
+    @property
+    def held(self) -> str:
+        """Why the watchdog does not let this planner act; empty if it does."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the robot may still move."""
 
     def create_publisher(self, *args: Any, **kwargs: Any) -> Any:
         """See rclpy."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from si_embodied.embodiment import MobileBase
+from si_embodied.errors import TransformError
 from si_embodied.ros_nodes.motion.arm_client import UNKNOWN, ArmClient
 from si_embodied.ros_nodes.motion.arm_drivers import make_arm_driver
 from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
@@ -18,6 +19,7 @@ from si_embodied.types import Code, Observation, Refusal
 if TYPE_CHECKING:
     from si_embodied.geometry import Pose
     from si_embodied.planner import AnyPlanner
+    from si_embodied.ros_nodes.motion.stop import MotionStop
     from si_embodied.ros_nodes.node.settings import NodeSettings
     from si_embodied.ros_nodes.node.task_runner import GoalClient
     from si_embodied.ros_nodes.sensing.sensors import Sensors
@@ -39,8 +41,8 @@ class Robot(Protocol):
     def observe(self, after_s: float) -> Observation | Refusal:
         """The newest observation later than `after_s`, or what is missing."""
 
-    def base_now(self) -> Pose | None:
-        """The latest known base pose in the map."""
+    def base_now(self) -> Pose | Refusal:
+        """The base's current pose in the map, or why the robot must not move now."""
 
     def reset(self) -> None:
         """Prepare for a new task."""
@@ -52,28 +54,58 @@ class Robot(Protocol):
         """Destroy the publishers, subscriptions and clients."""
 
 
+def current_pose(sensors: Sensors, frame: str, now_s: float, *, target: str = "") -> Pose | Refusal:
+    """Where a frame is in the map (or in `target`), if its transform is younger than `max_transform_age_s`."""
+    target = target or sensors.settings.map_frame
+    try:
+        # Transforms are never extrapolated: one that is known at this time is known until then or later.
+        sensors.transforms.lookup(target, frame, now_s - sensors.settings.max_transform_age_s)
+    except TransformError as error:
+        return Refusal(Code.NO_TRANSFORM, f"the current pose of {frame!r} is not known: {error}")
+    pose = sensors.transforms.latest(target, frame)
+    return Refusal(Code.NO_TRANSFORM, f"the pose of {frame!r} is not known") if pose is None else pose
+
+
+def _known(pose: Pose | Refusal) -> Pose | None:
+    return None if isinstance(pose, Refusal) else pose
+
+
 class MobileRobot:
     """A mobile base that maps its surroundings and drives to poses."""
 
     def __init__(
-        self, node: Any, settings: NodeSettings, planner: AnyPlanner, sensors: Sensors, clock: Callable[[], float]
+        self,
+        node: Any,
+        settings: NodeSettings,
+        planner: AnyPlanner,
+        sensors: Sensors,
+        clock: Callable[[], float],
+        stop: MotionStop,
     ) -> None:
         """Create the navigator's publishers and clients on `node`."""
         assert isinstance(planner.embodiment, MobileBase)  # make_robot has checked
         self.planner = MappingPlanner(planner, planner.embodiment)
-        self._sensors = sensors
+        self._sensors, self._clock = sensors, clock
         self._keyframe_s = 0.0
-        navigator = make_navigator(node, settings, clock=clock, base_now=sensors.base_now)
-        tilt = CameraTilt(node, settings.robot, clock=clock, camera_now=sensors.camera_now)
-        self.client = NavigationClient(settings, navigator, tilt=tilt, next_spot=self.planner.take_spot)
+        navigator = make_navigator(node, settings, clock=clock, base_now=lambda: _known(self.base_now()))
+        tilt = CameraTilt(node, settings.robot, clock=clock, camera_now=self._camera_now)
+        self.client = NavigationClient(settings, navigator, stop=stop, tilt=tilt, next_spot=self.planner.take_spot)
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """The cameras' newest observation later than `after_s`, or what is missing."""
         return self._sensors.observe(after_s)
 
-    def base_now(self) -> Pose | None:
-        """The latest known base pose in the map."""
-        return self._sensors.base_now()
+    def base_now(self) -> Pose | Refusal:
+        """The base's current pose in the map, or why the robot must not move now."""
+        return current_pose(self._sensors, self._sensors.settings.base_frame, self._clock())
+
+    def _camera_now(self) -> Pose | None:
+        """The head camera's current `T_base_camera`, None before its first image."""
+        pairs = self._sensors.cameras[0].synchroniser.pairs()
+        if not pairs:
+            return None
+        frame, base_frame = pairs[0].image.header.frame_id, self._sensors.settings.base_frame
+        return _known(current_pose(self._sensors, frame, self._clock(), target=base_frame))
 
     def reset(self) -> None:
         """Clear the map. Exploring starts with a look around again."""
@@ -98,17 +130,23 @@ class ArmRobot:
     """A fixed arm whose observations include the tool pose."""
 
     def __init__(
-        self, node: Any, settings: NodeSettings, planner: AnyPlanner, sensors: Sensors, clock: Callable[[], float]
+        self,
+        node: Any,
+        settings: NodeSettings,
+        planner: AnyPlanner,
+        sensors: Sensors,
+        clock: Callable[[], float],
+        stop: MotionStop,
     ) -> None:
         """Create the arm driver's publishers and subscriptions on `node`."""
         self.planner = ReplaceablePlanner(planner)
-        self._sensors = sensors
-        map_frame, tool_frame = settings.map_frame, settings.arm.tool_frame
+        self._sensors, self._clock, self._tool_frame = sensors, clock, settings.arm.tool_frame
         self.client = ArmClient(
             settings.arm.embodiment(settings.cameras),
-            make_arm_driver(node, settings.arm, map_frame, clock=clock),
+            make_arm_driver(node, settings.arm, settings.map_frame, clock=clock),
+            stop=stop,
             clock=clock,
-            tool_now=lambda: sensors.transforms.latest(map_frame, tool_frame),
+            tool_now=lambda: _known(current_pose(sensors, settings.arm.tool_frame, clock())),
         )
 
     def observe(self, after_s: float) -> Observation | Refusal:
@@ -119,9 +157,12 @@ class ArmRobot:
         seen = self._sensors.observe(after_s)
         return seen if isinstance(seen, Refusal) else dataclasses.replace(seen, arm=state)
 
-    def base_now(self) -> Pose | None:
-        """The latest known pose of the arm's base in the map."""
-        return self._sensors.base_now()
+    def base_now(self) -> Pose | Refusal:
+        """The current pose of the arm's base in the map, or why the arm must not move now."""
+        tool = current_pose(self._sensors, self._tool_frame, self._clock())
+        if isinstance(tool, Refusal):
+            return tool
+        return current_pose(self._sensors, self._sensors.settings.base_frame, self._clock())
 
     def reset(self) -> None:
         """Assume an empty gripper."""
@@ -136,8 +177,13 @@ class ArmRobot:
 
 
 def make_robot(
-    node: Any, settings: NodeSettings, planner: AnyPlanner, sensors: Sensors, clock: Callable[[], float]
+    node: Any,
+    settings: NodeSettings,
+    planner: AnyPlanner,
+    sensors: Sensors,
+    clock: Callable[[], float],
+    stop: MotionStop,
 ) -> Robot:
     """The robot for the settings' kind of task."""
     kind = MobileRobot if settings.kind == "navigation" else ArmRobot
-    return kind(node, settings, planner, sensors, clock)
+    return kind(node, settings, planner, sensors, clock, stop)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
-from si_embodied.errors import SiEmbodiedError
-from si_embodied.ros_nodes.motion.stop import MotionStop
+from si_embodied.ros_nodes.motion.stop import ARM_CANCEL, BASE_CANCEL, CANCEL_SUFFIX, MotionStop
 from si_embodied.ros_nodes.node.mapping_planner import PlanInputs
 from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
 from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_planner
@@ -18,7 +19,7 @@ from si_embodied.ros_nodes.node.robots import make_robot
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskReport, TaskRunner
 from si_embodied.ros_nodes.sensing.sensors import Sensors
-from si_embodied.types import Code, Decision, Observation, Task
+from si_embodied.types import Code, Decision, Observation, Outcome, Task
 from si_embodied.worker import PlannerWorker
 
 _WORKER_SHUTDOWN_S = 2.0
@@ -39,24 +40,39 @@ class PlannerRuntime:
             on_decision: called with every decision and its observation (None if the robot had none).
 
         Raises:
-            SiEmbodiedError: the backend or the planner cannot be created. Nothing is left open.
+            SiEmbodiedError: the backend or the planner cannot be created. Nothing is left open, whatever is raised.
         """
         self._node = node
+        with ExitStack() as opened:
+            self._open(node, settings, on_decision, opened)
+            self._opened = opened.pop_all()
+
+    def _open(
+        self,
+        node: Any,
+        settings: NodeSettings,
+        on_decision: Callable[[Decision, Observation | None], None],
+        opened: ExitStack,
+    ) -> None:
         self._backend = make_backend(settings)
-        try:
-            planner = make_planner(settings, self._backend)
-        except SiEmbodiedError:
-            if self._backend is not None:
-                self._backend.close()
-            raise
+        if self._backend is not None:
+            opened.callback(self._backend.close)
+        planner = make_planner(settings, self._backend)
+        if self._backend is None:
+            opened.callback(planner.close)
         self.settings = replace(settings, planner=planner.config)  # with the prompt versions actually used
         self.info = planner.info
         self.asker = make_asker(settings, self._backend)
+        cancels = _cancel_topics(settings)
+        self._stop = MotionStop(node, stamped=settings.navigation.cmd_vel_stamped, cancels=cancels)
+        opened.callback(self._stop.close)
+        self._subscribe_truth(opened)
         self.sensors = Sensors(node, settings)
-        self._truth = self._subscribe_truth()
-        self._stop = MotionStop(node, self.now_s, stamped=settings.navigation.cmd_vel_stamped)
-        self._robot = make_robot(node, settings, planner, self.sensors, self.now_s)
+        opened.callback(self.sensors.close)
+        self._robot = make_robot(node, settings, planner, self.sensors, self.now_s, self._stop)
+        opened.callback(self._robot.close)
         self._worker = PlannerWorker(self._robot.planner, self.now_s)
+        opened.callback(self._worker.close, timeout_s=_WORKER_SHUTDOWN_S)
         self.runner = TaskRunner(
             worker=self._worker,
             planner=self._robot.planner,
@@ -99,25 +115,39 @@ class PlannerRuntime:
         """
         task = Task(instruction, self.settings.embodiment.kind)
         self._robot.reset()
-        self._stop.release()
         self.runner.start(task, timeout_s if timeout_s > 0 else self.settings.task_timeout_s)
 
     def halt(self, code: Code, message: str) -> None:
         """End the task and stop the robot now."""
-        self.runner.end(code, message)
-        self._stop.apply()
+        try:
+            self.runner.end(code, message)
+        finally:
+            self._stop.apply()
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the robot and drop the goal under way; the task goes on with a new plan."""
+        if self.runner.phase is Phase.EXECUTING:
+            try:
+                self.runner.interrupt(Outcome(Code.SKILL_FAILED, reason))
+            finally:
+                self._stop.apply()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the robot was stopped, and no goal is on its way that a server could still accept."""
+        return not self.busy and not self._stop.applied and self._robot.client.settled
+
+    def keep_stopping(self) -> None:
+        """Repeat a stop until the base stands; called by the node's timer, active or not."""
+        self._stop.tick()
 
     def tick(self) -> None:
-        """Advance the task; called by the node's timer."""
-        busy = self.busy
+        """Advance the task; called by the node's timer while it is active."""
         try:
             self.runner.tick()
         except Exception as error:  # noqa: BLE001 - whatever the planner raises, stop the robot and keep the node alive
-            self._node.get_logger().error(f"planning failed: {type(error).__name__}: {error}")
+            self._node.get_logger().error(f"planning failed: {traceback.format_exc()}")
             self.halt(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
-        if busy and not self.busy:
-            self._stop.apply()
-        self._stop.tick()
         if self.runner.phase is Phase.EXECUTING:
             self._robot.while_executing(self.now_s())
 
@@ -134,17 +164,19 @@ class PlannerRuntime:
 
     def close(self) -> None:
         """Stop the robot and release everything."""
-        self.halt(Code.CANCELED, "the planner is being cleaned up")
-        self._worker.close(timeout_s=_WORKER_SHUTDOWN_S)
-        self.sensors.close()
-        self._robot.close()
-        self._stop.close()
-        if self._truth is not None:
-            self._node.destroy_subscription(self._truth)
-        self._robot.planner.close()
+        with self._opened:
+            self.halt(Code.CANCELED, "the planner is being cleaned up")
 
-    def _subscribe_truth(self) -> Any:
-        if not isinstance(self._backend, PerfectPixels):
-            return None
-        topic, backend = self.settings.ground_truth_topic, self._backend
-        return self._node.create_subscription(String, topic, backend.on_truth, QoSProfile(depth=50))
+    def _subscribe_truth(self, opened: ExitStack) -> None:
+        if isinstance(self._backend, PerfectPixels):
+            topic, backend = self.settings.ground_truth_topic, self._backend
+            truth = self._node.create_subscription(String, topic, backend.on_truth, QoSProfile(depth=50))
+            opened.callback(self._node.destroy_subscription, truth)
+
+
+def _cancel_topics(settings: NodeSettings) -> tuple[str, ...]:
+    """On which topics the robot's own drivers are told to drop a goal."""
+    if settings.kind != "navigation":
+        return (ARM_CANCEL,)
+    tilt = settings.robot.tilt_topic
+    return (BASE_CANCEL, f"{tilt}{CANCEL_SUFFIX}") if tilt else (BASE_CANCEL,)

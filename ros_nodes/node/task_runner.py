@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from si_embodied.skills import Goal
     from si_embodied.types import Decision, Observation, Task
     from si_embodied.worker import PlannerWorker
+
+
+_BACK_S, _STOPPED_S = 0.1, 2.0
+"""A ROS clock jumped back if it goes back by more than `_BACK_S`, and has stopped after `_STOPPED_S` without change."""
+_LOST_S = 1.0
+"""A goal under way ends once the robot's pose has not been known for this long."""
 
 
 class Phase(enum.IntEnum):
@@ -39,7 +46,11 @@ class GoalClient(Protocol):
         """The goal's outcome, returned once; None while it is running."""
 
     def cancel(self) -> None:
-        """Stop at once and drop the goal."""
+        """Stop at once and drop the goal, also if there is none."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no goal is on its way that a server could still accept."""
 
 
 class Viewer(Protocol):
@@ -48,8 +59,8 @@ class Viewer(Protocol):
     def observe(self, after_s: float) -> Observation | Refusal:
         """The newest observation later than `after_s`, or what is missing."""
 
-    def base_now(self) -> Pose | None:
-        """The latest base pose in the map; None until it is known."""
+    def base_now(self) -> Pose | Refusal:
+        """The base's current pose in the map, or why the robot must not move now."""
 
 
 @dataclass(slots=True)
@@ -70,7 +81,8 @@ class TaskRunner:
     planner: AnyPlanner  # the worker's planner; a hold before planning is recorded with its model
     viewer: Viewer
     client: GoalClient
-    clock: Callable[[], float]
+    clock: Callable[[], float]  # the ROS clock, which may stand still or jump
+    steady_s: Callable[[], float] = time.monotonic
     most_holds: int = 5
     observation_timeout_s: float = 3.0
     on_decision: Callable[[Decision, Observation | None], None] = lambda *_: None
@@ -80,6 +92,11 @@ class TaskRunner:
     _observation: Observation | None = None  # the one submitted to the worker
     _since_s: float = 0.0  # start of the current phase
     _after_s: float = 0.0  # earlier images show the robot in motion
+    _first: bool = False  # the plan's first goal is next, measured from the pose of the plan's image
+    _posed_s: float = 0.0  # when the robot's pose was last known
+    _latest_s: float = 0.0  # the ROS clock at the last tick
+    _steady_started_s: float = 0.0
+    _steady_changed_s: float = 0.0  # when the ROS clock last changed, on the steady clock
 
     def start(self, task: Task, timeout_s: float) -> None:
         """Start a task. The previous one must have ended."""
@@ -88,6 +105,8 @@ class TaskRunner:
         memory = Memory(self.planner.config.memory_entries)
         self.report = TaskReport(TaskProgress(task, memory, self.most_holds), now_s)
         self._timeout_s, self._observation, self._after_s = timeout_s, None, 0.0
+        self._latest_s, self._steady_started_s = now_s, self.steady_s()
+        self._steady_changed_s = self._steady_started_s
         self._enter(Phase.OBSERVING, now_s)
 
     def end(self, code: Code, message: str) -> None:
@@ -97,19 +116,51 @@ class TaskRunner:
         self.report.progress.stop(Outcome(code, message))
         self._rest(self.report)
 
+    def interrupt(self, outcome: Outcome) -> None:
+        """End the goal under way, if any, with a failure, drop the rest of its plan, and observe again."""
+        if self.phase is not Phase.EXECUTING or self.report is None:
+            return
+        self.client.cancel()
+        if self.report.progress.step is None:
+            self.report.progress.next_step()
+        if self.report.progress.step is not None:
+            self.report.progress.finished(outcome)
+        self._continue(self.report, self.clock())
+
     def tick(self) -> None:
         """Advance the task as far as possible without waiting."""
         if self.phase is Phase.IDLE or self.report is None:
             return
         now_s = self.clock()
-        if now_s - self.report.started_s > self._timeout_s:
-            self.end(Code.TIMED_OUT, f"the task did not finish within {self._timeout_s:.1f} s")
+        end = self._check_time(self.report, now_s)
+        if end is not None:
+            self.end(end.code, end.message)
         elif self.phase in (Phase.OBSERVING, Phase.HOLDING):
             self._observe(self.report, now_s)
         elif self.phase is Phase.PLANNING:
             self._take_decision(self.report, now_s)
         elif self.phase is Phase.EXECUTING:
             self._execute(self.report, now_s)
+
+    def _check_time(self, report: TaskReport, now_s: float) -> Outcome | None:
+        """Why the task ends now: its time is up (by the steady clock if the ROS clock stands still), or a jump back."""
+        steady_s, back_s = self.steady_s(), self._latest_s - now_s
+        if back_s > _BACK_S:
+            jumped = (
+                f"the ROS clock jumped back by {back_s:.1f} s, so nothing seen before it is valid; send the task again"
+            )
+            return Outcome(Code.STALE_OBSERVATION, jumped)
+        if now_s > self._latest_s:
+            self._latest_s, self._steady_changed_s = now_s, steady_s
+        elapsed_s = now_s - report.started_s
+        if self._clock_stopped(steady_s):
+            elapsed_s = max(elapsed_s, steady_s - self._steady_started_s)
+        if elapsed_s > self._timeout_s:
+            return Outcome(Code.TIMED_OUT, f"the task did not finish within {self._timeout_s:.1f} s")
+        return None
+
+    def _clock_stopped(self, steady_s: float) -> bool:
+        return steady_s - self._steady_changed_s > _STOPPED_S
 
     def _enter(self, phase: Phase, now_s: float) -> None:
         self.phase, self._since_s = phase, now_s
@@ -145,21 +196,56 @@ class TaskRunner:
         elif isinstance(decision, Hold):
             self._enter(Phase.HOLDING, now_s)
         else:
-            self._next(report, now_s, None)
+            self._first = True
+            self._enter(Phase.EXECUTING, now_s)
+            self._next(report, now_s)
 
     def _execute(self, report: TaskReport, now_s: float) -> None:
+        if report.progress.step is None:
+            self._next(report, now_s)
+            return
+        base = self.viewer.base_now()
+        if self._clock_stopped(self.steady_s()):
+            base = Refusal(Code.STALE_OBSERVATION, f"the ROS clock has stood still at {now_s:.2f} s")
+            self._posed_s = now_s - 2 * _LOST_S
+        if not isinstance(base, Refusal):
+            self._posed_s = now_s
+        elif now_s - self._posed_s > _LOST_S:
+            self.interrupt(Outcome(base.code, base.message))
+            return
         outcome = self.client.poll()
         if outcome is not None:
             report.progress.finished(outcome)
-            self._next(report, now_s, self.viewer.base_now())
-
-    def _next(self, report: TaskReport, now_s: float, T_map_base: Pose | None) -> None:
-        """Start the plan's next goal, relative to `T_map_base` unless it is the first; or finish; or observe again."""
-        step = report.progress.next_step(T_map_base)
-        if step is not None:
             self._enter(Phase.EXECUTING, now_s)
-            self.client.start(step.goal, step.T_map_base)
-        elif report.progress.end is not None:
+            self._next(report, now_s)
+
+    def _next(self, report: TaskReport, now_s: float) -> None:
+        """Start the plan's next goal once the robot's pose is known; until then it stands.
+
+        Without a pose, or if the plan is too old by now, the rest of the plan is dropped.
+        """
+        base = self.viewer.base_now()
+        if isinstance(base, Refusal) and now_s - self._since_s <= self.observation_timeout_s:
+            return
+        first, self._first = self._first, False
+        step = report.progress.next_step(None if first or isinstance(base, Refusal) else base)
+        if step is None:
+            self._continue(report, now_s)
+            return
+        assert self._observation is not None  # a plan has an observation
+        refusal = self.planner.guard.check_plan_age(self._observation.stamp_s, now_s)
+        refusal = base if isinstance(base, Refusal) else refusal
+        if refusal is not None:
+            report.progress.finished(Outcome(refusal.code, refusal.message))
+            self._continue(report, now_s)
+            return
+        self._posed_s = now_s
+        self._enter(Phase.EXECUTING, now_s)
+        self.client.start(step.goal, step.T_map_base)
+
+    def _continue(self, report: TaskReport, now_s: float) -> None:
+        """Rest if the task has ended, else observe again."""
+        if report.progress.end is not None:
             self._rest(report)
         else:
             self._after_s = now_s

@@ -42,8 +42,14 @@ class TaskServer:
         self._waiting: Future | None = None  # completed when the current action's task ends
         self._feedback_at = 0.0  # time.monotonic of the last feedback
         node.create_subscription(String, "instruction", self._on_instruction, 1)
+        guard = node.boundary.guard
         self._action = ActionServer(
-            node, PlanTask, "plan_task", self._execute, goal_callback=self._on_goal, cancel_callback=self._on_cancel
+            node,
+            PlanTask,
+            "plan_task",
+            guard("plan_task", self._execute, otherwise=self._failed),
+            goal_callback=guard("plan_task goal", self._on_goal, otherwise=GoalResponse.REJECT),
+            cancel_callback=guard("plan_task cancel", self._on_cancel, otherwise=CancelResponse.ACCEPT),
         )
 
     def attach(self, runtime: PlannerRuntime, telemetry: Telemetry) -> None:
@@ -118,6 +124,16 @@ class TaskServer:
         else:
             handle.abort()
         return _result(report)
+
+    def _failed(self, handle: Any) -> PlanTask.Result:
+        """The result of a goal whose execution raised."""
+        message = f"refused: {self._node.boundary.last}"
+        if self._handle is handle:
+            self._handle = self._waiting = None
+            self.end_task(Code.BACKEND_FAILED, message)
+        if handle.is_active:
+            handle.abort()
+        return PlanTask.Result(code=int(Code.BACKEND_FAILED), message=message)
 
     def _deliver_report(self, runtime: PlannerRuntime) -> None:
         """If the task has ended, complete the future that its action awaits."""

@@ -101,6 +101,11 @@ def diagnosis(node: NodeView, runtime: PlannerRuntime | None, plan: Plan) -> Dia
         code = Code(plan.code)
         status.level = DiagnosticStatus.OK if code is Code.OK else DiagnosticStatus.WARN
         status.message = "ready" if code is Code.OK else f"holding: {code.name}"
+    values |= {f"refused from {source}": count for source, count in node.boundary.refused.items()}
+    if node.boundary.last:
+        values["last refusal"] = node.boundary.last
+    if node.held:
+        status.level, status.message = DiagnosticStatus.WARN, f"holding: {node.held}"
     if node.stopped:
         status.level, status.message = DiagnosticStatus.ERROR, "emergency stop"
     status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]

@@ -84,6 +84,12 @@ class ApartmentRobot:
         self._navigator.go(T_map_goal)
         self._until_step_s = 0.0
 
+    def cancel(self) -> None:
+        """Drop the goal pose under way and stand."""
+        if self._navigator.busy:
+            self._navigator.cancel()
+            self._velocity, self._ended = (0.0, 0.0), Outcome(Code.CANCELED, "the goal was cancelled")
+
     def tilt(self, angle_rad: float) -> None:
         """Tilt the head camera to an angle, up positive, clamped to its range."""
         low, high = self.embodiment.tilt_range_rad

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from geometry_msgs.msg import PoseStamped
-from std_msgs.msg import Float64
+from std_msgs.msg import Empty, Float64
 
+from si_embodied.ros_nodes.motion.stop import ARM_CANCEL
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ArmDrivers:
         self._opening = node.create_publisher(Float64, "gripper/opening", 10)
         node.create_subscription(PoseStamped, "arm/goal", self._on_goal, 10)
         node.create_subscription(Float64, "gripper/goal", self._on_opening, 10)
+        node.create_subscription(Empty, ARM_CANCEL, lambda _: self._later(robot.cancel), 10)
 
     def start(self, stamp_s: float) -> None:
         """An episode has started."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from geometry_msgs.msg import PoseStamped, Twist
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import LaserScan
-from std_msgs.msg import Float64
+from std_msgs.msg import Empty, Float64
 
 from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.motion.stop import BASE_CANCEL
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.apartment import LASER_HEIGHT_M, LASER_RANGE_M, LASER_RAYS, ApartmentRobot
 from si_embodied.ros_nodes.simulator.imperfections import Localisation
@@ -45,6 +46,7 @@ class BaseDrivers:
         self._scan = node.create_publisher(LaserScan, "scan", 5)
         node.create_subscription(Twist, "cmd_vel", self._on_velocity, 10)
         node.create_subscription(PoseStamped, "goal_pose", self._on_goal, 10)
+        node.create_subscription(Empty, BASE_CANCEL, lambda _: self._later(robot.cancel), 10)
         node.create_subscription(Float64, "head/tilt", self._on_tilt, 10)
 
     def start(self, stamp_s: float) -> None:

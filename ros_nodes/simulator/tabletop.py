@@ -75,6 +75,13 @@ class TabletopRobot:
         """
         self._next, self._motion, self._reached = T_map_tool, None, None
 
+    def cancel(self) -> None:
+        """Drop the motion under way; the arm stays where it is."""
+        if self._motion is not None or self._next is not None:
+            self._ended = Outcome(Code.CANCELED, "the motion was cancelled")
+            self._env.world.controller.hold()
+        self._motion = self._reached = self._next = None
+
     def take_outcome(self) -> Outcome | None:
         """The outcome of the last motion, returned once."""
         ended, self._ended = self._ended, None

@@ -40,7 +40,7 @@ def installed(ros: Any, tmp_path: Path) -> None:
         (prefix / folder).mkdir(parents=True)
     (prefix / "share/ament_index/resource_index/packages/si_embodied").touch()
     (prefix / "share/si_embodied").symlink_to(ROOT)
-    for node in ("planner_node", "sim_node"):
+    for node in ("planner_node", "sim_node", "watchdog_node"):
         program = prefix / "lib/si_embodied" / node
         program.write_text(
             f"#!{sys.executable}\nimport sys\nfrom si_embodied.ros_nodes.{node} import main\nsys.exit(main())\n"
@@ -87,7 +87,7 @@ def test_a_simulated_robot_in_a_namespace_does_its_task_and_ctrl_c_ends_all(ros:
     assert json.loads(truths[-1].data)["at_goal"]
     output = ros.stop(process)
     assert process.returncode == 0, output
-    assert output.count("process has finished cleanly") == 2, output
+    assert output.count("process has finished cleanly") == 3, output
 
 
 @pytest.mark.usefixtures("installed")

@@ -17,6 +17,18 @@ HERE = Pose.identity()
 STILL = SimpleNamespace(poll=lambda: None, cancel=lambda: None)
 
 
+class Stop:
+    """Counts the stops."""
+
+    applied = 0
+
+    def apply(self) -> None:
+        self.applied += 1
+
+    def release(self) -> None:
+        self.applied = 0
+
+
 class Arrives:
     """A navigator that arrives immediately."""
 
@@ -29,11 +41,14 @@ class Arrives:
     def poll(self) -> Outcome | None:
         return Outcome(Code.OK)
 
+    def cancel(self) -> None:
+        """It has arrived already."""
+
 
 @pytest.mark.parametrize("code", [Code.OK, Code.NO_STANDOFF])
 def test_an_arrival_ends_as_the_goal_says_and_the_next_goal_as_its_own(code: Code) -> None:
     navigator = Arrives()
-    client = NavigationClient(NodeSettings(), navigator, tilt=STILL, next_spot=lambda: None)
+    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=STILL, next_spot=lambda: None)
     client.start(NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.array([4.0, 0.0, 0.5]), on_arrival=code), HERE)
     assert client.poll() == Outcome(code)
     client.start(Rotate(1.0), HERE)
@@ -41,9 +56,10 @@ def test_an_arrival_ends_as_the_goal_says_and_the_next_goal_as_its_own(code: Cod
     assert len(navigator.poses) == 2
 
 
-def test_a_goal_of_an_arm_fails_and_does_not_move_the_base() -> None:
-    navigator = Arrives()
-    client = NavigationClient(NodeSettings(), navigator, tilt=STILL, next_spot=lambda: None)
+def test_a_goal_of_an_arm_fails_and_stops_the_base() -> None:
+    navigator, stop = Arrives(), Stop()
+    client = NavigationClient(NodeSettings(), navigator, stop=stop, tilt=STILL, next_spot=lambda: None)
     client.start(GoHome(), HERE)
     assert client.poll() == Outcome(Code.SKILL_FAILED, "a mobile base cannot execute GoHome")
     assert not navigator.poses
+    assert stop.applied == 1

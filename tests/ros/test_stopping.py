@@ -16,7 +16,7 @@ import pytest
 from geometry_msgs.msg import PoseStamped, Twist
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Empty
 from std_srvs.srv import SetBool
 
 from si_embodied.types import Code
@@ -33,11 +33,13 @@ class Driving:
     ros: Any
     planner: Any
     goals: list[tuple[float, PoseStamped]] = field(default_factory=list)  # with time.monotonic() of the arrival
+    cancels: list[tuple[float, Empty]] = field(default_factory=list)
     velocities: list[tuple[float, Twist]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.odometry = self.ros.listen(Odometry, "odom")
         self._listen(PoseStamped, "goal_pose", self.goals)
+        self._listen(Empty, "navigation/cancel", self.cancels)
         self._listen(Twist, "cmd_vel", self.velocities)
 
     def _listen(self, kind: Any, topic: str, heard: list[Any]) -> None:
@@ -49,14 +51,16 @@ class Driving:
         handle = self.ros.task(timeout_s=timeout_s)
         self.ros.wait(lambda: self.goals, ANSWERS_S, "a goal")
         self.goals.clear()
+        self.cancels.clear()
         self.velocities.clear()
         return handle
 
     def delays(self, stopped_s: float) -> tuple[float, float]:
         """Seconds from the stop to the goal's cancellation, and to zero velocity."""
-        self.ros.wait(lambda: self.goals and self.velocities, ANSWERS_S, "the goal's cancellation and zero velocity")
+        self.ros.wait(lambda: self.cancels and self.velocities, ANSWERS_S, "the goal's cancellation and zero velocity")
         assert all(velocity == Twist() for _, velocity in self.velocities)
-        return self.goals[0][0] - stopped_s, self.velocities[0][0] - stopped_s
+        assert not self.goals, "a stop never sends a goal"
+        return self.cancels[0][0] - stopped_s, self.velocities[0][0] - stopped_s
 
     def assert_still(self) -> None:
         """Check that the robot stands still and gets no new goal."""

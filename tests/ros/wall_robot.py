@@ -15,7 +15,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Float64
+from std_msgs.msg import Empty, Float64
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose, wrap_angle
@@ -66,6 +66,7 @@ class WallRobot(Node):
         self.infos = self.create_publisher(CameraInfo, "head/camera_info", qos_profile_sensor_data)
         self.create_subscription(PoseStamped, "goal_pose", self.on_goal, 1)
         self.create_subscription(Twist, "cmd_vel", self.on_velocity, 1)
+        self.create_subscription(Empty, "navigation/cancel", self.on_cancel, 1)
         if self.tilt:
             self.create_subscription(Float64, "head/tilt", self.on_tilt, 1)
         else:
@@ -85,6 +86,9 @@ class WallRobot(Node):
     def on_velocity(self, message: Twist) -> None:
         if message.linear.x == 0.0 and message.angular.z == 0.0:
             self.goal = None
+
+    def on_cancel(self, _: Empty) -> None:
+        self.goal = None
 
     def on_tilt(self, message: Float64) -> None:
         self.tilt = message.data

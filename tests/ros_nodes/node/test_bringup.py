@@ -35,14 +35,15 @@ def nodes(*arguments: str) -> Any:
     return command.bringup.nodes()
 
 
-def test_the_planner_alone_is_started_active() -> None:
-    (planner,) = nodes()
+def test_the_planner_is_started_active_and_watched() -> None:
+    watchdog, planner = nodes()
+    assert watchdog.module == "si_embodied.ros_nodes.watchdog_node"
     assert planner.module == "si_embodied.ros_nodes.planner_node"
     assert "autostart:=true" in planner.command()
 
 
 def test_perfect_pixels_get_their_ground_truth() -> None:
-    simulator, planner = nodes("--sim", "--backend", "perfect_pixels")
+    simulator, _, planner = nodes("--sim", "--backend", "perfect_pixels")
     assert "publish_ground_truth:=true" in simulator.command()
     assert "backend:='perfect_pixels'" in planner.command()
     assert "publish_ground_truth:=true" not in " ".join(nodes("--sim")[0].command())
@@ -65,8 +66,8 @@ def test_recordings_go_to_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_the_planner_uses_the_simulators_clock() -> None:
-    assert "use_sim_time:=true" in nodes("--sim")[1].command()
-    assert "use_sim_time:=true" not in nodes()[0].command()
+    assert all("use_sim_time:=true" in node.command() for node in nodes("--sim")[1:])
+    assert all("use_sim_time:=true" not in node.command() for node in nodes())
 
 
 def test_the_shipped_settings_match_the_simulated_robots() -> None:

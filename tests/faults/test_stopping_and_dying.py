@@ -1,0 +1,266 @@
+"""Stopping and dying, on the core with simulated clocks: what the task loop and the watchdog do. No ROS.
+
+Over real processes: tests/ros/test_watchdog.py and test_stopping.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from si_embodied.errors import MessageError
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.node.boundary import Boundary
+from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
+from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
+from si_embodied.skills import Rotate
+from si_embodied.types import Code, Outcome, Refusal, Task
+
+TASK = Task("go to the red chair", "navigation")
+LOST = Refusal(Code.NO_TRANSFORM, "the current pose of 'base_link' is not known")
+
+
+@dataclass
+class World:
+    """Clocks, worker, planner, sensors and goal client of a runner, in one."""
+
+    now_s: float = 100.0
+    steady_s: float = 0.0
+    base: Pose | Refusal = field(default_factory=Pose.identity)
+    answers: list[Any] = field(default_factory=list)
+    started: list[Any] = field(default_factory=list)
+    outcome: Outcome | None = None
+    cancels: int = 0
+    resets: int = 0
+
+    def pass_time(self, runner: TaskRunner, seconds: float, *, ros: bool = True) -> None:
+        """Tick for a while; without `ros` the ROS clock stands still."""
+        for _ in range(round(seconds / 0.05)):
+            self.steady_s += 0.05
+            self.now_s += 0.05 if ros else 0.0
+            runner.tick()
+
+    def start(self, goal: Any, T_map_base: Pose) -> None:
+        self.started.append(goal)
+
+    def poll(self) -> Any:
+        outcome, self.outcome = self.outcome, None
+        return outcome
+
+    def cancel(self) -> None:
+        self.cancels += 1
+
+    settled = True
+
+    def base_now(self) -> Pose | Refusal:
+        return self.base
+
+    def observe(self, after_s: float) -> Any:
+        return SimpleNamespace(stamp_s=self.now_s, T_map_base=Pose.identity())
+
+
+def running(world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_age_s: float = 10.0) -> TaskRunner:
+    """A runner that has started the first of `goals` goals."""
+
+    def age(stamp_s: float, now_s: float) -> Refusal | None:
+        return Refusal(Code.STALE_PLAN, "old") if now_s - stamp_s > max_plan_age_s else None
+
+    def reset() -> None:
+        world.resets += 1
+
+    plan = SimpleNamespace(goals=tuple(Rotate(1.0) for _ in range(goals)), subgoals=())
+    planner: Any = SimpleNamespace(config=SimpleNamespace(memory_entries=12), guard=SimpleNamespace(check_plan_age=age))
+    answers = [plan]
+    worker: Any = SimpleNamespace(reset=reset, submit=lambda *_: None, poll=lambda: answers.pop() if answers else None)
+    view: Any = world
+    runner = TaskRunner(
+        worker=worker, planner=planner, viewer=view, client=view, clock=lambda: world.now_s,
+        steady_s=lambda: world.steady_s,
+    )  # fmt: skip
+    runner.start(TASK, timeout_s)
+    world.pass_time(runner, 0.2)
+    assert (runner.phase, len(world.started)) == (Phase.EXECUTING, 1)
+    return runner
+
+
+def end_of(runner: TaskRunner) -> Outcome | None:
+    assert runner.report is not None
+    return runner.report.progress.end
+
+
+def last_attempt(runner: TaskRunner) -> Outcome:
+    assert runner.report is not None
+    return runner.report.progress.memory.attempts[-1].outcome
+
+
+# --- a stop needs no transform, and no goal starts without one --------------------------------------------------------
+
+
+def test_the_next_goal_waits_for_the_pose_and_is_dropped_without_one() -> None:
+    world = World()
+    runner = running(world)
+    world.base, world.outcome = LOST, Outcome(Code.OK)
+    world.pass_time(runner, 1.0)
+    assert len(world.started) == 1
+    world.pass_time(runner, 3.0)
+    assert len(world.started) == 1
+    assert last_attempt(runner) == Outcome(Code.NO_TRANSFORM, LOST.message)
+    assert runner.phase is not Phase.EXECUTING
+
+
+def test_a_pose_that_returns_lets_the_plan_go_on() -> None:
+    world = World()
+    runner = running(world)
+    world.base, world.outcome = LOST, Outcome(Code.OK)
+    world.pass_time(runner, 1.0)
+    world.base = Pose.identity()
+    world.pass_time(runner, 0.1)
+    assert len(world.started) == 2
+
+
+def test_a_goal_under_way_ends_when_the_pose_is_lost() -> None:
+    world = World()
+    runner = running(world)
+    world.base = LOST
+    world.pass_time(runner, 0.8)
+    assert world.cancels == 0, "a short gap is allowed"
+    world.pass_time(runner, 0.5)
+    assert world.cancels == 1
+    assert last_attempt(runner).code is Code.NO_TRANSFORM
+
+
+# --- clocks and ages --------------------------------------------------------------------------------------------------
+
+
+def test_a_task_times_out_by_the_steady_clock_while_the_ros_clock_stands_still() -> None:
+    world = World()
+    runner = running(world, timeout_s=20.0)
+    world.pass_time(runner, 3.0, ros=False)
+    assert world.cancels == 1, "the robot stands as soon as the clock counts as stopped"
+    assert end_of(runner) is None
+    world.pass_time(runner, 20.0, ros=False)
+    end = end_of(runner)
+    assert end is not None
+    assert end.code is Code.TIMED_OUT
+
+
+def test_a_simulation_slower_than_real_time_has_its_own_time() -> None:
+    world = World()
+    runner = running(world, timeout_s=20.0)
+    for _ in range(40):
+        world.steady_s += 1.0
+        world.now_s += 0.1
+        runner.tick()
+    assert end_of(runner) is None
+
+
+def test_a_ros_clock_that_jumps_back_stops_the_robot_and_ends_the_task() -> None:
+    world = World()
+    runner = running(world)
+    resets = world.resets
+    world.now_s -= 50.0
+    runner.tick()
+    end = end_of(runner)
+    assert end is not None
+    assert (end.code, "jumped back by 50" in end.message) == (Code.STALE_OBSERVATION, True)
+    assert (world.cancels, world.resets) == (1, resets + 1)
+    runner.start(TASK, 60.0)
+    runner.tick()
+    assert end_of(runner) is None, "a new task starts without a restart of the node"
+
+
+def test_a_later_goal_of_an_old_plan_does_not_start() -> None:
+    world = World()
+    runner = running(world)
+    world.pass_time(runner, 12.0)
+    world.outcome = Outcome(Code.OK)
+    world.pass_time(runner, 0.2)
+    assert len(world.started) == 1
+    assert last_attempt(runner).code is Code.STALE_PLAN
+    assert runner.phase in (Phase.OBSERVING, Phase.PLANNING)
+
+
+# --- the boundary -----------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_in_a_callback_is_counted_named_logged_and_holds_the_robot() -> None:
+    logged: list[str] = []
+    held: list[str] = []
+    boundary = Boundary(logged.append, held.append)
+
+    def callback(message: float) -> float:
+        return 1.0 / message
+
+    guarded = boundary.guard("head/camera_info", callback, otherwise=-1.0)
+    assert (guarded(2.0), guarded(0.0), guarded(0.0), guarded(0.0)) == (0.5, -1.0, -1.0, -1.0)
+    assert boundary.refused == {"head/camera_info": 3}
+    assert boundary.last == "head/camera_info: ZeroDivisionError: float division by zero"
+    assert held == [boundary.last] * 3
+    assert len(logged) == 2, "the first, the second, the fourth, …"
+    assert "Traceback" in logged[0]
+
+
+def test_a_hold_that_fails_does_not_end_the_node() -> None:
+    logged: list[str] = []
+
+    def hold(reason: str) -> None:
+        raise RuntimeError("no runtime")
+
+    Boundary(logged.append, hold).guard("topic", lambda _: {}["x"])(None)
+    assert "holding failed" in logged[-1]
+
+
+# --- the watchdog's rules ---------------------------------------------------------------------------------------------
+
+A, B = Beat("a1", "/planner", active=True), Beat("b2", "/planner", active=True)
+
+
+def test_a_silent_planner_is_lost_once() -> None:
+    watch = PlannerWatch(timeout_s=0.5)
+    watch.hear(A, 0.0)
+    assert not watch.check(0.5)
+    assert watch.check(0.51)
+    assert not watch.check(0.6)
+    assert (watch.lost, watch.losses, watch.chosen) == ("/planner", 1, "")
+    watch.hear(B, 3.0)
+    assert (watch.lost, watch.chosen) == ("", "b2")
+
+
+def test_a_planner_that_says_goodbye_is_not_lost() -> None:
+    watch = PlannerWatch(timeout_s=0.5)
+    watch.hear(A, 0.0)
+    watch.hear(Beat("a1", "/planner", active=False), 0.1)
+    assert not watch.check(1.0)
+    assert (watch.chosen, watch.lost) == ("", "")
+
+
+def test_the_first_of_two_planners_of_one_name_acts_and_the_second_follows_it() -> None:
+    watch = PlannerWatch(timeout_s=0.5)
+    for beat in (A, B, A, B):
+        watch.hear(beat, 0.0)
+    assert (watch.chosen, list(watch.names)) == ("a1", ["a1", "b2"])
+    watch.hear(B, 0.6)
+    assert watch.check(0.6), "the planner that acted was lost"
+    assert watch.chosen == "b2"
+
+
+def test_losing_a_planner_that_does_not_act_stops_nothing() -> None:
+    watch = PlannerWatch(timeout_s=0.5)
+    watch.hear(A, 0.0)
+    watch.hear(B, 0.0)
+    watch.hear(A, 0.6)
+    assert not watch.check(0.6)
+    assert list(watch.names) == ["a1"]
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a /planner on", "a /planner active more", "x" * 10_000])
+def test_a_malformed_heartbeat_is_refused(text: str) -> None:
+    with pytest.raises(MessageError, match="expected a heartbeat"):
+        Beat.parsed(text)
+
+
+def test_a_heartbeat_is_read_as_it_was_written() -> None:
+    assert Beat.parsed(A.text()) == A
