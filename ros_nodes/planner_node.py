@@ -34,7 +34,7 @@ from si_embodied.ros_nodes.node.runtime import PlannerRuntime
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_server import TaskServer
 from si_embodied.ros_nodes.node.telemetry import Telemetry, diagnosis
-from si_embodied.types import Code, Decision, Observation, Task
+from si_embodied.types import Code, Decision, Observation, Outcome, Task
 
 if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.manager_bond import ManagerBond
@@ -87,7 +87,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def _hold(self, reason: str) -> None:
         if self._runtime is not None:
-            self._runtime.interrupt(reason)
+            self._runtime.interrupt(Outcome(Code.SKILL_FAILED, reason))
 
     # --- lifecycle -------------------------------------------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             if self._heartbeat.displaced and self._runtime.busy:
                 self.end_task(Code.CANCELED, self.held)
             if self.held:
-                self._runtime.interrupt(self.held)
+                self._runtime.interrupt(Outcome(Code.SKILL_FAILED, self.held))
             else:
                 self._runtime.tick()
             for listener in self._listeners:

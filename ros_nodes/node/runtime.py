@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,6 +22,9 @@ from si_embodied.ros_nodes.node.task_runner import Phase, TaskReport, TaskRunner
 from si_embodied.ros_nodes.sensing.sensors import Sensors
 from si_embodied.types import Code, Decision, Observation, Outcome, Task
 from si_embodied.worker import PlannerWorker
+
+_SENSOR_GRACE_S = 1.0
+"""How long clock or cameras may fail while a goal is carried out: a late image is no reason to stop."""
 
 _WORKER_SHUTDOWN_S = 2.0
 """Time for a plan in flight to finish on shutdown; its answer is dropped. `launch` gives a process 5 s to exit."""
@@ -43,6 +47,7 @@ class PlannerRuntime:
             SiEmbodiedError: the backend or the planner cannot be created. Nothing is left open, whatever is raised.
         """
         self._node = node
+        self._trusted_s = time.monotonic()  # when clock and cameras were last sound, or no goal was under way
         with ExitStack() as opened:
             self._open(node, settings, on_decision, opened)
             self._opened = opened.pop_all()
@@ -124,11 +129,11 @@ class PlannerRuntime:
         finally:
             self._stop.apply()
 
-    def interrupt(self, reason: str) -> None:
-        """Stop the robot and drop the goal under way; the task goes on with a new plan."""
+    def interrupt(self, outcome: Outcome) -> None:
+        """Stop the robot and end the goal under way with a failure; the task goes on with a new plan."""
         if self.runner.phase is Phase.EXECUTING:
             try:
-                self.runner.interrupt(Outcome(Code.SKILL_FAILED, reason))
+                self.runner.interrupt(outcome)
             finally:
                 self._stop.apply()
 
@@ -150,6 +155,16 @@ class PlannerRuntime:
             self.halt(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
         if self.runner.phase is Phase.EXECUTING:
             self._robot.while_executing(self.now_s())
+        self._watch_sensors()
+
+    def _watch_sensors(self) -> None:
+        """Interrupt a goal while the clock or a camera cannot be trusted."""
+        now_s = time.monotonic()
+        problem = self.sensors.problem() if self.runner.phase is Phase.EXECUTING else None
+        if problem is None:
+            self._trusted_s = now_s
+        elif now_s - self._trusted_s > _SENSOR_GRACE_S:
+            self.interrupt(Outcome(problem.code, problem.message))
 
     def apply(self, settings: NodeSettings) -> None:
         """Apply live settings, from the next plan on."""
