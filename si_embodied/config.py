@@ -42,10 +42,20 @@ class GuardConfig:
     """What is refused however sure the model is."""
 
     max_goal_distance_m: float = 12.0  # largest distance of a navigation goal from the base
+    max_drive_m: float = 3.0  # longest drive straight ahead
+    max_push_m: float = 0.5  # longest push of an arm
+    max_instruction_characters: int = 2000  # a longer instruction is refused before it reaches the model
     max_observation_age_s: float = 1.0  # an older observation is not planned from
     max_plan_age_s: float = 10.0  # counted from the image's stamp; an older plan is not carried out
     max_repeats: int = 3  # how often in a row the same goal may be tried from the same place
+    circle_window: int = 12  # attempts within which repeating the same few goals counts as going round in circles
     max_failures: int = 8  # outcomes in a row without a success after which the guard refuses
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` if a limit is not positive."""
+        for bound in dataclasses.fields(self):
+            if not getattr(self, bound.name) > 0:
+                raise ConfigError(f"expected guard.{bound.name} to be positive, got: {getattr(self, bound.name)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class TaskRunner:
 
     def _next(self, report: TaskReport, now_s: float, T_map_base: Pose | None) -> None:
         """Start the plan's next goal, relative to `T_map_base` unless it is the first; or finish; or observe again."""
-        step = report.progress.next_step(T_map_base)
+        step = report.progress.next_step(T_map_base, self.planner.guard.check_plan_age(report.progress.stamp_s, now_s))
         if step is not None:
             self._enter(Phase.EXECUTING, now_s)
             self.client.start(step.goal, step.T_map_base)

@@ -222,7 +222,7 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.surprise", 1, ("unknown: ['surprise']",)),
         ("plan.task.kind", "cooking", ("plan.task.kind", "'navigation'", "'cooking'")),
         ("plan.task.instruction", " ", ("plan.task", "empty")),
-        ("plan.task.instruction", "x" * 4001, ("plan.task.instruction", "4000")),
+        ("plan.task.instruction", "x" * ((1 << 20) + 1), ("plan.task.instruction", "1048576")),
         ("plan.deadline_s", -1.0, ("plan.deadline_s", "0")),
         ("plan.deadline_s", math.nan, ("plan.deadline_s", "finite")),
         ("plan.deadline_s", 10.0**12, ("plan.deadline_s", "3600")),
