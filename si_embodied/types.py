@@ -141,10 +141,13 @@ class NavigationMap:
         inside = 0 <= row < rows and 0 <= column < columns  # False for NaN
         return (math.floor(row), math.floor(column)) if inside else None
 
-    def reachable(self, x: float, y: float) -> bool:
-        """Whether the base can reach map point (x, y) through known free space."""
+    def reachable(self, x: float, y: float, *, slack_cells: int = 0) -> bool:
+        """Whether the base can reach map point (x, y), or a cell within `slack_cells` of it, through free space."""
         cell = self.cell(x, y)
-        return cell is not None and bool(np.isfinite(self.path_length_m[cell]))
+        if cell is None:
+            return False
+        around = tuple(slice(max(0, index - slack_cells), index + slack_cells + 1) for index in cell)
+        return bool(np.isfinite(self.path_length_m[around]).any())
 
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Map x of the column centres (columns,) and map y of the row centres (rows,), in metres."""

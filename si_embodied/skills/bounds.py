@@ -95,10 +95,14 @@ def check_path_ahead(
 
 
 def _check_line(distance_m: float, grid: NavigationMap, T_map_base: Pose, radius_m: float) -> Refusal | None:
-    """Reject a drive over cells that the base cannot reach, except those it already stands on."""
+    """Reject a drive over cells that the base cannot reach, except those it already stands on.
+
+    A single unknown cell between reachable ones is a gap between the depth image's rays: obstacles are wider, because
+    the map inflates them by the base's radius.
+    """
     for along in np.append(np.arange(radius_m, distance_m, grid.resolution_m / 2), max(distance_m, radius_m)):
         x, y, _ = T_map_base.apply((along, 0.0, 0.0))
-        if not grid.reachable(float(x), float(y)):
+        if not grid.reachable(float(x), float(y), slack_cells=1):
             where = f"leaves the known free space of the map after {along:.2f} m"
             return Refusal(Code.OBSTRUCTED, f"a drive of {distance_m:.2f} m {where}")
     return None

@@ -35,7 +35,9 @@ class Turntable:
         self.observation, self.yaw, self.stamp_s = observation, 0.0, observation.stamp_s
 
     def observe(self) -> Observation:
-        return dataclasses.replace(self.observation, T_map_base=Pose.planar(0.0, 0.0, self.yaw), stamp_s=self.stamp_s)
+        frames = tuple(dataclasses.replace(frame, stamp_s=self.stamp_s) for frame in self.observation.frames)
+        base = Pose.planar(0.0, 0.0, self.yaw)
+        return dataclasses.replace(self.observation, frames=frames, T_map_base=base, stamp_s=self.stamp_s)
 
     def act(self, action: object, *, period_s: float = 0.5) -> None:
         self.stamp_s += period_s
