@@ -157,7 +157,7 @@ class Intrinsics:
         """Raise `ConfigError` if the size is not positive, or the focal lengths or principal point are implausible."""
         if self.width < 1 or self.height < 1:
             raise ConfigError(f"expected a positive image size, got: {self.width} x {self.height}")
-        focal = min(self.fx, self.fy) >= _MIN_FOCAL_PX and max(self.fx, self.fy) <= _MAX_PX
+        focal = all(_MIN_FOCAL_PX <= length <= _MAX_PX for length in (self.fx, self.fy))
         if not (focal and abs(self.cx) <= _MAX_PX and abs(self.cy) <= _MAX_PX):
             raise ConfigError(
                 f"expected focal lengths from {_MIN_FOCAL_PX:g} to {_MAX_PX:g} pixels and a principal point "

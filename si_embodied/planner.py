@@ -168,7 +168,7 @@ class Planner:
             plan, goals = self._decide(task, observation, memory, now_s, draft)
         except _Refused as refused:
             refusal = refused.refusal
-        except Exception as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
+        except BaseException as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
             refusal = unforeseen(error)
         else:
             record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, ""))
@@ -273,8 +273,14 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-def unforeseen(error: Exception) -> Refusal:
-    """Log an exception that nobody foresaw, with its traceback, and turn it into a refusal."""
+def unforeseen(error: BaseException) -> Refusal:
+    """Log an exception that nobody foresaw, with its traceback, and turn it into a refusal.
+
+    That includes the panics of Rust libraries (tokenizers, llguidance), which are no `Exception`. Requests to end the
+    process are raised again.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise error
     _LOG.error("planning failed unexpectedly; the robot holds", exc_info=error)
     return Refusal(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:500])
 

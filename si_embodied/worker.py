@@ -198,7 +198,7 @@ class PlannerWorker:
                 decision, ready_s = self._delayed(decision, started_s, self._latency)
             elif (took_s := self._steady() - request.since_s) > self._limit_s:
                 decision = refused(decision, Refusal(Code.DEADLINE_EXCEEDED, f"planning took {took_s:.2f} s"))
-        except Exception as error:  # noqa: BLE001 - a foreign planner; ours never raises
+        except BaseException as error:  # noqa: BLE001 - a foreign planner; ours never raises
             decision = self._hold(unforeseen(error), request, 0.0)
         with self._condition:
             self._working = None

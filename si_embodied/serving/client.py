@@ -118,7 +118,7 @@ class RemotePlanner:
                 late = f"{self._url} did not answer within {self.config.deadline_s} s"
                 return self._hold(Code.DEADLINE_EXCEEDED, late, observation, started)
             return self._hold(Code.BACKEND_FAILED, self._why(error), observation, started)
-        except Exception as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
+        except BaseException as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
             refusal = unforeseen(error)
             return self._hold(refusal.code, f"{self._url}: {refusal.message}", observation, started)
 

@@ -21,6 +21,10 @@ GOTO = '{"subgoals":[{"skill":"goto","object":"chair","view":0,"point":[500,500]
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
 
+class Panic(BaseException):
+    """Like the `PanicException` of libraries written in Rust."""
+
+
 def plan(answer: Any, base: MobileBase, observation: Observation, task: Task) -> Execute | Hold:
     return Planner(ScriptedBackend(lambda _: answer), base).plan(task, observation, Memory())
 
@@ -70,6 +74,7 @@ def test_a_backend_that_answers_without_text_is_a_hold(
         (AssertionError(), Code.INTERNAL_ERROR),
         (ZeroDivisionError("a bug"), Code.INTERNAL_ERROR),
         (RecursionError("deep"), Code.INTERNAL_ERROR),
+        (Panic("from Rust"), Code.INTERNAL_ERROR),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), Code.INTERNAL_ERROR),
         (ObservationError("an image of 200:1"), Code.BACKEND_FAILED),
         (ConfigError("a schema"), Code.BACKEND_FAILED),
@@ -79,7 +84,7 @@ def test_what_a_backend_raises_is_a_hold_with_a_traceback_if_nobody_foresaw_it(
     base: MobileBase,
     wall_ahead: Observation,
     find_chair: Task,
-    error: Exception,
+    error: BaseException,
     code: Code,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
