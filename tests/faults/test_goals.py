@@ -266,3 +266,44 @@ def test_the_goals_before_a_refused_drive_are_executed(
     decision = Planner(ScriptedBackend([answer]), base).plan(find_chair, wall_at(wall_ahead, 3.0), Memory())
     assert isinstance(decision, Execute)
     assert decision.goals == (Rotate(math.pi),), "neither the drive nor the end of the task"
+
+
+@pytest.mark.parametrize(
+    ("goal", "stamp_s", "code"),
+    [
+        (NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.zeros(3)), 10.0, Code.OK),
+        (NavigateTo(Pose.planar(1e6, 0.0, 0.0), np.zeros(3)), 10.0, Code.TOO_FAR),
+        (NavigateTo(Pose.planar(-50.0, 0.0, 0.0), np.zeros(3)), 10.0, Code.TOO_FAR),
+        (Drive(2.9), 10.0, Code.OBSTRUCTED),
+        (Rotate(100.0), 10.0, Code.GOAL_INVALID),
+        (Rotate(1.0), 9.0, Code.BACKEND_FAILED),  # the answer to another question
+    ],
+)
+def test_a_planning_servers_goals_are_bounded_by_the_robots_own_guard(
+    base: MobileBase,
+    wall_ahead: Observation,
+    find_chair: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    goal: Goal,
+    stamp_s: float,
+    code: Code,
+) -> None:
+    pytest.importorskip("msgpack")
+    from si_embodied.serving.client import RemotePlanner
+    from si_embodied.serving.messages import pack_decision
+
+    answered = Planner(ScriptedBackend(['{"subgoals":[{"skill":"explore"}],"done":false}']), base)
+    decision = answered.plan(find_chair, wall_ahead, Memory())
+    assert isinstance(decision, Execute)
+    record = dataclasses.replace(decision.record, observation_stamp_s=stamp_s)
+    reply = pack_decision(dataclasses.replace(decision, goals=(goal,), record=record))
+    planner = RemotePlanner("ws://127.0.0.1:1", base)
+
+    async def exchange(*_: object) -> bytes:
+        return reply
+
+    monkeypatch.setattr(planner, "_exchange", exchange)
+    assert planner.plan(find_chair, wall_at(wall_ahead, 3.0), Memory()).record.code is code
+    monkeypatch.setattr(planner, "_exchange", lambda *_: 1 / 0)
+    assert planner.plan(find_chair, wall_ahead, Memory()).record.code is Code.INTERNAL_ERROR
+    planner.close()
