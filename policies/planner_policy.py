@@ -131,7 +131,8 @@ class SpatialPlannerPolicy:
             self._skill = None
             progress.finished(result)
             return None
-        step = progress.next_step(observation.T_map_base)
+        stale = self._planner.guard.check_plan_age(progress.stamp_s, self._now_s)
+        step = progress.next_step(observation.T_map_base, stale)
         if step is not None:
             self._skill = self._controller.skill(step.goal)
             return None

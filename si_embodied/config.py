@@ -50,10 +50,22 @@ class GuardConfig:
     """Limits on every plan, however confident the model is."""
 
     max_goal_distance_m: Annotated[float, Doc("largest distance of a navigation goal from the base")] = 12.0
+    max_drive_m: Annotated[float, Doc("longest drive straight ahead")] = 3.0
+    max_push_m: Annotated[float, Doc("longest push of an arm")] = 0.5
+    max_instruction_characters: Annotated[int, Doc("a longer instruction is refused before the model sees it")] = 2000
     max_observation_age_s: Annotated[float, Doc("an older observation is not planned from")] = 1.0
     max_plan_age_s: Annotated[float, Doc("counted from the image's stamp; an older plan is not executed")] = 10.0
     max_repeats: Annotated[int, Doc("how often in a row the same goal may be tried from the same place")] = 3
+    circle_window: Annotated[
+        int, Doc("attempts within which repeating the same few goals counts as going round in circles")
+    ] = 12
     max_failures: Annotated[int, Doc("outcomes in a row without a success after which the guard refuses")] = 8
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` if a limit is not positive."""
+        for bound in dataclasses.fields(self):
+            if not getattr(self, bound.name) > 0:
+                raise ConfigError(f"expected guard.{bound.name} to be positive, got: {getattr(self, bound.name)}")
 
 
 @dataclass(frozen=True, slots=True)

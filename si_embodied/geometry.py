@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+MAX_LENGTH_M = 1e9
+"""No coordinate in metres is larger; with larger ones, squares and products could overflow."""
+
+MIN_DEPTH_M, MAX_DEPTH_M = 0.01, 1000.0
+"""A depth outside these bounds is no return: no depth camera measures nearer or farther."""
+
+_MIN_FOCAL_PX, _MAX_PX = 1e-3, 1e7
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pose:
     """A rigid transform. `T_a_b` maps points from frame b to frame a, and is b's pose in a."""
@@ -26,16 +35,17 @@ class Pose:
     translation: NDArray[np.float64]  # (3,), metres
 
     def __post_init__(self) -> None:
-        """Convert to float64; raise `ConfigError` if this is not a rigid transform."""
+        """Convert to float64; raise `ConfigError` if this is not a rigid transform of at most `MAX_LENGTH_M`."""
         rotation = np.asarray(self.rotation, dtype=np.float64)
         translation = np.asarray(self.translation, dtype=np.float64)
         if rotation.shape != (3, 3) or translation.shape != (3,):
             raise ConfigError(
                 f"a pose is a (3, 3) rotation and a (3,) translation, got: {rotation.shape} and {translation.shape}"
             )
-        if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
+        if not (np.isfinite(rotation).all() and (np.abs(translation) <= MAX_LENGTH_M).all()):
             raise ConfigError(
-                f"a pose must be finite, got translation {translation}; check the source of the transform"
+                f"a pose must be finite and its translation below {MAX_LENGTH_M:g} m, got translation {translation}; "
+                "check the source of the transform"
             )
         if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
             raise ConfigError(f"not a rotation matrix (orthonormal, determinant 1):\n{rotation}")
@@ -144,11 +154,15 @@ class Intrinsics:
     cy: float
 
     def __post_init__(self) -> None:
-        """Raise `ConfigError` if the size or a focal length is not positive, or the principal point is not finite."""
+        """Raise `ConfigError` if the size is not positive, or the focal lengths or principal point are implausible."""
         if self.width < 1 or self.height < 1:
             raise ConfigError(f"expected a positive image size, got: {self.width} x {self.height}")
-        if not (self.fx > 0 and self.fy > 0 and math.isfinite(self.cx) and math.isfinite(self.cy)):
-            raise ConfigError(f"expected positive focal lengths and a finite principal point, got: {self}")
+        focal = all(_MIN_FOCAL_PX <= length <= _MAX_PX for length in (self.fx, self.fy))
+        if not (focal and abs(self.cx) <= _MAX_PX and abs(self.cy) <= _MAX_PX):
+            raise ConfigError(
+                f"expected focal lengths from {_MIN_FOCAL_PX:g} to {_MAX_PX:g} pixels and a principal point "
+                f"below {_MAX_PX:g} pixels, got: {self}"
+            )
 
     @classmethod
     def from_vertical_fov(cls, width: int, height: int, fov_y_rad: float) -> Intrinsics:
@@ -192,8 +206,13 @@ def deproject(intrinsics: Intrinsics, uv: ArrayLike, depth_m: ArrayLike) -> NDAr
 def deproject_image(intrinsics: Intrinsics, depth_m: NDArray[np.float32]) -> NDArray[np.float64]:
     """Back-project a depth image (H, W) to optical-frame points (H, W, 3); pixels without a return become NaN."""
     v, u = np.indices(depth_m.shape)
-    z = np.where(depth_m > 0, depth_m, np.nan)
+    z = np.where(is_return(depth_m), depth_m, np.nan)
     return deproject(intrinsics, np.stack([u, v], axis=-1), z)
+
+
+def is_return(depth_m: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which depths are measurements: finite, and within `MIN_DEPTH_M` to `MAX_DEPTH_M`."""
+    return np.asarray((depth_m >= MIN_DEPTH_M) & (depth_m <= MAX_DEPTH_M))  # False for NaN
 
 
 def project(intrinsics: Intrinsics, points: ArrayLike) -> NDArray[np.float64]:
@@ -224,8 +243,8 @@ _NO_DEPTH = PixelDepth(math.nan, 0.0, 0.0, math.nan)
 def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int = 2) -> PixelDepth:
     """Median depth of the surface at pixel (u, v), over a patch of (2 r + 1)^2 pixels clipped at the border.
 
-    Zero, negative, NaN and infinite depths count as no return. If the pixel itself has no return, the patch's median
-    selects the surface.
+    Depths that are not finite, or outside `MIN_DEPTH_M` to `MAX_DEPTH_M`, count as no return. If the pixel itself has
+    no return, the patch's median selects the surface.
     """
     height, width = depth_m.shape
     column, row = round(u), round(v)
@@ -235,11 +254,11 @@ def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int
         max(0, row - radius_px) : row + radius_px + 1,
         max(0, column - radius_px) : column + radius_px + 1,
     ]
-    valid = patch[np.isfinite(patch) & (patch > 0)]
+    valid = patch[is_return(patch)]
     if valid.size == 0:
         return _NO_DEPTH
     centre = float(depth_m[row, column])
-    if not (math.isfinite(centre) and centre > 0):
+    if not MIN_DEPTH_M <= centre <= MAX_DEPTH_M:
         centre = float(np.median(valid))
     surface = valid[np.abs(valid - centre) <= max(SURFACE_STEP_M, SURFACE_STEP_RATIO * centre)]
     low, high = np.percentile(valid, [10, 90])

@@ -155,10 +155,22 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "answer"
         raise PlanParseError(f"{where}: {first['msg']}", text) from None
+    try:
+        json.loads(body, object_pairs_hook=_without_duplicates)  # pydantic keeps the last of two equal keys
+    except ValueError as error:
+        raise PlanParseError(str(error), text) from None
     for index, subgoal in enumerate(plan.subgoals):
         if isinstance(subgoal, PointedSubgoal) and subgoal.view >= views:
             raise PlanParseError(f"subgoals.{index}.view: there are {views} views (0..{views - 1})", text)
     return plan
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """One JSON object; raises `ValueError` if a key appears twice, which leaves open what the model meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key appears twice in {{{', '.join(key for key, _ in pairs)}}}")
+    return found
 
 
 def without_fence(text: str) -> str:

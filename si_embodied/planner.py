@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.config import DEFAULT_PROMPTS, PlannerConfig
-from si_embodied.errors import BackendError, DeadlineExceeded, PlanParseError
+from si_embodied.errors import DeadlineExceeded, PlanParseError, SiEmbodiedError
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
 from si_embodied.plan import parse_plan
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
     from si_embodied.plan import Plan
     from si_embodied.skills import Goal, Subgoal
     from si_embodied.types import Decision, Observation, Prompt, Task
+
+
+_LOG = logging.getLogger(__name__)
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters except tab and newline, and lone surrogates, which no tokenizer or JSON encoder accepts."""
 
 
 class AnyPlanner(Protocol):
@@ -49,6 +58,9 @@ class AnyPlanner(Protocol):
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
         """Make one decision; see `Planner.plan`."""
+
+    def cancel(self) -> None:
+        """Abort the plan in progress, if any: it becomes a `Hold`. Callable from any thread."""
 
     def close(self) -> None:
         """Release the model or the connection."""
@@ -84,7 +96,8 @@ class _Draft:
             self.add(part, time.perf_counter() - before)
 
     def add(self, part: str, seconds: float) -> None:
-        self.latency_s[part] = self.latency_s.get(part, 0.0) + seconds
+        if 0 <= seconds < math.inf:  # a foreign backend may measure anything
+            self.latency_s[part] = self.latency_s.get(part, 0.0) + seconds
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started_s
@@ -92,7 +105,7 @@ class _Draft:
     def record(self, info: BackendInfo, stamp_s: float, verdict: Refusal) -> PlanRecord:
         self.latency_s["total"] = self.elapsed_s()
         return PlanRecord(
-            observation_stamp_s=stamp_s,
+            observation_stamp_s=stamp_s if math.isfinite(stamp_s) else 0.0,
             prompt_version=self.prompt_version,
             model=info.model,
             kernel=info.kernel,
@@ -102,7 +115,7 @@ class _Draft:
             completion_tokens=self.completion_tokens,
             latency_s=dict(self.latency_s),
             code=verdict.code,
-            message=verdict.message,
+            message=printable(verdict.message),
         )
 
 
@@ -129,6 +142,7 @@ class Planner:
         self.guard = Guard(embodiment, self.config.guard)
         self._grounder = Grounder(embodiment, self.config.grounding)
         self._template = load_prompt(self.config.prompts.version(embodiment.kind))
+        self._canceled_s = -math.inf
 
     @property
     def info(self) -> BackendInfo:
@@ -140,6 +154,8 @@ class Planner:
     ) -> Decision:  # fmt: skip
         """Make one decision. A refusal is a `Hold` with a code, never an exception and never a guess.
 
+        Even an unforeseen exception becomes a `Hold`, with the code `INTERNAL_ERROR` and a traceback in the log.
+
         Args:
             task: the instruction.
             observation: what the model sees. Goals are grounded in these images.
@@ -149,12 +165,20 @@ class Planner:
         """
         draft = _Draft(self._template.version)
         try:
-            goals, subgoals = self._decide(task, observation, memory, now_s, draft)
+            plan, goals = self._decide(task, observation, memory, now_s, draft)
         except _Refused as refused:
-            return Hold(draft.record(self.info, observation.stamp_s, refused.refusal), draft.plan)
-        assert draft.plan is not None  # set by _decide
-        record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, ""))
-        return Execute(goals, subgoals, draft.plan, record)
+            refusal = refused.refusal
+        except BaseException as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
+            refusal = unforeseen(error)
+        else:
+            record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, ""))
+            return Execute(goals, plan.subgoals[: len(goals)], plan, record)
+        return Hold(draft.record(self.info, observation.stamp_s, refusal), draft.plan)
+
+    def cancel(self) -> None:
+        """Abort the plan in progress, if any, whether or not the model has been asked yet."""
+        self._canceled_s = time.perf_counter()
+        self.backend.cancel()
 
     def close(self) -> None:
         """Close the backend."""
@@ -162,39 +186,42 @@ class Planner:
 
     def _decide(
         self, task: Task, observation: Observation, memory: Memory, now_s: float | None, draft: _Draft
-    ) -> tuple[tuple[Goal, ...], tuple[Subgoal, ...]]:
+    ) -> tuple[Plan, tuple[Goal, ...]]:
+        """The model's plan, and the goals of its first subgoals, as far as they pass the guard."""
         now_s = observation.stamp_s if now_s is None else now_s
+        _raise(self.guard.check_task(task))
         _raise(self.guard.check_observation(observation, now_s))
         _raise(self.guard.check_memory(memory))
         _raise(self._template.check(observation))
         with draft.timed("render"):
-            prompt = self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning)
+            prompt = _cleaned(self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning))
         plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)
         if not plan.subgoals and not plan.done:
             raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoals and is not done"))
         goals: list[Goal] = []
         for subgoal in plan.subgoals:
-            goal = self._ground(subgoal, observation, memory, draft)
+            goal = self._ground(subgoal, observation, memory, goals, draft)
             if isinstance(goal, Refusal):
                 if not goals:
                     raise _Refused(goal)
-                # Execute the goals before the refused one, then plan again.
-                return tuple(goals), plan.subgoals[: len(goals)]
+                return plan, tuple(goals)  # execute the goals before the refused one, then plan again
             goals.append(goal)
             if isinstance(goal, Finish):  # ignore any subgoal after it
-                return tuple(goals), plan.subgoals[: len(goals)]
+                return plan, tuple(goals)
         if plan.done:
             goals.append(Finish())
-        return tuple(goals), plan.subgoals
+        return plan, tuple(goals)
 
-    def _ground(self, subgoal: Subgoal, observation: Observation, memory: Memory, draft: _Draft) -> Goal | Refusal:
-        """Ground one subgoal and check the goal with the guard."""
+    def _ground(
+        self, subgoal: Subgoal, observation: Observation, memory: Memory, earlier: Sequence[Goal], draft: _Draft
+    ) -> Goal | Refusal:
+        """Ground one subgoal and check the goal, which runs after `earlier` ones, with the guard."""
         with draft.timed("ground"):
             goal = subgoal.ground(observation, self._grounder)
         if isinstance(goal, Refusal):
             return goal
         with draft.timed("guard"):
-            return self.guard.check_goal(goal, observation, memory) or goal
+            return self.guard.check_goal(goal, observation, memory, earlier) or goal
 
     def _ask(self, prompt: Prompt, task: Task, views: int, draft: _Draft) -> Plan:
         """The backend's plan. If the first answer is not a plan, ask once more and quote the offence."""
@@ -203,7 +230,7 @@ class Planner:
             with draft.timed("parse"):
                 return parse_plan(text, task.kind, views)
         except PlanParseError as error:
-            prompt = self._template.ask_again(prompt, error.offence)
+            prompt = _cleaned(self._template.ask_again(prompt, error.offence))
         text = self._generate(prompt, draft)
         try:
             with draft.timed("parse"):
@@ -213,23 +240,55 @@ class Planner:
             raise _Refused(Refusal(Code.PLAN_INVALID, message)) from error
 
     def _generate(self, prompt: Prompt, draft: _Draft) -> str:
+        """The backend's answer, unless it is late or not text."""
         left_s = self.config.deadline_s - draft.elapsed_s()
         if left_s <= 0:
             message = f"the deadline of {self.config.deadline_s} s left no time to ask again"
             raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, message))
+        if self._canceled_s >= draft.started_s:
+            raise _Refused(Refusal(Code.BACKEND_FAILED, "canceled before the model was asked"))
         try:
             with draft.timed("generate"):
                 completion = self.backend.generate(prompt, deadline_s=left_s)
         except DeadlineExceeded as error:
             raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, str(error))) from error
-        except BackendError as error:
+        except SiEmbodiedError as error:
             raise _Refused(Refusal(Code.BACKEND_FAILED, str(error))) from error
-        draft.raw_text.append(completion.text)
+        if not isinstance(completion.text, str):
+            words = f"the backend answered with {type(completion.text).__name__} instead of text"
+            raise _Refused(Refusal(Code.BACKEND_FAILED, words))
+        draft.raw_text.append(printable(completion.text))
         draft.prompt_tokens += completion.prompt_tokens
         draft.completion_tokens += completion.completion_tokens
         for part, seconds in completion.latency_s.items():
             draft.add(part, seconds)
+        if draft.elapsed_s() > self.config.deadline_s:
+            message = f"the answer came after {draft.elapsed_s():.2f} s, later than {self.config.deadline_s} s"
+            raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, message))
         return completion.text
+
+
+def printable(text: str) -> str:
+    """The text with control characters and lone surrogates replaced by U+FFFD; it can always be encoded."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def unforeseen(error: BaseException) -> Refusal:
+    """Log an exception that nobody foresaw, with its traceback, and turn it into a refusal.
+
+    That includes the panics of Rust libraries (tokenizers, llguidance), which are no `Exception`. Requests to end the
+    process are raised again.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise error
+    _LOG.error("planning failed unexpectedly; the robot holds", exc_info=error)
+    return Refusal(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:500])
+
+
+def _cleaned(prompt: Prompt) -> Prompt:
+    """The prompt with printable text: instructions, feedback and offences come from outside."""
+    content = tuple(printable(part) if isinstance(part, str) else part for part in prompt.content)
+    return replace(prompt, content=content)
 
 
 def _raise(refusal: Refusal | None) -> None:

@@ -17,7 +17,7 @@ from si_embodied.types import Code, Hold, Outcome
 
 if TYPE_CHECKING:
     from si_embodied.skills import Goal, Subgoal
-    from si_embodied.types import Decision, Execute, Observation, Task
+    from si_embodied.types import Decision, Execute, Observation, Refusal, Task
 
 MOST_HOLDS = 5
 """A task ends after this many refusals in a row. Each refusal is shown in the next prompt."""
@@ -54,6 +54,7 @@ class TaskProgress:
     failures: int = 0  # executed and failed
     step: Step | None = None  # the one being executed
     end: Outcome | None = None  # None while the task is running
+    stamp_s: float = 0.0  # of the current plan's image
     _pending: deque[Step] = field(default_factory=deque)
     _holds_in_a_row: int = 0
 
@@ -70,14 +71,17 @@ class TaskProgress:
             return
         assert observation is not None  # a plan always has an observation
         self._holds_in_a_row = 0
+        self.stamp_s = decision.record.observation_stamp_s
         self._pending.extend(_steps(decision, observation.T_map_base))
 
-    def next_step(self, T_map_base: Pose | None = None) -> Step | None:
+    def next_step(self, T_map_base: Pose | None = None, stale: Refusal | None = None) -> Step | None:
         """Start the next step of the plan; None if a new plan is needed or the task has ended.
 
         Args:
             T_map_base: the current base pose, from which relative goals after the first are measured. None for the
                 plan's first goal, which is measured from the pose of the plan's image.
+            stale: the guard's refusal if the plan, whose image was taken at `stamp_s`, is too old by now. The rest of
+                the plan is then dropped and remembered as such.
         """
         if self.end is not None or not self._pending:
             return None
@@ -86,6 +90,12 @@ class TaskProgress:
             step = Step(step.goal, step.subgoal, T_map_base)
         if isinstance(step.goal, Finish):
             self.end = Outcome(Code.OK)
+            return None
+        if stale is not None:
+            self.memory = self.memory.add(
+                Attempt(step.words, step.goal, step.T_map_base, Outcome(stale.code, stale.message))
+            )
+            self._pending.clear()
             return None
         self.step = step
         return step

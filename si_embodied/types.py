@@ -39,10 +39,12 @@ class Code(enum.IntEnum):
     STALE_OBSERVATION = 102
     NO_DEPTH = 103
     NO_TRANSFORM = 104
+    INSTRUCTION_TOO_LONG = 105
     BACKEND_FAILED = 201
     DEADLINE_EXCEEDED = 202
     PLAN_INVALID = 203
     EMPTY_PLAN = 204
+    INTERNAL_ERROR = 205
     DEPTH_INVALID = 301
     DEPTH_AMBIGUOUS = 302
     NO_STANDOFF = 303
@@ -53,6 +55,9 @@ class Code(enum.IntEnum):
     REPETITION = 404
     NO_PROGRESS = 405
     STALE_PLAN = 406
+    GOAL_INVALID = 407
+    OBSTRUCTED = 408
+    OFF_MAP = 409
     SKILL_FAILED = 501
     BLOCKED = 502
     UNREACHABLE = 503
@@ -94,6 +99,11 @@ class CameraFrame:
         if not math.isfinite(self.stamp_s):
             raise ObservationError(f"{where}: expected a finite stamp in seconds, got {self.stamp_s}")
 
+    @property
+    def tilt_rad(self) -> float:
+        """Elevation of the optical axis above the horizon, radians."""
+        return math.asin(float(np.clip(self.T_map_camera.rotation[2, 2], -1.0, 1.0)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArmState:
@@ -114,12 +124,30 @@ class NavigationMap:
     origin_m: tuple[float, float]  # map xy of the outer corner of cell [0, 0]
     path_length_m: NDArray[np.float32]  # (rows along y, columns along x), from the robot; inf = unreachable or unknown
 
+    def __post_init__(self) -> None:
+        """Raise `ObservationError` if the grid is not 2D, or its resolution or origin is invalid."""
+        if np.ndim(self.path_length_m) != 2:
+            raise ObservationError(f"expected path lengths (rows, columns), got shape {np.shape(self.path_length_m)}")
+        if not (self.resolution_m > 0 and all(map(math.isfinite, (self.resolution_m, *self.origin_m)))):
+            raise ObservationError(
+                f"expected a positive resolution and a finite origin, got: {self.resolution_m} m, {self.origin_m}"
+            )
+
     def cell(self, x: float, y: float) -> tuple[int, int] | None:
         """The (row, column) of the cell containing map point (x, y) in metres; None outside the grid."""
-        column = math.floor((x - self.origin_m[0]) / self.resolution_m)
-        row = math.floor((y - self.origin_m[1]) / self.resolution_m)
+        column = (x - self.origin_m[0]) / self.resolution_m
+        row = (y - self.origin_m[1]) / self.resolution_m
         rows, columns = self.path_length_m.shape
-        return (row, column) if 0 <= row < rows and 0 <= column < columns else None
+        inside = 0 <= row < rows and 0 <= column < columns  # False for NaN
+        return (math.floor(row), math.floor(column)) if inside else None
+
+    def reachable(self, x: float, y: float, *, slack_cells: int = 0) -> bool:
+        """Whether the base can reach map point (x, y), or a cell within `slack_cells` of it, through free space."""
+        cell = self.cell(x, y)
+        if cell is None:
+            return False
+        around = tuple(slice(max(0, index - slack_cells), index + slack_cells + 1) for index in cell)
+        return bool(np.isfinite(self.path_length_m[around]).any())
 
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Map x of the column centres (columns,) and map y of the row centres (rows,), in metres."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from si_embodied.types import Code, Hold, Refusal, refused
+from si_embodied.planner import unforeseen
+from si_embodied.types import Code, Hold, Refusal, never_asked, refused
 
 if TYPE_CHECKING:
     from si_embodied.memory import Memory
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 Clock = Callable[[], float]
 LatencyModel = Callable[[float], float]
 
+GRACE_S = 0.5
+"""How far a plan may overrun its deadline before the worker gives up on it. The planner itself holds earlier."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
@@ -24,13 +30,14 @@ class _Request:
     task: Task
     observation: Observation
     memory: Memory
+    since_s: float  # when it was submitted, or when planning began, on the steady clock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
     request: _Request
-    decision: Decision | None  # None if planning raised
-    error: BaseException | None
+    decision: Decision
+    started_s: float  # when planning began, on the worker's clock
     ready_s: float  # earliest delivery, on the worker's clock
 
 
@@ -41,9 +48,19 @@ class PlannerWorker:
     worker's thread. With a latency model there is no thread: `submit` plans inline, and `poll` delivers the decision
     once the simulated clock has advanced by the latency. Everything else is identical, so simulation measures what runs
     on the robot.
+
+    A planner that hangs past its deadline does not hang the loop: `poll` returns a `Hold` and the late answer is
+    dropped. Requests submitted before the planner returns wait for it, and become a `Hold` at their own deadline.
     """
 
-    def __init__(self, planner: AnyPlanner, clock: Clock, *, latency: LatencyModel | None = None) -> None:
+    def __init__(
+        self,
+        planner: AnyPlanner,
+        clock: Clock,
+        *,
+        latency: LatencyModel | None = None,
+        steady_clock: Clock = time.monotonic,
+    ) -> None:
         """Start the worker.
 
         Args:
@@ -51,8 +68,9 @@ class PlannerWorker:
             clock: the clock of the observations' stamps, in seconds.
             latency: maps the measured planning time to the simulated planning time, both in seconds. None plans in a
                 thread, in real time.
+            steady_clock: measures the deadline of a plan in the thread; never set back.
         """
-        self._planner, self._clock, self._latency = planner, clock, latency
+        self._planner, self._clock, self._latency, self._steady = planner, clock, latency, steady_clock
         self._condition = threading.Condition()
         self._epoch = 0
         self._mailbox: _Request | None = None
@@ -80,44 +98,68 @@ class PlannerWorker:
         with self._condition:
             if self._closed:
                 raise RuntimeError("the worker is closed; create a new one")
-            self._mailbox = _Request(self._epoch, task, observation, memory)
+            self._mailbox = _Request(self._epoch, task, observation, memory, self._steady())
             self._condition.notify()
         if self._latency is not None:
             self._work_inline()
 
     def poll(self) -> Decision | None:
-        """The next decision, returned once; None while there is none. A plan that is too old by now becomes a `Hold`.
+        """The next decision, returned once; None while there is none.
 
-        Raises:
-            BaseException: whatever the planner raised.
+        A plan that is too old by now, or longer overdue than `GRACE_S`, becomes a `Hold`.
         """
         with self._condition:
             answer = self._answer
             now_s = self._clock()
-            if answer is None or now_s < answer.ready_s:
+            if answer is None:
+                return self._overdue()
+            set_back = now_s < answer.started_s - self._planner.guard.config.max_observation_age_s
+            if now_s < answer.ready_s and not set_back:
                 return None
             self._answer = None
         if self._latency is not None:
             self._work_inline()  # plan a request submitted while this answer was pending
-        if answer.error is not None:
-            raise answer.error
-        assert answer.decision is not None  # an answer holds either a decision or an error
         refusal = self._planner.guard.check_plan_age(answer.request.observation.stamp_s, now_s)
         if refusal is None or isinstance(answer.decision, Hold):
             return answer.decision
         return refused(answer.decision, refusal)
 
     def reset(self) -> None:
-        """Start a new epoch: requests that are waiting or in flight are never delivered."""
+        """Start a new epoch: requests that are waiting are dropped, and the one in flight is cancelled."""
         with self._condition:
-            self._epoch += 1
-            self._mailbox = self._answer = None
+            self._drop()
+
+    def _drop(self) -> None:
+        """Drop all requests and answers; the caller holds the lock, so only the request in flight is cancelled."""
+        self._epoch += 1
+        self._mailbox = self._answer = None
+        if self._working is not None:
+            self._planner.cancel()
+
+    def _overdue(self) -> Hold | None:
+        """Give up on the current request if it is overdue; the caller holds the lock."""
+        working = self._working if self._working is not None and self._working.epoch == self._epoch else None
+        request = working or self._mailbox
+        if request is None or self._latency is not None or self._steady() - request.since_s <= self._limit_s:
+            return None
+        took = f"within {self._limit_s:.1f} s"
+        message = f"the planner did not answer {took}" if working else f"an earlier plan did not return {took}"
+        self._drop()
+        return self._hold(Refusal(Code.DEADLINE_EXCEEDED, message), request, self._limit_s)
+
+    @property
+    def _limit_s(self) -> float:
+        return self._planner.config.deadline_s + GRACE_S
+
+    def _hold(self, refusal: Refusal, request: _Request, elapsed_s: float) -> Hold:
+        version = self._planner.config.prompts.version(self._planner.embodiment.kind) or "none"
+        return never_asked(refusal, self._planner.info, version, request.observation.stamp_s, elapsed_s)
 
     def close(self, *, timeout_s: float = 5.0) -> None:
-        """Accept no more requests and wait up to `timeout_s` seconds for the one in flight."""
+        """Accept no more requests, cancel the one in flight, and wait up to `timeout_s` seconds for it to return."""
         with self._condition:
             self._closed = True
-            self._mailbox = None
+            self._drop()
             self._condition.notify()
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -140,30 +182,32 @@ class PlannerWorker:
 
     def _take(self) -> None:
         """Take the request out of the mailbox; the caller holds the lock."""
-        self._working, self._mailbox = self._mailbox, None
+        assert self._mailbox is not None  # the caller has checked
+        self._working, self._mailbox = replace(self._mailbox, since_s=self._steady()), None
 
     def _work(self) -> None:
         """Plan the taken request and store the answer, unless its epoch has ended meanwhile."""
         request = self._working
         assert request is not None  # set by _take
         started_s = self._clock()
-        decision: Decision | None = None
-        error: BaseException | None = None
-        ready_s = started_s
+        decision: Decision
+        ready_s = -math.inf
         try:
             decision = self._planner.plan(request.task, request.observation, request.memory, now_s=started_s)
             if self._latency is not None:
                 decision, ready_s = self._delayed(decision, started_s, self._latency)
-        except BaseException as raised:  # noqa: BLE001 - poll raises it in the control loop's thread
-            error = raised
+            elif (took_s := self._steady() - request.since_s) > self._limit_s:
+                decision = refused(decision, Refusal(Code.DEADLINE_EXCEEDED, f"planning took {took_s:.2f} s"))
+        except BaseException as error:  # noqa: BLE001 - a foreign planner; ours never raises
+            decision = self._hold(unforeseen(error), request, 0.0)
         with self._condition:
             self._working = None
             if request.epoch == self._epoch:
-                self._answer = _Answer(request, decision, error, ready_s)
+                self._answer = _Answer(request, decision, started_s, ready_s)
 
     def _delayed(self, decision: Decision, started_s: float, latency: LatencyModel) -> tuple[Decision, float]:
         """The decision and its delivery time. If that is past the planner's deadline: a `Hold`, at the deadline."""
-        delay_s, deadline_s = latency(decision.record.latency_s["total"]), self._planner.config.deadline_s
+        delay_s, deadline_s = latency(decision.record.latency_s.get("total", 0.0)), self._planner.config.deadline_s
         if delay_s <= deadline_s:
             return decision, started_s + delay_s
         message = f"planning took {delay_s:.2f} s, more than {deadline_s} s"

@@ -101,16 +101,19 @@ def test_a_reset_drops_what_is_in_flight(
     assert degrees(wait_for(worker.poll)) == 2  # the second answer; the first was never delivered
 
 
-def test_a_planner_exception_is_raised_in_the_control_loop(
+def test_a_foreign_planner_that_raises_holds_the_robot(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
-    def broken(prompt: Prompt) -> str:
-        raise ZeroDivisionError("a bug")
+    class Broken(Planner):
+        def plan(self, *_: object, **__: object) -> Decision:
+            raise ZeroDivisionError("a bug")
 
-    worker = PlannerWorker(Planner(ScriptedBackend(broken), base), lambda: 10.0)
+    worker = PlannerWorker(Broken(ScriptedBackend([]), base), lambda: 10.0)
     worker.submit(find_chair, wall_ahead, Memory())
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        wait_for(worker.poll)
+    decision = wait_for(worker.poll)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.INTERNAL_ERROR
+    assert "a bug" in decision.message
     worker.close()
 
 

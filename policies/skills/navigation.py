@@ -84,7 +84,7 @@ def _length(path: NDArray[np.float64]) -> float:
 
 def camera_tilt(observation: Observation) -> float:
     """Elevation of the first camera's optical axis above the horizon, radians."""
-    return math.asin(float(np.clip(observation.frames[0].T_map_camera.rotation[2, 2], -1.0, 1.0)))
+    return observation.frames[0].tilt_rad
 
 
 class PathFollower:

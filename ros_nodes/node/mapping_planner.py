@@ -64,6 +64,10 @@ class ReplaceablePlanner:
         """The wrapped planner's model."""
         return self.inner.info
 
+    def cancel(self) -> None:
+        """Abort the wrapped planner's plan."""
+        self.inner.cancel()
+
     def close(self) -> None:
         """Close the wrapped planner."""
         self.inner.close()

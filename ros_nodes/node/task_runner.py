@@ -228,15 +228,10 @@ class TaskRunner:
         if isinstance(base, Refusal) and now_s - self._since_s <= self.observation_timeout_s:
             return
         first, self._first = self._first, False
-        step = report.progress.next_step(None if first or isinstance(base, Refusal) else base)
+        aged = self.planner.guard.check_plan_age(report.progress.stamp_s, now_s)
+        lost, pose = (base, None) if isinstance(base, Refusal) else (None, base)
+        step = report.progress.next_step(None if first else pose, lost or aged)
         if step is None:
-            self._continue(report, now_s)
-            return
-        assert self._observation is not None  # a plan has an observation
-        refusal = self.planner.guard.check_plan_age(self._observation.stamp_s, now_s)
-        refusal = base if isinstance(base, Refusal) else refusal
-        if refusal is not None:
-            report.progress.finished(Outcome(refusal.code, refusal.message))
             self._continue(report, now_s)
             return
         self._posed_s = now_s

@@ -83,7 +83,7 @@ class LocalBackend:
         )
         self._max_new_tokens, self._image_size = max_new_tokens, image_size
         self._decoding = decoding or Decoding()
-        self._canceled = threading.Event()
+        self._running: set[threading.Event] = set()  # one event per call of `generate`, set to abort it
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # last answer per schema: the next one's draft
         self._lock = threading.Lock()  # guards the model, whose caches hold one prompt at a time
         self.info = BackendInfo(model.name, model.kernel, model.dtype, prompts)
@@ -102,23 +102,28 @@ class LocalBackend:
         answer tokens.
 
         Raises:
-            DeadlineExceeded: the deadline passed. It is checked before every forward pass, and while waiting for
-                another thread's prompt.
+            DeadlineExceeded: the deadline passed. It is checked before every layer of images and prompt, before every
+                decoding step, and while waiting for another thread's prompt.
             BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
             ConfigError: the prompt's schema is not supported or is unbounded.
         """
         started = time.monotonic()
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
-        if not self._lock.acquire(timeout=deadline_s):
-            raise DeadlineExceeded(f"the model was busy with another prompt for {deadline_s:.1f} s; allow more time")
+        canceled = threading.Event()
+        self._running.add(canceled)
         try:
-            return self._generate(prompt, started, started + deadline_s)
+            if not self._lock.acquire(timeout=deadline_s):
+                words = f"the model was busy with another prompt for {deadline_s:.1f} s"
+                raise DeadlineExceeded(f"{words}; allow more time")
+            try:
+                return self._generate(prompt, started, started + deadline_s, canceled)
+            finally:
+                self._lock.release()
         finally:
-            self._lock.release()
+            self._running.discard(canceled)
 
-    def _generate(self, prompt: Prompt, started: float, deadline: float) -> Completion:
-        canceled = self._canceled = threading.Event()
+    def _generate(self, prompt: Prompt, started: float, deadline: float, canceled: threading.Event) -> Completion:
         if self._image_size is not None:
             prompt = replace(prompt, content=tuple(_reduced(part, self._image_size) for part in prompt.content))
         inputs = self._family.encode(prompt)
@@ -152,8 +157,9 @@ class LocalBackend:
         )
 
     def cancel(self) -> None:
-        """Abort the answer in progress, if any. Any thread may call this."""
-        self._canceled.set()
+        """Abort the answers in progress, also those that wait for the model. Any thread may call this."""
+        for canceled in tuple(self._running):
+            canceled.set()
 
     def close(self) -> None:
         """Abort the answer in progress and drop the cached ones. Memory is freed with the last reference."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from si_embodied.models.drafts import Drafts
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,22 +27,55 @@ if TYPE_CHECKING:
     from si_embodied.models.families import ModelInputs
 
 
+Check: TypeAlias = "Callable[[], object]"
+"""Raises `DeadlineExceeded` or `BackendError` if the work is to be aborted."""
+
+PREFILL_CHUNK = 512
+"""Tokens read in one forward pass. Larger chunks are hardly faster, and the deadline is checked between them."""
+
+
+def unchecked() -> None:
+    """Never abort."""
+
+
+def prefill_chunks(start: int, stop: int, keep: int) -> Iterator[tuple[int, int]]:
+    """Split tokens `start` to `stop` into chunks for a prefill; the last one contains the last `keep` tokens."""
+    while stop - start > PREFILL_CHUNK + keep:
+        yield start, start + PREFILL_CHUNK
+        start += PREFILL_CHUNK
+    yield start, stop
+
+
 class ModelRunner(Protocol):
     """One model with one key/value cache.
 
-    A forward pass that raises resets the runner: the next prompt starts from an empty cache.
+    A forward pass that fails resets the runner: the next prompt starts from an empty cache. One that was aborted by a
+    check does not.
     """
 
-    def encode_images(self, inputs: ModelInputs) -> object:
+    def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> object:
         """Image features for `prefill`; returns once they are computed.
 
         Features of recently seen images may come from a bounded cache, keyed by image content.
+
+        Args:
+            inputs: the prompt.
+            check: called between images and as often within one as the runtime allows; raises to abort.
         """
 
-    def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
+    def prefill(
+        self, inputs: ModelInputs, features: object, forced: Sequence[int], *, check: Check = unchecked
+    ) -> int:  # fmt: skip
         """Read the prompt, followed by the answer's first `forced` tokens.
 
         The key/value cache is reused for the longest common prefix of tokens and image contents.
+
+        Args:
+            inputs: the prompt.
+            features: from `encode_images`.
+            forced: the answer's first tokens.
+            check: called between chunks of `PREFILL_CHUNK` tokens and as often within one as the runtime allows;
+                raises to abort. The chunks that were read stay in the cache.
 
         Returns:
             How many tokens were reused.
@@ -111,7 +144,8 @@ def decode(
         constraint: a new constraint; decoding advances it to its end.
         options: decoding options.
         last_answer: tokens that the answer is likely to repeat, used as the first draft.
-        clock: monotonic time in seconds. Deadline and cancellation are checked before every forward pass and token.
+        clock: monotonic time in seconds. Deadline and cancellation are checked before every forward pass and token,
+            and within the passes over images and prompt.
 
     Raises:
         DeadlineExceeded: not finished by the deadline.
@@ -123,11 +157,11 @@ def decode(
     if options.drafts:
         answer.drafts = Drafts(last_answer, inputs.input_ids.tolist(), constraint.token_text)
     started = answer.check()
-    features = runner.encode_images(inputs)
+    features = runner.encode_images(inputs, check=answer.check)
     seen = answer.check()
     pending = answer.forced()
     guess = answer.guess()
-    reused = runner.prefill(inputs, features, [*pending, *guess])
+    reused = runner.prefill(inputs, features, [*pending, *guess], check=answer.check)
     read = answer.check()
     pending = answer.choose_along(guess)
     steps = 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import BackendError, extra
+from si_embodied.errors import BackendError, DeadlineExceeded, extra
 from si_embodied.models.compiled import compiled_pass
+from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
 
 with extra("models"):
@@ -16,10 +18,11 @@ with extra("models"):
     from transformers import DynamicCache
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from si_embodied.models.decoding import Check
     from si_embodied.models.families import ModelInputs
 
 _FEW_ROWS = 1 / 8  # fraction of the vocabulary; gathering a row costs at least three times as much as computing it
@@ -55,6 +58,9 @@ class TorchRunner:
         self._rotary_3d = hasattr(model.model, "get_rope_index")  # Qwen-VL: time, row and column
         self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
         self._reset()
+        vision = getattr(model.model, "visual", None) or getattr(model.model, "vision_tower", None)
+        # Hooks that come and go would make torch compile the steps anew; compiled models are checked between passes.
+        self._layers = [] if compiled else [*_layers(vision), *_layers(self._language)]
         self._step_pass: Any = self._language
         if compiled:
             self._step_pass = compiled_pass(self._language, self._device, self._attempt)
@@ -77,32 +83,49 @@ class TorchRunner:
         self._next_position = 0
         self._hidden: torch.Tensor | None = None  # (n, hidden), of the last n tokens
 
-    def encode_images(self, inputs: ModelInputs) -> PromptFeatures[_Image]:
-        """The vision tower's output for each image; runs only for images that are not cached."""
+    def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[_Image]:
+        """The vision tower's output for each image, one at a time; runs only for images that are not cached."""
         spans = image_spans(inputs)
         parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
-        features = {span.digest: image for span in spans if (image := self._store.get(span.digest)) is not None}
-        new = {span.digest: index for index, span in enumerate(spans) if span.digest not in features}
-        if new:
-            chosen = [parts[index] for index in new.values()]
-            arrays = {name: np.concatenate([part[name] for part in chosen]) for name in inputs.pixels}
-            seen = self._see(arrays, [spans[index].stop - spans[index].start for index in new.values()])
-            for digest, image in zip(new, seen, strict=True):
-                features[digest] = image
-                self._store.put(digest, image, image.size_bytes)
+        features: dict[bytes, _Image] = {}
+        for span, part in zip(spans, parts, strict=True):
+            image = features.get(span.digest) or self._store.get(span.digest)
+            if image is None:
+                check()
+                image = self._see(part, check)
+                self._store.put(span.digest, image, image.size_bytes)
+            features[span.digest] = image
         return PromptFeatures(spans, tuple(features[span.digest] for span in spans))
 
-    def _see(self, arrays: dict[str, NDArray[Any]], counts: list[int]) -> list[_Image]:
-        """Run the vision tower on several images."""
-        pixels = {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
-        with torch.inference_mode():
+    def _see(self, part: Mapping[str, NDArray[Any]], check: Check) -> _Image:
+        """Run the vision tower on one image."""
+        pixels = {name: torch.from_numpy(array).to(self._device) for name, array in part.items()}
+        with torch.inference_mode(), self._watched(check):
             output = self._model.model.get_image_features(**pixels, return_dict=True)
-            embeddings = _by_image(output.pooler_output, counts)
-            layers = [_by_image(layer, counts) for layer in getattr(output, "deepstack_features", None) or ()]
+            layers = getattr(output, "deepstack_features", None) or ()
+            image = _Image(_rows_of(output.pooler_output), tuple(_rows_of(layer) for layer in layers))
         self._wait()
-        return [_Image(embeddings[i], tuple(layer[i] for layer in layers)) for i in range(len(counts))]
+        return image
 
-    def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
+    @contextmanager
+    def _watched(self, check: Check) -> Iterator[None]:
+        """Call `check` before every layer, or before every fourth on CUDA, which has to wait for the device."""
+
+        def before_layer(*_: object) -> None:
+            self._wait()
+            check()
+
+        layers = self._layers[:: 4 if self._device.type == "cuda" else 1] if check is not unchecked else []
+        hooks = [layer.register_forward_pre_hook(before_layer) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def prefill(
+        self, inputs: ModelInputs, features: object, forced: Sequence[int], *, check: Check = unchecked
+    ) -> int:  # fmt: skip
         """Read the prompt and the first `forced` tokens of the answer, except the cached prefix."""
         if not isinstance(features, PromptFeatures):
             raise TypeError(f"expected the result of encode_images, got: {type(features).__name__}")
@@ -111,7 +134,6 @@ class TorchRunner:
         limit = len(inputs.input_ids) - 1
         kept = self._held.common_prefix(ids[:limit], features.spans)
         self._crop(len(self._held.tokens) - kept)
-        held = Held(tuple(ids), features.spans)
         arguments: dict[str, Any] = {}
         if self._rotary_3d:
             positions = self._positions(inputs, ids)
@@ -122,8 +144,12 @@ class TorchRunner:
             (span, image) for span, image in zip(features.spans, features.features, strict=True) if span.start >= kept
         ]
         arguments.update(self._embedded(input_ids, kept, new))
-        self._forward(self._language, arguments, held, len(forced) + 1)
-        self._wait()
+        keep = len(forced) + 1
+        for start, stop in prefill_chunks(kept, len(ids), keep):
+            check()
+            part = _part(arguments, start - kept, stop - kept)
+            self._forward(self._language, part, Held(tuple(ids[:stop]), features.spans), keep, check)
+            self._wait()
         return kept
 
     def _embedded(self, input_ids: torch.Tensor, offset: int, images: list[tuple[ImageSpan, _Image]]) -> dict[str, Any]:
@@ -209,16 +235,26 @@ class TorchRunner:
         )[0]
         return positions
 
-    def _forward(self, language: Any, arguments: dict[str, Any], held: Held, keep: int) -> None:
+    def _forward(
+        self, language: Any, arguments: dict[str, Any], held: Held, keep: int, check: Check = unchecked
+    ) -> None:  # fmt: skip
         """Run the `language` model; afterwards the cache contains `held`, and `keep` hidden states are kept.
 
-        If the pass fails, the cache is discarded: its layers may differ in length.
+        If `check` aborts the pass, the cache keeps what it contained before. If the pass fails, the cache is discarded:
+        its layers may differ in length.
         """
-        cache = self._cache
+        cache, before = self._cache, self._held
         self._cache, self._held, self._hidden = None, Held(), None
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._watched(check):
                 output = language(past_key_values=cache, use_cache=True, **arguments)
+        except (DeadlineExceeded, BackendError):
+            self._reset()
+            if before.tokens:
+                for layer in cache.layers:  # those before the aborted one are longer
+                    layer.crop(min(0, len(before.tokens) - layer.get_seq_length()))
+                self._cache, self._held = cache, before
+            raise
         except BaseException as error:
             self._reset()
             if isinstance(error, torch.OutOfMemoryError):
@@ -229,11 +265,27 @@ class TorchRunner:
         self._cache, self._held, self._hidden = cache, held, output.last_hidden_state[0, -keep:]
 
 
-def _by_image(features: Any, counts: list[int]) -> list[torch.Tensor]:
-    """Split the features of all images into one tensor (n, hidden) per image.
-
-    They are cloned, because a view in the cache would keep the whole tensor alive.
-    """
+def _rows_of(features: Any) -> torch.Tensor:
+    """The features of one image as a tensor (n, hidden)."""
     joined = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
-    parts = joined.reshape(-1, joined.shape[-1]).split(counts)
-    return [part.clone() for part in parts]
+    rows: torch.Tensor = joined.reshape(-1, joined.shape[-1])
+    return rows
+
+
+def _layers(module: Any) -> list[torch.nn.Module]:
+    """The layers of a transformer: its longest list of modules."""
+    lists = [] if module is None else [part for part in module.modules() if isinstance(part, torch.nn.ModuleList)]
+    return list(max(lists, key=len, default=[]))
+
+
+def _part(arguments: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The language model's arguments for tokens `start` to `stop` of those in `arguments`."""
+    part = {"inputs_embeds": arguments["inputs_embeds"][:, start:stop]}
+    if "position_ids" in arguments:
+        part["position_ids"] = arguments["position_ids"][..., start:stop]
+    mask = arguments.get("visual_pos_masks")
+    if mask is not None and mask[:, start:stop].any():
+        first, last = int(mask[:, :start].sum()), int(mask[:, :stop].sum())
+        part["visual_pos_masks"] = mask[:, start:stop]
+        part["deepstack_visual_embeds"] = [layer[first:last] for layer in arguments["deepstack_visual_embeds"]]
+    return part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import os
 import socket
@@ -25,6 +26,7 @@ from si_embodied.errors import (
     extra,
 )
 from si_embodied.guard import Guard
+from si_embodied.planner import unforeseen
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
 from si_embodied.serving.messages import PLAN_PATH, PlanRequest, pack_request, unpack_reply
 from si_embodied.serving.options import MOST_BYTES
@@ -105,30 +107,56 @@ class RemotePlanner:
         """
         started = time.monotonic()
         try:
-            request = PlanRequest(
-                self._robot,
-                self.embodiment,
-                self.config,
-                task,
-                observation,
-                memory,
-                now_s=observation.stamp_s if now_s is None else now_s,
-                deadline_s=self.config.deadline_s,
-            )
-            with self._lock:
-                reply = self._background.call(self._exchange(request, started), timeout_s=self.config.deadline_s)
-            decision = unpack_reply(reply)
-        except RequestRefused as refused:
-            code = Code.DEADLINE_EXCEEDED if refused.reason == "late" else Code.BACKEND_FAILED
-            return self._hold(code, f"{self._url} refused ({refused.reason}): {refused}", observation, started)
+            return self._plan(task, observation, memory, now_s, started)
+        except RequestRefused as error:
+            code = Code.DEADLINE_EXCEEDED if error.reason == "late" else Code.BACKEND_FAILED
+            return self._hold(code, f"{self._url} refused ({error.reason}): {error}", observation, started)
         except (MessageError, ObservationError, BackendError) as error:
             return self._hold(Code.BACKEND_FAILED, f"{self._url}: {error}", observation, started)
+        except concurrent.futures.CancelledError:
+            return self._hold(Code.BACKEND_FAILED, "canceled while the server was planning", observation, started)
         except (WebSocketException, OSError) as error:
             if isinstance(error, TimeoutError):
                 late = f"{self._url} did not answer within {self.config.deadline_s} s"
                 return self._hold(Code.DEADLINE_EXCEEDED, late, observation, started)
             return self._hold(Code.BACKEND_FAILED, self._why(error), observation, started)
-        return self._checked(decision, observation, memory, time.monotonic() - started)
+        except BaseException as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
+            refusal = unforeseen(error)
+            return self._hold(refusal.code, f"{self._url}: {refusal.message}", observation, started)
+
+    def _plan(
+        self, task: Task, observation: Observation, memory: Memory, now_s: float | None, started: float
+    ) -> Decision:  # fmt: skip
+        now_s = observation.stamp_s if now_s is None else now_s
+        refusal = self.guard.check_task(task) or self.guard.check_observation(observation, now_s)
+        if refusal is not None:
+            return self._hold(refusal.code, refusal.message, observation, started)
+        request = PlanRequest(
+            self._robot,
+            self.embodiment,
+            self.config,
+            task,
+            observation,
+            memory,
+            now_s=now_s,
+            deadline_s=self.config.deadline_s,
+        )
+        with self._lock:
+            reply = self._background.call(self._exchange(request, started), timeout_s=self.config.deadline_s)
+        decision = unpack_reply(reply)
+        elapsed_s = time.monotonic() - started
+        if decision.record.observation_stamp_s != observation.stamp_s:
+            words = f"{self._url} answered for an image of {decision.record.observation_stamp_s} s, not this one"
+            return self._hold(Code.BACKEND_FAILED, words, observation, started)
+        decision = self._checked(decision, observation, memory, elapsed_s)
+        if elapsed_s > self.config.deadline_s:
+            late = f"{self._url} answered after {elapsed_s:.2f} s, later than {self.config.deadline_s} s"
+            return refused(decision, Refusal(Code.DEADLINE_EXCEEDED, late))
+        return decision
+
+    def cancel(self) -> None:
+        """Abort the plan in progress, if any."""
+        self._background.cancel()
 
     def check(self, *, deadline_s: float = 5.0) -> None:
         """Connect now, to find a wrong address or key before the first plan.
@@ -215,8 +243,8 @@ class RemotePlanner:
         latency_s = {**took, "network": max(0.0, elapsed_s - took.get("total", 0.0)), "total": elapsed_s}
         record = dataclasses.replace(decision.record, latency_s=latency_s)
         if isinstance(decision, Execute):
-            for goal in decision.goals:
-                refusal = self.guard.check_goal(goal, observation, memory)
+            for index, goal in enumerate(decision.goals):
+                refusal = self.guard.check_goal(goal, observation, memory, decision.goals[:index])
                 if refusal is not None:
                     return refused(dataclasses.replace(decision, record=record), refusal)
         return dataclasses.replace(decision, record=record)

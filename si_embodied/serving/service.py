@@ -32,6 +32,12 @@ class PlanningService:
         config = dataclasses.replace(
             request.config,
             prompts=self.config.prompts,
+            guard=dataclasses.replace(
+                request.config.guard,
+                max_instruction_characters=min(
+                    request.config.guard.max_instruction_characters, self.config.guard.max_instruction_characters
+                ),
+            ),
             deadline_s=min(request.deadline_s - waited_s, self.config.deadline_s),
         )
         planner = Planner(self.backend, request.embodiment, config)

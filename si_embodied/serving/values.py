@@ -33,10 +33,10 @@ from si_embodied.serving.pictures import Picture
 from si_embodied.skills import Goal, Subgoal, goal_types
 from si_embodied.skills.base import MapArea, MapPoint
 
-LONGEST_INSTRUCTION = 2000
-"""In characters. A sentence has 100; an instruction of 200,000 took the model minutes and gigabytes."""
+LONGEST_INSTRUCTION = 20_000
+"""In characters, on the network; the guard's own limit is a tenth of it."""
 LONGEST_RECORDED_INSTRUCTION = 1 << 20
-"""Recordings of 0.1.0, which had no limit, stay readable."""
+"""Recordings of 0.1.0, which had no limit, and of refused instructions stay readable."""
 MOST_FRAMES = 8  # a plan refers to views 0..7
 MOST_SKILLS = 1000
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from si_embodied.types import Refusal
+from si_embodied.embodiment import MobileBase
+from si_embodied.skills.bounds import check_base_pose, check_tool_point
+from si_embodied.types import Code, Refusal
 
 if TYPE_CHECKING:
     from si_embodied.config import GuardConfig
@@ -59,9 +61,28 @@ class Goal(abc.ABC):
         """The values, in metres or radians, by which the guard recognises a repeated goal of the same type."""
         return np.array([self.amount]) if self.place_m is None else np.asarray(self.place_m, dtype=np.float64)
 
-    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """The reason this goal exceeds the robot's bounds; None if it is within them."""
+    def after(self, T_map_base: Pose) -> Pose | None:
+        """Where the base stands after the goal if it starts at `T_map_base`; None if that is not known in advance."""
         return None
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """The reason this goal exceeds the robot's bounds; None if it is within them.
+
+        The guard has already refused goals with non-finite numbers. By default, a pose must lie within the bounds of
+        this robot's own poses, and an amount below `max_goal_distance_m`.
+
+        Args:
+            observation: `T_map_base` is where the base will stand when the goal starts.
+            embodiment: the robot.
+            limits: the guard's settings.
+        """
+        if abs(self.amount) > limits.max_goal_distance_m:
+            return Refusal(Code.GOAL_INVALID, f"{self.words}: {self.amount:.2f} is over {limits.max_goal_distance_m}")
+        if self.pose is None:
+            return None
+        if isinstance(embodiment, MobileBase):
+            return check_base_pose(self.pose, observation, limits)
+        return check_tool_point("the goal", self.pose.translation, embodiment)
 
 
 class Subgoal(BaseModel, abc.ABC):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from si_embodied.embodiment import TableArm
 from si_embodied.geometry import Pose
 from si_embodied.skills.base import Goal, MapPoint, Point, PointedSubgoal, Subgoal, point_words
+from si_embodied.skills.bounds import check_tool_point
 from si_embodied.skills.calling import CallSkill, call_at
 from si_embodied.types import Code, Refusal
 
@@ -93,7 +93,10 @@ class PushAlong(Goal):
         return np.concatenate([self.start_m, self.end_m])
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Reject a push whose start or end is outside the arm's workspace or reach."""
+        """Reject a push longer than `max_push_m`, or that starts or ends outside the arm's workspace or reach."""
+        length = float(np.linalg.norm(self.end_m - self.start_m))
+        if length > limits.max_push_m:
+            return Refusal(Code.TOO_FAR, f"the push is {length:.2f} m long, more than {limits.max_push_m} m")
         start = check_tool_point("the start of the push", self.start_m, embodiment)
         return start or check_tool_point("the end of the push", self.end_m, embodiment)
 
@@ -164,22 +167,3 @@ class Home(Subgoal):
     def ground(self, observation: Observation, grounder: Grounder) -> GoHome:
         """The home goal, which has no parameters."""
         return GoHome()
-
-
-def check_tool_point(name: str, point: NDArray[np.float64], embodiment: Embodiment) -> Refusal | None:
-    """Reject a map point (3,) outside an arm's workspace or reach. Other robots have no such bounds."""
-    if not isinstance(embodiment, TableArm):
-        return None
-    low, high = embodiment.workspace_m
-    if not ((point >= low).all() and (point <= high).all()):
-        box = f"{_xyz(low)} to {_xyz(high)}"
-        return Refusal(Code.OUT_OF_WORKSPACE, f"{name} {_xyz(point)} is outside the workspace {box}")
-    distance = float(np.linalg.norm(point - np.asarray(embodiment.shoulder_m)))
-    if distance > embodiment.reach_m:
-        where = f"{distance:.2f} m from the shoulder, beyond the reach of {embodiment.reach_m:.2f} m"
-        return Refusal(Code.OUT_OF_REACH, f"{name} {_xyz(point)} is {where}")
-    return None
-
-
-def _xyz(point: NDArray[np.float64] | tuple[float, float, float]) -> str:
-    return "(" + ", ".join(f"{value:.2f}" for value in point) + ")"

@@ -12,6 +12,7 @@ from pydantic import Field
 from si_embodied.embodiment import MobileBase
 from si_embodied.geometry import Pose
 from si_embodied.skills.base import Goal, MapPoint, PointedSubgoal, Subgoal, point_words
+from si_embodied.skills.bounds import check_base_pose, check_path_ahead
 from si_embodied.skills.calling import CallSkill, call_at
 from si_embodied.types import Code, Refusal
 
@@ -50,12 +51,12 @@ class NavigateTo(Goal):
         return self.target_m
 
     def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
-        """Reject a goal farther from the base than `max_goal_distance_m`."""
-        distance = float(np.hypot(*(self.T_map_base.translation - observation.T_map_base.translation)[:2]))
-        if distance > limits.max_goal_distance_m:
-            limit = limits.max_goal_distance_m
-            return Refusal(Code.TOO_FAR, f"the goal is {distance:.1f} m away, more than {limit} m")
-        return None
+        """Reject a goal farther from the base than `max_goal_distance_m`, or off the map."""
+        return check_base_pose(self.T_map_base, observation, limits)
+
+    def after(self, T_map_base: Pose) -> Pose:
+        """The goal's pose."""
+        return self.T_map_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,16 @@ class Rotate(Goal):
         """The angle in radians."""
         return self.angle_rad
 
+    def after(self, T_map_base: Pose) -> Pose:
+        """The start, turned."""
+        return T_map_base @ Pose.planar(0.0, 0.0, self.angle_rad)
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Reject more than one full turn."""
+        if abs(self.angle_rad) <= 2 * math.pi + 1e-6:
+            return None
+        return Refusal(Code.GOAL_INVALID, f"{self.words} is more than one full turn")
+
 
 @dataclass(frozen=True, slots=True)
 class Drive(Goal):
@@ -91,6 +102,18 @@ class Drive(Goal):
         """The distance in metres."""
         return self.distance_m
 
+    def after(self, T_map_base: Pose) -> Pose:
+        """The start, moved ahead."""
+        return T_map_base @ Pose.planar(self.distance_m, 0.0, 0.0)
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Reject a drive backwards, farther than `max_drive_m`, or over ground that is not known to be free."""
+        if self.distance_m <= 0:
+            return Refusal(Code.GOAL_INVALID, f"expected a drive ahead, got: {self.distance_m:.2f} m")
+        if self.distance_m > limits.max_drive_m:
+            return Refusal(Code.TOO_FAR, f"the drive is {self.distance_m:.2f} m long, more than {limits.max_drive_m} m")
+        return check_path_ahead(self.distance_m, observation, embodiment)
+
 
 @dataclass(frozen=True, slots=True)
 class TiltCamera(Goal):
@@ -107,6 +130,24 @@ class TiltCamera(Goal):
     def amount(self) -> float:
         """The angle in radians."""
         return self.angle_rad
+
+    def after(self, T_map_base: Pose) -> Pose:
+        """The start: only the camera moves."""
+        return T_map_base
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Reject a tilt that ends more than one step outside the camera's range.
+
+        The last step may end at the range's edge: skills stop there.
+        """
+        if not isinstance(embodiment, MobileBase):
+            return Refusal(Code.GOAL_INVALID, f"a {type(embodiment).__name__} cannot tilt its camera")
+        (low, high), step = embodiment.tilt_range_rad, embodiment.tilt_step_rad
+        tilt = observation.frames[0].tilt_rad if observation.frames else 0.0
+        if min(low, tilt) - step - 1e-6 <= tilt + self.angle_rad <= max(high, tilt) + step + 1e-6:
+            return None
+        words = f"{self.words} from {math.degrees(tilt):.0f}° leaves the camera's range"
+        return Refusal(Code.GOAL_INVALID, f"{words} of {math.degrees(low):.0f}° to {math.degrees(high):.0f}°")
 
 
 @dataclass(frozen=True, slots=True)

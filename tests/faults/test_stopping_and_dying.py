@@ -71,7 +71,8 @@ def running(world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_a
     def reset() -> None:
         world.resets += 1
 
-    plan = SimpleNamespace(goals=tuple(Rotate(1.0) for _ in range(goals)), subgoals=())
+    record = SimpleNamespace(observation_stamp_s=world.now_s)
+    plan = SimpleNamespace(goals=tuple(Rotate(1.0) for _ in range(goals)), subgoals=(), record=record)
     planner: Any = SimpleNamespace(config=SimpleNamespace(memory_entries=12), guard=SimpleNamespace(check_plan_age=age))
     answers = [plan]
     worker: Any = SimpleNamespace(reset=reset, submit=lambda *_: None, poll=lambda: answers.pop() if answers else None)

@@ -111,10 +111,10 @@ class _Scripted:
         self.steps: list[tuple[int, ...]] = []
 
     # the runner's side
-    def encode_images(self, inputs: Any) -> object:
+    def encode_images(self, inputs: Any, *, check: object = None) -> object:
         return None
 
-    def prefill(self, inputs: Any, features: object, forced: Sequence[int]) -> int:
+    def prefill(self, inputs: Any, features: object, forced: Sequence[int], *, check: object = None) -> int:
         self.steps.append(tuple(forced))
         return 0
 

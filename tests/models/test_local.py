@@ -253,7 +253,7 @@ def test_a_canceled_answer_is_aborted(backends: dict[str, Any], monkeypatch: pyt
     """Canceled during the first pass; the next answer is not affected."""
     backend, prompt = backends["qwen3_vl"], _one_image(np.random.default_rng(0))
     encode = backend._runner.encode_images
-    monkeypatch.setattr(backend._runner, "encode_images", lambda inputs: (encode(inputs), backend.cancel())[0])
+    monkeypatch.setattr(backend._runner, "encode_images", lambda inputs, **_: (encode(inputs), backend.cancel())[0])
     with pytest.raises(BackendError, match="canceled"):
         backend.generate(prompt, deadline_s=60.0)
     monkeypatch.undo()

@@ -126,13 +126,13 @@ def test_the_same_prompt_again_runs_one_pass_and_no_vision(family_name: str, eng
 def test_only_new_images_are_encoded(family_name: str, engines: dict[str, _Engine]) -> None:
     engine, rng = engines[family_name], np.random.default_rng(0)
     one, two = _picture(rng), _picture(rng)
-    runner, counts = engine.runner(), []
+    runner, seen = engine.runner(), []
     see = runner._see
-    runner._see = lambda arrays, tokens: counts.append(len(tokens)) or see(arrays, tokens)  # type: ignore[method-assign, func-returns-value]
+    runner._see = lambda part, check: seen.append(part) or see(part, check)  # type: ignore[method-assign, func-returns-value]
     schema = plan_schema("navigation", 1)
     for pictures in ((one,), (one, two), (two, one, two)):
         engine.decode(runner, Prompt("v", "", tuple(pictures), schema), Decoding(max_new_tokens=400))
-    assert counts == [1, 1]
+    assert len(seen) == 2
 
 
 def test_after_a_missed_deadline_the_next_answer_is_correct(family_name: str, engines: dict[str, _Engine]) -> None:
@@ -141,7 +141,7 @@ def test_after_a_missed_deadline_the_next_answer_is_correct(family_name: str, en
     first, second = _episode(np.random.default_rng(3), 2)
     expected = engine.decode(engine.runner(), second).tokens
     runner = engine.runner()
-    for late_at in range(1, 8):
+    for late_at in range(1, 20):
         ticks = iter(range(10_000))
         options = Decoding(max_new_tokens=400, deadline=late_at)
         with pytest.raises(DeadlineExceeded):

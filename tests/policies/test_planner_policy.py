@@ -24,7 +24,7 @@ from si_embodied.task import MOST_HOLDS
 from si_embodied.types import Prompt
 
 TURN_LEFT = '{"subgoals":[{"skill":"turn","degrees":30}],"done":false}'
-FORWARD_5_M = '{"subgoals":[{"skill":"forward","centimetres":300}],"done":false}'
+FORWARD_2_M = '{"subgoals":[{"skill":"forward","centimetres":200}],"done":false}'
 STOP = '{"subgoals":[],"done":true}'
 
 
@@ -35,7 +35,9 @@ class Turntable:
         self.observation, self.yaw, self.stamp_s = observation, 0.0, observation.stamp_s
 
     def observe(self) -> Observation:
-        return dataclasses.replace(self.observation, T_map_base=Pose.planar(0.0, 0.0, self.yaw), stamp_s=self.stamp_s)
+        frames = tuple(dataclasses.replace(frame, stamp_s=self.stamp_s) for frame in self.observation.frames)
+        base = Pose.planar(0.0, 0.0, self.yaw)
+        return dataclasses.replace(self.observation, frames=frames, T_map_base=base, stamp_s=self.stamp_s)
 
     def act(self, action: object, *, period_s: float = 0.5) -> None:
         self.stamp_s += period_s
@@ -65,14 +67,14 @@ def test_the_next_prompt_shows_the_last_outcome(base: MobileBase, wall_ahead: Ob
 
     def answer(prompt: Prompt) -> str:
         asked.append(prompt.text)
-        return (TURN_LEFT, FORWARD_5_M, STOP)[len(asked) - 1]
+        return (TURN_LEFT, FORWARD_2_M, STOP)[len(asked) - 1]
 
     policy = SpatialPlannerPolicy(Planner(ScriptedBackend(answer), base))
     policy.reset(find_chair)
     run(policy, Turntable(wall_ahead), 10)  # the turntable does not drive: the forward is blocked
     assert "(nothing yet)" in asked[0]
     assert "1. turn 30: done" in asked[1]
-    assert "2. forward 300: failed (blocked)" in asked[2]
+    assert "2. forward 200: failed (blocked)" in asked[2]
 
 
 def test_a_refusal_holds_the_robot_and_is_remembered(

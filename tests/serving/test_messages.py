@@ -222,7 +222,7 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.surprise", 1, ("unknown: ['surprise']",)),
         ("plan.task.kind", "cooking", ("plan.task.kind", "'navigation'", "'cooking'")),
         ("plan.task.instruction", " ", ("plan.task", "empty")),
-        ("plan.task.instruction", "x" * 2001, ("plan.task.instruction", "2000")),
+        ("plan.task.instruction", "x" * 20_001, ("plan.task.instruction", "20000")),
         ("plan.observation.frames.0.intrinsics.cx", -1e308, ("intrinsics.cx", "1000000000000.0")),
         ("plan.observation.frames.0.intrinsics.fx", 1e300, ("intrinsics.fx", "1000000000000.0")),
         ("plan.deadline_s", -1.0, ("plan.deadline_s", "0")),

@@ -96,8 +96,9 @@ def test_an_invalid_plan_is_a_hold(server: Server, request_of: Ask) -> None:
 
 
 def test_a_bug_on_the_server_is_reported(server: Server, request_of: Ask) -> None:
-    reply = post(server, pack_request(request_of("break")))
-    assert (reply.status_code, refusal(reply.content)) == (500, "failed")
+    decision = unpack_reply(post(server, pack_request(request_of("break"))).content)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.INTERNAL_ERROR
     assert unpack_reply(post(server, pack_request(request_of("turn 1"))).content)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError
+from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.models.decoding import Check
     from si_embodied.models.families import ModelInputs
 
 _FEW_ROWS = 4096  # for more tokens, gathering their rows costs as much as the whole output layer
@@ -88,7 +90,7 @@ class OnnxRunner:
         self._next_position = 0
         self._hidden: NDArray[np.float32] | None = None  # (n, hidden), of the last n tokens
 
-    def encode_images(self, inputs: ModelInputs) -> PromptFeatures[_Image]:
+    def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[_Image]:
         """The vision tower's output for each image; runs only for images that are not cached."""
         spans = image_spans(inputs)
         parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
@@ -96,6 +98,7 @@ class OnnxRunner:
         for span, part in zip(spans, parts, strict=True):
             image = self._store.get(span.digest)
             if image is None:
+                check()
                 image = self._see(part["pixel_values"], part.get("image_grid_thw"))
                 size = image.embeddings.nbytes + (0 if image.deepstack is None else image.deepstack.nbytes)
                 self._store.put(span.digest, image, size)
@@ -113,7 +116,9 @@ class OnnxRunner:
             raise _failure("vision tower", error) from error
         return _Image(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
-    def prefill(self, inputs: ModelInputs, features: object, forced: Sequence[int]) -> int:
+    def prefill(
+        self, inputs: ModelInputs, features: object, forced: Sequence[int], *, check: Check = unchecked
+    ) -> int:  # fmt: skip
         """Read the prompt and the first `forced` tokens of the answer, except the cached prefix."""
         if not isinstance(features, PromptFeatures):
             raise TypeError(f"expected the result of encode_images, got: {type(features).__name__}")
@@ -130,8 +135,11 @@ class OnnxRunner:
                     deepstack[:, 0, span.start - kept : span.stop - kept] = image.deepstack
         self._held = Held(self._held.tokens[:kept], self._held.images)
         self._next_position = int(positions.max()) + 1
-        held = Held(tuple(ids), features.spans)
-        self._forward(embeds, positions[:, kept:], deepstack, held, keep=len(forced) + 1)
+        keep = len(forced) + 1
+        for start, stop in prefill_chunks(kept, len(ids), keep):
+            check()
+            rows, held = slice(start - kept, stop - kept), Held(tuple(ids[:stop]), features.spans)
+            self._forward(embeds[rows], positions[:, start:stop], deepstack[:, :, rows], held, keep)
         return kept
 
     def step(self, tokens: Sequence[int]) -> None:
