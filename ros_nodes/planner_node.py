@@ -175,10 +175,11 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         if self.held:
             return self.held
         try:
-            Task(instruction, "navigation")
+            task = Task(instruction, "navigation")
         except ObservationError as error:
             return str(error)
-        return ""
+        too_long = None if self._runtime is None else self._runtime.refusal_of(task)
+        return "" if too_long is None else too_long.message
 
     def end_task(self, code: Code, message: str) -> None:
         """Stop the robot now and end the current task, if any, with this code."""

@@ -20,7 +20,7 @@ from si_embodied.ros_nodes.node.robots import make_robot
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskReport, TaskRunner
 from si_embodied.ros_nodes.sensing.sensors import Sensors
-from si_embodied.types import Code, Decision, Observation, Outcome, Task
+from si_embodied.types import Code, Decision, Observation, Outcome, Refusal, Task
 from si_embodied.worker import PlannerWorker
 
 _SENSOR_GRACE_S = 1.0
@@ -121,6 +121,10 @@ class PlannerRuntime:
         task = Task(instruction, self.settings.embodiment.kind)
         self._robot.reset()
         self.runner.start(task, timeout_s if timeout_s > 0 else self.settings.task_timeout_s)
+
+    def refusal_of(self, task: Task) -> Refusal | None:
+        """Why the guard would never let this task be planned; None if it may be."""
+        return self._robot.planner.guard.check_task(task)
 
     def halt(self, code: Code, message: str) -> None:
         """End the task and stop the robot now."""

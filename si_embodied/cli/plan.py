@@ -51,7 +51,7 @@ class Plan:
         """Plan once and print it; the exit code is 0 also for a hold, which is an answer."""
         from si_embodied.backends.opening import open_planner
         from si_embodied.evaluation.episode import plan_entry
-        from si_embodied.evaluation.records import plan_to_json
+        from si_embodied.evaluation.records import goals_to_json, plan_to_json
         from si_embodied.evaluation.registry import first_observation
         from si_embodied.memory import Memory
 
@@ -63,7 +63,7 @@ class Plan:
         decision = planner.plan(task, observation, Memory(planner.config.memory_entries))
         if self.json:
             record = plan_to_json(plan_entry(decision), self.episode.seed, 0)
-            say(json.dumps({"instruction": task.instruction, **record}))
+            say(json.dumps({"instruction": task.instruction, "goals": goals_to_json(decision), **record}))
         else:
             print_properties(_rows(task, decision))
         return 0

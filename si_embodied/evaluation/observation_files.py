@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from typing_extensions import Doc
 
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
-from si_embodied.errors import ConfigError, ObservationError, extra
+from si_embodied.errors import ConfigError
+from si_embodied.evaluation.image_files import read_depth, read_rgb
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.types import CameraFrame, Observation, Task
 
@@ -24,7 +25,7 @@ class ObservationFiles:
     """An RGB-D image in files, and what the files do not say."""
 
     rgb: Annotated[Path | None, Doc("take the observation from files: this image")] = None
-    depth: Annotated[Path | None, Doc("its depth: metres in an .npy file, or 16-bit millimetres in a PNG")] = None
+    depth: Annotated[Path | None, Doc("its depth: float metres (.npy, TIFF) or integer millimetres (.npy, PNG)")] = None
     intrinsics: Annotated[str | None, Doc("in pixels of the image")] = None
     fov: Annotated[float, Doc("vertical field of view in degrees, instead of the intrinsics")] = 60.0
     instruction: Annotated[str, Doc("what the robot is asked to do")] = ""
@@ -41,8 +42,8 @@ class ObservationFiles:
         """
         if self.rgb is None or not self.instruction:
             raise ConfigError("an observation from files needs --rgb FILE and --instruction TEXT")
-        rgb = np.asarray(_image(self.rgb).convert("RGB"), dtype=np.uint8)
-        depth = None if self.depth is None else _depth(self.depth)
+        rgb = read_rgb(self.rgb)
+        depth = None if self.depth is None else read_depth(self.depth)
         # Looking along the map's x: optical axis x, right -y, down -z; then tilted about the image's right.
         level = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
         tilted = Pose.from_rpy(math.radians(self.camera_tilt), 0.0, 0.0)
@@ -59,37 +60,6 @@ class ObservationFiles:
             text = f"expected --intrinsics as four numbers fx,fy,cx,cy in pixels, got: {self.intrinsics!r}"
             raise ConfigError(text) from error
         return Intrinsics(width, height, fx, fy, cx, cy)
-
-
-def _image(path: Path) -> Any:
-    with extra("sim"):
-        from PIL import Image, UnidentifiedImageError
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise ObservationError(f"no such image: {str(path)!r}") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise ObservationError(
-            f"{str(path)!r} is not an image that Pillow reads ({error}); give PNG or JPEG"
-        ) from error
-
-
-def _depth(path: Path) -> Any:
-    """Metres as float32, from an array of metres or an image of millimetres."""
-    if path.suffix != ".npy":
-        image = np.asarray(_image(path))
-        if image.ndim != 2 or image.dtype == np.uint8:
-            raise ObservationError(
-                f"{str(path)!r} is not a 16-bit depth image (it is {image.dtype}, {image.shape}); "
-                "give millimetres as a 16-bit PNG, or metres as .npy"
-            )
-        return image.astype(np.float32) / 1000
-    try:
-        return np.load(path, allow_pickle=False).astype(np.float32)
-    except FileNotFoundError as error:
-        raise ObservationError(f"no such depth file: {str(path)!r}") from error
-    except (ValueError, EOFError) as error:
-        raise ObservationError(f"{str(path)!r} is not a numpy array file: {error}") from error
 
 
 def _generic_robot(kind: str) -> Embodiment:

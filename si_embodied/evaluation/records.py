@@ -14,7 +14,7 @@ from typing import Any
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
 from si_embodied.runs import JsonLines, check_settings
-from si_embodied.types import Code, PlanRecord
+from si_embodied.types import Code, Decision, Execute, PlanRecord
 
 FORMAT = 1
 
@@ -54,6 +54,13 @@ class RecordFile:
         plans = [plan_to_json(entry, result.seed, index) for index, entry in enumerate(result.plans)]
         self._lines.append(*plans, episode_to_json(result))
         self.episodes[result.seed] = result
+
+
+def goals_to_json(decision: Decision) -> list[dict[str, Any]]:
+    """The goals in words, and in metres where a goal is a place; none for a hold."""
+    goals = decision.goals if isinstance(decision, Execute) else ()
+    places = [None if goal.place_m is None else [round(float(each), 4) for each in goal.place_m] for goal in goals]
+    return [{"words": goal.words, "place_m": place} for goal, place in zip(goals, places, strict=True)]
 
 
 def plan_to_json(entry: PlanEntry, seed: int, index: int) -> dict[str, Any]:

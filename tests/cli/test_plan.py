@@ -46,6 +46,14 @@ def test_depth_in_millimetres_is_depth_in_metres(
     assert "drive to (1.40, " in from_png
 
 
+def test_json_has_the_goals_in_metres(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The wall is 2 m ahead of a camera 1.1 m high; the base stands 0.6 m before it."""
+    assert plan(files, "--answer", GOTO, "--json") == 0
+    (goal,) = json.loads(capsys.readouterr().out.splitlines()[-1])["goals"]
+    assert goal["words"].startswith("drive to (1.40, ")
+    assert goal["place_m"][0] == pytest.approx(2.0, abs=0.01)
+
+
 def test_a_hold_is_an_answer_with_its_code(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(files, "--answer", "[bold]turn left[/bold]", "--json") == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
