@@ -33,6 +33,7 @@ setup(
         ]
     },
     zip_safe=False,
+    include_package_data=False,  # package_data says it all; else setuptools warns of every folder of prompts
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
