@@ -39,6 +39,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         *share("launch", "*.launch.py"),
         *share("config", "*"),
+        *share("config/sros2", "*.xml"),
     ],
     # colcon test looks for pytest only here.
     extras_require={"test": ["pytest"]},
