@@ -27,7 +27,7 @@ _CLOCK_IMAGES = 12
 """How many of the last images the offset of a camera's clock is estimated from."""
 
 
-def _unknown(_: str) -> Pose | None:
+def _unknown(_: str, __: float) -> Pose | None:
     return None
 
 
@@ -41,7 +41,7 @@ class Camera:
         settings: NodeSettings,
         *,
         log: Rejections | None = None,
-        pose_now: Callable[[str], Pose | None] = _unknown,
+        pose_at: Callable[[str, float], Pose | None] = _unknown,
         now_s: Callable[[], float] | None = None,
     ) -> None:
         """Subscribe.
@@ -51,14 +51,14 @@ class Camera:
             name: of the camera; its topics begin with it.
             settings: of the node.
             log: counts the messages that are dropped.
-            pose_now: the newest pose of a frame in one that moves smoothly, None if it is not known.
+            pose_at: the pose of a frame at a stamp in one that moves smoothly, None if it is not known.
             now_s: the clock; the node's by default.
         """
         self.name = name
         self.synchroniser = StampSynchroniser(slop_s=settings.join_slop_s)
         self.received = self.received_depths = 0
         self._ahead_s: deque[float] = deque(maxlen=_CLOCK_IMAGES)  # of each stamp, ahead of the clock on arrival
-        self._node, self._pose_now, self._settings = node, pose_now, settings
+        self._node, self._pose_at, self._settings = node, pose_at, settings
         self._now_s = now_s or (lambda: 1e-9 * float(node.get_clock().now().nanoseconds))
         self._info: Any = None
         self._valid_info: tuple[Any, ...] | None = None
@@ -119,7 +119,7 @@ class Camera:
     def _watch(self, kind: str, message: Any) -> None:
         watch, stamp_s = self._watches[kind], bridge.seconds(message.header.stamp)
         if watch.due(stamp_s):
-            watch.add(sample(message), stamp_s, partial(self._pose_now, message.header.frame_id))
+            watch.add(sample(message), stamp_s, partial(self._pose_at, message.header.frame_id))
 
     def _on_info(self, message: Any) -> None:
         self._info = message  # an invalid one too: images are not planned on until a valid one comes

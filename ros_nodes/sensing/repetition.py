@@ -19,6 +19,8 @@ _MOST_BYTES = 32_768
 """Compared of a compressed image, evenly spaced."""
 _LEAST_IMAGES = 5
 """Compared images that equal the one before: half a second of them."""
+_SETTLED = 3
+"""Compared images before poses count: the stamps of a camera, or of transforms, may be a little late when it stops."""
 _PERIOD_S = 0.09
 """Between two images that are compared, so that it costs a camera of 30 Hz no more than one of 10 Hz."""
 
@@ -76,18 +78,18 @@ class RepetitionWatch:
         """Whether an image is to be compared."""
         return self._sample is None or not 0 <= stamp_s - self._newest_s < _PERIOD_S
 
-    def add(self, part: NDArray[np.uint8], stamp_s: float, pose_now: Callable[[], Pose | None]) -> None:
-        """Take the sample of an image; `pose_now` is where the camera is, None if that is not known."""
+    def add(self, part: NDArray[np.uint8], stamp_s: float, pose_at: Callable[[float], Pose | None]) -> None:
+        """Take the sample of an image; `pose_at` is where the camera was at a stamp, None if that is not known."""
         if self._sample is None or not np.array_equal(part, self._sample):
             self._sample = part
             self._restart(stamp_s)
             return
-        self._newest_s = stamp_s
+        earlier_s, self._newest_s = self._newest_s, stamp_s
         self._repeats += 1
         if self._repeats == 1:
             self._varied = varied(part)
-        if self._varied:
-            self._move(pose_now())
+        if self._varied and self._repeats >= _SETTLED:
+            self._move(pose_at(earlier_s))  # of the image before: the transforms of the newest may come after it
 
     def _move(self, pose: Pose | None) -> None:
         if pose is None:

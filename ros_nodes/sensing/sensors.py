@@ -45,7 +45,7 @@ class Sensors:
         checks = TransformFilter(self.clock.check, settings.most_transform_ahead_s, _KEEP_TRANSFORMS_S)
         self.transforms = make_transforms(node, checks, self._log)
         self.cameras = [
-            Camera(node, name, settings, log=self._log, pose_now=self._smooth_pose, now_s=self.clock.check)
+            Camera(node, name, settings, log=self._log, pose_at=self._smooth_pose, now_s=self.clock.check)
             for name in settings.cameras
         ]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -224,7 +224,11 @@ class Sensors:
             self._node.get_logger().error(problem)
         self._clock_problem = problem
 
-    def _smooth_pose(self, frame: str) -> Pose | None:
-        """Where a frame is in the odometry's, which does not jump when localisation corrects itself (REP 105)."""
-        odometry = self.transforms.latest(self.settings.odom_frame, frame)
-        return self.transforms.latest(self.settings.map_frame, frame) if odometry is None else odometry
+    def _smooth_pose(self, frame: str, stamp_s: float) -> Pose | None:
+        """Where a frame was in the odometry's, which does not jump when localisation corrects itself (REP 105)."""
+        known = self.transforms.latest(self.settings.odom_frame, frame) is not None
+        fixed = self.settings.odom_frame if known else self.settings.map_frame
+        try:
+            return self.transforms.lookup(fixed, frame, stamp_s)
+        except TransformError:
+            return None

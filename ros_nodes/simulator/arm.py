@@ -9,6 +9,7 @@ from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import Empty, Float64
 
 from si_embodied.ros_nodes.motion.stop import ARM_CANCEL
+from si_embodied.ros_nodes.simulator.ordering import GoalOrder
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ class ArmDrivers:
         """Publish and subscribe on `node`."""
         self._node, self._robot, self._transforms, self._later = node, robot, transforms, later
         self._outcomes = OutcomePublisher(node, "arm/outcome")
+        self._order = GoalOrder()
         self._opening = node.create_publisher(Float64, "gripper/opening", 10)
         node.create_subscription(PoseStamped, "arm/goal", self._on_goal, 10)
         node.create_subscription(Float64, "gripper/goal", self._on_opening, 10)
-        node.create_subscription(Empty, ARM_CANCEL, lambda _: self._later(robot.cancel), 10)
+        node.create_subscription(Empty, ARM_CANCEL, self._on_cancel, 10)
 
     def start(self, stamp_s: float) -> None:
         """An episode has started."""
@@ -63,13 +65,18 @@ class ArmDrivers:
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
+    def _on_cancel(self, _: Empty, info: Any) -> None:
+        if not self._order.outdated(info):
+            self._later(self._robot.cancel)
+
     def _on_opening(self, message: Float64) -> None:
         if math.isfinite(message.data):
             self._later(lambda: self._robot.grip(message.data))
         else:
             self._node.get_logger().error(f"ignoring a gripper/goal that is not finite: {message.data}")
 
-    def _on_goal(self, message: PoseStamped) -> None:
+    def _on_goal(self, message: PoseStamped, info: Any) -> None:
+        self._order.goal(info)
         goal = self._outcomes.accepted(message)
         if goal is not None:
             self._later(lambda: self._move(message.header.stamp, goal))

@@ -15,6 +15,7 @@ from si_embodied.ros_nodes.motion.stop import BASE_CANCEL
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.apartment import LASER_HEIGHT_M, LASER_RANGE_M, LASER_RAYS, ApartmentRobot
 from si_embodied.ros_nodes.simulator.imperfections import Localisation
+from si_embodied.ros_nodes.simulator.ordering import GoalOrder
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class BaseDrivers:
         self._outcomes = OutcomePublisher(node, "navigation/outcome")
         self._odometry = node.create_publisher(Odometry, "odom", 10)
         self._scan = node.create_publisher(LaserScan, "scan", 5)
+        self._order = GoalOrder()
         node.create_subscription(Twist, "cmd_vel", self._on_velocity, 10)
         node.create_subscription(PoseStamped, "goal_pose", self._on_goal, 10)
-        node.create_subscription(Empty, BASE_CANCEL, lambda _: self._later(robot.cancel), 10)
+        node.create_subscription(Empty, BASE_CANCEL, self._on_cancel, 10)
         node.create_subscription(Float64, "head/tilt", self._on_tilt, 10)
 
     def start(self, stamp_s: float) -> None:
@@ -86,14 +88,21 @@ class BaseDrivers:
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
-    def _on_velocity(self, message: Twist) -> None:
+    def _on_cancel(self, _: Empty, info: Any) -> None:
+        if not self._order.outdated(info):
+            self._later(self._robot.cancel)
+
+    def _on_velocity(self, message: Twist, info: Any) -> None:
+        if self._order.outdated(info):
+            return
         speed, rate = message.linear.x, message.angular.z
         if math.isfinite(speed) and math.isfinite(rate):
             self._later(lambda: self._robot.drive(speed, rate))
         else:
             self._node.get_logger().error(f"ignoring a cmd_vel that is not finite: {speed} m/s, {rate} rad/s")
 
-    def _on_goal(self, message: PoseStamped) -> None:
+    def _on_goal(self, message: PoseStamped, info: Any) -> None:
+        self._order.goal(info)
         goal = self._outcomes.accepted(message)
         if goal is not None:
             self._later(lambda: self._go(message.header.stamp, goal))
