@@ -38,7 +38,7 @@ these tests and writes this page, so do not edit it.
 - **Recovers**: when the robot acts again once the fault has gone, for the tests that check it.
 - **Result**: held, FAILED or skipped, and the number of cases of a promise that was checked for several inputs.
 
-These tests run on the core and on the ROS nodes' parts, with simulated clocks and stand-ins for devices. Tests over real
+These tests run on the core and on parts of the ROS nodes, with simulated clocks and devices. Tests over real
 ROS processes, with Nav2 and the watchdog, are in `tests/ros/` and are not listed here.
 """
 
@@ -101,7 +101,7 @@ def listed(text: str) -> list[tuple[str, str]]:
     for line in text.splitlines():
         if line.startswith("## "):
             section = line.removeprefix("## ")
-        elif section and line.startswith("| ") and not line not in TABLE:
+        elif section and line.startswith("| ") and line not in TABLE:
             rows.append((section, line.split(" | ")[0].removeprefix("| ")))
     return rows
 
