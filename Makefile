@@ -58,9 +58,10 @@ test-ros: $(ROS)  ## run 20 episodes of each world over ROS
 reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails
 	$(BIN)/python -m pytest tests/faults --write-reliability
 
-lint: $(STAMP)  ## check style, formatting and types
+lint: $(STAMP)  ## check style, formatting, types and insecure calls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit -q -r si_embodied envs policies ros_nodes launch interfaces -c pyproject.toml
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(BIN)/mypy; \
 		else echo "Skipping mypy: scipy's type stubs need Python 3.11."; fi
 

@@ -33,11 +33,13 @@ setup(
         ]
     },
     zip_safe=False,
+    include_package_data=False,  # package_data says it all; else setuptools warns of every folder of prompts
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         *share("launch", "*.launch.py"),
         *share("config", "*"),
+        *share("config/sros2", "*.xml"),
     ],
     # colcon test looks for pytest only here.
     extras_require={"test": ["pytest"]},

@@ -44,7 +44,7 @@ ALLOWED = 64
 def make_checkpoint(directory: Path, depth: int) -> Path:
     """A checkpoint with the tiny checkpoint's tokenizer and a model of realistic width."""
     make_tiny_checkpoint(directory)
-    config = Qwen3VLConfig.from_pretrained(directory)
+    config = Qwen3VLConfig.from_pretrained(directory, local_files_only=True)
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     token_ids = {name: getattr(config, name) for name in names}
     model = Qwen3VLForConditionalGeneration(qwen3_vl_config(depth=depth, tied=True, **token_ids))

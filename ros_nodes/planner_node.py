@@ -19,6 +19,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from si_embodied_msgs.msg import Plan
 
 from si_embodied.errors import MissingRosPackageError, ObservationError, SiEmbodiedError
@@ -258,7 +259,11 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM, then stop the robot and shut down."""
-    load_plugins()
+    try:
+        load_plugins()
+    except SiEmbodiedError as error:
+        get_logger("planner").fatal(str(error))
+        return 2
     interrupted = init_until_interrupted(arguments)
     node, executor = PlannerNode(), make_executor()
     try:

@@ -14,7 +14,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -24,6 +24,7 @@ from std_srvs.srv import Trigger
 from si_embodied.errors import SiEmbodiedError
 from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
+from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
 from si_embodied.ros_nodes.simulator.publishing import LATCHED, CameraPublisher, TransformPublisher, optical_frame
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 START_S = 1.0
 """Not 0, which means "no time yet" to nodes that use simulated time."""
+
+_SPIN_S = 0.05
+"""How often an interrupt is looked for."""
 
 
 class Drivers(Protocol):
@@ -184,21 +188,23 @@ def _camera_poses(observation: Observation) -> list[tuple[str, str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is stopped. Returns 2 if a setting is invalid or the world cannot be rendered."""
-    rclpy.init(args=arguments)
+    interrupted = init_until_interrupted(arguments)
     node = Node("sim_node")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     simulator: Simulator | None = None
     try:
         load_plugins()
         simulator = Simulator(node)
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        while not interrupted():
+            executor.spin_once(timeout_sec=_SPIN_S)
     except SiEmbodiedError as error:
         node.get_logger().fatal(str(error))
         return 2
     finally:
         if simulator is not None:
             simulator.close()
+        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

@@ -51,3 +51,19 @@ FETCH_ARM = TableArm(
     control_period_s=3.0,
 )
 """The arm at the table, commanded by tool poses."""
+
+SERVICE_BASE = replace(FETCH_BASE, height_m=1.2, tilt_range_rad=(-math.pi / 4, math.pi / 4))
+"""A typical service robot's base, where nothing says which robot it is: the ROS default, and images from files."""
+
+SERVICE_ARM = TableArm(
+    cameras=("head",),
+    action_mode="pose",
+    workspace_m=((-2.0, -2.0, 0.0), (2.0, 2.0, 2.0)),
+    shoulder_m=(0.0, 0.0, 0.8),
+    reach_m=1.5,
+    max_opening_m=0.1,
+    finger_depth_m=0.02,
+    home_m=(0.4, 0.0, 1.2),
+    control_period_s=1.0,
+)
+"""A typical service robot's arm, with generous bounds: for images from files, which no arm follows."""

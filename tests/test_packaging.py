@@ -117,6 +117,7 @@ def test_the_wheel_has_its_data(wheel: Path, name: str) -> None:
 def test_the_wheel_has_the_files_that_ros_looks_for(wheel: Path) -> None:
     names = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()}
     assert {"share/ament_index/resource_index/packages/si_embodied", "share/si_embodied/package.xml"} <= names
+    assert "share/si_embodied/config/sros2/policies.xml" in names
 
 
 def test_the_wheel_names_its_license(wheel: Path) -> None:

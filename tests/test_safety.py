@@ -58,6 +58,13 @@ def _loading(node: ast.AST) -> bool:
     return name in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle", "pandas.read_pickle")
 
 
+def _not_local(node: ast.AST) -> bool:
+    """A Hugging Face loader that might download: only `models/hub.py` downloads, and only the file names it lists."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    return node.func.attr == "from_pretrained" and _keyword(node, "local_files_only") is not True
+
+
 def _running(node: ast.AST) -> bool:
     """Code executed from text."""
     return isinstance(node, ast.Call) and _name(node.func) in ("eval", "exec", "compile")
@@ -68,6 +75,7 @@ RULES: dict[str, Callable[[ast.AST], bool]] = {
     "no import that unpickles": _pickling,
     "no reader that unpickles": _loading,
     "no code from text": _running,
+    "no download outside the hub module": _not_local,
 }
 
 
@@ -98,6 +106,8 @@ def test_no_file_breaks_the_rule(name: str) -> None:
         ("no reader that unpickles", "np.load(file, allow_pickle=True)"),
         ("no reader that unpickles", "yaml.load(text, Loader=yaml.Loader)"),
         ("no code from text", "eval(answer)"),
+        ("no download outside the hub module", "AutoConfig.from_pretrained(name)"),
+        ("no download outside the hub module", "AutoConfig.from_pretrained(name, local_files_only=False)"),
     ],
 )
 def test_the_rule_detects_a_violation(name: str, code: str) -> None:

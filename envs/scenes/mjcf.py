@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from xml.etree import ElementTree
+from xml.etree import ElementTree  # nosec B405  # writes XML, parses none
 
 from si_embodied.envs.scenes.apartment import WALL_HEIGHT_M, Apartment, Part, Rgb, Room
 

@@ -11,9 +11,9 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ModuleNotFoundError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 TOPIC, LATCHED_TOPIC, WATCHDOG_SERVICE = "emergency_stop", "emergency_stop_latched", "watchdog/emergency_stop"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -41,7 +41,9 @@ class EmergencyStop:
         subscribe_to_any(node, Bool, TOPIC, self._on_topic)
         node.create_subscription(Bool, LATCHED_TOPIC, self._on_watchdog, LATCHED)
         node.create_service(SetBool, "~/emergency_stop", self._on_service)
-        self._requests = node.create_publisher(Bool, TOPIC, 1)
+        # The latched subscriptions do not match this one, and need not: the others do.
+        silent = PublisherEventCallbacks(incompatible_qos=lambda _: None, use_default_callbacks=False)
+        self._requests = node.create_publisher(Bool, TOPIC, 1, event_callbacks=silent)
         self._watchdog = node.create_client(SetBool, WATCHDOG_SERVICE)
 
     @property

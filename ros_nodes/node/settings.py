@@ -20,7 +20,7 @@ from si_embodied.backends.config import (
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
-from si_embodied.robots import FETCH_ARM
+from si_embodied.robots import FETCH_ARM, SERVICE_BASE
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendKind, Family
@@ -35,8 +35,8 @@ NAVIGATORS = ("auto", "nav2", "topic")
 class RobotSettings:
     """The mobile base. The defaults describe a TurtleBot-sized robot with a mast."""
 
-    radius_m: Annotated[float, Doc("radius of the disc that must stay clear of obstacles")] = 0.28
-    height_m: Annotated[float, Doc("obstacles above this height are ignored")] = 1.2
+    radius_m: Annotated[float, Doc("radius of the disc that must stay clear of obstacles")] = SERVICE_BASE.radius_m
+    height_m: Annotated[float, Doc("obstacles above this height are ignored")] = SERVICE_BASE.height_m
     look_step_rad: Annotated[
         float, Doc("turn between two images when looking around; less than the camera's field of view")
     ] = 1.0
@@ -53,14 +53,14 @@ class RobotSettings:
             action_mode="continuous",
             radius_m=self.radius_m,
             height_m=self.height_m,
-            forward_step_m=0.25,
+            forward_step_m=SERVICE_BASE.forward_step_m,
             turn_step_rad=self.look_step_rad,
             tilt_step_rad=0.26,
             tilt_range_rad=(self.lowest_tilt_rad, self.highest_tilt_rad),
             max_speed_m_s=0.5,
             max_turn_rate_rad_s=1.0,
             control_period_s=0.1,
-            success_distance_m=1.0,
+            success_distance_m=SERVICE_BASE.success_distance_m,
         )
 
 

@@ -31,7 +31,7 @@ class Retries:
     attempts: int = 4  # including the first
     first_wait_s: float = 0.2  # upper bound of the wait before the second attempt; doubles with each attempt
     longest_wait_s: float = 5.0
-    uniform: Callable[[float, float], float] = field(default=random.Random().uniform)
+    uniform: Callable[[float, float], float] = field(default=random.Random().uniform)  # nosec B311  # jitter
 
     def __post_init__(self) -> None:
         """Reject impossible settings."""

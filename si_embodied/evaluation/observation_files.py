@@ -10,10 +10,11 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from typing_extensions import Doc
 
-from si_embodied.embodiment import Embodiment, MobileBase, TableArm
+from si_embodied.embodiment import Embodiment
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.image_files import read_depth, read_rgb
 from si_embodied.geometry import Intrinsics, Pose
+from si_embodied.robots import SERVICE_ARM, SERVICE_BASE
 from si_embodied.types import CameraFrame, Observation, Task
 
 Scene: TypeAlias = tuple[Task, Observation, Embodiment]
@@ -49,7 +50,8 @@ class ObservationFiles:
         tilted = Pose.from_rpy(math.radians(self.camera_tilt), 0.0, 0.0)
         T_map_camera = Pose((level @ tilted).rotation, np.array([0.0, 0.0, self.camera_height]))
         frame = CameraFrame("head", 0.0, rgb, depth, self._intrinsics(rgb.shape[1], rgb.shape[0]), T_map_camera)
-        return Task(self.instruction, self.kind), Observation(0.0, (frame,), Pose.identity()), _generic_robot(self.kind)
+        robot = SERVICE_ARM if self.kind == "manipulation" else SERVICE_BASE
+        return Task(self.instruction, self.kind), Observation(0.0, (frame,), Pose.identity()), robot
 
     def _intrinsics(self, width: int, height: int) -> Intrinsics:
         if self.intrinsics is None:
@@ -60,33 +62,3 @@ class ObservationFiles:
             text = f"expected --intrinsics as four numbers fx,fy,cx,cy in pixels, got: {self.intrinsics!r}"
             raise ConfigError(text) from error
         return Intrinsics(width, height, fx, fy, cx, cy)
-
-
-def _generic_robot(kind: str) -> Embodiment:
-    """A typical service robot, as files do not describe the robot."""
-    if kind == "manipulation":
-        return TableArm(
-            cameras=("head",),
-            action_mode="pose",
-            workspace_m=((-2.0, -2.0, 0.0), (2.0, 2.0, 2.0)),
-            shoulder_m=(0.0, 0.0, 0.8),
-            reach_m=1.5,
-            max_opening_m=0.1,
-            finger_depth_m=0.02,
-            home_m=(0.4, 0.0, 1.2),
-            control_period_s=1.0,
-        )
-    return MobileBase(
-        cameras=("head",),
-        action_mode="discrete",
-        radius_m=0.28,
-        height_m=1.2,
-        forward_step_m=0.25,
-        turn_step_rad=math.radians(15),
-        tilt_step_rad=math.radians(15),
-        tilt_range_rad=(math.radians(-45), math.radians(45)),
-        max_speed_m_s=1.0,
-        max_turn_rate_rad_s=1.5,
-        control_period_s=0.5,
-        success_distance_m=1.0,
-    )

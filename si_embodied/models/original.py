@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-IMAGE_TOKEN = "<IMG_CONTEXT>"
+IMAGE_TOKEN = "<IMG_CONTEXT>"  # nosec B105  # a token of the vocabulary
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # InternVL's `build_transform`
 _MAX_TILES = 12  # per image, by default; InternVL3's `max_dynamic_patch`
 
