@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test coverage test-slow test-ros lint bench docs clean
+.PHONY: help install ros demo test coverage test-slow test-ros reliability lint bench docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -54,6 +54,9 @@ test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 
 test-ros: $(ROS)  ## run 20 episodes of each world over ROS
 	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
+
+reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails
+	$(BIN)/python -m pytest tests/faults --write-reliability
 
 lint: $(STAMP)  ## check style, formatting, types and insecure calls
 	$(BIN)/ruff check .

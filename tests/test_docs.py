@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import reliability
 import yaml
 
 from si_embodied import __version__
@@ -139,6 +140,12 @@ def test_every_document_can_be_found_from_the_index() -> None:
     for document in (ROOT / "docs").rglob("*.md"):
         name = str(document.relative_to(ROOT / "docs"))
         assert name in linked or name == "index.md", f"docs/index.md does not mention {name}"
+
+
+def test_the_reliability_page_lists_the_promises_of_the_tests() -> None:
+    promises = [(fault.title, promise.words) for fault in reliability.faults() for promise in fault.promises]
+    listed = reliability.listed(reliability.DOCUMENT.read_text(encoding="utf-8"))
+    assert listed == promises, "docs/reliability.md is out of date: run `make reliability`"
 
 
 def test_the_changelog_and_the_citation_name_the_version() -> None:

@@ -55,7 +55,7 @@ def test_the_middle_of_the_image_is_500_in_every_convention(family: Family, poin
         "[224]", "[]", "null", '"224,224"', '{"x":1,"y":2}', "[" + "9" * 5000 + ",1]", "[" * 3000 + "]" * 3000,
     ],
 )  # fmt: skip
-def test_what_is_not_a_point_in_the_image_is_not_a_plan(family: Family, point: str) -> None:
+def test_anything_but_a_point_in_the_image_is_not_a_plan(family: Family, point: str) -> None:
     with pytest.raises(PlanParseError):
         read(PLAN % (0, point), family)
 
@@ -135,6 +135,7 @@ def test_a_malformed_region_is_a_region_parse_error(text: str) -> None:
 @pytest.mark.parametrize(
     "answer", ["", "I see a wall.", PLAN % (0, "[5000,500]"), PLAN % (3, "[1,1]"), "[" * 3000, "\ud800"]
 )
+@pytest.mark.promise(recovers="with the next answer")
 def test_an_invalid_answer_holds_the_robot_and_a_valid_one_is_executed_next(
     answer: str, base: MobileBase, wall_ahead: Observation
 ) -> None:

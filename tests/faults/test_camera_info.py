@@ -41,6 +41,7 @@ def intrinsics(seen: Observation | Refusal) -> Intrinsics:
     ],
     ids=["nan", "inf", "zero", "negative", "size", "binning", "count", "nan distortion", "model"],
 )  # fmt: skip
+@pytest.mark.promise(recovers="with the next valid calibration")
 def test_an_invalid_calibration_is_counted_and_holds_until_a_valid_one_comes(message: Any) -> None:
     robot, seen = with_info(message)
     assert isinstance(seen, Refusal)
@@ -62,7 +63,7 @@ def test_without_calibration_there_is_no_image() -> None:
     assert "no calibration of the camera 'head' has arrived on head/camera_info" in seen.message
 
 
-def test_a_latched_calibration_is_asked_for_where_none_comes() -> None:
+def test_a_latched_calibration_is_subscribed_to_if_none_arrives() -> None:
     """The second subscription is the one that a latching publisher's earlier message reaches."""
     robot = Robot()
     robot.node.timers[0]()
@@ -92,7 +93,7 @@ def test_a_model_that_changes_while_k_stays_changes_the_image() -> None:
     assert not np.array_equal(seen.frames[0].rgb, again.frames[0].rgb)
 
 
-def test_a_size_that_changes_while_k_stays_is_refused_until_the_images_change_too() -> None:
+def test_a_calibrated_size_that_changes_is_refused_until_the_images_change_too() -> None:
     robot, _ = with_info(info())
     robot.node.send("head/camera_info", info(width=32))
     seen = robot.sensors.observe()
@@ -181,7 +182,7 @@ def test_an_image_that_would_fill_the_memory_is_refused_before_it_is_decoded(mes
 
 
 @pytest.mark.parametrize("form", [".png", ".jpg"])
-def test_a_compressed_image_of_the_cameras_size_is_taken(form: str) -> None:
+def test_a_compressed_image_of_the_right_size_is_accepted(form: str) -> None:
     import cv2
 
     seen = compressed(cv2.imencode(form, np.full_like(PIXELS, 100))[1].tobytes())
@@ -202,7 +203,7 @@ def test_a_compressed_image_of_another_size_is_refused() -> None:
     [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8" + b"\xff" * 50, b"\xff\xd8\xff\xe0\x00\x00" * 9,
      b"\xff\xd8\xff\xda" + bytes(20), b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(20), b"BM" + bytes(60)],
 )  # fmt: skip
-def test_a_header_that_claims_nothing_is_refused(data: bytes) -> None:
+def test_an_image_header_without_a_size_is_refused(data: bytes) -> None:
     seen = compressed(data)
     assert isinstance(seen, Refusal)
     assert "neither JPEG nor PNG" in seen.message

@@ -99,7 +99,7 @@ def test_a_checkpoint_that_cannot_be_loaded_says_why_in_one_sentence(name: str, 
     assert "\n" not in str(error.value)
 
 
-def test_a_gguf_file_itself_is_named(tmp_path: Path) -> None:
+def test_a_gguf_file_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(CheckpointError, match=r"GGUF.*llama\.cpp"):
         inspect_checkpoint(tmp_path / "model.gguf")
@@ -115,7 +115,7 @@ def test_a_gguf_file_itself_is_named(tmp_path: Path) -> None:
         DEEP, b'{"__metadata__":{}}', b'{"a":' * 5000,
     ],
 )  # fmt: skip
-def test_a_header_that_cannot_be_is_a_checkpoint_error(text: bytes, tmp_path: Path) -> None:
+def test_an_impossible_header_is_a_checkpoint_error(text: bytes, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(header(text, b"\0\0\0\0"))
     with pytest.raises(CheckpointError, match="corrupted"):
@@ -203,7 +203,7 @@ def test_an_original_config_with_infinity_is_a_checkpoint_error(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "adapter_config.json"])
-def test_a_file_without_read_permission_is_named(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_named_in_the_error(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated: the tests may run as root, who may read everything."""
     opened = Path.open
     if name == "adapter_config.json":

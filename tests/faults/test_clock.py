@@ -28,7 +28,7 @@ class Clocks:
         self.watch.check()
 
 
-def test_a_jump_back_is_told_once() -> None:
+def test_a_jump_back_is_reported_once() -> None:
     clocks = Clocks()
     clocks.pass_by(600.0, 1.0)
     clocks.pass_by(-500.0, 0.1)
@@ -37,7 +37,7 @@ def test_a_jump_back_is_told_once() -> None:
     assert clocks.watch.jumps == 1
 
 
-def test_clocks_that_overtake_each_other_are_no_jump() -> None:
+def test_clocks_that_overtake_each_other_are_not_a_jump() -> None:
     clocks = Clocks()
     clocks.pass_by(600.0, 1.0)
     for _ in range(5):
@@ -54,7 +54,7 @@ def test_small_steps_back_add_up_to_a_jump() -> None:
     assert len(clocks.back_s) == 3  # at 0.15, 0.30 and 0.45 s: three steps are the first to exceed 0.1 s
 
 
-def test_a_simulated_clock_that_never_starts_is_said_within_two_seconds() -> None:
+def test_a_simulated_clock_that_never_starts_is_reported_within_two_seconds() -> None:
     clocks = Clocks()
     clocks.pass_by(0.0, 1.9)
     assert clocks.watch.problem is None
@@ -65,7 +65,7 @@ def test_a_simulated_clock_that_never_starts_is_said_within_two_seconds() -> Non
     assert clocks.watch.problem is None
 
 
-def test_a_simulated_clock_that_stands_still_is_said() -> None:
+def test_a_simulated_clock_that_stands_still_is_reported() -> None:
     clocks = Clocks()
     clocks.pass_by(12.5, 1.0)
     clocks.pass_by(0.0, 2.1)
@@ -73,7 +73,7 @@ def test_a_simulated_clock_that_stands_still_is_said() -> None:
     assert "/clock has stood still at 12.500 s" in clocks.watch.problem
 
 
-def test_the_systems_clock_needs_no_topic() -> None:
+def test_the_system_clock_needs_no_topic() -> None:
     clocks = Clocks(simulated=False)
     clocks.pass_by(0.0, 10.0)
     assert clocks.watch.problem is None
@@ -83,6 +83,7 @@ def test_the_systems_clock_needs_no_topic() -> None:
 
 
 @pytest.mark.parametrize("back_s", [500.0, 5.0, 0.5])
+@pytest.mark.promise(recovers="with the next image")
 def test_a_jump_back_drops_every_image_and_transform_from_before(back_s: float) -> None:
     robot = Robot()
     for _ in range(40):
@@ -101,6 +102,7 @@ def test_a_jump_back_drops_every_image_and_transform_from_before(back_s: float) 
     assert "jumped back" in robot.node.warnings[0]
 
 
+@pytest.mark.promise(recovers="with the next image")
 def test_messages_from_before_the_jump_that_arrive_late_are_dropped() -> None:
     robot = Robot()
     robot.step()
@@ -112,7 +114,7 @@ def test_messages_from_before_the_jump_that_arrive_late_are_dropped() -> None:
     assert isinstance(robot.sensors.observe(), Observation)
 
 
-def test_without_clock_nothing_is_planned_and_the_log_says_why_once() -> None:
+def test_without_a_clock_nothing_is_planned_and_the_log_says_why_once() -> None:
     node = Node(use_sim_time=True)
     node.now_s = 0.0
     robot = Robot(node=node)

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from si_embodied import Code, Decision, Execute, Hold, Observation, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.config import PlannerConfig
@@ -83,6 +85,7 @@ def test_a_backend_that_hangs_becomes_a_hold_and_its_late_answer_is_dropped(
     assert worker.poll() is None
 
 
+@pytest.mark.promise(recovers="when the earlier plan returns")
 def test_a_request_behind_a_hanging_plan_is_held_too_and_planned_once_it_returns(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_request_behind_a_hanging_plan_is_held_too_and_planned_once_it_returns
     worker.close()
 
 
+@pytest.mark.promise(recovers="with the next plan")
 def test_cancelling_before_the_model_is_asked_counts(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:

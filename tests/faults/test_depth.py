@@ -47,6 +47,7 @@ def metres(seen: Observation | Refusal) -> np.ndarray:
         (np.full_like(RAMP, 1e30), "32FC1", "their median is 1e+30 m"),
     ],
 )
+@pytest.mark.promise(code="NO_DEPTH")
 def test_depth_in_an_implausible_unit_is_refused_with_its_median(values: np.ndarray, encoding: str, words: str) -> None:
     message = refusal(observed(depth(values, encoding)))
     assert "the depth of the camera 'head' is refused: implausible depth" in message
@@ -72,11 +73,11 @@ def test_a_value_that_the_sensor_cannot_measure_is_no_return(value: float) -> No
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
-def test_an_image_without_any_return_has_none(value: float) -> None:
+def test_an_image_without_any_return_is_accepted_as_empty(value: float) -> None:
     assert not metres(observed(depth(np.full_like(RAMP, value)))).any()
 
 
-def test_half_of_the_returns_missing_is_no_reason_to_refuse() -> None:
+def test_an_image_with_half_of_its_returns_missing_is_accepted() -> None:
     values = np.where(np.arange(WIDTH) % 2, RAMP, 0.0)
     assert np.count_nonzero(metres(observed(depth(values)))) == WIDTH * HEIGHT // 2
 
@@ -88,6 +89,7 @@ def test_the_range_of_the_sensor_is_a_setting() -> None:
     assert (found == 0).any()
 
 
+@pytest.mark.promise(code="NO_DEPTH")
 def test_depth_that_is_not_registered_to_the_image_is_refused_with_the_topics() -> None:
     robot = Robot()
     offset = transform("base_link", "depth_optical", Pose(np.eye(3), np.array([0.0, 0.05, 0.0])), 0.0)
@@ -106,12 +108,13 @@ def test_another_name_for_the_same_frame_is_registered() -> None:
     assert isinstance(robot.sensors.observe(), Observation)
 
 
-def test_a_leading_slash_makes_no_other_frame() -> None:
+def test_a_leading_slash_does_not_make_another_frame() -> None:
     robot = Robot()
     robot.step(depth=stamped(depth(), 0.0, "/optical"))
     assert isinstance(robot.sensors.observe(), Observation)
 
 
+@pytest.mark.promise(code="NO_DEPTH")
 def test_depth_from_an_unknown_frame_is_refused() -> None:
     assert "not registered" in refusal(observed(stamped(depth(), 0.0, "nowhere")))
 
@@ -129,6 +132,7 @@ def test_depth_of_another_size_is_refused() -> None:
         ("32FC1", RAMP[:10], "does not fit in 2560 bytes"),
     ],
 )
+@pytest.mark.promise(code="NO_DEPTH")
 def test_depth_whose_label_is_wrong_is_refused(encoding: str, data: np.ndarray, words: str) -> None:
     step = data.strides[0]
     message = Image(width=WIDTH, height=HEIGHT, step=step, encoding=encoding, data=data.tobytes())
@@ -165,7 +169,7 @@ def test_depth_in_a_plain_png_is_read_too() -> None:
     np.testing.assert_allclose(metres(compressed("16UC1; png compressed ", png(MILLIMETRES))), 1.5, rtol=1e-6)
 
 
-def test_compressed_float_depth_is_quantised_by_its_inverse() -> None:
+def test_compressed_float_depth_is_decoded_from_its_quantised_inverse() -> None:
     """compressed_depth_image_transport writes a / depth + b: 100 / 2.5 + 1 = 41, and 0 for no return."""
     values = np.full((HEIGHT, WIDTH), 41, np.uint16)
     values[0, 0] = 0
@@ -183,5 +187,6 @@ def test_compressed_float_depth_is_quantised_by_its_inverse() -> None:
         ("16UC1; compressedDepth png", bytes(12) + png(MILLIMETRES.astype(np.uint8)), "16-bit depth, got: uint8"),
     ],
 )
+@pytest.mark.promise(code="NO_DEPTH")
 def test_compressed_depth_that_cannot_be_read_is_refused(form: str, data: bytes, words: str) -> None:
     assert words in refusal(compressed(form, data))

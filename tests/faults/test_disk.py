@@ -186,7 +186,7 @@ def test_a_whole_recording_has_lost_nothing(compression: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.5, 0.77, 0.99])
 @pytest.mark.parametrize("metadata", [True, False])
-def test_a_cut_file_is_read_as_far_as_it_goes_and_the_loss_is_said_in_seconds(
+def test_a_cut_file_is_read_as_far_as_it_goes_and_the_loss_is_reported_in_seconds(
     share: float, metadata: bool, whole: Path, tmp_path: Path
 ) -> None:
     """With metadata of the whole recording, the loss is known exactly; without, from the chunk that was cut."""
@@ -213,7 +213,7 @@ def test_a_cut_file_is_read_as_far_as_it_goes_and_the_loss_is_said_in_seconds(
     assert "cut off" in recording.damage[0]
 
 
-def test_what_a_cut_chunk_held_is_lost(whole: Path, tmp_path: Path) -> None:
+def test_a_cut_chunk_loses_only_its_own_messages(whole: Path, tmp_path: Path) -> None:
     """Thirty messages of 31 a second."""
     data = (whole / "bag_0.mcap").read_bytes()
     starts = [at for at in range(len(data)) if data[at] == 0x06 and data[at + 9 : at + 17] in chunk_starts()]
@@ -226,7 +226,7 @@ def chunk_starts() -> set[bytes]:
     return {struct.pack("<Q", ALL[number][2]) for number in range(0, len(ALL), 30)}
 
 
-def test_a_damaged_chunk_costs_itself(whole: Path, tmp_path: Path) -> None:
+def test_a_damaged_chunk_loses_only_its_own_messages(whole: Path, tmp_path: Path) -> None:
     data = bytearray((whole / "bag_0.mcap").read_bytes())
     starts = [at for at in range(len(data)) if data[at] == 0x06 and bytes(data[at + 9 : at + 17]) in chunk_starts()]
     data[starts[4] + 80] ^= 0xFF
@@ -238,7 +238,7 @@ def test_a_damaged_chunk_costs_itself(whole: Path, tmp_path: Path) -> None:
     assert recording.lost_s == pytest.approx((ALL[149][2] - ALL[119][2]) * 1e-9, abs=0.11)
 
 
-def test_kill_9_costs_about_a_second(tmp_path: Path) -> None:
+def test_kill_9_loses_about_a_second(tmp_path: Path) -> None:
     """A process that records 20 messages a second, much less than a chunk, and is killed."""
     code = (
         "import sys, time; from pathlib import Path\n"
@@ -281,7 +281,7 @@ def test_a_full_disk_is_an_error_and_what_was_written_is_read(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("damaged", ["", "a: [", "\0\0\0", "[]", "rosbag2_bagfile_information: 5", "[" * 5000])
-def test_damaged_metadata_is_done_without(damaged: str, whole: Path, tmp_path: Path) -> None:
+def test_a_recording_with_damaged_metadata_is_read(damaged: str, whole: Path, tmp_path: Path) -> None:
     (tmp_path / "bag_0.mcap").write_bytes((whole / "bag_0.mcap").read_bytes())
     (tmp_path / "metadata.yaml").write_text(damaged)
     assert len(Recording(tmp_path).records) == SECONDS
@@ -404,7 +404,7 @@ def test_a_namespaced_robot_is_told_from_others(tmp_path: Path) -> None:
         Recording(folder, planner="/r3/planner/record")
 
 
-def test_a_bad_transform_costs_that_transform(tmp_path: Path) -> None:
+def test_a_bad_transform_loses_only_itself(tmp_path: Path) -> None:
     at = START_NS + 4 * 10**9 + 50_000_000
     bad = [
         transform("map", "base_link", at, w=0.0), transform("map", "base_link", at + 1, x=float("nan")),
@@ -428,7 +428,7 @@ def test_a_bad_transform_costs_that_transform(tmp_path: Path) -> None:
         b"\xff" * 9, b"\0\1\0\0\4\0\0\0\xff\xfe\xfd\0",
     ],
 )  # fmt: skip
-def test_a_bad_message_costs_that_message(bad: bytes, tmp_path: Path) -> None:
+def test_a_bad_message_loses_only_itself(bad: bytes, tmp_path: Path) -> None:
     recorded = [*ALL, ("/planner/record", STRING, START_NS + 5, bad), ("/tf", TF, START_NS + 5, bad)]
     recorded += [("/head/image_raw", IMAGE, START_NS + 5, bad)]
     recording = Recording(write(tmp_path / "bag", sorted(recorded, key=lambda each: each[2])))
@@ -574,7 +574,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe\0", b"{", b'{"a":' * 5000, b"2024-13-45", b"[5]"])
-def test_a_settings_file_that_is_none_is_a_config_error(reader: str, content: bytes, tmp_path: Path) -> None:
+def test_an_invalid_settings_file_is_a_config_error(reader: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ConfigError):
         READERS[reader](tmp_path / "file")

@@ -33,6 +33,7 @@ def refused_as_frozen(seen: Observation | Refusal, kind: str) -> bool:
     )
 
 
+@pytest.mark.promise(code="STALE_OBSERVATION")
 def test_a_camera_that_repeats_itself_while_the_robot_drives_is_refused_within_a_second() -> None:
     robot = Robot()
     assert isinstance(drive(robot, 0.5), Observation)
@@ -41,7 +42,8 @@ def test_a_camera_that_repeats_itself_while_the_robot_drives_is_refused_within_a
 
 
 @pytest.mark.parametrize(("kind", "topic"), [("colour", "image"), ("depth", "depth")])
-def test_one_frozen_stream_is_enough(kind: str, topic: str) -> None:
+@pytest.mark.promise(code="STALE_OBSERVATION")
+def test_one_frozen_stream_is_enough_to_refuse_the_camera(kind: str, topic: str) -> None:
     robot = Robot()
     seen: Observation | Refusal = Refusal(Code.NO_IMAGE, "")
     for _ in range(20):
@@ -51,7 +53,8 @@ def test_one_frozen_stream_is_enough(kind: str, topic: str) -> None:
     assert refused_as_frozen(seen, kind)
 
 
-def test_a_camera_that_is_live_again_is_planned_on_at_once() -> None:
+@pytest.mark.promise(recovers="with the next image")
+def test_a_camera_that_is_live_again_is_used_at_once() -> None:
     robot = Robot()
     assert isinstance(drive(robot, 1.0, frozen=True), Refusal)
     robot.step()
@@ -65,7 +68,8 @@ def test_a_standing_robot_in_a_simulator_without_noise_is_not_refused() -> None:
     assert isinstance(robot.sensors.observe(), Observation)
 
 
-def test_a_standing_robot_is_refused_after_frozen_s_where_that_is_set() -> None:
+@pytest.mark.promise(code="STALE_OBSERVATION")
+def test_a_standing_robot_is_refused_after_the_time_that_is_set() -> None:
     robot = Robot(frozen_s=3.0)
     for _ in range(58):
         robot.step(frozen=True)
@@ -76,7 +80,7 @@ def test_a_standing_robot_is_refused_after_frozen_s_where_that_is_set() -> None:
 
 
 @pytest.mark.parametrize("localised_at", [lambda turn: 0.2 * np.sin(turn / 40), lambda turn: 5.0 * (turn > 100)])
-def test_a_localisation_that_wanders_or_jumps_is_no_motion_where_there_is_odometry(
+def test_with_odometry_a_localisation_that_wanders_or_jumps_is_not_motion(
     localised_at: Callable[[int], float],
 ) -> None:
     """As when RViz's 2D Pose Estimate sets the pose of a robot that stands in a simulator without noise."""
@@ -91,6 +95,7 @@ def test_a_localisation_that_wanders_or_jumps_is_no_motion_where_there_is_odomet
     assert isinstance(robot.sensors.observe(), Observation)
 
 
+@pytest.mark.promise(code="STALE_OBSERVATION")
 def test_a_turn_on_the_spot_is_motion() -> None:
     """0.2 rad, eleven degrees, in a second."""
     robot = Robot()
@@ -111,6 +116,7 @@ def test_a_uniform_image_says_nothing_about_motion() -> None:
     assert isinstance(robot.sensors.observe(), Observation)
 
 
+@pytest.mark.promise(code="STALE_OBSERVATION")
 def test_a_frozen_compressed_image_is_refused_too() -> None:
     import cv2
 
@@ -123,5 +129,5 @@ def test_a_frozen_compressed_image_is_refused_too() -> None:
     assert refused_as_frozen(robot.sensors.observe(), "colour")
 
 
-def test_it_can_be_switched_off() -> None:
+def test_the_check_can_be_switched_off() -> None:
     assert isinstance(drive(Robot(frozen_travel_m=0.0), 2.0, frozen=True), Observation)

@@ -125,7 +125,7 @@ def test_a_drive_ends_before_what_the_camera_sees(
     assert code_of(Drive(distance_m), base, wall_at(wall_ahead, wall_m)) is code
 
 
-def test_a_drive_over_ground_that_nothing_shows_is_refused(base: MobileBase, wall_ahead: Observation) -> None:
+def test_a_drive_over_unseen_ground_is_refused(base: MobileBase, wall_ahead: Observation) -> None:
     blind = dataclasses.replace(wall_ahead, frames=(dataclasses.replace(wall_ahead.frames[0], depth_m=None),))
     assert code_of(Drive(1.0), base, blind) is Code.OBSTRUCTED
     seen = wall_at(wall_ahead, 3.0)
@@ -207,7 +207,7 @@ def test_a_goal_that_nobody_registered_is_refused(base: MobileBase, wall_ahead: 
 
 @pytest.mark.parametrize("depth_m", [0.0, 1e-20, 1e-42, 0.003, -2.0, 3000.0, 1e30, math.inf, math.nan])
 @pytest.mark.parametrize("skill", ["pick", "place"])
-def test_a_depth_that_no_camera_measures_is_no_depth(
+def test_a_depth_that_no_camera_measures_is_refused(
     arm: TableArm, table_from_above: Callable[..., Observation], stack_cubes: Task, depth_m: float, skill: str
 ) -> None:
     seen = table_from_above([])
@@ -244,6 +244,7 @@ def test_a_map_without_a_grid_is_refused(resolution_m: float, x: float) -> None:
 
 @pytest.mark.parametrize("length", [np.inf, np.nan])
 @pytest.mark.parametrize("size", [0, 20])
+@pytest.mark.promise(code="NO_STANDOFF, OBSTRUCTED")
 def test_on_a_map_without_a_free_cell_the_robot_holds(
     base: MobileBase, wall_ahead: Observation, find_chair: Task, length: float, size: int
 ) -> None:
@@ -279,7 +280,7 @@ def test_the_goals_before_a_refused_drive_are_executed(
         (Rotate(1.0), 9.0, Code.BACKEND_FAILED),  # the answer to another question
     ],
 )
-def test_a_planning_servers_goals_are_bounded_by_the_robots_own_guard(
+def test_goals_of_a_planning_server_are_bounded_by_the_guard_of_the_robot(
     base: MobileBase,
     wall_ahead: Observation,
     find_chair: Task,

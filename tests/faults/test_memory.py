@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from si_embodied import Code, Execute, Hold, Observation, Outcome, Pose, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.embodiment import MobileBase
@@ -12,6 +14,7 @@ from si_embodied.types import Prompt
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
 
+@pytest.mark.promise(recovers="with the next plan")
 def test_a_backend_out_of_memory_is_a_hold_and_the_next_plan_works(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:

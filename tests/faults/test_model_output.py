@@ -80,7 +80,7 @@ def test_a_backend_that_answers_without_text_is_a_hold(
         (ConfigError("a schema"), Code.BACKEND_FAILED),
     ],
 )
-def test_what_a_backend_raises_is_a_hold_with_a_traceback_if_nobody_foresaw_it(
+def test_any_exception_of_a_backend_is_a_hold_and_an_unforeseen_one_logs_a_traceback(
     base: MobileBase,
     wall_ahead: Observation,
     find_chair: Task,

@@ -36,7 +36,7 @@ def test_a_plan_is_not_made_at_a_time_that_does_not_fit_the_image(
 
 
 @pytest.mark.parametrize("stamp_s", [math.nan, math.inf, 1010.0])
-def test_an_observation_whose_stamp_is_not_its_images_is_refused(
+def test_an_observation_stamped_differently_from_its_image_is_refused(
     base: MobileBase, wall_ahead: Observation, find_chair: Task, stamp_s: float
 ) -> None:
     wrong = dataclasses.replace(wall_ahead, stamp_s=stamp_s)
@@ -63,6 +63,7 @@ def test_a_plan_delivered_late_or_after_the_clock_was_set_back_is_dropped(
     assert decision.code is Code.STALE_PLAN
 
 
+@pytest.mark.promise(code="STALE_PLAN")
 def test_a_later_goal_of_an_old_plan_is_dropped_and_remembered(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_later_goal_of_an_old_plan_is_dropped_and_remembered(
     assert progress.memory.describe() == "1. turn 90: done\n2. turn -90: failed (stale_plan)"
 
 
+@pytest.mark.promise(recovers="with the next plan")
 def test_the_policy_plans_anew_instead_of_beginning_an_old_goal(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:

@@ -16,7 +16,7 @@ from si_embodied.worker import PlannerWorker
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
 
-def test_of_a_thousand_requests_at_most_the_first_and_the_last_are_planned(
+def test_of_a_thousand_requests_only_the_first_and_the_last_are_planned(
     base: MobileBase, wall_ahead: Observation
 ) -> None:
     gate, asked = threading.Event(), list[str]()

@@ -66,6 +66,7 @@ def run(
     ],
 )
 @pytest.mark.parametrize("code", [Code.OK, Code.SKILL_FAILED])
+@pytest.mark.promise(code="NO_PROGRESS")
 def test_a_cycle_without_movement_ends_with_no_progress(
     base: MobileBase, wall_ahead: Observation, cycle: list[str], place: Place, code: Code
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from si_embodied import Execute, Observation, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.embodiment import MobileBase
@@ -36,6 +38,7 @@ class Cancelable(ScriptedBackend):
         self.canceled.set()
 
 
+@pytest.mark.promise(recovers="with the next plan")
 def test_a_reset_cancels_the_plan_in_flight(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
     backend = Cancelable()
     worker = PlannerWorker(Planner(backend, base), lambda: 10.0)

@@ -147,7 +147,7 @@ def test_the_answers_of_real_servers_are_understood(name: str, ask: Ask) -> None
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_an_answer_that_is_not_whole_is_reported_as_what_it_is(name: str, ask: Ask) -> None:
+def test_an_incomplete_answer_is_reported_with_its_reason(name: str, ask: Ask) -> None:
     reply, words = NAMED[name]
     with pytest.raises(BackendError) as error:
         ask(reply)
@@ -155,7 +155,7 @@ def test_an_answer_that_is_not_whole_is_reported_as_what_it_is(name: str, ask: A
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_an_answer_that_is_no_plan_or_ambiguous_is_left_for_the_parser_to_reject(name: str, ask: Ask) -> None:
+def test_an_answer_without_one_clear_plan_is_left_for_the_parser_to_reject(name: str, ask: Ask) -> None:
     with pytest.raises(ValueError, match="not a plan"):
         parse_plan(ask(REJECTED[name]), "navigation", 2)
 
@@ -223,12 +223,12 @@ def test_a_malformed_reply_is_a_backend_error(reply: bytes) -> None:
 
 @given(value=st.text(max_size=40))
 @FEW
-def test_any_retry_after_header_is_a_time_or_nothing(value: str) -> None:
+def test_any_retry_after_header_is_a_time_or_ignored(value: str) -> None:
     seconds = retry_after_s(value)
     assert seconds is None or seconds >= 0
 
 
-def test_a_date_beyond_what_a_clock_holds_is_no_time_to_wait() -> None:
+def test_a_retry_date_beyond_what_a_clock_holds_is_ignored() -> None:
     assert retry_after_s("Mon, 01 Jan 99999999999999999999 00:00:00 GMT") is None
 
 

@@ -81,7 +81,7 @@ def test_stamps_far_from_the_clock_are_refused(offset_s: float, code: Code | Non
     assert not isinstance(seen, Refusal) or words in seen.message
 
 
-def test_depth_that_is_five_seconds_old_is_no_depth_of_this_image() -> None:
+def test_depth_that_is_five_seconds_old_is_not_paired_with_the_image() -> None:
     robot = Robot()
     robot.step(depth=None)
     robot.send_images(image=None, stamp_s=robot.node.now_s - 5.0)
@@ -109,7 +109,8 @@ def test_stamps_of_zero_are_refused() -> None:
     assert seen.code is Code.STALE_OBSERVATION
 
 
-def test_what_raises_in_a_callback_is_counted_named_and_forgotten() -> None:
+@pytest.mark.promise(recovers="with the next image")
+def test_a_message_that_raises_in_a_callback_is_counted_named_and_dropped() -> None:
     robot = Robot()
     robot.step()
     for _ in range(3):

@@ -47,7 +47,7 @@ def test_a_transform_that_is_not_rigid_is_dropped_counted_and_named(changes: dic
     assert seen.T_map_base.translation[0] == 0.0
 
 
-def test_a_quaternion_as_rounded_as_tf2_takes_it_is_taken() -> None:
+def test_a_quaternion_within_the_rounding_that_tf2_accepts_is_accepted() -> None:
     robot = Robot()
     robot.node.send("/tf", bad(robot, qw=0.996))  # 0.996² = 0.992, within 0.01 of 1
     assert robot.sensors.rejected == {}
@@ -62,7 +62,7 @@ def test_stamps_from_another_time_are_dropped(ahead_s: float, taken: bool) -> No
     assert (robot.sensors.base_now() is not None) is taken
 
 
-def test_one_old_transform_does_not_cost_the_history() -> None:
+def test_one_old_transform_does_not_erase_the_history() -> None:
     robot = Robot()
     robot.step()
     robot.send_transforms(1.0)

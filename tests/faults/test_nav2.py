@@ -1,4 +1,7 @@
-"""Goals of Nav2 that are stopped before it has accepted them: cancelled on acceptance, or never sent."""
+"""Nav2 is late, missing, rejects a goal or fails it. A stopped goal is cancelled once accepted, or never sent.
+
+Over real processes: tests/ros/test_nav2.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="the client is rclpy's action client")
 
+from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseStamped
 
 from si_embodied.geometry import Pose
@@ -25,6 +29,7 @@ class Server:
     def __init__(self, *_: Any) -> None:
         self.ready = True
         self.asked: list[Callable[[Any], None]] = []  # answers a goal that was sent
+        self.results: list[Callable[[Any], None]] = []  # reports the end of an accepted goal
         self.cancelled = 0
 
     def server_is_ready(self) -> bool:
@@ -33,15 +38,19 @@ class Server:
     def send_goal_async(self, goal: Any) -> Any:
         return SimpleNamespace(add_done_callback=self.asked.append)
 
-    def accept(self) -> None:
-        handle = SimpleNamespace(accepted=True, cancel_goal_async=self._cancel, get_result_async=self._result)
+    def accept(self, *, accepted: bool = True) -> None:
+        handle = SimpleNamespace(accepted=accepted, cancel_goal_async=self._cancel, get_result_async=self._result)
         self.asked.pop(0)(SimpleNamespace(result=lambda: handle))
 
     def _cancel(self) -> None:
         self.cancelled += 1
 
     def _result(self) -> Any:
-        return SimpleNamespace(add_done_callback=lambda _: None)
+        return SimpleNamespace(add_done_callback=self.results.append)
+
+    def end(self, status: int, error_code: int = 0) -> None:
+        answer = SimpleNamespace(status=status, result=SimpleNamespace(error_code=error_code, error_msg=""))
+        self.results.pop(0)(SimpleNamespace(result=lambda: answer))
 
 
 @pytest.fixture
@@ -78,7 +87,7 @@ def test_a_goal_accepted_after_the_stop_is_cancelled_then(navigator: Any) -> Non
     navigator.go(Pose.identity())
     assert not navigator.settled
     navigator.cancel()
-    assert (server.cancelled, navigator.settled) == (0, False), "it waits for the answer, also when the node ends"
+    assert (server.cancelled, navigator.settled) == (0, False), "a node that shuts down still waits for Nav2's response"
     server.accept()
     assert (server.cancelled, navigator.settled) == (1, True)
 
@@ -90,7 +99,8 @@ def test_a_goal_under_way_is_cancelled_at_once(navigator: Any) -> None:
     assert navigator._client.cancelled == 1
 
 
-def test_a_goal_is_sent_when_the_server_is_there_and_never_after_a_stop(navigator: Any) -> None:
+@pytest.mark.promise(recovers="when Nav2 is up")
+def test_a_goal_is_sent_once_nav2_is_up_and_never_after_a_stop(navigator: Any) -> None:
     server = navigator._client
     server.ready = False
     navigator.go(Pose.identity())
@@ -106,7 +116,7 @@ def test_a_goal_is_sent_when_the_server_is_there_and_never_after_a_stop(navigato
     assert len(server.asked) == 1
 
 
-def test_a_server_that_never_comes_is_a_time_out_and_gets_no_goal(navigator: Any) -> None:
+def test_nav2_that_never_comes_up_is_timed_out_and_gets_no_goal(navigator: Any) -> None:
     server = navigator._client
     server.ready = False
     navigator.go(Pose.identity())
@@ -116,3 +126,44 @@ def test_a_server_that_never_comes_is_a_time_out_and_gets_no_goal(navigator: Any
     server.ready = True
     navigator.poll()
     assert not server.asked
+
+
+@pytest.mark.promise(recovers="with the next goal")
+def test_a_goal_that_nav2_rejects_is_unreachable_and_the_next_one_is_sent(navigator: Any) -> None:
+    navigator.go(Pose.identity())
+    navigator._client.accept(accepted=False)
+    assert navigator.poll().code is Code.UNREACHABLE
+    assert navigator.settled
+    navigator.go(Pose.identity())
+    assert len(navigator._client.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error_code", "code"),
+    [(106, Code.BLOCKED), (202, Code.NO_TRANSFORM), (204, Code.OUT_OF_WORKSPACE), (208, Code.UNREACHABLE)],
+)
+def test_a_goal_that_nav2_aborts_is_a_failure_with_its_reason(navigator: Any, error_code: int, code: Code) -> None:
+    navigator.go(Pose.identity())
+    navigator._client.accept()
+    navigator._client.end(GoalStatus.STATUS_ABORTED, error_code)
+    assert navigator.poll().code is code
+
+
+def test_a_goal_that_takes_too_long_is_timed_out_and_cancelled(navigator: Any) -> None:
+    navigator.go(Pose.identity())
+    navigator._client.accept()
+    navigator.clock.now_s += NavigationSettings().goal_timeout_s + 1.0
+    assert navigator.poll().code is Code.TIMED_OUT
+    assert navigator._client.cancelled == 1
+
+
+def test_the_result_of_an_older_goal_does_not_end_the_current_one(navigator: Any) -> None:
+    server = navigator._client
+    navigator.go(Pose.identity())
+    server.accept()
+    navigator.go(Pose.identity())
+    server.accept()
+    server.end(GoalStatus.STATUS_SUCCEEDED)
+    assert navigator.poll() is None
+    server.end(GoalStatus.STATUS_SUCCEEDED)
+    assert navigator.poll().code is Code.OK
