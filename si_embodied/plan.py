@@ -47,7 +47,7 @@ def plan_from_json(text: str | bytes, kind: TaskKind | None = None) -> Plan:
         ValidationError: pydantic's; it names the offence.
     """
     read = plan_model(kind).model_validate_json(text)
-    return Plan(reasoning=read.reasoning, subgoals=read.subgoals, done=read.done)
+    return Plan.model_construct(reasoning=read.reasoning, subgoals=read.subgoals, done=read.done)  # validated already
 
 
 def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[str, Any]:

@@ -72,8 +72,12 @@ class PromptTemplate:
         schema = plan_schema(task.kind, len(views), reasoning=reasoning)
         if observation.skills is not None:
             schema = with_names(schema, names_by_skill(observation.skills))
-        system = Template(self.system).substitute(subgoals=skill_list(task.kind))
-        return Prompt(self.version, system, tuple(self._content(task, observation, memory)), schema)
+        return Prompt(
+            self.version,
+            _with_skills(self.system, skill_list(task.kind)),
+            tuple(self._content(task, observation, memory)),
+            schema,
+        )
 
     def _content(self, task: Task, observation: Observation, memory: Memory) -> Iterator[str | NDArray[np.uint8]]:
         """The user text with its placeholders filled in: texts and images (H, W, 3) in order."""
@@ -99,6 +103,11 @@ class PromptTemplate:
         """The prompt extended with the repair text, which quotes what was wrong with the previous answer."""
         text = "\n" + Template(self.repair).substitute(offence=offence) + "\n"
         return replace(prompt, content=(*prompt.content, text))
+
+
+@functools.lru_cache(maxsize=64)
+def _with_skills(system: str, skills: str) -> str:
+    return Template(system).substitute(subgoals=skills)
 
 
 def parse_template(version: str, text: str) -> PromptTemplate:

@@ -6,6 +6,7 @@ To add a skill, write a `Goal` and a `Subgoal` and call `register_skill`. Then r
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
@@ -70,7 +71,12 @@ def goal_types() -> tuple[type[Goal], ...]:
 
 def skill_list(kind: TaskKind) -> str:
     """The prompt's list of skills, one per line: "turn: turn on the spot by degrees, left is positive."."""
+    return _skill_list(skills_of(kind), kind)
+
+
+@functools.cache
+def _skill_list(listed: tuple[type[Subgoal], ...], kind: TaskKind) -> str:
     names: dict[str, list[str]] = {}
-    for skill in skills_of(kind):
+    for skill in listed:
         names.setdefault(skill.prompt[kind], []).append(str(skill.model_fields["skill"].default))
     return "\n".join(f"{', '.join(skills)}: {text}" for text, skills in names.items())
