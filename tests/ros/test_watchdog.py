@@ -53,8 +53,8 @@ class Robot:
         self.goals.clear()
         handle = self.ros.task()
         self.ros.wait(lambda: self.goals, ANSWERS_S, "a goal")
-        self.spin(0.5)
-        assert self.still_since() is None
+        self.moves.clear()
+        self.ros.wait(lambda: len({pose for _, pose in self.moves}) > 3, ANSWERS_S, "a base that moves")
         return handle
 
     def spin(self, seconds: float) -> None:
