@@ -50,6 +50,7 @@ class Robot:
 
     def drive(self) -> Any:
         """Start a task and wait until the base turns; the task's goal handle."""
+        self.ros.wait(lambda: "act" in self.status("watchdog"), ANSWERS_S, "a watchdog that has heard the planner")
         self.goals.clear()
         handle = self.ros.task()
         self.ros.wait(lambda: self.goals, ANSWERS_S, "a goal")
