@@ -179,6 +179,7 @@ def test_of_two_planners_the_first_acts_and_both_are_reported(ros: Any, name: st
     ros.wait(lambda: robot.beats, ANSWERS_S, "the first planner's heartbeat")
     first = robot.beats[-1].frame_id.split()[0]
     chosen = ros.listen(String, "active_planner", LATCHED)
+    ros.wait(lambda: chosen and chosen[-1].data == first, ANSWERS_S, "the watchdog's choice")
     second = ros.start([*PLANNER, "--ros-args", "-r", f"__node:={name}", "-r", "plan_task:=other_task"], SETTINGS)
     ros.wait(lambda: len({beat.frame_id.split()[0] for beat in robot.beats}) == 2, ANSWERS_S, "both heartbeats")
     ros.wait(lambda: "2 planners" in robot.status("watchdog"), ANSWERS_S, "the report")
