@@ -50,11 +50,12 @@ class Robot:
 
     def drive(self) -> Any:
         """Start a task and wait until the base turns; the task's goal handle."""
+        self.ros.wait(lambda: "act" in self.status("watchdog"), ANSWERS_S, "a watchdog that has heard the planner")
         self.goals.clear()
         handle = self.ros.task()
         self.ros.wait(lambda: self.goals, ANSWERS_S, "a goal")
-        self.spin(0.5)
-        assert self.still_since() is None
+        self.moves.clear()
+        self.ros.wait(lambda: len({pose for _, pose in self.moves}) > 3, ANSWERS_S, "a base that moves")
         return handle
 
     def spin(self, seconds: float) -> None:
@@ -178,6 +179,7 @@ def test_of_two_planners_the_first_acts_and_both_are_reported(ros: Any, name: st
     ros.wait(lambda: robot.beats, ANSWERS_S, "the first planner's heartbeat")
     first = robot.beats[-1].frame_id.split()[0]
     chosen = ros.listen(String, "active_planner", LATCHED)
+    ros.wait(lambda: chosen and chosen[-1].data == first, ANSWERS_S, "the watchdog's choice")
     second = ros.start([*PLANNER, "--ros-args", "-r", f"__node:={name}", "-r", "plan_task:=other_task"], SETTINGS)
     ros.wait(lambda: len({beat.frame_id.split()[0] for beat in robot.beats}) == 2, ANSWERS_S, "both heartbeats")
     ros.wait(lambda: "2 planners" in robot.status("watchdog"), ANSWERS_S, "the report")
