@@ -128,14 +128,8 @@ class Recorder:
         except (ImportError, AttributeError, ValueError):
             self._node.get_logger().error(f"{name} is not recorded: its type {type_name} is not installed")
             return
-        publishers = self._node.get_publishers_info_by_topic(name)
-        reliable = all(each.qos_profile.reliability == ReliabilityPolicy.RELIABLE for each in publishers)
-        latched = all(each.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for each in publishers)
-        qos = QoSProfile(
-            depth=_DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
+        qos = self._qos_of(name)
+        latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         compressed = name in self._images and kind is Image and self._settings.image_format != "raw"
         topic = Topic(name, type_name, definition, latched)
         if compressed:
@@ -146,6 +140,17 @@ class Recorder:
         self.bag.add(topic)
         self._node.create_subscription(kind, name, self._writer_of(topic, compressed=compressed), qos, raw=True)
         self._node.get_logger().info(f"recording {topic.name}")
+
+    def _qos_of(self, name: str) -> QoSProfile:
+        """The strictest that every publisher of a topic serves."""
+        publishers = [each.qos_profile for each in self._node.get_publishers_info_by_topic(name)]
+        reliable = all(each.reliability == ReliabilityPolicy.RELIABLE for each in publishers)
+        latched = all(each.durability == DurabilityPolicy.TRANSIENT_LOCAL for each in publishers)
+        return QoSProfile(
+            depth=_DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
 
     def _writer_of(self, topic: Topic, *, compressed: bool) -> Callable[[bytes], None]:
         def write(data: bytes) -> None:

@@ -95,9 +95,7 @@ class Guard:
             return Refusal(Code.GOAL_INVALID, words)
         if not (is_finite(goal) and is_finite(goal.anchor()) and is_finite(goal.amount)):
             return Refusal(Code.GOAL_INVALID, f"{type(goal).__name__} has a number that is not finite: {goal}")
-        start: Pose | None = observation.T_map_base
-        for before in earlier:
-            start = None if start is None else before.after(start)
+        start = _start(observation.T_map_base, earlier)
         if start is None and isinstance(goal, Drive):
             return Refusal(Code.OBSTRUCTED, "it is not known yet where the drive would start; plan it from there")
         if start is not None and earlier:
@@ -145,3 +143,11 @@ class Guard:
         if float(np.linalg.norm(moved)) > tolerance_m or turned > _SAME_HEADING_RAD:
             return False
         return float(np.linalg.norm(attempt.goal.anchor() - goal.anchor())) <= tolerance_m
+
+
+def _start(T_map_base: Pose, earlier: Sequence[Goal]) -> Pose | None:
+    """Where the base is after the goals that run before; None if that cannot be predicted."""
+    start: Pose | None = T_map_base
+    for goal in earlier:
+        start = None if start is None else goal.after(start)
+    return start

@@ -77,12 +77,11 @@ class AskSpatialServer:
         assert self._runtime is not None  # _subject has checked
         assert asker is not None
         settings = self._runtime.settings
-        deadline_s = float(request.timeout_s) or settings.planner.deadline_s
         grounder, map_frame = Grounder(settings.embodiment, settings.planner.grounding), settings.map_frame
         future, executor = Future(), self._node.executor
 
         def answer() -> None:
-            answered = _answer(asker, request, subject, grounder, deadline_s)
+            answered = _answer(asker, request, subject, grounder, settings.planner.deadline_s)
             answered.header.frame_id = map_frame if subject.frame is not None else ""
             executor.create_task(_complete, future, answered)
 
@@ -135,9 +134,9 @@ def _work(waiting: _Queue) -> None:
         answer()
 
 
-def _answer(asker: Asker, request: Any, subject: _Subject, grounder: Grounder, deadline_s: float) -> Any:
+def _answer(asker: Asker, request: Any, subject: _Subject, grounder: Grounder, default_s: float) -> Any:
     """Ask the model and build the response. Runs in the question thread."""
-    response = AskSpatial.Response()
+    response, deadline_s = AskSpatial.Response(), float(request.timeout_s) or default_s
     try:
         if request.region:
             text, region = asker.locate(subject.images[0], request.question, deadline_s=deadline_s)

@@ -102,8 +102,7 @@ class RemotePlanner:
     ) -> Decision:  # fmt: skip
         """Make one decision; see `Planner.plan`. The record's latency has "network" as an additional part.
 
-        Returns a `Hold` with `BACKEND_FAILED` if the server is unreachable or refuses, with `DEADLINE_EXCEEDED` if it
-        is late, and with the guard's code if the robot's own guard rejects a goal.
+        A `Hold` has `BACKEND_FAILED` if the server fails, `DEADLINE_EXCEEDED` if it is late, else the guard's own code.
         """
         started = time.monotonic()
         try:
