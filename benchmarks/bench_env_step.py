@@ -60,7 +60,7 @@ def apartment(steps: int) -> dict[str, float]:
 
 def bare_apartment_step(world: Any, renderer: SceneRenderer) -> None:
     """Kinematics and one camera: a kinematic base needs no dynamics."""
-    model, data = world.episode.model, world._data
+    model, data = world.episode.model, world._open_view.data
     mujoco.mj_kinematics(model, data)
     mujoco.mj_camlight(model, data)
     draw(renderer, data, ("head",))
