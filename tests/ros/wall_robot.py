@@ -20,6 +20,7 @@ from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose, wrap_angle
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.simulator.ordering import GoalOrder
 
 WALL_M, EYE_M = 3.0, 1.0
 CAMERA = Intrinsics.from_vertical_fov(65, 49, math.radians(70))  # odd: the image's centre is a pixel's
@@ -56,6 +57,7 @@ class WallRobot(Node):
         self.tilt = float(declare("tilt", 0.0).value)  # of the camera, radians, up positive; 0: it is fixed
         self.x = self.y = self.yaw = 0.0
         self.goal: tuple[float, float, float] | None = None
+        self.order = GoalOrder()
         self.start_s = self.now_s()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.tf = self.create_publisher(TFMessage, "/tf", 100)
@@ -76,19 +78,23 @@ class WallRobot(Node):
     def now_s(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9
 
-    def on_goal(self, message: PoseStamped) -> None:
+    def on_goal(self, message: PoseStamped, info: dict) -> None:
+        self.order.goal(info)
         self.tf_until_goal -= 1
         if self.tf_until_goal == 0:
             self.tf_until_s = 0.0
         pose = bridge.pose_of_message(message.pose)
         self.goal = (float(pose.translation[0]), float(pose.translation[1]), pose.yaw)
 
-    def on_velocity(self, message: Twist) -> None:
+    def on_velocity(self, message: Twist, info: dict) -> None:
+        if self.order.outdated(info):
+            return
         if message.linear.x == 0.0 and message.angular.z == 0.0:
             self.goal = None
 
-    def on_cancel(self, _: Empty) -> None:
-        self.goal = None
+    def on_cancel(self, _: Empty, info: dict) -> None:
+        if not self.order.outdated(info):
+            self.goal = None
 
     def on_tilt(self, message: Float64) -> None:
         self.tilt = message.data
