@@ -37,23 +37,24 @@ def goto(u: int, v: int) -> dict[str, Any]:
 
 TURN_LEFT, TURN_RIGHT = {"skill": "turn", "degrees": 90}, {"skill": "turn", "degrees": -90}
 FORWARD = {"skill": "forward", "centimetres": 50}
+SHORT = {"skill": "forward", "centimetres": 25}  # there is no room for more beside the wall
 SKY = (100, 100)  # above the horizon, where there is no wall
 
 SCRIPT = [
     answer(goto(420, 480)),
     answer(TURN_LEFT, FORWARD),  # the second counts from where the first ends
     answer(goto(*SKY)),  # no depth
-    answer(FORWARD, goto(*SKY)),  # what comes before the refused stands
+    answer(SHORT, goto(*SKY)),  # what comes before the refused stands
     "I think I should turn.", answer(TURN_RIGHT),  # mended
     "I think", "still",  # twice no plan
     answer(),  # empty
-    *[answer(goto(500, 500))] * 5,  # again and again, from the same place after the first
+    *[answer(goto(500, 500))] * 4,  # again and again, from the same place
     answer(TURN_RIGHT, TURN_RIGHT),
     answer({"skill": "explore"}),
 ]  # fmt: skip
 CODES = [
     Code.OK, Code.OK, Code.DEPTH_INVALID, Code.OK, Code.OK, Code.PLAN_INVALID, Code.EMPTY_PLAN,
-    Code.OK, Code.OK, Code.OK, Code.OK, Code.REPETITION, Code.OK, Code.OK,
+    Code.OK, Code.OK, Code.OK, Code.REPETITION, Code.OK, Code.OK,
 ]  # fmt: skip
 
 
