@@ -96,10 +96,10 @@ class BaseDrivers:
         if self._order.outdated(info):
             return
         speed, rate = message.linear.x, message.angular.z
-        if math.isfinite(speed) and math.isfinite(rate):
-            self._later(lambda: self._robot.drive(speed, rate))
-        else:
-            self._node.get_logger().error(f"ignoring a cmd_vel that is not finite: {speed} m/s, {rate} rad/s")
+        if not (math.isfinite(speed) and math.isfinite(rate)):
+            self._node.get_logger().error(f"standing still: cmd_vel is not finite: {speed} m/s, {rate} rad/s")
+            speed = rate = 0.0
+        self._later(lambda: self._robot.drive(speed, rate))
 
     def _on_goal(self, message: PoseStamped, info: Any) -> None:
         self._order.goal(info)
