@@ -143,11 +143,14 @@ def test_the_robot_drives_to_a_goal_pose(base: Robot, outcome: Callable[[int], i
     assert abs(math.remainder(there.yaw - wanted.yaw, 2 * math.pi)) < 0.1
 
 
-def test_a_velocity_takes_over_from_a_goal(base: Robot, outcome: Callable[[int], int]) -> None:
-    base.publisher(PoseStamped, "goal_pose").publish(goal(base.where() @ Pose.planar(0.0, 0.0, math.pi), 21))
+@pytest.mark.parametrize(("number", "rate"), [(21, 0.0), (22, math.nan)])
+def test_a_velocity_takes_over_from_a_goal_and_stops_if_not_finite(
+    base: Robot, outcome: Callable[[int], int], number: int, rate: float
+) -> None:
+    base.publisher(PoseStamped, "goal_pose").publish(goal(base.where() @ Pose.planar(0.0, 0.0, math.pi), number))
     base.wait_sim(0.3)
-    base.publisher(Twist, "cmd_vel").publish(Twist())
-    assert outcome(21) == Code.CANCELED
+    base.publisher(Twist, "cmd_vel").publish(_turn(rate))
+    assert outcome(number) == Code.CANCELED
     base.wait_sim(0.2)
     stopped = base.where()
     base.wait_sim(0.5)
