@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from si_embodied.types import ArmState, CameraFrame
 
 MAX_INSTRUCTION_LENGTH = 400
-_CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
+CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
 
 # Finite, because Gymnasium's checker rejects infinity; large enough for any map, image and episode.
 _LARGEST = 1e6
@@ -44,7 +44,7 @@ def observation_space(
         "T_map_camera": _wide(n_cameras, 4, 4),
         "T_map_base": _wide(4, 4),
         "stamp_s": box(0.0, 1e9, (), np.float64),
-        "instruction": gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=_CHARSET),
+        "instruction": gymnasium.spaces.Text(MAX_INSTRUCTION_LENGTH, charset=CHARSET),
     }
     if arm:
         spaces["T_map_tool"] = _wide(4, 4)

@@ -50,6 +50,7 @@ class RecorderSettings:
         str, Doc("jpeg, png (lossless) or raw; images published compressed are kept as they are")
     ] = "jpeg"
     jpeg_quality: Annotated[int, Doc("1 to 100")] = 90
+    depth_compressed: Annotated[bool, Doc("record NAME/depth/compressedDepth instead of NAME/depth")] = False
     compression: Annotated[str, Doc("of the MCAP file: zstd, lz4 or none")] = "zstd"
     topics: Annotated[
         tuple[str, ...], Doc("besides the cameras' topics; recorded once published; replay needs planner/record")
@@ -93,7 +94,8 @@ class Recorder:
         self.error: RecordError | None = None  # what ended the recording
         cameras = settings.cameras
         self._images = {node.resolve_topic_name(f"{name}/image_raw") for name in cameras}
-        suffixes = ("image_raw", "image_raw/compressed", "depth", "camera_info")
+        depth = "depth/compressedDepth" if settings.depth_compressed else "depth"
+        suffixes = ("image_raw", "image_raw/compressed", depth, "camera_info")
         wanted = [*settings.topics, *(f"{name}/{suffix}" for name in cameras for suffix in suffixes)]
         self._wanted = {node.resolve_topic_name(name) for name in wanted}
         # A steady clock: simulated time may not have begun.

@@ -26,8 +26,9 @@ from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
-from si_embodied.ros_nodes.simulator.publishing import LATCHED, CameraPublisher, TransformPublisher, optical_frame
+from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher, optical_frame
 from si_embodied.ros_nodes.simulator.settings import FIXED, SimulatorSettings
 
 if TYPE_CHECKING:

@@ -24,10 +24,11 @@ from std_srvs.srv import SetBool
 
 from si_embodied.errors import MessageError
 from si_embodied.ros_nodes.motion.stop import ARM_CANCEL, BASE_CANCEL, CANCEL_SUFFIX, MotionStop
-from si_embodied.ros_nodes.node.emergency_stop import LATCHED, LATCHED_TOPIC, TOPIC, subscribe_to_any
+from si_embodied.ros_nodes.node.emergency_stop import LATCHED_TOPIC, TOPIC, subscribe_to_any
 from si_embodied.ros_nodes.node.heartbeat import ACTIVE_TOPIC, HEARTBEAT_TOPIC, NOBODY
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 ACTIONS = (
     "navigate_to_pose", "navigate_through_poses", "follow_path", "move_action", "execute_trajectory",

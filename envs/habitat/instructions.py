@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import string
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.envs.habitat.frames import base_pose, to_map
+from si_embodied.envs.spaces import CHARSET
 
 if TYPE_CHECKING:
     from si_embodied.envs.habitat.episodes import HabitatTask
 
 MAX_INSTRUCTION_LENGTH = 2000  # VLN-CE's instructions describe a whole route
-CHARSET = string.ascii_letters + string.digits + string.punctuation + " "
 
 # Categories whose name in HM3D, MP3D or Gibson is not what a person would say.
 _WORDS = {

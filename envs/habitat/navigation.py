@@ -15,9 +15,9 @@ from si_embodied.embodiment import BaseAction
 from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number, check_step
 from si_embodied.envs.habitat import config as configs
 from si_embodied.envs.habitat.frames import base_pose, camera_pose
-from si_embodied.envs.habitat.instructions import CHARSET, MAX_INSTRUCTION_LENGTH, instruction_of
+from si_embodied.envs.habitat.instructions import MAX_INSTRUCTION_LENGTH, instruction_of
 from si_embodied.envs.mujoco.selection import select_renderer
-from si_embodied.envs.spaces import observation_dict, observation_space
+from si_embodied.envs.spaces import CHARSET, observation_dict, observation_space
 from si_embodied.errors import ConfigError
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.types import CameraFrame

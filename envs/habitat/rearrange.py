@@ -14,7 +14,6 @@ from si_embodied.embodiment import SkillRobot
 from si_embodied.envs.arguments import IMAGE_SIZES_PX, check_names, check_number, check_step
 from si_embodied.envs.habitat.config import SimulatorName
 from si_embodied.envs.habitat.household import taking_area
-from si_embodied.envs.habitat.instructions import CHARSET
 from si_embodied.envs.habitat.rearrange_tasks import (
     REARRANGE_TASKS,
     At,
@@ -24,7 +23,7 @@ from si_embodied.envs.habitat.rearrange_tasks import (
     skills_of,
 )
 from si_embodied.envs.mujoco.renderer import MAX_RANGE_M
-from si_embodied.envs.spaces import observation_dict, observation_space
+from si_embodied.envs.spaces import CHARSET, observation_dict, observation_space
 from si_embodied.errors import SceneError
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Float64, String
 
 from si_embodied.errors import MissingRosPackageError
@@ -14,8 +13,7 @@ from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion import outcomes
 from si_embodied.ros_nodes.node.settings import ArmSettings
 from si_embodied.ros_nodes.sensing import bridge
-
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 
 class ArmDriver(Protocol):
@@ -60,7 +58,7 @@ class TopicArm:
         self._openings = node.create_publisher(Float64, "gripper/goal", 1)
         self._subscriptions = [
             node.create_subscription(Float64, "gripper/opening", self._on_opening, 1),
-            node.create_subscription(String, "arm/outcome", self._on_outcome, _LATCHED),
+            node.create_subscription(String, "arm/outcome", self._on_outcome, LATCHED),
         ]
 
     def move(self, T_map_tool: Pose, opening_m: float) -> None:

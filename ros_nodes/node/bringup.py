@@ -18,11 +18,11 @@ from typing_extensions import Doc
 
 import si_embodied
 from si_embodied.errors import ConfigError, MissingExtraError, UnknownNameError
+from si_embodied.ros_nodes.simulator.settings import WORLDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-WORLDS = ("apartment", "tabletop")
 PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _SHUTDOWN_S = 5.0
 """Time for a node to exit after a signal. The planner stops the robot first."""

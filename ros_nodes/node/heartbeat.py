@@ -8,8 +8,8 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header, String
 
-from si_embodied.ros_nodes.node.emergency_stop import LATCHED
 from si_embodied.ros_nodes.node.planner_watch import Beat
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 HEARTBEAT_TOPIC, ACTIVE_TOPIC = "planner_heartbeat", "active_planner"
 NOBODY = "nobody"

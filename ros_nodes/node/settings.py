@@ -55,7 +55,7 @@ class RobotSettings:
             height_m=self.height_m,
             forward_step_m=SERVICE_BASE.forward_step_m,
             turn_step_rad=self.look_step_rad,
-            tilt_step_rad=0.26,
+            tilt_step_rad=SERVICE_BASE.tilt_step_rad,
             tilt_range_rad=(self.lowest_tilt_rad, self.highest_tilt_rad),
             max_speed_m_s=0.5,
             max_turn_rate_rad_s=1.0,

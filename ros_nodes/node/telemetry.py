@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from si_embodied_msgs.msg import Plan, PlannerStatus
 from visualization_msgs.msg import MarkerArray
 
 from si_embodied.ros_nodes.node import messages
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
     from si_embodied.types import Decision, Observation
-
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Telemetry:

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from si_embodied.errors import ObservationError
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.frames import frame_of
-from si_embodied.ros_nodes.sensing.qos import LATCHED, incompatible_qos_events
+from si_embodied.ros_nodes.sensing.qos import LATCHED_BY_ALL, incompatible_qos_events
 from si_embodied.ros_nodes.sensing.rejections import Rejections
 from si_embodied.ros_nodes.sensing.repetition import RepetitionWatch, sample
 from si_embodied.ros_nodes.sensing.synchronisation import Pair, StampSynchroniser
@@ -95,7 +95,7 @@ class Camera:
         if self._info is None and not self._latched:
             topic, events = f"{self.name}/camera_info", incompatible_qos_events()
             subscribe, callback = self._node.create_subscription, self._on_latched_info
-            self._latched.append(subscribe(CameraInfo, topic, callback, LATCHED, event_callbacks=events))
+            self._latched.append(subscribe(CameraInfo, topic, callback, LATCHED_BY_ALL, event_callbacks=events))
 
     def clear(self) -> None:
         """Forget all images: the clock jumped back. The calibration holds at all times."""

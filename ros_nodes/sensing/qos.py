@@ -1,4 +1,4 @@
-"""Quality of service with which every publisher is heard: latched or not, reliable or best effort."""
+"""Quality of service of latched topics, and with which every publisher is heard: latched or not, reliable or not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ try:
 except ModuleNotFoundError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Hears what a latching publisher sent before, and no publisher that does not latch."""
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""The newest message, also for those who subscribe after it was published."""
+LATCHED_BY_ALL = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Hears what each of many latching publishers sent before, and no publisher that does not latch."""
 WEAKEST = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Hears every publisher from now on."""
 

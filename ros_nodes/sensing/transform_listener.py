@@ -14,7 +14,7 @@ from tf2_msgs.msg import TFMessage
 from si_embodied.errors import TransformError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.sensing import bridge
-from si_embodied.ros_nodes.sensing.qos import LATCHED, WEAKEST, incompatible_qos_events
+from si_embodied.ros_nodes.sensing.qos import LATCHED_BY_ALL, WEAKEST, incompatible_qos_events
 from si_embodied.ros_nodes.sensing.rejections import Rejections
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 from si_embodied.ros_nodes.sensing.transform_filter import ANY_TIME, TransformFilter
@@ -55,7 +55,7 @@ class TransformListener:
         self._node, self._add, self._checks, self._log = node, add, checks, log
         self._subscriptions = [
             self._subscribe("/tf", TF_QOS, static=False),
-            self._subscribe("/tf_static", LATCHED, static=True),
+            self._subscribe("/tf_static", LATCHED_BY_ALL, static=True),
         ]
 
     def close(self) -> None:

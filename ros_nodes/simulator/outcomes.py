@@ -9,7 +9,7 @@ from std_msgs.msg import String
 
 from si_embodied.errors import ConfigError
 from si_embodied.ros_nodes.sensing import bridge
-from si_embodied.ros_nodes.simulator.publishing import LATCHED
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 from si_embodied.types import Code, Outcome
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.ros_nodes.sensing import bridge
+from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 if TYPE_CHECKING:
     from si_embodied.geometry import Intrinsics, Pose
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 IMAGE_QOS = QoSProfile(depth=5)
 """Reliable: compatible with reliable and best-effort subscriptions."""
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def optical_frame(camera: str) -> str:

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, find_objects, label
+from scipy.ndimage import find_objects
 
+from si_embodied.envs.ground_truth import inner_pixel
 from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
 from si_embodied.errors import SceneError
 from si_embodied.geometry import Pose
@@ -90,7 +91,7 @@ def label_view(
             continue
         rows, columns = where
         mask = instances[where] == index
-        u, v = point_inside(mask)
+        u, v = inner_pixel(mask)
         one = objects[index]
         seen.append(
             SeenObject(
@@ -101,18 +102,6 @@ def label_view(
             )
         )  # fmt: skip
     return LabelledView(frame, instances, tuple(seen), room)
-
-
-def point_inside(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """The pixel (u, v) deepest inside the largest connected part of a mask (H, W) that is not empty."""
-    parts, count = label(mask)
-    if count > 1:
-        sizes = np.bincount(parts.ravel())
-        sizes[0] = 0
-        mask = parts == int(sizes.argmax())
-    inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    v, u = np.unravel_index(int(np.argmax(inside)), mask.shape)
-    return float(u), float(v)
 
 
 class _Stage:

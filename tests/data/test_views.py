@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("mujoco")
 
 import si_embodied.envs
-from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage, point_inside
+from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage
+from si_embodied.envs.ground_truth import inner_pixel
 from si_embodied.geometry import deproject, project
 
 SIZE = 96
@@ -90,4 +91,4 @@ def test_the_point_is_in_the_largest_part() -> None:
     mask = np.zeros((9, 12), bool)
     mask[1:3, 1:3] = True
     mask[3:8, 5:10] = True  # 5 x 5, centred at (7, 5)
-    assert point_inside(mask) == (7.0, 5.0)
+    assert inner_pixel(mask) == (7.0, 5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ pytest.importorskip("rosbags", reason="reading recordings needs the extra bags")
 from PIL import Image as Pillow
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from si_embodied_msgs.msg import Plan
 
 from si_embodied.config import settings_of
@@ -63,6 +64,25 @@ def test_depth_is_kept_unchanged_and_images_are_compressed(recording: Path) -> N
     assert metres[depth.height // 2, depth.width // 2] == pytest.approx(3.0, abs=0.05), "the wall's distance"
     assert Pillow.open(io.BytesIO(bytes(image.data))).size == (depth.width, depth.height)
     assert read["/head/camera_info"].k[0] > 0
+
+
+def test_compressed_depth_is_recorded_where_the_planner_listens_to_it(shared_ros: Ros, tmp_path: Path) -> None:
+    topic, folder = "head/depth/compressedDepth", tmp_path / "compressed"
+    depths = shared_ros.node.create_publisher(CompressedImage, topic, 1)
+    recorder = shared_ros.start(RECORDER, {"output": str(folder), "depth_compressed": True})
+    shared_ros.wait(depths.get_subscription_count, SOON_S, "the recorder's subscription")
+    until_s = time.monotonic() + 1.0
+
+    def sent_for_a_second() -> bool:
+        depths.publish(CompressedImage(format="16UC1; compressedDepth png", data=b"as it came"))
+        return time.monotonic() > until_s
+
+    shared_ros.wait(sent_for_a_second, SOON_S, "depth images")
+    output = shared_ros.stop(recorder, signal.SIGINT)
+    assert recorder.returncode == 0, output
+    with AnyReader([folder]) as reader:
+        depth = [reader.deserialize(raw, each.msgtype) for each, _, raw in reader.messages() if "depth" in each.topic]
+    assert {bytes(each.data) for each in depth} == {b"as it came"}
 
 
 def test_an_existing_folder_is_not_written_to(shared_ros: Ros, recording: Path) -> None:

@@ -83,7 +83,7 @@ CALLS: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
             "instruction", "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose",
             "navigation/outcome", "arm/goal", "arm/outcome", "gripper/goal", "gripper/opening",
             *(f"{name}/{topic}" for name in CAMERAS
-              for topic in ("image_raw", "image_raw/compressed", "depth", "camera_info")),
+              for topic in ("image_raw", "image_raw/compressed", "depth", "depth/compressedDepth", "camera_info")),
         )
     },
 }  # fmt: skip

@@ -288,9 +288,10 @@ def test_an_environment_that_is_forgotten_ends_its_process(brittle):
 
 
 PARENT = f"""
-import sys, threading, time
+import signal, sys, threading, time
 from si_embodied.envs.process import ProcessEnv
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
 made = []
 def make():
     made.append(ProcessEnv({BRITTLE!r}, python=sys.executable, environ={{"PYTHONPATH": {str(WORLDS)!r}}}, how="hang"))
