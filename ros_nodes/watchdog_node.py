@@ -106,13 +106,14 @@ class Watchdog:
         return response
 
     def _set_emergency(self, *, wanted: bool) -> None:
-        if wanted != self._emergency:
+        was_set, self._emergency = self._emergency, wanted
+        if wanted != was_set:
             self._node.get_logger().error("emergency stop" if wanted else "the emergency stop was released")
+        if not (wanted and was_set):  # a release is confirmed each time
             self._latched.publish(Bool(data=wanted))
-        self._emergency = wanted
         if wanted:
             self.stop()
-        else:
+        elif was_set and not self._watch.lost:  # the stop for a planner that died is no one's to release
             self._stop.release()
             self._cancel_until_s = float("-inf")
 
@@ -124,8 +125,11 @@ class Watchdog:
             reason = f"no heartbeat of {self._watch.lost} for {self._watch.timeout_s:.1f} s: stopping the robot"
             self._node.get_logger().error(reason)
             self.stop()
+        if self._emergency and not self.stopping:  # until it is released, whoever sends a goal
+            self._stop.apply()
         self._stop.tick()
-        if self._cancel_at_s <= now_s < self._cancel_until_s and (self.stopping or not self._watch.chosen):
+        cancels = now_s < self._cancel_until_s and (self.stopping or not self._watch.chosen)
+        if now_s >= self._cancel_at_s and (cancels or self._emergency):
             self._cancel_goals()
         chosen = NOBODY if self.stopping and not self._emergency else self._watch.chosen
         if chosen != self._told:

@@ -41,11 +41,11 @@ class Guard:
         return Refusal(Code.INSTRUCTION_TOO_LONG, f"the instruction has {length} characters, more than {limit}")
 
     def check_observation(self, observation: Observation, now_s: float) -> Refusal | None:
-        """Reject an observation that has no image, or whose newest image is too old or too new at `now_s`."""
+        """Reject an observation that has no image, or one that is too old or too new at `now_s`."""
         if not observation.frames:
             return Refusal(Code.NO_IMAGE, "the observation has no image")
         limit = self.config.max_observation_age_s
-        for stamp_s in (observation.stamp_s, max(frame.stamp_s for frame in observation.frames)):
+        for stamp_s in (observation.stamp_s, *(frame.stamp_s for frame in observation.frames)):
             age = now_s - stamp_s
             if age < -limit:
                 return Refusal(

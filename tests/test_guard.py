@@ -38,6 +38,14 @@ def test_an_image_from_another_time_is_refused(
         assert refusal.code is Code.STALE_OBSERVATION
 
 
+def test_an_old_image_of_any_camera_is_refused(base: MobileBase, wall_ahead: Observation) -> None:
+    old = dataclasses.replace(wall_ahead.frames[0], name="rear", stamp_s=wall_ahead.stamp_s - 60.0)
+    both = dataclasses.replace(wall_ahead, frames=(*wall_ahead.frames, old))
+    refusal = Guard(base).check_observation(both, wall_ahead.stamp_s)
+    assert refusal is not None
+    assert refusal.code is Code.STALE_OBSERVATION
+
+
 def test_a_goal_too_far_is_refused(base: MobileBase, wall_ahead: Observation) -> None:
     goal = NavigateTo(Pose.planar(13.0, 0.0, 0.0), np.zeros(3))
     refusal = Guard(base).check_goal(goal, wall_ahead, Memory())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,6 +13,7 @@ from std_msgs.msg import Float64, String
 from si_embodied.errors import MissingRosPackageError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion import outcomes
+from si_embodied.ros_nodes.motion.openings import current_opening
 from si_embodied.ros_nodes.node.settings import ArmSettings
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.qos import LATCHED
@@ -33,7 +36,7 @@ class ArmDriver(Protocol):
         """Whether the motion has ended; true once per motion."""
 
     def opening_m(self) -> float | None:
-        """The newest distance between the gripper's pads, None before the first."""
+        """The distance between the gripper's pads, None if none has come for 2 s or it is not finite."""
 
     def close(self) -> None:
         """Release the node's publishers, subscriptions and clients."""
@@ -53,7 +56,7 @@ class TopicArm:
         self._node, self._map_frame, self._clock = node, map_frame, clock
         self._sent_ns = 0  # stamp of the motion under way
         self._ended = False
-        self._opening_m: float | None = None
+        self._opening_m, self._opening_s = math.nan, -math.inf  # and when it came
         self._poses = node.create_publisher(PoseStamped, "arm/goal", 1)
         self._openings = node.create_publisher(Float64, "gripper/goal", 1)
         self._subscriptions = [
@@ -78,7 +81,7 @@ class TopicArm:
 
     def opening_m(self) -> float | None:
         """See `ArmDriver`."""
-        return self._opening_m
+        return current_opening(self._opening_m, time.monotonic() - self._opening_s)
 
     def close(self) -> None:
         """Release the publishers and subscriptions."""
@@ -98,7 +101,7 @@ class TopicArm:
         self._poses.publish(message)
 
     def _on_opening(self, message: Float64) -> None:
-        self._opening_m = float(message.data)
+        self._opening_m, self._opening_s = float(message.data), time.monotonic()
 
     def _on_outcome(self, message: String) -> None:
         stamp_ns, _ = outcomes.parsed(message.data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from control_msgs.action import GripperCommand
@@ -13,6 +15,7 @@ from sensor_msgs.msg import JointState
 from shape_msgs.msg import SolidPrimitive
 
 from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.motion.openings import current_opening
 from si_embodied.ros_nodes.node.settings import ArmSettings
 from si_embodied.ros_nodes.sensing import bridge
 
@@ -33,7 +36,7 @@ class MoveItArm:
         self._under_way = 0  # how many of its goals have not ended
         self._asked = 0  # goals that were neither accepted nor rejected
         self._ended = False
-        self._joints: dict[str, float] = {}
+        self._joints: dict[str, tuple[float, float]] = {}  # position, and when it came
         self._subscription = node.create_subscription(JointState, "joint_states", self._on_joints, 10)
 
     def move(self, T_map_tool: Pose, opening_m: float) -> None:
@@ -62,8 +65,9 @@ class MoveItArm:
 
     def opening_m(self) -> float | None:
         """The sum of the gripper's joint positions, which is the gap between two parallel fingers."""
-        joints = self._settings.gripper_joints
-        return sum(self._joints[name] for name in joints) if all(name in self._joints for name in joints) else None
+        known = [self._joints.get(name, (math.nan, -math.inf)) for name in self._settings.gripper_joints]
+        oldest_s = min(came_s for _, came_s in known)
+        return current_opening(sum(position for position, _ in known), time.monotonic() - oldest_s)
 
     def close(self) -> None:
         """Cancel the motion, and release the clients and the subscription."""
@@ -137,7 +141,9 @@ class MoveItArm:
         self._ended = self._under_way == 0
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints.update(zip(message.name, message.position, strict=False))
+        now_s = time.monotonic()
+        for name, position in zip(message.name, message.position, strict=False):
+            self._joints[name] = (float(position), now_s)
 
 
 def _pose_message(pose: Pose) -> PoseMessage:

@@ -69,12 +69,17 @@ class EmergencyStop:
             self._latch()
             self._requests.publish(Bool(data=True))  # the watchdog keeps the stop if this process dies
         else:
-            self._ours = self._watchdogs = False
+            self._ours = False
             if self._watchdog.service_is_ready():
-                self._releasing_until_s = time.monotonic() + _RELEASE_S
-                self._watchdog.call_async(SetBool.Request(data=False))
-        response.success, response.message = True, "stopped" if self.set else "released"
+                self._watchdogs, self._releasing_until_s = False, time.monotonic() + _RELEASE_S
+                self._watchdog.call_async(SetBool.Request(data=False)).add_done_callback(self._on_released)
+        response.success, response.message = self.set == request.data, "stopped" if self.set else "released"
+        if not response.success:
+            response.message = "the watchdog keeps the stop and was not found; release again once it runs"
         return response
+
+    def _on_released(self, _: Any) -> None:
+        self._releasing_until_s = 0.0
 
     def _latch(self) -> None:
         self._ours = True

@@ -97,7 +97,7 @@ class MobileRobot:
 
     def base_now(self) -> Pose | Refusal:
         """The base's current pose in the map, or why the robot must not move now."""
-        return current_pose(self._sensors, self._sensors.settings.base_frame, self._clock())
+        return self._sensors.problem() or current_pose(self._sensors, self._sensors.settings.base_frame, self._clock())
 
     def _camera_now(self) -> Pose | None:
         """The head camera's current `T_base_camera`, None before its first image."""
@@ -159,9 +159,9 @@ class ArmRobot:
 
     def base_now(self) -> Pose | Refusal:
         """The current pose of the arm's base in the map, or why the arm must not move now."""
-        tool = current_pose(self._sensors, self._tool_frame, self._clock())
-        if isinstance(tool, Refusal):
-            return tool
+        problem, tool = self._sensors.problem(), current_pose(self._sensors, self._tool_frame, self._clock())
+        if problem is not None or isinstance(tool, Refusal):
+            return problem or tool
         return current_pose(self._sensors, self._sensors.settings.base_frame, self._clock())
 
     def reset(self) -> None:

@@ -204,9 +204,8 @@ class TaskRunner:
         if report.progress.step is None:
             self._next(report, now_s)
             return
-        base = self.viewer.base_now()
+        base = self._base_now(now_s)
         if self._clock_stopped(self.steady_s()):
-            base = Refusal(Code.STALE_OBSERVATION, f"the ROS clock has stood still at {now_s:.2f} s")
             self._posed_s = now_s - 2 * _LOST_S
         if not isinstance(base, Refusal):
             self._posed_s = now_s
@@ -219,12 +218,17 @@ class TaskRunner:
             self._enter(Phase.EXECUTING, now_s)
             self._next(report, now_s)
 
-    def _next(self, report: TaskReport, now_s: float) -> None:
-        """Start the plan's next goal once the robot's pose is known; until then it stands.
+    def _base_now(self, now_s: float) -> Pose | Refusal:
+        if self._clock_stopped(self.steady_s()):
+            return Refusal(Code.STALE_OBSERVATION, f"the ROS clock has stood still at {now_s:.2f} s")
+        return self.viewer.base_now()
 
-        Without a pose, or if the plan is too old by now, the rest of the plan is dropped.
+    def _next(self, report: TaskReport, now_s: float) -> None:
+        """Start the plan's next goal once pose and sensors can be trusted; until then the robot stands.
+
+        If neither comes, or if the plan is too old by now, the rest of the plan is dropped.
         """
-        base = self.viewer.base_now()
+        base = self._base_now(now_s)
         if isinstance(base, Refusal) and now_s - self._since_s <= self.observation_timeout_s:
             return
         first, self._first = self._first, False

@@ -80,6 +80,9 @@ class Sensors:
                 return refusal
             if camera.calibration_problem is not None:
                 return Refusal(Code.NO_IMAGE, camera.calibration_problem)
+            if camera.received_depths and pairs[0].depth is None:
+                topic = camera.subscriptions[1].topic_name
+                return Refusal(Code.NO_DEPTH, f"no depth of the last images of {camera.name!r} has come on {topic}")
         return None
 
     def observe(self, after_s: float = 0.0) -> Observation | Refusal:

@@ -37,15 +37,16 @@ class TransformBuffer:
         self._lock = threading.Lock()
 
     def add(self, parent: str, child: str, stamp_s: float, T_parent_child: Pose, *, static: bool = False) -> None:
-        """Add the pose of `child` in `parent`; a static transform is valid at all times."""
+        """Add the pose of `child` in `parent`; a static transform is valid at all times, until it is seen to move."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
         with self._lock:
             history = self._frames.get(child)
             if history is None or history.parent != parent:
                 history = self._frames[child] = _History(parent)
             if static:
-                history.static = T_parent_child
+                history.static = None if history.stamps_s else T_parent_child
                 return
+            history.static = None
             if history.stamps_s and stamp_s < history.stamps_s[-1] - self._keep_s:
                 history.stamps_s.clear()  # the clock jumped back: a simulation was restarted
                 history.poses.clear()

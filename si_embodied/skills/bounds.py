@@ -69,6 +69,13 @@ def check_tool_point(name: str, point: NDArray[np.float64], embodiment: Embodime
     return None
 
 
+def check_depth(observation: Observation) -> Refusal | None:
+    """Reject what relies on the map while no camera measures depth: what stepped in since then is not in the map."""
+    if any(frame.depth_m is not None for frame in observation.frames):
+        return None
+    return Refusal(Code.NO_DEPTH, "no camera has a depth image that shows what is in the way now")
+
+
 def check_path_ahead(
     distance_m: float, observation: Observation, embodiment: Embodiment
 ) -> Refusal | None:  # fmt: skip
@@ -81,6 +88,8 @@ def check_path_ahead(
     """
     if not isinstance(embodiment, MobileBase):
         return Refusal(Code.GOAL_INVALID, f"a {type(embodiment).__name__} cannot drive")
+    if no_depth := check_depth(observation):
+        return no_depth
     points = [_points_in_base(frame, observation.T_map_base) for frame in observation.frames]
     ahead = np.concatenate([np.zeros((0, 3)), *points])
     ahead = ahead[(np.abs(ahead[:, 1]) < embodiment.radius_m) & (ahead[:, 0] > embodiment.radius_m)]

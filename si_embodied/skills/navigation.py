@@ -12,7 +12,7 @@ from pydantic import Field
 from si_embodied.embodiment import MobileBase
 from si_embodied.geometry import Pose
 from si_embodied.skills.base import Goal, MapPoint, PointedSubgoal, Subgoal, point_words
-from si_embodied.skills.bounds import check_base_pose, check_path_ahead
+from si_embodied.skills.bounds import check_base_pose, check_depth, check_path_ahead
 from si_embodied.skills.calling import CallSkill, call_at
 from si_embodied.types import Code, Refusal
 
@@ -158,6 +158,11 @@ class ExploreFrontier(Goal):
     def words(self) -> str:
         """A fixed phrase."""
         return "explore"
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Reject without depth: the map may be old."""
+        del embodiment, limits
+        return check_depth(observation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,9 @@ def test_a_drive_ends_before_what_the_camera_sees(
 
 def test_a_drive_over_unseen_ground_is_refused(base: MobileBase, wall_ahead: Observation) -> None:
     blind = dataclasses.replace(wall_ahead, frames=(dataclasses.replace(wall_ahead.frames[0], depth_m=None),))
-    assert code_of(Drive(1.0), base, blind) is Code.OBSTRUCTED
+    for goal in (Drive(0.5), ExploreFrontier()):
+        assert code_of(goal, base, blind) is Code.NO_DEPTH
+        assert code_of(goal, base, room(blind)) is Code.NO_DEPTH, "the map is of before the depth died"
     seen = wall_at(wall_ahead, 3.0)
     assert code_of(Drive(1.0), base, seen, (Rotate(math.pi),)) is Code.OBSTRUCTED, "behind the camera"
     assert code_of(Drive(1.0), base, seen, (Rotate(math.pi), Rotate(-math.pi))) is Code.OK

@@ -149,6 +149,21 @@ def test_a_task_times_out_by_the_steady_clock_while_the_ros_clock_stands_still()
     assert end.code is Code.TIMED_OUT
 
 
+@pytest.mark.promise(recovers="when the clock runs again")
+def test_no_goal_starts_while_the_ros_clock_stands_still() -> None:
+    world = World()
+    runner = running(world)
+    world.base = LOST
+    world.outcome = Outcome(Code.OK)
+    world.pass_time(runner, 0.1)  # the next goal waits for the pose
+    world.pass_time(runner, 3.0, ros=False)
+    world.base = Pose.identity()
+    world.pass_time(runner, 1.0, ros=False)
+    assert len(world.started) == 1
+    world.pass_time(runner, 0.1)
+    assert len(world.started) == 2
+
+
 def test_a_simulation_slower_than_real_time_has_its_own_time() -> None:
     world = World()
     runner = running(world, timeout_s=20.0)

@@ -49,7 +49,7 @@ def test_a_motion_moves_the_tool_and_the_fingers_and_ends_once(ros: Any, arm: Mo
 def test_a_motion_that_is_stopped_is_cancelled_at_moveit(ros: Any, arm: MoveItArm) -> None:
     ends = ros.listen(String, "ends")
     arm.move(WANTED, 0.08)
-    arm.stay(None)  # before either goal was accepted
+    arm.cancel()  # before either goal was accepted
     ros.wait(lambda: ends, ENDS_S, "the end of the arm's motion")
     assert ends[0].data == "canceled"
     assert not arm.take_end()

@@ -104,3 +104,13 @@ def test_images_from_before_a_time_are_left_out() -> None:
     synchroniser = StampSynchroniser(slop_s=0.02)
     synchroniser.add_image(message(1.0))
     assert synchroniser.pairs(after_s=1.0) == []
+
+
+def test_a_static_transform_that_is_seen_to_move_is_static_no_more() -> None:
+    tree = TransformBuffer()
+    tree.add("map", "odom", 0.0, Pose.identity(), static=True)
+    tree.add("map", "odom", 5.0, Pose.planar(1.0, 0.0, 0.0))
+    tree.add("map", "odom", 0.0, Pose.identity(), static=True)  # as a latching publisher repeats it
+    assert tree.lookup("map", "odom", 5.0).translation[0] == 1.0
+    with pytest.raises(TransformError, match="known only until"):
+        tree.lookup("map", "odom", 6.0)
