@@ -96,7 +96,8 @@ class Simulator:
             from si_embodied.ros_nodes.simulator.apartment import ApartmentRobot
             from si_embodied.ros_nodes.simulator.mobile import BaseDrivers
 
-            base = ApartmentRobot(self._settings.task or "objectnav", self._settings.image_size)
+            rate_hz = self._settings.camera_rate_hz
+            base = ApartmentRobot(self._settings.task or "objectnav", self._settings.image_size, rate_hz)
             return base, BaseDrivers(self._node, base, self._transforms, self._later)
         from si_embodied.ros_nodes.simulator.arm import ArmDrivers
         from si_embodied.ros_nodes.simulator.tabletop import TabletopRobot

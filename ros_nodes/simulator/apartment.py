@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import MobileBase
     from si_embodied.types import Observation
 
+_TICK_S = 0.05
 LASER_HEIGHT_M = 0.3
 LASER_RANGE_M = (0.05, 10.0)
 LASER_RAYS = 360
@@ -31,12 +32,12 @@ LASER_RAYS = 360
 class ApartmentRobot:
     """One robot in one apartment; the latest command drives it."""
 
-    tick_s = 0.05
     watchdog_s = 0.5
     """A velocity command that is not renewed expires after this time."""
 
-    def __init__(self, task: str, image_size: int) -> None:
-        """Create the environment; `reset` loads an apartment."""
+    def __init__(self, task: str, image_size: int, camera_rate_hz: float = 10.0) -> None:
+        """Create the environment; `reset` loads an apartment. A faster camera has a shorter tick."""
+        self.tick_s = min(_TICK_S, 1 / camera_rate_hz)
         self._env = ApartmentEnv(task, image_size=image_size, action_mode="continuous")
         self.embodiment: MobileBase = self._env.embodiment
         self._navigator = Navigator(self.embodiment)
