@@ -21,6 +21,7 @@ from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.robots import FETCH_ARM, SERVICE_BASE
+from si_embodied.task import MOST_HOLDS, MOST_OUTAGE_S
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendKind, Family
@@ -192,7 +193,10 @@ class NodeSettings:
         3.0
     )
     task_timeout_s: Annotated[float, Doc("for tasks whose goal sets no timeout")] = 600.0
-    most_holds: Annotated[int, Doc("refusals in a row after which a task ends")] = 5
+    most_holds: Annotated[int, Doc("refusals in a row after which a task ends")] = MOST_HOLDS
+    most_outage_s: Annotated[
+        float, Doc("how long a task waits for a model or server that fails; longer than a restart of the server")
+    ] = MOST_OUTAGE_S
     autostart: Annotated[bool, Doc("configure and activate at start; for use without a lifecycle manager")] = False
     bond: Annotated[
         bool, Doc("keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy")
@@ -216,7 +220,8 @@ class NodeSettings:
             _ = self.backend_config  # checks its own values
         if not 0 <= self.min_depth_m < self.max_depth_m:
             raise ConfigError(f"expected 0 <= min_depth_m < max_depth_m, got: {self.min_depth_m}, {self.max_depth_m}")
-        for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds", "depth_scale"):
+        durations = ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_outage_s")
+        for name in (*durations, "most_holds", "depth_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {getattr(self, name)}")
 
