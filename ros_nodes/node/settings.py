@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from typing_extensions import Doc
 
 from si_embodied.backends.config import (
+    ADAPTER,
     DEVICE,
     FAMILY,
     MODEL,
@@ -155,6 +156,7 @@ class NodeSettings:
     backend: Annotated[str, Doc("local, server, remote, scripted or perfect_pixels")] = "local"
     model: Annotated[str, MODEL] = ""
     weights: Annotated[str, PRECISION] = "full"
+    adapter: Annotated[str, ADAPTER] = ""
     device: Annotated[str, DEVICE] = "auto"
     url: Annotated[str, URL] = ""
     family: Annotated[str, FAMILY] = "qwen3_vl"
@@ -238,6 +240,7 @@ class NodeSettings:
             model=self.model,
             device=self.device,
             weights=cast("Weights", self.weights),
+            adapter=self.adapter,
             url=self.url,
             server=ServerOptions(family=cast("Family", self.family)),
             script=tuple(line for line in self.script.splitlines() if line.strip()),
