@@ -52,7 +52,7 @@ endef
 test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
-test-ros: $(ROS)  ## run 20 episodes of each world over ROS
+test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 13 whose planning server dies
 	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
 
 reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, get_args
 
 from si_embodied.backends.config import BackendConfig
@@ -15,6 +16,7 @@ from si_embodied.types import Hold, Latency, Outcome
 from si_embodied.worker import PlannerWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import gymnasium
@@ -35,7 +37,14 @@ class SpatialPlannerPolicy:
     >>> policy = SpatialPlannerPolicy.for_env(env)
     """
 
-    def __init__(self, planner: AnyPlanner, *, latency: Latency = 0.0, owns_planner: bool = False) -> None:
+    def __init__(
+        self,
+        planner: AnyPlanner,
+        *,
+        latency: Latency = 0.0,
+        owns_planner: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Create a policy for one robot.
 
         Args:
@@ -44,6 +53,8 @@ class SpatialPlannerPolicy:
                 "measured" for the time it took on this machine. 0 freezes the world during planning. A skill robot has
                 no wait action, so it supports 0 only.
             owns_planner: close the planner together with the policy.
+            sleep: waits, in real seconds, before a model or server that has failed is asked again. The world is frozen
+                meanwhile, so an outage costs the episode no steps.
 
         Raises:
             ConfigError: an invalid latency.
@@ -53,7 +64,7 @@ class SpatialPlannerPolicy:
         if latency != 0 and isinstance(planner.embodiment, SkillRobot):
             raise ConfigError(f"expected latency 0 for a skill robot, which cannot wait, got: {latency!r}")
         self.config = planner.config
-        self._planner, self._owns_planner = planner, owns_planner
+        self._planner, self._owns_planner, self._sleep = planner, owns_planner, sleep
         self._now_s = 0.0
         self._worker = PlannerWorker(
             planner,
@@ -143,6 +154,8 @@ class SpatialPlannerPolicy:
     def _decide(self, progress: TaskProgress, observation: Observation) -> Action | None:
         """Submit a request if none is pending, and take the planner's answer if it is ready."""
         if not self._worker.busy:
+            if progress.pause_s > 0:
+                self._sleep(progress.pause_s)
             self._worker.submit(progress.task, self._controller.prepare(observation), progress.memory)
         decision = self._worker.poll()
         if decision is None:

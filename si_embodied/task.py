@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MOST_HOLDS = 5
 """A task ends after this many refusals in a row. Each refusal is shown in the next prompt."""
+MOST_OUTAGE_S = 60.0
+"""A task ends once its model or server has failed for this long. A server that restarts may have a model to load."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+"""Pauses between plans while the model or its server fails; each is twice as long as the one before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,7 @@ class TaskProgress:
     task: Task
     memory: Memory
     most_holds: int = MOST_HOLDS
+    most_outage_s: float = MOST_OUTAGE_S
     plans: int = 0
     holds: int = 0
     subgoals: int = 0  # executed successfully
@@ -55,17 +60,27 @@ class TaskProgress:
     step: Step | None = None  # the one being executed
     end: Outcome | None = None  # None while the task is running
     stamp_s: float = 0.0  # of the current plan's image
+    pause_s: float = 0.0  # how long to wait, in real time, before the planner is asked again
     _pending: deque[Step] = field(default_factory=deque)
     _holds_in_a_row: int = 0
+    _outage_s: float = 0.0  # for how long the model or its server has failed, pauses included
 
     def decided(self, decision: Decision, observation: Observation | None) -> None:
         """Record a decision and queue its goals. `most_holds` refusals in a row end the task.
+
+        A model or server that fails (`BACKEND_FAILED`) has not refused anything: such a hold is neither counted as a
+        refusal nor remembered for the prompt. The caller waits `pause_s` and asks again, until the failures have
+        lasted `most_outage_s`.
 
         Args:
             decision: a plan, or the reason there is none.
             observation: the observation it was made from; None if the robot had none.
         """
         self.plans += 1
+        if isinstance(decision, Hold) and decision.code is Code.BACKEND_FAILED:
+            self._wait_out(decision)
+            return
+        self._outage_s = self.pause_s = 0.0
         if isinstance(decision, Hold):
             self._hold(decision, Pose.identity() if observation is None else observation.T_map_base)
             return
@@ -115,6 +130,17 @@ class TaskProgress:
         """End the task now, even during a step."""
         self._pending.clear()
         self.step, self.end = None, outcome
+
+    def _wait_out(self, hold: Hold) -> None:
+        """Pause before the next plan, or end the task if the failures have lasted too long."""
+        self.holds += 1
+        self._outage_s += hold.record.latency_s.get("total", 0.0)
+        if self._outage_s >= self.most_outage_s:
+            why = f"no plan for {self._outage_s:.0f} s; the last reason: {hold.message}"
+            self.stop(Outcome(hold.code, why))
+            return
+        self.pause_s = min(max(_FIRST_PAUSE_S, 2 * self.pause_s), _LONGEST_PAUSE_S)
+        self._outage_s += self.pause_s
 
     def _hold(self, hold: Hold, T_map_base: Pose) -> None:
         self.holds += 1

@@ -105,3 +105,52 @@ def test_a_stopped_task_has_no_next_step(progress: TaskProgress, wall_ahead: Obs
     assert progress.step is None
     assert progress.next_step(HERE) is None
     assert progress.end == Outcome(Code.EMERGENCY_STOP, "the stop was pressed")
+
+
+def outage(took_s: float) -> Hold:
+    record = dataclasses.replace(RECORD, code=Code.BACKEND_FAILED, message="gone", latency_s={"total": took_s})
+    return Hold(record)
+
+
+def test_a_failing_server_is_waited_out_with_growing_pauses(progress: TaskProgress, wall_ahead: Observation) -> None:
+    """Ten failures in a row: neither `most_holds` nor the guard's `max_failures` counts them."""
+    pauses = []
+    for _ in range(10):
+        progress.decided(outage(1.0), seen(wall_ahead))
+        pauses.append(progress.pause_s)
+    assert pauses == [0.25, 0.5, 1.0] + [2.0] * 7
+    assert (progress.end, progress.holds, progress.memory.attempts) == (None, 10, ())
+    progress.decided(execute(), seen(wall_ahead))
+    assert progress.pause_s == 0.0
+    assert progress.next_step() is not None
+
+
+def test_a_server_that_stays_away_ends_the_task_after_most_outage_s(
+    progress: TaskProgress, wall_ahead: Observation
+) -> None:
+    """Plans of 10 s with pauses of 0.25, 0.5, 1, 2 and 2 s: 55.75 s, and 65.75 s after the sixth plan."""
+    for _ in range(5):
+        progress.decided(outage(10.0), seen(wall_ahead))
+    assert progress.end is None
+    progress.decided(outage(10.0), seen(wall_ahead))
+    assert progress.end == Outcome(Code.BACKEND_FAILED, "no plan for 66 s; the last reason: gone")
+
+
+def test_a_plan_between_two_outages_restarts_the_time(progress: TaskProgress, wall_ahead: Observation) -> None:
+    for _ in range(2):
+        for _ in range(5):
+            progress.decided(outage(10.0), seen(wall_ahead))
+        progress.decided(execute(), seen(wall_ahead))
+        for _ in range(2):
+            assert progress.next_step() is not None
+            progress.finished(Outcome(Code.OK))
+    assert progress.end is None
+
+
+def test_failures_of_the_server_do_not_excuse_refusals(progress: TaskProgress, wall_ahead: Observation) -> None:
+    for _ in range(MOST_HOLDS):
+        assert progress.end is None
+        progress.decided(outage(1.0), seen(wall_ahead))
+        progress.decided(hold(), seen(wall_ahead))
+    assert progress.end is not None
+    assert progress.end.code is Code.DEPTH_INVALID

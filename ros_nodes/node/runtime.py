@@ -85,6 +85,7 @@ class PlannerRuntime:
             client=self._robot.client,
             clock=self.now_s,
             most_holds=settings.most_holds,
+            most_outage_s=settings.most_outage_s,
             observation_timeout_s=settings.observation_timeout_s,
             on_decision=on_decision,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from typing_extensions import Doc
 
 from si_embodied.backends.config import (
+    ADAPTER,
     DEVICE,
     FAMILY,
     MODEL,
@@ -21,6 +22,7 @@ from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.robots import FETCH_ARM, SERVICE_BASE
+from si_embodied.task import MOST_HOLDS, MOST_OUTAGE_S
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendKind, Family
@@ -154,6 +156,7 @@ class NodeSettings:
     backend: Annotated[str, Doc("local, server, remote, scripted or perfect_pixels")] = "local"
     model: Annotated[str, MODEL] = ""
     weights: Annotated[str, PRECISION] = "full"
+    adapter: Annotated[str, ADAPTER] = ""
     device: Annotated[str, DEVICE] = "auto"
     url: Annotated[str, URL] = ""
     family: Annotated[str, FAMILY] = "qwen3_vl"
@@ -192,7 +195,10 @@ class NodeSettings:
         3.0
     )
     task_timeout_s: Annotated[float, Doc("for tasks whose goal sets no timeout")] = 600.0
-    most_holds: Annotated[int, Doc("refusals in a row after which a task ends")] = 5
+    most_holds: Annotated[int, Doc("refusals in a row after which a task ends")] = MOST_HOLDS
+    most_outage_s: Annotated[
+        float, Doc("how long a task waits for a model or server that fails; longer than a restart of the server")
+    ] = MOST_OUTAGE_S
     autostart: Annotated[bool, Doc("configure and activate at start; for use without a lifecycle manager")] = False
     bond: Annotated[
         bool, Doc("keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy")
@@ -216,7 +222,8 @@ class NodeSettings:
             _ = self.backend_config  # checks its own values
         if not 0 <= self.min_depth_m < self.max_depth_m:
             raise ConfigError(f"expected 0 <= min_depth_m < max_depth_m, got: {self.min_depth_m}, {self.max_depth_m}")
-        for name in ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_holds", "depth_scale"):
+        durations = ("join_slop_s", "observation_timeout_s", "task_timeout_s", "most_outage_s")
+        for name in (*durations, "most_holds", "depth_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {getattr(self, name)}")
 
@@ -233,6 +240,7 @@ class NodeSettings:
             model=self.model,
             device=self.device,
             weights=cast("Weights", self.weights),
+            adapter=self.adapter,
             url=self.url,
             server=ServerOptions(family=cast("Family", self.family)),
             script=tuple(line for line in self.script.splitlines() if line.strip()),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.memory import Memory
-from si_embodied.task import TaskProgress
+from si_embodied.task import MOST_HOLDS, MOST_OUTAGE_S, TaskProgress
 from si_embodied.types import Code, Hold, Outcome, Refusal, never_asked
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class TaskRunner:
     client: GoalClient
     clock: Callable[[], float]  # the ROS clock, which may stand still or jump
     steady_s: Callable[[], float] = time.monotonic
-    most_holds: int = 5
+    most_holds: int = MOST_HOLDS
+    most_outage_s: float = MOST_OUTAGE_S
     observation_timeout_s: float = 3.0
     on_decision: Callable[[Decision, Observation | None], None] = lambda *_: None
     phase: Phase = Phase.IDLE
@@ -97,13 +98,14 @@ class TaskRunner:
     _latest_s: float = 0.0  # the ROS clock at the last tick
     _steady_started_s: float = 0.0
     _steady_changed_s: float = 0.0  # when the ROS clock last changed, on the steady clock
+    _steady_held_s: float = 0.0  # when the last hold began, on the steady clock
 
     def start(self, task: Task, timeout_s: float) -> None:
         """Start a task. The previous one must have ended."""
         now_s = self.clock()
         self.worker.reset()
         memory = Memory(self.planner.config.memory_entries)
-        self.report = TaskReport(TaskProgress(task, memory, self.most_holds), now_s)
+        self.report = TaskReport(TaskProgress(task, memory, self.most_holds, self.most_outage_s), now_s)
         self._timeout_s, self._observation, self._after_s = timeout_s, None, 0.0
         self._latest_s, self._steady_started_s = now_s, self.steady_s()
         self._steady_changed_s = self._steady_started_s
@@ -135,6 +137,8 @@ class TaskRunner:
         end = self._check_time(self.report, now_s)
         if end is not None:
             self.end(end.code, end.message)
+        elif self.phase is Phase.HOLDING and self.steady_s() - self._steady_held_s < self.report.progress.pause_s:
+            self._since_s = now_s  # the wait for an observation begins after the pause
         elif self.phase in (Phase.OBSERVING, Phase.HOLDING):
             self._observe(self.report, now_s)
         elif self.phase is Phase.PLANNING:
@@ -194,6 +198,7 @@ class TaskRunner:
         if report.progress.end is not None:
             self._rest(report)
         elif isinstance(decision, Hold):
+            self._steady_held_s = self.steady_s()
             self._enter(Phase.HOLDING, now_s)
         else:
             self._first = True

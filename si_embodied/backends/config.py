@@ -23,6 +23,7 @@ MODEL = Doc(
 )
 DEVICE = Doc("auto, cpu, cuda or cuda:1; for an ONNX export, its execution providers in order, as in tensorrt,cuda,cpu")
 PRECISION = Doc("precision of a local model's weights: full, or 8bit or 4bit to save memory on CUDA")
+ADAPTER = Doc("directory of a LoRA adapter to merge into a local checkpoint; none is applied unasked")
 FAMILY = Doc("family of a server's model: internvl, qwen2_5_vl or qwen3_vl")
 URL = Doc("address of the OpenAI-compatible server (server) or the planning server (remote)")
 SCRIPT_DELAY = Doc("time that each scripted answer takes")
@@ -74,6 +75,7 @@ class BackendConfig:
     model: Annotated[str, MODEL] = ""
     device: Annotated[str, DEVICE] = "auto"
     weights: Annotated[Weights, PRECISION] = "full"
+    adapter: Annotated[str, ADAPTER] = ""
     url: Annotated[str, URL] = ""
     server: ServerOptions = field(default_factory=ServerOptions)
     script: Annotated[tuple[str, ...], Doc("answers of the scripted backend in order; the last one repeats")] = ()
@@ -84,6 +86,11 @@ class BackendConfig:
         _check_name("backend", self.kind, BackendKind)
         if self.weights not in WEIGHTS:
             raise UnknownNameError("weights", self.weights, WEIGHTS)
+        if self.adapter and self.kind != "local":
+            raise ConfigError(
+                f"an adapter is merged into a local checkpoint, got {self.adapter!r} with the {self.kind} backend; "
+                "leave 'adapter' out, or give the checkpoint as 'model' with the local backend"
+            )
         if self.kind in ("server", "remote") and not self.url:
             example = "http://127.0.0.1:8000" if self.kind == "server" else "ws://127.0.0.1:8421"
             raise ConfigError(f"the {self.kind} backend needs the server's URL; set 'url', for example to {example}")

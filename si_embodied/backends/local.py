@@ -48,6 +48,7 @@ class LocalBackend:
         device: str = "auto",
         dtype: str = "auto",
         weights: Weights = "full",
+        adapter: str | Path = "",
         max_new_tokens: int | None = None,
         image_size: int | None = None,
         decoding: Decoding | None = None,
@@ -62,21 +63,24 @@ class LocalBackend:
                 "tensorrt,cuda,cpu".
             dtype: "auto", "float32", "bfloat16" or "float16".
             weights: "full"; on CUDA also "8bit" or "4bit".
+            adapter: the directory of a LoRA adapter to merge into the weights; empty: none.
             max_new_tokens: fail on longer answers. Defaults to the longest answer that the prompt's schema allows.
             image_size: downscale images to this longest side, in pixels. By default images keep their size.
             decoding: reuse, drafts, temperature and seed. Its other fields are set for each prompt.
             compiled: compile the decoding steps with torch. Faster on CUDA only; the first call takes about a minute.
 
         Raises:
-            CheckpointError: the directory cannot be loaded.
-            ConfigError: an unknown device, dtype or weights, or a number below 1.
-            MissingExtraError: torch, transformers, llguidance, or a library that `weights` needs is not installed.
+            CheckpointError: the directory cannot be loaded, or the adapter does not fit it.
+            ConfigError: an unknown device, dtype or weights, an adapter with an export or quantized weights, or a
+                number below 1.
+            MissingExtraError: torch, transformers, llguidance, or a library that `weights` or `adapter` needs is not
+                installed.
         """
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
         prompts = checkpoint_prompts(resolve_model(directory))
-        model = open_model(directory, device=device, dtype=dtype, weights=weights, compiled=compiled)
+        model = open_model(directory, device=device, dtype=dtype, weights=weights, adapter=adapter, compiled=compiled)
         self._family, self._runner = model.family, model.runner
         self._grammars = Grammars(
             model.tokenizer_json, vocabulary_size=model.vocabulary_size, end_token=model.family.end_token

@@ -70,7 +70,8 @@ def open_backend(config: BackendConfig) -> Backend:
         case "local":
             from si_embodied.backends.local import LocalBackend
 
-            return LocalBackend(located(config).model, device=config.device, weights=config.weights)
+            directory = located(config).model
+            return LocalBackend(directory, device=config.device, weights=config.weights, adapter=config.adapter)
         case "server":
             return _server(config)
         case "scripted":

@@ -15,6 +15,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.opening import checkpoint_name
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
+from si_embodied.models.adapters import inspect_adapter
 from si_embodied.types import Latency
 
 Control: TypeAlias = Literal["blank"]
@@ -93,6 +94,8 @@ def _backend_identity(backend: BackendConfig) -> dict[str, Any]:
         case "local":
             options = {"weights": backend.weights, "device": backend.device}
             chosen = {name: value for name, value in options.items() if value not in ("full", "auto")}
+            if backend.adapter:
+                chosen["adapter"] = inspect_adapter(backend.adapter).label
             return {"model": model_fingerprint(Path(backend.model)), **chosen}
         case "server":
             return {"model": backend.model, "server": dataclasses.asdict(backend.server)}

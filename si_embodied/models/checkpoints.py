@@ -42,7 +42,7 @@ class CheckpointFiles:
     weights: tuple[Path, ...]  # safetensors files
     size_bytes: int  # total size of the weights
     quantization: str = ""  # `quant_method` of weights that are stored quantized: "fp8", "bitsandbytes"
-    has_adapter: bool = False  # whether a LoRA adapter lies beside the weights; it is not loaded
+    has_adapter: bool = False  # whether a LoRA adapter lies beside the weights; it is applied only when asked for
 
 
 def inspect_checkpoint(directory: str | Path) -> CheckpointFiles:
@@ -81,8 +81,8 @@ def _inspect(path: Path) -> CheckpointFiles:
     if has_adapter and not (has_weights and (path / "config.json").is_file()):
         base = read_json(path / ADAPTER_CONFIG).get("base_model_name_or_path")
         raise CheckpointError(
-            f"{path} is a LoRA adapter without the weights of its base model, {base!r}: merge the two (train with "
-            "--merge, or peft's merge_and_unload) and give the merged directory"
+            f"{path} is a LoRA adapter without the weights of its base model, {base!r}: give the base as the model and "
+            "this directory as the adapter, or merge the two (train with --merge) and give the merged directory"
         )
     if not has_weights and (gguf := next(iter(sorted(path.glob("*.gguf"))), None)):
         raise _gguf(gguf)

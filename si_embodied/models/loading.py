@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError, extra
+from si_embodied.models.adapters import choose_adapter, merged
 from si_embodied.models.checkpoints import inspect_checkpoint, read_header
 from si_embodied.models.footprint import WEIGHTS, Weights, check_fits, free_ram_bytes, weight_bytes
 from si_embodied.models.hub import model_name, resolve_model
@@ -46,7 +47,7 @@ class Checkpoint:
     """A loaded checkpoint."""
 
     directory: Path
-    name: str  # the directory's name, or the hub id with its commit
+    name: str  # the directory's name, or the hub id with its commit; with an adapter, "+" and its label
     model: Any  # a transformers …ForConditionalGeneration, in evaluation mode on its device
     family: Family
     tokenizer_json: str
@@ -72,7 +73,12 @@ class Placement:
 
 
 def load_checkpoint(
-    model: str | Path, *, device: str = "auto", dtype: str = "auto", weights: Weights = "full"
+    model: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    weights: Weights = "full",
+    adapter: str | Path = "",
 ) -> Checkpoint:
     """Load a checkpoint by its `model_type`.
 
@@ -81,19 +87,21 @@ def load_checkpoint(
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1".
         dtype: "auto" (chosen by `place`), or a dtype's name.
         weights: "full"; on CUDA also "8bit" and "4bit", which shrink the linear layers to a half or a quarter.
+        adapter: the directory of a LoRA adapter to merge into the weights; empty: none, even if one lies beside them.
 
     Raises:
-        CheckpointError: the checkpoint cannot be downloaded or loaded, or does not fit into memory.
+        CheckpointError: the checkpoint cannot be downloaded or loaded, does not fit into memory, or is not the base of
+            the adapter.
         ConfigError: unknown device or dtype, quantized weights on a device that does not support them, or of a
-            checkpoint that is quantized already.
-        MissingExtraError: quantized weights without bitsandbytes.
+            checkpoint that is quantized already, or with an adapter.
+        MissingExtraError: quantized weights without bitsandbytes, or an adapter without peft.
     """
     files = inspect_checkpoint(resolve_model(model))
     placement = place(device, dtype, weights)
     if files.quantization and weights != "full":
         raise ConfigError(f"{files.directory} is quantized already ({files.quantization}): load it with weights full")
-    if files.has_adapter:
-        _LOG.warning("%s: the LoRA adapter beside the weights is not applied; merge it to use it", files.directory)
+    name = model_name(files.directory)
+    chosen = choose_adapter(files, adapter, weights)
     _check_memory(files, placement)
     family = FAMILIES[files.model_type]
     try:
@@ -112,7 +120,8 @@ def load_checkpoint(
             f"{files.directory} could not be loaded as {files.model_type}: {type(error).__name__}: {error}"
         ) from error
     _check_keys(files.directory, info)
-    name = model_name(files.directory)
+    if chosen is not None:
+        loaded, name = merged(loaded, chosen, name), f"{name}+{chosen.label}"
     _LOG.info(
         "loaded %s: %s%s on %s, %s, attention %s", name, files.model_type,
         " (converted from the original format)" if files.original else "",

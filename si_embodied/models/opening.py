@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class OpenedModel:
     """A model, ready to decode."""
 
-    name: str  # the directory's name, or the hub id with its commit
+    name: str  # the directory's name, or the hub id with its commit; with an adapter, "+" and its label
     family: Family
     runner: ModelRunner
     tokenizer_json: str
@@ -34,6 +34,7 @@ def open_model(
     device: str = "auto",
     dtype: str = "auto",
     weights: Weights = "full",
+    adapter: str | Path = "",
     compiled: bool = False,
 ) -> OpenedModel:
     """Open a checkpoint or an export.
@@ -44,11 +45,12 @@ def open_model(
             "tensorrt,cuda,cpu", or "auto".
         dtype: for a checkpoint; an export has a fixed dtype.
         weights: for a checkpoint; an export has a fixed precision.
+        adapter: the directory of a LoRA adapter to merge into a checkpoint; empty: none.
         compiled: for a checkpoint, compile the steps with torch; an export is always compiled.
 
     Raises:
-        CheckpointError: the model cannot be opened.
-        ConfigError: unknown device, dtype or weights.
+        CheckpointError: the model cannot be opened, or the adapter does not fit it.
+        ConfigError: unknown device, dtype or weights, or an adapter with an export or quantized weights.
         MissingExtraError: the runtime is not installed.
     """
     if is_exported(model):
@@ -57,11 +59,16 @@ def open_model(
                 f"the precision of an export is fixed, got: dtype {dtype!r}, weights {weights!r}; leave them out, "
                 "or export the checkpoint again with another --precision"
             )
+        if adapter:
+            raise ConfigError(
+                f"the weights of an export are fixed, got adapter {str(adapter)!r}; merge it into the checkpoint "
+                "(si-embodied train lora --merge) and export the merged directory"
+            )
         return _open_export(Path(model).expanduser(), device)
     from si_embodied.models.loading import load_checkpoint
     from si_embodied.models.torch_runner import TorchRunner
 
-    loaded = load_checkpoint(model, device=device, dtype=dtype, weights=weights)
+    loaded = load_checkpoint(model, device=device, dtype=dtype, weights=weights, adapter=adapter)
     return OpenedModel(
         loaded.name,
         loaded.family,

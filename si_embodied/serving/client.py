@@ -73,7 +73,7 @@ class RemotePlanner:
             robot: a unique name for this robot; by default the host name and process id.
             api_key: the server's key; by default the environment variable SI_EMBODIED_API_KEY, if set.
             compressed: send JPEG images and depth in whole millimetres, for wireless networks; needs Pillow.
-            patience_s: how long one plan keeps retrying an unreachable server.
+            patience_s: how long one plan keeps retrying an unreachable server, while its image is not too old.
 
         Raises:
             ConfigError: not a valid URL.
@@ -141,7 +141,10 @@ class RemotePlanner:
             deadline_s=self.config.deadline_s,
         )
         with self._lock:
-            reply = self._background.call(self._exchange(request, started), timeout_s=self.config.deadline_s)
+            # A later request would have an image that the guard refuses; the next plan has a new one.
+            patience_s = min(self._patience_s, self.config.guard.max_observation_age_s - (now_s - observation.stamp_s))
+            exchange = self._exchange(request, started, patience_s)
+            reply = self._background.call(exchange, timeout_s=self.config.deadline_s)
         decision = unpack_reply(reply)
         elapsed_s = time.monotonic() - started
         if decision.record.observation_stamp_s != observation.stamp_s:
@@ -178,7 +181,7 @@ class RemotePlanner:
         """Disconnect; the planner cannot be used afterwards."""
         self._background.close(last=self._leave())
 
-    async def _exchange(self, request: PlanRequest, started: float) -> bytes:
+    async def _exchange(self, request: PlanRequest, started: float, patience_s: float) -> bytes:
         """Send the request and return the reply, reconnecting until `patience_s` has passed."""
         wait_s = _FIRST_WAIT_S
         try:
@@ -190,7 +193,7 @@ class RemotePlanner:
                     reply = await connection.recv(decode=False)
                 except (WebSocketException, OSError) as error:
                     self._drop()
-                    if elapsed_s + wait_s > self._patience_s or not _may_pass(error):
+                    if elapsed_s + wait_s > patience_s or not _may_pass(error):
                         raise
                 else:
                     return bytes(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import socket
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 HEADERS_TIMEOUT_S = 10.0
-"""Time that a client has to send a request's headers."""
+"""Time that a client has to send a request's headers, and before that for the TLS handshake."""
 
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:
@@ -103,6 +104,10 @@ class _Server(uvicorn.Server):
         self._scheduler, self._grace_s, self._ready = scheduler, grace_s, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:  # uvicorn has no option for the handshake's time, and asyncio's default is a minute
+            loop = asyncio.get_running_loop()
+            create = functools.partial(loop.create_server, ssl_handshake_timeout=HEADERS_TIMEOUT_S)
+            loop.create_server = create  # type: ignore[method-assign]
         await super().startup(sockets)
         if self.started:
             self._ready()

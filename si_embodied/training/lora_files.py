@@ -57,7 +57,10 @@ def save_adapter(model: Any, folder: Path, settings: LoraSettings, outcome: Lora
     """
     model.save_pretrained(str(folder))
     front = "library_name: peft\npipeline_tag: image-text-to-text"
-    what = f"A peft adapter: load the base, then `peft.PeftModel.from_pretrained(model, {folder.name!r})`."
+    what = (
+        "A peft adapter: give it to `si-embodied` with its base (`--model BASE --adapter DIR`), or load the base, "
+        f"then `peft.PeftModel.from_pretrained(model, {folder.name!r})`."
+    )
     write_text(folder / "README.md", _card(settings, outcome, front, what))
 
 

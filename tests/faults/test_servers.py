@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +22,8 @@ from hypothesis import strategies as st
 pytest.importorskip("httpx")
 pytest.importorskip("websockets")
 
-from si_embodied import Hold, Observation, Prompt, Task
+from si_embodied import Execute, Hold, Observation, Prompt, Task
+from si_embodied.backends.breaker import CircuitBreaker
 from si_embodied.backends.chat import chat_answer, model_names, only_json_object, without_reasoning
 from si_embodied.backends.config import ServerOptions
 from si_embodied.backends.retries import Retries, retry_after_s
@@ -25,6 +32,7 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, ConfigError
 from si_embodied.memory import Memory
 from si_embodied.plan import parse_plan, plan_schema
+from si_embodied.planner import Planner
 from si_embodied.serving.client import RemotePlanner
 from si_embodied.types import Code
 
@@ -230,6 +238,101 @@ def test_any_retry_after_header_is_a_time_or_ignored(value: str) -> None:
 
 def test_a_retry_date_beyond_what_a_clock_holds_is_ignored() -> None:
     assert retry_after_s("Mon, 01 Jan 99999999999999999999 00:00:00 GMT") is None
+
+
+# --- a server that dies ---------------------------------------------------------------------------------------------
+
+TURN = json.dumps(message('{"subgoals":[{"skill":"turn","degrees":30}],"done":false}'))
+KEEPS_CONNECTIONS = """
+import http.server, os, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        if sys.argv[2] == "dies":
+            os._exit(1)
+        body = sys.argv[2].encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+"""A model server in a process of its own, which can be killed; its second argument is what it answers."""
+
+
+@contextmanager
+def model_server(port: int, answer: str = TURN) -> Iterator[None]:
+    """A server for the block, killed at its end."""
+    process = subprocess.Popen([sys.executable, "-c", KEEPS_CONNECTIONS, str(port), answer], stderr=subprocess.DEVNULL)
+    try:
+        until_s = time.monotonic() + 20.0
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < until_s, "the server does not start"
+                time.sleep(0.05)
+            else:
+                break
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture
+def served(port: int, base: MobileBase) -> Iterator[Planner]:
+    """A planner whose model is behind a server that is not asked for 0.5 s after a failed plan."""
+    breaker = CircuitBreaker(failures=1, rest_s=0.5)
+    url = f"http://127.0.0.1:{port}"
+    backend = ServerBackend(url, "m", api_key="", retries=Retries(attempts=2, first_wait_s=0.05), breaker=breaker)
+    yield Planner(backend, base)
+    backend.close()
+
+
+@pytest.mark.promise(recovers="with the first plan once it is asked again")
+def test_a_model_server_that_dies_is_a_hold_until_it_is_back(
+    port: int, served: Planner, wall_ahead: Observation, find_chair: Task
+) -> None:
+    with model_server(port):
+        assert isinstance(served.plan(find_chair, wall_ahead, Memory()), Execute)
+    for words in ("closed the connection|cannot connect", "server not asked"):
+        held = served.plan(find_chair, wall_ahead, Memory())
+        assert isinstance(held, Hold)
+        assert held.code is Code.BACKEND_FAILED
+        assert re.search(words, held.message)
+    with model_server(port):
+        time.sleep(0.5)
+        assert isinstance(served.plan(find_chair, wall_ahead, Memory()), Execute)
+
+
+def test_a_model_server_that_dies_while_it_plans_is_a_hold(
+    port: int, served: Planner, wall_ahead: Observation, find_chair: Task
+) -> None:
+    with model_server(port, "dies"):
+        held = served.plan(find_chair, wall_ahead, Memory())
+    assert isinstance(held, Hold)
+    assert held.code is Code.BACKEND_FAILED
+
+
+@pytest.mark.promise(recovers="at once, without a hold")
+def test_a_model_server_restarted_between_two_plans_is_reached_over_a_new_connection(
+    port: int, served: Planner, wall_ahead: Observation, find_chair: Task
+) -> None:
+    for _ in range(2):
+        with model_server(port):
+            for _ in range(2):
+                assert isinstance(served.plan(find_chair, wall_ahead, Memory()), Execute)
 
 
 # --- the environment ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from si_embodied.errors import MessageError
@@ -17,7 +18,7 @@ from si_embodied.ros_nodes.node.boundary import Boundary
 from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
 from si_embodied.skills import Rotate
-from si_embodied.types import Code, Outcome, Refusal, Task
+from si_embodied.types import Code, Hold, Outcome, PlanRecord, Refusal, Task
 
 TASK = Task("go to the red chair", "navigation")
 LOST = Refusal(Code.NO_TRANSFORM, "the current pose of 'base_link' is not known")
@@ -229,6 +230,26 @@ def test_a_hold_that_fails_does_not_end_the_node() -> None:
 
     Boundary(logged.append, hold).guard("topic", lambda _: {}["x"])(None)
     assert "holding failed" in logged[-1]
+
+
+# --- a server that fails ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(code="BACKEND_FAILED", recovers="with the next plan, asked for 2 s later at most")
+def test_a_server_that_fails_is_asked_again_after_growing_pauses_while_the_robot_stands() -> None:
+    """Between two requests are the pause and two ticks of 0.05 s."""
+    world, asked_s = World(), []
+    runner = running(world, goals=1)
+    record = PlanRecord(world.now_s, "nav/v1", "m", "none", "none", (), 0, 0, {"total": 0.1}, Code.BACKEND_FAILED, "no")
+    worker: Any = SimpleNamespace(
+        reset=lambda: None, submit=lambda *_: asked_s.append(world.steady_s), poll=lambda: Hold(record)
+    )
+    runner.worker, world.outcome = worker, Outcome(Code.OK)
+    world.pass_time(runner, 7.0)
+    assert np.diff(asked_s) == pytest.approx([0.25, 0.5, 1.0, 2.0, 2.0], abs=0.11)
+    assert (end_of(runner), len(world.started)) == (None, 1)
+    world.pass_time(runner, 53.0)
+    assert end_of(runner) is not None
 
 
 # --- the watchdog's rules ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import si_embodied.envs  # noqa: F401 - registers the worlds
 from si_embodied import Code, Execute, Hold, Observation, Pose, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.embodiment import BaseAction, MobileBase
-from si_embodied.errors import ConfigError
+from si_embodied.errors import BackendError, ConfigError
 from si_embodied.planner import Planner
 from si_embodied.policies.observation import from_gymnasium
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
@@ -93,6 +93,25 @@ def test_consecutive_refusals_end_the_task(base: MobileBase, wall_ahead: Observa
     policy.reset(find_chair)
     actions = run(policy, Turntable(wall_ahead), MOST_HOLDS)
     assert actions == [BaseAction.WAIT] * (MOST_HOLDS - 1) + [BaseAction.STOP]
+
+
+def test_a_server_that_is_gone_for_a_while_is_waited_out(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """More failures than `MOST_HOLDS`, each followed by a pause in which the world stands still."""
+    failures = iter([BackendError("unreachable")] * (MOST_HOLDS + 1))
+
+    def answer(_: Prompt) -> str:
+        for error in failures:
+            raise error
+        return STOP
+
+    pauses: list[float] = []
+    policy = SpatialPlannerPolicy(Planner(ScriptedBackend(answer), base), sleep=pauses.append)
+    policy.reset(find_chair)
+    actions = run(policy, Turntable(wall_ahead), MOST_HOLDS + 2)
+    assert actions == [BaseAction.WAIT] * (MOST_HOLDS + 1) + [BaseAction.STOP]
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
 
 
 def test_the_robot_waits_while_the_planner_thinks(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:

@@ -69,11 +69,16 @@ def runs(data: Path, checkpoints: dict[str, Path], tmp_path_factory: pytest.Temp
     return {name: tune(path, [data], root / name, CONFIG, merge=True) for name, path in checkpoints.items()}
 
 
-def losses_of(directory: Path, data: Path, adapter: Path | None = None) -> tuple[list[float], list[torch.Tensor]]:
-    """Each record's loss and logits, one at a time and without dropout."""
-    checkpoint = load_checkpoint(directory, device="cpu")
+def losses_of(
+    directory: Path, data: Path, apart: Path | None = None, *, adapter: Path | str = ""
+) -> tuple[list[float], list[torch.Tensor]]:
+    """Each record's loss and logits, one at a time and without dropout.
+
+    `adapter` is merged into the weights on loading, `apart` stays beside them, as in training.
+    """
+    checkpoint = load_checkpoint(directory, device="cpu", adapter=adapter)
     collate = Collator(checkpoint.family.end_token, "qwen" in checkpoint.family.model_type)
-    model = checkpoint.model if adapter is None else peft.PeftModel.from_pretrained(checkpoint.model, str(adapter))
+    model = checkpoint.model if apart is None else peft.PeftModel.from_pretrained(checkpoint.model, str(apart))
     with torch.inference_mode():
         outputs = [
             model.eval()(**collate([encode(record, checkpoint.family)]))
@@ -126,6 +131,25 @@ def test_the_merged_checkpoint_is_the_base_with_its_adapter(
     _, merged = losses_of(run.merged, data)
     for one, other in zip(apart, merged, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_checkpoint_opened_with_its_adapter_is_the_merged_checkpoint_and_without_it_the_base(
+    runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path, family_name: str, tmp_path: Path
+) -> None:
+    """Also if the adapter lies beside the weights."""
+    run, base = runs[family_name], checkpoints[family_name]
+    assert run.merged is not None
+    beside = shutil.copytree(base, tmp_path / family_name)
+    shutil.copytree(run.adapter, beside, dirs_exist_ok=True)
+    _, plain = losses_of(base, data)
+    _, merged = losses_of(run.merged, data)
+    for directory, adapter, wanted in (
+        (base, run.adapter, merged), (base, "", plain), (beside, beside, merged), (beside, "", plain)
+    ):  # fmt: skip
+        _, logits = losses_of(directory, data, adapter=adapter)
+        for one, other in zip(logits, wanted, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    assert max(float((one - other).abs().max()) for one, other in zip(plain, merged, strict=True)) > 0.01
 
 
 def test_the_merged_checkpoint_answers(runs: dict[str, LoraRun], family_name: str) -> None:
