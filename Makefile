@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test coverage test-slow test-ros reliability lint bench docs clean
+.PHONY: help install ros demo test coverage test-slow test-ros chaos soak reliability lint bench docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -54,6 +54,13 @@ test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 
 test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 13 whose planning server dies
 	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
+
+SEED ?= 0
+chaos: $(ROS)  ## inject faults at random into the ROS stack of both robots for 10 minutes: make chaos SEED=1
+	PYTHONPATH=tests/ros:tests/chaos $(BIN)/python tests/chaos/run.py --seed $(SEED)
+
+soak: $(ROS)  ## run the ROS stack for an hour of simulated time at 30 images a second: nothing may grow
+	PYTHONPATH=tests/ros:tests/chaos $(BIN)/python tests/chaos/soak.py
 
 reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails
 	$(BIN)/python -m pytest tests/faults --write-reliability

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,7 +39,7 @@ class Injector:
         """Nothing is injected before `run`."""
         self.stack, self.rng, self.say = stack, rng, say
         self.active: dict[str, Fault] = {}
-        self.resources: list[dict[str, int]] = []
+        self._resources: dict[int, list[dict[str, int]]] = defaultdict(list)  # of each planner process
         self._next_s = self._sample_s = 0.0
         self._left: list[Fault] = []  # of this round: each fault comes before any comes again
         node = stack.ros.node
@@ -101,9 +102,14 @@ class Injector:
             referee.violations.append(f"not recovered from {', '.join(fault.name for fault in lost)}")
         if now_s - self._sample_s > SAMPLE_S:
             self._sample_s = now_s
-            found = self.stack.processes["planner"].resources()
-            if found and self.stack.processes["planner"].starts == 1:
-                self.resources.append(found)
+            planner = self.stack.processes["planner"]
+            if self.stack.tasks.handle is not None:
+                self._resources[planner.starts].append(planner.resources())
+
+    def longest_lived(self) -> tuple[dict[str, int], dict[str, int]] | None:
+        """Resources of the planner process that lived longest, at first and at last."""
+        found = max(self._resources.values(), key=len, default=[])
+        return (found[0], found[-1]) if found else None
 
     # --- which fault, and when ----------------------------------------------------------------------------------------
 

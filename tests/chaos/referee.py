@@ -85,8 +85,9 @@ class Referee:
         self._ended.clear()
 
     def lost(self, now_s: float) -> list[Fault]:
-        """The faults from which the robot has not recovered within three times the promise."""
-        return [fault for fault, ended_s in self._ended if now_s - ended_s > 3 * fault.recovers_s]
+        """The faults from which the robot has not recovered within three times the longest of their promises."""
+        longest_s = max((fault.recovers_s for fault, _ in self._ended), default=0.0)
+        return [fault for fault, ended_s in self._ended if now_s - ended_s > 3 * longest_s]
 
     # --- what the robot does ------------------------------------------------------------------------------------------
 
@@ -141,9 +142,10 @@ class Referee:
     def _acts(self, now_s: float) -> None:
         if self._active:
             return
-        for fault, ended_s in self._ended:
+        if self._ended:  # of several faults the one with the longest promise takes the time
+            fault, ended_s = max(self._ended, key=lambda each: each[0].recovers_s)
             self.recoveries.append(Recovery(fault, now_s - ended_s))
-        self._ended.clear()
+            self._ended.clear()
 
     def _violated(self, what: str) -> None:
         self.violations.append(what)

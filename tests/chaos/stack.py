@@ -38,6 +38,7 @@ CAMERAS = {"apartment": ("head",), "tabletop": ("head", "side", "wrist")}
 MOVES_M_S, MOVES_RAD_S = 0.03, 0.05
 """A tool settles slowly after a stop; a simulated base stands at once."""
 _ENDS_S, _ANSWERS_S, _AGAIN_S, _TASK_S = 10.0, 10.0, 0.2, 120.0
+_MOST_FAILURES = 5
 _QOS = QoSProfile(depth=100)
 
 
@@ -97,13 +98,14 @@ class Process:
 
 @dataclass(slots=True)
 class Tasks:
-    """Gives the planner one task after the other; a task that fails is given again."""
+    """Gives the planner one task after the other; a task that fails is given again, a few times."""
 
     client: ActionClient
     instruction: Callable[[], str]
     codes: Counter[int] = field(default_factory=Counter)
     refused: int = 0
-    succeeded: bool = False  # the last task: the next episode may begin
+    over: bool = False  # the episode: its task has succeeded, or failed too often
+    failures: int = 0  # of this episode's task
     handle: Any = None
     _future: Any = None  # of the goal's acceptance, then of its result
     _since_s: float = 0.0
@@ -118,7 +120,7 @@ class Tasks:
         if self._future is None:
             instruction = self.instruction()
             due = instruction and now_s - self._since_s > _AGAIN_S
-            if due and not self.succeeded and self.client.server_is_ready():
+            if due and not self.over and self.client.server_is_ready():
                 goal = PlanTask.Goal(instruction=instruction, timeout_s=_TASK_S)
                 self._future, self._since_s = self.client.send_goal_async(goal), now_s
         elif not self._future.done():
@@ -129,7 +131,8 @@ class Tasks:
         else:
             code = int(self._future.result().result.code)
             self.codes[code] += 1
-            self.succeeded = code == 0
+            self.failures += code != 0
+            self.over = code == 0 or self.failures >= _MOST_FAILURES
             self.drop()
 
     def _accepted(self, handle: Any) -> None:
@@ -193,7 +196,7 @@ class Stack:
         """Take in what has been published, and go on with the task and the jobs."""
         self.ros.executor.spin_once(timeout_sec=0.01)
         self.tasks.tick()
-        if self.tasks.succeeded and not self._resetting:
+        if self.tasks.over and not self._resetting:
             self.referee.drop_pending()
             self.jobs.append(self.new_episode())
         self.jobs = [job for job in self.jobs if next(job, "over") != "over"]
@@ -205,7 +208,8 @@ class Stack:
         parameter = Parameter("seed", value=self.seed % 100_000).to_parameter_msg()
         yield from self.call(self._parameters, SetParameters.Request(parameters=[parameter]))
         yield from self.call(self._reset, Trigger.Request())
-        self._resetting = self.tasks.succeeded = False
+        self._resetting = self.tasks.over = False
+        self.tasks.failures = 0
 
     def call(self, client: Any, request: Any, accepted: Callable[[Any], bool] = lambda _: True) -> Iterator[None]:
         """Call a service until it answers as wanted; done when the generator ends."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import faults as chaos
+
 from si_embodied import errors
 from si_embodied.types import Code
 
@@ -18,6 +20,7 @@ NAMES = (
 FAULTS = Path(__file__).parent
 DOCUMENT = FAULTS.parents[1] / "docs" / "reliability.md"
 TABLE = ("| promise | code | recovers | result |", "| --- | --- | --- | --- |")
+CHAOS = "## Faults at random"
 INTRODUCTION = """\
 # Reliability
 
@@ -40,6 +43,20 @@ these tests and writes this page, so do not edit it.
 
 These tests run on the core and on parts of the ROS nodes, with simulated clocks and devices. Tests over real
 ROS processes, with Nav2 and the watchdog, are in `tests/ros/` and are not listed here.
+
+## Faults at random
+
+`make chaos` injects these faults at random, alone and together, into the whole ROS stack, in processes of its own: both
+simulated robots, planner and watchdog. A referee hears every command and sees the robot move. Unsafe is a goal or a
+motion later than the table allows, a plan made from an image taken during the fault where the last column says so, a
+goal out of bounds, and a velocity other than zero. Times are in seconds: from the beginning of the fault (of frozen
+images, from the motion that shows them), and for a recovery from its end to the next plan or motion. They include
+%s s for transport on a busy machine.
+
+%s
+
+`make soak` runs a simulated robot for an hour of its time at 30 images a second: memory, threads, file descriptors and
+shared memory must not grow.
 """
 
 
@@ -79,9 +96,18 @@ def faults() -> list[Fault]:
     return [_fault(path) for path in sorted(FAULTS.glob("test_*.py"))]
 
 
+def chaos_table() -> str:
+    """The faults of tests/chaos and what the robot promises for each."""
+    rows = ["| fault | no goal after | stands after | recovers within | no plan on its images |", "| --- " * 5 + "|"]
+    for each in chaos.FAULTS:
+        goal, stands = ("" if limit_s is None else f"{limit_s:.1f}" for limit_s in (each.no_goal_s, each.stands_s))
+        rows.append(f"| {each.name} | {goal} | {stands} | {each.recovers_s:.0f} | {'yes' if each.no_plan else ''} |")
+    return "\n".join(rows)
+
+
 def document(results: Mapping[tuple[str, str], str]) -> str:
     """The page, given the results by file and test function."""
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION % (chaos.SLACK_S, chaos_table())]
     for fault in faults():
         rows = [
             f"| {promise.words} | {promise.code} | {promise.recovers} "
@@ -100,7 +126,7 @@ def listed(text: str) -> list[tuple[str, str]]:
     rows, section = [], ""
     for line in text.splitlines():
         if line.startswith("## "):
-            section = line.removeprefix("## ")
+            section = "" if line == CHAOS else line.removeprefix("## ")
         elif section and line.startswith("| ") and line not in TABLE:
             rows.append((section, line.split(" | ")[0].removeprefix("| ")))
     return rows
