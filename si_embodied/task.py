@@ -55,6 +55,7 @@ class TaskProgress:
     step: Step | None = None  # the one being executed
     end: Outcome | None = None  # None while the task is running
     stamp_s: float = 0.0  # of the current plan's image
+    floor_m2: float = 0.0  # the most floor that a plan's map has shown
     _pending: deque[Step] = field(default_factory=deque)
     _holds_in_a_row: int = 0
 
@@ -66,6 +67,7 @@ class TaskProgress:
             observation: the observation it was made from; None if the robot had none.
         """
         self.plans += 1
+        self.floor_m2 = max(self.floor_m2, decision.record.floor_m2)
         if isinstance(decision, Hold):
             self._hold(decision, Pose.identity() if observation is None else observation.T_map_base)
             return
@@ -92,9 +94,7 @@ class TaskProgress:
             self.end = Outcome(Code.OK)
             return None
         if stale is not None:
-            self.memory = self.memory.add(
-                Attempt(step.words, step.goal, step.T_map_base, Outcome(stale.code, stale.message))
-            )
+            self._remember(step, Outcome(stale.code, stale.message))
             self._pending.clear()
             return None
         self.step = step
@@ -104,7 +104,7 @@ class TaskProgress:
         """Record the outcome of the current step. A failure drops the rest of the plan."""
         step, self.step = self.step, None
         assert step is not None  # only a started step has an outcome
-        self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome))
+        self._remember(step, outcome)
         if outcome.succeeded:
             self.subgoals += 1
         else:
@@ -116,10 +116,14 @@ class TaskProgress:
         self._pending.clear()
         self.step, self.end = None, outcome
 
+    def _remember(self, step: Step, outcome: Outcome) -> None:
+        self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome, self.floor_m2))
+
     def _hold(self, hold: Hold, T_map_base: Pose) -> None:
         self.holds += 1
         self._holds_in_a_row += 1
-        self.memory = self.memory.add(Attempt("plan", None, T_map_base, Outcome(hold.code, hold.message)))
+        outcome = Outcome(hold.code, hold.message)
+        self.memory = self.memory.add(Attempt("plan", None, T_map_base, outcome, self.floor_m2))
         if self._holds_in_a_row >= self.most_holds:
             why = f"too many holds in a row ({self._holds_in_a_row}); the last reason: {hold.message}"
             self.stop(Outcome(hold.code, why))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from si_embodied.config import PlannerConfig
 from si_embodied.errors import MessageError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.boundary import Boundary
@@ -71,9 +72,9 @@ def running(world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_a
     def reset() -> None:
         world.resets += 1
 
-    record = SimpleNamespace(observation_stamp_s=world.now_s)
+    record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0)
     plan = SimpleNamespace(goals=tuple(Rotate(1.0) for _ in range(goals)), subgoals=(), record=record)
-    planner: Any = SimpleNamespace(config=SimpleNamespace(memory_entries=12), guard=SimpleNamespace(check_plan_age=age))
+    planner: Any = SimpleNamespace(config=PlannerConfig(), guard=SimpleNamespace(check_plan_age=age))
     answers = [plan]
     worker: Any = SimpleNamespace(reset=reset, submit=lambda *_: None, poll=lambda: answers.pop() if answers else None)
     view: Any = world
