@@ -86,6 +86,7 @@ class TaskRunner:
     most_holds: int = 5
     observation_timeout_s: float = 3.0
     on_decision: Callable[[Decision, Observation | None], None] = lambda *_: None
+    may_start: Callable[[], bool] = lambda: True  # a goal; a plan waits for it until the task times out
     phase: Phase = Phase.IDLE
     report: TaskReport | None = None
     _timeout_s: float = 0.0
@@ -224,10 +225,13 @@ class TaskRunner:
         return self.viewer.base_now()
 
     def _next(self, report: TaskReport, now_s: float) -> None:
-        """Start the plan's next goal once pose and sensors can be trusted; until then the robot stands.
+        """Start the plan's next goal once it may, and pose and sensors can be trusted; until then the robot stands.
 
-        If neither comes, or if the plan is too old by now, the rest of the plan is dropped.
+        If they cannot, or if the plan is too old by now, the rest of the plan is dropped.
         """
+        if not self.may_start():
+            self._since_s = now_s
+            return
         base = self._base_now(now_s)
         if isinstance(base, Refusal) and now_s - self._since_s <= self.observation_timeout_s:
             return
