@@ -108,7 +108,7 @@ class SpatialPlannerPolicy:
             raise ConfigError(f"this policy controls a {kind} robot, got a task of kind {task.kind!r}")
         self._worker.reset()
         self._controller.reset()
-        self._progress = TaskProgress(task, Memory(self.config.memory_entries))
+        self._progress = TaskProgress(task, Memory.for_planner(self.config))
         self._skill = None
         self.decisions = []
 

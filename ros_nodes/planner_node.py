@@ -95,7 +95,9 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and create the subscriptions. On failure the node stays unconfigured and can be retried."""
         try:
-            self._runtime = PlannerRuntime(self, parameters.read(self, NodeSettings), self._on_decision)
+            self._runtime = PlannerRuntime(
+                self, parameters.read(self, NodeSettings), self._on_decision, self._heartbeat.permission.granted
+            )
             self._telemetry = Telemetry(self, self._runtime)
             self._listeners = [self._telemetry]
             for make in LISTENERS:
@@ -210,7 +212,12 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     @property
     def held(self) -> str:
         """Why the watchdog does not let this planner act; empty if it does."""
-        return self._heartbeat.refusal
+        return self._heartbeat.permission.refusal
+
+    @property
+    def watchdog(self) -> str:
+        """The watchdog's state, in words."""
+        return self._heartbeat.permission.words(time.monotonic())
 
     @property
     def stopping(self) -> bool:
@@ -227,7 +234,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         if self._runtime is not None:
             self._runtime.keep_stopping()
         if self._runtime is not None and self.active:
-            if self._heartbeat.displaced and self._runtime.busy:
+            if self._heartbeat.permission.displaced and self._runtime.busy:
                 self.end_task(Code.CANCELED, self.held)
             if self.held:
                 self._runtime.interrupt(Outcome(Code.SKILL_FAILED, self.held))

@@ -25,9 +25,9 @@ from std_srvs.srv import SetBool
 from si_embodied.errors import MessageError
 from si_embodied.ros_nodes.motion.stop import ARM_CANCEL, BASE_CANCEL, CANCEL_SUFFIX, MotionStop
 from si_embodied.ros_nodes.node.emergency_stop import LATCHED_TOPIC, TOPIC, subscribe_to_any
-from si_embodied.ros_nodes.node.heartbeat import ACTIVE_TOPIC, HEARTBEAT_TOPIC, NOBODY
+from si_embodied.ros_nodes.node.heartbeat import ACTIVE_TOPIC, HEARTBEAT_TOPIC
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
-from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
+from si_embodied.ros_nodes.node.planner_watch import NOBODY, Beat, PlannerWatch
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 ACTIONS = (
@@ -54,11 +54,12 @@ class Watchdog:
         tilt = node.declare_parameter("robot.tilt_topic", "").value
         cancels = (BASE_CANCEL, ARM_CANCEL, *([f"{tilt}{CANCEL_SUFFIX}"] if tilt else []))
         self._stop = MotionStop(node, stamped=stamped, cancels=cancels)
-        self._watch = PlannerWatch(timeout_s)
+        self._watch = PlannerWatch(timeout_s, time.monotonic())
         self._emergency = False
+        self._saying = NOBODY
         self._refused = 0  # malformed heartbeats
         self._cancel_until_s = self._cancel_at_s = self._report_at_s = float("-inf")
-        self._told: str | None = None  # the planner last published on `active_planner`
+        self._told = ""  # last published on `active_planner`; not the empty one of the start: a planner may act already
         names = [f"{action}/_action/cancel_goal" for action in dict.fromkeys(actions)]
         self._actions = [node.create_client(CancelGoal, name) for name in names]
         self._latched = node.create_publisher(Bool, LATCHED_TOPIC, LATCHED)
@@ -69,8 +70,9 @@ class Watchdog:
         node.create_service(SetBool, "~/emergency_stop", self._on_service)
         node.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def stop(self) -> None:
-        """Stop the robot, and cancel every goal, now and for a while."""
+    def stop(self, *, saying: str = NOBODY) -> None:
+        """Stop the robot, and cancel every goal, now and for a while; `active_planner` says `saying` meanwhile."""
+        self._saying = saying
         self._cancel_until_s = time.monotonic() + _CANCELS_S
         self._stop.apply()
         self._cancel_goals()
@@ -121,17 +123,17 @@ class Watchdog:
 
     def _tick(self) -> None:
         now_s = time.monotonic()
-        if self._watch.check(now_s):
-            reason = f"no heartbeat of {self._watch.lost} for {self._watch.timeout_s:.1f} s: stopping the robot"
-            self._node.get_logger().error(reason)
-            self.stop()
+        reason = self._watch.check(now_s)
+        if reason:
+            self._node.get_logger().error(f"stopping the robot: {reason}")
+            self.stop(saying=NOBODY if self._watch.lost else "")
         if self._emergency and not self.stopping:  # until it is released, whoever sends a goal
             self._stop.apply()
         self._stop.tick()
         cancels = now_s < self._cancel_until_s and (self.stopping or not self._watch.chosen)
         if now_s >= self._cancel_at_s and (cancels or self._emergency):
             self._cancel_goals()
-        chosen = NOBODY if self.stopping and not self._emergency else self._watch.chosen
+        chosen = self._saying if self.stopping and not self._emergency else self._watch.chosen
         if chosen != self._told:
             self._told = chosen
             self._active.publish(String(data=chosen))

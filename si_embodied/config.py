@@ -55,10 +55,13 @@ class GuardConfig:
     max_instruction_characters: Annotated[int, Doc("a longer instruction is refused before the model sees it")] = 2000
     max_observation_age_s: Annotated[float, Doc("an older observation is not planned from")] = 1.0
     max_plan_age_s: Annotated[float, Doc("counted from the image's stamp; an older plan is not executed")] = 10.0
-    max_repeats: Annotated[int, Doc("how often in a row the same goal may be tried from the same place")] = 3
+    max_repeats: Annotated[int, Doc("how often the same goals may be tried from the same places in turn")] = 3
     circle_window: Annotated[
-        int, Doc("attempts within which repeating the same few goals counts as going round in circles")
-    ] = 12
+        int, Doc("attempts that are compared: circles of up to circle_window / max_repeats goals are found")
+    ] = 36
+    min_map_gain_m2: Annotated[
+        float, Doc("floor that the map must gain for repeated goals not to count as going round in circles")
+    ] = 0.5
     max_failures: Annotated[int, Doc("outcomes in a row without a success after which the guard refuses")] = 8
 
     def __post_init__(self) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from si_embodied.config import GuardConfig
 from si_embodied.geometry import wrap_angle
 from si_embodied.skills import Drive, Finish, Goal, skills_of
@@ -67,21 +65,23 @@ class Guard:
     def check_memory(self, memory: Memory) -> Refusal | None:
         """Refuse to continue after `max_failures` failures in a row, or if the model insists on repeating itself.
 
-        That is, if `max_repeats` of the last `circle_window` attempts were refused as repetitions.
+        That is, if `max_repeats` of the last `2 * max_repeats` attempts were refused as repetitions while the map
+        gained nothing.
         """
         recent = memory.attempts[-self.config.max_failures :]
         if len(recent) >= self.config.max_failures and not any(attempt.outcome.succeeded for attempt in recent):
             return Refusal(Code.NO_PROGRESS, f"the last {len(recent)} attempts all failed")
-        window = memory.attempts[-self.config.circle_window :]
+        window = self._since_gain(memory.attempts[-2 * self.config.max_repeats :], 0.0)
         refusals = sum(attempt.goal is None and attempt.outcome.code in _REFUSED_AS_REPEATED for attempt in window)
-        if refusals >= self.config.max_repeats and len(self._distinct(window)) <= self._few:
-            return Refusal(Code.NO_PROGRESS, f"{refusals} of the last {len(window)} plans were repetitions")
+        if refusals >= self.config.max_repeats:
+            words = f"{refusals} of the last {len(window)} attempts were refused as repetitions"
+            return Refusal(Code.NO_PROGRESS, words)
         return None
 
     def check_goal(
         self, goal: Goal, observation: Observation, memory: Memory, earlier: Sequence[Goal] = ()
     ) -> Refusal | None:  # fmt: skip
-        """Reject a goal that is out of the robot's bounds, or that repeats what was tried from the same place.
+        """Reject a goal that is out of the robot's bounds, or that goes round in circles.
 
         Args:
             goal: of any kind, also from a planning server.
@@ -101,48 +101,54 @@ class Guard:
         if start is not None and earlier:
             observation = replace(observation, T_map_base=start)
         refusal = goal.check(observation, self.embodiment, self.config)
-        return refusal or self._check_repetition(goal, observation.T_map_base, memory)
+        return refusal or self._check_repetition(goal, observation, memory)
 
-    @property
-    def _few(self) -> int:
-        """Number of different attempts in a window that count as going round in circles."""
-        return max(1, self.config.circle_window // self.config.max_repeats)
+    def _check_repetition(self, goal: Goal, observation: Observation, memory: Memory) -> Refusal | None:
+        """Reject a goal that continues a circle.
 
-    def _check_repetition(self, goal: Goal, T_map_base: Pose, memory: Memory) -> Refusal | None:
-        """Reject a goal tried `max_repeats` times in a row, or again and again among the same few attempts."""
+        In a circle, the places and goals of the latest attempts have each come `max_repeats` times on average, and the
+        map has gained less than `min_map_gain_m2` over these attempts. A goal continues it if it starts from one of the
+        places and is one of the goals.
+        """
         if isinstance(goal, Finish):
             return None
-        tried = [attempt for attempt in memory.attempts if attempt.goal is not None][-self.config.max_repeats :]
-        if len(tried) == self.config.max_repeats and all(self._same(each, goal, T_map_base) for each in tried):
-            return Refusal(Code.REPETITION, f"the same goal was tried {len(tried)} times from the same place")
-        size = min(self.config.circle_window, memory.limit)
-        window = memory.attempts[-size:]
-        distinct = self._distinct(window)
-        circling = len(window) == size and len(distinct) <= self._few
-        if circling and any(self._same(each, goal, T_map_base) for each in distinct):
-            words = f"the last {size} attempts were the same {len(distinct)} goals from the same places"
-            return Refusal(Code.REPETITION, f"going round in circles: {words}")
+        grid = observation.navigation_map
+        window = self._since_gain(memory.attempts, 0.0 if grid is None else grid.floor_m2)
+        places: list[Pose] = []
+        goals: list[Goal] = []
+        tried = [(attempt.T_map_base, attempt.goal) for attempt in reversed(window) if attempt.goal is not None]
+        for count, (place, earlier) in enumerate(tried[: self.config.circle_window], 1):
+            if not self._visited(place, places):
+                places.append(place)
+            if not self._given(earlier, goals):
+                goals.append(earlier)
+            circle = count >= self.config.max_repeats * max(len(places), len(goals))
+            if circle and self._visited(observation.T_map_base, places) and self._given(goal, goals):
+                words = f"the last {count} goals were the same {len(goals)} from the same {len(places)} places"
+                grown = "" if grid is None else ", and the map has not grown"
+                return Refusal(Code.REPETITION, f"going round in circles: {words}{grown}")
         return None
 
-    def _distinct(self, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """The executed attempts without repetitions of the same goal from the same place."""
-        found: list[Attempt] = []
-        for attempt in attempts:
-            goal = attempt.goal
-            if goal is not None and not any(self._same(each, goal, attempt.T_map_base) for each in found):
-                found.append(attempt)
-        return found
+    def _since_gain(self, attempts: Sequence[Attempt], floor_m2: float) -> list[Attempt]:
+        """The attempts since which the map has gained less than `min_map_gain_m2`; it shows `floor_m2` now."""
+        most = max([floor_m2, *(attempt.floor_m2 for attempt in attempts)])
+        return [attempt for attempt in attempts if most - attempt.floor_m2 < self.config.min_map_gain_m2]
 
-    def _same(self, attempt: Attempt, goal: Goal, T_map_base: Pose) -> bool:
-        """Whether an attempt had the same goal and started from the same place and heading."""
-        if type(attempt.goal) is not type(goal) or attempt.goal is None:
-            return False
-        tolerance_m = _SAME_PLACE_M[self.embodiment.kind]
-        moved = attempt.T_map_base.translation - T_map_base.translation
-        turned = abs(wrap_angle(attempt.T_map_base.yaw - T_map_base.yaw))
-        if float(np.linalg.norm(moved)) > tolerance_m or turned > _SAME_HEADING_RAD:
-            return False
-        return float(np.linalg.norm(attempt.goal.anchor() - goal.anchor())) <= tolerance_m
+    def _visited(self, T_map_base: Pose, places: Sequence[Pose]) -> bool:
+        """Whether the robot was at this place, with this heading."""
+        return any(
+            math.dist(T_map_base.translation, place.translation) <= _SAME_PLACE_M[self.embodiment.kind]
+            and abs(wrap_angle(T_map_base.yaw - place.yaw)) <= _SAME_HEADING_RAD
+            for place in places
+        )
+
+    def _given(self, goal: Goal, goals: Sequence[Goal]) -> bool:
+        """Whether one of these goals is the same."""
+        return any(
+            type(goal) is type(other)
+            and math.dist(goal.anchor(), other.anchor()) <= _SAME_PLACE_M[self.embodiment.kind]
+            for other in goals
+        )
 
 
 def _start(T_map_base: Pose, earlier: Sequence[Goal]) -> Pose | None:

@@ -79,6 +79,7 @@ class _Draft:
     """The record of a plan in progress."""
 
     prompt_version: str
+    floor_m2: float
     started_s: float = field(default_factory=time.perf_counter)
     raw_text: list[str] = field(default_factory=list)
     prompt_tokens: int = 0
@@ -116,6 +117,7 @@ class _Draft:
             latency_s=dict(self.latency_s),
             code=verdict.code,
             message=printable(verdict.message),
+            floor_m2=self.floor_m2,
         )
 
 
@@ -163,7 +165,8 @@ class Planner:
             now_s: the current time on the observation's clock, used to reject a stale image. Defaults to the
                 observation's own stamp.
         """
-        draft = _Draft(self._template.version)
+        grid = observation.navigation_map
+        draft = _Draft(self._template.version, 0.0 if grid is None else grid.floor_m2)
         try:
             plan, goals = self._decide(task, observation, memory, now_s, draft)
         except _Refused as refused:

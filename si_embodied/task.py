@@ -61,6 +61,7 @@ class TaskProgress:
     end: Outcome | None = None  # None while the task is running
     stamp_s: float = 0.0  # of the current plan's image
     pause_s: float = 0.0  # how long to wait, in real time, before the planner is asked again
+    floor_m2: float = 0.0  # the most floor that a plan's map has shown
     _pending: deque[Step] = field(default_factory=deque)
     _holds_in_a_row: int = 0
     _outage_s: float = 0.0  # for how long the model or its server has failed, pauses included
@@ -77,6 +78,7 @@ class TaskProgress:
             observation: the observation it was made from; None if the robot had none.
         """
         self.plans += 1
+        self.floor_m2 = max(self.floor_m2, decision.record.floor_m2)
         if isinstance(decision, Hold) and decision.code is Code.BACKEND_FAILED:
             self._wait_out(decision)
             return
@@ -107,9 +109,7 @@ class TaskProgress:
             self.end = Outcome(Code.OK)
             return None
         if stale is not None:
-            self.memory = self.memory.add(
-                Attempt(step.words, step.goal, step.T_map_base, Outcome(stale.code, stale.message))
-            )
+            self._remember(step, Outcome(stale.code, stale.message))
             self._pending.clear()
             return None
         self.step = step
@@ -119,7 +119,7 @@ class TaskProgress:
         """Record the outcome of the current step. A failure drops the rest of the plan."""
         step, self.step = self.step, None
         assert step is not None  # only a started step has an outcome
-        self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome))
+        self._remember(step, outcome)
         if outcome.succeeded:
             self.subgoals += 1
         else:
@@ -142,10 +142,14 @@ class TaskProgress:
         self.pause_s = min(max(_FIRST_PAUSE_S, 2 * self.pause_s), _LONGEST_PAUSE_S)
         self._outage_s += self.pause_s
 
+    def _remember(self, step: Step, outcome: Outcome) -> None:
+        self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome, self.floor_m2))
+
     def _hold(self, hold: Hold, T_map_base: Pose) -> None:
         self.holds += 1
         self._holds_in_a_row += 1
-        self.memory = self.memory.add(Attempt("plan", None, T_map_base, Outcome(hold.code, hold.message)))
+        outcome = Outcome(hold.code, hold.message)
+        self.memory = self.memory.add(Attempt("plan", None, T_map_base, outcome, self.floor_m2))
         if self._holds_in_a_row >= self.most_holds:
             why = f"too many holds in a row ({self._holds_in_a_row}); the last reason: {hold.message}"
             self.stop(Outcome(hold.code, why))

@@ -149,6 +149,11 @@ class NavigationMap:
         around = tuple(slice(max(0, index - slack_cells), index + slack_cells + 1) for index in cell)
         return bool(np.isfinite(self.path_length_m[around]).any())
 
+    @property
+    def floor_m2(self) -> float:
+        """Area of the floor that the base is known to reach, square metres."""
+        return float(np.isfinite(self.path_length_m).sum()) * self.resolution_m**2
+
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Map x of the column centres (columns,) and map y of the row centres (rows,), in metres."""
         rows, columns = self.path_length_m.shape
@@ -231,6 +236,7 @@ class PlanRecord:
     latency_s: Mapping[str, float]  # per stage: render, queue, vision, prefill, decode, parse, ground, guard, total
     code: Code
     message: str
+    floor_m2: float = 0.0  # `NavigationMap.floor_m2` of the observation; 0 without a map
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,10 +20,23 @@ def test_attempts_are_listed_with_their_outcomes() -> None:
 
 
 def test_the_oldest_attempt_is_dropped_and_numbering_continues() -> None:
-    memory = Memory(limit=2)
+    memory = Memory(limit=2, kept=2)
     for words in "abc":
         memory = memory.add(attempt(words))
     assert memory.describe() == "2. b: done\n3. c: done"
+
+
+def test_more_attempts_are_kept_than_shown() -> None:
+    memory = Memory(limit=2, kept=4)
+    for words in "abcdef":
+        memory = memory.add(attempt(words))
+    assert memory.describe() == "5. e: done\n6. f: done"
+    assert [each.description for each in memory.attempts] == ["c", "d", "e", "f"]
+
+
+def test_a_refused_repetition_is_shown_with_its_reason() -> None:
+    again = Attempt("plan", None, Pose.identity(), Outcome(Code.REPETITION, "the last 6 goals were the same 2"))
+    assert Memory().add(again).describe() == "1. plan: failed (repetition): the last 6 goals were the same 2"
 
 
 def test_adding_does_not_change_the_original() -> None:

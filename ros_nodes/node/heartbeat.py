@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header, String
 
-from si_embodied.ros_nodes.node.planner_watch import Beat
+from si_embodied.ros_nodes.node.planner_watch import Beat, Permission
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 HEARTBEAT_TOPIC, ACTIVE_TOPIC = "planner_heartbeat", "active_planner"
-NOBODY = "nobody"
-"""Said instead of a planner's id while the watchdog stops the robot."""
 PERIOD_S = 0.1
 
 
@@ -23,25 +22,12 @@ class Heartbeat:
     def __init__(self, node: Any) -> None:
         """Publish `planner_heartbeat`, and listen to `active_planner`."""
         self._node, self._id = node, secrets.token_hex(4)
+        self.permission = Permission(self._id, time.monotonic())
         self._publisher = node.create_publisher(Header, HEARTBEAT_TOPIC, 1)
         self._heard = False  # the watchdog expects this planner to go on
-        self._chosen = ""  # the planner that the watchdog lets act; empty: any
-        node.create_subscription(String, ACTIVE_TOPIC, self._on_choice, LATCHED)
+        self._warned = False  # that there is no watchdog
+        self._choices = node.create_subscription(String, ACTIVE_TOPIC, self._on_choice, LATCHED)
         node.create_timer(PERIOD_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    @property
-    def displaced(self) -> bool:
-        """Whether another planner acts on this robot."""
-        return self._chosen not in ("", NOBODY, self._id)
-
-    @property
-    def refusal(self) -> str:
-        """Why this planner may not act; empty if it may."""
-        if self._chosen == NOBODY:
-            return "the watchdog is stopping the robot, because a planner's heartbeat was lost"
-        if not self.displaced:
-            return ""
-        return f"another planner ({self._chosen}) acts on this robot, this one is {self._id}; stop one of the two"
 
     def stopped(self) -> None:
         """Say that the planner has stopped the robot and is no longer active: the watchdog need not."""
@@ -53,6 +39,10 @@ class Heartbeat:
         self._heard = False
 
     def _beat(self) -> None:
+        self.permission.look(watched=self._node.count_publishers(self._choices.topic_name) > 0)
+        if self._node.active and not self._warned and self.permission.unprotected(time.monotonic()):
+            self._warned = True
+            self._node.get_logger().warning("no watchdog runs: nobody stops the robot if this planner dies")
         if self._node.active or (self._heard and self._node.stopping):
             self._publish(active=True)
         else:
@@ -65,4 +55,4 @@ class Heartbeat:
         self._publisher.publish(message)
 
     def _on_choice(self, message: String) -> None:
-        self._chosen = message.data
+        self.permission.chosen = message.data

@@ -24,6 +24,10 @@ class NodeView(Protocol):
         """Why the watchdog does not let this planner act; empty if it does."""
 
     @property
+    def watchdog(self) -> str:
+        """The watchdog's state, in words."""
+
+    @property
     def stopping(self) -> bool:
         """Whether the robot may still move."""
 

@@ -1,4 +1,4 @@
-"""The planners that the watchdog knows: which are active, which one may act, which has fallen silent. Pure."""
+"""What watchdog and planners know of each other: who is active, who may act, who has fallen silent. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from si_embodied.errors import MessageError
 _MOST_PLANNERS = 20
 _STATES = ("active", "inactive")
 _LONGEST = 400
+NOBODY = "nobody"
+"""Said instead of a planner's id while the watchdog stops the robot."""
+DISCOVERY_S = 2.0
+"""A process that has just started may not know for this long which others run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,14 @@ class Beat:
 
 @dataclass(slots=True)
 class PlannerWatch:
-    """Times are of the steady clock, in seconds."""
+    """The watchdog's view of the planners. Times are of the steady clock, in seconds."""
 
     timeout_s: float  # without a heartbeat for this long, an active planner is lost
+    started_s: float  # when the watchdog began to listen
     chosen: str = ""  # id of the planner that may act: the first one heard; empty: none is active
     lost: str = ""  # name of the planner that fell silent while active; empty once one is active again
     losses: int = 0
+    _heard: bool = False  # any heartbeat
     _names: dict[str, str] = field(default_factory=dict)  # of the active planners, by id
     _heard_s: dict[str, float] = field(default_factory=dict)
 
@@ -54,6 +60,7 @@ class PlannerWatch:
 
     def hear(self, beat: Beat, now_s: float) -> None:
         """Take a heartbeat."""
+        self._heard = True
         if not beat.active:
             self._forget(beat.planner)
             return
@@ -63,18 +70,69 @@ class PlannerWatch:
         self.lost = ""
         self.chosen = self.chosen or beat.planner
 
-    def check(self, now_s: float) -> bool:
-        """Whether the planner that may act has fallen silent since the last call: the robot must be stopped now."""
+    def check(self, now_s: float) -> str:
+        """Why the robot must be stopped now; empty if it must not.
+
+        The planner that may act has fallen silent since the last call, or none was heard since the watchdog started:
+        one may have died before, while the robot drove.
+        """
+        if not self._heard and now_s - self.started_s > DISCOVERY_S:
+            self._heard = True
+            return f"no planner was heard in {DISCOVERY_S:.1f} s since the watchdog started: one may have died before"
         silent = [planner for planner, heard_s in self._heard_s.items() if now_s - heard_s > self.timeout_s]
         acted = self.chosen in silent
         if acted:
             self.lost, self.losses = self._names[self.chosen], self.losses + 1
         for planner in silent:
             self._forget(planner)
-        return acted
+        return f"no heartbeat of {self.lost} for {self.timeout_s:.1f} s" if acted else ""
 
     def _forget(self, planner: str) -> None:
         self._names.pop(planner, None)
         self._heard_s.pop(planner, None)
         if planner == self.chosen:
             self.chosen = next(iter(self._names), "")
+
+
+@dataclass(slots=True)
+class Permission:
+    """A planner's view of the watchdog, which may let it act. Times are of the steady clock, in seconds."""
+
+    planner: str  # its id
+    started_s: float  # when it began to look for a watchdog
+    chosen: str = ""  # what the watchdog said last: an id, `NOBODY`, or nothing
+    watched: bool = False  # whether there is a watchdog
+
+    def look(self, *, watched: bool) -> None:
+        """Take in whether there is a watchdog now. What one that is gone has said is void."""
+        if self.watched and not watched:
+            self.chosen = ""
+        self.watched = watched
+
+    @property
+    def displaced(self) -> bool:
+        """Whether another planner acts on this robot."""
+        return self.chosen not in ("", NOBODY, self.planner)
+
+    @property
+    def refusal(self) -> str:
+        """Why this planner may not act; empty if it may."""
+        if self.chosen == NOBODY:
+            return "the watchdog is stopping the robot, because no planner's heartbeat was heard"
+        if not self.displaced:
+            return ""
+        return f"another planner ({self.chosen}) acts on this robot, this one is {self.planner}; stop one of the two"
+
+    def unprotected(self, now_s: float) -> bool:
+        """Whether no watchdog was found in the time that it takes to find one: the planner acts without it."""
+        return not self.watched and not self.chosen and now_s - self.started_s > DISCOVERY_S
+
+    def granted(self, now_s: float) -> bool:
+        """Whether a goal may start: the watchdog has named this planner, and so stops the robot if it dies."""
+        return self.chosen == self.planner or self.unprotected(now_s)
+
+    def words(self, now_s: float) -> str:
+        """The state, for the diagnostics."""
+        if self.unprotected(now_s):
+            return "none: nobody stops the robot if this planner dies; run watchdog_node"
+        return self.refusal or ("watches this planner" if self.granted(now_s) else "has not heard this planner yet")

@@ -34,7 +34,11 @@ class PlannerRuntime:
     """Used only from the executor's thread. The planner itself runs in the worker's thread."""
 
     def __init__(
-        self, node: Any, settings: NodeSettings, on_decision: Callable[[Decision, Observation | None], None]
+        self,
+        node: Any,
+        settings: NodeSettings,
+        on_decision: Callable[[Decision, Observation | None], None],
+        granted: Callable[[float], bool],
     ) -> None:
         """Load the model and create the subscriptions.
 
@@ -42,6 +46,7 @@ class PlannerRuntime:
             node: the planner node.
             settings: its parameters.
             on_decision: called with every decision and its observation (None if the robot had none).
+            granted: whether the watchdog lets a goal start at this time of the steady clock.
 
         Raises:
             SiEmbodiedError: the backend or the planner cannot be created. Nothing is left open, whatever is raised.
@@ -49,7 +54,7 @@ class PlannerRuntime:
         self._node = node
         self._trusted_s = time.monotonic()  # when clock and cameras were last sound, or no goal was under way
         with ExitStack() as opened:
-            self._open(node, settings, on_decision, opened)
+            self._open(node, settings, on_decision, granted, opened)
             self._opened = opened.pop_all()
 
     def _open(
@@ -57,6 +62,7 @@ class PlannerRuntime:
         node: Any,
         settings: NodeSettings,
         on_decision: Callable[[Decision, Observation | None], None],
+        granted: Callable[[float], bool],
         opened: ExitStack,
     ) -> None:
         self._backend = make_backend(settings)
@@ -88,6 +94,7 @@ class PlannerRuntime:
             most_outage_s=settings.most_outage_s,
             observation_timeout_s=settings.observation_timeout_s,
             on_decision=on_decision,
+            may_start=lambda: granted(time.monotonic()),
         )
 
     def now_s(self) -> float:

@@ -87,6 +87,7 @@ class TaskRunner:
     most_outage_s: float = MOST_OUTAGE_S
     observation_timeout_s: float = 3.0
     on_decision: Callable[[Decision, Observation | None], None] = lambda *_: None
+    may_start: Callable[[], bool] = lambda: True  # a goal; a plan waits for it until the task times out
     phase: Phase = Phase.IDLE
     report: TaskReport | None = None
     _timeout_s: float = 0.0
@@ -104,7 +105,7 @@ class TaskRunner:
         """Start a task. The previous one must have ended."""
         now_s = self.clock()
         self.worker.reset()
-        memory = Memory(self.planner.config.memory_entries)
+        memory = Memory.for_planner(self.planner.config)
         self.report = TaskReport(TaskProgress(task, memory, self.most_holds, self.most_outage_s), now_s)
         self._timeout_s, self._observation, self._after_s = timeout_s, None, 0.0
         self._latest_s, self._steady_started_s = now_s, self.steady_s()
@@ -229,10 +230,13 @@ class TaskRunner:
         return self.viewer.base_now()
 
     def _next(self, report: TaskReport, now_s: float) -> None:
-        """Start the plan's next goal once pose and sensors can be trusted; until then the robot stands.
+        """Start the plan's next goal once it may, and pose and sensors can be trusted; until then the robot stands.
 
-        If neither comes, or if the plan is too old by now, the rest of the plan is dropped.
+        If they cannot, or if the plan is too old by now, the rest of the plan is dropped.
         """
+        if not self.may_start():
+            self._since_s = now_s
+            return
         base = self._base_now(now_s)
         if isinstance(base, Refusal) and now_s - self._since_s <= self.observation_timeout_s:
             return

@@ -83,7 +83,7 @@ def _key(status: PlannerStatus) -> tuple[int, ...]:
 def diagnosis(node: NodeView, runtime: PlannerRuntime | None, plan: Plan) -> DiagnosticStatus:
     """The node's diagnostic status. `runtime` is None while the node is unconfigured; `plan` is the last one."""
     status = DiagnosticStatus(name=f"{node.get_fully_qualified_name()}: planner", hardware_id="si_embodied")
-    values: dict[str, object] = {"active": node.active, "emergency_stop": node.stopped}
+    values: dict[str, object] = {"active": node.active, "emergency_stop": node.stopped, "watchdog": node.watchdog}
     if runtime is None:
         status.level, status.message = DiagnosticStatus.WARN, "not configured"
     else:

@@ -124,9 +124,15 @@ def _task(plain: Any) -> Task:
 
 
 def _upgrade(plain: dict[str, Any]) -> None:
-    """Rewrite a record of format 2 (0.1.0), in which a hold repeated its record's verdict and a plan named its task."""
+    """Rewrite a record of format 2 (0.1.0), in which a hold repeated its record's verdict and a plan named its task.
+
+    It did not say how much floor the map showed, and kept no more attempts than the prompt showed.
+    """
     plain["settings"].pop("trained_prompts", None)
+    plain["memory"]["kept"] = plain["memory"]["limit"]
     name, decision = plain["decision"]
+    for measured in (decision["record"], *plain["memory"]["attempts"]):
+        measured["floor_m2"] = 0.0
     if decision["plan"] is not None:
         decision["plan"] = decision["plan"][1]
     if name == "Hold":

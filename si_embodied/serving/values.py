@@ -219,8 +219,10 @@ def _goal_union(goals: tuple[type[Goal], ...]) -> Union[Goal]:
 
 GOAL: Codec[Goal] = _Goals()
 _OUTCOME = Record(types.Outcome, code=_Code(), message=_SENTENCE)
-_ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME)
-MEMORY: Codec[Memory] = Record(Memory, limit=Whole(1, 1000), attempts=Many(_ATTEMPT, 1000), forgotten=_COUNT)
+_ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME, floor_m2=_ANY)
+MEMORY: Codec[Memory] = Record(
+    Memory, limit=Whole(1, 1000), attempts=Many(_ATTEMPT, 1000), forgotten=_COUNT, kept=Whole(1, 1000)
+)  # fmt: skip
 
 # --- replies --------------------------------------------------------------------------------------------------------
 
@@ -237,6 +239,7 @@ _RECORD = Record(
     latency_s=Named(_LENGTH, 64),
     code=_Code(),
     message=_SENTENCE,
+    floor_m2=_ANY,
 )
 DECISION: Codec[types.Decision] = Union(
     Record(

@@ -6,6 +6,7 @@ import pytest
 
 from si_embodied import Code, Execute, Hold, Observation, Outcome, Pose, Task
 from si_embodied.backends import ScriptedBackend
+from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import MobileBase
 from si_embodied.memory import Attempt, Memory
 from si_embodied.planner import Planner
@@ -40,10 +41,11 @@ def test_the_prompt_of_a_long_task_does_not_grow(base: MobileBase, wall_ahead: O
         asked.append(len(prompt.text))
         return TURN
 
-    planner, memory = Planner(ScriptedBackend(answer), base), Memory(planner_entries := 12)
+    planner, memory = Planner(ScriptedBackend(answer), base), Memory.for_planner(PlannerConfig())
     for number in range(10_000):
         memory = memory.add(Attempt(f"goto place {number}", None, Pose.identity(), Outcome(Code.OK)))
-    assert len(memory.attempts) == planner_entries
-    assert memory.forgotten == 10_000 - planner_entries
+    assert len(memory.attempts) == memory.kept
+    assert memory.forgotten == 10_000 - memory.kept
+    assert memory.describe().startswith("9989. goto place 9988")
     planner.plan(find_chair, wall_ahead, memory)
     assert asked[0] < 1000

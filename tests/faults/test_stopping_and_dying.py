@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from si_embodied.config import PlannerConfig
 from si_embodied.errors import MessageError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.boundary import Boundary
-from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
+from si_embodied.ros_nodes.node.planner_watch import DISCOVERY_S, NOBODY, Beat, Permission, PlannerWatch
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
 from si_embodied.skills import Rotate
 from si_embodied.types import Code, Hold, Outcome, PlanRecord, Refusal, Task
@@ -55,6 +56,7 @@ class World:
         self.cancels += 1
 
     settled = True
+    granted = True
 
     def base_now(self) -> Pose | Refusal:
         return self.base
@@ -72,15 +74,15 @@ def running(world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_a
     def reset() -> None:
         world.resets += 1
 
-    record = SimpleNamespace(observation_stamp_s=world.now_s)
+    record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0)
     plan = SimpleNamespace(goals=tuple(Rotate(1.0) for _ in range(goals)), subgoals=(), record=record)
-    planner: Any = SimpleNamespace(config=SimpleNamespace(memory_entries=12), guard=SimpleNamespace(check_plan_age=age))
+    planner: Any = SimpleNamespace(config=PlannerConfig(), guard=SimpleNamespace(check_plan_age=age))
     answers = [plan]
     worker: Any = SimpleNamespace(reset=reset, submit=lambda *_: None, poll=lambda: answers.pop() if answers else None)
     view: Any = world
     runner = TaskRunner(
         worker=worker, planner=planner, viewer=view, client=view, clock=lambda: world.now_s,
-        steady_s=lambda: world.steady_s,
+        steady_s=lambda: world.steady_s, may_start=lambda: world.granted,
     )  # fmt: skip
     runner.start(TASK, timeout_s)
     world.pass_time(runner, 0.2)
@@ -133,6 +135,39 @@ def test_a_goal_under_way_ends_when_the_pose_is_lost() -> None:
     world.pass_time(runner, 0.5)
     assert world.cancels == 1
     assert last_attempt(runner).code is Code.NO_TRANSFORM
+
+
+@pytest.mark.promise(recovers="when it is granted")
+def test_a_goal_that_is_not_granted_waits_and_the_rest_of_its_plan_with_it() -> None:
+    world = World()
+    runner = running(world)
+    world.granted, world.outcome = False, Outcome(Code.OK)
+    world.pass_time(runner, 5.0)  # longer than the pose may be missing
+    assert (len(world.started), runner.phase) == (1, Phase.EXECUTING)
+    world.granted = True
+    world.pass_time(runner, 0.1)
+    assert len(world.started) == 2
+
+
+def test_a_goal_that_has_waited_too_long_is_too_old() -> None:
+    world = World()
+    runner = running(world)
+    world.granted, world.outcome = False, Outcome(Code.OK)
+    world.pass_time(runner, 12.0)
+    world.granted = True
+    world.pass_time(runner, 0.1)
+    assert len(world.started) == 1
+    assert last_attempt(runner).code is Code.STALE_PLAN
+
+
+def test_a_task_whose_goal_is_never_granted_times_out() -> None:
+    world = World()
+    runner = running(world, timeout_s=20.0)
+    world.granted, world.outcome = False, Outcome(Code.OK)
+    world.pass_time(runner, 21.0)
+    end = end_of(runner)
+    assert end is not None
+    assert end.code is Code.TIMED_OUT
 
 
 # --- clocks and ages --------------------------------------------------------------------------------------------------
@@ -259,7 +294,7 @@ A, B = Beat("a1", "/planner", active=True), Beat("b2", "/planner", active=True)
 
 @pytest.mark.promise(recovers="with an active planner's heartbeat")
 def test_a_silent_planner_is_reported_lost_once() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, 0.0)
     assert not watch.check(0.5)
     assert watch.check(0.51)
@@ -270,7 +305,7 @@ def test_a_silent_planner_is_reported_lost_once() -> None:
 
 
 def test_a_planner_that_is_deactivated_is_not_lost() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, 0.0)
     watch.hear(Beat("a1", "/planner", active=False), 0.1)
     assert not watch.check(1.0)
@@ -285,3 +320,72 @@ def test_a_malformed_heartbeat_is_refused(text: str) -> None:
 
 def test_a_heartbeat_is_read_as_it_was_written() -> None:
     assert Beat.parsed(A.text()) == A
+
+
+# --- a planner and its watchdog find each other -----------------------------------------------------------------------
+
+
+@pytest.mark.promise(recovers="with an active planner's heartbeat")
+def test_a_watchdog_that_hears_no_planner_stops_the_robot_once() -> None:
+    """The planner was killed before its first heartbeat was heard, or with the watchdog before this one."""
+    watch = PlannerWatch(timeout_s=0.5, started_s=10.0)
+    assert not watch.check(10.0 + DISCOVERY_S)
+    assert "one may have died before" in watch.check(10.1 + DISCOVERY_S)
+    assert not watch.check(10.2 + DISCOVERY_S)
+    watch.hear(A, 20.0)
+    assert watch.chosen == "a1"
+
+
+@pytest.mark.parametrize("heard_s", [0.0, 0.3, 1.9])
+def test_a_planner_killed_in_the_watchdogs_first_seconds_is_lost(heard_s: float) -> None:
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
+    watch.hear(A, heard_s)
+    assert not watch.check(heard_s + 0.5)
+    assert "no heartbeat of /planner" in watch.check(heard_s + 0.51)
+    assert not watch.check(heard_s + 5.0)
+
+
+def test_a_watchdog_that_was_restarted_picks_up_the_active_planner() -> None:
+    permission, watch = Permission("a1", started_s=0.0, chosen="a1", watched=True), PlannerWatch(0.5, started_s=60.0)
+    permission.look(watched=True)  # of a process that was killed, DDS does not know yet
+    assert permission.granted(60.0), "it goes on meanwhile"
+    watch.hear(A, 60.4)
+    assert not watch.check(60.0 + DISCOVERY_S - 1.2)
+    assert watch.chosen == "a1"
+
+
+def test_no_goal_starts_before_the_watchdog_has_named_the_planner() -> None:
+    permission = Permission("a1", started_s=0.0)
+    assert not permission.granted(0.1), "a watchdog may not have been found yet"
+    permission.look(watched=True)
+    assert not permission.granted(100.0)
+    assert permission.words(100.0) == "has not heard this planner yet"
+    permission.chosen = "a1"
+    assert permission.granted(100.0)
+    assert permission.words(100.0) == "watches this planner"
+
+
+@pytest.mark.parametrize("chosen", [NOBODY, "b2", ""])
+def test_a_planner_that_the_watchdog_does_not_name_starts_no_goal(chosen: str) -> None:
+    permission = Permission("a1", started_s=0.0, chosen=chosen, watched=True)
+    assert not permission.granted(100.0)
+    assert bool(permission.refusal) is bool(chosen)
+    assert permission.displaced is (chosen == "b2")
+
+
+def test_a_planner_without_a_watchdog_acts_and_says_so() -> None:
+    permission = Permission("a1", started_s=0.0)
+    permission.look(watched=False)
+    assert not permission.granted(DISCOVERY_S)
+    assert permission.granted(DISCOVERY_S + 0.1)
+    assert permission.words(DISCOVERY_S + 0.1).startswith("none: nobody stops the robot")
+
+
+def test_what_a_watchdog_has_said_is_void_once_it_is_gone() -> None:
+    permission = Permission("a1", started_s=0.0)
+    permission.look(watched=True)
+    permission.chosen = NOBODY
+    assert permission.refusal
+    permission.look(watched=False)
+    assert not permission.refusal
+    assert permission.granted(100.0)

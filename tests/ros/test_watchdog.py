@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, Twist
+from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -32,7 +33,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class Robot:
     """The robot before the wall, its planner and its watchdog, each in a process of its own."""
 
-    def __init__(self, ros: Any) -> None:
+    def __init__(self, ros: Any, **settings: Any) -> None:
         self.ros = ros
         self.goals = ros.listen(PoseStamped, "goal_pose")
         self.velocities = ros.listen(Twist, "cmd_vel")
@@ -41,8 +42,8 @@ class Robot:
         self.moves: list[tuple[float, tuple[float, float, float]]] = []
         ros.node.create_subscription(Odometry, "odom", self._on_odometry, 10)
         ros.start(ROBOT, {"speed": 0.2})
-        ros.start(WATCHDOG)
-        self.planner = ros.start(PLANNER, SETTINGS)
+        self.watchdog = ros.start(WATCHDOG)
+        self.planner = ros.start(PLANNER, {**SETTINGS, **settings})
 
     def _on_odometry(self, message: Odometry) -> None:
         pose = message.pose.pose
@@ -74,11 +75,17 @@ class Robot:
         found = [s.message for array in self.diagnostics for s in array.status if s.name.startswith(f"/{name}")]
         return str(found[-1]) if found else ""
 
-    def kill(self) -> float:
-        """Kill the planner with SIGKILL; when."""
-        self.planner.kill()
-        self.planner.communicate()
-        self.ros.processes.remove(self.planner)
+    def watchdog_of_planner(self) -> str:
+        """What the planner's diagnostics say about its watchdog."""
+        found = [s.values for array in self.diagnostics for s in array.status if s.name.startswith("/planner")]
+        return str({pair.key: pair.value for pair in found[-1]}["watchdog"]) if found else ""
+
+    def kill(self, *processes: Any) -> float:
+        """Kill the planner, or these processes, with SIGKILL; when."""
+        for process in processes or (self.planner,):
+            process.kill()
+            process.communicate()
+            self.ros.processes.remove(process)
         return time.monotonic()
 
 
@@ -114,6 +121,49 @@ def test_a_planner_that_hangs_is_stopped_and_plans_again_when_it_wakes(ros: Any)
     ros.wait(lambda: robot.goals, ANSWERS_S, "a goal after a new plan")
 
 
+def test_no_goal_starts_before_the_watchdog_has_named_the_planner(ros: Any) -> None:
+    robot = Robot(ros, autostart=False)
+    ros.wait(lambda: robot.watchdog_of_planner() == "has not heard this planner yet", ANSWERS_S, "the watchdog, found")
+    os.kill(robot.watchdog.pid, signal.SIGSTOP)
+    try:
+        assert ros.change(Transition.TRANSITION_CONFIGURE)
+        assert ros.change(Transition.TRANSITION_ACTIVATE)
+        handle = ros.task()
+        assert handle.accepted
+        robot.spin(4.0)
+        assert not robot.goals
+    finally:
+        os.kill(robot.watchdog.pid, signal.SIGCONT)
+    ros.wait(lambda: robot.goals, ANSWERS_S, "a goal, once the watchdog has heard the planner")
+    ros.result(handle.cancel_goal_async(), ANSWERS_S, "the cancellation")
+
+
+def test_a_watchdog_that_is_killed_is_replaced_while_the_planner_drives_on(ros: Any) -> None:
+    robot = Robot(ros)
+    robot.drive()
+    robot.kill(robot.watchdog)
+    robot.diagnostics.clear()
+    robot.velocities.clear()
+    robot.watchdog = ros.start(WATCHDOG)
+    ros.wait(lambda: "is active" in robot.status("watchdog"), ANSWERS_S, "a watchdog that has heard the planner")
+    robot.spin(3.0)
+    assert not robot.velocities, "neither stops the robot"
+    assert stood_after(robot, robot.kill()) < STANDS_S
+
+
+def test_a_planner_that_died_with_its_watchdog_is_stopped_by_the_next_one(ros: Any) -> None:
+    robot = Robot(ros)
+    robot.drive()
+    robot.kill(robot.watchdog, robot.planner)
+    robot.velocities.clear()
+    robot.watchdog = ros.start(WATCHDOG)
+    ros.wait(lambda: robot.velocities, ANSWERS_S, "zero velocity of a watchdog that hears no planner")
+    robot.spin(3.0)
+    robot.velocities.clear()
+    robot.spin(1.0)
+    assert not robot.velocities, "it stops the robot once: somebody else may drive it"
+
+
 def test_every_goal_of_nav2_is_cancelled_whoever_sent_it(ros: Any) -> None:
     """Actions are cancelled through a service that is the same for every type, so this one stands in for Nav2's."""
     robot, cancelled = Robot(ros), []
@@ -134,6 +184,9 @@ def test_every_goal_of_nav2_is_cancelled_whoever_sent_it(ros: Any) -> None:
     )
     try:
         client = ros.action(PlanTask, "navigate_to_pose")
+        ros.wait(lambda: "is active" in robot.status("watchdog"), ANSWERS_S, "a watchdog that has heard the planner")
+        robot.spin(1.0)  # if it was late, the watchdog has stopped the robot before
+        cancelled.clear()
         ros.result(client.send_goal_async(PlanTask.Goal(instruction="a goal of Nav2")), ANSWERS_S, "its acceptance")
         robot.drive()
         assert not cancelled
