@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from typing_extensions import Doc
 
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from si_embodied.embodiment import TaskKind
@@ -167,6 +167,7 @@ def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = 
 
     Raises:
         ConfigError: for an unknown key (with a suggestion) and a value of the wrong type or out of range.
+        UnknownNameError: for a name that the settings class does not know.
     """
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -176,11 +177,11 @@ def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = 
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"unknown setting {where!r}.{hint} Known here: {', '.join(sorted(known))}.")
+            raise ConfigError(f"unknown setting {shown(where)}.{hint} Known here: {', '.join(sorted(known))}.")
         hint_type = hints[key]
         if dataclasses.is_dataclass(hint_type):
             if not isinstance(value, typing.Mapping):
-                raise ConfigError(f"expected {where!r} to be a group of settings, got: {value!r}")
+                raise ConfigError(f"expected {where!r} to be a group of settings, got: {shown(value)}")
             arguments[key] = from_mapping(typing.cast("type[Any]", hint_type), value, path=f"{where}.")
         else:
             arguments[key] = _checked(hint_type, value, where)
@@ -191,12 +192,12 @@ def _checked(expected: Any, value: Any, where: str) -> Any:
     """Return `value` as the type `expected`: an int is accepted for a float, a list for a tuple."""
     if typing.get_origin(expected) is tuple:
         if isinstance(value, str) or not isinstance(value, typing.Sequence):
-            raise ConfigError(f"expected {where!r} to be a list, got: {value!r}")
+            raise ConfigError(f"expected {where!r} to be a list, got: {shown(value)}")
         return tuple(_checked(typing.get_args(expected)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise ConfigError(f"expected {where!r} to be {expected.__name__}, got: {value!r}")
+        raise ConfigError(f"expected {where!r} to be {expected.__name__}, got: {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"expected {where!r} to be finite, got: {value}")
     return value
@@ -226,7 +227,7 @@ def checkpoint_prompts(directory: Path) -> Prompts:
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
     values = _load_yaml(path)
-    others = sorted(_with_nested_prompts(values).keys() - {"prompts"})
+    others = sorted(map(str, _with_nested_prompts(values).keys() - {"prompts"}))
     if others:
         raise ConfigError(
             f"{str(path)!r}: a checkpoint may only set its prompts, got: {', '.join(others)}; remove them"
@@ -241,7 +242,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError, MemoryError) as error:  # ValueError: bytes, dates, numbers
+    except Exception as error:  # PyYAML passes on whatever fails in its constructors: "!!int ''", "!!timestamp x"
         raise ConfigError(f"{str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"expected {str(path)!r} to map names to settings, got: {type(values).__name__}")

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+def shown(value: object) -> str:
+    """A value from outside for an error message: cut short, however long or deeply nested it is."""
+    text = f"{len(value)} bytes" if isinstance(value, bytes) else _SHORT.repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 class SiEmbodiedError(Exception):

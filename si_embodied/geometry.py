@@ -62,7 +62,7 @@ class Pose:
         """From a quaternion in ROS order (x, y, z, w), not all zero; it need not be normalised."""
         q = np.asarray(xyzw, dtype=np.float64)
         norm = float(np.linalg.norm(q)) if q.shape == (4,) else math.nan
-        if not norm > 1e-9:
+        if not 1e-9 < norm < math.inf:
             raise ConfigError(f"a quaternion is four finite numbers (x, y, z, w), not all zero, got: {q}")
         x, y, z, w = q / norm
         rotation = np.array(

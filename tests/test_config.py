@@ -61,14 +61,37 @@ def test_a_checkpoint_sets_its_prompts_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "planner.yaml").write_text("guard: {max_goal_distance_m: 99}\n")
     with pytest.raises(ConfigError, match="may only set its prompts, got: guard"):
         checkpoint_prompts(tmp_path)
+    (tmp_path / "planner.yaml").write_text("{1: 2, guard: 3, null: 4}\n")
+    with pytest.raises(ConfigError, match="may only set its prompts, got: 1, None, guard"):
+        checkpoint_prompts(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "names to settings")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "names to settings"),
+        # PyYAML raises what its constructors raise: IndexError, AttributeError, KeyError.
+        ("deadline_s: !!int ''", "not valid YAML"),
+        ("deadline_s: !!timestamp soon", "not valid YAML"),
+        ("deadline_s: !!bool maybe", "not valid YAML"),
+    ],
+)
 def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "planner.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_planner_config(file)
+
+
+def test_a_value_that_grows_when_written_out_is_shown_briefly(tmp_path: Path) -> None:
+    """Thirty aliases, each a list of two of the one before: a billion items, if it were printed."""
+    lists = ["&a0 [x, x]", *(f"&a{number} [*a{number - 1}, *a{number - 1}]" for number in range(1, 30))]
+    file = tmp_path / "planner.yaml"
+    file.write_text(f"deadline_s: [{', '.join(lists)}]\n")
+    with pytest.raises(ConfigError, match="deadline_s") as error:
+        load_planner_config(file)
+    assert len(str(error.value)) < 300
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

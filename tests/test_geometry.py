@@ -39,6 +39,13 @@ def test_quaternion_survives_a_half_turn() -> None:
     np.testing.assert_allclose(np.abs(pose.quaternion()), [1, 0, 0, 0], atol=1e-9)
 
 
+@pytest.mark.parametrize("xyzw", [(1e200, 0, 0, 0), (0, 0, 0, 1e-10), (math.inf, 0, 0, 0), (0, 0, 0, math.nan)])
+def test_a_quaternion_whose_length_cannot_be_computed_is_rejected(xyzw: tuple[float, ...]) -> None:
+    """The square of 1e200 is infinite; dividing by it would give no rotation at all."""
+    with pytest.raises(ConfigError, match="four finite numbers"):
+        Pose.from_quaternion(xyzw)
+
+
 def test_composition_matches_the_frame_names() -> None:
     # The camera is 1 m ahead of a base that stands at (2, 0) and looks left: the camera is at (2, 1).
     T_map_base = Pose.planar(2.0, 0.0, math.pi / 2)

@@ -135,6 +135,9 @@ def test_an_unknown_version_suggests_the_closest() -> None:
         "# system\na\n# user\n$instruction $first_view $views\n# repair\n$offence\n",
         "# system\na\n# user\n$instruction $memory $views $frame\n# repair\n$offence\n",
         "# system\na\n# user\n$instruction $memory $views $skills $skills\n# repair\n$offence\n",
+        "# system\nfor 5 $\n# user\n$instruction $memory $views\n# repair\n$offence\n",
+        "# system\na\n# user\n$instruction $memory $views ${a}\n# repair\n$offence\n",
+        "# system\na\n# user\n$instruction $memory $$views\n# repair\n$offence\n",
     ],
 )
 def test_a_malformed_prompt_file_is_rejected(text: str) -> None:

@@ -127,7 +127,8 @@ class Channel:
             raise MessageError(f"a message of {length} bytes is longer than {_LONGEST}")
         try:
             return self._decode(json.loads(self._exactly(length, end)))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, SyntaxError) as error:
+            # SyntaxError: numpy's, of a dtype such as ","
             raise MessageError(f"cannot decode a message: {error}") from error
 
     def close(self) -> None:

@@ -108,6 +108,7 @@ def _read_sqlite(file: Path, wanted: Wanted, damage: Damage, *, compressed: bool
         connection = sqlite3.connect(uri, uri=True)
         try:
             connection.execute("PRAGMA writable_schema=ON")  # else a file that was cut is refused as a whole
+            connection.set_authorizer(_only_tables)
             topics = {
                 number: (str(name), str(kind))
                 for number, name, kind, encoding in connection.execute(
@@ -116,7 +117,8 @@ def _read_sqlite(file: Path, wanted: Wanted, damage: Damage, *, compressed: bool
                 if encoding == "cdr" and wanted(str(name), str(kind))
             }
             for number, stamp_ns, data in connection.execute(
-                "SELECT topic_id, timestamp, data FROM messages ORDER BY id"
+                "SELECT topic_id, timestamp, data FROM messages WHERE length(data) <= ? ORDER BY id",
+                (MAX_MESSAGE_BYTES,),
             ):
                 read = True
                 damage.last_ns = max(damage.last_ns, int(stamp_ns))
@@ -128,6 +130,12 @@ def _read_sqlite(file: Path, wanted: Wanted, damage: Damage, *, compressed: bool
         if not read:
             raise DataError(f"{str(file)!r} cannot be read as a recording: {error}") from error
         damage.reasons.append(f"{file.name} is damaged ({error})")
+
+
+def _only_tables(action: int, _: str | None, function: str | None, __: str | None, view: str | None) -> int:
+    """SQLite's authorizer. A view, or a function in it, could run for ever or fill the memory."""
+    reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ) or function == "length"
+    return sqlite3.SQLITE_OK if reads and view is None else sqlite3.SQLITE_DENY
 
 
 def _message_data(data: bytes) -> bytes:
@@ -147,7 +155,7 @@ def _information(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         found = content["rosbag2_bagfile_information"]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError, MemoryError, yaml.YAMLError):
+    except Exception:  # noqa: BLE001 - PyYAML passes on whatever fails in its constructors
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -156,6 +164,7 @@ def _end_ns(information: dict[str, Any]) -> int:
     """When a finished recording ended, by its metadata; 0 if unknown."""
     try:
         starting, duration = information["starting_time"], information["duration"]
-        return int(starting["nanoseconds_since_epoch"]) + int(duration["nanoseconds"])
+        end_ns = int(starting["nanoseconds_since_epoch"]) + int(duration["nanoseconds"])
     except (LookupError, TypeError, ValueError, OverflowError):
         return 0
+    return end_ns if 0 <= end_ns < 1 << 64 else 0

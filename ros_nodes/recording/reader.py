@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections import Counter, defaultdict, deque
@@ -165,10 +166,7 @@ class Recording:
 
     def _messages(self, *topics: str) -> Iterator[tuple[str, int, Message]]:
         """Messages on topics that end in one of `topics`, in the order in which they were recorded."""
-        with extra("bags"):
-            from rosbags.typesys import Stores, get_typestore
-
-        types = get_typestore(Stores.ROS2_HUMBLE)  # these types are the same in every release from Foxy on
+        types = _types()
         files = BagFiles(self._path)
         bad: Counter[str] = Counter()
         for topic, kind, stamp_ns, data in files.messages(lambda name, kind: name.endswith(topics) and kind in _TYPES):
@@ -263,6 +261,14 @@ class Recording:
         stamp_s = max(views.values())
         T_map_base = self._transforms.lookup(settings.map_frame, settings.base_frame, stamp_s)
         return Observation(stamp_s, tuple(frames), T_map_base)
+
+
+@functools.cache
+def _types() -> Any:
+    """The types of messages, compiled once; those that are read are the same in every release from Foxy on."""
+    with extra("bags"):
+        from rosbags.typesys import Stores, get_typestore
+    return get_typestore(Stores.ROS2_HUMBLE)
 
 
 def _decoded(types: Any, data: bytes, kind: str) -> Message:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from si_embodied.errors import ObservationError
+from si_embodied.errors import ConfigError, ObservationError
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.ros_nodes.sensing import compressed, encodings
 from si_embodied.ros_nodes.sensing.camera_models import CameraModel
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
 
 Message: TypeAlias = Any
 """A ROS message; each function's docstring names the type that it takes."""
+
+
+_END_OF_TIME_S = (1 << 31) - 1
+"""`sec` has 31 bits; the last second is left out, because rounding could carry into the next one."""
 
 
 # --- time and poses -------------------------------------------------------------------------------------------------
@@ -32,10 +35,10 @@ def set_stamp(stamp: Message, time_s: float) -> None:
     """Write seconds into a `builtin_interfaces/Time`, as precisely as a float holds them.
 
     Raises:
-        ObservationError: the time is negative or not finite, which ROS cannot represent.
+        ObservationError: the time is negative, after 2038 or not finite, which ROS cannot represent.
     """
-    if not (math.isfinite(time_s) and time_s >= 0):
-        raise ObservationError(f"expected a time of at least 0 s, got: {time_s}")
+    if not 0 <= time_s < _END_OF_TIME_S:
+        raise ObservationError(f"expected a time from 0 s to {_END_OF_TIME_S} s, got: {time_s}")
     nanoseconds = round(time_s * 1e9)
     stamp.sec, stamp.nanosec = divmod(nanoseconds, 1_000_000_000)
 
@@ -150,9 +153,12 @@ def camera_model_of(info: Message, *, rectified: bool = False, size: tuple[int, 
     fx, cx, fy, cy = (float(matrix[index]) for index in (0, 2, row + 1, row + 2))
     columns = _axis(info.width, info.roi.x_offset, info.roi.width, info.binning_x, cx, size and size[0])
     rows = _axis(info.height, info.roi.y_offset, info.roi.height, info.binning_y, cy, size and size[1])
-    intrinsics = Intrinsics(
-        columns.size, rows.size, fx / columns.binning, fy / rows.binning, columns.centre(cx), rows.centre(cy)
-    )
+    try:
+        intrinsics = Intrinsics(
+            columns.size, rows.size, fx / columns.binning, fy / rows.binning, columns.centre(cx), rows.centre(cy)
+        )
+    except ConfigError as error:
+        raise ObservationError(f"the camera_info of {info.header.frame_id!r} cannot be used: {error}") from error
     if rectified:
         return CameraModel(intrinsics)
     return CameraModel(intrinsics, info.distortion_model, tuple(float(value) for value in info.d))

@@ -31,18 +31,18 @@ def size_of(image: Any, *, skip: int = 0) -> tuple[int, int]:
         skip: bytes before the header.
 
     Raises:
-        ObservationError: neither JPEG nor PNG, or larger than `MOST_PIXELS`.
+        ObservationError: neither a JPEG nor a whole PNG, or larger than `MOST_PIXELS`.
     """
     data = memoryview(image.data).cast("B")[skip:]
     size = None
-    if bytes(data[:8]) == _PNG and len(data) >= 24 and bytes(data[12:16]) == b"IHDR":
+    if bytes(data[:8]) == _PNG and bytes(data[12:16]) == b"IHDR" and _is_whole_png(data):
         size = struct.unpack(">II", data[16:24])
     elif bytes(data[:2]) == _JPEG:
         size = _jpeg_size(data)
     if size is None:
         raise ObservationError(
             f"cannot decode a compressed image of format {image.format!r}: its {len(data)} bytes are neither JPEG nor "
-            "PNG; fix its source"
+            "PNG, or are cut short; fix its source"
         )
     width, height = size
     if not 0 < width * height <= MOST_PIXELS:
@@ -50,6 +50,17 @@ def size_of(image: Any, *, skip: int = 0) -> tuple[int, int]:
             f"expected a compressed image of 1 to {MOST_PIXELS} pixels, got: {width} x {height} in {len(data)} bytes"
         )
     return width, height
+
+
+def _is_whole_png(data: memoryview) -> bool:
+    """Whether all chunks up to the last lie within the data; OpenCV reserves the length that a chunk claims."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if bytes(data[at + 4 : at + 8]) == b"IEND":
+            return end <= len(data)
+        at = end
+    return False
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from si_embodied.errors import ConfigError, ObservationError
+from si_embodied.errors import ObservationError
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.encodings import DepthImageError, DepthLimits
 from si_embodied.types import CameraFrame
@@ -35,10 +35,7 @@ def frame_of(
         ObservationError: something cannot be decoded, or sizes differ; `DepthImageError` if that is the depth.
     """
     size = bridge.image_size(image)
-    try:
-        model = bridge.camera_model_of(info, rectified=settings.rectified, size=size)
-    except ConfigError as error:
-        raise ObservationError(f"the camera_info of {name!r} cannot be used: {error}") from error
+    model = bridge.camera_model_of(info, rectified=settings.rectified, size=size)
     expected = (model.intrinsics.width, model.intrinsics.height)
     if size != expected:  # before anything is decoded: the header of a compressed image may claim any size
         raise ObservationError(

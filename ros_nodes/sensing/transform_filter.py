@@ -53,7 +53,7 @@ class TransformFilter:
         t, q = message.transform.translation, message.transform.rotation
         if not all(abs(value) <= _FARTHEST_M for value in (t.x, t.y, t.z)):
             raise TransformError(f"expected a finite translation, got: ({t.x}, {t.y}, {t.z}) in {where}")
-        if not abs(q.x**2 + q.y**2 + q.z**2 + q.w**2 - 1) <= _NOT_UNIT:
+        if not abs(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w - 1) <= _NOT_UNIT:
             raise TransformError(f"expected a unit quaternion, got: ({q.x}, {q.y}, {q.z}, {q.w}) in {where}")
         try:
             return bridge.pose_of_transform(message.transform)

@@ -213,7 +213,8 @@ class ServerBackend:
             limit_s = self._options.connect_timeout_s
             raise Again(f"{where} accepted no connection or data for {limit_s} s; is the host right?") from error
         except httpx.TransportError as error:
-            raise Again(f"{where} closed the connection ({type(error).__name__}: {error}); see its log") from error
+            why = f"{type(error).__name__}: {error!s:.200}"
+            raise Again(f"{where} closed the connection ({why}); see its log") from error
         if reply.is_success:
             return data
         text = " ".join(data[:300].decode("utf-8", "replace").split())

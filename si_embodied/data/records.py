@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from si_embodied.errors import DataError
+from si_embodied.errors import DataError, shown
 
 Box: TypeAlias = tuple[int, int, int, int]
 
@@ -101,6 +101,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     value = json.loads(line)
                 except json.JSONDecodeError as error:
                     raise DataError(f"{path}, line {number}: not JSON ({error.msg} at column {error.colno})") from None
+                except (ValueError, RecursionError) as error:  # a number of 5000 digits, a thousand brackets
+                    raise DataError(f"{path}, line {number}: not JSON that can be read ({error})") from None
                 if not isinstance(value, dict):
                     raise DataError(f"{path}, line {number}: expected an object, got: {type(value).__name__}")
                 yield number, value
@@ -127,14 +129,16 @@ def _conversation(value: dict[str, Any], where: str) -> Conversation:
     image = value.get("image") or []
     images = [image] if isinstance(image, str) else image
     if not isinstance(images, list) or not all(isinstance(entry, str) for entry in images):
-        raise DataError(f"{where}: expected 'image' to be a path or a list of paths, got: {image!r}")
+        raise DataError(f"{where}: expected 'image' to be a path or a list of paths, got: {shown(image)}")
     turns = value["conversations"]
     if not isinstance(turns, list) or not turns:
-        raise DataError(f"{where}: expected 'conversations' to be a list of turns, got: {turns!r}")
+        raise DataError(f"{where}: expected 'conversations' to be a list of turns, got: {shown(turns)}")
     spoken: list[tuple[str, str]] = []
     for turn in turns:
         if not (isinstance(turn, dict) and turn.get("from") in _SPEAKERS and isinstance(turn.get("value"), str)):
-            raise DataError(f"{where}: expected a turn with 'from' (one of {_SPEAKERS}) and 'value', got: {turn!r}")
+            raise DataError(
+                f"{where}: expected a turn with 'from' (one of {_SPEAKERS}) and 'value', got: {shown(turn)}"
+            )
         spoken.append((turn["from"], turn["value"]))
     if not {"human", "gpt"} <= {speaker for speaker, _ in spoken}:
         raise DataError(f"{where}: expected a 'human' and a 'gpt' turn, got: {[s for s, _ in spoken]}")
@@ -149,16 +153,39 @@ def read_labels(path: Path) -> Iterator[Labels]:
     """Read the labels file.
 
     Raises:
-        DataError: a line lacks a key of `Labels`.
+        DataError: a line lacks a key of `Labels`, or has a value of another type.
     """
-    keys = ("id", "capability", "type", "form", "answer", "options", "seed", "accepts")
     for number, value in _lines(path):
-        missing = [key for key in keys if key not in value]
-        if missing:
-            raise DataError(f"{path}, line {number}: no {', '.join(map(repr, missing))}")
-        known = {key: value[key] for key in keys}
-        accepts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value["accepts"].items()}
-        yield Labels(**{**known, "options": tuple(value["options"]), "accepts": Accepts(**accepts)})
+        yield _labels(value, f"{path}, line {number}")
+
+
+_TEXTS = ("id", "capability", "type", "form", "answer")
+
+
+def _labels(value: dict[str, Any], where: str) -> Labels:
+    missing = [key for key in (*_TEXTS, "options", "seed", "accepts") if key not in value]
+    if missing:
+        raise DataError(f"{where}: no {', '.join(map(repr, missing))}")
+    texts, options, seed = {key: value[key] for key in _TEXTS}, value["options"], value["seed"]
+    accepts = value["accepts"]
+    known = accepts if isinstance(accepts, dict) else {"accepts": accepts}
+    skills, unit, box = (known.get(key) for key in ("skills", "unit", "box"))
+    valid = {
+        "a string": all(isinstance(text, str) for text in (*texts.values(), unit or "")),
+        "'options' and 'skills' to be lists of strings": all(map(_are_strings, (options, skills or []))),
+        "'seed' to be an integer": type(seed) is int,
+        "'box' to be four integers": box is None
+        or (isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box)),
+        "'accepts' to have 'skills', 'unit' and 'box' only": known.keys() <= {"skills", "unit", "box"},
+    }
+    if wrong := [expected for expected, fulfilled in valid.items() if not fulfilled]:
+        raise DataError(f"{where}: expected {wrong[0]}, got: {shown(value)}; generate the labels again")
+    given = Accepts(None if skills is None else tuple(skills), unit, None if box is None else tuple(box))
+    return Labels(**texts, options=tuple(options), seed=seed, accepts=given)
+
+
+def _are_strings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def read_dataset(folder: Path) -> Iterator[tuple[Conversation, Labels]]:

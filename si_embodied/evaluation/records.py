@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, shown
 from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
 from si_embodied.runs import JsonLines, check_settings
 from si_embodied.types import Code, Decision, Execute, PlanRecord
@@ -76,6 +76,8 @@ def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
     """The inverse of `plan_to_json`."""
     values = {f.name: row[f.name] for f in dataclasses.fields(PlanRecord)}
     values |= {"code": Code(row["code"]), "raw_text": tuple(row["raw_text"])}
+    if not isinstance(row["plan"], str | None):
+        raise TypeError(f"a plan is text or null, got: {shown(row['plan'])}")
     return PlanEntry(PlanRecord(**values), row["verdict"] == "execute", row["plan"])
 
 
@@ -97,9 +99,10 @@ def _read_episodes(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, E
                 plans.append(plan_from_json(row))
             elif row["type"] == "episode" and row["ended"] != "lost":  # lost episodes are repeated
                 values = {name: row[name] for name in names}
+                values["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
                 # An episode without plans must not inherit the plans of one that was cut off before it.
                 episodes[row["seed"]] = EpisodeResult(**values, plans=tuple(plans) if row["plans"] else ())
                 plans = []
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{str(path)!r} has an unreadable record ({error!r}); choose another --out") from error
     return episodes

@@ -129,7 +129,7 @@ def parse_template(version: str, text: str) -> PromptTemplate:
         allowed["user"] = {"instruction", "first_view"} | (history if len(history) == 1 else set())
     allowed["user"] |= {name for name in _OPTIONAL if f"${name}" in sections["user"]}
     for name, needed in allowed.items():
-        found = re.findall(r"\$(\w+)", sections[name])
+        found = re.findall(r"\$(\w*)", sections[name])
         if sorted(found) != sorted(needed):
             wanted = sorted(needed)
             raise ConfigError(f"prompt {version!r}, {name}: expected each of ${wanted} once, got: {sorted(found)}")

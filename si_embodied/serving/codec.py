@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from si_embodied.errors import MessageError, SiEmbodiedError
+from si_embodied.errors import MessageError, SiEmbodiedError, shown
 
 T = TypeVar("T")
 
@@ -172,7 +172,7 @@ class Record(Generic[T]):
         if plain.keys() != self._codecs.keys():
             missing, unknown = sorted(self._codecs.keys() - plain.keys()), sorted(map(str, plain.keys() - self._codecs))
             raise MessageError(
-                f"{where}: missing fields: {missing}, unknown: {unknown}; are both sides on the same version?"
+                f"{where}: missing fields: {missing}, unknown: {shown(unknown)}; are both sides on the same version?"
             )
         values = {name: codec.decode(plain[name], f"{where}.{name}") for name, codec in self._codecs.items()}
         try:
@@ -226,5 +226,4 @@ class Array:
 
 def wrong(where: str, expected: str, got: Any) -> MessageError:
     """The error for a field whose value is not as expected."""
-    shown = f"{len(got)} bytes" if isinstance(got, bytes) else repr(got)
-    return MessageError(f"{where}: expected {expected}, got: {shown if len(shown) <= 80 else shown[:80] + '…'}")
+    return MessageError(f"{where}: expected {expected}, got: {shown(got)}")

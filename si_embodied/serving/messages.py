@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import MessageError, ObservationError, RequestRefused, extra
+from si_embodied.errors import MessageError, ObservationError, RequestRefused, extra, shown
 from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text
 from si_embodied.serving.options import MOST_BYTES
 from si_embodied.serving.values import CONFIG, DECISION, EMBODIMENT, MEMORY, TASK, observation_codec
@@ -166,7 +166,7 @@ def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any]:
     version = plain.pop("version")
     if version != VERSION or isinstance(version, bool):
         raise MessageError(
-            f"expected message version {VERSION}, got {version!r}; install the same release on both sides"
+            f"expected message version {VERSION}, got {shown(version)}; install the same release on both sides"
         )
     if len(plain) != 1 or (kind := next(iter(plain))) not in kinds:
         raise MessageError(f"expected one of {', '.join(kinds)}, got: {', '.join(map(str, plain))[:80] or 'nothing'}")

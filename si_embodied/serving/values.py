@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from si_embodied import types
 from si_embodied.config import PlannerConfig, from_mapping
 from si_embodied.embodiment import SKILL_WORDS, Embodiment, MobileBase, SkillRobot, TableArm, TaskKind
-from si_embodied.errors import ConfigError, MessageError
+from si_embodied.errors import ConfigError, MessageError, shown
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.memory import Attempt, Memory
 from si_embodied.plan import MAX_SUBGOALS, Plan, plan_from_json, plan_text
@@ -96,7 +96,7 @@ class _Config:
 
     def decode(self, plain: Any, where: str) -> PlannerConfig:
         if not isinstance(plain, dict):
-            raise MessageError(f"{where}: expected a map of settings, got: {str(plain)[:80]}")
+            raise MessageError(f"{where}: expected a map of settings, got: {shown(plain)}")
         try:
             return from_mapping(PlannerConfig, plain)
         except ConfigError as error:

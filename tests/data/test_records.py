@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from si_embodied.data.records import (
     QUESTIONS_FILE,
     read_conversations,
     read_dataset,
+    read_labels,
 )
 from si_embodied.errors import DataError
 
@@ -63,6 +65,8 @@ def without(key: str) -> dict[str, object]:
         (without("id"), "no 'id'"),
         (without("conversations"), "no 'conversations'"),
         ("{", "not JSON"),
+        ('{"id": ' + "9" * 5000 + "}", "not JSON"),
+        ("[" * 5000, "not JSON"),
         ([1], "expected an object"),
         ({**ONE, "image": 7}, "'image'"),
         ({**ONE, "image": ["a", "b"]}, "1 <image> placeholders for 2 images"),
@@ -88,19 +92,32 @@ def test_an_unfinished_data_set_says_how_to_resume(tmp_path: Path) -> None:
         list(read_dataset(tmp_path))
 
 
+LABELS: dict[str, Any] = {
+    "id": "1", "capability": "", "type": "", "form": "", "answer": "", "options": [], "seed": 0, "accepts": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "offence"),
+    [
+        ({"options": 5}, "'options'"), ({"options": [5]}, "'options'"), ({"answer": 5}, "a string"),
+        ({"seed": "0"}, "'seed'"), ({"accepts": 5}, "'accepts'"), ({"accepts": {"boxes": []}}, "'accepts'"),
+        ({"accepts": {"box": [1, 2, 3]}}, "'box'"), ({"accepts": {"box": [1, 2, 3, "4"]}}, "'box'"),
+        ({"accepts": {"skills": "goto"}}, "'skills'"), ({"accepts": {"unit": 5}}, "a string"),
+    ],
+)  # fmt: skip
+def test_labels_of_another_type_are_named_with_their_line(
+    changes: dict[str, Any], offence: str, tmp_path: Path
+) -> None:  # fmt: skip
+    path = write(tmp_path / LABELS_FILE, LABELS, {**LABELS, **changes})
+    with pytest.raises(DataError, match=r"labels\.jsonl, line 2: ") as refused:
+        list(read_labels(path))
+    assert offence in str(refused.value)
+
+
 def test_labels_of_another_question_are_rejected(tmp_path: Path) -> None:
     write(tmp_path / QUESTIONS_FILE, ONE)
-    labels = {
-        "id": "1",
-        "capability": "",
-        "type": "",
-        "form": "",
-        "answer": "",
-        "options": [],
-        "seed": 0,
-        "accepts": {},
-    }
-    write(tmp_path / LABELS_FILE, labels)
+    write(tmp_path / LABELS_FILE, LABELS)
     (tmp_path / MANIFEST_FILE).write_text("{}")
     with pytest.raises(DataError, match="line 1"):
         list(read_dataset(tmp_path))

@@ -66,6 +66,19 @@ def test_records_of_another_configuration_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("was", "becomes"),
+    [('"metrics": {"spl": 0.5}', '"metrics": [1]'), ('"spl": 0.5', '"spl": {}'), ('"plan": null', '"plan": [1]')],
+)
+def test_a_record_with_a_value_of_another_type_is_refused(tmp_path: Path, was: str, becomes: str) -> None:
+    path = tmp_path / "records.jsonl"
+    RecordFile(path, {"task": "sort"}).add(episode(0, plan()))
+    assert was in path.read_text()
+    path.write_text(path.read_text().replace(was, becomes))
+    with pytest.raises(ConfigError, match="unreadable record"):
+        RecordFile(path, {"task": "sort"})
+
+
+@pytest.mark.parametrize(
     "content",
     ["not json\n", '{"type": "plan"}\n', '{"type": "run", "config": {"task": "sort"}}\n{"type": "episode"}\n'],
 )

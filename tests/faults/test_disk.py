@@ -280,7 +280,14 @@ def test_a_full_disk_is_an_error_and_what_was_written_is_read(tmp_path: Path) ->
     assert "cut off" in recording.damage[0]
 
 
-@pytest.mark.parametrize("damaged", ["", "a: [", "\0\0\0", "[]", "rosbag2_bagfile_information: 5", "[" * 5000])
+ENDS_LATE = "rosbag2_bagfile_information: {starting_time: {nanoseconds_since_epoch: 0x%s}, duration: {nanoseconds: 1}}"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["", "a: [", "\0\0\0", "[]", "rosbag2_bagfile_information: 5", "[" * 5000, "a: !!timestamp x",
+     ENDS_LATE % ("f" * 400)],
+)  # fmt: skip
 def test_a_recording_with_damaged_metadata_is_read(damaged: str, whole: Path, tmp_path: Path) -> None:
     (tmp_path / "bag_0.mcap").write_bytes((whole / "bag_0.mcap").read_bytes())
     (tmp_path / "metadata.yaml").write_text(damaged)
@@ -443,6 +450,27 @@ def test_a_decision_with_a_long_instruction_stays_readable(characters: int) -> N
     record = DecisionRecord.from_json(decision(START_NS, instruction="x" * characters))
     assert record.task.instruction.strip("x") == ""
     assert len(record.task.instruction) >= 2000
+
+
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT"
+
+
+@pytest.mark.parametrize(
+    ("table", "view"),
+    [
+        ("topics", f"{ENDLESS} x AS id, '/a' AS name, 'b' AS type, 'x' AS serialization_format FROM c"),
+        ("messages", f"{ENDLESS} x AS id, 1 AS topic_id, 1 AS timestamp, zeroblob(1000000) AS data FROM c"),
+    ],
+)
+def test_a_view_in_place_of_a_table_is_refused(table: str, view: str, tmp_path: Path) -> None:
+    """It would give rows for ever."""
+    file = sqlite(tmp_path / "bag.db3", messages(seconds=1))
+    with sqlite3.connect(file) as base:
+        base.execute(f"DROP TABLE {table}")
+        base.execute(f"CREATE VIEW {table} AS {view}")
+    base.close()
+    with pytest.raises(DataError, match="not authorized"):
+        Recording(file)
 
 
 # --- what is not a recording ----------------------------------------------------------------------------------------

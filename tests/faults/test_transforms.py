@@ -31,6 +31,7 @@ def bad(robot: Robot, **changes: float) -> TFMessage:
         ({"x": math.inf}, "finite translation"),
         ({"y": 1e300}, "finite translation"),
         ({"qx": math.nan}, "unit quaternion"),
+        ({"qx": 1e200}, "unit quaternion"),
         ({"qw": 0.0}, "unit quaternion"),
         ({"qw": 2.0}, "unit quaternion"),
         ({"qw": 0.9}, "unit quaternion"),

@@ -255,6 +255,11 @@ def test_a_corrupted_graph_is_rejected(broken: Path) -> None:
         ({"family": "bagel"}, "got: 'bagel'"),
         ({"surplus": 1}, "surplus"),
         ({"files": {"../weights": 3}}, "outside its directory"),
+        ({"files": ["decoder.onnx"]}, "unexpected files"),
+        ({"vision": {"patch": "14"}}, "unexpected vision"),
+        ({"layers": "2"}, "unexpected layers"),
+        ({"layers": True}, "unexpected layers"),
+        ({"dtype": ["float32"]}, "unexpected dtype"),
     ],
 )
 def test_an_invalid_manifest_is_rejected(change: dict[str, Any], said: str, broken: Path) -> None:

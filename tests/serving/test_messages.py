@@ -233,6 +233,9 @@ def change(message: Any, path: str, value: Any) -> bytes:
         ("plan.config.deadline_z", 3.0, ("plan.config", "Did you mean 'deadline_s'")),
         ("plan.config.deadline_s", -3.0, ("plan.config", "positive")),
         ("plan.config", [], ("plan.config", "a map of settings")),
+        ("plan.config.deadline_s", "x" * 100_000, ("plan.config", "deadline_s", "float")),
+        ("version", "x" * 100_000, ("version 3",)),
+        ("plan." + "x" * 100_000, 1, ("unknown",)),
         ("plan.embodiment.0", "Submarine", ("plan.embodiment", "MobileBase")),
         ("plan.embodiment.1.action_mode", "wild", ("plan.embodiment.MobileBase.action_mode", "'discrete'")),
         ("plan.observation.frames", [0] * 9, ("plan.observation.frames", "0 to 8")),
@@ -289,6 +292,7 @@ def test_a_missing_field_is_named(base: MobileBase) -> None:
         msgpack.packb({"version": 3, "plan": msgpack.Timestamp(5)}),
         msgpack.packb({1: 2}, strict_types=True),
         b"\x91" * 100_000 + b"\xc0",  # a list in a list in a list
+        b"\x82\xa7version\x03\xa4plan" + b"\x91" * 1000 + b"\xc0",  # too deep to be printed, but not to be unpacked
         b"\xdd\xff\xff\xff\xff" + b"\x80" * 100_000,  # says that it has four billion items
         b"\xdc\x03\xe8" + (b"\xdc\x03\xe8" + b"\x80" * 1000) * 1000,  # a million empty maps
     ],

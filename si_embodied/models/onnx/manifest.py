@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from si_embodied.errors import CheckpointError
+from si_embodied.errors import CheckpointError, shown
 from si_embodied.models.checkpoints import SUPPORTED, read_json
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
@@ -78,16 +78,28 @@ def _parse(file: Path, values: dict[str, Any]) -> Manifest:
     """Parse a manifest of this version."""
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{file} has format {values.get('format')!r}, but this version reads {FORMAT}: export the model again"
+            f"{file} has format {shown(values.get('format'))}, but this version reads {FORMAT}: export the model again"
         )
     if names := {entry.name for entry in fields(Manifest)} ^ values.keys():
         raise CheckpointError(f"{file}: missing or unknown fields: {', '.join(sorted(names))}; export the model again")
+    types = get_type_hints(Manifest)
+    if wrong := [name for name, value in values.items() if not _fits(value, types[name])]:
+        raise CheckpointError(f"{file}: unexpected {wrong[0]}: {shown(values[wrong[0]])}; export the model again")
     if values["family"] not in SUPPORTED or values["precision"] not in PRECISIONS:
         raise CheckpointError(
             f"{file}: expected a family of {', '.join(SUPPORTED)} and a precision of {', '.join(PRECISIONS)}, "
             f"got: {values['family']!r} and {values['precision']!r}; export the model again"
         )
     return Manifest(**values)
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    """Whether a JSON value is of a field's type: a class, a `Literal`, or a dict with values of one class."""
+    if get_origin(expected) is Literal:
+        return value in get_args(expected)
+    if get_origin(expected) is dict:
+        return isinstance(value, dict) and all(_fits(each, get_args(expected)[1]) for each in value.values())
+    return type(value) is expected
 
 
 def cache_names(when: Literal["past", "present"], layers: int) -> list[str]:

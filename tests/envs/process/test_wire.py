@@ -106,6 +106,7 @@ def test_other_things_do_not_cross_and_the_error_says_where_they_are(
     "message",
     [
         b"no json", b'{"unknown": 1}', b'{"array": ["|O", [1], 0]}', b'{"array": ["<f8", [100000000], 0]}',
+        b'{"array": [",", [2], 0]}', b'{"array": ["<f8", [%d, 0], 0]}' % 2**70, b"[" * 900 + b"]" * 900,
         b'{"array": ["<f8", [2], -8]}', b'{"array": ["<f8"]}', b'{"tuple": [1], "dict": []}', b"\xff\xfe",
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import io
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +33,13 @@ def test_a_stamp_just_under_a_second_does_not_overflow_its_nanoseconds() -> None
     stamp = SimpleNamespace(sec=0, nanosec=0)
     bridge.set_stamp(stamp, 0.9999999999)
     assert (stamp.sec, stamp.nanosec) == (1, 0)
+
+
+@pytest.mark.parametrize("time_s", [-1.0, float("nan"), float("inf"), 2.0**31, 1e12])
+def test_a_time_that_ros_cannot_represent_is_refused(time_s: float) -> None:
+    """A stamp's seconds have 31 bits."""
+    with pytest.raises(ObservationError, match="expected a time"):
+        bridge.set_stamp(SimpleNamespace(), time_s)
 
 
 def test_a_transform_survives_a_round_trip() -> None:
@@ -156,6 +164,19 @@ def test_an_orientation_in_the_header_does_not_turn_a_compressed_image() -> None
     exif[0x0112] = 6  # "rotate by 90 degrees to display"
     Image.new("RGB", (3, 2)).save(buffer, "JPEG", exif=exif)
     assert bridge.rgb_of_compressed(compressed("jpeg", buffer.getvalue())).shape == (2, 3, 3)
+
+
+def test_a_chunk_that_claims_more_than_there_is_takes_no_memory() -> None:
+    """OpenCV reserves the length that a PNG's chunk claims: a gigabyte for this one of a few bytes."""
+    import resource
+
+    chunk = struct.pack(">I4s", 13, b"IHDR") + struct.pack(">IIBBBBB", 6, 4, 16, 0, 0, 0, 0) + bytes(4)
+    data = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I4s", 1 << 30, b"IDAT") + bytes(100)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for read in (bridge.rgb_of_compressed, bridge.depth_of):
+        with pytest.raises(ObservationError, match="cut short"):
+            read(compressed("16UC1; png", data))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense"])
