@@ -1,117 +1,129 @@
-"""How long a robot takes to stop: request to zero velocity, and `kill -9` of the planner to a base that stands.
+"""How long a robot takes to stop: from each kind of request to zero velocity, and from `kill -9` until it stands.
 
-The robot before a wall of tests/ros, the planner node and the watchdog, each in a process of its own. The last line is
-JSON, in milliseconds.
+A base and an arm (tests/ros), each with its planner node and its watchdog, every one in a process of its own. They are
+stopped while they drive and while the model is busy, with transforms alive and dead for 0.6 s; the planner itself ends
+a goal without transforms after 1.3 s. Zero velocity is when `cmd_vel` (base) or `arm/cancel` (arm) is heard, sent by
+the planner or the watchdog, whichever is first. No goal may come after the request, and the robot must stand.
 
-    AMENT_PREFIX_PATH=.venv PYTHONPATH=.:tests/ros .venv/bin/python benchmarks/ros_stopping.py --tries 200 --kills 20
+The last line is JSON. The exit status is 1 if a limit is exceeded, a promise was broken or a try is missing.
+
+    AMENT_PREFIX_PATH=.venv PYTHONPATH=.:tests/ros .venv/bin/python benchmarks/ros_stopping.py --out stops.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections import Counter
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import conftest
 import numpy as np
-from geometry_msgs.msg import PoseStamped, Twist
-from nav_msgs.msg import Odometry
-from std_msgs.msg import Bool
-from std_srvs.srv import SetBool
+import stopping
+from stopping import DRIVING, KILL, PLANNING, REQUESTS, SIGNALS, Situation
 
-ROBOT = Path(conftest.__file__).parent / "wall_robot.py"
-PLANNER, WATCHDOG = ["-m", "si_embodied.ros_nodes.planner_node"], ["-m", "si_embodied.ros_nodes.watchdog_node"]
-SCRIPT = json.dumps({"subgoals": [{"skill": "turn", "degrees": 170}], "done": False})
-SETTINGS = {"backend": "scripted", "script": SCRIPT, "autostart": True, "planner.guard.max_repeats": 100_000}
-LIMITS_MS = {"emergency stop": 100.0, "cancel": 100.0, "kill -9": 800.0}
-WAIT_S = 60.0
+from si_embodied.runs import JsonLines
+
+LIMIT_MS, KILL_LIMIT_MS = 100.0, 800.0
+STATES = [*product((PLANNING, DRIVING), ("alive", "dead"))]
+PROGRESS = 20
 
 
-class Bench:
-    """A robot that turns until it is stopped."""
+def schedule(tries: int) -> list[Situation]:
+    """So many tries of each request, evenly over the states; the requests that end the planner come last."""
+    lasting = [each for each in REQUESTS if each not in SIGNALS]
+    each_state = [tries // len(STATES) + (i < tries % len(STATES)) for i in range(len(STATES))]
+    return [
+        Situation(request, *state)
+        for requests in (lasting, list(SIGNALS))
+        for state, count in zip(STATES, each_state, strict=True)
+        for _ in range(count)
+        for request in requests
+    ]
 
-    def __init__(self, ros: Any) -> None:
-        self.ros = ros
-        self.goals = ros.listen(PoseStamped, "goal_pose")
-        self.velocities: list[float] = []  # time.monotonic of each
-        self.poses: list[tuple[float, float]] = []  # time.monotonic, orientation
-        ros.node.create_subscription(Twist, "cmd_vel", lambda _: self.velocities.append(time.monotonic()), 50)
-        ros.node.create_subscription(Odometry, "odom", self._on_odometry, 50)
-        self.button = ros.node.create_publisher(Bool, "emergency_stop", 1)
-        ros.start([str(ROBOT)], {"speed": 0.2})
-        ros.start(WATCHDOG)
-        self.planner = ros.start(PLANNER, SETTINGS)
 
-    def _on_odometry(self, message: Odometry) -> None:
-        self.poses.append((time.monotonic(), message.pose.pose.orientation.z))
+def measure(robot: str, tries: int, out: JsonLines) -> None:
+    """Add the tries that are still missing in a file."""
+    keys = list(asdict(Situation("")))
+    done = Counter(Situation(*(row[key] for key in keys)) for row in out.rows if row["robot"] == robot)
+    missing = []
+    for each in schedule(tries):
+        if done[each]:
+            done[each] -= 1
+        else:
+            missing.append(each)
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory() as folder, conftest.ros_in(Path(folder)) as ros:
+        rig = stopping.Rig(ros, stopping.BODIES[robot])
+        for number, each in enumerate(missing):
+            if number % PROGRESS == 0:
+                sys.stderr.write(f"{robot}: {number} of {len(missing)}\n")
+            stopped = rig.stop(each)
+            taken = {"ms": round(1e3 * stopped.taken_s, 2), "violations": stopped.violations}
+            out.append({"robot": robot, **asdict(each), **taken})
 
-    def drive(self) -> Any:
-        """Start a task; its goal handle, once the base moves."""
-        self.goals.clear()
-        handle = self.ros.task()
-        while not handle.accepted:  # a stop is being ended
-            handle = self.ros.task()
-        self.ros.wait(lambda: self.goals, WAIT_S, "a goal")
-        self.poses.clear()
-        self.ros.wait(lambda: len({pose for _, pose in self.poses}) > 2, WAIT_S, "a base that moves")
-        self.velocities.clear()
-        return handle
 
-    def to_zero_velocity(self, stop: Callable[[Any], None]) -> float:
-        """Milliseconds from a request to zero velocity."""
-        handle = self.drive()
-        started_s = time.monotonic()
-        stop(handle)
-        self.ros.wait(lambda: self.velocities, WAIT_S, "zero velocity")
-        taken_ms = 1e3 * (self.velocities[0] - started_s)
-        self.ros.end(handle)
-        self.ros.call(SetBool, "planner/emergency_stop", SetBool.Request(data=False))
-        return taken_ms
+def summary(robot: str, request: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One line of the table, times in milliseconds."""
+    taken = [row["ms"] for row in rows]
+    most: dict[str, float] = {}
+    for row in rows:
+        state = f"{row['phase']}, {row['transforms']}"
+        most[state] = max(most.get(state, 0.0), row["ms"])
+    return {
+        "robot": robot, "request": request, "n": len(rows), "median_ms": round(float(np.median(taken)), 1),
+        "p99_ms": round(float(np.percentile(taken, 99)), 1), "max_ms": max(taken), "max_ms_by_state": most,
+        "limit_ms": KILL_LIMIT_MS if request == KILL else LIMIT_MS,
+        "violations": sum(map(bool, (row["violations"] for row in rows))),
+    }  # fmt: skip
 
-    def kill(self) -> float:
-        """Milliseconds from SIGKILL to the base's last motion."""
-        self.drive()
-        started_s = time.monotonic()
-        self.planner.kill()
-        self.planner.communicate()
-        self.ros.processes.remove(self.planner)
-        self.ros.wait(lambda: time.monotonic() - started_s > 2.0, WAIT_S, "two seconds")
-        last = self.poses[-1][1]
-        stood_s = max(stamp for stamp, pose in self.poses if pose != last)
-        self.planner = self.ros.start(PLANNER, SETTINGS)
-        self.ros.wait(lambda: time.monotonic() - started_s > 6.0, WAIT_S, "a new planner")
-        return 1e3 * (stood_s - started_s)
+
+def report(robots: list[str], tries: int, rows: list[dict[str, Any]]) -> int:
+    """Print the table and a line of JSON; the exit status."""
+    states = [", ".join(state) for state in STATES]
+    print(f"{'robot':5} {'request':12} {'n':>4} {'median':>7} {'p99':>7} {'max':>7} {'broken':>6}", *states, sep=" | ")
+    table = []
+    for robot, request in product(robots, REQUESTS):
+        found = [row for row in rows if (row["robot"], row["request"]) == (robot, request)]
+        if not found:
+            continue
+        line = summary(robot, request, found)
+        table.append(line)
+        numbers = f"{line['median_ms']:7.1f} {line['p99_ms']:7.1f} {line['max_ms']:7.1f} {line['violations']:6}"
+        by_state = [f"{line['max_ms_by_state'].get(state, float('nan')):{len(state)}.1f}" for state in states]
+        print(f"{robot:5} {request:12} {line['n']:4} {numbers}", *by_state, sep=" | ")
+    complete = len(table) == len(robots) * len(REQUESTS) and all(line["n"] >= tries for line in table)
+    good = complete and not any(line["violations"] or line["p99_ms"] > line["limit_ms"] for line in table)
+    print("within the limits" if good else "NOT within the limits" if complete else "tries are missing: repeat the command")
+    print(json.dumps({"benchmark": "ros_stopping", "good": good, "requests": table}))
+    return 0 if good else 1
 
 
 def main() -> int:
-    """Measure, print a table and a line of JSON; 1 if a limit is exceeded."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tries", type=int, default=50, help="of each kind of request (default: 50)")
-    parser.add_argument("--kills", type=int, default=5, help="of the planner (default: 5)")
+    """Measure, print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--robot", choices=[*stopping.BODIES, "both"], default="both", help="both: side by side")
+    parser.add_argument("--tries", type=int, default=200, help="of each request per robot (default: 200)")
+    parser.add_argument("--out", type=Path, help="JSON lines, one a try; a file with fewer tries is continued")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, conftest.ros_in(Path(folder)) as ros:
-        bench = Bench(ros)
-        stop = Bool(data=True)
-        kinds: dict[str, tuple[int, Callable[[], float]]] = {
-            "emergency stop": (
-                given.tries,
-                lambda: bench.to_zero_velocity(lambda _: bench.button.publish(stop)),
-            ),
-            "cancel": (given.tries, lambda: bench.to_zero_velocity(lambda handle: handle.cancel_goal_async())),
-            "kill -9": (given.kills, bench.kill),
-        }
-        found = {kind: [measure() for _ in range(tries)] for kind, (tries, measure) in kinds.items()}
-    values = {
-        kind: {"tries": len(taken), "median_ms": np.median(taken).round(1), "p99_ms": np.percentile(taken, 99).round(1)}
-        for kind, taken in found.items()
-    }
-    sys.stdout.write(json.dumps(values) + "\n")
-    return int(any(each["p99_ms"] > LIMITS_MS[kind] for kind, each in values.items()))
+    with tempfile.TemporaryDirectory() as folder:
+        out = given.out or Path(folder) / "stops.jsonl"
+        robots = [*stopping.BODIES] if given.robot == "both" else [given.robot]
+        if len(robots) == 1:
+            measure(given.robot, given.tries, JsonLines(out))
+        else:
+            again = [sys.executable, __file__, "--tries", str(given.tries), "--out", str(out), "--robot"]
+            started = [subprocess.Popen([*again, robot], stdout=subprocess.DEVNULL) for robot in robots]
+            for process in started:
+                process.wait()
+        return report(robots, given.tries, JsonLines(out).rows)
 
 
 if __name__ == "__main__":

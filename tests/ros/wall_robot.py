@@ -15,7 +15,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Empty, Float64
+from std_msgs.msg import Bool, Empty, Float64
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose, wrap_angle
@@ -69,6 +69,7 @@ class WallRobot(Node):
         self.create_subscription(PoseStamped, "goal_pose", self.on_goal, 1)
         self.create_subscription(Twist, "cmd_vel", self.on_velocity, 1)
         self.create_subscription(Empty, "navigation/cancel", self.on_cancel, 1)
+        self.create_subscription(Bool, "publish_transforms", self.on_publish_transforms, 1)
         if self.tilt:
             self.create_subscription(Float64, "head/tilt", self.on_tilt, 1)
         else:
@@ -96,6 +97,9 @@ class WallRobot(Node):
         if not self.order.outdated(info):
             self.goal = None
 
+    def on_publish_transforms(self, message: Bool) -> None:
+        self.tf_until_s = 1e9 if message.data else 0.0
+
     def on_tilt(self, message: Float64) -> None:
         self.tilt = message.data
 
@@ -105,8 +109,7 @@ class WallRobot(Node):
         up = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
         return Pose(up @ OPTICAL, T_base_camera.translation)
 
-    def step(self) -> None:
-        now_s = self.now_s()
+    def move(self) -> None:
         if self.images.get_subscription_count():
             self.y, self.yaw = self.y + self.drift * PERIOD_S, self.yaw + self.spin * PERIOD_S
         if self.goal is not None:
@@ -115,12 +118,19 @@ class WallRobot(Node):
             left = max(math.hypot(dx, dy), abs(turn), 1e-9)
             share = min(1.0, self.speed * PERIOD_S / left)
             self.x, self.y, self.yaw = self.x + share * dx, self.y + share * dy, self.yaw + share * turn
+
+    def transforms(self, base: Pose, now_s: float) -> list[TransformStamped]:
+        moving = [self.transform("map", "base_link", base, now_s)]
+        if self.tilt:
+            moving.append(self.transform("base_link", "head_optical", self.camera(), now_s))
+        return moving
+
+    def step(self) -> None:
+        now_s = self.now_s()
+        self.move()
         base = Pose.planar(self.x, self.y, self.yaw)
         if now_s - self.start_s < self.tf_until_s:
-            moving = [self.transform("map", "base_link", base, now_s)]
-            if self.tilt:
-                moving.append(self.transform("base_link", "head_optical", self.camera(), now_s))
-            self.tf.publish(TFMessage(transforms=moving))
+            self.tf.publish(TFMessage(transforms=self.transforms(base, now_s)))
         odometry = Odometry()
         odometry.header.frame_id = "map"
         bridge.set_stamp(odometry.header.stamp, now_s)

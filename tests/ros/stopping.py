@@ -1,0 +1,304 @@
+"""Stops a robot in every situation and times it: shared by the tests and benchmarks/ros_stopping.py.
+
+Robot, planner and watchdog each run in a process of their own. Times are of `time.monotonic`, in seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped, Twist
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Odometry
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.action import ActionClient
+from rclpy.logging import LoggingSeverity
+from rclpy.parameter import Parameter
+from si_embodied_msgs.action import PlanTask
+from si_embodied_msgs.msg import PlannerStatus
+from std_msgs.msg import Bool, Empty, Float64
+from std_srvs.srv import SetBool
+from tf2_msgs.msg import TFMessage
+
+from si_embodied.ros_nodes.sensing.qos import LATCHED
+
+TOPIC, SERVICE, CANCEL, DEACTIVATE = "stop topic", "stop service", "cancel", "deactivate"
+SIGINT, SIGTERM, KILL = "SIGINT", "SIGTERM", "kill -9"
+SIGNALS = {SIGINT: signal.SIGINT, SIGTERM: signal.SIGTERM, KILL: signal.SIGKILL}
+"""The requests that end the planner's process."""
+REQUESTS = (TOPIC, SERVICE, CANCEL, DEACTIVATE, *SIGNALS)
+DRIVING, PLANNING = "driving", "planning"
+
+HERE = Path(__file__).parent
+NODE = ["-m", "si_embodied.ros_nodes.{}", "--ros-args", "--log-level", "fatal"]  # nobody reads the output
+PLANS_S = 15.0
+"""How long the model is busy while the robot is planning; a plan may take 20 s."""
+DEAD_S = 0.6
+"""Transforms are dead after this long: a pose is too old after 0.3 s, and a goal ends by itself after 1.3 s."""
+QUIET_S = 0.2
+"""Without a stop for four of its periods, none is being repeated."""
+STANDS_S, WATCHED_S = 0.3, 0.6
+"""A robot stands that has not moved for `STANDS_S` at the end of `WATCHED_S` after the stop."""
+MOST_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One kind of robot, and a task that moves it for longer than any try."""
+
+    file: str
+    speed: float
+    settings: dict[str, Any]
+    goals: dict[str, type]  # topics that set it in motion
+    stop: tuple[str, type]  # the topic that stops it; a message with every field zero counts
+    pose: tuple[str, type, Callable[[Any], Any]]  # its motion, also without transforms
+
+
+def script(**subgoal: Any) -> str:
+    return json.dumps({"subgoals": [subgoal], "done": False})
+
+
+BODIES = {
+    "base": Body(
+        "wall_robot.py", 0.2, {"script": script(skill="turn", degrees=170)},
+        {"goal_pose": PoseStamped}, ("cmd_vel", Twist), ("odom", Odometry, lambda message: message.pose.pose),
+    ),
+    "arm": Body(
+        "reaching_robot.py", 0.05, {"script": script(skill="home"), "kind": "manipulation"},
+        {"arm/goal": PoseStamped, "gripper/goal": Float64}, ("arm/cancel", Empty),
+        ("tool_pose", PoseStamped, lambda message: message.pose),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A request to stop, and the state of the robot at that moment."""
+
+    request: str
+    phase: str = DRIVING
+    transforms: str = "alive"  # or dead
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What came of a request."""
+
+    taken_s: float  # until zero velocity; after SIGKILL until the robot stood
+    violations: tuple[str, ...]
+
+
+class Planner:
+    """A planner process with names of its own, so that its predecessor and its successor can run beside it."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, ros: Any, settings: dict[str, Any]) -> None:
+        """Start the process. It does nothing until `activate`."""
+        self.ros, self.name = ros, f"planner_{next(self._numbers)}"
+        names = [f"__node:={self.name}", f"plan_task:={self.name}/plan_task"]
+        command = [part.format("planner_node") for part in NODE]
+        self.process = ros.start([*command, *(part for name in names for part in ("-r", name))], settings)
+        self.state = PlannerStatus.IDLE
+        client = ros.node.create_client
+        self.changes = client(ChangeState, f"{self.name}/change_state")
+        self.parameters = client(SetParametersAtomically, f"{self.name}/set_parameters_atomically")
+        self.stops = client(SetBool, f"{self.name}/emergency_stop")
+        self.tasks = ActionClient(ros.node, PlanTask, f"{self.name}/plan_task")
+        self.status = ros.node.create_subscription(PlannerStatus, f"{self.name}/status", self._on_status, LATCHED)
+
+    def _on_status(self, message: PlannerStatus) -> None:
+        self.state = message.state
+
+    def started(self) -> None:
+        """Wait until the process can be spoken to."""
+        for each in (self.changes, self.parameters, self.stops):
+            self.ros.wait(each.service_is_ready, MOST_S, f"{self.name}'s services")
+        self.ros.wait(self.tasks.server_is_ready, MOST_S, f"{self.name}'s action")
+
+    def activate(self, phase: str) -> None:
+        """Configure and activate a planner whose model is always busy, or answers at once; end its emergency stop."""
+        delay = Parameter("script_delay_s", value=PLANS_S if phase == PLANNING else 0.0).to_parameter_msg()
+        self.call(self.parameters, SetParametersAtomically.Request(parameters=[delay]))
+        self.change(Transition.TRANSITION_CONFIGURE)
+        self.change(Transition.TRANSITION_ACTIVATE)
+        self.release()
+
+    def call(self, client: Any, request: Any) -> Any:
+        return self.ros.result(client.call_async(request), MOST_S, f"an answer of {client.srv_name}")
+
+    def change(self, transition: int) -> None:
+        assert self.call(self.changes, change_of(transition)).success
+
+    def release(self) -> None:
+        """End the emergency stop."""
+        assert self.call(self.stops, SetBool.Request(data=False)).success
+
+    def task(self) -> Any:
+        """The handle of a task, sent again until it is accepted: an earlier stop may still be going on."""
+        goal = PlanTask.Goal(instruction="move until you are stopped", timeout_s=MOST_S)
+        send = lambda: self.ros.result(self.tasks.send_goal_async(goal), MOST_S, "the task's acceptance")  # noqa: E731
+        return self.ros.wait(lambda: (handle := send()).accepted and handle, MOST_S, "a planner that accepts a task")
+
+    def signal(self, number: int) -> None:
+        """End the process; with whatever exit status."""
+        self.ros.processes.remove(self.process)
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for the process's end after `signal`; its exit status."""
+        try:
+            self.process.communicate(timeout=MOST_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        for client in (self.changes, self.parameters, self.stops):
+            self.ros.node.destroy_client(client)
+        self.tasks.destroy()
+        self.ros.node.destroy_subscription(self.status)
+        return int(self.process.returncode)
+
+
+def change_of(transition: int) -> ChangeState.Request:
+    request = ChangeState.Request()
+    request.transition.id = transition
+    return request
+
+
+@dataclass
+class Rig:
+    """A robot, its watchdog, the planner that acts, and a planner started ahead, which takes over."""
+
+    ros: Any
+    body: Body
+    phase: str = DRIVING
+    goals: list[float] = field(default_factory=list)  # when each was heard
+    stops: list[float] = field(default_factory=list)
+    poses: list[tuple[float, Any]] = field(default_factory=list)
+    posed_s: float = 0.0  # when the last transform was heard
+
+    def __post_init__(self) -> None:
+        ros, (stop, stop_kind), (pose, pose_kind, pose_of) = self.ros, self.body.stop, self.body.pose
+        for topic, kind in self.body.goals.items():
+            self._listen(topic, kind, lambda _, now_s: self.goals.append(now_s))
+        self._listen(stop, stop_kind, lambda heard, now_s: heard == stop_kind() and self.stops.append(now_s))
+        self._listen(pose, pose_kind, lambda heard, now_s: self.poses.append((now_s, pose_of(heard))))
+        self._listen("/tf", TFMessage, lambda _, now_s: setattr(self, "posed_s", now_s))
+        ros.node.get_logger().set_level(LoggingSeverity.ERROR)  # a button that is not latched is reported by each planner
+        self.button = ros.node.create_publisher(Bool, "emergency_stop", 1)
+        self.transforms = ros.node.create_publisher(Bool, "publish_transforms", 1)
+        ros.start([str(HERE / self.body.file)], {"speed": self.body.speed})
+        ros.start([part.format("watchdog_node") for part in NODE])
+        self.planner, self.spare = self._start(), self._start()
+        self.planner.started()
+        self.planner.activate(self.phase)
+
+    def _listen(self, topic: str, kind: type, heard: Callable[[Any, float], object]) -> None:
+        self.ros.node.create_subscription(kind, topic, lambda message: heard(message, time.monotonic()), 50)
+
+    def _start(self) -> Planner:
+        return Planner(self.ros, {"backend": "scripted", "planner.guard.max_repeats": 100_000, **self.body.settings})
+
+    def stop(self, situation: Situation) -> Stopped:
+        """Bring the robot into a situation, stop it, and watch it; everything is as before afterwards."""
+        if situation.phase != self.phase:
+            self.phase = situation.phase
+            self.planner.signal(signal.SIGINT)
+            self._replace_planner()
+        handle = self._bring_into(situation)
+        self.goals.clear()
+        asked_s = time.monotonic()
+        self._ask(situation.request, handle)
+        self.ros.wait(lambda: self.stops, MOST_S, "zero velocity")
+        taken_s = self.stops[0] - asked_s
+        self._watch_until(self.stops[0] + WATCHED_S)
+        stamps, last = [stamp for stamp, pose in self.poses if pose != self.poses[-1][1]], self.poses[-1][0]
+        moved_s = max(stamps, default=asked_s)
+        violations = ["it still moved"] if last - moved_s < STANDS_S else []
+        if situation.request == KILL:
+            taken_s = max(taken_s, moved_s - asked_s)
+        violations += self._recover(situation.request, handle)
+        if self.goals:
+            violations.append("a goal after the request")
+        return Stopped(taken_s, tuple(violations))
+
+    # --- before, at and after the request ---------------------------------------------------------------------------
+
+    def _bring_into(self, situation: Situation) -> Any:
+        """The handle of a task in this situation."""
+        self.spare.started()  # loading disturbs what is timed
+        while True:
+            handle = self.planner.task()
+            self.goals.clear()
+            wanted = PlannerStatus.PLANNING if self.phase == PLANNING else PlannerStatus.EXECUTING
+            self.ros.wait(lambda: self.planner.state == wanted, MOST_S, f"a robot that is {self.phase}")  # noqa: B023
+            self.poses.clear()
+            if self.phase == DRIVING:
+                self.ros.wait(self._moves, MOST_S, "a robot that moves")
+                self.stops.clear()
+            else:  # every task begins with a stop
+                self.ros.wait(lambda: time.monotonic() - max(self.stops, default=0.0) > QUIET_S, MOST_S, "no more stops")
+                self.stops.clear()
+            if situation.transforms == "dead":
+                self._publish_transforms(wanted=False)
+            if not self.stops:
+                return handle
+            self._publish_transforms(wanted=True)  # the planner was faster and ended the goal by itself
+            self.ros.result(handle.cancel_goal_async(), MOST_S, "the cancellation")
+
+    def _moves(self) -> bool:
+        return len(self.poses) > 3 and all(a[1] != b[1] for a, b in itertools.pairwise(self.poses[-3:]))
+
+    def _publish_transforms(self, *, wanted: bool) -> None:
+        self.transforms.publish(Bool(data=wanted))
+        self.ros.wait(lambda: (time.monotonic() - self.posed_s < DEAD_S / 2) == wanted, MOST_S, "the robot's obedience")
+        if not wanted:
+            self.ros.wait(lambda: time.monotonic() - self.posed_s >= DEAD_S, MOST_S, "dead transforms")
+
+    def _ask(self, request: str, handle: Any) -> None:
+        match request:
+            case "stop topic":
+                self.button.publish(Bool(data=True))
+            case "stop service":
+                self.planner.stops.call_async(SetBool.Request(data=True))
+            case "cancel":
+                handle.cancel_goal_async()
+            case "deactivate":
+                self.planner.changes.call_async(change_of(Transition.TRANSITION_DEACTIVATE))
+            case _:
+                self.planner.signal(SIGNALS[request])
+
+    def _watch_until(self, time_s: float) -> None:
+        while time.monotonic() < time_s:
+            self.ros.executor.spin_once(timeout_sec=0.02)
+
+    def _recover(self, request: str, handle: Any) -> list[str]:
+        """Prepare for the next situation. Returns what should not have been."""
+        self._publish_transforms(wanted=True)
+        if request in SIGNALS:
+            ended = self._replace_planner()
+            expected = -signal.SIGKILL if request == KILL else 0
+            return [] if ended == expected else [f"the planner ended with {ended}"]
+        self.ros.result(handle.get_result_async(), MOST_S, "the task's end")
+        if request == DEACTIVATE:
+            self.planner.change(Transition.TRANSITION_ACTIVATE)
+        elif request != CANCEL:
+            self.planner.release()
+        return []
+
+    def _replace_planner(self) -> int:
+        """Wait for the end of the planner's process and let the spare one take over; the exit status."""
+        ended, self.planner = self.planner.end(), self.spare
+        self.planner.started()
+        self.planner.activate(self.phase)
+        self.spare = self._start()
+        return ended
