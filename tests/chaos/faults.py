@@ -5,7 +5,7 @@ The promises are longer than the settings they come from, because commands and p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BASE, ARM = "apartment", "tabletop"
 SLACK_S = 0.3
@@ -81,5 +81,11 @@ FAULTS = (*SENSOR_FAULTS, *MESSAGE_FAULTS, *PROCESS_FAULTS)
 
 
 def faults_of(world: str) -> tuple[Fault, ...]:
-    """The faults that the robot of a world can have."""
-    return tuple(fault for fault in FAULTS if world in fault.robots)
+    """The faults that the robot of a world can have.
+
+    An arm's goal is several motions, each a goal on its topic: they may go on as long as the goal may.
+    """
+    found = tuple(fault for fault in FAULTS if world in fault.robots)
+    if world == BASE:
+        return found
+    return tuple(replace(each, no_goal_s=each.stands_s) if each in SENSOR_FAULTS else each for each in found)

@@ -87,7 +87,8 @@ class Referee:
     def lost(self, now_s: float) -> list[Fault]:
         """The faults from which the robot has not recovered within three times the longest of their promises."""
         longest_s = max((fault.recovers_s for fault, _ in self._ended), default=0.0)
-        return [fault for fault, ended_s in self._ended if now_s - ended_s > 3 * longest_s]
+        last_s = max((ended_s for _, ended_s in self._ended), default=now_s)
+        return [fault for fault, _ in self._ended if now_s - last_s > 3 * longest_s]
 
     # --- what the robot does ------------------------------------------------------------------------------------------
 
@@ -142,9 +143,9 @@ class Referee:
     def _acts(self, now_s: float) -> None:
         if self._active:
             return
-        if self._ended:  # of several faults the one with the longest promise takes the time
-            fault, ended_s = max(self._ended, key=lambda each: each[0].recovers_s)
-            self.recoveries.append(Recovery(fault, now_s - ended_s))
+        if self._ended:  # the time since the last of them ended is the one's with the longest promise
+            slowest = max((fault for fault, _ in self._ended), key=lambda fault: fault.recovers_s)
+            self.recoveries.append(Recovery(slowest, now_s - max(ended_s for _, ended_s in self._ended)))
             self._ended.clear()
 
     def _violated(self, what: str) -> None:

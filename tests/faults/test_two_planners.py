@@ -14,7 +14,7 @@ A, B = Beat("a1", "/planner", active=True), Beat("b2", "/planner", active=True)
 
 @pytest.mark.promise(recovers="at once: the second planner acts")
 def test_the_first_of_two_planners_of_one_name_acts_and_the_second_follows_it() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     for beat in (A, B, A, B):
         watch.hear(beat, 0.0)
     assert (watch.chosen, list(watch.names)) == ("a1", ["a1", "b2"])
@@ -24,7 +24,7 @@ def test_the_first_of_two_planners_of_one_name_acts_and_the_second_follows_it() 
 
 
 def test_losing_a_planner_that_does_not_act_stops_nothing() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, 0.0)
     watch.hear(B, 0.0)
     watch.hear(A, 0.6)
@@ -33,7 +33,7 @@ def test_losing_a_planner_that_does_not_act_stops_nothing() -> None:
 
 
 def test_planners_of_two_names_are_both_reported() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, 0.0)
     watch.hear(Beat("c3", "/robot/planner", active=True), 0.1)
     assert watch.names == {"a1": "/planner", "c3": "/robot/planner"}
@@ -42,7 +42,7 @@ def test_planners_of_two_names_are_both_reported() -> None:
 
 @pytest.mark.promise(recovers="at once: the second planner acts")
 def test_the_second_planner_acts_once_the_first_is_deactivated() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, 0.0)
     watch.hear(B, 0.0)
     watch.hear(Beat("a1", "/planner", active=False), 0.1)
@@ -51,7 +51,7 @@ def test_the_second_planner_acts_once_the_first_is_deactivated() -> None:
 
 
 def test_a_flood_of_planners_does_not_displace_the_first_one_or_grow_without_bound() -> None:
-    watch = PlannerWatch(timeout_s=0.5)
+    watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, 0.0)
     for number in range(10_000):
         watch.hear(Beat(f"f{number}", "/planner", active=True), 0.0)
