@@ -99,15 +99,17 @@ class Permission:
     """A planner's view of the watchdog, which may let it act. Times are of the steady clock, in seconds."""
 
     planner: str  # its id
-    started_s: float  # when it began to look for a watchdog
+    started_s: float  # when it could begin to find a watchdog
     chosen: str = ""  # what the watchdog said last: an id, `NOBODY`, or nothing
-    watched: bool = False  # whether there is a watchdog
+    watched: bool = False  # whether there was a watchdog at the last look
+    unprotected: bool = False  # whether there was none, in more time than it takes to find one: it acts without
 
-    def look(self, *, watched: bool) -> None:
+    def look(self, *, watched: bool, now_s: float) -> None:
         """Take in whether there is a watchdog now. What one that is gone has said is void."""
         if self.watched and not watched:
             self.chosen = ""
         self.watched = watched
+        self.unprotected = not watched and now_s - self.started_s > DISCOVERY_S
 
     @property
     def displaced(self) -> bool:
@@ -123,16 +125,14 @@ class Permission:
             return ""
         return f"another planner ({self.chosen}) acts on this robot, this one is {self.planner}; stop one of the two"
 
-    def unprotected(self, now_s: float) -> bool:
-        """Whether no watchdog was found in the time that it takes to find one: the planner acts without it."""
-        return not self.watched and not self.chosen and now_s - self.started_s > DISCOVERY_S
-
-    def granted(self, now_s: float) -> bool:
+    @property
+    def granted(self) -> bool:
         """Whether a goal may start: the watchdog has named this planner, and so stops the robot if it dies."""
-        return self.chosen == self.planner or self.unprotected(now_s)
+        return self.chosen == self.planner or (self.unprotected and not self.chosen)
 
-    def words(self, now_s: float) -> str:
+    @property
+    def words(self) -> str:
         """The state, for the diagnostics."""
-        if self.unprotected(now_s):
+        if self.unprotected:
             return "none: nobody stops the robot if this planner dies; run watchdog_node"
-        return self.refusal or ("watches this planner" if self.granted(now_s) else "has not heard this planner yet")
+        return self.refusal or ("watches this planner" if self.granted else "has not heard this planner yet")
