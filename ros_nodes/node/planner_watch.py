@@ -135,4 +135,6 @@ class Permission:
         """The state, for the diagnostics."""
         if self.unprotected:
             return "none: nobody stops the robot if this planner dies; run watchdog_node"
+        if not self.watched:
+            return "not found yet"
         return self.refusal or ("watches this planner" if self.granted else "has not heard this planner yet")

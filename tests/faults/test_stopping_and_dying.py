@@ -336,6 +336,7 @@ def test_a_watchdog_that_was_restarted_picks_up_the_active_planner() -> None:
 def test_no_goal_starts_before_the_watchdog_has_named_the_planner() -> None:
     permission = Permission("a1", started_s=0.0)
     assert not permission.granted, "nobody has looked for a watchdog yet, however long the model took to load"
+    assert permission.words == "not found yet"
     permission.look(watched=True, now_s=100.0)
     assert not permission.granted
     assert permission.words == "has not heard this planner yet"

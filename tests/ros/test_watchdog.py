@@ -162,7 +162,7 @@ def test_a_planner_that_died_with_its_watchdog_is_stopped_by_the_next_one(ros: A
     robot.velocities.clear()
     robot.watchdog = ros.start(WATCHDOG)
     ros.wait(lambda: robot.velocities, ANSWERS_S, "zero velocity of a watchdog that hears no planner")
-    robot.spin(3.0)
+    robot.spin(8.0)
     robot.velocities.clear()
     robot.spin(1.0)
     assert not robot.velocities, "it stops the robot once: somebody else may drive it"
