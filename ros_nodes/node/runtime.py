@@ -93,7 +93,7 @@ class PlannerRuntime:
             most_holds=settings.most_holds,
             observation_timeout_s=settings.observation_timeout_s,
             on_decision=on_decision,
-            may_start=granted,
+            may_start=lambda: granted() and not self._stop.settling,
         )
 
     def now_s(self) -> float:
