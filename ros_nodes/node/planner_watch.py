@@ -12,7 +12,10 @@ _LONGEST = 400
 NOBODY = "nobody"
 """Said instead of a planner's id while the watchdog stops the robot."""
 DISCOVERY_S = 2.0
-"""A process that has just started may not know for this long which others run."""
+"""A planner that has just started looks for a watchdog for this long."""
+LISTENS_S = 4.0
+"""A watchdog that has just started listens to planners for this long. Fast DDS announces a process every 3 s; on a busy
+machine the announcements at its start may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,9 @@ class PlannerWatch:
         The planner that may act has fallen silent since the last call, or none was heard since the watchdog started:
         one may have died before, while the robot drove.
         """
-        if not self._heard and now_s - self.started_s > DISCOVERY_S:
+        if not self._heard and now_s - self.started_s > LISTENS_S:
             self._heard = True
-            return f"no planner was heard in {DISCOVERY_S:.1f} s since the watchdog started: one may have died before"
+            return f"no planner was heard in {LISTENS_S:.1f} s since the watchdog started: one may have died before"
         silent = [planner for planner, heard_s in self._heard_s.items() if now_s - heard_s > self.timeout_s]
         acted = self.chosen in silent
         if acted:

@@ -15,7 +15,7 @@ from si_embodied.config import PlannerConfig
 from si_embodied.errors import MessageError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.boundary import Boundary
-from si_embodied.ros_nodes.node.planner_watch import DISCOVERY_S, NOBODY, Beat, Permission, PlannerWatch
+from si_embodied.ros_nodes.node.planner_watch import DISCOVERY_S, LISTENS_S, NOBODY, Beat, Permission, PlannerWatch
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
 from si_embodied.skills import Rotate
 from si_embodied.types import Code, Outcome, Refusal, Task
@@ -308,14 +308,14 @@ def test_a_heartbeat_is_read_as_it_was_written() -> None:
 def test_a_watchdog_that_hears_no_planner_stops_the_robot_once() -> None:
     """The planner was killed before its first heartbeat was heard, or with the watchdog before this one."""
     watch = PlannerWatch(timeout_s=0.5, started_s=10.0)
-    assert not watch.check(10.0 + DISCOVERY_S)
-    assert "one may have died before" in watch.check(10.1 + DISCOVERY_S)
-    assert not watch.check(10.2 + DISCOVERY_S)
+    assert not watch.check(10.0 + LISTENS_S)
+    assert "one may have died before" in watch.check(10.1 + LISTENS_S)
+    assert not watch.check(10.2 + LISTENS_S)
     watch.hear(A, 20.0)
     assert watch.chosen == "a1"
 
 
-@pytest.mark.parametrize("heard_s", [0.0, 0.3, 1.9])
+@pytest.mark.parametrize("heard_s", [0.0, 0.25, 3.5])
 def test_a_planner_killed_in_the_watchdogs_first_seconds_is_lost(heard_s: float) -> None:
     watch = PlannerWatch(timeout_s=0.5, started_s=0.0)
     watch.hear(A, heard_s)
