@@ -96,7 +96,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         """Load the model and create the subscriptions. On failure the node stays unconfigured and can be retried."""
         try:
             self._runtime = PlannerRuntime(
-                self, parameters.read(self, NodeSettings), self._on_decision, self._heartbeat.permission.granted
+                self, parameters.read(self, NodeSettings), self._on_decision, lambda: self._heartbeat.permission.granted
             )
             self._telemetry = Telemetry(self, self._runtime)
             self._listeners = [self._telemetry]
@@ -217,7 +217,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     @property
     def watchdog(self) -> str:
         """The watchdog's state, in words."""
-        return self._heartbeat.permission.words(time.monotonic())
+        return self._heartbeat.permission.words
 
     @property
     def stopping(self) -> bool:

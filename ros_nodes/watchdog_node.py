@@ -38,7 +38,8 @@ ACTIONS = (
 TICK_S = 0.05
 _REPORT_S, _LEAVES_S = 1.0, 3.0
 _CANCELS_S, _CANCEL_EVERY_S = 5.0, 0.25
-"""How long and how often goals are cancelled: a server may accept one only after its client has died."""
+"""How long the robot is stopped and how often goals are cancelled: a server may accept one only after its client has
+died, and a watchdog that has just started may not have found the drivers yet."""
 
 
 class Watchdog:
@@ -127,10 +128,10 @@ class Watchdog:
         if reason:
             self._node.get_logger().error(f"stopping the robot: {reason}")
             self.stop(saying=NOBODY if self._watch.lost else "")
-        if self._emergency and not self.stopping:  # until it is released, whoever sends a goal
+        cancels = now_s < self._cancel_until_s and (self.stopping or not self._watch.chosen)
+        if (self._emergency or cancels) and not self.stopping:  # whoever sends a goal, and a driver found only now
             self._stop.apply()
         self._stop.tick()
-        cancels = now_s < self._cancel_until_s and (self.stopping or not self._watch.chosen)
         if now_s >= self._cancel_at_s and (cancels or self._emergency):
             self._cancel_goals()
         chosen = self._saying if self.stopping and not self._emergency else self._watch.chosen

@@ -23,6 +23,8 @@ _UNSEEN_S, _AT_MOST_S = 2.0, 10.0
 """And at most this long: without odometry, and with odometry that shows a base which does not stop."""
 _STANDS_S, _HEARD_S = 0.2, 0.5
 """The base stands once its odometry has shown no motion for `_STANDS_S`; odometry older than `_HEARD_S` is ignored."""
+_QUIET_S = 0.2
+"""A goal starts this long after the last zero velocity: a driver that reads its topics as often finds them in order."""
 _SLOW_M_S, _SLOW_RAD_S = 0.01, 0.02
 
 
@@ -48,12 +50,24 @@ class MotionStop:
         self._cancels = [node.create_publisher(Empty, topic, 1) for topic in cancels]
         self._odometry = node.create_subscription(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         self._applied_s: float | None = None  # None while the robot may move
+        self._published_s = float("-inf")
         self._heard_s = self._moved_s = float("-inf")  # the last odometry, and the last that showed motion
 
     @property
     def applied(self) -> bool:
         """Whether the stop is still being repeated."""
         return self._applied_s is not None
+
+    @property
+    def settling(self) -> bool:
+        """Whether a goal must wait, for at most `_UNSEEN_S`, because drivers may still read messages of the stop.
+
+        Messages of different topics have no common order, so a driver could take them for a stop of the new goal.
+        """
+        now_s = self._steady_s()
+        if self._applied_s is None:
+            return now_s - self._published_s < _QUIET_S
+        return now_s - self._applied_s < _UNSEEN_S
 
     def apply(self) -> None:
         """Stop now, and keep stopping from `tick` until the base stands."""
@@ -95,6 +109,7 @@ class MotionStop:
             self._moved_s = self._heard_s
 
     def _publish(self) -> None:
+        self._published_s = self._steady_s()
         for publisher in self._cancels:
             publisher.publish(Empty())
         message = TwistStamped() if self._stamped else Twist()

@@ -39,8 +39,9 @@ class Heartbeat:
         self._heard = False
 
     def _beat(self) -> None:
-        self.permission.look(watched=self._node.count_publishers(self._choices.topic_name) > 0)
-        if self._node.active and not self._warned and self.permission.unprotected(time.monotonic()):
+        watchdogs = self._node.count_publishers(self._choices.topic_name)
+        self.permission.look(watched=watchdogs > 0, now_s=time.monotonic())
+        if self._node.active and not self._warned and self.permission.unprotected:
             self._warned = True
             self._node.get_logger().warning("no watchdog runs: nobody stops the robot if this planner dies")
         if self._node.active or (self._heard and self._node.stopping):

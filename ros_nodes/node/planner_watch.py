@@ -12,7 +12,10 @@ _LONGEST = 400
 NOBODY = "nobody"
 """Said instead of a planner's id while the watchdog stops the robot."""
 DISCOVERY_S = 2.0
-"""A process that has just started may not know for this long which others run."""
+"""A planner that has just started looks for a watchdog for this long."""
+LISTENS_S = 4.0
+"""A watchdog that has just started listens to planners for this long. Fast DDS announces a process every 3 s; on a busy
+machine the announcements at its start may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,9 @@ class PlannerWatch:
         The planner that may act has fallen silent since the last call, or none was heard since the watchdog started:
         one may have died before, while the robot drove.
         """
-        if not self._heard and now_s - self.started_s > DISCOVERY_S:
+        if not self._heard and now_s - self.started_s > LISTENS_S:
             self._heard = True
-            return f"no planner was heard in {DISCOVERY_S:.1f} s since the watchdog started: one may have died before"
+            return f"no planner was heard in {LISTENS_S:.1f} s since the watchdog started: one may have died before"
         silent = [planner for planner, heard_s in self._heard_s.items() if now_s - heard_s > self.timeout_s]
         acted = self.chosen in silent
         if acted:
@@ -99,15 +102,17 @@ class Permission:
     """A planner's view of the watchdog, which may let it act. Times are of the steady clock, in seconds."""
 
     planner: str  # its id
-    started_s: float  # when it began to look for a watchdog
+    started_s: float  # when it could begin to find a watchdog
     chosen: str = ""  # what the watchdog said last: an id, `NOBODY`, or nothing
-    watched: bool = False  # whether there is a watchdog
+    watched: bool = False  # whether there was a watchdog at the last look
+    unprotected: bool = False  # whether there was none, in more time than it takes to find one: it acts without
 
-    def look(self, *, watched: bool) -> None:
+    def look(self, *, watched: bool, now_s: float) -> None:
         """Take in whether there is a watchdog now. What one that is gone has said is void."""
         if self.watched and not watched:
             self.chosen = ""
         self.watched = watched
+        self.unprotected = not watched and now_s - self.started_s > DISCOVERY_S
 
     @property
     def displaced(self) -> bool:
@@ -123,16 +128,16 @@ class Permission:
             return ""
         return f"another planner ({self.chosen}) acts on this robot, this one is {self.planner}; stop one of the two"
 
-    def unprotected(self, now_s: float) -> bool:
-        """Whether no watchdog was found in the time that it takes to find one: the planner acts without it."""
-        return not self.watched and not self.chosen and now_s - self.started_s > DISCOVERY_S
-
-    def granted(self, now_s: float) -> bool:
+    @property
+    def granted(self) -> bool:
         """Whether a goal may start: the watchdog has named this planner, and so stops the robot if it dies."""
-        return self.chosen == self.planner or self.unprotected(now_s)
+        return self.chosen == self.planner or (self.unprotected and not self.chosen)
 
-    def words(self, now_s: float) -> str:
+    @property
+    def words(self) -> str:
         """The state, for the diagnostics."""
-        if self.unprotected(now_s):
+        if self.unprotected:
             return "none: nobody stops the robot if this planner dies; run watchdog_node"
-        return self.refusal or ("watches this planner" if self.granted(now_s) else "has not heard this planner yet")
+        if not self.watched:
+            return "not found yet"
+        return self.refusal or ("watches this planner" if self.granted else "has not heard this planner yet")

@@ -38,7 +38,7 @@ class PlannerRuntime:
         node: Any,
         settings: NodeSettings,
         on_decision: Callable[[Decision, Observation | None], None],
-        granted: Callable[[float], bool],
+        granted: Callable[[], bool],
     ) -> None:
         """Load the model and create the subscriptions.
 
@@ -46,7 +46,7 @@ class PlannerRuntime:
             node: the planner node.
             settings: its parameters.
             on_decision: called with every decision and its observation (None if the robot had none).
-            granted: whether the watchdog lets a goal start at this time of the steady clock.
+            granted: whether the watchdog lets a goal start.
 
         Raises:
             SiEmbodiedError: the backend or the planner cannot be created. Nothing is left open, whatever is raised.
@@ -62,7 +62,7 @@ class PlannerRuntime:
         node: Any,
         settings: NodeSettings,
         on_decision: Callable[[Decision, Observation | None], None],
-        granted: Callable[[float], bool],
+        granted: Callable[[], bool],
         opened: ExitStack,
     ) -> None:
         self._backend = make_backend(settings)
@@ -94,7 +94,7 @@ class PlannerRuntime:
             most_outage_s=settings.most_outage_s,
             observation_timeout_s=settings.observation_timeout_s,
             on_decision=on_decision,
-            may_start=lambda: granted(time.monotonic()),
+            may_start=lambda: granted() and not self._stop.settling,
         )
 
     def now_s(self) -> float:

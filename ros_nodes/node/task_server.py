@@ -98,7 +98,9 @@ class TaskServer:
     def _begin(self, instruction: str, timeout_s: float) -> None:
         assert self._runtime is not None  # an active node is configured
         assert self._telemetry is not None
-        self.end_task(Code.CANCELED, "a newer task replaced this one")
+        if self._runtime.busy:
+            self.end_task(Code.CANCELED, "a newer task replaced this one")
+        self._deliver_report(self._runtime)
         self._telemetry.begin()
         self._runtime.start(instruction, timeout_s)
 

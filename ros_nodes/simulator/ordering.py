@@ -9,8 +9,9 @@ from typing import Any
 class GoalOrder:
     """Tells stops of the goals before from stops of the newest goal.
 
-    A busy driver may read a goal first and then the stops that were published before it. By the time of publication
-    they are told apart, on one machine or on machines with synchronised clocks.
+    The planner leaves 0.2 s between them, but a driver that renders images may be busy for longer, and then read a goal
+    first and the stops that were published before it afterwards. By the time of publication they are told apart, on one
+    machine or on machines with synchronised clocks.
     """
 
     def __init__(self) -> None:

@@ -126,6 +126,18 @@ def test_a_timeout_stops_the_robot(driving: Driving) -> None:
     assert statistics.median(seen) < STOPS_S
 
 
+def test_the_next_tasks_goal_comes_after_the_last_message_of_the_stop(driving: Driving) -> None:
+    for _ in range(3):
+        driving.under_way()
+        sent_s = time.monotonic()
+        handle = driving.ros.task()  # ends the other one
+        driving.ros.wait(lambda: driving.goals, ANSWERS_S, "the next task's goal")
+        quiet_s = driving.goals[0][0] - max(driving.velocities[-1][0], driving.cancels[-1][0])
+        assert quiet_s > 0.1, "0.2 s, but a busy machine hears late"
+        assert driving.goals[0][0] - sent_s < 2.0
+        driving.ros.result(handle.cancel_goal_async(), ANSWERS_S, "the cancellation")
+
+
 def test_deactivation_stops_the_robot(driving: Driving) -> None:
     seen = []
     for _ in range(3):

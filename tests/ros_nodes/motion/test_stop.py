@@ -101,3 +101,28 @@ def test_a_stamped_stop_has_the_time_and_the_frame_of_the_base() -> None:
     (message,) = base.sent["cmd_vel"]
     assert isinstance(message, TwistStamped)
     assert (message.header.stamp.sec, message.header.frame_id) == (7, "base_link")
+
+
+@pytest.mark.parametrize(
+    ("speed", "least_s", "most_s"),
+    [(0.0, 0.6, 0.8), (None, 2.0, 2.3), (0.3, 2.0, 2.1)],
+    ids=["stands", "no odometry", "noisy odometry or a base that is pushed"],
+)
+def test_a_goal_waits_until_the_stop_is_quiet_but_two_seconds_at_most(
+    speed: float | None, least_s: float, most_s: float
+) -> None:
+    base = Base()
+    stop = MotionStop(base, stamped=False, steady_s=lambda: base.now_s)
+    assert not stop.settling, "nothing was stopped"
+    stop.apply()
+    started_s = base.now_s
+    while stop.settling and base.now_s < started_s + 5.0:
+        base.now_s += 0.0625
+        if speed is not None:
+            base.report(speed)
+        stop.tick()
+    assert least_s <= base.now_s - started_s <= most_s
+    sent = len(base.sent["cmd_vel"])
+    stop.release()  # as a goal that starts does
+    stop.tick()
+    assert len(base.sent["cmd_vel"]) == sent
