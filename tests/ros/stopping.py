@@ -46,8 +46,9 @@ DEAD_S = 0.6
 """Transforms are dead after this long: a pose is too old after 0.3 s, and a goal ends by itself after 1.3 s."""
 QUIET_S = 0.2
 """Without a stop for four of its periods, none is being repeated."""
-STANDS_S, WATCHED_S = 0.3, 0.6
-"""A robot stands that has not moved for `STANDS_S` at the end of `WATCHED_S` after the stop."""
+STANDS_S, WATCHED_S, SLOWEST_S = 0.3, 0.6, 2.0
+"""A robot stands once it has not moved for `STANDS_S`. It is watched for `WATCHED_S` after the stop, or until it
+stands, but not for longer than `SLOWEST_S`."""
 MOST_S = 60.0
 
 
@@ -93,7 +94,8 @@ class Situation:
 class Stopped:
     """What came of a request."""
 
-    taken_s: float  # until zero velocity; after SIGKILL until the robot stood
+    zero_s: float  # until zero velocity
+    stood_s: float  # until the robot was seen to move for the last time, or zero velocity if that is later
     violations: tuple[str, ...]
 
 
@@ -193,7 +195,9 @@ class Rig:
         self._listen(stop, stop_kind, lambda heard, now_s: heard == stop_kind() and self.stops.append(now_s))
         self._listen(pose, pose_kind, lambda heard, now_s: self.poses.append((now_s, pose_of(heard))))
         self._listen("/tf", TFMessage, lambda _, now_s: setattr(self, "posed_s", now_s))
-        ros.node.get_logger().set_level(LoggingSeverity.ERROR)  # a button that is not latched is reported by each planner
+        ros.node.get_logger().set_level(
+            LoggingSeverity.ERROR
+        )  # a button that is not latched is reported by each planner
         self.button = ros.node.create_publisher(Bool, "emergency_stop", 1)
         self.transforms = ros.node.create_publisher(Bool, "publish_transforms", 1)
         ros.start([str(HERE / self.body.file)], {"speed": self.body.speed})
@@ -219,17 +223,13 @@ class Rig:
         asked_s = time.monotonic()
         self._ask(situation.request, handle)
         self.ros.wait(lambda: self.stops, MOST_S, "zero velocity")
-        taken_s = self.stops[0] - asked_s
-        self._watch_until(self.stops[0] + WATCHED_S)
-        stamps, last = [stamp for stamp, pose in self.poses if pose != self.poses[-1][1]], self.poses[-1][0]
-        moved_s = max(stamps, default=asked_s)
-        violations = ["it still moved"] if last - moved_s < STANDS_S else []
-        if situation.request == KILL:
-            taken_s = max(taken_s, moved_s - asked_s)
+        stopped_s = self.stops[0]
+        violations = [] if self._stands_after(stopped_s) else ["the robot did not stand"]
+        stood_s = max(stopped_s, self._moved_s())
         violations += self._recover(situation.request, handle)
         if self.goals:
             violations.append("a goal after the request")
-        return Stopped(taken_s, tuple(violations))
+        return Stopped(stopped_s - asked_s, stood_s - asked_s, tuple(violations))
 
     # --- before, at and after the request ---------------------------------------------------------------------------
 
@@ -246,7 +246,9 @@ class Rig:
                 self.ros.wait(self._moves, MOST_S, "a robot that moves")
                 self.stops.clear()
             else:  # every task begins with a stop
-                self.ros.wait(lambda: time.monotonic() - max(self.stops, default=0.0) > QUIET_S, MOST_S, "no more stops")
+                self.ros.wait(
+                    lambda: time.monotonic() - max(self.stops, default=0.0) > QUIET_S, MOST_S, "no more stops"
+                )
                 self.stops.clear()
             if situation.transforms == "dead":
                 self._publish_transforms(wanted=False)
@@ -277,9 +279,18 @@ class Rig:
             case _:
                 self.planner.signal(SIGNALS[request])
 
-    def _watch_until(self, time_s: float) -> None:
-        while time.monotonic() < time_s:
+    def _moved_s(self) -> float:
+        """When the robot was last seen before its final pose."""
+        return max((stamp for stamp, pose in self.poses if pose != self.poses[-1][1]), default=0.0)
+
+    def _stands_after(self, stopped_s: float) -> bool:
+        """Watch the robot; whether it came to stand."""
+        while time.monotonic() < stopped_s + SLOWEST_S:
             self.ros.executor.spin_once(timeout_sec=0.02)
+            seen_s = self.poses[-1][0]
+            if seen_s > stopped_s + WATCHED_S and seen_s - self._moved_s() >= STANDS_S:
+                return True
+        return False
 
     def _recover(self, request: str, handle: Any) -> list[str]:
         """Prepare for the next situation. Returns what should not have been."""
@@ -297,8 +308,8 @@ class Rig:
 
     def _replace_planner(self) -> int:
         """Wait for the end of the planner's process and let the spare one take over; the exit status."""
-        ended, self.planner = self.planner.end(), self.spare
-        self.planner.started()
+        self.spare.started()
+        ending, self.planner, self.spare = self.planner, self.spare, self._start()
+        ended = ending.end()
         self.planner.activate(self.phase)
-        self.spare = self._start()
         return ended
