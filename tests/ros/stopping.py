@@ -128,8 +128,9 @@ class Rig:
         """Bring the robot into a situation, stop it, and watch it; everything is as before afterwards."""
         if situation.phase != self.phase:
             self.phase = situation.phase
-            self.planner.signal(signal.SIGINT)
-            self._replace_planner()
+            self.planner.change(Transition.TRANSITION_DEACTIVATE)
+            self.planner.change(Transition.TRANSITION_CLEANUP)
+            self.planner.activate(PLANS_S[self.phase])
         handle = self._bring_into(situation)
         self.goals.clear()
         asked_s = time.monotonic()

@@ -15,7 +15,7 @@ from stopping import CANCEL, DEACTIVATE, DRIVING, KILL, PLANNING, SERVICE, SIGIN
 ONE_TRY_S, STANDS_S = 0.3, 0.8
 """The 99th percentile must be 0.1 s; a single try on a busy machine may take longer."""
 
-# By the phase on the base; on the arm it is the other one, so that each request meets both. Few planners are started.
+# With the phase of the base. The arm's is the other one, so that each request meets both.
 REQUESTS = [
     (TOPIC, PLANNING), (CANCEL, PLANNING), (SERVICE, DRIVING), (DEACTIVATE, DRIVING),
     (SIGINT, DRIVING), (KILL, DRIVING), (SIGTERM, PLANNING),
@@ -29,7 +29,7 @@ def robot(request: pytest.FixtureRequest, new_ros: Any) -> Iterator[tuple[str, s
         yield request.param, stopping.Rig(ros, stopping.BODIES[request.param])
 
 
-@pytest.mark.parametrize(("request_kind", "phase"), REQUESTS)
+@pytest.mark.parametrize(("request_kind", "phase"), REQUESTS, ids=[request_kind for request_kind, _ in REQUESTS])
 def test_every_request_stops_the_robot_without_transforms(
     robot: tuple[str, stopping.Rig], request_kind: str, phase: str
 ) -> None:
