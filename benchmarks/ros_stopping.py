@@ -66,8 +66,10 @@ def measure(robot: str, tries: int, out: JsonLines) -> None:
             if number % PROGRESS == 0:
                 sys.stderr.write(f"{robot}: {number} of {len(missing)}\n")
             stopped = rig.stop(each)
-            taken = {"ms": round(1e3 * stopped.taken_s, 2), "violations": stopped.violations}
-            out.append({"robot": robot, **asdict(each), **taken})
+            taken_s = stopped.stood_s if each.request == KILL else stopped.zero_s
+            out.append(
+                {"robot": robot, **asdict(each), "ms": round(1e3 * taken_s, 2), "violations": stopped.violations}
+            )
 
 
 def summary(robot: str, request: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,7 +103,13 @@ def report(robots: list[str], tries: int, rows: list[dict[str, Any]]) -> int:
         print(f"{robot:5} {request:12} {line['n']:4} {numbers}", *by_state, sep=" | ")
     complete = len(table) == len(robots) * len(REQUESTS) and all(line["n"] >= tries for line in table)
     good = complete and not any(line["violations"] or line["p99_ms"] > line["limit_ms"] for line in table)
-    print("within the limits" if good else "NOT within the limits" if complete else "tries are missing: repeat the command")
+    print(
+        "within the limits"
+        if good
+        else "NOT within the limits"
+        if complete
+        else "tries are missing: repeat the command"
+    )
     print(json.dumps({"benchmark": "ros_stopping", "good": good, "requests": table}))
     return 0 if good else 1
 

@@ -28,6 +28,7 @@ from si_embodied.ros_nodes.node.emergency_stop import LATCHED_TOPIC, TOPIC, subs
 from si_embodied.ros_nodes.node.heartbeat import ACTIVE_TOPIC, HEARTBEAT_TOPIC
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.planner_watch import NOBODY, Beat, PlannerWatch
+from si_embodied.ros_nodes.node.shared_memory import no_shared_memory
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 ACTIONS = (
@@ -177,8 +178,9 @@ class Watchdog:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM. Whatever a callback raises is logged, and the watch goes on."""
-    interrupted = init_until_interrupted(arguments)
-    node, executor = Node("watchdog"), SingleThreadedExecutor()
+    with no_shared_memory():
+        interrupted = init_until_interrupted(arguments)
+        node, executor = Node("watchdog"), SingleThreadedExecutor()
     watchdog = Watchdog(node)
     executor.add_node(node)
     _spin(node, executor, lambda: not interrupted())

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -204,3 +204,9 @@ def ros(tmp_path: Path) -> Iterator[Ros]:
 def shared_ros(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ros]:
     with ros_in(tmp_path_factory.mktemp("ros")) as ros:
         yield ros
+
+
+@pytest.fixture(scope="session")
+def new_ros(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Ros]]:
+    """Opens a domain for as long as a test's own fixture lasts."""
+    return lambda: ros_in(tmp_path_factory.mktemp("ros"))

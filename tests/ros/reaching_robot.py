@@ -15,6 +15,7 @@ from std_msgs.msg import Empty, Float64
 from wall_robot import PERIOD_S, WallRobot
 
 from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.node.shared_memory import no_shared_memory
 from si_embodied.ros_nodes.sensing import bridge
 
 START_M = (0.6, 0.3, 0.9)
@@ -61,8 +62,10 @@ class ReachingRobot(WallRobot):
 
 
 if __name__ == "__main__":
-    rclpy.init()
+    with no_shared_memory():  # a killed planner must not hold up what moves the robot
+        rclpy.init()
+        robot = ReachingRobot()
     try:
-        rclpy.spin(ReachingRobot())
+        rclpy.spin(robot)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,19 +16,13 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped, Twist
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
-from rcl_interfaces.srv import SetParametersAtomically
-from rclpy.action import ActionClient
+from planner_process import MOST_S, Planner, change_of, node
 from rclpy.logging import LoggingSeverity
-from rclpy.parameter import Parameter
-from si_embodied_msgs.action import PlanTask
 from si_embodied_msgs.msg import PlannerStatus
 from std_msgs.msg import Bool, Empty, Float64
 from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
-
-from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 TOPIC, SERVICE, CANCEL, DEACTIVATE = "stop topic", "stop service", "cancel", "deactivate"
 SIGINT, SIGTERM, KILL = "SIGINT", "SIGTERM", "kill -9"
@@ -39,16 +32,15 @@ REQUESTS = (TOPIC, SERVICE, CANCEL, DEACTIVATE, *SIGNALS)
 DRIVING, PLANNING = "driving", "planning"
 
 HERE = Path(__file__).parent
-NODE = ["-m", "si_embodied.ros_nodes.{}", "--ros-args", "--log-level", "fatal"]  # nobody reads the output
-PLANS_S = 15.0
-"""How long the model is busy while the robot is planning; a plan may take 20 s."""
+PLANS_S = {DRIVING: 0.0, PLANNING: 15.0}
+"""How long the model is busy; a plan may take 20 s."""
 DEAD_S = 0.6
 """Transforms are dead after this long: a pose is too old after 0.3 s, and a goal ends by itself after 1.3 s."""
 QUIET_S = 0.2
 """Without a stop for four of its periods, none is being repeated."""
-STANDS_S, WATCHED_S = 0.3, 0.6
-"""A robot stands that has not moved for `STANDS_S` at the end of `WATCHED_S` after the stop."""
-MOST_S = 60.0
+STANDS_S, WATCHED_S, SLOWEST_S = 0.3, 0.6, 2.0
+"""A robot stands once it has not moved for `STANDS_S`. It is watched for `WATCHED_S` after the stop, or until it
+stands, but not for longer than `SLOWEST_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,85 +85,9 @@ class Situation:
 class Stopped:
     """What came of a request."""
 
-    taken_s: float  # until zero velocity; after SIGKILL until the robot stood
+    zero_s: float  # until zero velocity
+    stood_s: float  # until the robot was seen to move for the last time, or zero velocity if that is later
     violations: tuple[str, ...]
-
-
-class Planner:
-    """A planner process with names of its own, so that its predecessor and its successor can run beside it."""
-
-    _numbers = itertools.count()
-
-    def __init__(self, ros: Any, settings: dict[str, Any]) -> None:
-        """Start the process. It does nothing until `activate`."""
-        self.ros, self.name = ros, f"planner_{next(self._numbers)}"
-        names = [f"__node:={self.name}", f"plan_task:={self.name}/plan_task"]
-        command = [part.format("planner_node") for part in NODE]
-        self.process = ros.start([*command, *(part for name in names for part in ("-r", name))], settings)
-        self.state = PlannerStatus.IDLE
-        client = ros.node.create_client
-        self.changes = client(ChangeState, f"{self.name}/change_state")
-        self.parameters = client(SetParametersAtomically, f"{self.name}/set_parameters_atomically")
-        self.stops = client(SetBool, f"{self.name}/emergency_stop")
-        self.tasks = ActionClient(ros.node, PlanTask, f"{self.name}/plan_task")
-        self.status = ros.node.create_subscription(PlannerStatus, f"{self.name}/status", self._on_status, LATCHED)
-
-    def _on_status(self, message: PlannerStatus) -> None:
-        self.state = message.state
-
-    def started(self) -> None:
-        """Wait until the process can be spoken to."""
-        for each in (self.changes, self.parameters, self.stops):
-            self.ros.wait(each.service_is_ready, MOST_S, f"{self.name}'s services")
-        self.ros.wait(self.tasks.server_is_ready, MOST_S, f"{self.name}'s action")
-
-    def activate(self, phase: str) -> None:
-        """Configure and activate a planner whose model is always busy, or answers at once; end its emergency stop."""
-        delay = Parameter("script_delay_s", value=PLANS_S if phase == PLANNING else 0.0).to_parameter_msg()
-        self.call(self.parameters, SetParametersAtomically.Request(parameters=[delay]))
-        self.change(Transition.TRANSITION_CONFIGURE)
-        self.change(Transition.TRANSITION_ACTIVATE)
-        self.release()
-
-    def call(self, client: Any, request: Any) -> Any:
-        return self.ros.result(client.call_async(request), MOST_S, f"an answer of {client.srv_name}")
-
-    def change(self, transition: int) -> None:
-        assert self.call(self.changes, change_of(transition)).success
-
-    def release(self) -> None:
-        """End the emergency stop."""
-        assert self.call(self.stops, SetBool.Request(data=False)).success
-
-    def task(self) -> Any:
-        """The handle of a task, sent again until it is accepted: an earlier stop may still be going on."""
-        goal = PlanTask.Goal(instruction="move until you are stopped", timeout_s=MOST_S)
-        send = lambda: self.ros.result(self.tasks.send_goal_async(goal), MOST_S, "the task's acceptance")  # noqa: E731
-        return self.ros.wait(lambda: (handle := send()).accepted and handle, MOST_S, "a planner that accepts a task")
-
-    def signal(self, number: int) -> None:
-        """End the process; with whatever exit status."""
-        self.ros.processes.remove(self.process)
-        self.process.send_signal(number)
-
-    def end(self) -> int:
-        """Wait for the process's end after `signal`; its exit status."""
-        try:
-            self.process.communicate(timeout=MOST_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        for client in (self.changes, self.parameters, self.stops):
-            self.ros.node.destroy_client(client)
-        self.tasks.destroy()
-        self.ros.node.destroy_subscription(self.status)
-        return int(self.process.returncode)
-
-
-def change_of(transition: int) -> ChangeState.Request:
-    request = ChangeState.Request()
-    request.transition.id = transition
-    return request
 
 
 @dataclass
@@ -193,14 +109,14 @@ class Rig:
         self._listen(stop, stop_kind, lambda heard, now_s: heard == stop_kind() and self.stops.append(now_s))
         self._listen(pose, pose_kind, lambda heard, now_s: self.poses.append((now_s, pose_of(heard))))
         self._listen("/tf", TFMessage, lambda _, now_s: setattr(self, "posed_s", now_s))
-        ros.node.get_logger().set_level(LoggingSeverity.ERROR)  # a button that is not latched is reported by each planner
+        ros.node.get_logger().set_level(LoggingSeverity.ERROR)  # each planner warns of a volatile button
         self.button = ros.node.create_publisher(Bool, "emergency_stop", 1)
         self.transforms = ros.node.create_publisher(Bool, "publish_transforms", 1)
         ros.start([str(HERE / self.body.file)], {"speed": self.body.speed})
-        ros.start([part.format("watchdog_node") for part in NODE])
+        ros.start(node("watchdog_node"))
         self.planner, self.spare = self._start(), self._start()
         self.planner.started()
-        self.planner.activate(self.phase)
+        self.planner.activate(PLANS_S[self.phase])
 
     def _listen(self, topic: str, kind: type, heard: Callable[[Any, float], object]) -> None:
         self.ros.node.create_subscription(kind, topic, lambda message: heard(message, time.monotonic()), 50)
@@ -212,24 +128,21 @@ class Rig:
         """Bring the robot into a situation, stop it, and watch it; everything is as before afterwards."""
         if situation.phase != self.phase:
             self.phase = situation.phase
-            self.planner.signal(signal.SIGINT)
-            self._replace_planner()
+            self.planner.change(Transition.TRANSITION_DEACTIVATE)
+            self.planner.change(Transition.TRANSITION_CLEANUP)
+            self.planner.activate(PLANS_S[self.phase])
         handle = self._bring_into(situation)
         self.goals.clear()
         asked_s = time.monotonic()
         self._ask(situation.request, handle)
         self.ros.wait(lambda: self.stops, MOST_S, "zero velocity")
-        taken_s = self.stops[0] - asked_s
-        self._watch_until(self.stops[0] + WATCHED_S)
-        stamps, last = [stamp for stamp, pose in self.poses if pose != self.poses[-1][1]], self.poses[-1][0]
-        moved_s = max(stamps, default=asked_s)
-        violations = ["it still moved"] if last - moved_s < STANDS_S else []
-        if situation.request == KILL:
-            taken_s = max(taken_s, moved_s - asked_s)
+        stopped_s = self.stops[0]
+        violations = [] if self._stands_after(stopped_s) else ["the robot did not stand"]
+        stood_s = max(stopped_s, self._moved_s())
         violations += self._recover(situation.request, handle)
         if self.goals:
             violations.append("a goal after the request")
-        return Stopped(taken_s, tuple(violations))
+        return Stopped(stopped_s - asked_s, stood_s - asked_s, tuple(violations))
 
     # --- before, at and after the request ---------------------------------------------------------------------------
 
@@ -246,7 +159,7 @@ class Rig:
                 self.ros.wait(self._moves, MOST_S, "a robot that moves")
                 self.stops.clear()
             else:  # every task begins with a stop
-                self.ros.wait(lambda: time.monotonic() - max(self.stops, default=0.0) > QUIET_S, MOST_S, "no more stops")
+                self.ros.wait(lambda: time.monotonic() - max(self.stops, default=0.0) > QUIET_S, MOST_S, "its end")
                 self.stops.clear()
             if situation.transforms == "dead":
                 self._publish_transforms(wanted=False)
@@ -277,9 +190,18 @@ class Rig:
             case _:
                 self.planner.signal(SIGNALS[request])
 
-    def _watch_until(self, time_s: float) -> None:
-        while time.monotonic() < time_s:
+    def _moved_s(self) -> float:
+        """When the robot was last seen before its final pose."""
+        return max((stamp for stamp, pose in self.poses if pose != self.poses[-1][1]), default=0.0)
+
+    def _stands_after(self, stopped_s: float) -> bool:
+        """Watch the robot; whether it came to stand."""
+        while time.monotonic() < stopped_s + SLOWEST_S:
             self.ros.executor.spin_once(timeout_sec=0.02)
+            seen_s = self.poses[-1][0]
+            if seen_s > stopped_s + WATCHED_S and seen_s - self._moved_s() >= STANDS_S:
+                return True
+        return False
 
     def _recover(self, request: str, handle: Any) -> list[str]:
         """Prepare for the next situation. Returns what should not have been."""
@@ -297,8 +219,8 @@ class Rig:
 
     def _replace_planner(self) -> int:
         """Wait for the end of the planner's process and let the spare one take over; the exit status."""
-        ended, self.planner = self.planner.end(), self.spare
-        self.planner.started()
-        self.planner.activate(self.phase)
-        self.spare = self._start()
+        self.spare.started()
+        ending, self.planner, self.spare = self.planner, self.spare, self._start()
+        ended = ending.end()
+        self.planner.activate(PLANS_S[self.phase])
         return ended

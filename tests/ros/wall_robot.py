@@ -19,6 +19,7 @@ from std_msgs.msg import Bool, Empty, Float64
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.geometry import Intrinsics, Pose, wrap_angle
+from si_embodied.ros_nodes.node.shared_memory import no_shared_memory
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.ordering import GoalOrder
 
@@ -168,8 +169,10 @@ class WallRobot(Node):
 
 
 if __name__ == "__main__":
-    rclpy.init()
+    with no_shared_memory():  # a killed planner must not hold up what moves the robot
+        rclpy.init()
+        robot = WallRobot()
     try:
-        rclpy.spin(WallRobot())
+        rclpy.spin(robot)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
