@@ -184,7 +184,10 @@ class NodeSettings:
     odom_frame: Annotated[str, Doc("smooth frame (REP 105) in which frozen cameras are detected")] = "odom"
     base_frame: Annotated[str, Doc("frame of the robot's base")] = "base_link"
     join_slop_s: Annotated[float, Doc("largest time between an image and its depth")] = 0.02
-    max_transform_age_s: Annotated[float, Doc("no goal starts without a pose of base and tool younger than this")] = 0.3
+    max_transform_age_s: Annotated[
+        float,
+        Doc("no goal starts without a pose of base and tool younger than this, and no longer gap is interpolated"),
+    ] = 0.3
     most_ahead_s: Annotated[
         float, Doc("how far an arriving image's stamp may be ahead; more means that the clocks differ")
     ] = 0.1

@@ -43,7 +43,7 @@ class Sensors:
         self.clock = ClockWatch(self._now_s, self._on_jump, simulated=simulated)
         self._clock_problem: str | None = None  # the last that was logged
         checks = TransformFilter(self.clock.check, settings.most_transform_ahead_s, _KEEP_TRANSFORMS_S)
-        self.transforms = make_transforms(node, checks, self._log)
+        self.transforms = make_transforms(node, checks, self._log, most_gap_s=settings.max_transform_age_s)
         self.cameras = [
             Camera(node, name, settings, log=self._log, pose_at=self._smooth_pose, now_s=self.clock.check)
             for name in settings.cameras

@@ -27,12 +27,17 @@ class TransformBuffer:
     """The transform tree over the last seconds. Thread safe.
 
     Follows tf2: poses are interpolated between two stamps (translation linearly, rotation along the shortest arc) and
-    never extrapolated before the first stamp or after the last.
+    never extrapolated before the first stamp or after the last. Unlike tf2 it does not interpolate across a gap.
     """
 
-    def __init__(self, *, keep_s: float = 10.0) -> None:
-        """Keep `keep_s` seconds of moving transforms."""
-        self._keep_s = keep_s
+    def __init__(self, *, keep_s: float = 10.0, most_gap_s: float = math.inf) -> None:
+        """Start without transforms.
+
+        Args:
+            keep_s: how long moving transforms are kept.
+            most_gap_s: longest time between two stamps that is interpolated; what happened in a longer one is unknown.
+        """
+        self._keep_s, self._most_gap_s = keep_s, most_gap_s
         self._frames: dict[str, _History] = {}
         self._lock = threading.Lock()
 
@@ -134,7 +139,10 @@ class TransformBuffer:
         if index == len(stamps):
             late = stamp_s - stamps[-1]
             raise TransformError(f"{frame!r} is known only until {stamps[-1]:.3f} s, asked for {late:.3f} s later")
-        share = (stamp_s - stamps[index - 1]) / (stamps[index] - stamps[index - 1])
+        gap_s = stamps[index] - stamps[index - 1]
+        if gap_s > self._most_gap_s:
+            raise TransformError(f"{frame!r} is not known for {gap_s:.2f} s around {stamp_s:.3f} s")
+        share = (stamp_s - stamps[index - 1]) / gap_s
         return interpolated(history.poses[index - 1], history.poses[index], share)
 
 

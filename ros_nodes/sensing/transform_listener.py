@@ -87,9 +87,16 @@ class TransformListener:
 class TopicTransforms:
     """Transforms through our own buffer, which follows tf2."""
 
-    def __init__(self, node: Any, checks: TransformFilter = ANY_TIME, log: Rejections | None = None) -> None:
+    def __init__(
+        self,
+        node: Any,
+        checks: TransformFilter = ANY_TIME,
+        log: Rejections | None = None,
+        *,
+        most_gap_s: float = math.inf,
+    ) -> None:
         """Subscribe on `node`."""
-        self._buffer = TransformBuffer()
+        self._buffer = TransformBuffer(most_gap_s=most_gap_s)
         self._listener = TransformListener(node, self._add, checks, log or Rejections())
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
@@ -118,7 +125,14 @@ class TopicTransforms:
 class Tf2Transforms:
     """Transforms through tf2's C++ buffer, as in every other node on the robot."""
 
-    def __init__(self, node: Any, checks: TransformFilter = ANY_TIME, log: Rejections | None = None) -> None:
+    def __init__(
+        self,
+        node: Any,
+        checks: TransformFilter = ANY_TIME,
+        log: Rejections | None = None,
+        *,
+        most_gap_s: float = math.inf,
+    ) -> None:
         """Subscribe on `node`.
 
         Raises:
@@ -126,6 +140,7 @@ class Tf2Transforms:
         """
         import tf2_ros
 
+        self._gaps = TransformBuffer(most_gap_s=most_gap_s)  # tf2 interpolates across any
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()  # without the node, on which it would leave a service behind
         self._listener = TransformListener(node, self._add, checks, log or Rejections())
@@ -137,6 +152,7 @@ class Tf2Transforms:
             found = self._buffer.lookup_transform(target.lstrip("/"), source.lstrip("/"), time)
         except self._error as error:
             raise TransformError(f"no transform from {source!r} to {target!r} at {stamp_s:.3f} s: {error}") from error
+        self._gaps.lookup(target, source, stamp_s)
         return bridge.pose_of_transform(found.transform)
 
     def latest(self, target: str, source: str) -> Pose | None:
@@ -150,19 +166,22 @@ class Tf2Transforms:
     def clear(self) -> None:
         """See `Transforms`; tf2 too keeps the static ones."""
         self._buffer.clear()
+        self._gaps.clear()
 
     def close(self) -> None:
         """Unsubscribe."""
         self._listener.close()
 
-    def _add(self, message: TransformStamped, _: Pose, static: bool) -> None:
+    def _add(self, message: TransformStamped, pose: Pose, static: bool) -> None:
         add = self._buffer.set_transform_static if static else self._buffer.set_transform
         add(message, "si_embodied")
+        parent, child, stamp_s = message.header.frame_id, message.child_frame_id, bridge.seconds(message.header.stamp)
+        self._gaps.add(parent, child, stamp_s, pose, static=static)
 
 
-def make_transforms(node: Any, checks: TransformFilter, log: Rejections) -> Transforms:
-    """tf2_ros where it is installed, otherwise our own buffer."""
+def make_transforms(node: Any, checks: TransformFilter, log: Rejections, *, most_gap_s: float) -> Transforms:
+    """tf2_ros where it is installed, otherwise our own buffer; neither interpolates across more than `most_gap_s`."""
     try:
-        return Tf2Transforms(node, checks, log)
+        return Tf2Transforms(node, checks, log, most_gap_s=most_gap_s)
     except ModuleNotFoundError:
-        return TopicTransforms(node, checks, log)
+        return TopicTransforms(node, checks, log, most_gap_s=most_gap_s)

@@ -95,6 +95,19 @@ def test_with_odometry_a_localisation_that_wanders_or_jumps_is_not_motion(
     assert isinstance(robot.sensors.observe(), Observation)
 
 
+def test_a_robot_that_stopped_while_transforms_were_missing_is_not_refused() -> None:
+    """Between the last transform before the gap and the first one after it, the pose is not known."""
+    robot = Robot()
+    robot.step()
+    robot.x = 9.0
+    for turn in range(120):  # it stands; the first three seconds without transforms
+        robot.node.now_s += 0.05
+        if turn >= 60:
+            robot.send_transforms()
+        robot.send_images()
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
 @pytest.mark.promise(code="STALE_OBSERVATION")
 def test_a_turn_on_the_spot_is_motion() -> None:
     """0.2 rad, eleven degrees, in a second."""

@@ -70,6 +70,23 @@ def test_one_old_transform_does_not_erase_the_history() -> None:
     assert isinstance(robot.sensors.observe(), Observation)
 
 
+@pytest.mark.promise(code="NO_TRANSFORM", recovers="with the next image after the gap")
+def test_what_happened_in_a_gap_of_the_transforms_is_not_guessed() -> None:
+    robot = Robot()
+    robot.step()
+    robot.x = 2.0
+    for _ in range(20):  # a second without transforms
+        robot.node.now_s += 0.05
+        robot.send_images()
+    robot.node.now_s += 0.05
+    robot.send_transforms()
+    seen = robot.sensors.observe()
+    assert isinstance(seen, Refusal)
+    assert seen.code is Code.NO_TRANSFORM
+    robot.step()
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
 def test_a_transform_that_would_close_a_loop_is_dropped() -> None:
     robot = Robot()
     robot.step()
