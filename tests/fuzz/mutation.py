@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sqlite3
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from typing import Any, Literal, TypeAlias
 
 import yaml
 
-Form: TypeAlias = Literal["bytes", "text", "json", "lines", "yaml", "msgpack", "safetensors", "mcap", "http", "image"]
+Form: TypeAlias = Literal[
+    "text", "json", "lines", "yaml", "msgpack", "safetensors", "mcap", "sqlite", "http", "image"
+]  # fmt: skip
 
 BASE64 = "base64:"
 """Starts a string in JSON that stands for bytes."""
@@ -222,6 +225,30 @@ def _mcap(data: bytes, random: Random) -> bytes:
     return data[:8] + b"".join(struct.pack("<BQ", opcode, len(content)) + content for opcode, content in records)
 
 
+def _sqlite(data: bytes, random: Random) -> bytes:
+    """Change a value of a row, in any table."""
+    base = sqlite3.connect(":memory:")
+    try:
+        base.deserialize(data)  # from Python 3.11 on
+        tables = [name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        table = random.choice(tables)
+        column = random.choice([row[1] for row in base.execute(f"PRAGMA table_info({table})")])
+        row, value = random.choice(list(base.execute(f"SELECT rowid, {column} FROM {table}")))
+        base.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (_cell(value, random), row))
+        base.commit()
+        return base.serialize()
+    finally:
+        base.close()
+
+
+def _cell(value: Any, random: Random) -> Any:
+    if isinstance(value, bytes) and random.random() < 0.8:
+        return _message(value, random)
+    return random.choice(
+        (0, 1, -1, 2**63 - 1, -(2**63), 1.5, math.inf, "", "cdr", "1", b"", b"\0", b"\xff" * 20, value)
+    )
+
+
 def _message(content: bytes, random: Random) -> bytes:
     """A record's content; text in it that is JSON, with the lengths before it, is mutated as JSON."""
     start, end = content.find(b'{"'), content.rfind(b"}") + 1
@@ -257,6 +284,6 @@ def _image(data: bytes, random: Random) -> bytes:
 
 
 _BY_FORM: dict[Form, Callable[[bytes, Random], bytes]] = {
-    "bytes": _bytes, "text": _text, "json": _json, "lines": _lines, "yaml": _yaml, "msgpack": _msgpack,
-    "safetensors": _safetensors, "mcap": _mcap, "http": _http, "image": _image,
+    "text": _text, "json": _json, "lines": _lines, "yaml": _yaml, "msgpack": _msgpack,
+    "safetensors": _safetensors, "mcap": _mcap, "sqlite": _sqlite, "http": _http, "image": _image,
 }  # fmt: skip
