@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test coverage test-slow test-ros reliability lint bench docs clean
+.PHONY: help install ros demo test coverage test-slow test-ros reliability fuzz lint bench docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -57,6 +57,10 @@ test-ros: $(ROS)  ## run 20 episodes of each world over ROS
 
 reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails
 	$(BIN)/python -m pytest tests/faults --write-reliability
+
+fuzz: $(STAMP)  ## feed a million damaged inputs to the readers of files, messages and answers: half an hour
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py
 
 lint: $(STAMP)  ## check style, formatting, types and insecure calls
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import islice
 from random import Random
 from typing import Any, Literal, TypeAlias
 
@@ -44,11 +45,13 @@ _PIECES = (
 
 def mutated(data: bytes, form: Form, random: Random, *, longest: int = 1 << 16) -> bytes:
     """A mutant of `data`, which is of this form; any damage to it where it is not."""
-    try:
-        mutant = _BY_FORM[form](data, random) if random.random() < 0.8 else _bytes(data, random)
-    except Exception:  # it is not of this form
-        mutant = _text(data, random)
-    return mutant[:longest]
+    for _ in range(4):
+        try:
+            mutant = _BY_FORM[form](data, random) if random.random() < 0.85 else _bytes(data, random)
+        except Exception:  # the input is not of this form, or the mutant cannot be written in it
+            continue
+        return mutant[:longest]
+    return _text(data, random)[:longest]
 
 
 # --- bytes and text -------------------------------------------------------------------------------------------------
@@ -91,7 +94,7 @@ def _text(data: bytes, random: Random) -> bytes:
 def _tree(tree: Any, random: Random) -> Any:
     """A copy of nested lists and dicts with a few values replaced, removed, repeated, moved or wrapped."""
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        paths = list(_paths(tree))
+        paths = list(islice(_paths(tree), 2000))  # YAML's aliases can make billions
         tree = _replaced(tree, random.choice(paths), random, [random.choice(paths) for _ in range(2)])
     return tree
 
@@ -134,8 +137,9 @@ def _value(value: Any, random: Random, others: list[Any]) -> Any:
         return _string(value, random)
     if isinstance(value, bytes) and random.random() < 0.8:
         return _image(value, random)
-    if isinstance(value, int | float) and random.random() < 0.3 and abs(value) < 1e300:
-        return random.choice((value + 1, value - 1, -value, value * 2, value / 2, float(value), str(value)))
+    if isinstance(value, int | float) and random.random() < 0.5 and abs(value) < 1e300:
+        near = (value + 1, value - 1, -value, value * 2, value / 2, float(value), str(value))
+        return random.choice((*near, random.randrange(-1, 1002), random.uniform(-2.0, 2.0)))
     return random.choice((*_VALUES, *others, [value], {"a": value}, [value] * 3, b"\0"))
 
 

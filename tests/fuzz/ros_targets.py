@@ -95,7 +95,7 @@ def plain(data: bytes) -> Any:
 # --- images ---------------------------------------------------------------------------------------------------------
 
 
-@target("json")
+@target("json", "cv2")
 def image(data: bytes) -> None:
     """A sensor_msgs/Image as colour and as depth: of the size that it says, and within the sensor's range."""
     given = message(IMAGE, plain(data))
