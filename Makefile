@@ -58,7 +58,7 @@ test-ros: $(ROS)  ## run 20 episodes of each world over ROS
 reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails
 	$(BIN)/python -m pytest tests/faults --write-reliability
 
-fuzz: $(STAMP)  ## feed a million damaged inputs to the readers of files, messages and answers: half an hour
+fuzz: $(STAMP)  ## feed a million damaged inputs to the readers of files, messages and answers: ten minutes
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py
 
