@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test coverage test-slow test-ros chaos soak reliability lint bench docs clean
+.PHONY: help install ros demo test coverage test-slow test-ros chaos soak reliability fuzz lint bench docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -64,6 +64,10 @@ soak: $(ROS)  ## run the ROS stack for an hour of simulated time at 30 images a 
 
 reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliability.md: what is promised when something fails
 	$(BIN)/python -m pytest tests/faults --write-reliability
+
+fuzz: $(STAMP)  ## feed a million damaged inputs to the readers of files, messages and answers: ten minutes
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py
 
 lint: $(STAMP)  ## check style, formatting, types and insecure calls
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,33 @@ def test_a_recording_s_metadata_opens_no_file_outside_its_folder(tmp_path: Path)
     )
     with pytest.raises(DataError, match=r"expected a folder with \.mcap or \.db3 files"):
         BagFiles(folder)
+
+
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS id, 1 AS topic_id"
+TOPICS = "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT)"
+MESSAGES = "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB)"
+
+
+def database(file: Path, *commands: str) -> Path:
+    """A SQLite recording with one topic, made by these commands."""
+    with sqlite3.connect(file) as base:
+        for command in (*commands, "INSERT INTO topics VALUES (1, '/a', 'b', 'cdr')"):
+            base.execute(command)
+    base.close()
+    return file
+
+
+def test_a_recording_s_database_cannot_make_the_reader_compute(tmp_path: Path) -> None:
+    """A view that gives a megabyte a row for ever, and a column that is a gigabyte."""
+    pytest.importorskip("mcap", reason="recordings need the extra bags")
+    from si_embodied.ros_nodes.recording.bag_files import BagFiles
+
+    view = f"CREATE VIEW messages AS {ENDLESS}, 1 AS timestamp, zeroblob(1000000) AS data FROM c"
+    with pytest.raises(DataError, match="not authorized"):
+        list(BagFiles(database(tmp_path / "view.db3", TOPICS, view)).messages(lambda *_: True))
+    column = MESSAGES.replace("BLOB", "BLOB AS (zeroblob(900000000))")
+    row = "INSERT INTO messages(id, topic_id, timestamp) VALUES (1, 1, 1)"
+    assert list(BagFiles(database(tmp_path / "column.db3", TOPICS, column, row)).messages(lambda *_: True)) == []
+    row = "INSERT INTO messages VALUES (1, 1, 5, x'00')"
+    found = list(BagFiles(database(tmp_path / "plain.db3", TOPICS, MESSAGES, row)).messages(lambda *_: True))
+    assert found == [("/a", "b", 5, b"\0")]

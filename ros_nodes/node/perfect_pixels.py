@@ -45,13 +45,13 @@ class Truth:
         """
         try:
             values = json.loads(text)
-            visible = values["visible"]
+            visible, kind = values["visible"], values.get("skill")
+            if not isinstance(kind, str | None):
+                raise TypeError(f"skill is of type {type(kind).__name__}")
             pixel = None if visible is None else (int(visible[0]), float(visible[1]), float(visible[2]))
-            return cls(
-                float(values["stamp_s"]), pixel, str(values["name"]), bool(values["at_goal"]), values.get("skill")
-            )
-        except (ValueError, TypeError, LookupError) as error:
-            raise BackendError(f"expected sim_node's ground truth, got: {text[:120]!r} ({error!r})") from error
+            return cls(float(values["stamp_s"]), pixel, str(values["name"]), bool(values["at_goal"]), kind)
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+            raise BackendError(f"expected sim_node's ground truth, got: {text[:120]!r} ({error!s:.120})") from error
 
     def at_goal(self) -> bool:
         """Whether stopping here succeeds."""

@@ -171,8 +171,10 @@ def _labels(value: dict[str, Any], where: str) -> Labels:
     known = accepts if isinstance(accepts, dict) else {"accepts": accepts}
     skills, unit, box = (known.get(key) for key in ("skills", "unit", "box"))
     valid = {
-        "a string": all(isinstance(text, str) for text in (*texts.values(), unit or "")),
-        "'options' and 'skills' to be lists of strings": all(map(_are_strings, (options, skills or []))),
+        "a string": all(isinstance(text, str) for text in texts.values()),
+        "'unit' to be a string": unit is None or isinstance(unit, str),
+        "'options' to be a list of strings": _are_strings(options),
+        "'skills' to be a list of strings": skills is None or _are_strings(skills),
         "'seed' to be an integer": type(seed) is int,
         "'box' to be four integers": box is None
         or (isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box)),

@@ -103,7 +103,8 @@ LABELS: dict[str, Any] = {
         ({"options": 5}, "'options'"), ({"options": [5]}, "'options'"), ({"answer": 5}, "a string"),
         ({"seed": "0"}, "'seed'"), ({"accepts": 5}, "'accepts'"), ({"accepts": {"boxes": []}}, "'accepts'"),
         ({"accepts": {"box": [1, 2, 3]}}, "'box'"), ({"accepts": {"box": [1, 2, 3, "4"]}}, "'box'"),
-        ({"accepts": {"skills": "goto"}}, "'skills'"), ({"accepts": {"unit": 5}}, "a string"),
+        ({"accepts": {"skills": "goto"}}, "'skills'"), ({"accepts": {"unit": 5}}, "'unit'"),
+        ({"accepts": {"skills": 0}}, "'skills'"), ({"accepts": {"unit": 0}}, "'unit'"),
     ],
 )  # fmt: skip
 def test_labels_of_another_type_are_named_with_their_line(

@@ -452,27 +452,6 @@ def test_a_decision_with_a_long_instruction_stays_readable(characters: int) -> N
     assert len(record.task.instruction) >= 2000
 
 
-ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT"
-
-
-@pytest.mark.parametrize(
-    ("table", "view"),
-    [
-        ("topics", f"{ENDLESS} x AS id, '/a' AS name, 'b' AS type, 'x' AS serialization_format FROM c"),
-        ("messages", f"{ENDLESS} x AS id, 1 AS topic_id, 1 AS timestamp, zeroblob(1000000) AS data FROM c"),
-    ],
-)
-def test_a_view_in_place_of_a_table_is_refused(table: str, view: str, tmp_path: Path) -> None:
-    """It would give rows for ever."""
-    file = sqlite(tmp_path / "bag.db3", messages(seconds=1))
-    with sqlite3.connect(file) as base:
-        base.execute(f"DROP TABLE {table}")
-        base.execute(f"CREATE VIEW {table} AS {view}")
-    base.close()
-    with pytest.raises(DataError, match="not authorized"):
-        Recording(file)
-
-
 # --- what is not a recording ----------------------------------------------------------------------------------------
 
 BOMB = struct.pack("<QQQI", 1, 2, 1 << 40, 0) + struct.pack("<I", 4) + b"zstd" + struct.pack("<Q", 4) + b"\0\0\0\0"

@@ -44,7 +44,7 @@ def mcap(data: bytes) -> None:
     _read_recording(written("bag.mcap", data))
 
 
-@target("bytes", *BAGS, weight=0.2)
+@target("sqlite", *BAGS, weight=0.2)
 def sqlite(data: bytes) -> None:
     """A SQLite file, with the ROS messages in it."""
     _read_recording(written("bag.db3", data))

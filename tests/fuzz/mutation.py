@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sqlite3
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import islice
 from random import Random
 from typing import Any, Literal, TypeAlias
 
 import yaml
 
-Form: TypeAlias = Literal["bytes", "text", "json", "lines", "yaml", "msgpack", "safetensors", "mcap", "http", "image"]
+Form: TypeAlias = Literal[
+    "text", "json", "lines", "yaml", "msgpack", "safetensors", "mcap", "sqlite", "http", "image"
+]  # fmt: skip
 
 BASE64 = "base64:"
 """Starts a string in JSON that stands for bytes."""
@@ -41,11 +45,13 @@ _PIECES = (
 
 def mutated(data: bytes, form: Form, random: Random, *, longest: int = 1 << 16) -> bytes:
     """A mutant of `data`, which is of this form; any damage to it where it is not."""
-    try:
-        mutant = _BY_FORM[form](data, random) if random.random() < 0.8 else _bytes(data, random)
-    except Exception:  # it is not of this form
-        mutant = _text(data, random)
-    return mutant[:longest]
+    for _ in range(4):
+        try:
+            mutant = _BY_FORM[form](data, random) if random.random() < 0.85 else _bytes(data, random)
+        except Exception:  # the input is not of this form, or the mutant cannot be written in it
+            continue
+        return mutant[:longest]
+    return _text(data, random)[:longest]
 
 
 # --- bytes and text -------------------------------------------------------------------------------------------------
@@ -88,7 +94,7 @@ def _text(data: bytes, random: Random) -> bytes:
 def _tree(tree: Any, random: Random) -> Any:
     """A copy of nested lists and dicts with a few values replaced, removed, repeated, moved or wrapped."""
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        paths = list(_paths(tree))
+        paths = list(islice(_paths(tree), 2000))  # YAML's aliases can make billions
         tree = _replaced(tree, random.choice(paths), random, [random.choice(paths) for _ in range(2)])
     return tree
 
@@ -131,8 +137,9 @@ def _value(value: Any, random: Random, others: list[Any]) -> Any:
         return _string(value, random)
     if isinstance(value, bytes) and random.random() < 0.8:
         return _image(value, random)
-    if isinstance(value, int | float) and random.random() < 0.3 and abs(value) < 1e300:
-        return random.choice((value + 1, value - 1, -value, value * 2, value / 2, float(value), str(value)))
+    if isinstance(value, int | float) and random.random() < 0.5 and abs(value) < 1e300:
+        near = (value + 1, value - 1, -value, value * 2, value / 2, float(value), str(value))
+        return random.choice((*near, random.randrange(-1, 1002), random.uniform(-2.0, 2.0)))
     return random.choice((*_VALUES, *others, [value], {"a": value}, [value] * 3, b"\0"))
 
 
@@ -222,6 +229,30 @@ def _mcap(data: bytes, random: Random) -> bytes:
     return data[:8] + b"".join(struct.pack("<BQ", opcode, len(content)) + content for opcode, content in records)
 
 
+def _sqlite(data: bytes, random: Random) -> bytes:
+    """Change a value of a row, in any table."""
+    base = sqlite3.connect(":memory:")
+    try:
+        base.deserialize(data)  # from Python 3.11 on
+        tables = [name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        table = random.choice(tables)
+        column = random.choice([row[1] for row in base.execute(f"PRAGMA table_info({table})")])
+        row, value = random.choice(list(base.execute(f"SELECT rowid, {column} FROM {table}")))
+        base.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (_cell(value, random), row))
+        base.commit()
+        return base.serialize()
+    finally:
+        base.close()
+
+
+def _cell(value: Any, random: Random) -> Any:
+    if isinstance(value, bytes) and random.random() < 0.8:
+        return _message(value, random)
+    return random.choice(
+        (0, 1, -1, 2**63 - 1, -(2**63), 1.5, math.inf, "", "cdr", "1", b"", b"\0", b"\xff" * 20, value)
+    )
+
+
 def _message(content: bytes, random: Random) -> bytes:
     """A record's content; text in it that is JSON, with the lengths before it, is mutated as JSON."""
     start, end = content.find(b'{"'), content.rfind(b"}") + 1
@@ -257,6 +288,6 @@ def _image(data: bytes, random: Random) -> bytes:
 
 
 _BY_FORM: dict[Form, Callable[[bytes, Random], bytes]] = {
-    "bytes": _bytes, "text": _text, "json": _json, "lines": _lines, "yaml": _yaml, "msgpack": _msgpack,
-    "safetensors": _safetensors, "mcap": _mcap, "http": _http, "image": _image,
+    "text": _text, "json": _json, "lines": _lines, "yaml": _yaml, "msgpack": _msgpack,
+    "safetensors": _safetensors, "mcap": _mcap, "sqlite": _sqlite, "http": _http, "image": _image,
 }  # fmt: skip

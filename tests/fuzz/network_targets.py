@@ -224,7 +224,7 @@ def access(data: bytes) -> None:
         brief(error)
 
 
-@target("json")
+@target("json", "gymnasium")
 def simulator_message(data: bytes) -> None:
     """What a simulator in another Python process sends."""
     from si_embodied.envs.process.wire import _LENGTH, Block, Channel

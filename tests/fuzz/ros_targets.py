@@ -14,7 +14,7 @@ import numpy as np
 from harness import brief, target
 from mutation import BASE64
 
-from si_embodied.errors import MessageError, ObservationError, TransformError
+from si_embodied.errors import BackendError, MessageError, ObservationError, TransformError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion import outcomes
 from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
@@ -95,7 +95,7 @@ def plain(data: bytes) -> Any:
 # --- images ---------------------------------------------------------------------------------------------------------
 
 
-@target("json")
+@target("json", "cv2")
 def image(data: bytes) -> None:
     """A sensor_msgs/Image as colour and as depth: of the size that it says, and within the sensor's range."""
     given = message(IMAGE, plain(data))
@@ -259,6 +259,20 @@ def goal_outcome(data: bytes) -> None:
         return
     assert type(stamp_ns) is int
     assert len(outcome.message) <= 300
+
+
+@target("json")
+def ground_truth(data: bytes) -> None:
+    """A simulator's ground truth of an image."""
+    from si_embodied.ros_nodes.node.perfect_pixels import Truth
+
+    try:
+        truth = Truth.from_json(data.decode("utf-8", "replace"))
+    except BackendError as error:
+        brief(error)
+        return
+    assert isinstance(truth.stamp_s, float)
+    assert truth.kind is None or isinstance(truth.kind, str)
 
 
 @target("text")

@@ -139,7 +139,7 @@ def _child(options: argparse.Namespace) -> int:
         return mutated(data, target.form, random, longest=longest)
 
     command = f"{sys.executable} {__file__} --child {target.name} --"
-    limits = [f"-max_len={_LONGEST}", "-len_control=0", "-timeout=60", "-rss_limit_mb=8192"]
+    limits = [f"-max_len={_LONGEST}", "-len_control=0", "-timeout=60", "-rss_limit_mb=2048"]
     limits += [f"-seed={options.seed}", f"-artifact_prefix={folder / 'findings'}/crash-"]
     limits += [] if options.seconds is None else [f"-max_total_time={int(options.seconds)}"]
     if options.merge:

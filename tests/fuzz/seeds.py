@@ -272,6 +272,8 @@ def ros() -> Seeds:
     position, orientation = pose["translation"], pose["rotation"]
     yield "pose", json.dumps({"position": position, "orientation": orientation, "time_s": 1.7e9}).encode()
     yield "goal_outcome", b'{"goal_stamp_ns": 1700000000000000000, "code": 501, "message": "blocked"}'
+    truth = {"stamp_s": 9.5, "visible": [0, 31.5, 20.0], "name": "chair", "at_goal": False, "skill": "pick"}
+    yield "ground_truth", json.dumps(truth).encode()
     yield "heartbeat", b"a1b2 /robot/planner active\nc3d4 /other inactive\na1b2 /robot/planner inactive"
 
 

@@ -15,7 +15,7 @@ EXAMPLES = 200
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Refusals are logged, thousands of them here."""
     logging.disable(logging.CRITICAL)
     yield

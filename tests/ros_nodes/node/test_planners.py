@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from si_embodied.backends.config import BackendConfig, ServerOptions
 from si_embodied.config import PlannerConfig, Prompts
-from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.errors import BackendError, ConfigError, UnknownNameError
+from si_embodied.ros_nodes.node.perfect_pixels import Truth
 from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_planner
 from si_embodied.ros_nodes.node.settings import NodeSettings
 
@@ -47,3 +50,20 @@ def test_parameters_become_one_backend_config() -> None:
 def test_conflicting_parameters_are_named(values: dict[str, str], error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         NodeSettings(**values)  # type: ignore[arg-type]
+
+
+TRUTH = {"stamp_s": 9.5, "visible": [0, 31.5, 20.0], "name": "chair", "at_goal": False}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]", "{}", "[" * 5000, json.dumps({**TRUTH, "stamp_s": 10**400}),
+        json.dumps({**TRUTH, "visible": [float("inf"), 1, 2]}), json.dumps({**TRUTH, "skill": {}}),
+    ],
+)  # fmt: skip
+def test_what_is_not_ground_truth_is_a_backend_error(text: str) -> None:
+    assert Truth.from_json(json.dumps(TRUTH)).visible == (0, 31.5, 20.0)
+    with pytest.raises(BackendError, match="ground truth") as error:
+        Truth.from_json(text)
+    assert len(str(error.value)) < 400
