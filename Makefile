@@ -57,7 +57,7 @@ test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 13 whose planni
 
 SEED ?= 0
 chaos: $(ROS)  ## inject faults at random into the ROS stack of both robots for 10 minutes: make chaos SEED=1
-	PYTHONPATH=tests/ros:tests/chaos $(BIN)/python tests/chaos/run.py --seed $(SEED)
+	PYTHONPATH=tests/ros:tests/chaos $(BIN)/python tests/chaos/chaos.py --seed $(SEED)
 
 soak: $(ROS)  ## run the ROS stack for an hour of simulated time at 30 images a second: nothing may grow
 	PYTHONPATH=tests/ros:tests/chaos $(BIN)/python tests/chaos/soak.py
@@ -67,7 +67,7 @@ reliability: $(STAMP)  ## run the tests of tests/faults and write docs/reliabili
 
 fuzz: $(STAMP)  ## feed a million damaged inputs to the readers of files, messages and answers: ten minutes
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
-	$(BIN)/python tests/fuzz/run.py
+	$(BIN)/python tests/fuzz/fuzz.py
 
 lint: $(STAMP)  ## check style, formatting, types and insecure calls
 	$(BIN)/ruff check .

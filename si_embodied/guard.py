@@ -124,9 +124,8 @@ class Guard:
                 goals.append(earlier)
             circle = count >= self.config.max_repeats * max(len(places), len(goals))
             if circle and self._visited(observation.T_map_base, places) and self._given(goal, goals):
-                words = f"the last {count} goals were the same {len(goals)} from the same {len(places)} places"
                 grown = "" if grid is None else ", and the map has not grown"
-                return Refusal(Code.REPETITION, f"going round in circles: {words}{grown}")
+                return Refusal(Code.REPETITION, f"{_circle(count, len(goals), len(places))}{grown}")
         return None
 
     def _since_gain(self, attempts: Sequence[Attempt], floor_m2: float) -> list[Attempt]:
@@ -149,6 +148,12 @@ class Guard:
             and math.dist(goal.anchor(), other.anchor()) <= _SAME_PLACE_M[self.embodiment.kind]
             for other in goals
         )
+
+
+def _circle(tries: int, goals: int, places: int) -> str:
+    if goals == places == 1:
+        return f"the same goal was tried {tries} times from the same place"
+    return f"going round in circles: the last {tries} tries were of {goals} goals from {places} places"
 
 
 def _start(T_map_base: Pose, earlier: Sequence[Goal]) -> Pose | None:

@@ -143,7 +143,8 @@ class MoveItArm:
     def _on_joints(self, message: JointState) -> None:
         now_s = time.monotonic()
         for name, position in zip(message.name, message.position, strict=False):
-            self._joints[name] = (float(position), now_s)
+            if name in self._settings.gripper_joints:
+                self._joints[name] = (float(position), now_s)
 
 
 def _pose_message(pose: Pose) -> PoseMessage:

@@ -130,7 +130,7 @@ def test_after_a_refusal_another_goal_is_allowed(base: MobileBase, wall_ahead: O
     answers = [*([TURN.format(90), TURN.format(-90)] * 3), TURN.format(90), EXPLORE]
     progress = run(Planner(ScriptedBackend([]), base), wall_ahead, answers, TURNING, 8)
     refused, explored = progress.memory.describe().splitlines()[-2:]
-    assert refused.startswith("7. plan: failed (repetition): going round in circles: the last 6 goals were the same 2")
+    assert refused.startswith("7. plan: failed (repetition): going round in circles: the last 6 tries were of 2 goals")
     assert explored == "8. explore: done"
 
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from fuzz import RUNS
 from hypothesis import given, settings
 from inputs import inputs_of
-from run import RUNS
 from targets import TARGETS
 
 EXAMPLES = 200

@@ -3,7 +3,7 @@
 Everything is real: the nodes, DDS, the watchdog, the signals. The referee hears every command and sees the robot move.
 The exit code is 1 if a command was unsafe, if a node was lost for good, or if recovering took longer than promised.
 
-    PYTHONPATH=tests/ros:tests/chaos .venv/bin/python tests/chaos/run.py --seed 0 --minutes 10
+    PYTHONPATH=tests/ros:tests/chaos .venv/bin/python tests/chaos/chaos.py --seed 0 --minutes 10
 """
 
 from __future__ import annotations
