@@ -52,7 +52,7 @@ endef
 test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
-test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 13 whose planning server dies
+test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 3 whose planning server dies
 	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
 
 SEED ?= 0
