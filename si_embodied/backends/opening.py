@@ -110,6 +110,17 @@ def checkpoint_name(directory: Path) -> str:
     return model_name(directory)
 
 
+def adapter_name(directory: str | Path) -> str:
+    """A LoRA adapter's name in records: its directory's name and the digest of its files.
+
+    Raises:
+        CheckpointError: the directory has no adapter.
+    """
+    from si_embodied.models.adapters import inspect_adapter
+
+    return inspect_adapter(directory).label
+
+
 def backend_config(model: str | Path) -> BackendConfig:
     """The settings for a bare name, directory, hub id or URL; see `open_planner`.
 

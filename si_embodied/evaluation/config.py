@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from typing_extensions import Doc, assert_never
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.backends.opening import checkpoint_name
+from si_embodied.backends.opening import adapter_name, checkpoint_name
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
-from si_embodied.models.adapters import inspect_adapter
 from si_embodied.types import Latency
 
 Control: TypeAlias = Literal["blank"]
@@ -95,7 +94,7 @@ def _backend_identity(backend: BackendConfig) -> dict[str, Any]:
             options = {"weights": backend.weights, "device": backend.device}
             chosen = {name: value for name, value in options.items() if value not in ("full", "auto")}
             if backend.adapter:
-                chosen["adapter"] = inspect_adapter(backend.adapter).label
+                chosen["adapter"] = adapter_name(backend.adapter)
             return {"model": model_fingerprint(Path(backend.model)), **chosen}
         case "server":
             return {"model": backend.model, "server": dataclasses.asdict(backend.server)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 import subprocess
@@ -33,6 +34,7 @@ _LONGEST = 1 << 16
 def main() -> int:
     """Fuzz, and print a line for each target."""
     options = _options()
+    logging.disable(logging.CRITICAL)  # refusals are logged, a million of them here
     if options.child:
         return _child(options)
     from targets import TARGETS

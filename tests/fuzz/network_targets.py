@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from functools import cache
 from typing import Any
@@ -117,8 +116,6 @@ def _server() -> Any:
     from si_embodied.serving.scheduler import Scheduler
     from si_embodied.serving.service import PlanningService
 
-    for name in ("si_embodied", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     service = PlanningService(ScriptedBackend(lambda prompt: _PLAN))
     limits = Limits(most_bytes=1 << 20, per_s=1e9, burst=1 << 30)
     app = PlanningApp(Scheduler(service.decide), ApiKey(None, host="127.0.0.1"), limits).app

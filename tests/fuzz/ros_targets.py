@@ -295,4 +295,4 @@ def heartbeat(data: bytes) -> None:
 
 @cache
 def _planner_watch() -> PlannerWatch:
-    return PlannerWatch(1.0)
+    return PlannerWatch(1.0, started_s=0.0)
