@@ -130,7 +130,8 @@ def merged(model: Any, adapter: Adapter, name: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
-            tuned = peft.get_peft_model(model, peft.PeftConfig.from_pretrained(str(adapter.directory), local_files_only=True))
+            config = peft.PeftConfig.from_pretrained(str(adapter.directory), local_files_only=True)
+            tuned = peft.get_peft_model(model, config)
         wanted = {key: tuple(value.shape) for key, value in peft.get_peft_model_state_dict(tuned).items()}
         if difference := _difference(given, wanted):
             raise CheckpointError(f"{other}: {difference}; give the checkpoint that it was trained on as the model")
