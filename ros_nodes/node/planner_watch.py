@@ -11,11 +11,11 @@ _STATES = ("active", "inactive")
 _LONGEST = 400
 NOBODY = "nobody"
 """Said instead of a planner's id while the watchdog stops the robot."""
-DISCOVERY_S = 2.0
-"""A planner that has just started looks for a watchdog for this long."""
-LISTENS_S = 4.0
-"""A watchdog that has just started listens to planners for this long. Fast DDS announces a process every 3 s; on a busy
+DISCOVERY_S = 4.0
+"""A planner that has just started looks for a watchdog for this long. Fast DDS announces a process every 3 s; on a busy
 machine the announcements at its start may be lost."""
+LISTENS_S = 4.0
+"""A watchdog that has just started listens to planners for this long."""
 
 
 @dataclass(frozen=True, slots=True)

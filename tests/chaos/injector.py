@@ -17,7 +17,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.action import ActionClient
 from rclpy.logging import LoggingSeverity
 from si_embodied_msgs.action import PlanTask
-from stack import Stack, pause
+from stack import Stack, pause, wait_for
 from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import SetBool
 
@@ -86,7 +86,7 @@ class Injector:
         until_s = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > until_s:
-                self.stack.referee.violations.append(f"waited {seconds:.0f} s in vain for {what}")
+                self.stack.referee.violated(f"waited {seconds:.0f} s in vain for {what}")
                 return
             self._spin()
 
@@ -96,12 +96,12 @@ class Injector:
         for process in self.stack.processes.values():
             code = process.died()
             if code is not None:
-                referee.violations.append(f"{process.name} ended by itself with exit code {code}")
+                referee.violated(f"{process.name} ended by itself with exit code {code}")
                 process.start()
         lost = referee.lost(now_s)
         if lost:
             referee.drop_pending()
-            referee.violations.append(f"not recovered from {', '.join(fault.name for fault in lost)}")
+            referee.violated(f"not recovered from {', '.join(fault.name for fault in lost)}")
         if now_s - self._sample_s > SAMPLE_S:
             self._sample_s = now_s
             planner = self.stack.processes["planner"]
@@ -177,7 +177,7 @@ class Injector:
         future = client.send_goal_async(PlanTask.Goal(instruction="go to the chair " * 12_000))
         yield from pause(1.0)
         if future.done() and future.result().accepted:
-            self.stack.referee.violations.append("an instruction of 200 kB was accepted")
+            self.stack.referee.violated("an instruction of 200 kB was accepted")
 
     def _jump(self) -> Iterator[None]:
         self.stack.shift_s -= JUMP_S
@@ -234,15 +234,14 @@ class Injector:
         while not self._others.server_is_ready() and time.monotonic() < until_s:
             yield
         yield from pause(1.0)
-        future = self._others.send_goal_async(PlanTask.Goal(instruction="turn", timeout_s=5.0))
+        accepted = self._others.send_goal_async(PlanTask.Goal(instruction="turn", timeout_s=5.0))
+        yield from wait_for(accepted, lasts_s)
+        if accepted.done() and accepted.result().accepted:  # it had not heard of the first one yet
+            ended = accepted.result().get_result_async()
+            yield from wait_for(ended, lasts_s)
+            if not ended.done() or ended.result().result.code != Code.CANCELED or ended.result().result.subgoals:
+                self.stack.referee.violated("two planners act")
         yield from pause(lasts_s)
-        if future.done() and future.result().accepted:  # before it had heard of the first one
-            ended = future.result().get_result_async()
-            yield from pause(1.0)
-            if not (
-                ended.done() and ended.result().result.code == Code.CANCELED and not ended.result().result.subgoals
-            ):
-                self.stack.referee.violations.append("two planners act")
         assert second.running is not None
         second.running.send_signal(signal.SIGINT)
         while second.died() is None:

@@ -98,11 +98,11 @@ class Referee:
         xyz = tuple(xyz)
         inside = all(low <= value <= high for low, value, high in zip(self.lowest, xyz, self.highest, strict=True))
         if not inside:  # also if it is NaN
-            self._violated(f"{what} at {xyz} outside {self.lowest} to {self.highest}")
+            self.violated(f"{what} at {xyz} outside {self.lowest} to {self.highest}")
         for active in self._active:
             limit_s = active.fault.no_goal_s
             if limit_s is not None and active.counted_s is not None and now_s - active.counted_s > limit_s:
-                self._violated(f"{what} {now_s - active.began_s:.2f} s after {active.fault.name!r} began")
+                self.violated(f"{what} {now_s - active.began_s:.2f} s after {active.fault.name!r} began")
 
     def plan(self, code: int, stamp_s: float, now_s: float) -> None:
         """A decision was published: code 0 is a plan, made from an image with this stamp."""
@@ -112,7 +112,7 @@ class Referee:
         bad = [(each.fault, each.stamp_s + _EDGE_S, math.inf) for each in self._active if each.fault.no_plan]
         for fault, first_s, last_s in (*bad, *self._images):
             if first_s < stamp_s < last_s:
-                self._violated(f"a plan on an image taken during {fault.name!r}")
+                self.violated(f"a plan on an image taken during {fault.name!r}")
         self._acts(now_s)
 
     def place(self, place: tuple[float, float, float], *, moving: bool, now_s: float) -> None:
@@ -130,7 +130,7 @@ class Referee:
                 key = (id(active), "motion")
                 if key not in self._reported:
                     self._reported.add(key)
-                    self._violated(f"the robot moves {now_s - active.began_s:.2f} s after {active.fault.name!r} began")
+                    self.violated(f"the robot moves {now_s - active.began_s:.2f} s after {active.fault.name!r} began")
         self._acts(now_s)
 
     def velocity(self, values: Iterable[float]) -> None:
@@ -138,7 +138,7 @@ class Referee:
         self._count("zero velocities")
         values = tuple(values)
         if any(value != 0.0 for value in values):
-            self._violated(f"a velocity of {values}")
+            self.violated(f"a velocity of {values}")
 
     def _acts(self, now_s: float) -> None:
         if self._active:
@@ -148,7 +148,8 @@ class Referee:
             self.recoveries.append(Recovery(slowest, now_s - max(ended_s for _, ended_s in self._ended)))
             self._ended.clear()
 
-    def _violated(self, what: str) -> None:
+    def violated(self, what: str) -> None:
+        """Something happened that must not."""
         self.violations.append(what)
         self.say(f"VIOLATION {what}")
 

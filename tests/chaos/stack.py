@@ -216,9 +216,8 @@ class Stack:
         while True:
             while not client.service_is_ready():
                 yield
-            future, until_s = client.call_async(request), time.monotonic() + _ANSWERS_S
-            while not future.done() and time.monotonic() < until_s:
-                yield
+            future = client.call_async(request)
+            yield from wait_for(future, _ANSWERS_S)
             if future.done() and accepted(future.result()):
                 return
             yield from pause(0.3)
@@ -278,6 +277,13 @@ def pause(seconds: float) -> Iterator[None]:
     """A generator that ends after a time."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
+        yield
+
+
+def wait_for(future: Any, seconds: float) -> Iterator[None]:
+    """A generator that ends when a future is done, or after a time."""
+    until_s = time.monotonic() + seconds
+    while not future.done() and time.monotonic() < until_s:
         yield
 
 
