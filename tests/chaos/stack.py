@@ -39,6 +39,8 @@ MOVES_M_S, MOVES_RAD_S = 0.03, 0.05
 """A tool settles slowly after a stop; a simulated base stands at once."""
 _ENDS_S, _ANSWERS_S, _AGAIN_S, _TASK_S = 10.0, 10.0, 0.2, 120.0
 _MOST_FAILURES = 5
+_PUT_S = 0.5
+"""For so long after a reset the robot may seem to move: it was put elsewhere."""
 _QOS = QoSProfile(depth=100)
 
 
@@ -162,6 +164,7 @@ class Stack:
         self._parameters = ros.node.create_client(SetParameters, "sim_node/set_parameters")
         self._reset = ros.node.create_client(Trigger, "sim_node/reset")
         self._resetting = False
+        self._placed_s = float("-inf")  # when a reset put the robot at its place
         self.jobs: list[Iterator[None]] = []  # each goes on a little in every spin
 
     def _make(self, simulator: dict[str, object]) -> Iterator[Process]:
@@ -208,6 +211,7 @@ class Stack:
         parameter = Parameter("seed", value=self.seed % 100_000).to_parameter_msg()
         yield from self.call(self._parameters, SetParameters.Request(parameters=[parameter]))
         yield from self.call(self._reset, Trigger.Request())
+        self._placed_s = time.monotonic()
         self._resetting = self.tasks.over = False
         self.tasks.failures = 0
 
@@ -258,8 +262,7 @@ class Stack:
     def _on_odometry(self, message: Odometry) -> None:
         pose, velocity = bridge.pose_of_message(message.pose.pose), message.twist.twist
         moving = abs(velocity.linear.x) > MOVES_M_S or abs(velocity.angular.z) > MOVES_RAD_S
-        place = (float(pose.translation[0]), float(pose.translation[1]), pose.yaw)
-        self.referee.place(place, moving=moving, now_s=time.monotonic())
+        self._on_place((float(pose.translation[0]), float(pose.translation[1]), pose.yaw), moving=moving)
 
     def _on_transforms(self, message: TFMessage) -> None:
         for each in message.transforms:
@@ -270,7 +273,12 @@ class Stack:
             before_s, before = self._tool or (stamp_s, place)
             self._tool = (stamp_s, place)
             speed = math.dist(before, place) / max(stamp_s - before_s, 1e-3)
-            self.referee.place(place, moving=speed > MOVES_M_S, now_s=time.monotonic())
+            self._on_place(place, moving=speed > MOVES_M_S)
+
+    def _on_place(self, place: tuple[float, float, float], *, moving: bool) -> None:
+        now_s = time.monotonic()
+        put = self._resetting or now_s - self._placed_s < _PUT_S
+        self.referee.place(place, moving=moving and not put, now_s=now_s)
 
 
 def pause(seconds: float) -> Iterator[None]:
