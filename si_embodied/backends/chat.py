@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _INCOMPLETE = {
     "content_filter": "the server's content filter stopped the answer (finish_reason content_filter): rephrase the "
     "instruction, or turn the filter off",
+    "safety": "the server's safety filter stopped the answer (finish_reason SAFETY): rephrase the instruction, or turn "
+    "the filter off",
     "abort": "the server aborted the answer (finish_reason abort); see its log",
     "error": "the server failed while it wrote the answer (finish_reason error); see its log",
 }
@@ -38,8 +40,8 @@ _TRUNCATED = ("length", "max_tokens", "model_length")
 
 _REASONING = ("reasoning_content", "reasoning")
 """Where servers put a thinking model's text; some put the whole answer there when they find no end of the thinking."""
-_THOUGHT_END = "</think>"
-_THOUGHT = "<think>"
+_THOUGHT = re.compile(r"<think(ing)?>|<thought>|<reasoning>|\[THINK\]|<\|begin_of_thought\|>", re.IGNORECASE)
+_THOUGHT_END = re.compile(r"</think(ing)?>|</thought>|</reasoning>|\[/THINK\]|<\|end_of_thought\|>", re.IGNORECASE)
 _SPECIAL_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|end|>", "<|eot_id|>", "</s>")
 _BLANK = " \t\r\n\ufeff"
 """White space, and the byte order mark."""
@@ -83,6 +85,7 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
     try:
         choice = body["choices"][0]
         message, ended = choice["message"], choice.get("finish_reason")
+        ended = ended.lower() if isinstance(ended, str) else None
         text = _answer_text(message)
         refusal = message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError):
@@ -91,9 +94,9 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
         raise BackendError(
             f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {(text or '')[:80]!r}"
         )
-    if isinstance(ended, str) and ended in _INCOMPLETE:
+    if ended in _INCOMPLETE:
         raise BackendError(f"{where}: {_INCOMPLETE[ended]}: {(text or '')[:80]!r}")
-    if text is None or (refusal and not text.strip(_BLANK)):
+    if text is None or (isinstance(refusal, str) and refusal.strip(_BLANK)):
         raise _no_answer(body, refusal, reply, where)
     usage = body.get("usage")
     return ChatAnswer(without_reasoning(text), _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
@@ -106,7 +109,8 @@ def without_reasoning(text: str) -> str:
     """
     text = text[: _end_of_text(text)].strip(_BLANK)
     # A plan is kept as it is, even if a text in it contains the marker.
-    return text if text.startswith("{") else text.rpartition(_THOUGHT_END)[2].strip(_BLANK)
+    ends = [] if text.startswith("{") else [end.end() for end in _THOUGHT_END.finditer(text)]
+    return text[ends[-1] :].strip(_BLANK) if ends else text
 
 
 def _end_of_text(text: str) -> int:
@@ -129,7 +133,7 @@ def only_json_object(text: str) -> str:
     meant, and what stands in unfinished thinking is a draft.
     """
     found, start = "", text.find("{")
-    if _THOUGHT in text[: max(start, 0)]:
+    if _THOUGHT.search(text, 0, max(start, 0)):
         return text
     while start >= 0:
         end = _object_end(text, start)
@@ -192,8 +196,15 @@ def _answer_text(message: Any) -> str | None:
     if isinstance(content, list):  # of parts, of which those with "type": "thinking" have no text
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         content = "".join(part for part in parts if isinstance(part, str))
-    texts = [text for text in (content, *map(message.get, _REASONING)) if isinstance(text, str)]
+    thoughts = [_as_answer(text) for text in map(message.get, _REASONING) if isinstance(text, str)]
+    texts = [content, *thoughts] if isinstance(content, str) else thoughts
     return next((text for text in texts if text.strip(_BLANK)), texts[0] if texts else None)
+
+
+def _as_answer(reasoning: str) -> str:
+    """Reasoning in the place of an answer: what does not end with the answer is thinking that has not ended."""
+    ends_with_it = reasoning[: _end_of_text(reasoning)].endswith(("}", "```"))
+    return reasoning if ends_with_it else f"<think>{reasoning}"
 
 
 def _no_answer(body: Any, refusal: object, reply: bytes, where: str) -> BackendError:
