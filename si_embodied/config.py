@@ -58,7 +58,7 @@ class GuardConfig:
     max_repeats: Annotated[int, Doc("how often the same goals may be tried from the same places in turn")] = 3
     circle_window: Annotated[
         int, Doc("attempts that are compared: circles of up to circle_window / max_repeats goals are found")
-    ] = 36
+    ] = 120
     min_map_gain_m2: Annotated[
         float, Doc("floor that the map must gain for repeated goals not to count as going round in circles")
     ] = 0.5

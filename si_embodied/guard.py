@@ -114,18 +114,23 @@ class Guard:
             return None
         grid = observation.navigation_map
         window = self._since_gain(memory.attempts, 0.0 if grid is None else grid.floor_m2)
-        places: list[Pose] = []
-        goals: list[Goal] = []
-        tried = [(attempt.T_map_base, attempt.goal) for attempt in reversed(window) if attempt.goal is not None]
-        for count, (place, earlier) in enumerate(tried[: self.config.circle_window], 1):
-            if not self._visited(place, places):
-                places.append(place)
-            if not self._given(earlier, goals):
-                goals.append(earlier)
-            circle = count >= self.config.max_repeats * max(len(places), len(goals))
-            if circle and self._visited(observation.T_map_base, places) and self._given(goal, goals):
+        tried = [(_Place.of(each.T_map_base), _Aim.of(each.goal)) for each in reversed(window) if each.goal is not None]
+        tried = tried[: self.config.circle_window]
+        here, now = _Place.of(observation.T_map_base), _Aim.of(goal)
+        near_m = _SAME_PLACE_M[self.embodiment.kind]
+        if not (here.among([place for place, _ in tried], near_m) and now.among([aim for _, aim in tried], near_m)):
+            return None
+        visited: list[_Place] = []
+        given: list[_Aim] = []
+        for count, (place, aim) in enumerate(tried, 1):
+            if not place.among(visited, near_m):
+                visited.append(place)
+            if not aim.among(given, near_m):
+                given.append(aim)
+            circle = count >= self.config.max_repeats * max(len(visited), len(given))
+            if circle and here.among(visited, near_m) and now.among(given, near_m):
                 grown = "" if grid is None else ", and the map has not grown"
-                return Refusal(Code.REPETITION, f"{_circle(count, len(goals), len(places))}{grown}")
+                return Refusal(Code.REPETITION, f"{_circle(count, len(given), len(visited))}{grown}")
         return None
 
     def _since_gain(self, attempts: Sequence[Attempt], floor_m2: float) -> list[Attempt]:
@@ -133,21 +138,41 @@ class Guard:
         most = max([floor_m2, *(attempt.floor_m2 for attempt in attempts)])
         return [attempt for attempt in attempts if most - attempt.floor_m2 < self.config.min_map_gain_m2]
 
-    def _visited(self, T_map_base: Pose, places: Sequence[Pose]) -> bool:
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an attempt began."""
+
+    at_m: tuple[float, float, float]
+    yaw: float
+
+    @classmethod
+    def of(cls, T_map_base: Pose) -> _Place:
+        x, y, z = T_map_base.translation.tolist()
+        return cls((x, y, z), T_map_base.yaw)
+
+    def among(self, others: Sequence[_Place], near_m: float) -> bool:
         """Whether the robot was at this place, with this heading."""
         return any(
-            math.dist(T_map_base.translation, place.translation) <= _SAME_PLACE_M[self.embodiment.kind]
-            and abs(wrap_angle(T_map_base.yaw - place.yaw)) <= _SAME_HEADING_RAD
-            for place in places
+            math.dist(self.at_m, other.at_m) <= near_m and abs(wrap_angle(self.yaw - other.yaw)) <= _SAME_HEADING_RAD
+            for other in others
         )
 
-    def _given(self, goal: Goal, goals: Sequence[Goal]) -> bool:
-        """Whether one of these goals is the same."""
-        return any(
-            type(goal) is type(other)
-            and math.dist(goal.anchor(), other.anchor()) <= _SAME_PLACE_M[self.embodiment.kind]
-            for other in goals
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What an attempt was to reach."""
+
+    kind: type
+    anchor: tuple[float, ...]
+
+    @classmethod
+    def of(cls, goal: Goal) -> _Aim:
+        return cls(type(goal), tuple(goal.anchor().tolist()))
+
+    def among(self, others: Sequence[_Aim], near_m: float) -> bool:
+        """Whether one of these is the same."""
+        return any(self.kind is other.kind and math.dist(self.anchor, other.anchor) <= near_m for other in others)
 
 
 def _circle(tries: int, goals: int, places: int) -> str:

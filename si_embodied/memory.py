@@ -34,7 +34,7 @@ class Memory:
     limit: int = 12  # attempts that the prompt shows
     attempts: tuple[Attempt, ...] = ()
     forgotten: int = 0  # number of attempts dropped
-    kept: int = 42  # attempts that are remembered for the guard
+    kept: int = 126  # attempts that are remembered for the guard
 
     @classmethod
     def for_planner(cls, config: PlannerConfig) -> Memory:
