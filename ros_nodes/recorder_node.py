@@ -27,6 +27,7 @@ from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmb
 from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
+from si_embodied.ros_nodes.node.spinning import spin_while
 from si_embodied.ros_nodes.recording.bags import COMPRESSIONS, BagWriter, Topic, definition_of
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
@@ -34,7 +35,6 @@ from si_embodied.ros_nodes.sensing.opencv import import_opencv
 LOOK_S = 0.25
 """Period at which newly published topics are looked for."""
 IMAGE_FORMATS = ("jpeg", "png", "raw")
-_SPIN_S = 0.05
 _DEPTH = 100
 
 
@@ -110,11 +110,14 @@ class Recorder:
         self.bag.close()
 
     def _look(self) -> None:
-        """Subscribe to wanted topics that are published by now, and put what was recorded on disk."""
+        """Put what was recorded on disk, and subscribe to wanted topics that are published by now."""
         try:
             self.bag.flush()
+            self._subscribe_to_new()
         except RecordError as error:
             self.error = error
+
+    def _subscribe_to_new(self) -> None:
         if not self._now_ns():
             return  # before simulated time has begun, stamps would be of 1970
         for name, types in self._node.get_topic_names_and_types():
@@ -194,7 +197,7 @@ class Recorder:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Record until SIGINT or SIGTERM. Returns 2 if the recording fails."""
+    """Record until SIGINT or SIGTERM, whatever arrives. Returns 2 if the recording fails."""
     interrupted = init_until_interrupted(arguments)
     node = Node("recorder")
     executor = SingleThreadedExecutor()
@@ -205,8 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugins()
         recorder = Recorder(node)
         node.get_logger().info(f"recording to {recorder.bag.folder}; press Ctrl-C to stop")
-        while not interrupted() and recorder.error is None:
-            executor.spin_once(timeout_sec=_SPIN_S)
+        running = recorder
+        spin_while(node, executor, lambda: not interrupted() and running.error is None)
         if recorder.error is not None:
             raise recorder.error
     except SiEmbodiedError as error:

@@ -25,6 +25,7 @@ from si_embodied.errors import SiEmbodiedError
 from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
+from si_embodied.ros_nodes.node.spinning import spin_while
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 START_S = 1.0
 """Not 0, which means "no time yet" to nodes that use simulated time."""
-
-_SPIN_S = 0.05
-"""How often an interrupt is looked for."""
 
 
 class Drivers(Protocol):
@@ -67,6 +65,7 @@ class Simulator:
             SiEmbodiedError: a parameter is invalid, or the world cannot be rendered.
         """
         self._node = node
+        self.error: SiEmbodiedError | None = None  # what ended the simulation
         parameters.declare(node, SimulatorSettings)
         self._settings = parameters.read(node, SimulatorSettings)
         self._now_s, self._ticks, self._images = START_S, 0, 0
@@ -149,6 +148,12 @@ class Simulator:
         """Advance by one tick, and publish the result."""
         for command in self._commands.take(self._now_s):
             command()
+        try:
+            self._advance()
+        except SiEmbodiedError as error:  # of the world, not of a command
+            self.error = error
+
+    def _advance(self) -> None:
         self._robot.advance()
         self._ticks += 1
         self._now_s = START_S + self._ticks * self._robot.tick_s
@@ -189,7 +194,10 @@ def _camera_poses(observation: Observation) -> list[tuple[str, str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is stopped. Returns 2 if a setting is invalid or the world cannot be rendered."""
+    """Run the node until it is stopped, whatever arrives.
+
+    Returns 2 if a setting is invalid or the world cannot be rendered.
+    """
     interrupted = init_until_interrupted(arguments)
     node = Node("sim_node")
     executor = SingleThreadedExecutor()
@@ -197,9 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     simulator: Simulator | None = None
     try:
         load_plugins()
-        simulator = Simulator(node)
-        while not interrupted():
-            executor.spin_once(timeout_sec=_SPIN_S)
+        running = simulator = Simulator(node)
+        spin_while(node, executor, lambda: not interrupted() and running.error is None)
+        if simulator.error is not None:
+            raise simulator.error
     except SiEmbodiedError as error:
         node.get_logger().fatal(str(error))
         return 2

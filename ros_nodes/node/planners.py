@@ -10,7 +10,7 @@ from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels, PerfectPixe
 from si_embodied.ros_nodes.node.questions import Asker, FamilyFormat
 
 if TYPE_CHECKING:
-    from si_embodied.backends import LocalBackend
+    from si_embodied.backends import LocalBackend, ServerBackend
     from si_embodied.backends.base import Backend
     from si_embodied.planner import AnyPlanner
     from si_embodied.ros_nodes.node.settings import NodeSettings
@@ -44,6 +44,8 @@ def make_asker(settings: NodeSettings, backend: Backend | None) -> Asker | None:
     """The `Asker` for `~/ask`; None if no model in this process can answer questions."""
     if backend is None or isinstance(backend, PerfectPixels):
         return None
+    if settings.backend == "server":
+        return Asker(cast("ServerBackend", backend).apart())  # whatever happens to a question, plans go on
     if settings.backend != "local":
         return Asker(backend)
     return Asker(backend, FamilyFormat(cast("LocalBackend", backend).family))

@@ -13,6 +13,7 @@ from si_embodied_msgs.srv import AskSpatial
 
 from si_embodied.errors import BackendError, DeadlineExceeded, ObservationError, RegionParseError
 from si_embodied.grounding import Grounder, pixel_of
+from si_embodied.ros_nodes.node.timeouts import timeout_refusal
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.types import CameraFrame, Code, Refusal
 
@@ -77,11 +78,16 @@ class AskSpatialServer:
         assert self._runtime is not None  # _subject has checked
         assert asker is not None
         settings = self._runtime.settings
+        longest_s = settings.planner.deadline_s
+        refused = timeout_refusal(request.timeout_s, longest_s, "planner.deadline_s")
+        if refused:
+            return _refused(Code.PLAN_INVALID, refused)
+        deadline_s = min(float(request.timeout_s) or longest_s, longest_s)
         grounder, map_frame = Grounder(settings.embodiment, settings.planner.grounding), settings.map_frame
         future, executor = Future(), self._node.executor
 
         def answer() -> None:
-            answered = _answer(asker, request, subject, grounder, settings.planner.deadline_s)
+            answered = _answer(asker, request, subject, grounder, deadline_s)
             answered.header.frame_id = map_frame if subject.frame is not None else ""
             executor.create_task(_complete, future, answered)
 
@@ -134,9 +140,9 @@ def _work(waiting: _Queue) -> None:
         answer()
 
 
-def _answer(asker: Asker, request: Any, subject: _Subject, grounder: Grounder, default_s: float) -> Any:
+def _answer(asker: Asker, request: Any, subject: _Subject, grounder: Grounder, deadline_s: float) -> Any:
     """Ask the model and build the response. Runs in the question thread."""
-    response, deadline_s = AskSpatial.Response(), float(request.timeout_s) or default_s
+    response = AskSpatial.Response()
     try:
         if request.region:
             text, region = asker.locate(subject.images[0], request.question, deadline_s=deadline_s)

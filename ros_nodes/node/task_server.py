@@ -11,6 +11,7 @@ from rclpy.task import Future
 from si_embodied_msgs.action import PlanTask
 from std_msgs.msg import String
 
+from si_embodied.ros_nodes.node.timeouts import timeout_refusal
 from si_embodied.types import Code
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.task_runner import TaskReport
     from si_embodied.ros_nodes.node.telemetry import Telemetry
 
+LONGEST_TASK_S = 86_400.0
+"""The longest time-out that a goal may ask for: a day."""
 _FEEDBACK_S = 0.5
 
 
@@ -77,11 +80,15 @@ class TaskServer:
             self._handle.publish_feedback(_feedback(self._runtime, self._telemetry))
 
     def _on_goal(self, request: PlanTask.Goal) -> GoalResponse:
-        refused = self._refusal(request.instruction)
+        refused = self._refusal_of(request)
         if refused:
             self._node.get_logger().warning(f"task rejected: {refused}")
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
+
+    def _refusal_of(self, request: PlanTask.Goal) -> str:
+        """Why a goal cannot be accepted now, or ""."""
+        return timeout_refusal(request.timeout_s, LONGEST_TASK_S, "a day") or self._refusal(request.instruction)
 
     def _on_cancel(self, handle: Any) -> CancelResponse:
         if self._handle is not None and handle.goal_id == self._handle.goal_id:
@@ -107,7 +114,7 @@ class TaskServer:
     async def _execute(self, handle: Any) -> PlanTask.Result:
         """Execute one accepted goal of the action until it ends."""
         # Since acceptance, the client may have canceled or the node may have been stopped.
-        refused = self._refusal(handle.request.instruction)
+        refused = self._refusal_of(handle.request)
         if handle.is_cancel_requested:
             handle.canceled()
             return PlanTask.Result(code=int(Code.CANCELED), message="the client canceled the task")

@@ -20,7 +20,7 @@ class CircuitBreaker:
 
         Args:
             failures: consecutive failures that open the breaker.
-            rest_s: how long it stays open before it lets one request through.
+            rest_s: how long it stays open before it lets one request through, and how long that probe keeps others out.
             clock: monotonic time in seconds.
         """
         if failures < 1 or not rest_s > 0:
@@ -30,7 +30,7 @@ class CircuitBreaker:
         self._failures = 0
         self._last = ""
         self._open_until_s: float | None = None  # None while closed
-        self._probing = False
+        self._probe_until_s: float | None = None  # a probe that takes longer counts as abandoned; None without a probe
 
     def enter(self) -> None:
         """Call before each request, and exactly one of `succeeded`, `failed` and `abandoned` after it.
@@ -41,28 +41,30 @@ class CircuitBreaker:
         with self._lock:
             if self._open_until_s is None:
                 return
-            left_s = self._open_until_s - self._clock()
-            if left_s > 0 or self._probing:
+            now_s = self._clock()
+            left_s = self._open_until_s - now_s
+            probing = self._probe_until_s is not None and now_s < self._probe_until_s
+            if left_s > 0 or probing:
                 until = f"the next attempt is in {left_s:.1f} s" if left_s > 0 else "a probe is in progress"
                 raise BackendError(
                     f"server not asked: the last {self._failures} requests failed, {until}. Last failure: {self._last}"
                 )
-            self._probing = True
+            self._probe_until_s = now_s + self._rest_s
 
     def succeeded(self) -> None:
         """The request was answered: close the breaker."""
         with self._lock:
-            self._failures, self._open_until_s, self._probing = 0, None, False
+            self._failures, self._open_until_s, self._probe_until_s = 0, None, None
 
     def failed(self, why: str) -> None:
         """The request failed: open the breaker after enough failures, or at once after a failed probe."""
         with self._lock:
             self._failures, self._last = self._failures + 1, why
-            if self._probing or self._failures >= self._limit:
+            if self._probe_until_s is not None or self._failures >= self._limit:
                 self._open_until_s = self._clock() + self._rest_s
-            self._probing = False
+            self._probe_until_s = None
 
     def abandoned(self) -> None:
         """The caller gave the request up, which says nothing about the server."""
         with self._lock:
-            self._probing = False
+            self._probe_until_s = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import os
 import time
 from collections.abc import Coroutine
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 API_KEY_VARIABLE = "SI_EMBODIED_SERVER_KEY"
 
+FAIR_DEADLINE_S = 1.0
+"""A server that misses a shorter deadline is not known to have failed."""
+
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _MEANINGS = {
     401: f"it rejected the API key; set {API_KEY_VARIABLE} to the key that the server was started with",
@@ -41,6 +45,10 @@ _MEANINGS = {
 
 class _Unavailable(BackendError):
     """Every attempt failed. The circuit breaker counts these."""
+
+
+class _OutOfRetries(DeadlineExceeded):
+    """An attempt failed, and the deadline passes before the next one. The circuit breaker counts these too."""
 
 
 class _Refused(BackendError):
@@ -87,8 +95,20 @@ class ServerBackend:
         self._background = Background("server-backend")
         self.info = BackendInfo(model=model, kernel="server", dtype="server")
 
+    def apart(self) -> ServerBackend:
+        """The same server over the same connections, with a circuit breaker of its own.
+
+        The failures of its requests do not stop this backend's, and no probe of one keeps the other waiting. `cancel`
+        and `close` act on both.
+        """
+        other = copy.copy(self)
+        other._breaker = CircuitBreaker()
+        return other
+
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """Complete the prompt, with points in 0..1000. Latency stages: "encode" (the images) and "request".
+
+        A deadline of less than `FAIR_DEADLINE_S` that passes without an answer does not count as the server's failure.
 
         Raises:
             DeadlineExceeded: the deadline passed, retries included.
@@ -105,7 +125,10 @@ class ServerBackend:
         try:
             reply = self._within(self._ask(body, started + deadline_s), deadline_s - encoded_s)
         except (_Unavailable, DeadlineExceeded) as error:
-            self._breaker.failed(str(error))
+            if isinstance(error, _Unavailable | _OutOfRetries) or deadline_s - encoded_s >= FAIR_DEADLINE_S:
+                self._breaker.failed(str(error))
+            else:
+                self._breaker.abandoned()
             raise
         except BaseException:
             self._breaker.abandoned()
@@ -174,7 +197,7 @@ class ServerBackend:
                 if wait_s is None:
                     raise _Unavailable(f"{failure} (asked {attempt} times)") from failure
                 if wait_s >= left_s:
-                    raise DeadlineExceeded(
+                    raise _OutOfRetries(
                         f"{failure}; the next retry is due in {wait_s:.1f} s, but only {max(left_s, 0.0):.1f} s remain"
                     ) from failure
             await asyncio.sleep(wait_s)

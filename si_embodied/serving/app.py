@@ -14,7 +14,7 @@ from si_embodied.serving.messages import (
     REASONS,
     pack_decision,
     pack_refusal,
-    unpack_request,
+    unpack_numbered_request,
 )
 from si_embodied.serving.options import Limits
 from si_embodied.serving.scheduler import Scheduler
@@ -112,7 +112,7 @@ class PlanningApp:
     async def _decision(self, message: bytes) -> bytes:
         try:
             # Decompressing images takes milliseconds; the event loop keeps serving other robots meanwhile.
-            request = await asyncio.to_thread(unpack_request, message)
+            request, number = await asyncio.to_thread(unpack_numbered_request, message)
         except MessageError as error:
             raise RequestRefused("malformed", str(error)) from error
         planned = self._scheduler.submit(request)
@@ -122,7 +122,7 @@ class PlanningApp:
             self._scheduler.withdraw(planned)
             raise
         self._metrics.decided(decision)
-        return pack_decision(decision)
+        return pack_decision(decision, number=number)
 
     async def _body(self, request: Request) -> bytes:
         body = bytearray()

@@ -94,6 +94,7 @@ class RemotePlanner:
         }
         self._compressed, self._patience_s = compressed, patience_s
         self._lock = threading.Lock()
+        self._number = 0  # of the last request
         self._background = Background("remote-planner")
         self._socket: ClientConnection | None = None
 
@@ -141,11 +142,11 @@ class RemotePlanner:
             deadline_s=self.config.deadline_s,
         )
         with self._lock:
+            self._number += 1
             # A later request would have an image that the guard refuses; the next plan has a new one.
             patience_s = min(self._patience_s, self.config.guard.max_observation_age_s - (now_s - observation.stamp_s))
             exchange = self._exchange(request, started, patience_s)
-            reply = self._background.call(exchange, timeout_s=self.config.deadline_s)
-        decision = unpack_reply(reply)
+            decision = self._background.call(exchange, timeout_s=self.config.deadline_s)
         elapsed_s = time.monotonic() - started
         if decision.record.observation_stamp_s != observation.stamp_s:
             words = f"{self._url} answered for an image of {decision.record.observation_stamp_s} s, not this one"
@@ -181,8 +182,8 @@ class RemotePlanner:
         """Disconnect; the planner cannot be used afterwards."""
         self._background.close(last=self._leave())
 
-    async def _exchange(self, request: PlanRequest, started: float, patience_s: float) -> bytes:
-        """Send the request and return the reply, reconnecting until `patience_s` has passed."""
+    async def _exchange(self, request: PlanRequest, started: float, patience_s: float) -> Decision:
+        """Send the request and return the decision, reconnecting until `patience_s` has passed."""
         wait_s = _FIRST_WAIT_S
         try:
             while True:
@@ -196,9 +197,11 @@ class RemotePlanner:
                     if elapsed_s + wait_s > patience_s or not _may_pass(error):
                         raise
                 else:
-                    return bytes(reply)
+                    return unpack_reply(bytes(reply), number=self._number)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        except RequestRefused:
+            raise
         except BaseException:
             self._drop()  # a late reply must not be taken for the next request's
             raise
@@ -218,7 +221,7 @@ class RemotePlanner:
         now = dataclasses.replace(
             request, now_s=request.now_s + elapsed_s, deadline_s=max(0.0, request.deadline_s - elapsed_s)
         )
-        return pack_request(now, compressed=self._compressed)
+        return pack_request(now, number=self._number, compressed=self._compressed)
 
     def _drop(self) -> None:
         if self._socket is not None:

@@ -1,6 +1,8 @@
 """Messages between robot and planning server: a request, and a decision or a refusal.
 
-A message is one msgpack map `{"version": 2, KIND: {...}}`. Either side rejects a message of another version.
+A message is one msgpack map `{"version": 3, "number": N, KIND: {...}}`. Either side rejects a message of another
+version. A decision has the number of its request, so that the robot does not take a late one for the answer to another
+request.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import MessageError, ObservationError, RequestRefused, extra, shown
-from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text
+from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text, Whole
 from si_embodied.serving.options import MOST_BYTES
 from si_embodied.serving.values import CONFIG, DECISION, EMBODIMENT, MEMORY, TASK, observation_codec
 
@@ -27,6 +29,7 @@ VERSION = 3
 CONTENT_TYPE = "application/msgpack"
 PLAN_PATH = "/v1/plan"
 
+_NUMBER = Maybe(Whole(0, 2**63 - 1))
 _LONGEST_LIST, _MOST_CONTAINERS = 1000, 20_000
 
 REASONS = {
@@ -87,23 +90,35 @@ _REQUESTS = {compressed: _request(compressed=compressed) for compressed in (Fals
 _REFUSAL = Record(_Refusal, reason=OneOf(tuple(REASONS)), message=Text(20_000), retry_after_s=Maybe(Number(0.0)))
 
 
-def pack_request(request: PlanRequest, *, compressed: bool = False) -> bytes:
-    """Encode a request; `compressed` sends lossy images and depth (see `Picture`)."""
-    return _pack("plan", _REQUESTS[compressed].encode(request))
+def pack_request(request: PlanRequest, *, number: int | None = None, compressed: bool = False) -> bytes:
+    """Encode a request.
+
+    Args:
+        request: what to plan.
+        number: tells the requests of one robot apart.
+        compressed: send lossy images and depth (see `Picture`).
+    """
+    return _pack("plan", _REQUESTS[compressed].encode(request), number)
 
 
 def unpack_request(message: bytes) -> PlanRequest:
-    """Decode a request.
+    """Decode a request, without its number.
 
     Raises:
         MessageError: the message is not a request of this version.
     """
-    return _REQUESTS[False].decode(_unpack(message, ("plan",))[1], "plan")
+    return unpack_numbered_request(message)[0]
 
 
-def pack_decision(decision: Decision) -> bytes:
-    """Encode a decision."""
-    return _pack("decision", DECISION.encode(decision))
+def unpack_numbered_request(message: bytes) -> tuple[PlanRequest, int | None]:
+    """Decode a request and its number, None if it has none; raises like `unpack_request`."""
+    _, plain, number = _unpack(message, ("plan",))
+    return _REQUESTS[False].decode(plain, "plan"), number
+
+
+def pack_decision(decision: Decision, *, number: int | None = None) -> bytes:
+    """Encode a decision, with the number of its request."""
+    return _pack("decision", DECISION.encode(decision), number)
 
 
 def pack_refusal(refused: RequestRefused) -> bytes:
@@ -111,15 +126,17 @@ def pack_refusal(refused: RequestRefused) -> bytes:
     return _pack("refused", _REFUSAL.encode(_Refusal(refused.reason, str(refused)[:10_000], refused.retry_after_s)))
 
 
-def unpack_reply(message: bytes) -> Decision:
-    """Decode the server's reply.
+def unpack_reply(message: bytes, *, number: int | None = None) -> Decision:
+    """Decode the server's reply to the request with this number.
 
     Raises:
         RequestRefused: the server refused the request.
-        MessageError: the message is not a reply of this version.
+        MessageError: the message is not a reply of this version, or the decision answers another request.
     """
-    kind, plain = _unpack(message, ("decision", "refused"))
+    kind, plain, answered = _unpack(message, ("decision", "refused"))
     if kind == "decision":
+        if answered != number:
+            raise MessageError(f"expected the answer to request {number}, got that to request {answered}; ask again")
         return DECISION.decode(plain, "decision")
     refusal = _REFUSAL.decode(plain, "refused")
     raise RequestRefused(refusal.reason, refusal.message, retry_after_s=refusal.retry_after_s)
@@ -139,13 +156,15 @@ class _ContainerLimit:
         return container
 
 
-def _pack(kind: str, plain: Any) -> bytes:
+def _pack(kind: str, plain: Any, number: int | None = None) -> bytes:
     # A model's text may contain an unpaired surrogate; surrogatepass carries it unchanged.
-    packed: bytes = msgpack.packb({"version": VERSION, kind: plain}, unicode_errors="surrogatepass")
+    numbered = {} if number is None else {"number": number}
+    packed: bytes = msgpack.packb({"version": VERSION, **numbered, kind: plain}, unicode_errors="surrogatepass")
     return packed
 
 
-def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any]:
+def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any, int | None]:
+    """The kind, the content and the number of a message."""
     if len(message) > MOST_BYTES:
         raise MessageError(f"expected a message of at most {MOST_BYTES} bytes, got: {len(message)}")
     limit = _ContainerLimit()
@@ -168,6 +187,7 @@ def _unpack(message: bytes, kinds: tuple[str, ...]) -> tuple[str, Any]:
         raise MessageError(
             f"expected message version {VERSION}, got {shown(version)}; install the same release on both sides"
         )
+    number = _NUMBER.decode(plain.pop("number", None), "number")
     if len(plain) != 1 or (kind := next(iter(plain))) not in kinds:
         raise MessageError(f"expected one of {', '.join(kinds)}, got: {', '.join(map(str, plain))[:80] or 'nothing'}")
-    return kind, plain[kind]
+    return kind, plain[kind], number

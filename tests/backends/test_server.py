@@ -348,6 +348,57 @@ def test_one_probe_tests_a_failed_server_and_its_failure_reopens_the_breaker() -
         breaker.enter()
 
 
+def test_a_probe_that_takes_longer_than_the_rest_counts_as_abandoned() -> None:
+    now_s = [0.0]
+    breaker = CircuitBreaker(failures=1, rest_s=5.0, clock=lambda: now_s[0])
+    breaker.enter()
+    breaker.failed("hung")
+    now_s[0] = 5.0
+    breaker.enter()  # never ends
+    now_s[0] = 9.9
+    with pytest.raises(BackendError, match="a probe is in progress"):
+        breaker.enter()
+    now_s[0] = 10.0
+    breaker.enter()
+    breaker.succeeded()
+    breaker.enter()
+
+
+def test_a_deadline_too_short_to_judge_the_server_by_does_not_count_as_its_failure(make: Make) -> None:
+    breaker = CircuitBreaker(failures=1)
+    backend = make("hang", "hang", "ok", "hang", breaker=breaker)
+    for deadline_s in (0.001, 0.3):
+        with pytest.raises(DeadlineExceeded):
+            backend.generate(prompt((8, 8)), deadline_s=deadline_s)
+    while len(seen(backend)) < 2:  # a request may be canceled before it is sent
+        with pytest.raises(DeadlineExceeded):
+            backend.generate(prompt((8, 8)), deadline_s=0.3)
+    assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
+    with pytest.raises(DeadlineExceeded):
+        backend.generate(prompt((8, 8)), deadline_s=1.1)
+    with pytest.raises(BackendError, match="not asked: the last 1 requests failed"):
+        backend.generate(prompt((8, 8)), deadline_s=5)
+
+
+def test_a_short_deadline_does_not_excuse_a_server_that_answers_with_an_error(make: Make) -> None:
+    backend = make("later:30", breaker=CircuitBreaker(failures=1))
+    with pytest.raises(DeadlineExceeded, match="429"):
+        backend.generate(prompt((8, 8)), deadline_s=0.9)
+    with pytest.raises(BackendError, match="not asked"):
+        backend.generate(prompt((8, 8)), deadline_s=5)
+
+
+def test_requests_with_a_breaker_of_their_own_do_not_stop_the_others(make: Make) -> None:
+    plans = make("status:500", "status:500", "status:500", "ok", retries=Retries(attempts=1))
+    questions = plans.apart()
+    for _ in range(3):
+        with pytest.raises(BackendError, match="answered 500"):
+            questions.generate(prompt((8, 8)), deadline_s=5)
+    with pytest.raises(BackendError, match="not asked"):
+        questions.generate(prompt((8, 8)), deadline_s=5)
+    assert plans.generate(prompt((8, 8)), deadline_s=5).text == TURN
+
+
 def test_only_consecutive_failures_open_the_breaker() -> None:
     breaker = CircuitBreaker(failures=2)
     for _ in range(5):

@@ -293,16 +293,15 @@ def test_goals_of_a_planning_server_are_bounded_by_the_guard_of_the_robot(
 ) -> None:
     pytest.importorskip("msgpack")
     from si_embodied.serving.client import RemotePlanner
-    from si_embodied.serving.messages import pack_decision
 
     answered = Planner(ScriptedBackend(['{"subgoals":[{"skill":"explore"}],"done":false}']), base)
     decision = answered.plan(find_chair, wall_ahead, Memory())
     assert isinstance(decision, Execute)
     record = dataclasses.replace(decision.record, observation_stamp_s=stamp_s)
-    reply = pack_decision(dataclasses.replace(decision, goals=(goal,), record=record))
+    reply = dataclasses.replace(decision, goals=(goal,), record=record)
     planner = RemotePlanner("ws://127.0.0.1:1", base)
 
-    async def exchange(*_: object) -> bytes:
+    async def exchange(*_: object) -> Execute:
         return reply
 
     monkeypatch.setattr(planner, "_exchange", exchange)

@@ -55,10 +55,12 @@ def plan_reply(data: bytes) -> None:
 @target("msgpack", "msgpack", "websockets", "PIL", weight=0.3)
 def remote_planner(data: bytes) -> None:
     """A planning server's reply, as the robot acts on it: its goals pass the robot's own guard."""
+    from si_embodied.serving.messages import unpack_reply
+
     planner = _remote()
 
-    async def exchange(*_: Any) -> bytes:
-        return data
+    async def exchange(*_: Any) -> Any:
+        return unpack_reply(data)
 
     planner._exchange = exchange
     decision = planner.plan(Task("go to the wall", "navigation"), seen(), Memory())

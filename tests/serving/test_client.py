@@ -30,7 +30,7 @@ from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded
 from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.serving import RemotePlanner
-from si_embodied.serving.messages import pack_decision, unpack_request
+from si_embodied.serving.messages import pack_decision, unpack_numbered_request
 from si_embodied.serving.options import ServeOptions
 from si_embodied.worker import PlannerWorker
 
@@ -64,6 +64,10 @@ def held(decision: Decision, code: Code, *words: str) -> None:
     assert all(word in decision.message for word in words), decision.message
 
 
+def number_of(message: Any) -> int | None:
+    return unpack_numbered_request(message)[1]
+
+
 def within(seconds: float, work: Callable[[], Decision]) -> Decision:
     started = time.monotonic()
     decision = work()
@@ -82,9 +86,9 @@ def test_remote_decisions_equal_local_ones(
 
     def answer(connection: ServerConnection) -> None:
         for message in connection:
-            request = unpack_request(message)  # type: ignore[arg-type]
+            request, number = unpack_numbered_request(message)  # type: ignore[arg-type]
             decision = local.plan(request.task, request.observation, request.memory, now_s=request.now_s)
-            connection.send(pack_decision(decision))
+            connection.send(pack_decision(decision, number=number))
 
     with a_websocket(answer) as url:
         there = remote(url).plan(find_chair, wall_ahead, Memory())
@@ -165,8 +169,8 @@ def test_a_goal_beyond_the_robots_own_bounds_is_held(
     decision = generous.plan(find_chair, wall_ahead, Memory())
 
     def answer(connection: ServerConnection) -> None:
-        for _ in connection:
-            connection.send(pack_decision(decision))
+        for message in connection:
+            connection.send(pack_decision(decision, number=number_of(message)))
 
     with a_websocket(answer) as url:
         planner = remote(url, config=PlannerConfig(guard=GuardConfig(max_goal_distance_m=1.0)))
@@ -275,6 +279,30 @@ def test_a_late_reply_is_not_taken_for_the_next_one(server: Server, remote: Remo
     decision = planner.plan(TURN, wall_ahead, Memory())
     assert isinstance(decision, Execute)
     assert decision.plan.subgoals[0].degrees == 90  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_an_answer_to_another_instruction_about_the_same_image_is_a_hold(
+    remote: Remote, base: MobileBase, wall_ahead: Observation, find_chair: Task, numbered: bool
+) -> None:
+    """The second connection answers the request that it was sent."""
+    planned = Planner(ScriptedBackend(lambda _: GOTO), base).plan(find_chair, wall_ahead, Memory())
+    connections: list[ServerConnection] = []
+
+    def answer(connection: ServerConnection) -> None:
+        connections.append(connection)
+        for message in connection:
+            number = number_of(message)
+            assert number is not None
+            wrong = number - 1 if numbered else None
+            connection.send(pack_decision(planned, number=wrong if len(connections) == 1 else number))
+
+    with a_websocket(answer) as url:
+        planner = remote(url)
+        words = f"expected the answer to request 1, got that to request {0 if numbered else None}"
+        held(planner.plan(TURN, wall_ahead, Memory()), Code.BACKEND_FAILED, url, words)
+        assert isinstance(planner.plan(find_chair, wall_ahead, Memory()), Execute)
+    assert len(connections) == 2
 
 
 def test_a_server_that_dies_while_planning_is_a_hold(

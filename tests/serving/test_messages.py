@@ -41,6 +41,7 @@ from si_embodied.serving.messages import (
     pack_decision,
     pack_refusal,
     pack_request,
+    unpack_numbered_request,
     unpack_reply,
     unpack_request,
 )
@@ -161,6 +162,23 @@ def test_a_request_survives_encoding(base: MobileBase, arm: TableArm) -> None:
 )  # fmt: skip
 def test_a_decision_survives_encoding(decision: Decision) -> None:
     assert same(unpack_reply(pack_decision(decision)), decision)
+
+
+def test_a_decision_has_the_number_of_its_request(base: MobileBase) -> None:
+    sent = request(base)
+    assert unpack_numbered_request(pack_request(sent, number=7))[1] == 7
+    assert unpack_numbered_request(pack_request(sent))[1] is None
+    decision = Hold(RECORD)
+    assert same(unpack_reply(pack_decision(decision, number=7), number=7), decision)
+    for number in (6, None):
+        with pytest.raises(MessageError, match=f"answer to request {number}, got that to request 7"):
+            unpack_reply(pack_decision(decision, number=7), number=number)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, True, "7", 2**63, []])
+def test_an_invalid_number_is_refused(base: MobileBase, number: Any) -> None:
+    with pytest.raises(MessageError, match="number: expected an integer"):
+        unpack_request(msgpack.packb({**plain(base), "number": number}, unicode_errors="surrogatepass"))
 
 
 def test_a_refusal_arrives_as_an_error_with_its_reason() -> None:

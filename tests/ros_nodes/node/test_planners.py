@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from si_embodied.backends import ServerBackend
 from si_embodied.backends.config import BackendConfig, ServerOptions
+from si_embodied.backends.retries import Retries
 from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.errors import BackendError, ConfigError, UnknownNameError
 from si_embodied.ros_nodes.node.perfect_pixels import Truth
 from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_planner
 from si_embodied.ros_nodes.node.settings import NodeSettings
+from si_embodied.types import Prompt
 
 
 def test_the_shipped_model_uses_its_own_prompts_and_answers_questions() -> None:
@@ -24,6 +28,20 @@ def test_the_shipped_model_uses_its_own_prompts_and_answers_questions() -> None:
     assert make_asker(settings, backend) is not None
     other = NodeSettings(planner=PlannerConfig(Prompts(navigation="nav/v1")))
     assert make_planner(other, backend).config.prompts.navigation == "nav/v1", "the user's choice wins"
+
+
+def test_failing_questions_to_a_model_server_do_not_stop_the_plans() -> None:
+    pytest.importorskip("httpx")
+    settings = NodeSettings(backend="server", url="http://127.0.0.1:1", model="si")  # nothing listens there
+    backend = ServerBackend(settings.url, settings.model, retries=Retries(attempts=1))
+    asker = make_asker(settings, backend)
+    assert asker is not None
+    for words in (*["cannot connect"] * 3, "not asked"):
+        with pytest.raises(BackendError, match=words):
+            asker.ask([np.zeros((8, 8, 3), np.uint8)], "is it red?", deadline_s=5.0)
+    with pytest.raises(BackendError, match="cannot connect"):
+        backend.generate(Prompt("nav/v1", "", ("go",), {}), deadline_s=5.0)
+    backend.close()
 
 
 def test_parameters_become_one_backend_config() -> None:
