@@ -96,18 +96,22 @@ def test_with_odometry_a_localisation_that_wanders_or_jumps_is_not_motion(
 
 
 def test_a_correction_of_the_localisation_after_a_gap_in_odometry_is_not_motion() -> None:
-    """The robot stands. Odometry pauses for 1 s, and map -> odom jumps by 5 m meanwhile."""
+    """The robot stands. Its images come 1 s late, and odometry pauses for 0.5 s.
+
+    When it is back, the newest transform of the localisation lies in the pause, so where the base is in odom now is not
+    known, though it is at the images' stamps.
+    """
     robot = Robot()
     for turn in range(200):
         robot.node.now_s += 0.05
-        robot.x = 5.0 * (turn > 100)
-        robot.send_transforms(child="odom")
-        robot.x = 0.0
-        if not 90 < turn < 110:
+        if turn % 2:
+            robot.x = 5.0 * (turn > 60)
+            robot.send_transforms(child="odom")
+            robot.x = 0.0
+        if not 100 < turn < 110:
             robot.send_transforms(parent="odom")
-        robot.send_images()
+        robot.send_images(stamp_s=robot.node.now_s - 1.0)
         assert robot.sensors.cameras[0].frozen is None
-    assert isinstance(robot.sensors.observe(), Observation)
 
 
 @pytest.mark.promise(code="STALE_OBSERVATION", recovers="30 s after the robot has stopped, with a warning")
