@@ -44,6 +44,8 @@ TICK_S = 0.05
 _REPORT_S = 1.0
 _LEAST_S, _MOST_S = 0.3, 3.0
 """Time on exit to send cancel requests and the result; and until the robot stands and Nav2 has answered."""
+_STOPPING_S = 10.5
+"""After it was active, a planner sends heartbeats this long until the robot stands: a little longer than a stop."""
 
 
 class PlannerNode(LifecycleNode):  # type: ignore[misc]
@@ -52,6 +54,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         """Declare the parameters. The model is loaded by `on_configure`."""
         self.active = False
+        self._acted_s = time.monotonic()  # when it was last active, or the robot at rest
         # Before rclpy's own constructor, which creates services and subscriptions.
         self.boundary = Boundary(lambda text: self.get_logger().error(text), self._hold)
         self._runtime: PlannerRuntime | None = None
@@ -224,6 +227,15 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         """Whether the robot may still move."""
         return self._runtime is not None and not self._runtime.at_rest
 
+    def _bound_stopping(self) -> None:
+        """Fall silent if the robot may still move long after the planner was active: the watchdog stops it then."""
+        if self.active or not self.stopping:
+            self._acted_s = time.monotonic()
+        elif time.monotonic() - self._acted_s > _STOPPING_S:
+            self._heartbeat.silence()
+            reason = f"the robot may still move {_STOPPING_S} s after the planner was active: the watchdog must stop it"
+            self.get_logger().error(reason, once=True)
+
     def _on_emergency(self) -> None:
         self.end_task(Code.EMERGENCY_STOP, "the emergency stop was set")
         self.get_logger().error("emergency stop", throttle_duration_sec=1.0)
@@ -231,6 +243,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     # --- timer and parameters ----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._bound_stopping()
         if self._runtime is not None:
             self._runtime.keep_stopping()
         if self._runtime is not None and self.active:

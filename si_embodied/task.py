@@ -126,6 +126,17 @@ class TaskProgress:
             self.failures += 1
             self._pending.clear()  # the remaining goals assumed success
 
+    def interrupted(self, outcome: Outcome) -> None:
+        """The current step failed, or else the next one before it started; the rest of the plan is dropped.
+
+        A plan that is `done` but for its `Finish` does not end the task: the plan is dropped, and nothing has failed.
+        """
+        if self.step is None and self._pending and not isinstance(self._pending[0].goal, Finish):
+            self.step = self._pending.popleft()
+        if self.step is not None:
+            self.finished(outcome)
+        self._pending.clear()
+
     def stop(self, outcome: Outcome) -> None:
         """End the task now, even during a step."""
         self._pending.clear()

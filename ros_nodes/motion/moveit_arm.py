@@ -16,11 +16,14 @@ from shape_msgs.msg import SolidPrimitive
 
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.openings import current_opening
+from si_embodied.ros_nodes.motion.unanswered import UnansweredGoals
 from si_embodied.ros_nodes.node.settings import ArmSettings
 from si_embodied.ros_nodes.sensing import bridge
 
 _WITHIN_M, _WITHIN_RAD = 0.002, 0.02
 _ATTEMPTS, _PLANNING_S = 5, 5.0
+_ANSWER_S = 5.0
+"""How long a server may take to accept a goal; it accepts before it plans."""
 
 
 class MoveItArm:
@@ -34,7 +37,7 @@ class MoveItArm:
         self._number = 0  # of the current motion; replies to others are ignored
         self._handles: list[Any] = []  # of its accepted goals
         self._under_way = 0  # how many of its goals have not ended
-        self._asked = 0  # goals that were neither accepted nor rejected
+        self._unanswered = UnansweredGoals(_ANSWER_S)
         self._ended = False
         self._joints: dict[str, tuple[float, float]] = {}  # position, and when it came
         self._subscription = node.create_subscription(JointState, "joint_states", self._on_joints, 10)
@@ -51,8 +54,8 @@ class MoveItArm:
 
     @property
     def settled(self) -> bool:
-        """Whether every goal sent was answered."""
-        return self._asked == 0
+        """Whether no goal can be accepted any more."""
+        return self._unanswered.settled
 
     def cancel(self) -> None:
         """Cancel the motion; goals accepted only later are cancelled then. Controllers hold the arm where it stops."""
@@ -105,18 +108,20 @@ class MoveItArm:
             self._node.get_logger().error("MoveIt or the gripper's controller is not running; its goal was not sent")
             return
         number = self._number
-        self._asked += 1
-        client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
+        ticket = self._unanswered.sent(client)
+        sent = client.send_goal_async(goal)
+        sent.add_done_callback(lambda future: self._on_response(number, ticket, future.result()))
 
     def _cancel(self) -> None:
         self._number += 1
+        self._unanswered.drop()
         self._under_way, self._ended = 0, False
         for handle in self._handles:
             handle.cancel_goal_async()
         self._handles.clear()
 
-    def _on_response(self, number: int, handle: Any) -> None:
-        self._asked -= 1
+    def _on_response(self, number: int, ticket: int, handle: Any) -> None:
+        self._unanswered.answered(ticket)
         if number != self._number:
             if handle.accepted:
                 handle.cancel_goal_async()

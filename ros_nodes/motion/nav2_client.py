@@ -10,6 +10,7 @@ from nav2_msgs.action import NavigateToPose
 from rclpy.action import ActionClient
 
 from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.motion.unanswered import UnansweredGoals
 from si_embodied.ros_nodes.node.settings import NavigationSettings
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.types import Code, Outcome
@@ -34,13 +35,13 @@ class Nav2Navigator:
         self._outcome: Outcome | None = None
         self._active = self._accepted = False
         self._unsent: NavigateToPose.Goal | None = None  # waits for the server
-        self._asked = 0  # goals that Nav2 has neither accepted nor rejected
+        self._unanswered = UnansweredGoals(settings.server_timeout_s)
         self._started_s = 0.0
 
     @property
     def settled(self) -> bool:
-        """Whether every goal sent was answered; a goal accepted after this process has ended would be driven."""
-        return self._asked == 0
+        """Whether Nav2 can accept no goal any more; one accepted after this process has ended would be driven."""
+        return self._unanswered.settled
 
     def go(self, T_map_base: Pose) -> None:
         """Send the goal once the server is there; `poll` reports a server that is not running."""
@@ -84,16 +85,18 @@ class Nav2Navigator:
     def _drop(self) -> None:
         self._number += 1
         self._unsent = None
+        self._unanswered.drop()
 
     def _send(self) -> None:
         if self._unsent is None or not self._client.server_is_ready():
             return
         goal, self._unsent, number = self._unsent, None, self._number
-        self._asked += 1
-        self._client.send_goal_async(goal).add_done_callback(lambda future: self._on_response(number, future.result()))
+        ticket = self._unanswered.sent(self._client)
+        sent = self._client.send_goal_async(goal)
+        sent.add_done_callback(lambda future: self._on_response(number, ticket, future.result()))
 
-    def _on_response(self, number: int, handle: Any) -> None:
-        self._asked -= 1
+    def _on_response(self, number: int, ticket: int, handle: Any) -> None:
+        self._unanswered.answered(ticket)
         if number != self._number:
             if handle.accepted:
                 handle.cancel_goal_async()

@@ -94,7 +94,7 @@ class PlannerRuntime:
             most_outage_s=settings.most_outage_s,
             observation_timeout_s=settings.observation_timeout_s,
             on_decision=on_decision,
-            may_start=lambda: granted() and not self._stop.settling,
+            may_start=lambda: granted() and self._stop.lets_goal_start(),
         )
 
     def now_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 BACKENDS = ("local", "server", "remote", "scripted", "perfect_pixels")
 ARM_DRIVERS = ("topic", "moveit")
 NAVIGATORS = ("auto", "nav2", "topic")
+_LEAST_LOOK_RAD = 0.1
+"""A look around is a list of turns, 62 of them at this step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,16 @@ class RobotSettings:
     ] = ""
     lowest_tilt_rad: Annotated[float, Doc("tilt limit of the head camera; down is negative")] = -1.0
     highest_tilt_rad: Annotated[float, Doc("tilt limit of the head camera; up is positive")] = 0.5
+
+    def __post_init__(self) -> None:
+        """Reject a body without size, and steps of a look around that never ends."""
+        for name in ("radius_m", "height_m"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"expected robot.{name} to be positive and finite, got: {getattr(self, name)}")
+        if not _LEAST_LOOK_RAD <= self.look_step_rad < math.inf:
+            raise ConfigError(
+                f"expected robot.look_step_rad to be at least {_LEAST_LOOK_RAD}, got: {self.look_step_rad}"
+            )
 
     def embodiment(self, cameras: tuple[str, ...]) -> MobileBase:
         """The robot that the planner plans for; how it drives is up to the navigator."""

@@ -120,14 +120,11 @@ class TaskRunner:
         self._rest(self.report)
 
     def interrupt(self, outcome: Outcome) -> None:
-        """End the goal under way, if any, with a failure, drop the rest of its plan, and observe again."""
+        """End the goal under way, or the one that waits to start, with a failure; drop the plan and observe again."""
         if self.phase is not Phase.EXECUTING or self.report is None:
             return
         self.client.cancel()
-        if self.report.progress.step is None:
-            self.report.progress.next_step()
-        if self.report.progress.step is not None:
-            self.report.progress.finished(outcome)
+        self.report.progress.interrupted(outcome)
         self._continue(self.report, self.clock())
 
     def tick(self) -> None:

@@ -15,7 +15,7 @@ from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.frames import frame_of
 from si_embodied.ros_nodes.sensing.qos import LATCHED_BY_ALL, incompatible_qos_events
 from si_embodied.ros_nodes.sensing.rejections import Rejections
-from si_embodied.ros_nodes.sensing.repetition import RepetitionWatch, sample
+from si_embodied.ros_nodes.sensing.repetition import DOUBT_S, Placed, RepetitionWatch, sample
 from si_embodied.ros_nodes.sensing.synchronisation import Pair, StampSynchroniser
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _CLOCK_IMAGES = 12
 """How many of the last images the offset of a camera's clock is estimated from."""
 
 
-def _unknown(_: str, __: float) -> Pose | None:
+def _unknown(_: str, __: float) -> Placed | None:
     return None
 
 
@@ -41,7 +41,7 @@ class Camera:
         settings: NodeSettings,
         *,
         log: Rejections | None = None,
-        pose_at: Callable[[str, float], Pose | None] = _unknown,
+        pose_at: Callable[[str, float], Placed | None] = _unknown,
         now_s: Callable[[], float] | None = None,
     ) -> None:
         """Subscribe.
@@ -118,8 +118,13 @@ class Camera:
 
     def _watch(self, kind: str, message: Any) -> None:
         watch, stamp_s = self._watches[kind], bridge.seconds(message.header.stamp)
-        if watch.due(stamp_s):
-            watch.add(sample(message), stamp_s, partial(self._pose_at, message.header.frame_id))
+        if not watch.due(stamp_s):
+            return
+        if watch.add(sample(message), stamp_s, partial(self._pose_at, message.header.frame_id)):
+            self._node.get_logger().warning(
+                f"the {kind} of the camera {self.name!r} has counted as frozen for {DOUBT_S:.0f} s while it stood, "
+                "and is used again; if it is live, and simulated without noise, set frozen_travel_m to 0"
+            )
 
     def _on_info(self, message: Any) -> None:
         self._info = message  # an invalid one too: images are not planned on until a valid one comes

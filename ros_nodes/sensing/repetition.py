@@ -1,9 +1,16 @@
-"""Notices a frozen camera: one whose images stay byte for byte the same, with new stamps, while it moves. Pure."""
+"""Notices a frozen camera: one whose images stay byte for byte the same, with new stamps, while it moves. Pure.
+
+The judgement may be wrong where images have no noise: a simulated wall that looks the same from everywhere. The refusal
+then forbids the very motion that would change the image. So a camera that has stood for `DOUBT_S` is judged again from
+there on. A camera that is really frozen is refused again after the next `travel_m`; until then the robot moves no
+farther than before the first refusal.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +30,18 @@ _SETTLED = 3
 """Compared images before poses count: the stamps of a camera, or of transforms, may be a little late when it stops."""
 _PERIOD_S = 0.09
 """Between two images that are compared, so that it costs a camera of 30 Hz no more than one of 10 Hz."""
+DOUBT_S = 30.0
+"""How long a camera counts as frozen while it stands: twice the time in which refusals end a task (5 of 3 s each)."""
+_STANDS_M = 0.05
+"""A camera stands if it moves less than this, or half of `travel_m`: odometry drifts a little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A pose in a frame that moves smoothly."""
+
+    fixed_frame: str
+    pose: Pose
 
 
 def sample(message: Any) -> NDArray[np.uint8]:
@@ -71,33 +90,59 @@ class RepetitionWatch:
         self._since_s = self._newest_s = stamp_s
         self._repeats = 0
         self._varied = False
-        self._start: Pose | None = None  # where the equal images began
+        self._start: Placed | None = None  # where the equal images began
+        self._stands: Placed | None = None  # where the camera was when it last moved
+        self._moved_s = stamp_s
         self._travel_m = self._turn_rad = 0.0  # farthest from the start
 
     def due(self, stamp_s: float) -> bool:
         """Whether an image is to be compared."""
         return self._sample is None or not 0 <= stamp_s - self._newest_s < _PERIOD_S
 
-    def add(self, part: NDArray[np.uint8], stamp_s: float, pose_at: Callable[[float], Pose | None]) -> None:
-        """Take the sample of an image; `pose_at` is where the camera was at a stamp, None if that is not known."""
+    def add(self, part: NDArray[np.uint8], stamp_s: float, pose_at: Callable[[float], Placed | None]) -> bool:
+        """Take the sample of an image.
+
+        Args:
+            part: the image's sample.
+            stamp_s: the image's stamp.
+            pose_at: where the camera was at a stamp, None if that is not known. Poses in different frames are not
+                compared: travel counts anew from the first pose in another frame.
+
+        Returns:
+            Whether a frozen camera has stood for so long that it is judged anew.
+        """
         if self._sample is None or not np.array_equal(part, self._sample):
             self._sample = part
             self._restart(stamp_s)
-            return
+            return False
         earlier_s, self._newest_s = self._newest_s, stamp_s
         self._repeats += 1
         if self._repeats == 1:
             self._varied = varied(part)
         if self._varied and self._repeats >= _SETTLED:
-            self._move(pose_at(earlier_s))  # of the image before: the transforms of the newest may come after it
+            placed = pose_at(earlier_s)  # of the image before: the transforms of the newest may come after it
+            return placed is not None and self._move(placed, earlier_s)
+        return False
 
-    def _move(self, pose: Pose | None) -> None:
-        if pose is None:
-            return
-        self._start = self._start or pose
-        travel_m, turn_rad = _between(self._start, pose)
+    def _move(self, placed: Placed, stamp_s: float) -> bool:
+        """Measure the travel; whether the judgement that the camera is frozen is dropped, because it stands."""
+        if self._start is None or self._stands is None or self._start.fixed_frame != placed.fixed_frame:
+            self._start = self._stands = placed
+            self._moved_s, self._travel_m, self._turn_rad = stamp_s, 0.0, 0.0
+        travel_m, turn_rad = _between(self._start.pose, placed.pose)
         if travel_m + turn_rad > self._travel_m + self._turn_rad:
             self._travel_m, self._turn_rad = travel_m, turn_rad
+        if sum(_between(self._stands.pose, placed.pose)) > min(_STANDS_M, self._limit_m / 2):
+            self._stands, self._moved_s = placed, stamp_s
+        # With `standing_s` the camera has noise: its images never repeat unless it is frozen.
+        if self._limit_s or not self._travelled or stamp_s - self._moved_s < DOUBT_S:
+            return False
+        self._restart(self._newest_s)
+        return True
+
+    @property
+    def _travelled(self) -> bool:
+        return 0 < self._limit_m < self._travel_m + self._turn_rad
 
     @property
     def problem(self) -> str | None:
@@ -106,7 +151,7 @@ class RepetitionWatch:
             return None
         lasts_s = self._newest_s - self._since_s
         repeated = f"has repeated the same image for {lasts_s:.1f} s"
-        if 0 < self._limit_m < self._travel_m + self._turn_rad:
+        if self._travelled:
             turned = math.degrees(self._turn_rad)
             return f"{repeated} while the camera moved by {self._travel_m:.2f} m and {turned:.0f} degrees"
         if 0 < self._limit_s < lasts_s:

@@ -16,6 +16,7 @@ from si_embodied.ros_nodes.sensing.clock_watch import ClockWatch
 from si_embodied.ros_nodes.sensing.encodings import DepthImageError
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 from si_embodied.ros_nodes.sensing.rejections import Rejections
+from si_embodied.ros_nodes.sensing.repetition import Placed
 from si_embodied.ros_nodes.sensing.synchronisation import Pair
 from si_embodied.ros_nodes.sensing.transform_filter import TransformFilter
 from si_embodied.ros_nodes.sensing.transform_listener import make_transforms
@@ -227,11 +228,14 @@ class Sensors:
             self._node.get_logger().error(problem)
         self._clock_problem = problem
 
-    def _smooth_pose(self, frame: str, stamp_s: float) -> Pose | None:
-        """Where a frame was in the odometry's, which does not jump when localisation corrects itself (REP 105)."""
-        known = self.transforms.latest(self.settings.odom_frame, frame) is not None
-        fixed = self.settings.odom_frame if known else self.settings.map_frame
+    def _smooth_pose(self, frame: str, stamp_s: float) -> Placed | None:
+        """Where a frame was in the odometry's, which does not jump when localisation corrects itself (REP 105).
+
+        In the map only if the odometry's frame is not connected: a gap in the odometry does not change the frame.
+        """
+        connected = self.transforms.connected(self.settings.odom_frame, frame)
+        fixed = self.settings.odom_frame if connected else self.settings.map_frame
         try:
-            return self.transforms.lookup(fixed, frame, stamp_s)
+            return Placed(fixed, self.transforms.lookup(fixed, frame, stamp_s))
         except TransformError:
             return None

@@ -12,6 +12,9 @@ import numpy as np
 from si_embodied.errors import TransformError
 from si_embodied.geometry import Pose
 
+_MANY_FRAMES = 1000
+"""Frames, of which no robot has so many; beyond that, those that are no longer sent are dropped."""
+
 
 @dataclass(slots=True)
 class _History:
@@ -39,6 +42,7 @@ class TransformBuffer:
         """
         self._keep_s, self._most_gap_s = keep_s, most_gap_s
         self._frames: dict[str, _History] = {}
+        self._most_frames = _MANY_FRAMES
         self._lock = threading.Lock()
 
     def add(self, parent: str, child: str, stamp_s: float, T_parent_child: Pose, *, static: bool = False) -> None:
@@ -47,6 +51,7 @@ class TransformBuffer:
         with self._lock:
             history = self._frames.get(child)
             if history is None or history.parent != parent:
+                self._drop_old(stamp_s)
                 history = self._frames[child] = _History(parent)
             if static:
                 history.static = None if history.stamps_s else T_parent_child
@@ -63,6 +68,18 @@ class TransformBuffer:
             history.poses.insert(index, T_parent_child)
             surplus = bisect.bisect_left(history.stamps_s, history.stamps_s[-1] - self._keep_s)
             del history.stamps_s[:surplus], history.poses[:surplus]
+
+    def _drop_old(self, now_s: float) -> None:
+        """Drop the moving frames last seen more than `keep_s` ago, once there are many: tags, people, detections."""
+        if len(self._frames) < self._most_frames:
+            return
+        oldest_s, frames = now_s - self._keep_s, self._frames
+        self._frames = {
+            child: each
+            for child, each in frames.items()
+            if each.static is not None or (each.stamps_s and each.stamps_s[-1] >= oldest_s)
+        }
+        self._most_frames = max(_MANY_FRAMES, 2 * len(self._frames))  # so that a frame costs little on average
 
     def clear(self) -> None:
         """Forget all moving transforms. Static ones hold at all times, and their publishers send them only once."""
@@ -109,6 +126,14 @@ class TransformBuffer:
             return self.lookup(target, source, min(times, default=0.0))
         except TransformError:
             return None
+
+    def connected(self, a: str, b: str) -> bool:
+        """Whether two frames are in one tree, at whatever time."""
+        with self._lock:
+            try:
+                return not set(self._chain(a.lstrip("/"))).isdisjoint(self._chain(b.lstrip("/")))
+            except TransformError:
+                return False
 
     def _chain(self, frame: str) -> list[str]:
         """The frame, its parent, and so on up to the root."""

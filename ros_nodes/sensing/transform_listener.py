@@ -38,6 +38,9 @@ class Transforms(Protocol):
     def latest(self, target: str, source: str) -> Pose | None:
         """`T_target_source` at the newest time at which it is known, None if it never was."""
 
+    def connected(self, a: str, b: str) -> bool:
+        """Whether two frames are in one tree, at whatever time."""
+
     def clear(self) -> None:
         """Forget all moving transforms: the clock jumped back."""
 
@@ -107,6 +110,10 @@ class TopicTransforms:
         """See `Transforms`."""
         return self._buffer.latest(target, source)
 
+    def connected(self, a: str, b: str) -> bool:
+        """See `Transforms`."""
+        return self._buffer.connected(a, b)
+
     def clear(self) -> None:
         """See `Transforms`."""
         self._buffer.clear()
@@ -162,6 +169,10 @@ class Tf2Transforms:
         except self._error:
             return None
         return bridge.pose_of_transform(found.transform)
+
+    def connected(self, a: str, b: str) -> bool:
+        """See `Transforms`."""
+        return self._gaps.connected(a, b)
 
     def clear(self) -> None:
         """See `Transforms`; tf2 too keeps the static ones."""

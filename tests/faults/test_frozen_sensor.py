@@ -95,6 +95,77 @@ def test_with_odometry_a_localisation_that_wanders_or_jumps_is_not_motion(
     assert isinstance(robot.sensors.observe(), Observation)
 
 
+def test_a_correction_of_the_localisation_after_a_gap_in_odometry_is_not_motion() -> None:
+    """The robot stands. Its images come 1 s late, and odometry pauses for 0.5 s.
+
+    When it is back, the newest transform of the localisation lies in the pause, so where the base is in odom now is not
+    known, though it is at the images' stamps.
+    """
+    robot = Robot()
+    for turn in range(200):
+        robot.node.now_s += 0.05
+        if turn % 2:
+            robot.x = 5.0 * (turn > 60)
+            robot.send_transforms(child="odom")
+            robot.x = 0.0
+        if not 100 < turn < 110:
+            robot.send_transforms(parent="odom")
+        robot.send_images(stamp_s=robot.node.now_s - 1.0)
+        assert robot.sensors.cameras[0].frozen is None
+
+
+@pytest.mark.promise(code="STALE_OBSERVATION", recovers="30 s after the robot has stopped, with a warning")
+def test_a_live_camera_that_was_wrongly_judged_frozen_recovers_while_the_robot_stands() -> None:
+    """A simulated wall that looks the same from everywhere. A task ends with the refusal before: 5 holds of 3 s."""
+    robot = Robot()
+    assert refused_as_frozen(drive(robot, 1.0, frozen=True), "colour")
+    for _ in range(20 * 29):
+        robot.step(frozen=True)
+        assert robot.sensors.problem() is not None
+    for _ in range(20 * 2):
+        robot.step(frozen=True)
+    assert isinstance(robot.sensors.observe(), Observation)
+    assert any("has counted as frozen for 30 s" in warning for warning in robot.node.warnings)
+
+
+@pytest.mark.promise(code="STALE_OBSERVATION")
+def test_a_camera_that_is_frozen_and_used_again_is_refused_again_once_it_moves() -> None:
+    robot = Robot()
+    drive(robot, 1.0, frozen=True)
+    for _ in range(20 * 32):
+        robot.step(frozen=True)
+    assert refused_as_frozen(drive(robot, 1.5, frozen=True), "colour")
+
+
+def test_a_frozen_camera_on_a_robot_that_is_moved_stays_refused() -> None:
+    """A person pushes it on, 2 cm a second."""
+    robot = Robot()
+    drive(robot, 1.0, frozen=True)
+    for _ in range(20 * 60):
+        robot.step(0.05, speed=0.02, frozen=True)
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
+
+
+@pytest.mark.parametrize("travel_m", [0.02, 0.1, 1.0])
+@pytest.mark.promise(code="STALE_OBSERVATION")
+def test_a_camera_that_freezes_after_long_standing_is_refused_once_it_moves(travel_m: float) -> None:
+    robot = Robot(frozen_travel_m=travel_m)
+    for _ in range(20 * 60):
+        robot.step(frozen=True)
+    seen = drive(robot, travel_m / 0.3 + 0.5, frozen=True)
+    assert refused_as_frozen(seen, "colour")
+    robot.step(frozen=True)
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
+
+
+def test_a_camera_with_noise_stays_refused_however_long_it_stands() -> None:
+    robot = Robot(frozen_s=3.0)
+    drive(robot, 1.0, frozen=True)
+    for _ in range(20 * 60):
+        robot.step(frozen=True)
+        assert robot.sensors.problem() is not None
+
+
 def test_a_robot_that_stopped_while_transforms_were_missing_is_not_refused() -> None:
     """Between the last transform before the gap and the first one after it, the pose is not known."""
     robot = Robot()

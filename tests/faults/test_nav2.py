@@ -78,7 +78,8 @@ def nav2(monkeypatch: pytest.MonkeyPatch) -> Any:
 def navigator(nav2: Any) -> Any:
     clock = SimpleNamespace(now_s=10.0)
     made = nav2.Nav2Navigator(None, NavigationSettings(), "map", clock=lambda: clock.now_s)
-    made.clock = clock
+    made.clock, made.steady = clock, SimpleNamespace(now_s=50.0)
+    made._unanswered.steady_s = lambda: made.steady.now_s
     return made
 
 
@@ -90,6 +91,43 @@ def test_a_goal_accepted_after_the_stop_is_cancelled_then(navigator: Any) -> Non
     assert (server.cancelled, navigator.settled) == (0, False), "a node that shuts down still waits for Nav2's response"
     server.accept()
     assert (server.cancelled, navigator.settled) == (1, True)
+
+
+def test_a_mute_nav2_that_never_answers_a_dropped_goal_is_given_up_in_time(navigator: Any) -> None:
+    """Found, but hung: it is waited for `server_timeout_s`, 5 s; what it accepts after that is still cancelled."""
+    server = navigator._client
+    navigator.go(Pose.identity())
+    navigator.steady.now_s += 4.0
+    navigator.cancel()
+    navigator.steady.now_s += 4.9
+    navigator.cancel()  # again, as when the node is deactivated after the task has ended
+    assert not navigator.settled
+    navigator.steady.now_s += 0.2
+    assert navigator.settled
+    server.accept()
+    assert (server.cancelled, navigator.settled) == (1, True)
+
+
+def test_a_goal_that_nav2_took_into_its_grave_is_settled_at_once(navigator: Any) -> None:
+    navigator.go(Pose.identity())
+    navigator.cancel()
+    assert not navigator.settled
+    navigator._client.ready = False
+    assert navigator.settled
+
+
+def test_a_goal_that_is_still_wanted_is_never_settled_unanswered(navigator: Any) -> None:
+    navigator.go(Pose.identity())
+    navigator._client.ready = False
+    navigator.steady.now_s += 100.0
+    assert not navigator.settled
+
+
+def test_goals_that_a_mute_nav2_never_answers_do_not_pile_up(navigator: Any) -> None:
+    for _ in range(100):
+        navigator.go(Pose.identity())
+        navigator.steady.now_s += 10.0
+    assert len(navigator._unanswered._clients) <= 3
 
 
 def test_a_goal_under_way_is_cancelled_at_once(navigator: Any) -> None:

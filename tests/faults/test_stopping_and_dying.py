@@ -18,7 +18,7 @@ from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.boundary import Boundary
 from si_embodied.ros_nodes.node.planner_watch import DISCOVERY_S, LISTENS_S, NOBODY, Beat, Permission, PlannerWatch
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
-from si_embodied.skills import Rotate
+from si_embodied.skills import Finish, Rotate
 from si_embodied.types import Code, Hold, Outcome, PlanRecord, Refusal, Task
 
 TASK = Task("go to the red chair", "navigation")
@@ -65,8 +65,10 @@ class World:
         return SimpleNamespace(stamp_s=self.now_s, T_map_base=Pose.identity())
 
 
-def running(world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_age_s: float = 10.0) -> TaskRunner:
-    """A runner that has started the first of `goals` goals."""
+def running(
+    world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_age_s: float = 10.0, done: bool = False
+) -> TaskRunner:
+    """A runner that has started the first of `goals` goals; if `done`, the plan ends the task after them."""
 
     def age(stamp_s: float, now_s: float) -> Refusal | None:
         return Refusal(Code.STALE_PLAN, "old") if now_s - stamp_s > max_plan_age_s else None
@@ -75,7 +77,9 @@ def running(world: World, *, goals: int = 3, timeout_s: float = 60.0, max_plan_a
         world.resets += 1
 
     record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0)
-    plan = SimpleNamespace(goals=tuple(Rotate(1.0) for _ in range(goals)), subgoals=(), record=record)
+    plan = SimpleNamespace(
+        goals=(*(Rotate(1.0) for _ in range(goals)), *([Finish()] if done else [])), subgoals=(), record=record
+    )
     planner: Any = SimpleNamespace(config=PlannerConfig(), guard=SimpleNamespace(check_plan_age=age))
     answers = [plan]
     worker: Any = SimpleNamespace(reset=reset, submit=lambda *_: None, poll=lambda: answers.pop() if answers else None)
@@ -168,6 +172,30 @@ def test_a_task_whose_goal_is_never_granted_times_out() -> None:
     end = end_of(runner)
     assert end is not None
     assert end.code is Code.TIMED_OUT
+
+
+def test_an_interrupt_while_done_waits_does_not_end_the_task() -> None:
+    """A plan whose goals are carried out still waits for the stop, and for the watchdog, before it may be `done`."""
+    world = World()
+    runner = running(world, goals=1, done=True)
+    world.granted, world.outcome = False, Outcome(Code.OK)
+    world.pass_time(runner, 0.2)
+    runner.interrupt(Outcome(Code.SKILL_FAILED, "another planner acts on this robot"))
+    assert (end_of(runner), runner.phase) == (None, Phase.OBSERVING)
+    assert runner.report is not None
+    assert (runner.report.progress.subgoals, runner.report.progress.failures) == (1, 0)
+
+
+def test_an_interrupt_while_a_goal_waits_fails_that_goal() -> None:
+    world = World()
+    runner = running(world, goals=3)
+    world.granted, world.outcome = False, Outcome(Code.OK)
+    world.pass_time(runner, 0.2)
+    runner.interrupt(Outcome(Code.SKILL_FAILED, "why"))
+    assert last_attempt(runner) == Outcome(Code.SKILL_FAILED, "why")
+    world.granted = True
+    world.pass_time(runner, 1.0)
+    assert len(world.started) == 1, "the rest of the plan is dropped"
 
 
 # --- clocks and ages --------------------------------------------------------------------------------------------------

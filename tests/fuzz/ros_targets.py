@@ -20,7 +20,7 @@ from si_embodied.ros_nodes.motion import outcomes
 from si_embodied.ros_nodes.node.planner_watch import Beat, PlannerWatch
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.encodings import DepthLimits
-from si_embodied.ros_nodes.sensing.repetition import RepetitionWatch, sample
+from si_embodied.ros_nodes.sensing.repetition import Placed, RepetitionWatch, sample
 from si_embodied.ros_nodes.sensing.synchronisation import StampSynchroniser
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 from si_embodied.ros_nodes.sensing.transform_filter import TransformFilter
@@ -126,7 +126,7 @@ def _watch(given: Any) -> None:
     watch = RepetitionWatch(travel_m=0.5, standing_s=1.0)
     for stamp_s in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
         if watch.due(stamp_s):
-            watch.add(sample(given), stamp_s, lambda at_s: Pose.planar(at_s, 0.0, 0.0))
+            watch.add(sample(given), stamp_s, lambda at_s: Placed("odom", Pose.planar(at_s, 0.0, 0.0)))
     assert watch.problem is None or "3.0 s" in watch.problem
 
 

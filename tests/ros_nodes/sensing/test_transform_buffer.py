@@ -72,6 +72,32 @@ def test_messages_out_of_order_are_sorted() -> None:
     assert tree.lookup("map", "base_link", 1.5).translation[0] == pytest.approx(1.5)
 
 
+def test_frames_seen_once_are_dropped_and_those_of_the_robot_are_not(buffer: TransformBuffer) -> None:
+    """Tags, people and detections have a frame each; 1,000 of 100 a second are younger than the 10 s that are kept."""
+    for number in range(100_000):
+        stamp_s = 12.0 + 0.01 * number
+        buffer.add("map", f"tag_{number}", stamp_s, Pose.identity())
+        if number % 10 == 0:
+            buffer.add("map", "base_link", stamp_s, Pose.planar(1.0, 0.0, 0.0))
+    assert len(buffer._frames) < 3000
+    assert buffer.lookup("map", "camera", stamp_s - 5.0).translation[0] == pytest.approx(1.0)
+    assert buffer.latest("map", "tag_99999") is not None
+    with pytest.raises(TransformError, match="'tag_0'"):
+        buffer.lookup("map", "tag_0", 12.0)
+
+
+def test_frames_are_connected_through_a_gap() -> None:
+    tree = TransformBuffer(most_gap_s=0.3)
+    tree.add("map", "odom", 1.0, Pose.identity())
+    tree.add("odom", "base_link", 1.0, Pose.identity())
+    tree.add("odom", "base_link", 3.0, Pose.identity())
+    with pytest.raises(TransformError, match="not known for 2.00 s"):
+        tree.lookup("odom", "base_link", 2.0)
+    assert tree.connected("odom", "base_link")
+    assert tree.connected("map", "base_link")
+    assert not tree.connected("map", "gripper")
+
+
 # --- images with their depth ----------------------------------------------------------------------------------------
 
 
