@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
+from si_embodied.ros_nodes.node.stop_latch import StopLatch
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 
 try:
@@ -20,9 +22,8 @@ except ModuleNotFoundError:  # Humble
 TOPIC, LATCHED_TOPIC, WATCHDOG_SERVICE = "emergency_stop", "emergency_stop_latched", "watchdog/emergency_stop"
 _QOS = (QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), QoSProfile(depth=1), LATCHED)
 """Best effort hears every live publisher but may lose a message; latched hears only latched publishers."""
-
-_RELEASE_S = 1.0
-"""Time for the watchdog to release its stop."""
+_CHECK_S = 0.1
+"""How often a release that was not answered is looked for."""
 
 
 def subscribe_to_any(node: Any, kind: type, topic: str, callback: Callable[[Any], None]) -> list[Any]:
@@ -37,8 +38,8 @@ class EmergencyStop:
     def __init__(self, node: Any, on_stop: Callable[[], None]) -> None:
         """Listen, and serve `~/emergency_stop`; `on_stop` is called at every request to stop."""
         self._node, self._on_stop = node, on_stop
-        self._ours = self._watchdogs = False
-        self._releasing_until_s = 0.0  # time.monotonic; what the watchdog said before is ignored
+        self._latch = StopLatch()
+        self._asked: Any = None  # the future of the release asked for last
         subscribe_to_any(node, Bool, TOPIC, self._on_topic)
         node.create_subscription(Bool, LATCHED_TOPIC, self._on_watchdog, LATCHED)
         node.create_service(SetBool, "~/emergency_stop", self._on_service)
@@ -46,41 +47,59 @@ class EmergencyStop:
         silent = PublisherEventCallbacks(incompatible_qos=lambda _: None, use_default_callbacks=False)
         self._requests = node.create_publisher(Bool, TOPIC, 1, event_callbacks=silent)
         self._watchdog = node.create_client(SetBool, WATCHDOG_SERVICE)
+        node.create_timer(_CHECK_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def set(self) -> bool:
         """Whether the robot must stand."""
-        return self._ours or self._watchdogs
+        return self._latch.set
 
     def _on_topic(self, message: Bool) -> None:
         """True sets the stop. False is ignored: only the services release a stop, so that it is deliberate."""
         if message.data:
-            self._latch()
+            self._set_ours()
 
     def _on_watchdog(self, message: Bool) -> None:
-        if message.data and time.monotonic() < self._releasing_until_s:
-            return  # sent before it heard of the release; a new stop is also heard on the topic itself
-        self._watchdogs, self._releasing_until_s = bool(message.data), 0.0
-        if self._watchdogs:
+        if self._latch.hear(latched=bool(message.data)):
             self._on_stop()
 
     def _on_service(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data:
-            self._latch()
+            self._set_ours()
             self._requests.publish(Bool(data=True))  # the watchdog keeps the stop if this process dies
         else:
-            self._ours = False
+            self._latch.ours = False
             if self._watchdog.service_is_ready():
-                self._watchdogs, self._releasing_until_s = False, time.monotonic() + _RELEASE_S
-                self._watchdog.call_async(SetBool.Request(data=False)).add_done_callback(self._on_released)
+                self._release_watchdog()
         response.success, response.message = self.set == request.data, "stopped" if self.set else "released"
         if not response.success:
             response.message = "the watchdog keeps the stop and was not found; release again once it runs"
         return response
 
-    def _on_released(self, _: Any) -> None:
-        self._releasing_until_s = 0.0
+    def _release_watchdog(self) -> None:
+        self._forget_request()
+        self._latch.release(time.monotonic())
+        self._asked = self._watchdog.call_async(SetBool.Request(data=False))
+        self._asked.add_done_callback(self._on_released)
 
-    def _latch(self) -> None:
-        self._ours = True
+    def _on_released(self, future: Any) -> None:
+        if future is self._asked and self._latch.answered():
+            self._on_stop()
+
+    def _check(self) -> None:
+        releasing = self._latch.releasing
+        if self._latch.check(time.monotonic()):
+            self._node.get_logger().error("the watchdog did not release its stop in time; release again")
+            self._on_stop()
+        if releasing and not self._latch.releasing:
+            self._forget_request()
+
+    def _forget_request(self) -> None:
+        """Drop a request that was not answered: rclpy would remember it for ever."""
+        if self._asked is not None and not self._asked.done():
+            self._watchdog.remove_pending_request(self._asked)
+        self._asked = None
+
+    def _set_ours(self) -> None:
+        self._latch.ours = True
         self._on_stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -52,6 +53,34 @@ def read(node: Any, cls: type[T], changes: Mapping[str, Any] | None = None) -> T
             place = place.setdefault(group, {})
         place[leaf] = given
     return from_mapping(cls, values)
+
+
+def declare_leniently(node: Any, cls: type[T]) -> tuple[T, list[str]]:
+    """Declare and read the settings of a node that must come up whatever it is given.
+
+    Returns:
+        The settings, and why values were refused: each of those keeps its default.
+    """
+    values: dict[str, Any] = {}
+    refused: list[str] = []
+    for setting in settings_of(cls):
+        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        descriptor = ParameterDescriptor(description=setting.description, dynamic_typing=True)
+        given = node.declare_parameter(setting.name, default, descriptor).value
+        tried = _with(values, setting.name, list(given) if isinstance(given, array) else given)
+        try:
+            from_mapping(cls, tried)
+        except SiEmbodiedError as error:
+            refused.append(f"{setting.name} keeps its default {default!r}: {error}")
+        else:
+            values = tried
+    return from_mapping(cls, values), refused
+
+
+def _with(values: Mapping[str, Any], name: str, given: Any) -> dict[str, Any]:
+    """Nested values with the one of a dotted name added."""
+    group, _, rest = name.partition(".")
+    return {**values, group: _with(values.get(group, {}), rest, given) if rest else given}
 
 
 def check(node: Any, cls: type[Any], parameters: Sequence[Any], *, configured: bool) -> SetParametersResult:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from rclpy.logging import get_logger
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from si_embodied.ros_nodes.node.bringup import PROFILE_VARIABLE, config_file
@@ -52,13 +53,31 @@ def no_shared_memory(environment: MutableMapping[str, str] = os.environ) -> Iter
         environment[RANGE_VARIABLE] = "SUBNET"
         profile = profile or str(config_file("fastdds.xml"))
     environment.setdefault(BUILTIN_VARIABLE, "UDPv4")
-    with tempfile.NamedTemporaryFile("w", suffix=".xml", encoding="utf-8") as file:
-        if profile and Path(profile).is_file():
-            file.write(without_shared_memory(Path(profile).read_text(encoding="utf-8")))
-            file.flush()
-            environment[PROFILE_VARIABLE] = file.name
-        try:
-            yield
-        finally:
-            environment.clear()
-            environment.update(before)
+    file = _file_without_shared_memory(profile) if profile and Path(profile).is_file() else None
+    if profile:
+        environment[PROFILE_VARIABLE] = profile if file is None else str(file)
+    try:
+        yield
+    finally:
+        environment.clear()
+        environment.update(before)
+        if file is not None:
+            file.unlink(missing_ok=True)
+
+
+def _file_without_shared_memory(profile: str) -> Path | None:
+    """A temporary copy of a profile without shared memory; None, and an error in the log, if it cannot be written."""
+    file = None
+    try:
+        text = without_shared_memory(Path(profile).read_text(encoding="utf-8"))
+        handle, name = tempfile.mkstemp(suffix=".xml")
+        file = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"{error}; using {profile!r} as it is: a process that is killed may hold this one up for 3 s"
+        get_logger("shared_memory").error(f"cannot write a Fast DDS profile without shared memory: {reason}")
+        if file is not None:
+            file.unlink(missing_ok=True)
+        return None
+    return file

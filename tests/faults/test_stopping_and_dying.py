@@ -5,7 +5,7 @@ Over real processes: tests/ros/test_watchdog.py and test_stopping.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,16 @@ from si_embodied.config import PlannerConfig
 from si_embodied.errors import MessageError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.boundary import Boundary
-from si_embodied.ros_nodes.node.planner_watch import DISCOVERY_S, LISTENS_S, NOBODY, Beat, Permission, PlannerWatch
+from si_embodied.ros_nodes.node.planner_watch import (
+    DISCOVERY_S,
+    LISTENS_S,
+    NOBODY,
+    Beat,
+    Permission,
+    PlannerWatch,
+    StopsHeard,
+)
+from si_embodied.ros_nodes.node.stop_latch import StopLatch
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
 from si_embodied.skills import Finish, Rotate
 from si_embodied.types import Code, Hold, Outcome, PlanRecord, Refusal, Task
@@ -340,14 +349,17 @@ def test_a_planner_that_is_deactivated_is_not_lost() -> None:
     assert (watch.chosen, watch.lost) == ("", "")
 
 
-@pytest.mark.parametrize("text", ["", "a b", "a /planner on", "a /planner active more", "x" * 10_000])
+@pytest.mark.parametrize(
+    "text", ["", "a b", "a /planner on", "a /planner active more", "a /planner active stopped more", "x" * 10_000]
+)
 def test_a_malformed_heartbeat_is_refused(text: str) -> None:
     with pytest.raises(MessageError, match="expected a heartbeat"):
         Beat.parsed(text)
 
 
 def test_a_heartbeat_is_read_as_it_was_written() -> None:
-    assert Beat.parsed(A.text()) == A
+    for beat in (A, replace(A, acting=True), replace(A, active=False, stopped=True)):
+        assert Beat.parsed(beat.text()) == beat
 
 
 # --- a planner and its watchdog find each other -----------------------------------------------------------------------
@@ -374,8 +386,9 @@ def test_a_planner_killed_in_the_watchdogs_first_seconds_is_lost(heard_s: float)
 
 
 def test_a_watchdog_that_was_restarted_picks_up_the_active_planner() -> None:
-    permission, watch = Permission("a1", started_s=0.0, chosen="a1", watched=True), PlannerWatch(0.5, started_s=60.0)
-    permission.look(watched=True, now_s=60.0)  # of a process that was killed, DDS does not know yet
+    permission, watch = Permission("a1", started_s=0.0), PlannerWatch(0.5, started_s=60.0)
+    permission.hear("a1", 59.5)
+    permission.look(watchdogs=1, now_s=60.0)  # of a process that was killed, DDS does not know yet
     assert permission.granted, "it goes on meanwhile"
     watch.hear(A, 60.4)
     assert not watch.check(60.8)
@@ -386,7 +399,7 @@ def test_no_goal_starts_before_the_watchdog_has_named_the_planner() -> None:
     permission = Permission("a1", started_s=0.0)
     assert not permission.granted, "nobody has looked for a watchdog yet, however long the model took to load"
     assert permission.words == "not found yet"
-    permission.look(watched=True, now_s=100.0)
+    permission.look(watchdogs=1, now_s=100.0)
     assert not permission.granted
     assert permission.words == "has not heard this planner yet"
     permission.chosen = "a1"
@@ -397,7 +410,7 @@ def test_no_goal_starts_before_the_watchdog_has_named_the_planner() -> None:
 @pytest.mark.parametrize("chosen", [NOBODY, "b2", ""])
 def test_a_planner_that_the_watchdog_does_not_name_starts_no_goal(chosen: str) -> None:
     permission = Permission("a1", started_s=0.0, chosen=chosen)
-    permission.look(watched=True, now_s=100.0)
+    permission.look(watchdogs=1, now_s=100.0)
     assert not permission.granted
     assert bool(permission.refusal) is bool(chosen)
     assert permission.displaced is (chosen == "b2")
@@ -405,18 +418,113 @@ def test_a_planner_that_the_watchdog_does_not_name_starts_no_goal(chosen: str) -
 
 def test_a_planner_without_a_watchdog_acts_and_says_so() -> None:
     permission = Permission("a1", started_s=0.0)
-    permission.look(watched=False, now_s=DISCOVERY_S)
+    permission.look(watchdogs=0, now_s=DISCOVERY_S)
     assert not permission.granted, "there may be one that was not found yet"
-    permission.look(watched=False, now_s=DISCOVERY_S + 0.1)
+    permission.look(watchdogs=0, now_s=DISCOVERY_S + 0.1)
     assert permission.granted
     assert permission.words.startswith("none: nobody stops the robot")
 
 
 def test_what_a_watchdog_has_said_is_void_once_it_is_gone() -> None:
     permission = Permission("a1", started_s=0.0)
-    permission.look(watched=True, now_s=50.0)
+    permission.look(watchdogs=1, now_s=50.0)
     permission.chosen = NOBODY
     assert permission.refusal
-    permission.look(watched=False, now_s=60.0)
+    permission.look(watchdogs=0, now_s=60.0)
     assert not permission.refusal
+    assert not permission.granted, "a new one may be on its way: it is looked for as long as at the start"
+    permission.look(watchdogs=0, now_s=60.0 + DISCOVERY_S)
+    assert not permission.granted
+    permission.look(watchdogs=0, now_s=60.1 + DISCOVERY_S)
     assert permission.granted
+    assert permission.words.startswith("none")
+
+
+@pytest.mark.promise(recovers="when the watchdog is heard again")
+def test_no_goal_starts_while_the_watchdog_is_there_and_says_nothing() -> None:
+    permission = Permission("a1", started_s=0.0)
+    permission.hear("a1", 10.0)
+    for tenth in range(16):
+        permission.look(watchdogs=1, now_s=10.0 + tenth / 10)
+        assert permission.granted, tenth
+    permission.look(watchdogs=1, now_s=11.6)
+    assert not permission.granted
+    assert not permission.refusal, "the goal under way goes on"
+    assert permission.words.startswith("silent for more than 1.5 s")
+    permission.hear("a1", 30.0)
+    assert permission.granted
+    permission.look(watchdogs=1, now_s=30.0)
+    assert permission.words == "watches this planner"
+
+
+def test_a_second_watchdog_is_named_in_the_state() -> None:
+    permission = Permission("a1", started_s=0.0)
+    permission.hear("a1", 10.0)
+    permission.look(watchdogs=2, now_s=10.0)
+    assert permission.words.startswith("watches this planner; 2 publishers of active_planner")
+
+
+# --- an emergency stop over the restart of either process -------------------------------------------------------------
+
+
+def beat_of(planner: str, *, stopped: bool = True) -> Beat:
+    return Beat(planner, "/planner", active=True, stopped=stopped)
+
+
+@pytest.mark.promise(recovers="when it is released")
+def test_a_new_watchdog_learns_of_the_stop_that_a_planner_holds() -> None:
+    assert StopsHeard().hear(Beat.parsed(beat_of("a1").text()), 0.0)
+    assert not StopsHeard().hear(A, 0.0)
+
+
+def test_a_stop_released_at_the_watchdog_is_not_set_again_by_the_planner_that_still_holds_it() -> None:
+    heard = StopsHeard()
+    assert heard.hear(beat_of("a1"), 0.0)
+    heard.released(1.0)
+    assert not [now_s for now_s in (1.0, 1.1, 2.0, 60.0) if heard.hear(beat_of("a1"), now_s)]
+    assert not heard.hear(beat_of("a1", stopped=False), 61.0)
+    assert heard.hear(beat_of("a1"), 62.0), "a new stop"
+
+
+def test_a_heartbeat_from_before_a_release_does_not_undo_it_and_a_stop_after_it_is_taken() -> None:
+    heard = StopsHeard()
+    heard.released(1.0)
+    assert not heard.hear(beat_of("a1"), 1.05)
+    assert not heard.hear(beat_of("a1", stopped=False), 1.15)
+    heard.released(2.0)
+    assert [now_s for now_s in (2.1, 2.3, 2.5, 2.6) if heard.hear(beat_of("a1"), now_s)] == [2.5]
+
+
+@pytest.mark.promise(recovers="when it is released")
+def test_a_stop_set_at_the_watchdog_while_a_release_is_under_way_is_kept() -> None:
+    """The watchdog released its stop and a second operator set it again before the planner heard of either."""
+    latch = StopLatch(ours=True)
+    latch.hear(latched=True)
+    latch.ours = False
+    latch.release(10.0)
+    assert not latch.set
+    assert not latch.hear(latched=True), "it may be the old one"
+    assert latch.answered()
+    assert latch.set
+
+
+def test_a_late_message_of_the_old_stop_does_not_undo_a_release() -> None:
+    latch = StopLatch()
+    latch.release(10.0)
+    latch.hear(latched=True)
+    latch.hear(latched=False)
+    assert not latch.answered()
+    assert not latch.set
+    assert latch.hear(latched=True), "a new stop counts at once"
+
+
+def test_a_release_that_the_watchdog_does_not_answer_is_void() -> None:
+    latch = StopLatch()
+    latch.hear(latched=True)
+    latch.release(10.0)
+    assert not latch.check(10.9)
+    assert not latch.set
+    assert latch.check(11.0)
+    assert latch.set
+    assert not latch.answered(), "too late"
+    assert latch.set

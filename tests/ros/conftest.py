@@ -69,6 +69,7 @@ class Ros:
         self.environment = {
             **os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_PYTHON_CHECK_FIELDS": "1",
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_LOG_DIR": str(self.folder), "OMP_NUM_THREADS": "1",
+            "ROS_HOME": str(self.folder),  # where the watchdog keeps a stop
         }  # fmt: skip
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.context = Context()

@@ -14,7 +14,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, Twist
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
+from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionServer, CancelResponse
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from si_embodied_msgs.action import PlanTask
 from std_msgs.msg import Bool, Header, String
@@ -231,6 +233,39 @@ def test_an_emergency_stop_is_heard_survives_a_kill_and_is_released_on_purpose(r
     assert ros.call(SetBool, "planner/emergency_stop", SetBool.Request(data=False)).success
     ros.result(robot.drive().cancel_goal_async(), ANSWERS_S, "the cancellation")
     ros.wait(lambda: "active" in robot.status("watchdog"), ANSWERS_S, "the watchdog's release")
+
+
+def test_an_emergency_stop_survives_a_restart_of_the_watchdog_and_then_of_the_planner(ros: Any) -> None:
+    """The watchdog learns of it from its file, and from the planner if the file is lost."""
+    button = ros.node.create_publisher(Bool, "emergency_stop", 1)
+    robot = Robot(ros)
+    robot.wait_until_heard()
+    button.publish(Bool(data=True))
+    ros.wait(lambda: robot.status("watchdog") == "emergency stop", ANSWERS_S, "the stop")
+    ros.node.destroy_publisher(button)
+    (file,) = (ros.folder / "si_embodied").iterdir()
+    robot.kill(robot.watchdog)
+    file.unlink()
+    robot.diagnostics.clear()
+    robot.watchdog = ros.start(WATCHDOG)
+    ros.wait(lambda: "emergency stop" in robot.status("watchdog"), ANSWERS_S, "the stop, from the planner")
+    robot.kill(robot.watchdog, robot.planner)
+    robot.diagnostics.clear()
+    robot.watchdog = ros.start(WATCHDOG)
+    ros.wait(lambda: "emergency stop" in robot.status("watchdog"), ANSWERS_S, "the stop, from the file")
+    assert ros.call(SetBool, "watchdog/emergency_stop", SetBool.Request(data=False)).success
+    assert not file.exists()
+
+
+def test_a_watchdog_with_unusable_parameters_comes_up_and_refuses_changes(ros: Any) -> None:
+    unusable = {"heartbeat_timeout_s": float("nan"), "watchdog_actions": [], "robot": {"tilt_topic": "head tilt"}}
+    watchdog = ros.start(WATCHDOG, unusable)
+    request = SetParameters.Request(parameters=[Parameter("heartbeat_timeout_s", value=1.0).to_parameter_msg()])
+    (answer,) = ros.call(SetParameters, "watchdog/set_parameters", request).results
+    assert not answer.successful
+    assert "read when the watchdog starts" in answer.reason
+    output = ros.stop(watchdog)
+    assert all(f"refused a parameter: {name}" in output for name in ("heartbeat_t", "watchdog_a", "robot.tilt_topic"))
 
 
 @pytest.mark.parametrize("name", ["planner", "other"])

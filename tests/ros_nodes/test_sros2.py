@@ -45,6 +45,9 @@ CALLS: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
         "planner": ("emergency_stop",),
         "watchdog": ("emergency_stop",),
     },
+    ("node/goal_cancels.py", "create_client", "name"): {
+        "watchdog": tuple(f"{action}/_action/cancel_goal" for action in WATCHED)
+    },
     ("node/heartbeat.py", "create_publisher", "HEARTBEAT_TOPIC"): {"planner": ("planner_heartbeat",)},
     ("node/heartbeat.py", "create_subscription", "ACTIVE_TOPIC"): {"planner": ("active_planner",)},
     ("node/manager_bond.py", "Bond", "_TOPIC"): {"planner": ("bond",)},
@@ -69,9 +72,6 @@ CALLS: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
         "planner": tuple(f"{name}/camera_info" for name in CAMERAS)
     },
     ("sensing/transform_listener.py", "create_subscription", "topic"): {"planner": ("/tf", "/tf_static")},
-    ("watchdog_node.py", "create_client", "name"): {
-        "watchdog": tuple(f"{action}/_action/cancel_goal" for action in WATCHED)
-    },
     ("watchdog_node.py", "create_publisher", "LATCHED_TOPIC"): {"watchdog": ("emergency_stop_latched",)},
     ("watchdog_node.py", "create_publisher", "ACTIVE_TOPIC"): {"watchdog": ("active_planner",)},
     ("watchdog_node.py", "create_publisher", "'/diagnostics'"): {"watchdog": ("/diagnostics",)},

@@ -53,3 +53,20 @@ def test_other_middleware_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
     environment = {RANGE_VARIABLE: "LOCALHOST"}
     with no_shared_memory(environment):
         assert environment == {RANGE_VARIABLE: "LOCALHOST"}
+
+
+@pytest.mark.parametrize("broken", ["tempfile.mkstemp", "os.fdopen"])
+def test_where_no_file_can_be_written_the_process_comes_up_with_the_profile_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(
+        *((shared_memory.tempfile, "mkstemp") if broken == "mkstemp" else (shared_memory.os, "fdopen")), fail
+    )
+    environment = {RANGE_VARIABLE: "LOCALHOST"}
+    with no_shared_memory(environment):
+        assert environment[BUILTIN_VARIABLE] == "UDPv4"
+        assert environment[PROFILE_VARIABLE] == str(config_file("fastdds.xml")), "bound to this machine"
+    assert environment == {RANGE_VARIABLE: "LOCALHOST"}
