@@ -98,6 +98,7 @@ class TaskRunner:
     _posed_s: float = 0.0  # when the robot's pose was last known
     _latest_s: float = 0.0  # the ROS clock at the last tick
     _steady_started_s: float = 0.0
+    _steady_since_s: float = 0.0  # start of the current phase, on the steady clock
     _steady_changed_s: float = 0.0  # when the ROS clock last changed, on the steady clock
     _steady_held_s: float = 0.0  # when the last hold began, on the steady clock
 
@@ -136,7 +137,7 @@ class TaskRunner:
         if end is not None:
             self.end(end.code, end.message)
         elif self.phase is Phase.HOLDING and self.steady_s() - self._steady_held_s < self.report.progress.pause_s:
-            self._since_s = now_s  # the wait for an observation begins after the pause
+            self._enter(Phase.HOLDING, now_s)  # the wait for an observation begins after the pause
         elif self.phase in (Phase.OBSERVING, Phase.HOLDING):
             self._observe(self.report, now_s)
         elif self.phase is Phase.PLANNING:
@@ -152,6 +153,8 @@ class TaskRunner:
                 f"the ROS clock jumped back by {back_s:.1f} s, so nothing seen before it is valid; send the task again"
             )
             return Outcome(Code.STALE_OBSERVATION, jumped)
+        if self._latest_s == 0.0 < now_s:  # simulated time has begun
+            report.started_s = self._since_s = now_s
         if now_s > self._latest_s:
             self._latest_s, self._steady_changed_s = now_s, steady_s
         elapsed_s = now_s - report.started_s
@@ -165,7 +168,12 @@ class TaskRunner:
         return steady_s - self._steady_changed_s > _STOPPED_S
 
     def _enter(self, phase: Phase, now_s: float) -> None:
-        self.phase, self._since_s = phase, now_s
+        self.phase, self._since_s, self._steady_since_s = phase, now_s, self.steady_s()
+
+    def _waited_s(self, now_s: float) -> float:
+        """How long this phase has lasted, by the steady clock if the ROS clock stands still."""
+        steady_s = self.steady_s()
+        return max(now_s - self._since_s, steady_s - self._steady_since_s if self._clock_stopped(steady_s) else 0.0)
 
     def _rest(self, report: TaskReport) -> None:
         self.client.cancel()
@@ -178,7 +186,7 @@ class TaskRunner:
             self._observation = seen
             self.worker.submit(report.progress.task, seen, report.progress.memory)
             self._enter(Phase.PLANNING, now_s)
-        elif now_s - self._since_s > self.observation_timeout_s:
+        elif self._waited_s(now_s) > self.observation_timeout_s:
             version = self.planner.config.prompts.version(self.planner.embodiment.kind)
             self._decided(report, never_asked(seen, self.planner.info, version, now_s), None, now_s)
 
@@ -232,7 +240,7 @@ class TaskRunner:
         If they cannot, or if the plan is too old by now, the rest of the plan is dropped.
         """
         if not self.may_start():
-            self._since_s = now_s
+            self._enter(Phase.EXECUTING, now_s)
             return
         base = self._base_now(now_s)
         if isinstance(base, Refusal) and now_s - self._since_s <= self.observation_timeout_s:

@@ -183,6 +183,13 @@ def _axis(full: int, offset: int, region: int, binning: int, principal: float, s
         raise ObservationError(
             f"expected a region of interest on the sensor of {full} pixels, got: {region} from {offset}; fix the driver"
         )
+    if offset and not region:
+        raise ObservationError(f"expected a region with a size, got: 0 pixels from {offset}; fix the driver")
+    if offset and region == full and abs(2 * principal - full) <= abs(2 * (principal - offset) - full):
+        raise ObservationError(
+            f"expected K of the whole sensor, because the region begins at {offset}, got the principal point "
+            f"{principal}, which is that of the {full} pixels themselves; fix the driver: set the offset to 0"
+        )
     image = min(region or full, full) // binning
     if image < 1:
         raise ObservationError(f"expected an image of at least 1 pixel, got: {full} pixels binned by {binning}")

@@ -9,6 +9,7 @@ farther than before the first refusal.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ _LEAST_IMAGES = 5
 """Compared images that equal the one before: half a second of them."""
 _SETTLED = 3
 """Compared images before poses count: the stamps of a camera, or of transforms, may be a little late when it stops."""
+_LOOP = 4
+"""Images of the longest loop that is noticed: a driver may hand out the same few buffers in turn."""
 _PERIOD_S = 0.09
 """Between two images that are compared, so that it costs a camera of 30 Hz no more than one of 10 Hz."""
 DOUBT_S = 30.0
@@ -68,7 +71,7 @@ def varied(part: NDArray[np.uint8]) -> bool:
 
 
 class RepetitionWatch:
-    """One stream of images."""
+    """One stream of images. Equal is an image that came before, so that a loop of a few images counts as frozen too."""
 
     def __init__(self, *, travel_m: float, standing_s: float) -> None:
         """Watch a stream.
@@ -83,7 +86,7 @@ class RepetitionWatch:
 
     def clear(self) -> None:
         """Start anew with the next image."""
-        self._sample: NDArray[np.uint8] | None = None
+        self._samples: deque[NDArray[np.uint8]] = deque(maxlen=_LOOP)
         self._restart(0.0)
 
     def _restart(self, stamp_s: float) -> None:
@@ -97,7 +100,7 @@ class RepetitionWatch:
 
     def due(self, stamp_s: float) -> bool:
         """Whether an image is to be compared."""
-        return self._sample is None or not 0 <= stamp_s - self._newest_s < _PERIOD_S
+        return not self._samples or not 0 <= stamp_s - self._newest_s < _PERIOD_S
 
     def add(self, part: NDArray[np.uint8], stamp_s: float, pose_at: Callable[[float], Placed | None]) -> bool:
         """Take the sample of an image.
@@ -111,8 +114,8 @@ class RepetitionWatch:
         Returns:
             Whether a frozen camera has stood for so long that it is judged anew.
         """
-        if self._sample is None or not np.array_equal(part, self._sample):
-            self._sample = part
+        if not any(np.array_equal(part, sample) for sample in self._samples):
+            self._samples.append(part)
             self._restart(stamp_s)
             return False
         earlier_s, self._newest_s = self._newest_s, stamp_s

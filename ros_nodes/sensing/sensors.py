@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from si_embodied.ros_nodes.sensing.transform_listener import make_transforms
 from si_embodied.types import CameraFrame, Code, Observation, Refusal
 
 _WATCH_PERIOD_S = 0.5
+_LOOK_PERIOD_S = 0.25
+"""Between two images of a camera that are decoded while a goal is carried out."""
 _KEEP_TRANSFORMS_S = 10.0
 _SAME_FRAME = 1e-3
 """Metres and, as entries of the rotation, radians: two frames nearer than this are the same for depth at a pixel."""
@@ -43,6 +46,7 @@ class Sensors:
         simulated = bool(node.get_parameter("use_sim_time").value)
         self.clock = ClockWatch(self._now_s, self._on_jump, simulated=simulated)
         self._clock_problem: str | None = None  # the last that was logged
+        self._looked: dict[str, tuple[float, Refusal | None]] = {}  # stamp of a camera's last image that was decoded
         checks = TransformFilter(self.clock.check, settings.most_transform_ahead_s, _KEEP_TRANSFORMS_S)
         self.transforms = make_transforms(node, checks, self._log, most_gap_s=settings.max_transform_age_s)
         self.cameras = [
@@ -84,7 +88,18 @@ class Sensors:
             if camera.received_depths and pairs[0].depth is None:
                 topic = camera.subscriptions[1].topic_name
                 return Refusal(Code.NO_DEPTH, f"no depth of the last images of {camera.name!r} has come on {topic}")
+            if (spoilt := self._content(camera, pairs[0])) is not None:
+                return spoilt
         return None
+
+    def _content(self, camera: Camera, pair: Pair) -> Refusal | None:
+        """What is wrong with the newest image or its depth, looked at now and then: decoding costs milliseconds."""
+        looked_s, found = self._looked.get(camera.name, (-math.inf, None))
+        if not 0 <= pair.stamp_s - looked_s < _LOOK_PERIOD_S:
+            decoded = self._decoded(camera, pair, Pose.identity())
+            found = decoded if isinstance(decoded, Refusal) else None
+            self._looked[camera.name] = (pair.stamp_s, found)
+        return found
 
     def observe(self, after_s: float = 0.0) -> Observation | Refusal:
         """The newest images taken after a time, each with its own pose, or what is missing."""

@@ -78,10 +78,29 @@ def test_a_latched_calibration_is_subscribed_to_if_none_arrives() -> None:
 
 
 def test_a_region_that_moves_while_k_stays_moves_the_principal_point() -> None:
-    robot, seen = with_info(info())
+    robot, seen = with_info(info(width=84, roi=RegionOfInterest(width=64, height=48)))
     assert intrinsics(seen).cx == 31.5
-    robot.node.send("head/camera_info", info(roi=RegionOfInterest(x_offset=20)))
+    robot.node.send("head/camera_info", info(width=84, roi=RegionOfInterest(x_offset=20, width=64, height=48)))
     assert intrinsics(robot.sensors.observe()).cx == 11.5
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        {"x_offset": 20},
+        {"x_offset": 1000},
+        {"x_offset": 40, "y_offset": 24, "width": 64, "height": 48},
+        {"y_offset": 10, "width": 64, "height": 48},
+    ],
+)
+@pytest.mark.promise(code="NO_IMAGE")
+def test_a_region_that_contradicts_k_or_has_no_size_is_refused(region: dict[str, int]) -> None:
+    """K's principal point, (31.5, 23.5), is that of the 64 x 48 pixels of the image themselves."""
+    robot, _ = with_info(info())
+    robot.node.send("head/camera_info", info(roi=RegionOfInterest(**region)))
+    seen = robot.sensors.observe()
+    assert isinstance(seen, Refusal)
+    assert seen.code is Code.NO_IMAGE
 
 
 def test_a_model_that_changes_while_k_stays_changes_the_image() -> None:

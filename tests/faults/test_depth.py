@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import struct
 from typing import Any
@@ -36,6 +37,33 @@ def metres(seen: Observation | Refusal) -> np.ndarray:
     found = seen.frames[0].depth_m
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"depth": depth(RAMP * 1000)},  # millimetres, said to be metres
+        {"depth": depth(np.full_like(RAMP, 1e-20))},
+        {"depth": depth(RAMP[:20])},
+        {"image": Image(width=WIDTH, height=HEIGHT, step=3 * WIDTH, encoding="rgb8", data=b"abc")},
+    ],
+    ids=["millimetres", "tiny", "short", "three bytes"],
+)
+@pytest.mark.promise(recovers="with the next image")
+def test_a_camera_that_goes_bad_while_a_goal_is_carried_out_is_noticed(spoilt: dict[str, Image]) -> None:
+    """No later goal of the plan starts, and the one under way ends."""
+    robot = Robot()
+    for _ in range(10):
+        robot.step()
+    assert robot.sensors.problem() is None
+    for _ in range(10):
+        robot.step(**copy.deepcopy(spoilt))
+    problem = robot.sensors.problem()
+    assert problem is not None
+    assert problem.code in (Code.NO_DEPTH, Code.NO_IMAGE)
+    for _ in range(10):
+        robot.step()
+    assert robot.sensors.problem() is None
 
 
 @pytest.mark.parametrize(

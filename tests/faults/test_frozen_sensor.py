@@ -191,6 +191,16 @@ def test_a_turn_on_the_spot_is_motion() -> None:
     assert refused_as_frozen(robot.sensors.observe(), "colour")
 
 
+@pytest.mark.promise(code="STALE_OBSERVATION")
+def test_a_loop_of_a_few_images_is_frozen_too() -> None:
+    """A driver that hands out the same two buffers in turn."""
+    robot = Robot()
+    for turn in range(60):
+        robot.seed = turn // 2 % 2
+        robot.step(0.05, speed=0.3, frozen=True)
+    assert refused_as_frozen(robot.sensors.observe(), "colour")
+
+
 def test_a_uniform_image_says_nothing_about_motion() -> None:
     """A covered lens, a wall that fills the view, no return at all: equal images prove nothing."""
     robot = Robot()

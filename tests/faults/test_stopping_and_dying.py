@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from si_embodied.backends.base import BackendInfo
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import MessageError
 from si_embodied.geometry import Pose
@@ -89,7 +90,10 @@ def running(
     plan = SimpleNamespace(
         goals=(*(Rotate(1.0) for _ in range(goals)), *([Finish()] if done else [])), subgoals=(), record=record
     )
-    planner: Any = SimpleNamespace(config=PlannerConfig(), guard=SimpleNamespace(check_plan_age=age))
+    planner: Any = SimpleNamespace(
+        config=PlannerConfig(), guard=SimpleNamespace(check_plan_age=age), info=BackendInfo("m", "none", "none"),
+        embodiment=SimpleNamespace(kind="navigation"),
+    )  # fmt: skip
     answers = [plan]
     worker: Any = SimpleNamespace(reset=reset, submit=lambda *_: None, poll=lambda: answers.pop() if answers else None)
     view: Any = world
@@ -220,6 +224,38 @@ def test_a_task_times_out_by_the_steady_clock_while_the_ros_clock_stands_still()
     end = end_of(runner)
     assert end is not None
     assert end.code is Code.TIMED_OUT
+
+
+def test_a_task_sent_before_simulated_time_begins_has_all_its_time() -> None:
+    world = World()
+    runner = running(world)
+    runner.end(Code.CANCELED, "for the next one")
+    world.now_s = 0.0
+    runner.start(TASK, 20.0)
+    world.pass_time(runner, 1.0, ros=False)
+    world.now_s = 1_764_400_000.0  # a bag with the stamps of its recording
+    world.pass_time(runner, 15.0)
+    assert end_of(runner) is None
+    world.pass_time(runner, 6.0)
+    end = end_of(runner)
+    assert end is not None
+    assert end.code is Code.TIMED_OUT
+
+
+@pytest.mark.promise(code="STALE_OBSERVATION")
+def test_a_clock_that_stands_still_is_a_hold_for_whoever_sent_the_task() -> None:
+    world, decided = World(), []
+    stopped = Refusal(Code.STALE_OBSERVATION, "/clock has stood still")
+    runner = running(world)
+    runner.on_decision = lambda decision, _: decided.append(decision.record.code)
+    world.observe = lambda _: stopped  # type: ignore[method-assign]
+    world.base = stopped
+    world.pass_time(runner, 30.0, ros=False)
+    assert len(decided) >= 5
+    assert set(decided) == {Code.STALE_OBSERVATION}
+    end = end_of(runner)
+    assert end is not None
+    assert end.code is Code.STALE_OBSERVATION
 
 
 @pytest.mark.promise(recovers="when the clock runs again")

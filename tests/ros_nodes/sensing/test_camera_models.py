@@ -138,9 +138,9 @@ def test_an_image_of_another_size_is_refused() -> None:
 
 def test_binning_and_the_offset_of_a_region_move_the_principal_point() -> None:
     """Pixel 10 of the binned image sums the pixels 20 and 21 of the full one: its centre is at 20.5 there."""
-    roi = SimpleNamespace(x_offset=100, y_offset=0, width=0, height=0)
+    roi = SimpleNamespace(x_offset=100, y_offset=0, width=WIDTH, height=HEIGHT)
     k = [F, 0.0, 120.5, 0.0, F, 20.5, 0.0, 0.0, 1.0]
-    camera = camera_model_of(info([], k=k, binning_x=2, binning_y=2, roi=roi)).intrinsics
+    camera = camera_model_of(info([], width=WIDTH + 100, k=k, binning_x=2, binning_y=2, roi=roi)).intrinsics
     assert camera == Intrinsics(WIDTH // 2, HEIGHT // 2, F / 2, F / 2, 10.0, 10.0)
 
 
