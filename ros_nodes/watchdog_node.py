@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import rclpy
@@ -44,7 +45,7 @@ died, and a watchdog that has just started may not have found the drivers yet.""
 
 
 class Watchdog:
-    """The watchdog on one node. Used from the executor's thread only; nothing blocks."""
+    """The watchdog on one node. Used from the executor's thread only; nothing blocks, the disk has its own thread."""
 
     def __init__(self, node: Any) -> None:
         """Declare the parameters, which have the planner's names, and start watching."""
@@ -66,6 +67,7 @@ class Watchdog:
         self._active = node.create_publisher(String, ACTIVE_TOPIC, LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._file = LatchFile(latch_path(node.get_namespace()))
+        self._disk = ThreadPoolExecutor(1)  # a disk that hangs must not hold up the watch
         self._restore_emergency()
         node.create_subscription(Header, HEARTBEAT_TOPIC, self._on_heartbeat, 10)
         subscribe_to_any(node, Bool, TOPIC, self._on_emergency)
@@ -151,10 +153,10 @@ class Watchdog:
                 self._stop.release()
                 self._cancel_until_s = float("-inf")
         if wanted != was_set:
-            self._keep(latched=wanted)
+            self._disk.submit(self._keep, latched=wanted)
 
     def _keep(self, *, latched: bool) -> None:
-        """Keep the stop in a file, for the next watchdog."""
+        """Keep the stop in a file, for the next watchdog. Called by the disk's thread."""
         try:
             self._file.write(latched=latched)
         except OSError as error:

@@ -243,7 +243,8 @@ def test_an_emergency_stop_survives_a_restart_of_the_watchdog_and_then_of_the_pl
     button.publish(Bool(data=True))
     ros.wait(lambda: robot.status("watchdog") == "emergency stop", ANSWERS_S, "the stop")
     ros.node.destroy_publisher(button)
-    (file,) = (ros.folder / "si_embodied").iterdir()
+    file = ros.folder / "si_embodied" / f"emergency_stop.domain_{ros.domain}"
+    ros.wait(file.exists, ANSWERS_S, "the file")
     robot.kill(robot.watchdog)
     file.unlink()
     robot.diagnostics.clear()
@@ -254,7 +255,7 @@ def test_an_emergency_stop_survives_a_restart_of_the_watchdog_and_then_of_the_pl
     robot.watchdog = ros.start(WATCHDOG)
     ros.wait(lambda: "emergency stop" in robot.status("watchdog"), ANSWERS_S, "the stop, from the file")
     assert ros.call(SetBool, "watchdog/emergency_stop", SetBool.Request(data=False)).success
-    assert not file.exists()
+    ros.wait(lambda: not file.exists(), ANSWERS_S, "the file, deleted")
 
 
 def test_a_watchdog_with_unusable_parameters_comes_up_and_refuses_changes(ros: Any) -> None:
