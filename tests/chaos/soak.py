@@ -25,9 +25,12 @@ SLOWEST = 0.5
 """Real time a simulated second takes at most, before the run is given up."""
 
 
-def shared_memory_kb() -> int:
-    """What Fast DDS and others keep in /dev/shm."""
-    return sum(file.stat().st_size for file in Path("/dev/shm").iterdir() if file.is_file()) // 1024
+def shared_memory_kb(stack: Stack) -> int:
+    """The shared memory that the stack's processes have mapped, each file once."""
+    running = [each.running.pid for each in stack.processes.values() if each.running is not None]
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in running)
+    files = {Path(line.split()[5]) for line in maps.splitlines() if "/dev/shm/" in line}
+    return sum(file.stat().st_size for file in files if file.is_file()) // 1024
 
 
 def soak(world: str, hours: float, folder: Path) -> dict[str, Any]:
@@ -45,7 +48,9 @@ def soak(world: str, hours: float, folder: Path) -> dict[str, Any]:
                 if time.monotonic() >= sample_s:
                     sample_s += EVERY_S
                     found = {name: each.resources() for name, each in stack.processes.items()}
-                    samples.append({"simulated_s": stack.simulated_s, "shared_memory_kb": shared_memory_kb(), **found})
+                    samples.append(
+                        {"simulated_s": stack.simulated_s, "shared_memory_kb": shared_memory_kb(stack), **found}
+                    )
         finally:
             simulated_s, counts, tasks = stack.simulated_s, stack.referee.counts, dict(stack.tasks.codes)
             violations = stack.referee.violations
