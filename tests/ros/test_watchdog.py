@@ -221,6 +221,7 @@ def test_an_emergency_stop_is_heard_survives_a_kill_and_is_released_on_purpose(r
         assert ros.end(handle).result.code == int(Code.EMERGENCY_STOP)
     ros.wait(lambda: robot.status("planner") == "emergency stop", ANSWERS_S, "the planner's diagnostics")
     assert not ros.task().accepted
+    ros.wait(lambda: robot.status("watchdog").startswith("emergency stop"), ANSWERS_S, "the watchdog's diagnostics")
     ros.node.destroy_publisher(button)  # from now on the watchdog alone knows
     robot.kill()
     robot.planner = ros.start(PLANNER, SETTINGS)
