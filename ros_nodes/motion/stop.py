@@ -25,8 +25,6 @@ _STANDS_S, _HEARD_S = 0.2, 0.5
 """The base stands once its odometry has shown no motion for `_STANDS_S`; odometry older than `_HEARD_S` is ignored."""
 _QUIET_S = 0.2
 """A goal starts this long after the last zero velocity: a driver that reads its topics as often finds them in order."""
-_WAITS_S = 0.5
-"""A goal waits if it has asked within this time; the node's timer asks every 0.05 s."""
 _SLOW_M_S, _SLOW_RAD_S = 0.01, 0.02
 
 
@@ -52,7 +50,8 @@ class MotionStop:
         self._cancels = [node.create_publisher(Empty, topic, 1) for topic in cancels]
         self._odometry = node.create_subscription(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         self._applied_s: float | None = None  # None while the robot may move
-        self._published_s = self._asked_s = float("-inf")  # the last stop, and when a goal last asked to start
+        self._published_s = float("-inf")
+        self._goal_waits = False  # one has asked to start since the last tick
         self._heard_s = self._moved_s = float("-inf")  # the last odometry, and the last that showed motion
 
     @property
@@ -64,11 +63,11 @@ class MotionStop:
         """Whether a goal may start: `_QUIET_S` after the last message of the stop, for drivers may still read those.
 
         Messages of different topics have no common order, so a driver could take them for a stop of the new goal.
-        A goal that waits must ask again and again. From `_UNSEEN_S` on, the stop then falls silent even if odometry
+        A goal that waits must ask between any two ticks. From `_UNSEEN_S` on, the stop falls silent even if odometry
         never shows the base standing (noise, a slope), so the goal starts after about `_UNSEEN_S` + `_QUIET_S`. If the
         goal asks no more, the stop is repeated as before.
         """
-        self._asked_s = now_s = self._steady_s()
+        self._goal_waits, now_s = True, self._steady_s()
         if self._applied_s is not None and now_s - self._applied_s < _UNSEEN_S:
             return False
         return now_s - self._published_s >= _QUIET_S
@@ -84,12 +83,13 @@ class MotionStop:
 
     def tick(self) -> None:
         """Repeat the stop until the base stands; called by a timer."""
+        goal_waits, self._goal_waits = self._goal_waits, False
         if self._applied_s is None:
             return
-        now_s, stopping_s = self._steady_s(), self._steady_s() - self._applied_s
+        now_s = self._steady_s()
         if self._finished(now_s, self._applied_s):
             self._applied_s = None
-        elif stopping_s < _UNSEEN_S or now_s - self._asked_s > _WAITS_S:
+        elif not goal_waits or now_s - self._applied_s < _UNSEEN_S:
             self._publish()
 
     def close(self) -> None:

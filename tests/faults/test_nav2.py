@@ -108,7 +108,7 @@ def test_a_mute_nav2_that_never_answers_a_dropped_goal_is_given_up_in_time(navig
     assert (server.cancelled, navigator.settled) == (1, True)
 
 
-def test_a_goal_that_nav2_took_into_its_grave_is_settled_at_once(navigator: Any) -> None:
+def test_a_goal_is_settled_at_once_when_nav2_is_gone(navigator: Any) -> None:
     navigator.go(Pose.identity())
     navigator.cancel()
     assert not navigator.settled
