@@ -8,8 +8,8 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeAlias
 
 from faults import BASE, SENSOR_FAULTS, Fault, faults_of
 from lifecycle_msgs.msg import Transition
@@ -34,6 +34,10 @@ _SENSORS = {fault.name for fault in SENSOR_FAULTS}
 JUNK = ('{"goal_stamp_ns": Infinity, "code": 0}', "[" * 100_000, f'{{"goal_stamp_ns": {"9" * 4000}, "code": 0}}', "\0")
 
 
+Special: TypeAlias = Generator[None, None, Iterator[None]]
+"""A fault that ends with a request that undoes it: what is left to do then. Its promises hold until that request."""
+
+
 class Injector:
     """Injects faults into one stack."""
 
@@ -55,7 +59,7 @@ class Injector:
         self._release = node.create_client(SetBool, "planner/emergency_stop")
         self._change = node.create_client(ChangeState, "planner/change_state")
         self._others = ActionClient(node, PlanTask, "other_task")
-        self._special: dict[str, Callable[[float], Iterator[None]]] = {
+        self._special: dict[str, Callable[[float], Any]] = {
             "a malformed outcome": lambda _: self._say(self._outcome, String(data=self.rng.choice(JUNK))),
             "a malformed heartbeat": lambda _: self._say(self._beat, Header(frame_id="x" * 1000)),
             "an instruction of 200 kB": lambda _: self._long_instruction(),
@@ -151,15 +155,17 @@ class Injector:
         referee = self.stack.referee
         self.active[fault.name] = fault
         referee.began(fault, time.monotonic(), self.stack.stamp_s)
+        restore: Iterator[None] | None = None
         if fault.name in _SENSORS:
             self._publish()
             yield from pause(lasts_s)
             del self.active[fault.name]
             self._publish()
         else:
-            yield from self._special[fault.name](lasts_s)
+            restore = yield from self._special[fault.name](lasts_s)
             del self.active[fault.name]
         referee.ended(fault, time.monotonic(), self.stack.stamp_s)
+        yield from restore or ()
         self._next_s = -1.0
 
     def _publish(self) -> None:
@@ -190,15 +196,15 @@ class Injector:
             self.stack.tasks.handle.cancel_goal_async()
         yield
 
-    def _emergency_stop(self, lasts_s: float) -> Iterator[None]:
+    def _emergency_stop(self, lasts_s: float) -> Special:
         self._button.publish(Bool(data=True))
         yield from pause(lasts_s)
-        yield from self.stack.call(self._release, SetBool.Request(data=False), lambda response: response.success)
+        return self.stack.call(self._release, SetBool.Request(data=False), lambda response: response.success)
 
-    def _deactivate(self, lasts_s: float) -> Iterator[None]:
+    def _deactivate(self, lasts_s: float) -> Special:
         yield from self._transition(Transition.TRANSITION_DEACTIVATE)
         yield from pause(lasts_s)
-        yield from self._transition(Transition.TRANSITION_ACTIVATE)
+        return self._transition(Transition.TRANSITION_ACTIVATE)
 
     def _transition(self, number: int) -> Iterator[None]:
         request = ChangeState.Request()
