@@ -31,6 +31,8 @@ _SETTLED = 3
 """Compared images before poses count: the stamps of a camera, or of transforms, may be a little late when it stops."""
 _LOOP = 4
 """Images of the longest loop that is noticed: a driver may hand out the same few buffers in turn."""
+_LATEST_S = 10.0
+"""Images may arrive out of order, this much later than others."""
 _PERIOD_S = 0.09
 """Between two images that are compared, so that it costs a camera of 30 Hz no more than one of 10 Hz."""
 DOUBT_S = 30.0
@@ -99,8 +101,8 @@ class RepetitionWatch:
         self._travel_m = self._turn_rad = 0.0  # farthest from the start
 
     def due(self, stamp_s: float) -> bool:
-        """Whether an image is to be compared."""
-        return not self._samples or not 0 <= stamp_s - self._newest_s < _PERIOD_S
+        """Whether an image is to be compared: not one that was overtaken, which shows where the camera was before."""
+        return not self._samples or not -_LATEST_S <= stamp_s - self._newest_s < _PERIOD_S
 
     def add(self, part: NDArray[np.uint8], stamp_s: float, pose_at: Callable[[float], Placed | None]) -> bool:
         """Take the sample of an image.
@@ -114,6 +116,8 @@ class RepetitionWatch:
         Returns:
             Whether a frozen camera has stood for so long that it is judged anew.
         """
+        if stamp_s < self._newest_s:  # by more than an image can be late: its stamps begin anew
+            self.clear()
         if not any(np.array_equal(part, sample) for sample in self._samples):
             self._samples.append(part)
             self._restart(stamp_s)

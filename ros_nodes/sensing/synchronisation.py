@@ -40,7 +40,7 @@ class StampSynchroniser:
         self._depths.clear()
 
     def pairs(self, *, after_s: float = 0.0) -> list[Pair]:
-        """Images taken after a time, newest first.
+        """Images taken after a time, newest first, whatever the order in which they arrived.
 
         If any image has depth, only those with depth: the depth of the others may still be on its way.
         """
@@ -52,4 +52,5 @@ class StampSynchroniser:
                 nearest = min(depths, key=lambda each: abs(each[0] - stamp_s), default=None)
                 joined = nearest is not None and abs(nearest[0] - stamp_s) <= self._slop_s
                 found.append(Pair(stamp_s, image, nearest[1] if nearest is not None and joined else None))
+        found.sort(key=lambda pair: pair.stamp_s, reverse=True)
         return [pair for pair in found if pair.depth is not None] or found

@@ -201,6 +201,21 @@ def test_a_loop_of_a_few_images_is_frozen_too() -> None:
     assert refused_as_frozen(robot.sensors.observe(), "colour")
 
 
+def test_late_images_from_where_the_camera_was_before_are_no_motion() -> None:
+    """It stood, turned, and stands again; images of before arrive late, between those of now."""
+    robot = Robot()
+    for turn in range(120):
+        robot.node.now_s += 0.05
+        robot.x = 3.0 * (turn >= 60)
+        robot.seed = int(turn >= 60)
+        robot.send_transforms()
+        robot.send_images()
+        if turn >= 70:
+            robot.seed = 0
+            robot.send_images(stamp_s=robot.node.now_s - 3.02)
+    assert isinstance(robot.sensors.observe(), Observation)
+
+
 def test_a_uniform_image_says_nothing_about_motion() -> None:
     """A covered lens, a wall that fills the view, no return at all: equal images prove nothing."""
     robot = Robot()
