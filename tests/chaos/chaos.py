@@ -58,8 +58,7 @@ def recoveries(found: list[Any]) -> dict[str, dict[str, Any]]:
     """For each fault the promise and the measured seconds."""
     seconds: dict[Fault, list[float]] = defaultdict(list)
     for each in found:
-        if each.seconds is not None:
-            seconds[each.fault].append(round(each.seconds, 3))
+        seconds[each.fault].append(round(each.seconds, 3))
     return {fault.name: {"promised_s": fault.recovers_s, "seconds": sorted(taken)} for fault, taken in seconds.items()}
 
 

@@ -27,10 +27,10 @@ class Active:
 
 @dataclass(slots=True)
 class Recovery:
-    """How long the robot took to act again after a fault; None: it was interrupted by another fault."""
+    """How long the robot took to act again after a fault, the last of several."""
 
-    fault: Fault
-    seconds: float | None
+    fault: Fault  # of these, the one with the longest promise
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -55,9 +55,6 @@ class Referee:
     def began(self, fault: Fault, now_s: float, stamp_s: float) -> None:
         """A fault begins."""
         self._count("faults")
-        for earlier, _ in self._ended:
-            self.recoveries.append(Recovery(earlier, None))
-        self._ended.clear()
         counted = None if fault.needs_motion else now_s
         self._active.append(Active(fault, now_s, stamp_s, self._place, counted))
 
@@ -88,7 +85,7 @@ class Referee:
         """The faults from which the robot has not recovered within three times the longest of their promises."""
         longest_s = max((fault.recovers_s for fault, _ in self._ended), default=0.0)
         last_s = max((ended_s for _, ended_s in self._ended), default=now_s)
-        return [fault for fault, _ in self._ended if now_s - last_s > 3 * longest_s]
+        return [] if self._active or now_s - last_s <= 3 * longest_s else [fault for fault, _ in self._ended]
 
     # --- what the robot does ------------------------------------------------------------------------------------------
 

@@ -106,13 +106,15 @@ def test_a_robot_that_never_acts_again_is_lost(referee: Referee) -> None:
     assert referee.lost(18.1) == [HARMLESS]
 
 
-def test_a_recovery_that_another_fault_interrupts_is_not_timed(referee: Referee) -> None:
-    referee.began(HARMLESS, 10.0, 100.0)
-    referee.ended(HARMLESS, 12.0, 102.0)
-    referee.began(BLIND, 13.0, 103.0)
-    referee.ended(BLIND, 14.0, 104.0)
-    referee.plan(0, 105.0, 15.0)
-    assert [(each.fault, each.seconds) for each in referee.recoveries] == [(HARMLESS, None), (BLIND, 1.0)]
+def test_a_fault_that_begins_before_the_recovery_prolongs_it(referee: Referee) -> None:
+    slow = Fault("slow", recovers_s=20.0)
+    referee.began(slow, 10.0, 100.0)
+    referee.ended(slow, 12.0, 102.0)
+    referee.began(HARMLESS, 13.0, 103.0)
+    assert not referee.lost(90.0)
+    referee.ended(HARMLESS, 14.0, 104.0)
+    referee.plan(0, 105.0, 15.5)
+    assert [(each.fault, each.seconds) for each in referee.recoveries] == [(slow, 1.5)]
 
 
 def test_after_two_faults_the_time_is_from_the_end_of_the_last_and_by_the_longer_promise(referee: Referee) -> None:
