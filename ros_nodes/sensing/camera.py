@@ -106,13 +106,18 @@ class Camera:
 
     def _on_image(self, message: Any) -> None:
         self.received += 1
-        self._ahead_s.append(bridge.seconds(message.header.stamp) - self._now_s())
+        ahead_s = bridge.seconds(message.header.stamp) - self._now_s()
+        self._ahead_s.append(ahead_s)
+        if ahead_s > self._settings.most_ahead_s:
+            return  # a moment later it would pass for a new one
         self.synchroniser.add_image(message)
         self._watch("colour", message)
 
     def _on_depth(self, message: Any) -> None:
         self.received_depths += 1
-        self._now_s()  # a jump of the clock drops what is here, and not this image
+        # Asking for the time here drops what is from before a jump of the clock, and not this image.
+        if bridge.seconds(message.header.stamp) - self._now_s() > self._settings.most_ahead_s:
+            return
         self.synchroniser.add_depth(message)
         self._watch("depth", message)
 

@@ -197,6 +197,8 @@ class Sensors:
 
     def _nothing_new(self, camera: Camera) -> Refusal:
         topic = camera.subscriptions[0].topic_name
+        if camera.received and (ahead := self._check_ahead(camera)) is not None:
+            return ahead
         if not camera.received:
             return Refusal(Code.NO_IMAGE, f"the camera {camera.name!r} has sent nothing on {topic}")
         words = f"the camera {camera.name!r} has sent no new image; stamps on {topic} must be times of exposure"
@@ -204,9 +206,9 @@ class Sensors:
 
     def _check_camera(self, camera: Camera, newest_s: float) -> Refusal | None:
         """Refuse a frozen camera, and stamps that cannot be trusted: transforms are looked up at them."""
-        if camera.ahead_s > self.settings.most_ahead_s:
-            reason = f"the camera {camera.name!r} is {camera.ahead_s:.2f} s ahead of the clock; synchronise clocks"
-            return Refusal(Code.STALE_OBSERVATION, reason)
+        ahead = self._check_ahead(camera)
+        if ahead is not None:
+            return ahead
         age_s = self._age_s(newest_s)
         if age_s > self._oldest_s:
             limit = f"more than {self._oldest_s} s"
@@ -214,6 +216,12 @@ class Sensors:
             return Refusal(Code.STALE_OBSERVATION, reason)
         frozen = camera.frozen
         return None if frozen is None else Refusal(Code.STALE_OBSERVATION, frozen)
+
+    def _check_ahead(self, camera: Camera) -> Refusal | None:
+        if camera.ahead_s <= self.settings.most_ahead_s:
+            return None
+        reason = f"the camera {camera.name!r} is {camera.ahead_s:.2f} s ahead of the clock; synchronise clocks"
+        return Refusal(Code.STALE_OBSERVATION, reason)
 
     @property
     def _oldest_s(self) -> float:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ from rclpy.qos import QoSProfile
 from referee import Referee
 from rosgraph_msgs.msg import Clock
 from si_embodied_msgs.action import PlanTask
-from si_embodied_msgs.msg import Plan
+from si_embodied_msgs.msg import Plan, PlannerStatus
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
@@ -165,6 +166,7 @@ class Stack:
         self._reset = ros.node.create_client(Trigger, "sim_node/reset")
         self._resetting = False
         self._placed_s = float("-inf")  # when a reset put the robot at its place
+        self.acting: set[str] = set()  # planners that carry out a goal
         self.jobs: list[Iterator[None]] = []  # each goes on a little in every spin
 
     def _make(self, simulator: dict[str, object]) -> Iterator[Process]:
@@ -238,6 +240,8 @@ class Stack:
         listen = self.ros.node.create_subscription
         listen(Clock, "sim/clock", self._on_clock, _QOS)
         listen(Plan, "planner/plan", self._on_plan, LATCHED)
+        for name in ("planner", "second"):
+            listen(PlannerStatus, f"{name}/status", partial(self._on_status, name), LATCHED)
         listen(Twist, "cmd_vel", self._on_velocity, _QOS)
         if self.world == "apartment":
             listen(Odometry, "sim/odom", self._on_odometry, _QOS)
@@ -251,6 +255,11 @@ class Stack:
 
     def _on_plan(self, message: Plan) -> None:
         self.referee.plan(int(message.code), bridge.seconds(message.header.stamp), time.monotonic())
+
+    def _on_status(self, name: str, message: PlannerStatus) -> None:
+        (self.acting.add if message.state == PlannerStatus.EXECUTING else self.acting.discard)(name)
+        if len(self.acting) > 1:
+            self.referee.violated("two planners carry out goals")
 
     def _on_velocity(self, message: Twist) -> None:
         self.referee.velocity((message.linear.x, message.linear.y, message.angular.z))

@@ -81,6 +81,18 @@ def test_stamps_far_from_the_clock_are_refused(offset_s: float, code: Code | Non
     assert not isinstance(seen, Refusal) or words in seen.message
 
 
+def test_depth_stamped_ahead_never_passes_for_that_of_a_later_image() -> None:
+    """The camera's stamps are five seconds ahead for a while, then its depth stops and its images go on."""
+    robot = Robot()
+    for _ in range(100):
+        robot.step()
+        robot.send_images(stamp_s=robot.node.now_s + 5.0)
+    for _ in range(120):
+        robot.step(depth=None)
+        seen = robot.sensors.observe()
+        assert isinstance(seen, Refusal) or seen.frames[0].depth_m is None
+
+
 def test_depth_that_is_five_seconds_old_is_not_paired_with_the_image() -> None:
     robot = Robot()
     robot.step(depth=None)
