@@ -213,6 +213,7 @@ class Injector:
     def _kill_planner(self, lasts_s: float) -> Iterator[None]:
         self.stack.processes["planner"].kill()
         self.stack.tasks.drop()
+        self.stack.acting.discard("planner")
         yield from pause(lasts_s)
         self.stack.processes["planner"].start()
 
