@@ -24,15 +24,28 @@ class Fault:
     no_goal_s: float | None = None  # from then on no goal is published; None: goals are allowed
     stands_s: float | None = None  # from then on the robot does not move; None: it may
     no_plan: bool = False  # an image taken during the fault is not planned on
+    by_robot_time: bool = False  # the times are the simulation's, which a busy machine slows down
     needs_motion: bool = False  # the times count from when the camera has moved far enough to notice
     robots: tuple[str, ...] = (BASE, ARM)
+    alone_from: tuple[str, ...] = ()  # faults that hide this one, and are not injected together with it
 
 
 def _blind(name: str, late_s: float, **more: object) -> Fault:
     """A fault that the planner knows after `late_s`; a goal under way may go on for the grace period."""
-    values = {"recovers_s": 5.0, "no_goal_s": late_s + SLACK_S, "stands_s": late_s + _GRACE_S + 2 * SLACK_S}
+    values = {
+        "by_robot_time": True,
+        "recovers_s": 5.0,
+        "no_goal_s": late_s + SLACK_S,
+        "stands_s": late_s + _GRACE_S + 2 * SLACK_S,
+    }
     return Fault(name, **{**values, **more})  # type: ignore[arg-type]
 
+
+_HIDES_MOTION = (
+    "transforms stop", "transforms are NaN", "transforms are stamped 5 s ahead", "the clock stops",
+    "the clock is 3 s ahead",
+)  # fmt: skip
+"""A frozen camera is noticed by the motion that it does not show."""
 
 SENSOR_FAULTS = (
     _blind("images stop", _IMAGE_AGE_S),
@@ -40,9 +53,9 @@ SENSOR_FAULTS = (
     _blind("depth stops", _IMAGE_AGE_S),
     _blind("images arrive 3 s late", _IMAGE_AGE_S, no_plan=True),
     _blind("images are stamped 5 s ahead", 1.5, no_plan=True),
-    _blind("images are frozen", 1.0, needs_motion=True, lasts_s=(4.0, 8.0), robots=(BASE,)),
+    _blind("images are frozen", 1.0, needs_motion=True, lasts_s=(4.0, 8.0), robots=(BASE,), alone_from=_HIDES_MOTION),
     _blind("images are larger than their data", _IMAGE_AGE_S, no_plan=True),
-    Fault("depth is in the wrong unit", 5.0, no_plan=True),
+    Fault("depth is in the wrong unit", 5.0, no_plan=True, alone_from=("depth is empty",)),
     Fault("depth is empty", 5.0),
     _blind("calibration is NaN", SLACK_S, no_plan=True),
     _blind("transforms stop", _POSE_AGE_S),

@@ -143,7 +143,10 @@ class Injector:
             self._left = list(faults_of(self.stack.world))
             self.rng.shuffle(self._left)
         for fault in self._left:
-            if fault.name not in self.active and not (special and fault.name not in _SENSORS):
+            hidden = any(
+                fault.name in each.alone_from or each.name in fault.alone_from for each in self.active.values()
+            )
+            if fault.name not in self.active and not hidden and not (special and fault.name not in _SENSORS):
                 self._left.remove(fault)
                 return fault
         return None

@@ -23,6 +23,7 @@ class Active:
     stamp_s: float
     place: tuple[float, float, float] | None = None  # x, y, yaw or x, y, z of the robot at the beginning
     counted_s: float | None = None  # from when its promises count; None: not yet
+    robot_s: float = 0.0  # the robot's time then
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Referee:
     violations: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    robot_s: float = 0.0  # simulated time
     say: Callable[[str], None] = lambda _: None
     _active: list[Active] = field(default_factory=list)
     _ended: list[tuple[Fault, float]] = field(default_factory=list)  # not recovered from yet
@@ -56,7 +58,7 @@ class Referee:
         """A fault begins."""
         self._count("faults")
         counted = None if fault.needs_motion else now_s
-        self._active.append(Active(fault, now_s, stamp_s, self._place, counted))
+        self._active.append(Active(fault, now_s, stamp_s, self._place, counted, self.robot_s))
 
     def ended(self, fault: Fault, now_s: float, stamp_s: float) -> None:
         """A fault ends."""
@@ -97,8 +99,7 @@ class Referee:
         if not inside:  # also if it is NaN
             self.violated(f"{what} at {xyz} outside {self.lowest} to {self.highest}")
         for active in self._active:
-            limit_s = active.fault.no_goal_s
-            if limit_s is not None and active.counted_s is not None and now_s - active.counted_s > limit_s:
+            if self._past(active, active.fault.no_goal_s, now_s):
                 self.violated(f"{what} {now_s - active.began_s:.2f} s after {active.fault.name!r} began")
 
     def plan(self, code: int, stamp_s: float, now_s: float) -> None:
@@ -117,13 +118,12 @@ class Referee:
         self._place = place
         for active in self._active:
             if active.counted_s is None and active.place is not None and _moved(active.place, place):
-                active.counted_s = now_s
+                active.counted_s, active.robot_s = now_s, self.robot_s
         if not moving:
             return
         self._motion_s = now_s
         for active in self._active:
-            limit_s = active.fault.stands_s
-            if limit_s is not None and active.counted_s is not None and now_s - active.counted_s > limit_s:
+            if self._past(active, active.fault.stands_s, now_s):
                 key = (id(active), "motion")
                 if key not in self._reported:
                     self._reported.add(key)
@@ -136,6 +136,14 @@ class Referee:
         values = tuple(values)
         if any(value != 0.0 for value in values):
             self.violated(f"a velocity of {values}")
+
+    def _past(self, active: Active, limit_s: float | None, now_s: float) -> bool:
+        if limit_s is None or active.counted_s is None:
+            return False
+        passed_s = now_s - active.counted_s
+        return (
+            min(passed_s, self.robot_s - active.robot_s) > limit_s if active.fault.by_robot_time else passed_s > limit_s
+        )
 
     def _acts(self, now_s: float) -> None:
         if self._active:

@@ -251,13 +251,16 @@ class Stack:
             listen(PoseStamped, "arm/goal", self._on_goal, _QOS)
 
     def _on_clock(self, message: Clock) -> None:
-        self.simulated_s = bridge.seconds(message.clock)
+        self.simulated_s = self.referee.robot_s = bridge.seconds(message.clock)
 
     def _on_plan(self, message: Plan) -> None:
         self.referee.plan(int(message.code), bridge.seconds(message.header.stamp), time.monotonic())
 
     def _on_status(self, name: str, message: PlannerStatus) -> None:
-        (self.acting.add if message.state == PlannerStatus.EXECUTING else self.acting.discard)(name)
+        acts = (
+            message.state == PlannerStatus.EXECUTING and message.subgoal.skill
+        )  # else its plan waits for the watchdog
+        (self.acting.add if acts else self.acting.discard)(name)
         if len(self.acting) > 1:
             self.referee.violated("two planners carry out goals")
 

@@ -39,6 +39,17 @@ def test_a_robot_that_moves_on_is_reported_once(referee: Referee) -> None:
     assert len(referee.violations) == 1
 
 
+def test_a_slow_simulation_has_its_own_time(referee: Referee) -> None:
+    slow = Fault("slow", recovers_s=2.0, no_goal_s=1.0, by_robot_time=True)
+    referee.began(slow, 10.0, 100.0)
+    referee.robot_s = 0.9
+    referee.goal(HERE, 12.0)
+    assert not referee.violations
+    referee.robot_s = 1.1
+    referee.goal(HERE, 12.1)
+    assert len(referee.violations) == 1
+
+
 @pytest.mark.parametrize("goal", [(11.0, 0.0, 0.0), (0.0, 0.0, 0.1), (math.nan, 0.0, 0.0), (0.0, -math.inf, 0.0)])
 def test_a_goal_out_of_bounds_is_unsafe(referee: Referee, goal: tuple[float, float, float]) -> None:
     referee.goal(goal, 1.0)
