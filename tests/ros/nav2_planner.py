@@ -16,12 +16,18 @@ try:
 except ModuleNotFoundError:
     from si_embodied_msgs.action import PlanTask as NavigateToPose
 
+
+def provide() -> None:
+    """Make the action importable as Nav2's, for this process alone."""
     NavigateToPose.Goal.pose = PoseStamped()
     stand_in: Any = ModuleType("nav2_msgs.action")
     stand_in.NavigateToPose = NavigateToPose
     sys.modules["nav2_msgs"], sys.modules["nav2_msgs.action"] = ModuleType("nav2_msgs"), stand_in
 
+
 if __name__ == "__main__":
+    if "nav2_msgs" not in sys.modules:
+        provide()
     from si_embodied.ros_nodes.planner_node import main
 
     sys.exit(main())

@@ -73,5 +73,5 @@ def test_a_mute_nav2_is_given_up_after_its_time(ros: Any, mute: None) -> None:
 def test_a_planner_that_never_settles_falls_silent_and_the_watchdog_stops_the_robot(ros: Any, mute: None) -> None:
     """As if Nav2 might still answer: until 10.5 s after the deactivation."""
     robot = Deactivated(ros, server_timeout_s=1000.0)
-    assert robot.last_beat() == "active"
+    assert robot.last_beat() == "acting"
     ros.wait(lambda: "was lost: the robot was stopped" in robot.words, 4.0, "a watchdog that has stopped the robot")
