@@ -75,7 +75,7 @@ MESSAGE_FAULTS = (
     Fault("a malformed heartbeat", 5.0, ONE_SHOT),
     Fault("an instruction of 200 kB", 5.0, ONE_SHOT),
     Fault("the clock jumps back 5 s", 8.0, ONE_SHOT),
-    Fault("the world is reset", 8.0, ONE_SHOT),
+    Fault("the world is reset", 12.0, ONE_SHOT),  # it may lose a goal, which counts as blocked after stuck_s, 8 s
     Fault("the task is canceled", 5.0, ONE_SHOT),
     Fault("the emergency stop", 5.0, (1.0, 3.0), no_goal_s=0.1 + SLACK_S, stands_s=0.1 + 2 * SLACK_S),
     Fault("the planner is deactivated", 5.0, (0.5, 2.0), no_goal_s=0.1 + SLACK_S, stands_s=0.1 + 2 * SLACK_S),
