@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +34,7 @@ from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.latch_file import LatchFile, latch_path
 from si_embodied.ros_nodes.node.planner_watch import NOBODY, SAYS_S, Beat, PlannerWatch, StopsHeard
 from si_embodied.ros_nodes.node.shared_memory import no_shared_memory
+from si_embodied.ros_nodes.node.spinning import spin_while
 from si_embodied.ros_nodes.node.watchdog_settings import WatchdogSettings
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 
@@ -231,22 +232,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node, executor = Node("watchdog"), SingleThreadedExecutor()
     watchdog = Watchdog(node)
     executor.add_node(node)
-    _spin(node, executor, lambda: not interrupted())
+    spin_while(node, executor, lambda: not interrupted())
     watchdog.leave()
     until_s = time.monotonic() + _LEAVES_S
-    _spin(node, executor, lambda: watchdog.stopping and time.monotonic() < until_s)
+    spin_while(node, executor, lambda: watchdog.stopping and time.monotonic() < until_s)
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
     return 0
-
-
-def _spin(node: Node, executor: Any, wanted: Callable[[], bool]) -> None:
-    while rclpy.ok() and wanted():
-        try:
-            executor.spin_once(timeout_sec=TICK_S)
-        except Exception as error:  # noqa: BLE001 - nothing that arrives may end the watch
-            node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=1.0)
 
 
 if __name__ == "__main__":

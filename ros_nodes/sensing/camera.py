@@ -43,6 +43,7 @@ class Camera:
         log: Rejections | None = None,
         pose_at: Callable[[str, float], Placed | None] = _unknown,
         now_s: Callable[[], float] | None = None,
+        simulated: bool = False,
     ) -> None:
         """Subscribe.
 
@@ -53,6 +54,7 @@ class Camera:
             log: counts the messages that are dropped.
             pose_at: the pose of a frame at a stamp in one that moves smoothly, None if it is not known.
             now_s: the clock; the node's by default.
+            simulated: its images may have no noise.
         """
         self.name = name
         self.synchroniser = StampSynchroniser(slop_s=settings.join_slop_s)
@@ -63,7 +65,7 @@ class Camera:
         self._info: Any = None
         self._valid_info: tuple[Any, ...] | None = None
         self._watches = {
-            kind: RepetitionWatch(travel_m=settings.frozen_travel_m, standing_s=settings.frozen_s)
+            kind: RepetitionWatch(travel_m=settings.frozen_travel_m, standing_s=settings.frozen_s, simulated=simulated)
             for kind in ("colour", "depth")
         }
         colour = (CompressedImage, "image_raw/compressed") if settings.compressed else (Image, "image_raw")

@@ -1,9 +1,8 @@
 """Notices a frozen camera: one whose images stay byte for byte the same, with new stamps, while it moves. Pure.
 
 The judgement may be wrong where images have no noise: a simulated wall that looks the same from everywhere. The refusal
-then forbids the very motion that would change the image. So a camera that has stood for `DOUBT_S` is judged again from
-there on. A camera that is really frozen is refused again after the next `travel_m`; until then the robot moves no
-farther than before the first refusal.
+then forbids the very motion that would change the image. So in a simulation, a camera that has stood for `DOUBT_S` is
+judged again from there on. A real camera has noise: it stays refused until an image differs.
 """
 
 from __future__ import annotations
@@ -75,15 +74,17 @@ def varied(part: NDArray[np.uint8]) -> bool:
 class RepetitionWatch:
     """One stream of images. Equal is an image that came before, so that a loop of a few images counts as frozen too."""
 
-    def __init__(self, *, travel_m: float, standing_s: float) -> None:
+    def __init__(self, *, travel_m: float, standing_s: float, simulated: bool = False) -> None:
         """Watch a stream.
 
         Args:
             travel_m: how far a camera moves with equal images until it counts as frozen, a radian counting as a metre;
                 0: never.
             standing_s: how long a camera that stands still sends equal images until it counts as frozen; 0: never.
+            simulated: the camera has no noise, unless `standing_s` says otherwise.
         """
         self._limit_m, self._limit_s = travel_m, standing_s
+        self._noiseless = simulated and not standing_s
         self.clear()
 
     def clear(self) -> None:
@@ -141,8 +142,7 @@ class RepetitionWatch:
             self._travel_m, self._turn_rad = travel_m, turn_rad
         if sum(_between(self._stands.pose, placed.pose)) > min(_STANDS_M, self._limit_m / 2):
             self._stands, self._moved_s = placed, stamp_s
-        # With `standing_s` the camera has noise: its images never repeat unless it is frozen.
-        if self._limit_s or not self._travelled or stamp_s - self._moved_s < DOUBT_S:
+        if not self._noiseless or not self._travelled or stamp_s - self._moved_s < DOUBT_S:
             return False
         self._restart(self._newest_s)
         return True

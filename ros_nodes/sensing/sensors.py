@@ -47,10 +47,20 @@ class Sensors:
         self.clock = ClockWatch(self._now_s, self._on_jump, simulated=simulated)
         self._clock_problem: str | None = None  # the last that was logged
         self._looked: dict[str, tuple[float, Refusal | None]] = {}  # stamp of a camera's last image that was decoded
-        checks = TransformFilter(self.clock.check, settings.most_transform_ahead_s, _KEEP_TRANSFORMS_S)
-        self.transforms = make_transforms(node, checks, self._log, most_gap_s=settings.max_transform_age_s)
+        checks = TransformFilter(
+            self.clock.check, settings.most_transform_ahead_s, _KEEP_TRANSFORMS_S, settings.max_transform_age_s
+        )
+        self.transforms = make_transforms(node, checks, self._log)
         self.cameras = [
-            Camera(node, name, settings, log=self._log, pose_at=self._smooth_pose, now_s=self.clock.check)
+            Camera(
+                node,
+                name,
+                settings,
+                log=self._log,
+                pose_at=self._smooth_pose,
+                now_s=self.clock.check,
+                simulated=simulated,
+            )
             for name in settings.cameras
         ]
         steady = Clock(clock_type=ClockType.STEADY_TIME)

@@ -27,6 +27,7 @@ class TransformFilter:
     now_s: Callable[[], float] = lambda: 0.0
     most_ahead_s: float = math.inf  # of a stamp before the clock
     keep_s: float = math.inf  # an older transform is not kept
+    most_gap_s: float = math.inf  # poses are not interpolated across a longer one
 
     def checked(self, message: Message, *, static: bool) -> Pose:
         """`T_parent_child` of a `geometry_msgs/TransformStamped`.

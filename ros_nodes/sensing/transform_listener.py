@@ -90,16 +90,9 @@ class TransformListener:
 class TopicTransforms:
     """Transforms through our own buffer, which follows tf2."""
 
-    def __init__(
-        self,
-        node: Any,
-        checks: TransformFilter = ANY_TIME,
-        log: Rejections | None = None,
-        *,
-        most_gap_s: float = math.inf,
-    ) -> None:
+    def __init__(self, node: Any, checks: TransformFilter = ANY_TIME, log: Rejections | None = None) -> None:
         """Subscribe on `node`."""
-        self._buffer = TransformBuffer(most_gap_s=most_gap_s)
+        self._buffer = TransformBuffer(most_gap_s=checks.most_gap_s)
         self._listener = TransformListener(node, self._add, checks, log or Rejections())
 
     def lookup(self, target: str, source: str, stamp_s: float) -> Pose:
@@ -132,14 +125,7 @@ class TopicTransforms:
 class Tf2Transforms:
     """Transforms through tf2's C++ buffer, as in every other node on the robot."""
 
-    def __init__(
-        self,
-        node: Any,
-        checks: TransformFilter = ANY_TIME,
-        log: Rejections | None = None,
-        *,
-        most_gap_s: float = math.inf,
-    ) -> None:
+    def __init__(self, node: Any, checks: TransformFilter = ANY_TIME, log: Rejections | None = None) -> None:
         """Subscribe on `node`.
 
         Raises:
@@ -147,7 +133,7 @@ class Tf2Transforms:
         """
         import tf2_ros
 
-        self._gaps = TransformBuffer(most_gap_s=most_gap_s)  # tf2 interpolates across any
+        self._gaps = TransformBuffer(most_gap_s=checks.most_gap_s)  # tf2 interpolates across any
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()  # without the node, on which it would leave a service behind
         self._listener = TransformListener(node, self._add, checks, log or Rejections())
@@ -190,9 +176,9 @@ class Tf2Transforms:
         self._gaps.add(parent, child, stamp_s, pose, static=static)
 
 
-def make_transforms(node: Any, checks: TransformFilter, log: Rejections, *, most_gap_s: float) -> Transforms:
-    """tf2_ros where it is installed, otherwise our own buffer; neither interpolates across more than `most_gap_s`."""
+def make_transforms(node: Any, checks: TransformFilter, log: Rejections) -> Transforms:
+    """tf2_ros where it is installed, otherwise our own buffer; neither interpolates across a long gap."""
     try:
-        return Tf2Transforms(node, checks, log, most_gap_s=most_gap_s)
+        return Tf2Transforms(node, checks, log)
     except ModuleNotFoundError:
-        return TopicTransforms(node, checks, log, most_gap_s=most_gap_s)
+        return TopicTransforms(node, checks, log)

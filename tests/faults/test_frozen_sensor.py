@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("rclpy", reason="sensors are subscribed to through rclpy")
 
 import numpy as np
-from fake_sensors import HEIGHT, PIXELS, RAMP, WIDTH, Robot, colour, depth, stamped, transform
+from fake_sensors import HEIGHT, PIXELS, RAMP, WIDTH, Node, Robot, colour, depth, stamped, transform
 from sensor_msgs.msg import CompressedImage
 from tf2_msgs.msg import TFMessage
 
@@ -115,9 +115,9 @@ def test_a_correction_of_the_localisation_after_a_gap_in_odometry_is_not_motion(
 
 
 @pytest.mark.promise(code="STALE_OBSERVATION", recovers="30 s after the robot has stopped, with a warning")
-def test_a_live_camera_that_was_wrongly_judged_frozen_recovers_while_the_robot_stands() -> None:
-    """A simulated wall that looks the same from everywhere. A task ends with the refusal before: 5 holds of 3 s."""
-    robot = Robot()
+def test_a_simulated_camera_that_was_wrongly_judged_frozen_recovers_while_the_robot_stands() -> None:
+    """A wall that looks the same from everywhere. A task ends with the refusal before: 5 holds of 3 s."""
+    robot = Robot(node=Node(use_sim_time=True))
     assert refused_as_frozen(drive(robot, 1.0, frozen=True), "colour")
     for _ in range(20 * 29):
         robot.step(frozen=True)
@@ -129,8 +129,8 @@ def test_a_live_camera_that_was_wrongly_judged_frozen_recovers_while_the_robot_s
 
 
 @pytest.mark.promise(code="STALE_OBSERVATION")
-def test_a_camera_that_is_frozen_and_used_again_is_refused_again_once_it_moves() -> None:
-    robot = Robot()
+def test_a_simulated_camera_that_is_used_again_is_refused_again_once_it_moves() -> None:
+    robot = Robot(node=Node(use_sim_time=True))
     drive(robot, 1.0, frozen=True)
     for _ in range(20 * 32):
         robot.step(frozen=True)
@@ -158,8 +158,9 @@ def test_a_camera_that_freezes_after_long_standing_is_refused_once_it_moves(trav
     assert refused_as_frozen(robot.sensors.observe(), "colour")
 
 
-def test_a_camera_with_noise_stays_refused_however_long_it_stands() -> None:
-    robot = Robot(frozen_s=3.0)
+@pytest.mark.parametrize(("simulated", "frozen_s"), [(False, 0.0), (True, 3.0)])
+def test_a_camera_with_noise_stays_refused_however_long_it_stands(simulated: bool, frozen_s: float) -> None:
+    robot = Robot(node=Node(use_sim_time=simulated), frozen_s=frozen_s)
     drive(robot, 1.0, frozen=True)
     for _ in range(20 * 60):
         robot.step(frozen=True)
