@@ -53,7 +53,7 @@ test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
 test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 3 whose planning server dies
-	$(BIN)/python -m pytest tests/ros -m slow --log-cli-level INFO
+	$(BIN)/python -m pytest tests/ros -m slow -k "not many" --log-cli-level INFO
 
 SEED ?= 0
 chaos: $(ROS)  ## inject faults at random into the ROS stack of both robots for 10 minutes: make chaos SEED=1
