@@ -158,8 +158,9 @@ class Rig:
             if self.phase == DRIVING:
                 self.ros.wait(self._moves, MOST_S, "a robot that moves")
                 self.stops.clear()
-            else:  # every task begins with a stop
-                self.ros.wait(lambda: time.monotonic() - max(self.stops, default=0.0) > QUIET_S, MOST_S, "its end")
+            else:  # a stop from before the task may still be under way
+                self.stops.append(time.monotonic())
+                self.ros.wait(lambda: time.monotonic() - self.stops[-1] > QUIET_S, MOST_S, "quiet")
                 self.stops.clear()
             if situation.transforms == "dead":
                 self._publish_transforms(wanted=False)
@@ -198,7 +199,7 @@ class Rig:
         """Watch the robot; whether it came to stand."""
         while time.monotonic() < stopped_s + SLOWEST_S:
             self.ros.executor.spin_once(timeout_sec=0.02)
-            seen_s = self.poses[-1][0]
+            seen_s = self.poses[-1][0] if self.poses else 0.0
             if seen_s > stopped_s + WATCHED_S and seen_s - self._moved_s() >= STANDS_S:
                 return True
         return False
