@@ -125,7 +125,7 @@ class Qwen25VL(_QwenVL):
 
     def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
         """Convert 0..1000 to pixels."""
-        return answer_to_pixels(text, sizes_px) if form == "plan" else pairs_to_pixels(text, sizes_px)
+        return answer_to_pixels(text, dict(enumerate(sizes_px))) if form == "plan" else pairs_to_pixels(text, sizes_px)
 
     def _bounds(self, image: NDArray[np.uint8]) -> Size:
         """Width and height of the image after resizing."""
@@ -138,6 +138,7 @@ class InternVL(Family):
     model_type = "internvl"
     model_class = "InternVLForConditionalGeneration"
     tokens = ("<img>", "<IMG_CONTEXT>", "</img>")
+    numbers_images = True
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
@@ -148,10 +149,6 @@ class InternVL(Family):
     def system_message(self) -> str:
         """The original conversation template's, for checkpoints converted from the original format."""
         return str(getattr(self._config, "system_message", None) or "")
-
-    def image_text(self, number: int, count: int) -> tuple[str, str]:
-        """Several images are numbered as in training: `Image-1: <image>` and a newline."""
-        return (f"Image-{number}: " if count > 1 else ""), "\n"
 
     def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
         """The tiles of all images, concatenated."""

@@ -55,6 +55,7 @@ class Family(ABC):
     model_class: ClassVar[str]  # transformers' class
     tokens: ClassVar[tuple[str, str, str]]  # before, in place of, and after an image's features
     turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
+    numbers_images: ClassVar[bool] = False  # whether it was trained with a number before each of several images
 
     def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
         """Set up tokenizer and image processor.
@@ -115,9 +116,17 @@ class Family(ABC):
         """System text that precedes a prompt's own."""
         return ""
 
-    def image_text(self, number: int, count: int) -> tuple[str, str]:
-        """Plain text before and after image `number` (from 1) of `count`."""
-        return "", ""
+    def image_text(self, number: int, count: int, *, numbered: bool = False) -> tuple[str, str]:
+        """Plain text before and after image `number` (from 1) of `count`: `Image-1: ` and a newline.
+
+        Args:
+            number: of the image.
+            count: of the prompt's images.
+            numbered: whether the prompt refers to its images by number.
+        """
+        if numbered or (self.numbers_images and count > 1):
+            return f"Image-{number}: ", "\n"
+        return "", "\n" if self.numbers_images else ""
 
     def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
         """Text that the family appends to the system text."""
@@ -170,7 +179,7 @@ class Family(ABC):
             if isinstance(part, str):
                 segments.append([self._special(part)] if isinstance(part, SpecialToken) else part)
                 continue
-            lead, trail = self.image_text(number + 1, len(images))
+            lead, trail = self.image_text(number + 1, len(images), numbered=prompt.numbered)
             count = encoded.token_counts[number]
             segments += [lead, [before, *[image_token] * count, after], trail]
             number += 1
