@@ -29,8 +29,7 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
             (N, 3, 3), `T_map_camera` (N, 4, 4), `T_map_base` (4, 4), `stamp_s`; an arm adds `T_map_tool` (4, 4) and
             `gripper_opening` in metres; a robot of skills adds `skills` (one per line), `skill_areas` (M, 2, 2),
             `feedback`, `skill_done` and `holding`; a goal given as an image adds `goal_image` (H, W, 3) uint8; a goal
-            given as a point adds `pointgoal` (2,): how far away it is now, metres, and in which direction, radians, left
-            positive.
+            given as a point adds `pointgoal` (2,): its distance now, metres, and its direction, radians, left positive.
         cameras: names of the N cameras.
 
     Raises:
