@@ -92,8 +92,9 @@ def main() -> int:
         measure(model, version, given.rounds, given.image_size) for version in given.prompt or ("nav/nano2", "nav/v2")
     ]
     for each in results:
-        print(f"{each['prompt']:12} {each['ms']['none']:7.1f} ms without, {each['ms']['four']:7.1f} ms with {VIEWS} views: "
-              f"{each['ratio']:.2f} times; {each['equal']} of {each['answers']} answers equal")  # fmt: skip
+        none, four = (f"{each['ms'][kind]:.1f} ms" for kind in ("none", "four"))
+        equal = f"{each['equal']} of {each['answers']} answers equal"
+        print(f"{each['prompt']}: {none} without, {four} with {VIEWS} views, {each['ratio']:.2f} times; {equal}")
     good = all(each["ratio"] <= LIMIT and each["equal"] == each["answers"] for each in results)
     print(json.dumps({"benchmark": "memory", "limit": LIMIT, "good": good, "results": results}))
     return 0 if good else 1
