@@ -121,7 +121,7 @@ def test_the_schema_is_closed_and_bounds_the_views() -> None:
     assert "reasoning" not in text
     choices = schema["properties"]["subgoals"]["items"]["anyOf"]
     skills = {choice["properties"]["skill"]["const"]: choice for choice in choices}
-    assert set(skills) == {"goto", "turn", "forward", "look", "explore", "stop"}
+    assert set(skills) == {"goto", "turn", "forward", "look", "explore_view", "explore", "stop"}
     assert skills["goto"]["properties"]["view"]["maximum"] == 1
     assert all(skill["required"] == list(skill["properties"]) for skill in skills.values())
     assert all(skill["additionalProperties"] is False for skill in skills.values())
