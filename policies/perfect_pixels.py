@@ -115,9 +115,14 @@ _ANSWERS: Mapping[str, Callable[[Any, Prompt], Plan]] = {
 
 
 def _just_failed(prompt: Prompt) -> bool:
-    """Whether the last attempt in the prompt failed; repeating it would fail again."""
+    """Whether the last attempt in the prompt failed; repeating it would fail again.
+
+    A `goto` that ended where the map does, short of the target, is repeated: from there the map goes on.
+    """
     attempts = re.findall(r"^\d+\. (.*)$", prompt.text, flags=re.MULTILINE)
-    return bool(attempts) and "failed" in attempts[-1] and not attempts[-1].startswith("explore")
+    last = attempts[-1] if attempts else ""
+    short = last.startswith("goto") and "no_standoff" in last
+    return "failed" in last and not last.startswith("explore") and not short
 
 
 def _shown(prompt: Prompt, pixel: Pixel | None) -> tuple[int, tuple[int, int]] | None:
