@@ -135,6 +135,10 @@ class PlannerConfig:
     confirm_done: Annotated[
         bool, Doc("end a task only by a plan that has nothing left to do, made from a look after the last goal")
     ] = False
+    look_around: Annotated[
+        bool, Doc("offer the skill look_around, as far as the prompt shows the views that it takes")
+    ] = True
+    first_camera_only: Annotated[bool, Doc("show the model the first camera's present view, and no others")] = False
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)

@@ -51,7 +51,13 @@ def plan_from_json(text: str | bytes, kind: TaskKind | None = None) -> Plan:
 
 
 def plan_schema(
-    kind: TaskKind, views: int, *, first_view: int = 0, shown: Collection[Shown] = (), reasoning: bool = False
+    kind: TaskKind,
+    views: int,
+    *,
+    first_view: int = 0,
+    shown: Collection[Shown] = (),
+    without: Collection[str] = (),
+    reasoning: bool = False,
 ) -> dict[str, Any]:
     """The JSON schema of a plan, in the form a grammar compiler needs: closed, and with every key required.
 
@@ -60,9 +66,12 @@ def plan_schema(
         views: number of views a subgoal may point at, at least 1.
         first_view: number of the first view in the answer; 1 for prompts that count `Image-1`, `Image-2`, ….
         shown: what the prompt shows of the planner's memory, which offers more skills.
+        without: names of skills that are not offered.
         reasoning: whether the answer starts with a short free text.
     """
-    schema: dict[str, Any] = json.loads(_plan_schema(skills_offered(kind, shown), views, first_view, reasoning))
+    schema: dict[str, Any] = json.loads(
+        _plan_schema(skills_offered(kind, shown, without), views, first_view, reasoning)
+    )
     return schema
 
 

@@ -143,7 +143,9 @@ class Planner:
         self.embodiment = embodiment
         self.guard = Guard(embodiment, self.config.guard)
         self._grounder = Grounder(embodiment, self.config.grounding)
-        self._template = load_prompt(self.config.prompts.version(embodiment.kind))
+        self._template = load_prompt(self.config.prompts.version(embodiment.kind)).limited(
+            look_around=self.config.look_around, first_camera_only=self.config.first_camera_only
+        )
         self._canceled_s = -math.inf
 
     @property

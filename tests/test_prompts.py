@@ -20,7 +20,7 @@ from si_embodied.planner import Planner
 from si_embodied.prompts import load_prompt, prompt_versions
 from si_embodied.prompts.template import parse_template
 from si_embodied.skills import Finish, Navigate, NavigateTo, Pick
-from si_embodied.types import Execute, Refusal, SeenObject, SkillOption, SkillState
+from si_embodied.types import Execute, Prompt, Refusal, SeenObject, SkillOption, SkillState
 
 KINDS = {"nav": "navigation", "manip": "manipulation", "rearrange": "rearrangement"}
 GOAL = np.full((30, 40, 3), 200, np.uint8)
@@ -232,6 +232,40 @@ def test_skills_that_need_memory_are_offered_only_by_prompts_that_show_it(rememb
         assert tuple(f"'{name}'" in str(prompt.schema) for prompt in (old, new, nothing)) == offered
         assert (f"{name}:" in old.system, f"{name}:" in new.system) == (False, True)
     assert "red mug" in str(new.schema)
+
+
+def test_look_around_can_be_withdrawn(remembering: Observation) -> None:
+    prompt = (
+        load_prompt("nav/v2").limited(look_around=False).render(Task("find it", "navigation"), remembering, Memory())
+    )
+    assert "look_around" not in str(prompt.schema) + prompt.system
+    assert "'turn'" in str(prompt.schema)
+
+
+@pytest.mark.parametrize(("version", "images"), [("nav/v1", 2), ("nav/v2", 5), ("nav/nano2", 4)])
+def test_the_first_camera_alone_can_be_shown(version: str, images: int, remembering: Observation) -> None:
+    """nav/v1 shows the present views; nav/v2 the goal picture and two earlier views as well; nav/nano2 one camera."""
+    two = dataclasses.replace(remembering, frames=remembering.frames * 2)
+    template, task = load_prompt(version), Task("find it", "navigation")
+    assert len(template.render(task, two, Memory()).images) == images
+    only_first = template.limited(first_camera_only=True).render(task, two, Memory())
+    assert len(only_first.images) == images - (version != "nav/nano2")
+    assert [index for index in only_first.views.values() if index < 2] == [0]
+
+
+def test_the_planner_shows_and_offers_what_its_settings_allow(base: MobileBase, wall_ahead: Observation) -> None:
+    asked: list[Prompt] = []
+
+    def answer(prompt: Prompt) -> str:
+        asked.append(prompt)
+        return '{"subgoals":[],"done":true}'
+
+    two = dataclasses.replace(wall_ahead, frames=wall_ahead.frames * 2)
+    for limited in (False, True):
+        config = PlannerConfig(Prompts("nav/v2"), look_around=not limited, first_camera_only=limited)
+        Planner(ScriptedBackend(answer), base, config).plan(Task("find it", "navigation"), two, Memory())
+    assert [len(prompt.images) for prompt in asked] == [2, 1]
+    assert ["look_around" in prompt.system for prompt in asked] == [True, False]
 
 
 def test_done_is_believed_only_without_subgoals_left(base: MobileBase, wall_ahead: Observation) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, extra
 
 Z_95 = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
+_FLIPS, _ROUNDING = 20_000, 1e-9
 
 
 def wilson_interval(successes: int, trials: int, *, z: float = Z_95) -> tuple[float, float]:
@@ -72,6 +73,38 @@ def mcnemar_counts(only_first: int, only_second: int) -> PairedComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """How much a metric of two policies differs on the same seeds."""
+
+    mean: float  # the second policy's less the first's; NaN without episodes
+    p_value: float  # two-sided; the null hypothesis is that the sign of each difference is chance
+
+
+def sign_flip(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
+    """Fisher's permutation test of paired differences: all flips of their signs, or 20,000 drawn ones.
+
+    R. A. Fisher, "The Design of Experiments" (1935), section 21. The observed signs count as one of the drawn flips: B.
+    Phipson and G. K. Smyth, "Permutation P-values should never be zero", SAGMB 9 (2010), article 39.
+
+    Args:
+        first: the metric of the first policy, by episode.
+        second: that of the second, on the same episodes in the same order.
+    """
+    if len(first) != len(second):
+        raise ConfigError(f"a paired test needs the same episodes of both, got: {len(first)} and {len(second)}")
+    differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    changed = differences[np.abs(differences) > _ROUNDING]  # flipping the others changes nothing
+    exact = 2 ** len(changed) <= _FLIPS
+    if exact:
+        signs = 1.0 - 2.0 * (np.arange(2 ** len(changed))[:, None] >> np.arange(len(changed)) & 1)
+    else:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (_FLIPS, len(changed)))
+    extreme = int(np.sum(np.abs(signs @ changed) >= abs(changed.sum()) - _ROUNDING))
+    p_value = extreme / len(signs) if exact else (1 + extreme) / (1 + len(signs))
+    return PairedDifference(mean(differences.tolist()), p_value)
+
+
+@dataclass(frozen=True, slots=True)
 class Percentiles:
     """The median and the tail, in the unit of the values; NaN if there were none."""
 
@@ -85,6 +118,22 @@ def percentiles(values: Sequence[float]) -> Percentiles:
         return Percentiles(math.nan, math.nan)
     p50, p99 = np.percentile(np.asarray(values, dtype=np.float64), [50, 99])
     return Percentiles(float(p50), float(p99))
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95% interval of the mean of a few independent values; infinite if there are fewer than two.
+
+    Student, "The probable error of a mean", Biometrika 6 (1908), 1-25.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    if len(values) < 2:
+        return -math.inf, math.inf
+    with extra("sim"):
+        from scipy.stats import t
+    half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return mean(values) - half, mean(values) + half
 
 
 def mean(values: Sequence[float]) -> float:

@@ -34,6 +34,8 @@ _IMAGES = re.compile(r"(\$(?:goal_image|first_view|keyframes|thumbnails|images|f
 _PRESENT = ("views", "first_view", "images", "first_image")
 _EARLIER = ("keyframes", "thumbnails")
 _NUMBERED = ("images", "first_image")
+_ALL_PRESENT = re.compile(r"\$(views|images)\b")
+_ONLY_FIRST = {"views": "$first_view", "images": "$first_image"}
 _HISTORY = ("memory", "last")
 _OPTIONAL = ("skills", "feedback", "holding", "goal_image", "notes", "objects", "goal", "achieved")
 
@@ -63,6 +65,13 @@ class PromptTemplate:
     system: str
     user: str
     repair: str
+    without: tuple[str, ...] = ()  # names of skills that are not offered
+
+    def limited(self, *, look_around: bool = True, first_camera_only: bool = False) -> PromptTemplate:
+        """This prompt without the skill `look_around`, or with the first camera's present view alone."""
+        without = self.without if look_around else (*self.without, "look_around")
+        only_first = _ALL_PRESENT.sub(lambda found: _ONLY_FIRST[found[1]], self.user)
+        return replace(self, without=without, user=only_first if first_camera_only else self.user)
 
     def check(self, observation: Observation) -> Refusal | None:
         """Reject an observation that lacks something this prompt shows."""
@@ -88,14 +97,16 @@ class PromptTemplate:
         earlier, present = self._earlier(observation), self._present(observation)
         views = [*range(len(observation.frames), len(observation.frames) + len(earlier)), *range(len(present))]
         first = 1 + len(self._goal_images(observation)) if self.numbered else 0
-        schema = plan_schema(task.kind, len(views), first_view=first, shown=self.shown, reasoning=reasoning)
+        schema = plan_schema(
+            task.kind, len(views), first_view=first, shown=self.shown, without=self.without, reasoning=reasoning
+        )
         if observation.skills is not None:
             schema = with_names(schema, names_by_skill(observation.skills))
         elif "objects" in self.shown:
             schema = with_names(schema, {"navigate": [seen.name for seen in observation.objects]})
         return Prompt(
             self.version,
-            _with_skills(self.system, skill_list(task.kind, self.shown)),
+            _with_skills(self.system, skill_list(task.kind, self.shown, self.without)),
             tuple(self._content(task, observation, memory)),
             schema,
             numbered=self.numbered,

@@ -71,9 +71,18 @@ def skills_of(kind: TaskKind | None = None) -> tuple[type[Subgoal], ...]:
     return tuple(skill for skill in _SKILLS if kind is None or kind in skill.prompt)
 
 
-def skills_offered(kind: TaskKind, shown: Collection[Shown] = ()) -> tuple[type[Subgoal], ...]:
-    """The skills of a kind of task that a prompt offers if it shows this of the planner's memory."""
-    return tuple(skill for skill in skills_of(kind) if skill.needs.get(kind) in (None, *shown))
+def skills_offered(
+    kind: TaskKind, shown: Collection[Shown] = (), without: Collection[str] = ()
+) -> tuple[type[Subgoal], ...]:  # fmt: skip
+    """The skills of a kind of task that a prompt offers if it shows this of the planner's memory.
+
+    Args:
+        kind: of the task.
+        shown: what the prompt shows.
+        without: names of skills that are not offered in any case.
+    """
+    fitting = (skill for skill in skills_of(kind) if skill.needs.get(kind) in (None, *shown))
+    return tuple(skill for skill in fitting if skill.model_fields["skill"].default not in without)
 
 
 def goal_types() -> tuple[type[Goal], ...]:
@@ -81,9 +90,9 @@ def goal_types() -> tuple[type[Goal], ...]:
     return tuple(dict.fromkeys(goal for skill in _SKILLS for goal in skill.goals))
 
 
-def skill_list(kind: TaskKind, shown: Collection[Shown] = ()) -> str:
+def skill_list(kind: TaskKind, shown: Collection[Shown] = (), without: Collection[str] = ()) -> str:
     """The prompt's list of skills on offer, one per line: "turn: turn on the spot by degrees, left is positive."."""
-    return _skill_list(skills_offered(kind, shown), kind)
+    return _skill_list(skills_offered(kind, shown, without), kind)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from si_embodied.errors import ConfigError
-from si_embodied.evaluation.statistics import mcnemar, mean, percentiles, wilson_interval
+from si_embodied.evaluation.statistics import mcnemar, mean, percentiles, sign_flip, t_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 1), (0, 100), (1, 1), (3, 10), (50, 100), (97, 100), (100, 100)])
@@ -43,6 +43,30 @@ def test_equal_outcomes_do_not_differ() -> None:
 def test_unpaired_outcomes_are_refused() -> None:
     with pytest.raises(ConfigError, match="same episodes"):
         mcnemar([True], [True, False])
+    with pytest.raises(ConfigError, match="same episodes"):
+        sign_flip([0.5], [0.5, 0.5])
+
+
+@pytest.mark.parametrize(("episodes", "tolerance"), [(9, 1e-12), (40, 0.02)])
+def test_the_sign_flip_test_agrees_with_scipys_permutation_test(episodes: int, tolerance: float) -> None:
+    """Nine episodes are few enough for all flips."""
+    rng = np.random.default_rng(episodes)
+    first, second = rng.random(episodes), rng.random(episodes) + 0.1
+    expected = stats.permutation_test((second - first,), np.mean, permutation_type="samples", n_resamples=20_000)
+    result = sign_flip(first.tolist(), second.tolist())
+    assert result.mean == pytest.approx((second - first).mean())
+    assert result.p_value == pytest.approx(float(expected.pvalue), abs=tolerance)
+
+
+def test_equal_metrics_do_not_differ() -> None:
+    assert sign_flip([0.3, 0.0], [0.3, 0.0]).p_value == 1.0
+    assert math.isnan(sign_flip([], []).mean)
+
+
+def test_the_t_interval_agrees_with_scipy_and_needs_two_values() -> None:
+    values = [0.2, 0.5, 0.3]
+    assert t_interval(values) == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval()))
+    assert t_interval([0.5]) == (-math.inf, math.inf)
 
 
 def test_percentiles_interpolate_and_are_nan_without_values() -> None:
