@@ -22,11 +22,11 @@ _SHARDS = Path("runs/nano/data")
 _BUDGET = create_mutex_group(required=False, title="length of a training")
 _EPISODES = (arg(name="episodes"), COUNT)
 _SIZES = flags(
-    "out", "data", "images", "test_images", "threads", steps=_BUDGET, minutes=_BUDGET,
+    "out", "data", "images", "trainings", "test_images", "threads", steps=_BUDGET, minutes=_BUDGET,
     episodes=flags("task", "seed", count=_EPISODES),
 )  # fmt: skip
 _DEFAULT_REASONING = ReasoningRun(model=Path(), out=Path("runs/studies/reasoning"), data=_SHARDS, minutes=4.0)
-_DEFAULT_SIZES = ScalingRun(out=Path("runs/studies/sizes"), data=_SHARDS, steps=1200)
+_DEFAULT_SIZES = ScalingRun(out=Path("runs/studies/sizes"), data=_SHARDS, steps=4000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.studies import own_questions as own
 from si_embodied.studies.plots import COLOURS, bars, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, markdown
-from si_embodied.studies.scaling import SEEN, UNSEEN, SizeRow, measured_sizes, sizes_axis
+from si_embodied.studies.scaling import SEEN, UNSEEN, Size, SizeRow, by_images, measured_sizes, sizes_axis
 from si_embodied.studies.settings import PlannerRun, ScalingRun
 
 if TYPE_CHECKING:
@@ -81,19 +81,19 @@ class GeneralisationResults(Results):
     def headline(self) -> str:
         """Pointing at seen and at unseen pairs, of the largest training."""
         last = self._pairs()[-1]
-        seen, unseen = (100 * own.together(last.questions, _POINT, pair).mean for pair in (SEEN, UNSEEN))
+        seen, unseen = (100 * last.answers(_POINT, pair).mean for pair in (SEEN, UNSEEN))
         return f"Pointing: {seen:.0f}% for colour-shape pairs seen in training, {unseen:.0f}% for pairs never seen"
 
     def table(self) -> list[str]:
         """Scores with what was seen in training beside scores with what was not."""
         body = []
-        for row in self._pairs():
+        for size in self._pairs():
             scores = {
-                "point at a thing": [own.together(row.questions, _POINT, pair) for pair in (SEEN, UNSEEN)],
-                "plans": [own.together(row.questions, own.PLANS, pair) for pair in (SEEN, UNSEEN)],
-                "planner success": [row.success(pair) for pair in (SEEN, UNSEEN)],
+                "point at a thing": [size.answers(_POINT, pair) for pair in (SEEN, UNSEEN)],
+                "plans": [size.answers(own.PLANS, pair) for pair in (SEEN, UNSEEN)],
+                "planner success": [size.success(pair) for pair in (SEEN, UNSEEN)],
             }
-            body += [[f"pairs, {row.images:,} pictures: {what}", *map(str, both)] for what, both in scores.items()]
+            body += [[f"pairs, {size.images:,} pictures: {what}", *map(str, both)] for what, both in scores.items()]
         for world, places in self._places().items():
             for kind in own.kinds_in(one for row in places for one in row.questions):
                 both = [own.together(row.questions, kind) for row in places]
@@ -107,8 +107,8 @@ class GeneralisationResults(Results):
         self._draw_pairs(left)
         self._draw_places(right)
 
-    def _pairs(self) -> list[SizeRow]:
-        return [row for row in self.rows if isinstance(row, SizeRow)]
+    def _pairs(self) -> list[Size]:
+        return by_images(row for row in self.rows if isinstance(row, SizeRow))
 
     def _places(self) -> dict[str, list[PlaceRow]]:
         """By world, in the order of `PLACES`."""
@@ -117,18 +117,18 @@ class GeneralisationResults(Results):
         return {w: [row for place in PLACES for row in rows if (row.world, row.place) == (w, place)] for w in worlds}
 
     def _draw_pairs(self, axes: Any) -> None:
-        rows = self._pairs()
+        sizes = self._pairs()
         for pair, colour in zip((SEEN, UNSEEN), COLOURS, strict=False):
             for what, kinds, style in (("point at a thing", _POINT, "--"), ("plans", own.PLANS, "-")):
-                scores = [own.together(row.questions, kinds, pair) for row in rows]
+                scores = [size.answers(kinds, pair) for size in sizes]
                 means, reach = bars(scores)
-                label = f"{what}, {pair} pairs (n = {scores[-1].count})"
+                label = f"{what}, {pair} pairs (n = {scores[-1].scores[0].count})"
                 axes.errorbar(
-                    [row.images for row in rows], means, reach, marker="o", linestyle=style, color=colour, capsize=3,
+                    [size.images for size in sizes], means, reach, marker="o", linestyle=style, color=colour, capsize=3,
                     label=label,
                 )  # fmt: skip
         axes.set_title("colour-shape pairs that training showed, and six that it did not", loc="left")
-        sizes_axis(axes, rows)
+        sizes_axis(axes, sizes)
         percent_axis(axes, "right, % (95% interval)")
         axes.legend(loc="best")
 

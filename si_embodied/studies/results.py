@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from si_embodied.errors import ConfigError, RecordError
 from si_embodied.evaluation.report import versions
-from si_embodied.evaluation.statistics import Z_95, wilson_interval
+from si_embodied.evaluation.statistics import Z_95, mean, t_interval, wilson_interval
 from si_embodied.runs import write_json, write_text
 
 Say: TypeAlias = Callable[[str], None]
@@ -62,6 +62,35 @@ class Score:
             return "–"
         low, high = self.interval
         return f"{100 * self.mean:.0f}% ({100 * low:.0f} to {100 * high:.0f}, n = {self.count})"
+
+
+@dataclass(frozen=True, slots=True)
+class OverSeeds:
+    """The scores of trainings that differ only in their seed."""
+
+    scores: tuple[Score, ...]  # one per training
+
+    @property
+    def mean(self) -> float:
+        """The mean of the trainings' scores; NaN if there are none."""
+        return mean([score.mean for score in self.scores])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Student's 95% interval over the trainings, between 0 and 1; for a single training, that of its score."""
+        if len(self.scores) == 1:
+            return self.scores[0].interval
+        low, high = t_interval([score.mean for score in self.scores])
+        return max(0.0, low), min(1.0, high)
+
+    def __str__(self) -> str:
+        """As tables show it: percent, interval, and number of trainings."""
+        if len(self.scores) == 1:
+            return str(self.scores[0])
+        if not total(self.scores).count:
+            return "–"
+        low, high = self.interval
+        return f"{100 * self.mean:.0f}% ({100 * low:.0f} to {100 * high:.0f}, {len(self.scores)} trainings)"
 
 
 def total(scores: Iterable[Score]) -> Score:

@@ -1,11 +1,14 @@
 """Scaling: the same training on more and more images, and what each amount is worth.
 
-Trainings from scratch on tables only, each for the same number of steps. Some (colour, shape) pairs are on no training
-image, so that the same trainings show how well a planner generalises to unseen combinations (`generalisation`).
+Trainings from scratch on tables only, each for the same number of steps. Each number of images is trained on several
+times with different seeds, because when a small planner learns to point is partly luck. Some (colour, shape) pairs are
+on no training image, so that the same trainings show how well a planner generalises to unseen combinations
+(`generalisation`).
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,13 +17,13 @@ import numpy as np
 
 from si_embodied.studies import own_questions as own
 from si_embodied.studies.checkpoints import play, train_checkpoint
-from si_embodied.studies.plots import BLACK, COLOURS, bars, percent_axis
-from si_embodied.studies.results import Results, Score, markdown, total
+from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars, percent_axis
+from si_embodied.studies.results import OverSeeds, Results, Score, markdown, total
 from si_embodied.studies.settings import ScalingRun
 from si_embodied.training.nano import Recipe, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from si_embodied.studies.results import Say
@@ -41,10 +44,35 @@ class SizeRow:
     questions: tuple[own.KindScore, ...]  # grouped by seen and unseen pairs
     episodes: dict[str, Score]  # planner success by seen and unseen pairs
     what: Literal["pairs"] = "pairs"  # `generalisation` has rows of places, too
+    seed: int = 0  # of the training
 
     def success(self, pair: str | None = None) -> Score:
         """Planner success, in all episodes or in those that name objects of seen or unseen pairs."""
         return total(score for name, score in self.episodes.items() if pair in (None, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A number of images: a point of the curves, and a column of the table."""
+
+    images: int
+    rows: tuple[SizeRow, ...]  # one per seed
+
+    def answers(self, kinds: str | Collection[str], pair: str) -> OverSeeds:
+        """The score of some kinds of questions about seen or unseen pairs."""
+        return OverSeeds(tuple(own.together(row.questions, kinds, pair) for row in self.rows))
+
+    def success(self, pair: str | None = None) -> OverSeeds:
+        """Planner success; see `SizeRow.success`."""
+        return OverSeeds(tuple(row.success(pair) for row in self.rows))
+
+
+def by_images(rows: Iterable[SizeRow]) -> list[Size]:
+    """The rows grouped by number of images, in their order."""
+    groups: dict[int, list[SizeRow]] = {}
+    for row in rows:
+        groups.setdefault(row.images, []).append(row)
+    return [Size(images, tuple(group)) for images, group in groups.items()]
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------
@@ -56,7 +84,7 @@ def study(run: ScalingRun, results: Path, *, report: Say = lambda _: None) -> Sc
 
 
 def measured_sizes(run: ScalingRun, *, report: Say = lambda _: None) -> tuple[SizeRow, ...]:
-    """Train and measure what is missing; returns a row per number of images.
+    """Train and measure what is missing; returns a row per number of images and seed.
 
     Raises:
         ConfigError: the folder holds trainings with other settings, or there are too few images.
@@ -68,19 +96,19 @@ def measured_sizes(run: ScalingRun, *, report: Say = lambda _: None) -> tuple[Si
         return own.load_shards(run.data / part, "tabletop-*")
 
     rows = []
-    for count in sorted(run.images):
-        row = _known(run, count)
+    for count, one in itertools.product(sorted(run.images), run.by_seed()):
+        row = _known(one, count)
         if row is None:
             data, held_out = own.without_unseen_pairs(shards("train"), count), shards("held_out")
-            tests = (held_out, own.with_unseen_pairs(shards("train"), run.test_images))
-            row = _measured(run, data, tests, report)
-            ScalingResults(run.settings(), (row,)).write(_folder(run, count) / _ROW_FILE)
+            tests = (held_out, own.with_unseen_pairs(shards("train"), one.test_images))
+            row = _measured(one, data, tests, report)
+            ScalingResults(one.settings(), (row,)).write(_folder(one, count) / _ROW_FILE)
         rows.append(row)
     return tuple(rows)
 
 
 def _folder(run: ScalingRun, count: int) -> Path:
-    return run.out / f"images-{count}"
+    return run.out / f"images-{count}-seed-{run.seed}"
 
 
 def _known(run: ScalingRun, count: int) -> SizeRow | None:
@@ -106,7 +134,7 @@ def _measured(run: ScalingRun, data: Labelled, tests: tuple[Labelled, Labelled],
     for episode in played:
         won.setdefault(_pair(own.mentions_unseen_pair(episode.instruction)), []).append(episode.success)
     episodes = {pair: Score.of(values) for pair, values in won.items()}
-    return SizeRow(len(data), trained.step, round(trained.seconds / 60, 2), questions, episodes)
+    return SizeRow(len(data), trained.step, round(trained.seconds / 60, 2), questions, episodes, seed=run.seed)
 
 
 def _pair(unseen: bool) -> str:
@@ -118,26 +146,29 @@ def _pair(unseen: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScalingResults(Results):
-    """Rows by number of images."""
+    """Rows by number of images and seed."""
 
     name: ClassVar[str] = "scaling"
     rows: tuple[SizeRow, ...]
 
+    @property
+    def sizes(self) -> list[Size]:
+        """The rows by number of images."""
+        return by_images(self.rows)
+
     def headline(self) -> str:
         """Planner success on the fewest and the most images."""
-        first, last = self.rows[0], self.rows[-1]
-        few, many = (100 * row.success().mean for row in (first, last))
+        first, last = self.sizes[0], self.sizes[-1]
+        few, many = (100 * size.success().mean for size in (first, last))
         times = last.images / first.images
         return f"With {times:.0f} times the pictures, planner success goes from {few:.0f}% to {many:.0f}%"
 
     def table(self) -> list[str]:
         """A line per kind of question, and one for planner success."""
         kinds = own.kinds_in(one for row in self.rows for one in row.questions)
-        body = [
-            [own.KINDS[kind], *(str(own.together(row.questions, kind, SEEN)) for row in self.rows)] for kind in kinds
-        ]
-        body.append(["**planner success**", *(f"**{row.success()}**" for row in self.rows)])
-        return markdown(["", *(f"{row.images:,} pictures" for row in self.rows)], body)
+        body = [[own.KINDS[kind], *(str(size.answers(kind, SEEN)) for size in self.sizes)] for kind in kinds]
+        body.append(["**planner success**", *(f"**{size.success()}**" for size in self.sizes)])
+        return markdown(["", *(f"{size.images:,} pictures" for size in self.sizes)], body)
 
     def draw(self, figure: Any) -> None:
         """Questions on the left, planner success on the right."""
@@ -148,35 +179,39 @@ class ScalingResults(Results):
         figure.legend(loc="outside lower center", ncols=4)
         self._draw_success(right)
         for axes in (left, right):
-            sizes_axis(axes, self.rows)
+            sizes_axis(axes, self.sizes)
         right.margins(x=0.2)
 
     def _draw_questions(self, axes: Any) -> None:
         kinds = own.kinds_in(one for row in self.rows for one in row.questions if one.group == SEEN)
         for number, kind in enumerate(kinds):
-            scores = [own.together(row.questions, kind, SEEN) for row in self.rows]
+            scores = [size.answers(kind, SEEN) for size in self.sizes]
             means, reach = bars(scores)
-            beside = [row.images * 1.02 ** (number - len(kinds) // 2) for row in self.rows]
+            beside = [size.images * 1.02 ** (number - len(kinds) // 2) for size in self.sizes]
             axes.errorbar(
                 beside, means, reach, marker="o^sDvP*"[number % 7], color=COLOURS[number % 7], capsize=2,
                 elinewidth=0.8, linestyle="--" if kind in own.POINTING else "-",
-                label=f"{own.KINDS[kind]} (n = {scores[-1].count})",
+                label=f"{own.KINDS[kind]} (n = {scores[-1].scores[0].count})",
             )  # fmt: skip
         axes.set_title("held-out questions answered without a mistake", loc="left")
 
     def _draw_success(self, axes: Any) -> None:
-        scores, sizes = [row.success() for row in self.rows], [row.images for row in self.rows]
+        images, scores = [size.images for size in self.sizes], [size.success() for size in self.sizes]
         means, reach = bars(scores)
-        axes.errorbar(sizes, means, reach, marker="o", color=BLACK, capsize=4, linewidth=2)
-        for size, mean, score in zip(sizes, means, scores, strict=True):
-            axes.annotate(f"{score.total:.0f} of {score.count}", (size, mean), (9, 9), textcoords="offset points")
+        axes.errorbar(images, means, reach, marker="o", color=BLACK, capsize=4, linewidth=2)
+        for count, mean, score in zip(images, means, scores, strict=True):
+            together = total(score.scores)
+            text = f"{together.total:.0f} of {together.count}"
+            axes.annotate(text, (count, mean), (9, 9), textcoords="offset points")
+        several = [row for row in self.rows if len(self.rows) > len(images)]
+        axes.plot([row.images for row in several], [100 * row.success().mean for row in several], "x", color=GREY)
         episodes = self.settings["episodes"]
         axes.set_title(f"planner success, Tabletop {episodes['task']}, seeds from {episodes['seed']:,}", loc="left")
 
 
-def sizes_axis(axes: Any, rows: Sequence[SizeRow]) -> None:
+def sizes_axis(axes: Any, sizes: Sequence[Size]) -> None:
     """Number the x axis by training images."""
     axes.set_xscale("log")
-    axes.set_xticks([row.images for row in rows], [f"{row.images:,}" for row in rows])
+    axes.set_xticks([size.images for size in sizes], [f"{size.images:,}" for size in sizes])
     axes.minorticks_off()
     axes.set_xlabel("training pictures (the same number of steps each)")

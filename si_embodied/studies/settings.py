@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +34,11 @@ class Episodes:
     seed: Annotated[int, Doc("of the first episode")] = 90_000
 
 
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"expected {name} to be positive, got: {value}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
     """What the studies that train have in common."""
@@ -52,8 +57,8 @@ class TrainingRun:
         if self.data is not None and self.steps is None and self.minutes is None:
             raise ConfigError("expected steps or minutes for each training, got neither")
         for name in ("steps", "minutes", "threads"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise ConfigError(f"expected {name} to be positive, got: {value}")
+            if (value := getattr(self, name)) is not None:
+                _check_positive(name, value)
 
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""
@@ -78,12 +83,26 @@ class ScalingRun(TrainingRun):
     """Trainings on several numbers of images, and how they are measured."""
 
     data: Annotated[Path, Doc("shards of `train nano`, with `train/` and `held_out/`")]
-    images: Annotated[tuple[int, ...], Doc("training images, one training for each number")] = (150, 600, 2400)
+    images: Annotated[tuple[int, ...], Doc("training images, the same for each seed")] = (150, 600, 2400)
+    trainings: Annotated[int, Doc("for each number of images; each next one has the next seed")] = 3
     test_images: Annotated[int, Doc("new tables, and as many with unseen pairs")] = 240
 
     def settings(self) -> dict[str, Any]:
         """What a row of the results is a function of, besides the number of images."""
         return {**TrainingRun.settings(self), "test_images": self.test_images}
+
+    def __post_init__(self) -> None:
+        """Reject numbers out of range."""
+        TrainingRun.__post_init__(self)
+        _check_positive("trainings", self.trainings)
+
+    def by_seed(self) -> tuple[ScalingRun, ...]:
+        """One run for each seed, with a single training for each number of images."""
+        seeds = range(self.seed, self.seed + self.trainings)
+        recipes = [None if self.recipe is None else replace(self.recipe, seed=seed) for seed in seeds]
+        return tuple(
+            replace(self, seed=seed, recipe=recipe, trainings=1) for seed, recipe in zip(seeds, recipes, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

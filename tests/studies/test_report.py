@@ -140,6 +140,19 @@ def test_plots_have_labelled_axes(study: str, tmp_path: Path) -> None:
     assert figure.legends or all(axes.get_title(loc="left") for axes in figure.axes)
 
 
+def test_scaling_shows_the_mean_over_the_trainings_of_a_size(tmp_path: Path) -> None:
+    """Planner success 0%, 10% and 20%: standard deviation 10%, times 4.303 / sqrt(3)."""
+    rows = [{**size(100, 2, 1, won), "seed": won} for won in (0, 1, 2)] + [size(400, 9, 6, 8)]
+    write_json(tmp_path / "scaling.json", {"study": "scaling", "settings": SETTINGS, "rows": rows})
+    found = ScalingResults.read(tmp_path / "scaling.json")
+    assert found.table()[-1] == (
+        "| **planner success** | **10% (0 to 35, 3 trainings)** | **80% (49 to 94, n = 10)** |"
+    )
+    assert found.headline() == "With 4 times the pictures, planner success goes from 10% to 80%"
+    pytest.importorskip("matplotlib")
+    draw(found, tmp_path / "scaling.png")
+
+
 def test_a_block_is_placed_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
     page, found = tmp_path / "index.md", read("scaling", tmp_path)
     page.write_text("before\n<!-- scaling -->\nold\n<!-- end of scaling -->\nafter\n")

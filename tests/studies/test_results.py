@@ -13,7 +13,7 @@ pytest.importorskip("llguidance")
 from si_embodied.errors import RecordError
 from si_embodied.evaluation.statistics import wilson_interval
 from si_embodied.studies.own_questions import KindScore
-from si_embodied.studies.results import Score, total
+from si_embodied.studies.results import OverSeeds, Score, total
 from si_embodied.studies.scaling import ScalingResults, SizeRow
 
 
@@ -33,6 +33,20 @@ def test_fractions_have_the_interval_of_their_mean() -> None:
 def test_scores_add_up_as_if_they_were_one() -> None:
     parts = [Score.of([1, 0, 0.5]), Score.of([]), Score.of([0.25])]
     assert total(parts) == Score.of([1, 0, 0.5, 0.25])
+
+
+def test_several_trainings_have_students_interval_over_their_means() -> None:
+    """0.2, 0.4 and 0.6: standard deviation 0.2, and 4.303 is the 97.5% quantile with two degrees of freedom."""
+    found = OverSeeds(tuple(Score.of([1] * won + [0] * (10 - won)) for won in (2, 4, 6)))
+    half = 4.302653 * 0.2 / math.sqrt(3)
+    assert found.mean == pytest.approx(0.4)
+    assert found.interval == (0.0, pytest.approx(0.4 + half))  # 0.4 - half is below zero
+    assert str(found) == "40% (0 to 90, 3 trainings)"
+
+
+def test_one_training_has_the_interval_of_its_score() -> None:
+    score = Score.of([True, False])
+    assert (OverSeeds((score,)).interval, str(OverSeeds((score,)))) == (score.interval, str(score))
 
 
 def test_a_score_without_answers_is_nan() -> None:

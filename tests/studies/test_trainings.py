@@ -33,7 +33,7 @@ Heard = tuple[list[str], Callable[[str], None]]
 def sizes(shards: Path, out: Path, world: str, micro: Any) -> scaling.ScalingRun:
     episodes = Episodes(world, "objectnav", count=2, seed=6)
     return scaling.ScalingRun(
-        data=shards, out=out, images=(1, 3), steps=3, test_images=2, episodes=episodes, recipe=micro
+        data=shards, out=out, images=(1, 3), trainings=1, steps=3, test_images=2, episodes=episodes, recipe=micro
     )
 
 
@@ -97,6 +97,29 @@ def test_trainings_and_measurements_are_not_repeated(
     assert scaling.measured_sizes(longer)[1].steps == 3
     with pytest.raises(ConfigError, match="steps 3, now 4"):
         scaling.measured_sizes(replace(run, steps=4))
+
+
+def test_trainings_with_the_same_images_differ_in_their_seed(
+    shards: Path, tmp_path: Path, fake_world: str, micro: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(sizes(shards, tmp_path, fake_world, micro), images=(1,), steps=1, seed=5)
+    scaling.measured_sizes(run)
+    weights, train = [], checkpoints.train
+
+    def watched(run: Any, *rest: Any, **more: Any) -> Any:
+        weights.append(next(run.model.parameters()).detach().clone())
+        return train(run, *rest, **more)
+
+    monkeypatch.setattr(checkpoints, "train", watched)
+    rows = scaling.measured_sizes(replace(run, trainings=3))  # the first was trained before
+    assert [(row.images, row.seed) for row in rows] == [(1, 5), (1, 6), (1, 7)]
+    assert len(weights) == 2
+    assert not bool((weights[0] == weights[1]).all())
+
+
+def test_no_trainings_are_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected trainings to be positive, got: 0"):
+        scaling.ScalingRun(data=shards, out=tmp_path, steps=1, trainings=0)
 
 
 def test_training_places_are_compared_with_new_ones(shards: Path, planner: Path, micro: Any) -> None:
