@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from typing_extensions import Doc
 from tyro.conf import arg, create_mutex_group
 
+from si_embodied.cli.options import latency
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import COUNT, Count, flags
+from si_embodied.cli.parsing import COUNT, Count, flags, reader
 from si_embodied.errors import ConfigError
-from si_embodied.studies.settings import PlannerRun, QuestionsRun, ReasoningRun, Report, ScalingRun, TrainingRun
+from si_embodied.studies.settings import (
+    AblationsRun,
+    LatencyRun,
+    PlannerRun,
+    QuestionsRun,
+    ReasoningRun,
+    Report,
+    ScalingRun,
+    TrainingRun,
+)
+from si_embodied.types import Latency
 
 if TYPE_CHECKING:
     _Run = TypeVar("_Run", bound=TrainingRun)
@@ -25,6 +36,8 @@ _SIZES = flags(
     "out", "data", "images", "trainings", "test_images", "threads", steps=_BUDGET, minutes=_BUDGET,
     episodes=flags("task", "seed", count=_EPISODES),
 )  # fmt: skip
+_PLAYING = ("out", "tasks", "seed", "image_size")
+_COUNTS: dict[str, object] = {"episodes": COUNT, "workers": COUNT}
 _DEFAULT_REASONING = ReasoningRun(model=Path(), out=Path("runs/studies/reasoning"), data=_SHARDS, minutes=4.0)
 _DEFAULT_SIZES = ScalingRun(out=Path("runs/studies/sizes"), data=_SHARDS, steps=4000)
 
@@ -126,7 +139,51 @@ class Reasoning:
         return self.report.make(say, reasoning.ReasoningResults, run.out, partial(reasoning.study, run))
 
 
-SUBCOMMANDS = {"scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning}
+@dataclass(frozen=True, slots=True)
+class Ablations:
+    """Measure what each part of the planner is worth, on the same seeds with it and without it."""
+
+    report: Report
+    model: Annotated[Path | None, Doc("the checkpoint of the policy planner; default: si-nano")] = None
+    playing: Annotated[AblationsRun, flags("policies", *_PLAYING, **_COUNTS)] = AblationsRun(
+        model=Path(), out=Path("runs/studies/ablations")
+    )
+
+    def run(self) -> int:
+        """Play the full planner and its ablations."""
+        from si_embodied.models.checkpoints import shipped_checkpoint
+        from si_embodied.studies import ablations
+
+        run = replace(self.playing, model=self.model or shipped_checkpoint())
+        return self.report.make(say, ablations.AblationsResults, run.out, partial(ablations.study, run))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStudy:
+    """Measure how often tasks succeed if the world goes on while the planner thinks."""
+
+    report: Report
+    model: Annotated[Path | None, Doc("the checkpoint of the policy planner; default: si-nano")] = None
+    latencies: Annotated[
+        tuple[Annotated[Latency, reader(latency, "measured|SECONDS")], ...], Doc("simulated time per plan")
+    ] = LatencyRun(model=Path(), out=Path()).latencies
+    playing: Annotated[LatencyRun, flags("policy", *_PLAYING, **_COUNTS)] = LatencyRun(
+        model=Path(), out=Path("runs/studies/latency")
+    )
+
+    def run(self) -> int:
+        """Play with each latency."""
+        from si_embodied.models.checkpoints import shipped_checkpoint
+        from si_embodied.studies import latency as study
+
+        run = replace(self.playing, model=self.model or shipped_checkpoint(), latencies=self.latencies)
+        return self.report.make(say, study.LatencyResults, run.out, partial(study.study, run))
+
+
+SUBCOMMANDS = {
+    "scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning,
+    "ablations": Ablations, "latency": LatencyStudy,
+}  # fmt: skip
 
 
 def _one_budget(run: _Run, default: _Run) -> _Run:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from si_embodied.backends.config import BackendConfig
 from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.evaluation.config import EvaluationConfig
-from si_embodied.evaluation.records import RecordFile
-from si_embodied.evaluation.report import versions
-from si_embodied.evaluation.runner import evaluate
+from si_embodied.studies.playing import play
 from si_embodied.studies.settings import Episodes, TrainingRun
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import STATE, Budget, Training, train
@@ -53,7 +51,7 @@ def train_checkpoint(
     return trained, export(trained.mean, folder / "checkpoint", story)
 
 
-def play(
+def play_checkpoint(
     model: Path,
     episodes: Episodes,
     records: Path,
@@ -72,9 +70,4 @@ def play(
         planner=PlannerConfig(Prompts(reasoning=reasoning)),
         episodes=episodes.count, seed=episodes.seed,
     )  # fmt: skip
-    run = evaluate(config, RecordFile(records, config.identity(), versions()))
-    if run.interrupted:
-        raise KeyboardInterrupt
-    won = sum(episode.success for episode in run.episodes)
-    report(f"{records.stem}: {won} of {len(run.episodes)} episodes succeeded")
-    return run.episodes
+    return play(config, records, report=report)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from si_embodied.evaluation.statistics import PairedComparison, mcnemar, mean, percentiles
 from si_embodied.studies import own_questions as own
-from si_embodied.studies.checkpoints import play, train_checkpoint
+from si_embodied.studies.checkpoints import play_checkpoint, train_checkpoint
 from si_embodied.studies.plots import COLOURS, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
 from si_embodied.studies.settings import ReasoningRun
@@ -78,7 +78,7 @@ def study(run: ReasoningRun, results: Path, *, report: Say = lambda _: None) -> 
         checkpoint, steps = (run.model, 0) if run.data is None else _trained(run, run.data, arm, report)
         for task in run.tasks:
             episodes, records = replace(run.episodes, task=task), run.out / f"{task}-{arm}.jsonl"
-            played = play(checkpoint, episodes, records, reasoning=arm == WITH, report=report)
+            played = play_checkpoint(checkpoint, episodes, records, reasoning=arm == WITH, report=report)
             rows.append(ArmRow.of(arm, task, steps, played))
             ReasoningResults(run.settings(), tuple(rows)).write(results / "reasoning.json")
     return ReasoningResults(run.settings(), tuple(rows))

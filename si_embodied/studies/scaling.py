@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from si_embodied.studies import own_questions as own
-from si_embodied.studies.checkpoints import play, train_checkpoint
+from si_embodied.studies.checkpoints import play_checkpoint, train_checkpoint
 from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars, percent_axis
 from si_embodied.studies.results import OverSeeds, Results, Score, markdown, total
 from si_embodied.studies.settings import ScalingRun
@@ -129,7 +129,7 @@ def _measured(run: ScalingRun, data: Labelled, tests: tuple[Labelled, Labelled],
     )
     asked = [(test, np.arange(min(run.test_images, len(test)))) for test in tests]
     questions = own.score_questions(trained.mean, asked, lambda question: _pair(own.names_unseen_pair(question)))
-    played = play(checkpoint, run.episodes, folder / f"{run.episodes.task}.jsonl", report=report)
+    played = play_checkpoint(checkpoint, run.episodes, folder / f"{run.episodes.task}.jsonl", report=report)
     won: dict[str, list[bool]] = {}
     for episode in played:
         won.setdefault(_pair(own.mentions_unseen_pair(episode.instruction)), []).append(episode.success)

@@ -11,6 +11,7 @@ from typing_extensions import Doc
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.runs import claim
+from si_embodied.types import Latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,8 +84,8 @@ class ScalingRun(TrainingRun):
     """Trainings on several numbers of images, and how they are measured."""
 
     data: Annotated[Path, Doc("shards of `train nano`, with `train/` and `held_out/`")]
-    images: Annotated[tuple[int, ...], Doc("training images, the same for each seed")] = (150, 600, 2400)
-    trainings: Annotated[int, Doc("for each number of images; each next one has the next seed")] = 3
+    images: Annotated[tuple[int, ...], Doc("training images; several trainings for each number")] = (150, 600, 2400)
+    trainings: Annotated[int, Doc("on each number of images; each next one has the next seed")] = 3
     test_images: Annotated[int, Doc("new tables, and as many with unseen pairs")] = 240
 
     def settings(self) -> dict[str, Any]:
@@ -116,6 +117,53 @@ class ReasoningRun(TrainingRun):
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""
         return {**TrainingRun.settings(self), "model": model_fingerprint(self.model), "tasks": list(self.tasks)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayingRun:
+    """Tasks that are played under several conditions, always on the same seeds."""
+
+    model: Annotated[Path, Doc("the checkpoint of the policy planner")]
+    out: Annotated[Path, Doc("for the records")]
+    tasks: Annotated[tuple[str, ...], Doc("what to play, each as WORLD:TASK")] = (
+        "Apartment-v0:objectnav", "Apartment-v0:spatial", "Tabletop-v0:base", "Tabletop-v0:spatial"
+    )  # fmt: skip
+    episodes: Annotated[int, Doc("of each task under each condition")] = 100
+    seed: Annotated[int, Doc("of the first episode")] = 90_000
+    image_size: Annotated[int | None, Doc("pixels; default: the world's own")] = None
+    workers: Annotated[int, Doc("processes")] = 1
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        return {
+            "model": model_fingerprint(self.model), "tasks": list(self.tasks), "episodes": self.episodes,
+            "seed": self.seed, "image_size": self.image_size,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblationsRun(PlayingRun):
+    """Policies that are played with everything the planner has, and with one part of it off."""
+
+    policies: Annotated[tuple[str, ...], Doc("the policies to play")] = ("perfect-pixels", "planner")
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        return {**PlayingRun.settings(self), "policies": list(self.policies)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRun(PlayingRun):
+    """A policy whose plans take some simulated time."""
+
+    policy: Annotated[str, Doc("the policy to play")] = "planner"
+    latencies: Annotated[tuple[Latency, ...], Doc("simulated time per plan: `measured`, or seconds")] = (
+        0.0, "measured", 0.5, 1.0, 2.0, 4.0
+    )  # fmt: skip
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        return {**PlayingRun.settings(self), "policy": self.policy, "latencies": list(self.latencies)}
 
 
 @dataclass(frozen=True, slots=True)

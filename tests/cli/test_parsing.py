@@ -113,7 +113,7 @@ def test_help_shows_the_settings_own_descriptions(
 
 @pytest.mark.parametrize(
     ("arguments", "steps", "minutes"),
-    [([], 1200, None), (["--steps", "3"], 3, None), (["--minutes", "3"], None, 3.0)],
+    [([], 4000, None), (["--steps", "3"], 3, None), (["--minutes", "3"], None, 3.0)],
 )
 def test_the_length_of_a_training_is_steps_or_minutes(
     arguments: list[str], steps: int | None, minutes: float | None

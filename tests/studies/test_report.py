@@ -14,14 +14,18 @@ pytest.importorskip("llguidance")
 from si_embodied.cli.main import main
 from si_embodied.errors import ConfigError
 from si_embodied.runs import write_json
+from si_embodied.studies.ablations import AblationsResults
 from si_embodied.studies.generalisation import GeneralisationResults
+from si_embodied.studies.latency import LatencyResults
 from si_embodied.studies.plots import draw
 from si_embodied.studies.reasoning import ReasoningResults
 from si_embodied.studies.results import Results, Score
 from si_embodied.studies.scaling import ScalingResults
 from si_embodied.studies.shortcuts import ShortcutsResults
 
-STUDIES = (ScalingResults, GeneralisationResults, ShortcutsResults, ReasoningResults)
+STUDIES = (
+    ScalingResults, GeneralisationResults, ShortcutsResults, ReasoningResults, AblationsResults, LatencyResults,
+)  # fmt: skip
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "index.md"
 
 
@@ -76,6 +80,31 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {**ARM, "arm": "with", "success": [0, 0, 1, 0], "completion_tokens": 41.2},
     ],
 }  # fmt: skip
+WON, LOST = [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1]
+
+
+def played(success: list[int], spl: list[float]) -> dict[str, Any]:
+    seeds = [*range(len(success))]
+    return {"seeds": seeds, "success": success, "spl": spl, "steps": [20 for _ in seeds], "plans": [3 for _ in seeds],
+            "plan_s_p50": 0.25}  # fmt: skip
+
+
+ROWS |= {
+    "ablations": [
+        {"task": task, "policy": policy, "configuration": configuration, "played": figures}
+        for policy in ("perfect-pixels", "planner")
+        for task, configuration, figures in (
+            ("Apartment-v0:objectnav", "full", played(WON, [0.8] * 6)),
+            ("Apartment-v0:objectnav", "keyframes off", played(LOST, [0.0] * 5 + [0.8])),
+            ("Tabletop-v0:base", "full", played(WON, [])),
+            ("Tabletop-v0:base", "one view", played(WON, [])),
+        )
+    ],
+    "latency": [
+        {"task": "Apartment-v0:objectnav", "latency": latency, "played": played(success, [0.5] * 6)}
+        for latency, success in ((0.0, WON), ("measured", WON), (0.5, WON), (4.0, LOST))
+    ],
+}
 SETTINGS = {"episodes": {"task": "base", "seed": 90_000}}
 
 
@@ -105,6 +134,15 @@ def read(study: str, folder: Path) -> Results:
         ),
         # Two seeds were won without reasoning alone, none with it alone: p = 2 * (1/2)^2.
         ("reasoning", "Reasoning first: base 75% to 25% (p = 0.5), for 41 tokens a plan, not 20"),
+        # Five seeds were won by the full planner alone: p = 2 * (1/2)^5.
+        (
+            "ablations",
+            (
+                "Largest change of success: perfect-pixels, keyframes off, Apartment-v0:objectnav from 100% to 17% "
+                "(p = 0.062); planner, keyframes off, Apartment-v0:objectnav from 100% to 17% (p = 0.062)"
+            ),
+        ),
+        ("latency", "Success: Apartment-v0:objectnav 100% at 0 s a plan, 17% at 4 s"),
     ],
     indirect=["found"],
 )
@@ -120,6 +158,17 @@ def test_the_headline_shows_the_figures(found: Results, sentence: str) -> None:
         # Four alone against one alone: p = 2 * (1 + 5) / 2^5.
         ("shortcuts", ["| spatial relations | 50% | 80%", "| – | 0.38 |", "| metric measurement (numbers) | 50% |"]),
         ("reasoning", ["| base | without | 75% (30 to 95, n = 4) | 2 | 0.5 | 20 | 30 | 5 |"]),
+        # SPL falls by 0.8 in five of six episodes; of the 2^5 flips, two are as extreme.
+        (
+            "ablations",
+            [
+                "| planner | keyframes off | 17% (3 to 56, n = 6) | 5 | 0 | 0.062 | 0.13 | -0.667 | 0.062 | 3.0 |",
+                "| perfect-pixels | full | 100% (61 to 100, n = 6) | – | – | – | 0.80 | – | – | 3.0 |",
+                "| one view | 100% (61 to 100, n = 6) | 0 | 0 | 1 | – | – | – | 3.0 |",
+            ],
+        ),
+        # By length: the measured latency's median lies between 0 and 0.5 s.
+        ("latency", ["| measured (0.25 s) | 100% (61 to 100, n = 6) | 0.50 | 20 | 3.0 |", "| 4 s | 17% (3 to 56"]),
     ],
     indirect=["found"],
 )
