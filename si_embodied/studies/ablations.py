@@ -131,8 +131,8 @@ class AblationsResults(Results):
                 most = max(ablated, key=lambda row: abs(row.played.score.mean - self._full(row).played.score.mean))
                 before, after = (100 * row.played.score.mean for row in (self._full(most), most))
                 success, _ = paired(self._full(most).played, most.played)
-                change = f"from {before:.0f}% to {after:.0f}% (p = {success.p_value:.2g})"
-                parts.append(f"{policy}, {most.configuration}, {most.task} {change}")
+                change = f"{most.task} from {before:.0f}% to {after:.0f}% (p = {success.p_value:.2g})"
+                parts.append(f"{policy}, {most.configuration}, {change}" if before != after else f"{policy}, none")
         return f"Largest change of success: {'; '.join(parts) or 'none'}"
 
     def table(self) -> list[str]:
