@@ -22,6 +22,7 @@ from si_embodied.types import Code, Execute, Hold, PlanRecord, Refusal
 
 if TYPE_CHECKING:
     from si_embodied.backends.base import Backend, BackendInfo
+    from si_embodied.certainty import Certainty
     from si_embodied.embodiment import Embodiment
     from si_embodied.memory import Memory
     from si_embodied.plan import Plan
@@ -86,6 +87,7 @@ class _Draft:
     completion_tokens: int = 0
     latency_s: dict[str, float] = field(default_factory=dict)
     plan: Plan | None = None
+    certainty: Certainty | None = None  # of the last answer
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -118,6 +120,8 @@ class _Draft:
             code=verdict.code,
             message=printable(verdict.message),
             floor_m2=self.floor_m2,
+            decision_probability=None if self.certainty is None else self.certainty.decision,
+            point_probability=None if self.certainty is None else self.certainty.point,
         )
 
 
@@ -199,6 +203,8 @@ class Planner:
         with draft.timed("render"):
             prompt = _cleaned(self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning))
         plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)
+        if draft.certainty is not None:
+            _raise(draft.certainty.refusal(self.config.min_probability))
         if not plan.subgoals and not plan.done:
             raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoals and is not done"))
         goals: list[Goal] = []
@@ -263,6 +269,7 @@ class Planner:
         draft.raw_text.append(printable(completion.text))
         draft.prompt_tokens += completion.prompt_tokens
         draft.completion_tokens += completion.completion_tokens
+        draft.certainty = completion.certainty
         for part, seconds in completion.latency_s.items():
             draft.add(part, seconds)
         if draft.elapsed_s() > self.config.deadline_s:

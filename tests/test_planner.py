@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from si_embodied import Code, Execute, Hold, Observation, Task
-from si_embodied.backends import ScriptedBackend
+from si_embodied.backends import BackendInfo, ScriptedBackend
+from si_embodied.certainty import Certainty
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.errors import BackendError, DeadlineExceeded
@@ -58,6 +59,47 @@ def test_a_bad_answer_is_repaired_once(base: MobileBase, wall_ahead: Observation
     assert isinstance(decision, Execute)
     assert isinstance(decision.goals[0], Rotate)
     assert decision.record.raw_text == ("I think I will turn.", TURN)
+
+
+class Sure:
+    """A backend that answers with a turn, and says how sure it is."""
+
+    info = BackendInfo("sure", "none", "none")
+
+    def __init__(self, *certainties: Certainty | None) -> None:
+        self.certainties = iter(certainties)
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        return Completion(TURN, certainty=next(self.certainties))
+
+    def cancel(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_decision_records_its_probability(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    planner = Planner(Sure(Certainty(0.75, 0.25), Certainty(0.75), None), base)
+    records = [planner.plan(find_chair, wall_ahead, Memory()).record for _ in range(3)]
+    found = [(record.decision_probability, record.point_probability) for record in records]
+    assert found == [(0.75, 0.25), (0.75, None), (None, None)]
+
+
+def test_an_unsure_decision_is_a_hold_with_its_plan(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """A point's probability is not compared, and a model that does not say how sure it is may go."""
+    planner = Planner(Sure(Certainty(0.39), Certainty(0.41, 0.001), None), base, PlannerConfig(min_probability=0.4))
+    unsure, sure, silent = (planner.plan(find_chair, wall_ahead, Memory()) for _ in range(3))
+    assert isinstance(unsure, Hold)
+    assert unsure.code is Code.UNSURE
+    assert "0.39" in unsure.message
+    assert "0.40" in unsure.message
+    assert unsure.plan is not None
+    assert unsure.record.decision_probability == 0.39
+    assert isinstance(sure, Execute)
+    assert isinstance(silent, Execute)
 
 
 def test_two_bad_answers_hold_the_robot(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:

@@ -92,6 +92,8 @@ class DecisionRecord:
                 raise DataError(f"expected a decision record of format {formats}, got: {plain['format']!r}")
             if plain["format"] == 2:
                 _upgrade(plain)
+            for name in ("decision_probability", "point_probability"):  # not in records before 0.2.0
+                plain["decision"][1]["record"].setdefault(name, None)
             return cls(
                 task=_task(plain["task"]),
                 decision=DECISION.decode(plain["decision"], "decision"),
