@@ -17,12 +17,9 @@ import torch
 from si_embodied.backends.local import LocalBackend
 from si_embodied.evaluation.config import EvaluationConfig, model_fingerprint
 from si_embodied.evaluation.episode import run_episode
-from si_embodied.evaluation.registry import NAMESPACE, make_env, observe
+from si_embodied.evaluation.registry import NAMESPACE, beside_perfect_pixels, make_env, observe
 from si_embodied.evaluation.statistics import mean
-from si_embodied.planner import Planner
-from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
 from si_embodied.runs import JsonLines, claim
-from si_embodied.studies.comparing import Compared
 from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
 from si_embodied.studies.settings import SETTINGS_FILE, CalibrationRun
@@ -134,8 +131,7 @@ def _play(task: str, seeds: Sequence[int], model: Callable[[], Backend]) -> Iter
     world, _, name = task.partition(":")
     env = make_env(EvaluationConfig(env=f"{NAMESPACE}/{world}", policy="planner", task=name))
     for seed in seeds:
-        compared = Compared(model(), env)
-        policy = SpatialPlannerPolicy(Planner(compared, embodiment_of(env)))
+        policy, compared = beside_perfect_pixels(model(), env)
         result = run_episode(env, policy, seed, observe=observe)
         answers = [[one.decision, one.agrees, one.point, one.on_target] for one in compared.answers]
         yield {"task": task, "seed": seed, "success": result.success, "answers": answers}
@@ -251,6 +247,6 @@ def _draw_reliability(axes: Any, judged: Judged, colour: str, label: str, *, sma
     means, reach = bars([one.score for one in filled])
     where = [100 * one.mean_probability for one in filled]
     axes.errorbar(
-        where, means, yerr=None if small else reach, color=colour, label=label, marker="." if small else "o",
-        linewidth=0.8 if small else 1.6, alpha=0.7 if small else 1.0, capsize=0 if small else 3,
+        where, means, yerr=None if small else reach, color=colour, label=label, capsize=3, marker="o",
+        markersize=4 if small else 6, linestyle="" if small else "-", zorder=3 if small else 2,
     )  # fmt: skip

@@ -19,13 +19,11 @@ from si_embodied.certainty import Certainty
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import run_episode
-from si_embodied.evaluation.registry import make_env, observe
-from si_embodied.planner import Planner
+from si_embodied.evaluation.registry import beside_perfect_pixels, make_env, observe
+from si_embodied.policies.comparing import Answer
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
-from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
 from si_embodied.studies import calibration
 from si_embodied.studies.calibration import CalibrationResults, Judged
-from si_embodied.studies.comparing import Answer, Compared
 from si_embodied.studies.plots import draw
 from si_embodied.studies.settings import CalibrationRun
 from si_embodied.types import Completion, Prompt
@@ -53,8 +51,7 @@ class Sure:
 
 
 def play(env: Any, backend: Sure, seed: int) -> list[Answer]:
-    compared = Compared(backend, env)
-    policy = SpatialPlannerPolicy(Planner(compared, embodiment_of(env)))
+    policy, compared = beside_perfect_pixels(backend, env)
     run_episode(env, policy, seed, observe=observe, step_limit=200)
     return compared.answers
 
