@@ -92,7 +92,7 @@ class DecisionRecord:
                 raise DataError(f"expected a decision record of format {formats}, got: {plain['format']!r}")
             if plain["format"] == 2:
                 _upgrade(plain)
-            for name in ("decision_probability", "point_probability"):  # not in records before 0.2.0
+            for name in ("decision_probability", "point_probability"):  # not in records of 0.1.0
                 plain["decision"][1]["record"].setdefault(name, None)
             return cls(
                 task=_task(plain["task"]),
