@@ -16,6 +16,7 @@ from si_embodied.cli.parsing import COUNT, Count, flags, reader
 from si_embodied.errors import ConfigError
 from si_embodied.studies.settings import (
     AblationsRun,
+    CalibrationRun,
     LatencyRun,
     PlannerRun,
     QuestionsRun,
@@ -140,6 +141,25 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """Measure whether a model is right as often as it is sure."""
+
+    report: Report
+    model: Annotated[Path | None, Doc("the checkpoint; default: si-nano")] = None
+    played: Annotated[CalibrationRun, flags("out", "tasks", "seed", count=_EPISODES, threads=COUNT)] = CalibrationRun(
+        Path(), Path("runs/studies/calibration")
+    )
+
+    def run(self) -> int:
+        """Play, and compare each decision with that of perfect pixels."""
+        from si_embodied.models.checkpoints import shipped_checkpoint
+        from si_embodied.studies import calibration
+
+        run = replace(self.played, model=self.model or shipped_checkpoint())
+        return self.report.make(say, calibration.CalibrationResults, run.out, partial(calibration.study, run))
+
+
+@dataclass(frozen=True, slots=True)
 class Ablations:
     """Measure what each part of the planner is worth, on the same seeds with it and without it."""
 
@@ -181,9 +201,14 @@ class LatencyStudy:
 
 
 SUBCOMMANDS = {
-    "scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning,
-    "ablations": Ablations, "latency": LatencyStudy,
-}  # fmt: skip
+    "scaling": Scaling,
+    "generalisation": Generalisation,
+    "shortcuts": Shortcuts,
+    "reasoning": Reasoning,
+    "calibration": Calibration,
+    "ablations": Ablations,
+    "latency": LatencyStudy,
+}
 
 
 def _one_budget(run: _Run, default: _Run) -> _Run:

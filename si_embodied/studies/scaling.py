@@ -203,10 +203,13 @@ class ScalingResults(Results):
             together = total(score.scores)
             text = f"{together.total:.0f} of {together.count}"
             axes.annotate(text, (count, mean), (9, 9), textcoords="offset points")
-        several = [row for row in self.rows if len(self.rows) > len(images)]
-        axes.plot([row.images for row in several], [100 * row.success().mean for row in several], "x", color=GREY)
         episodes = self.settings["episodes"]
-        axes.set_title(f"planner success, Tabletop {episodes['task']}, seeds from {episodes['seed']:,}", loc="left")
+        title = f"planner success, Tabletop {episodes['task']}, seeds from {episodes['seed']:,}"
+        if len(self.rows) > len(images):
+            each = [100 * row.success().mean for row in self.rows]
+            axes.plot([row.images for row in self.rows], each, "x", color=GREY, zorder=3)
+            title += "; x: one training"
+        axes.set_title(title, loc="left")
 
 
 def sizes_axis(axes: Any, sizes: Sequence[Size]) -> None:

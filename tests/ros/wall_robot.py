@@ -50,6 +50,7 @@ class WallRobot(Node):
         self.offset_s = float(declare("stamp_offset_s", 0.0).value)  # of the camera's clock
         self.with_depth = bool(declare("depth", True).value)
         self.with_images = bool(declare("images", True).value)
+        self.rng = np.random.default_rng(0)
         self.tf_until_s = float(declare("tf_for_s", 1e9).value)  # then transforms come no more
         self.tf_until_goal = int(declare("tf_until_goal", 0).value)  # with the goal of this number too; 0: never
         self.speed = float(declare("speed", 1.5).value)
@@ -150,7 +151,8 @@ class WallRobot(Node):
         self.publish(self.images, image, stamp_s)
         if self.with_depth:
             image = Image(width=CAMERA.width, height=CAMERA.height, encoding="32FC1", step=4 * CAMERA.width)
-            image.data = depth.tobytes()
+            noise = self.rng.normal(1.0, 1e-4, depth.shape)  # without it, turned away from the wall it seems frozen
+            image.data = (depth * noise).astype(np.float32).tobytes()
             self.publish(self.depths, image, stamp_s)
 
     @staticmethod
