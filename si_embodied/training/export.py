@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import extra
-from si_embodied.training.architecture import MERGE, PATCH_PX, image_processor
+from si_embodied.training.architecture import image_processor
 from si_embodied.training.batches import PROMPTS
-from si_embodied.training.scenes import IMAGE_PX
+from si_embodied.training.pictures import IMAGE_PX
 from si_embodied.training.vocabulary import make_tokenizer
 
 with extra("models"):
@@ -48,11 +48,12 @@ def export(model: Any, directory: Path, story: Story) -> Path:
         if name != "lm_head.weight"  # tied to the embedding
     }
     save_file(weights, str(directory / "model.safetensors"), metadata={"format": "pt"})
-    image_processor().save_pretrained(str(directory))
+    processor = image_processor(model.config.vision_config.patch_size)
+    processor.save_pretrained(str(directory))
     _write_json(directory / "processor_config.json", {"processor_class": "Qwen3VLProcessor"})
     video = {
-        "video_processor_type": "Qwen3VLVideoProcessor", "patch_size": PATCH_PX, "temporal_patch_size": 2,
-        "merge_size": MERGE, "size": {"shortest_edge": IMAGE_PX**2, "longest_edge": IMAGE_PX**2},
+        "video_processor_type": "Qwen3VLVideoProcessor", "patch_size": processor.patch_size,
+        "temporal_patch_size": 2, "merge_size": processor.merge_size, "size": dict(processor.size),
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
     }  # fmt: skip
     _write_json(directory / "video_preprocessor_config.json", video)

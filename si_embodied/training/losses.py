@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from si_embodied.training.batches import Batch
+    from si_embodied.training.rows import Packed
 
 POINT_SPREAD = 12.0
 """Standard deviation of a coordinate's soft target, of 1000: half the size of a small object. A one-hot target treats
@@ -70,7 +71,7 @@ def losses(model: Any, readers: CellReaders, batch: Batch, *, cell_weight: float
     cells, accuracy = cell_loss(model, readers, tokens.flatten(0, 1), batch.labels.flatten(0, 1))
     if batch.packed is None:
         return Losses(cells, float(cells.detach()), 0.0, accuracy)
-    answers = answer_loss(model, batch, tokens)
+    answers = answer_loss(model, batch.packed, tokens)
     return Losses(cell_weight * cells + answers, float(cells.detach()), float(answers.detach()), accuracy)
 
 
@@ -100,12 +101,11 @@ def cell_loss(model: Any, readers: CellReaders, tokens: Tensor, labels: Tensor) 
     return loss, float(right.float().mean())
 
 
-def answer_loss(model: Any, batch: Batch, image_tokens: Tensor) -> Tensor:
+def answer_loss(model: Any, packed: Packed, image_tokens: Tensor) -> Tensor:
     """Weighted cross-entropy of the answers' tokens, with soft targets for coordinates."""
-    assert batch.packed is not None
-    hidden = read(model, batch.packed, image_tokens)
-    asked = batch.weights > 0
-    logits, targets, weights = logits_of(model, hidden[asked]), batch.targets[asked], batch.weights[asked]
+    hidden = read(model, packed, image_tokens)
+    asked = packed.weights > 0
+    logits, targets, weights = logits_of(model, hidden[asked]), packed.targets[asked], packed.weights[asked]
     logs = functional.log_softmax(logits, dim=1)
     is_point = targets < NUMBERS
     loss = -logs.gather(1, targets[:, None])[:, 0]

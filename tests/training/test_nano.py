@@ -20,8 +20,9 @@ from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
 from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.pictures import fitted, fitted_size
 from si_embodied.training.pipeline import train_nano
-from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard, write_shards
+from si_embodied.training.scenes import Shard, plan_shards, write_shard, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 SMALL = Recipe(
@@ -82,9 +83,23 @@ def test_images_are_resized_as_by_the_checkpoints_processor() -> None:
     theirs = image_processor()([image], input_data_format="channels_last", return_tensors="np")
     import torch
 
-    ours = patches_of(torch.from_numpy(model_pixels(image))[None])[0].reshape(-1, 3, 1, 100)
+    ours = patches_of(torch.from_numpy(fitted(image))[None], 10)[0].reshape(-1, 3, 1, 100)
     both = np.asarray(theirs["pixel_values"]).reshape(len(ours), 3, 2, 100)
     np.testing.assert_allclose(both, np.broadcast_to(ours.numpy(), both.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("patch_px", [10, 20])
+def test_the_processor_resizes_to_the_sizes_of_training(patch_px: int) -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    processor = image_processor(patch_px)
+    least, most = processor.size.shortest_edge, processor.size.longest_edge
+    for height in range(16, 700, 12):
+        for width in range(16, 700, 13):
+            expected = smart_resize(height, width, patch_px * processor.merge_size, least, most)
+            assert fitted_size(height, width) == expected
+    assert fitted_size(112, 112) == (120, 120), "an earlier view stays small"
+    assert fitted_size(224, 224) == fitted_size(220, 220) == (220, 220)
 
 
 def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> None:
