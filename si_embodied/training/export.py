@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from si_embodied.embodiment import TaskKind
 from si_embodied.errors import extra
 from si_embodied.training.architecture import image_processor
-from si_embodied.training.batches import PROMPTS
+from si_embodied.training.nano_settings import NANO_PROMPTS
 from si_embodied.training.pictures import IMAGE_PX
 from si_embodied.training.vocabulary import make_tokenizer
 
@@ -18,6 +19,8 @@ with extra("models"):
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from si_embodied.config import Prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Story:
     steps: int
     minutes: float
     held_out: dict[str, float] = field(default_factory=dict)
+    prompts: Prompts = NANO_PROMPTS
     notes: str = ""  # scores in the worlds, and anything else worth knowing
 
 
@@ -57,11 +61,10 @@ def export(model: Any, directory: Path, story: Story) -> Path:
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
     }  # fmt: skip
     _write_json(directory / "video_preprocessor_config.json", video)
-    manipulation, navigation = PROMPTS
+    kinds = {kind: story.prompts.version(kind) for kind in get_args(TaskKind)}
+    listed = "".join(f"  {kind}: {version}\n" for kind, version in kinds.items() if version)
     (directory / "planner.yaml").write_text(
-        f"# The prompts this checkpoint was trained with.\nprompts:\n  navigation: {navigation}\n"
-        f"  manipulation: {manipulation}\n",
-        encoding="utf-8",
+        f"# The prompts this checkpoint was trained with.\nprompts:\n{listed}", encoding="utf-8"
     )
     (directory / "README.md").write_text(card(model, story), encoding="utf-8")
     return directory

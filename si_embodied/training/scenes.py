@@ -46,7 +46,9 @@ NOTHING = 255  # pixels of an instance image that show no object
 TABLETOP_TASKS = ("base", "spatial", "base", "spatial", "base", "spatial", "stack", "base", "spatial", "stack")
 VIEWS_PER_APARTMENT = 12
 HELD_OUT_SEED = 80_000
-"""Seeds from here to 99,999 are for measuring during training; training never uses seeds of 100,000 and above."""
+"""Seeds from here to 99,999 are for measuring during training."""
+UNSEEN_SEED = 100_000
+"""Training never uses seeds from here on."""
 
 _FREE_M = 0.075  # least distance from a free spot to the centre of the nearest object
 

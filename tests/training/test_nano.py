@@ -18,6 +18,7 @@ from si_embodied.errors import ConfigError, RecordError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
+from si_embodied.training.material import Material
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
 from si_embodied.training.nano_settings import NanoRun
 from si_embodied.training.pictures import fitted, fitted_size
@@ -103,7 +104,9 @@ def test_the_processor_resizes_to_the_sizes_of_training(patch_px: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> None:
-    histories = [train(Training(SMALL), data, data, tmp_path / name, Budget(steps=8)) for name in ("a", "b")]
+    histories = [
+        train(Training(SMALL), Material(data), Material(data), tmp_path / name, Budget(steps=8)) for name in ("a", "b")
+    ]
     assert histories[0] == histories[1]
     assert len(set(histories[0])) == 8
 
@@ -112,18 +115,21 @@ def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> 
 @pytest.mark.timeout(1800)
 def test_the_real_recipe_repeats_its_first_100_losses(data: Labelled, tmp_path: Path) -> None:
     recipe = Recipe(threads=1, dense_share=0.5)  # half of the steps with questions
-    histories = [train(Training(recipe), data, data, tmp_path / name, Budget(steps=100)) for name in ("a", "b")]
+    histories = [
+        train(Training(recipe), Material(data), Material(data), tmp_path / name, Budget(steps=100))
+        for name in ("a", "b")
+    ]
     assert histories[0] == histories[1]
     assert len(histories[0]) == 100
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(data: Labelled, tmp_path: Path) -> None:
-    whole = train(Training(SMALL), data, data, tmp_path / "whole", Budget(steps=6))
+    whole = train(Training(SMALL), Material(data), Material(data), tmp_path / "whole", Budget(steps=6))
     part = Training(SMALL)
     for step in range(3):
-        part.advance(data, (np.flatnonzero(data.world == 0), np.flatnonzero(data.world == 1)), step / 6)
+        part.advance(Material(data), step / 6)
     part.save(tmp_path / STATE)
-    rest = train(Training.load(tmp_path / STATE), data, data, tmp_path / "rest", Budget(steps=6))
+    rest = train(Training.load(tmp_path / STATE), Material(data), Material(data), tmp_path / "rest", Budget(steps=6))
     assert rest == whole[3:]
 
 
