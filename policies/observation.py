@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.types import ArmState, CameraFrame, Observation, SkillOption, SkillState
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from si_embodied.embodiment import SkillVerb
 
 _REQUIRED = ("rgb", "depth", "intrinsics", "T_map_camera", "T_map_base", "stamp_s")
@@ -25,7 +28,8 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
         observation: `rgb` (N, H, W, 3) uint8, `depth` (N, H, W) float32 metres with 0 for no return, `intrinsics`
             (N, 3, 3), `T_map_camera` (N, 4, 4), `T_map_base` (4, 4), `stamp_s`; an arm adds `T_map_tool` (4, 4) and
             `gripper_opening` in metres; a robot of skills adds `skills` (one per line), `skill_areas` (M, 2, 2),
-            `feedback`, `skill_done` and `holding`; a goal given as an image adds `goal_image` (H, W, 3) uint8.
+            `feedback`, `skill_done` and `holding`; a goal given as an image adds `goal_image` (H, W, 3) uint8; a goal
+            given as a point adds `pointgoal` (2,): its distance now, metres, and its direction, radians, left positive.
         cameras: names of the N cameras.
 
     Raises:
@@ -54,15 +58,22 @@ def from_gymnasium(observation: Mapping[str, Any], cameras: Sequence[str]) -> Ob
     arm = None
     if "T_map_tool" in observation:
         arm = ArmState(Pose.from_matrix(observation["T_map_tool"]), float(observation["gripper_opening"]))
-    goal = observation.get("goal_image")
+    goal, T_map_base = observation.get("goal_image"), Pose.from_matrix(observation["T_map_base"])
     return Observation(
         stamp_s,
         frames,
-        Pose.from_matrix(observation["T_map_base"]),
+        T_map_base,
         arm,
         skills=_skills(observation) if "skills" in observation else None,
         goal_image=None if goal is None else np.asarray(goal),
+        goal_point_m=_goal_point(observation["pointgoal"], T_map_base) if "pointgoal" in observation else None,
     )
+
+
+def _goal_point(pointgoal: ArrayLike, T_map_base: Pose) -> NDArray[np.float64]:
+    """The map point (3,) of habitat-lab's PointGoal sensor with GPS and compass."""
+    distance, angle = (float(value) for value in np.asarray(pointgoal))
+    return T_map_base.apply([distance * math.cos(angle), distance * math.sin(angle), 0.0])
 
 
 def _skills(observation: Mapping[str, Any]) -> SkillState:

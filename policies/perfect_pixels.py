@@ -15,7 +15,7 @@ from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import ConfigError
 from si_embodied.grounding import point_of
-from si_embodied.plan import Plan, plan_text, view_count
+from si_embodied.plan import Plan, plan_text
 from si_embodied.skills import Close, Explore, Forward, Goto, Home, Navigate, Open, Pick, Place, Turn
 
 if TYPE_CHECKING:
@@ -67,12 +67,11 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
         centimetres = min(max(round(100 * distance_m), 5), 300)
         turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)
         return Plan(subgoals=(turn, forward), done=False)
-    visible = truth.visible_target()
+    visible = _shown(prompt, truth.visible_target())
     if visible is None or _just_failed(prompt):
         return Plan(subgoals=(Explore(),), done=False)
-    view, u, v = visible
-    goto = Goto(object=truth.target_name(), view=view, point=_point(prompt, view, u, v))
-    return Plan(subgoals=(goto,), done=False)
+    view, point = visible
+    return Plan(subgoals=(Goto(object=truth.target_name(), view=view, point=point),), done=False)
 
 
 def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Plan:
@@ -80,13 +79,12 @@ def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Plan:
     step = truth.next_step()
     if step is None:
         return Plan(subgoals=(), done=True)
-    pixel = truth.pixel_of(step)
-    if pixel is None:
+    visible = _shown(prompt, truth.pixel_of(step))
+    if visible is None:
         return Plan(subgoals=(Home(),), done=False)
-    view, u, v = pixel
+    view, point = visible
     skill = Pick if step.kind == "pick" else Place
-    pointed = skill(object=step.object_name, view=view, point=_point(prompt, view, u, v))
-    return Plan(subgoals=(pointed,), done=False)
+    return Plan(subgoals=(skill(object=step.object_name, view=view, point=point),), done=False)
 
 
 def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> Plan:
@@ -97,16 +95,16 @@ def rearrangement_answer(truth: RearrangementGroundTruth, prompt: Prompt) -> Pla
     skill, words, pixel = step
     subgoal: Subgoal = Explore()
     if not _just_failed(prompt) and skill != "explore":
-        subgoal = Navigate(object=words) if pixel is None else _pointed(skill, words, pixel, prompt)
+        visible = _shown(prompt, pixel)
+        subgoal = Navigate(object=words) if visible is None else _pointed(skill, words, *visible)
     return Plan(subgoals=(subgoal,), done=False)
 
 
-def _pointed(skill: str, words: str, pixel: Pixel, prompt: Prompt) -> Subgoal:
-    view, u, v = pixel
+def _pointed(skill: str, words: str, view: int, point: tuple[int, int]) -> Subgoal:
     kinds: dict[str, type[Goto | Pick | Place | Open | Close]] = {
         "goto": Goto, "pick": Pick, "place": Place, "open": Open, "close": Close
     }  # fmt: skip
-    return kinds[skill](object=words, view=view, point=_point(prompt, view, u, v))
+    return kinds[skill](object=words, view=view, point=point)
 
 
 _ANSWERS: Mapping[str, Callable[[Any, Prompt], Plan]] = {
@@ -122,7 +120,13 @@ def _just_failed(prompt: Prompt) -> bool:
     return bool(attempts) and "failed" in attempts[-1] and not attempts[-1].startswith("explore")
 
 
-def _point(prompt: Prompt, view: int, u: float, v: float) -> tuple[int, int]:
-    images = prompt.images  # the views come last
-    height, width = images[len(images) - view_count(prompt.schema) + view].shape[:2]
-    return point_of(u, v, width, height)
+def _shown(prompt: Prompt, pixel: Pixel | None) -> tuple[int, tuple[int, int]] | None:
+    """The view's number in the answer and the point, 0..1000; None if the prompt does not show that view."""
+    if pixel is None:
+        return None
+    index, u, v = pixel
+    images = prompt.images[-len(prompt.views) :]  # the views come last
+    for (number, shown), image in zip(prompt.views.items(), images, strict=True):
+        if shown == index:
+            return number, point_of(u, v, image.shape[1], image.shape[0])
+    return None

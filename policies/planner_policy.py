@@ -108,7 +108,7 @@ class SpatialPlannerPolicy:
             raise ConfigError(f"this policy controls a {kind} robot, got a task of kind {task.kind!r}")
         self._worker.reset()
         self._controller.reset()
-        self._progress = TaskProgress(task, Memory.for_planner(self.config))
+        self._progress = TaskProgress(task, Memory.for_planner(self.config, kind))
         self._skill = None
         self.decisions = []
 
@@ -136,6 +136,7 @@ class SpatialPlannerPolicy:
         if progress.end is not None:
             return self._controller.finished(observation)
         if self._skill is not None:
+            progress.saw(observation)
             result = self._skill.step(observation)
             if not isinstance(result, Outcome):
                 return result

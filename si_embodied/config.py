@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_KEYFRAMES, MOST_OBJECTS = 8, 64
+
 CHECKPOINT_SETTINGS = "planner.yaml"
 """File in a checkpoint's directory that names the prompts it was trained with."""
 
@@ -72,6 +74,29 @@ class GuardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """What a planner remembers of its task, and shows to the model if the prompt has a place for it."""
+
+    entries: Annotated[int, Doc("how many past outcomes the prompt shows")] = 12
+    keyframes: Annotated[int, Doc("how many earlier views are remembered; 0: none")] = 4
+    min_view_gain_m2: Annotated[
+        float, Doc("ground that a view must show and no remembered view does, for it to be remembered")
+    ] = 2.0
+    objects: Annotated[int, Doc("how many objects that the model pointed at are remembered; 0: none")] = 16
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.entries < 1:
+            raise ConfigError(f"expected memory.entries to be at least 1, got: {self.entries}")
+        if not 0 <= self.keyframes <= MOST_KEYFRAMES:
+            raise ConfigError(f"expected memory.keyframes from 0 to {MOST_KEYFRAMES}, got: {self.keyframes}")
+        if not 0 <= self.objects <= MOST_OBJECTS:
+            raise ConfigError(f"expected memory.objects from 0 to {MOST_OBJECTS}, got: {self.objects}")
+        if not self.min_view_gain_m2 > 0:
+            raise ConfigError(f"expected memory.min_view_gain_m2 to be positive, got: {self.min_view_gain_m2}")
+
+
+@dataclass(frozen=True, slots=True)
 class Prompts:
     """The prompt version for each kind of task; empty: the checkpoint's own, or else that of `DEFAULT_PROMPTS`."""
 
@@ -107,7 +132,10 @@ class PlannerConfig:
 
     prompts: Prompts = field(default_factory=Prompts)
     deadline_s: Annotated[float, Doc("for one plan, including a second answer if the first was invalid")] = 20.0
-    memory_entries: Annotated[int, Doc("how many past outcomes the prompt shows")] = 12
+    confirm_done: Annotated[
+        bool, Doc("end a task only by a plan that has nothing left to do, made from a look after the last goal")
+    ] = False
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
@@ -115,22 +143,29 @@ class PlannerConfig:
         """Check ranges."""
         if not self.deadline_s > 0:
             raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
-        if self.memory_entries < 1:
-            raise ConfigError(f"expected memory_entries to be at least 1, got: {self.memory_entries}")
 
 
-def _with_nested_prompts(values: typing.Mapping[str, Any]) -> dict[str, Any]:
-    """Convert settings of 0.1.0, which had `navigation_prompt` and the like at the top level."""
-    kinds = ("navigation", "manipulation", "rearrangement")
-    old = {f"{kind}_prompt": kind for kind in kinds} | {"reasoning": "reasoning"}
-    moved = {old[key]: value for key, value in values.items() if key in old}
-    kept = {key: value for key, value in values.items() if key not in old}
-    prompts = kept.get("prompts", {})
-    return kept | {"prompts": {**moved, **prompts}} if moved and isinstance(prompts, dict) else kept
+_OLD_NAMES = {
+    "navigation_prompt": ("prompts", "navigation"),
+    "manipulation_prompt": ("prompts", "manipulation"),
+    "rearrangement_prompt": ("prompts", "rearrangement"),
+    "reasoning": ("prompts", "reasoning"),
+    "memory_entries": ("memory", "entries"),
+}
+"""Settings of 0.1.0 that have moved into a group."""
+
+
+def _regrouped(values: typing.Mapping[str, Any]) -> dict[str, Any]:
+    """Convert settings of 0.1.0, which had fewer groups; what is set in a group already is kept."""
+    new = {key: value for key, value in values.items() if key not in _OLD_NAMES}
+    for key, (group, name) in _OLD_NAMES.items():
+        if key in values and isinstance(new.setdefault(group, {}), typing.Mapping):
+            new[group] = {name: values[key], **new[group]}
+    return new
 
 
 _UPGRADES: typing.Mapping[type[Any], typing.Callable[[typing.Mapping[str, Any]], dict[str, Any]]] = {
-    PlannerConfig: _with_nested_prompts,
+    PlannerConfig: _regrouped,
 }
 """Conversions that keep files written for an older version readable."""
 
@@ -227,7 +262,7 @@ def checkpoint_prompts(directory: Path) -> Prompts:
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
     values = _load_yaml(path)
-    others = sorted(map(str, _with_nested_prompts(values).keys() - {"prompts"}))
+    others = sorted(map(str, _regrouped(values).keys() - {"prompts"}))
     if others:
         raise ConfigError(
             f"{str(path)!r}: a checkpoint may only set its prompts, got: {', '.join(others)}; remove them"

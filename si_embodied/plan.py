@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, create_model
 
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import PlanParseError
-from si_embodied.skills import PointedSubgoal, Subgoal, skills_of
+from si_embodied.skills import PointedSubgoal, Shown, Subgoal, skills_of, skills_offered
 
 MAX_SUBGOALS = 3
 MAX_ANSWER_CHARACTERS = 4000
@@ -50,20 +50,24 @@ def plan_from_json(text: str | bytes, kind: TaskKind | None = None) -> Plan:
     return Plan.model_construct(reasoning=read.reasoning, subgoals=read.subgoals, done=read.done)  # validated already
 
 
-def plan_schema(kind: TaskKind, views: int, *, reasoning: bool = False) -> dict[str, Any]:
+def plan_schema(
+    kind: TaskKind, views: int, *, first_view: int = 0, shown: Collection[Shown] = (), reasoning: bool = False
+) -> dict[str, Any]:
     """The JSON schema of a plan, in the form a grammar compiler needs: closed, and with every key required.
 
     Args:
         kind: selects the set of skills.
         views: number of views a subgoal may point at, at least 1.
+        first_view: number of the first view in the answer; 1 for prompts that count `Image-1`, `Image-2`, ….
+        shown: what the prompt shows of the planner's memory, which offers more skills.
         reasoning: whether the answer starts with a short free text.
     """
-    schema: dict[str, Any] = json.loads(_plan_schema(skills_of(kind), views, reasoning))
+    schema: dict[str, Any] = json.loads(_plan_schema(skills_offered(kind, shown), views, first_view, reasoning))
     return schema
 
 
 @functools.cache
-def _plan_schema(skills: tuple[type[Subgoal], ...], views: int, reasoning: bool) -> str:
+def _plan_schema(skills: tuple[type[Subgoal], ...], views: int, first_view: int, reasoning: bool) -> str:
     """The schema as JSON text. Cached, because building it takes longer than any other step outside the model."""
     schema = _plan_model(skills).model_json_schema()
     if not reasoning:
@@ -73,7 +77,7 @@ def _plan_schema(skills: tuple[type[Subgoal], ...], views: int, reasoning: bool)
     definitions = schema.pop("$defs")
     for definition in definitions.values():
         if "view" in definition["properties"]:
-            definition["properties"]["view"]["maximum"] = views - 1
+            definition["properties"]["view"] |= {"minimum": first_view, "maximum": first_view + views - 1}
     return json.dumps(_closed(schema, definitions))
 
 
@@ -118,26 +122,27 @@ def with_names(schema: Mapping[str, Any], names: Mapping[str, Sequence[str]]) ->
     return {**schema, "properties": {**properties, "subgoals": subgoals}}
 
 
-def view_count(schema: Any) -> int:
-    """The number of views that a plan of this JSON schema may point at; 0 if it cannot point at any."""
+def view_numbers(schema: Any) -> range:
+    """The numbers of the views that a plan of this JSON schema may point at; empty if it cannot point at any."""
+    found = range(0)
+    children: list[Any] = list(schema) if isinstance(schema, list) else []
     if isinstance(schema, Mapping):
         properties = schema.get("properties")
-        own = 0
         if isinstance(properties, Mapping) and isinstance(properties.get("view"), Mapping):
-            own = int(properties["view"].get("maximum", -1)) + 1
-        return max([own, *(view_count(child) for child in schema.values())])
-    if isinstance(schema, list):
-        return max((view_count(child) for child in schema), default=0)
-    return 0
+            view = properties["view"]
+            found = range(int(view.get("minimum", 0)), int(view.get("maximum", -1)) + 1)
+        children = list(schema.values())
+    return max([found, *map(view_numbers, children)], key=len)
 
 
-def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
+def parse_plan(text: str, kind: TaskKind, views: int | Mapping[int, int]) -> Plan:
     """Parse a model's answer: one JSON object of the plan schema, optionally in a code fence.
 
     Args:
         text: the answer.
         kind: selects the set of skills.
-        views: number of views the model saw.
+        views: number of views the model saw, counted from 0, or the index of each view by its number in the answer.
+            The plan has the indices.
 
     Raises:
         PlanParseError: the answer is anything else; names the offence. No other exception is raised for any text.
@@ -159,10 +164,21 @@ def parse_plan(text: str, kind: TaskKind, views: int) -> Plan:
         json.loads(body, object_pairs_hook=_without_duplicates)  # pydantic keeps the last of two equal keys
     except ValueError as error:
         raise PlanParseError(str(error), text) from None
+    known = {view: view for view in range(views)} if isinstance(views, int) else views
     for index, subgoal in enumerate(plan.subgoals):
-        if isinstance(subgoal, PointedSubgoal) and subgoal.view >= views:
-            raise PlanParseError(f"subgoals.{index}.view: there are {views} views (0..{views - 1})", text)
-    return plan
+        if isinstance(subgoal, PointedSubgoal) and subgoal.view not in known:
+            words = f"there are {len(known)} views ({min(known)}..{max(known)})" if known else "there is no view"
+            raise PlanParseError(f"subgoals.{index}.view: {words}", text)
+    return plan if all(number == index for number, index in known.items()) else _with_indices(plan, known)
+
+
+def _with_indices(plan: Plan, views: Mapping[int, int]) -> Plan:
+    """The plan with the indices of its views instead of their numbers."""
+    subgoals = tuple(
+        each.model_copy(update={"view": views[each.view]}) if isinstance(each, PointedSubgoal) else each
+        for each in plan.subgoals
+    )
+    return plan.model_copy(update={"subgoals": subgoals})
 
 
 def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

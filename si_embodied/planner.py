@@ -196,9 +196,10 @@ class Planner:
         _raise(self.guard.check_observation(observation, now_s))
         _raise(self.guard.check_memory(memory))
         _raise(self._template.check(observation))
+        observation = memory.recall(observation)
         with draft.timed("render"):
             prompt = _cleaned(self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning))
-        plan = draft.plan = self._ask(prompt, task, len(observation.frames), draft)
+        plan = draft.plan = self._ask(prompt, task, draft)
         if not plan.subgoals and not plan.done:
             raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoals and is not done"))
         goals: list[Goal] = []
@@ -210,8 +211,8 @@ class Planner:
                 return plan, tuple(goals)  # execute the goals before the refused one, then plan again
             goals.append(goal)
             if isinstance(goal, Finish):  # ignore any subgoal after it
-                return plan, tuple(goals)
-        if plan.done:
+                return plan, tuple(goals[:-1] if goals[:-1] and self.config.confirm_done else goals)
+        if plan.done and not (goals and self.config.confirm_done):
             goals.append(Finish())
         return plan, tuple(goals)
 
@@ -226,18 +227,18 @@ class Planner:
         with draft.timed("guard"):
             return self.guard.check_goal(goal, observation, memory, earlier) or goal
 
-    def _ask(self, prompt: Prompt, task: Task, views: int, draft: _Draft) -> Plan:
+    def _ask(self, prompt: Prompt, task: Task, draft: _Draft) -> Plan:
         """The backend's plan. If the first answer is not a plan, ask once more and quote the offence."""
         text = self._generate(prompt, draft)
         try:
             with draft.timed("parse"):
-                return parse_plan(text, task.kind, views)
+                return parse_plan(text, task.kind, prompt.views)
         except PlanParseError as error:
             prompt = _cleaned(self._template.ask_again(prompt, error.offence))
         text = self._generate(prompt, draft)
         try:
             with draft.timed("parse"):
-                return parse_plan(text, task.kind, views)
+                return parse_plan(text, task.kind, prompt.views)
         except PlanParseError as error:
             message = f"two answers in a row were not a plan; the second: {error.offence}"
             raise _Refused(Refusal(Code.PLAN_INVALID, message)) from error

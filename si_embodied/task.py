@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from si_embodied.geometry import Pose
 from si_embodied.memory import Attempt, Memory
-from si_embodied.skills import Finish
+from si_embodied.skills import Finish, Pick, PointedSubgoal
 from si_embodied.types import Code, Hold, Outcome
 
 if TYPE_CHECKING:
@@ -88,8 +88,13 @@ class TaskProgress:
             return
         assert observation is not None  # a plan always has an observation
         self._holds_in_a_row = 0
+        self._remember_plan(decision, observation)
         self.stamp_s = decision.record.observation_stamp_s
         self._pending.extend(_steps(decision, observation.T_map_base))
+
+    def saw(self, observation: Observation) -> None:
+        """Remember a view worth keeping; call it with the observations while a step is executed."""
+        self.memory = self.memory.saw(observation)
 
     def next_step(self, T_map_base: Pose | None = None, stale: Refusal | None = None) -> Step | None:
         """Start the next step of the plan; None if a new plan is needed or the task has ended.
@@ -121,6 +126,8 @@ class TaskProgress:
         assert step is not None  # only a started step has an outcome
         self._remember(step, outcome)
         if outcome.succeeded:
+            if isinstance(step.subgoal, Pick):
+                self.memory = self.memory.moved(step.subgoal.object)
             self.subgoals += 1
         else:
             self.failures += 1
@@ -152,6 +159,15 @@ class TaskProgress:
             return
         self.pause_s = min(max(_FIRST_PAUSE_S, 2 * self.pause_s), _LONGEST_PAUSE_S)
         self._outage_s += self.pause_s
+
+    def _remember_plan(self, decision: Execute, observation: Observation) -> None:
+        """Remember the plan's view, and where the objects are that it points at."""
+        views = self.memory.recall(observation).views  # as the planner saw them
+        self.memory = self.memory.saw(observation).planned(observation)
+        for subgoal, goal in zip(decision.subgoals, decision.goals, strict=False):
+            if isinstance(subgoal, PointedSubgoal) and goal.place_m is not None and subgoal.view < len(views):
+                stamp_s = views[subgoal.view].stamp_s
+                self.memory = self.memory.pointed_at(subgoal.object, goal.place_m, stamp_s, None)
 
     def _remember(self, step: Step, outcome: Outcome) -> None:
         self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome, self.floor_m2))

@@ -191,8 +191,24 @@ class SkillState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SeenObject:
+    """An object that the model pointed at, and where it was."""
+
+    name: str  # in the model's words: "red mug"
+    position_m: NDArray[np.float64]  # (3,), map
+    stamp_s: float  # of the latest image in which it was pointed at
+    probability: float | None = None  # of the latest point, if the backend reports it
+    sightings: int = 1  # number of plans that pointed at it
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether two plans, each from images of its own, found it at the same place."""
+        return self.sightings > 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """Everything a planner may use. A plan names its views by index into `frames`."""
+    """Everything a planner may use. A plan names its views by index into `views`."""
 
     stamp_s: float  # stamp of the newest frame
     frames: tuple[CameraFrame, ...]
@@ -201,6 +217,14 @@ class Observation:
     navigation_map: NavigationMap | None = None
     skills: SkillState | None = None  # skill robots only
     goal_image: NDArray[np.uint8] | None = None  # (H, W, 3), for image-goal tasks; a plan cannot point at it
+    goal_point_m: NDArray[np.float64] | None = None  # (3,), map, for point-goal tasks
+    keyframes: tuple[CameraFrame, ...] = ()  # earlier views, oldest first; the planner adds them from its memory
+    objects: tuple[SeenObject, ...] = ()  # known objects, newest last; the planner adds them from its memory
+
+    @property
+    def views(self) -> tuple[CameraFrame, ...]:
+        """Every image that a plan may point at: the present views, then the remembered ones."""
+        return (*self.frames, *self.keyframes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +349,8 @@ class Prompt:
     system: str
     content: tuple[str | NDArray[np.uint8], ...]  # in reading order; images are (H, W, 3)
     schema: Mapping[str, object]  # JSON schema of the answer; points are 0..1000 relative to their view
+    numbered: bool = False  # whether the texts refer to the images as `Image-1`, `Image-2`, …
+    views: Mapping[int, int] = field(default_factory=dict)  # by number in the answer: index into `Observation.views`
 
     @property
     def images(self) -> tuple[NDArray[np.uint8], ...]:

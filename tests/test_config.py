@@ -27,10 +27,10 @@ def test_an_integer_is_taken_for_a_float() -> None:
         ({"guard": {"max_repeat": 3}}, r"unknown setting 'guard.max_repeat'.*Did you mean 'max_repeats'"),
         ({"guard": 3}, "expected 'guard' to be a group"),
         ({"deadline_s": "3"}, "expected 'deadline_s' to be float, got: '3'"),
-        ({"memory_entries": True}, "expected 'memory_entries' to be int, got: True"),
+        ({"memory": {"entries": True}}, "expected 'memory.entries' to be int, got: True"),
         ({"deadline_s": float("nan")}, "finite"),
         ({"deadline_s": 0}, "positive"),
-        ({"memory_entries": 0}, "at least 1"),
+        ({"memory": {"entries": 0}}, "at least 1"),
     ],
 )
 def test_what_cannot_be_honoured_is_named(values: dict[str, object], message: str) -> None:

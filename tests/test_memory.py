@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from si_embodied import Code, Outcome, Pose
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from si_embodied import Code, Observation, Outcome, Pose
+from si_embodied.config import MemoryConfig, PlannerConfig, Prompts
 from si_embodied.memory import Attempt, Memory
+from si_embodied.skills import NavigateTo
 
 
 def attempt(words: str, code: Code = Code.OK) -> Attempt:
@@ -51,3 +59,113 @@ def test_the_latest_attempt_is_shown_unnumbered() -> None:
     for code, words in ((Code.OK, "done"), (Code.BLOCKED, "failed (blocked)")):
         memory = memory.add(attempt("goto red chair", code))
         assert memory.last() == f"goto red chair: {words}"
+
+
+def test_what_was_reached_is_listed_however_much_was_explored_since() -> None:
+    there = NavigateTo(Pose.identity(), np.zeros(3))
+    memory = Memory(limit=2).add(Attempt("goto red chair", there, Pose.identity(), Outcome(Code.OK)))
+    memory = memory.add(Attempt("goto sofa", there, Pose.identity(), Outcome(Code.BLOCKED)))
+    for _ in range(5):
+        memory = memory.add(attempt("explore"))
+    assert memory.achieved() == "goto red chair"
+    assert "goto red chair" not in memory.describe()
+
+
+# --- views ----------------------------------------------------------------------------------------------------------
+
+
+def seen_from(observation: Observation, x: float, yaw: float, stamp_s: float) -> Observation:
+    """The same image, from another place."""
+    moved = Pose.planar(x, 0.0, yaw)
+    (frame,) = observation.frames
+    frame = dataclasses.replace(frame, stamp_s=stamp_s, T_map_camera=moved @ frame.T_map_camera)
+    return Observation(stamp_s, (frame,), moved)
+
+
+def around(observation: Observation, quarters: int, start_s: float = 0.0) -> list[Observation]:
+    return [seen_from(observation, 0.0, k * math.pi / 2, start_s + k) for k in range(quarters)]
+
+
+def test_a_view_is_remembered_if_it_shows_enough_new_ground(wall_ahead: Observation) -> None:
+    memory = Memory()
+    for observation in (*around(wall_ahead, 4), *around(wall_ahead, 4, start_s=4.0)):
+        memory = memory.saw(observation)
+    assert [view.stamp_s for view in memory.keyframes] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_of_too_many_views_the_one_that_the_others_show_best_is_forgotten(wall_ahead: Observation) -> None:
+    memory = Memory(config=MemoryConfig(keyframes=2, min_view_gain_m2=0.5))
+    for index, (x, yaw) in enumerate(((0.0, 0.0), (0.6, 0.0), (0.0, math.pi))):
+        memory = memory.saw(seen_from(wall_ahead, x, yaw, float(index)))
+    assert len(memory.keyframes) == 2
+    assert memory.keyframes[-1].stamp_s == 2.0
+
+
+def test_a_view_of_a_known_object_is_kept_longer(wall_ahead: Observation) -> None:
+    config = MemoryConfig(keyframes=2, min_view_gain_m2=2.0)
+    first, second, third = (seen_from(wall_ahead, 0.0, yaw, yaw) for yaw in (0.0, 1.6, 3.1))
+    for name, at_m in (("first", (2.5, 0.0, 0.5)), ("second", (0.0, 2.5, 0.5))):
+        memory = Memory(config=config).saw(first).saw(second).pointed_at(name, np.array(at_m), 1.6, None)
+        assert memory.saw(third).keyframes[0].stamp_s == {"first": 0.0, "second": 1.6}[name]
+
+
+def test_a_clock_set_back_drops_the_views_from_before(wall_ahead: Observation) -> None:
+    memory = Memory()
+    for observation in (*around(wall_ahead, 3, start_s=50.0), *around(wall_ahead, 1, start_s=2.0)):
+        memory = memory.saw(observation)
+    assert [view.stamp_s for view in memory.keyframes] == [2.0]
+
+
+def test_nothing_is_remembered_without_depth_or_if_it_is_turned_off(wall_ahead: Observation) -> None:
+    (frame,) = wall_ahead.frames
+    blind = dataclasses.replace(wall_ahead, frames=(dataclasses.replace(frame, depth_m=None),))
+    assert Memory().saw(blind).keyframes == ()
+    off = Memory(config=MemoryConfig(keyframes=0)).saw(wall_ahead).planned(wall_ahead)
+    assert off.keyframes == ()
+    assert off.before is None
+
+
+def test_a_plan_sees_the_views_of_before_and_never_the_present_one_twice(wall_ahead: Observation) -> None:
+    first, second, third = around(wall_ahead, 3)
+    memory = Memory().saw(first).saw(second).planned(second)
+    assert [view.stamp_s for view in memory.recall(second).keyframes] == [0.0]
+    recalled = memory.recall(third)
+    assert [view.stamp_s for view in recalled.keyframes] == [0.0, 1.0]
+    assert recalled.views[0] is third.frames[0]
+
+
+def test_the_view_of_the_last_plan_is_shown_also_if_it_added_nothing(wall_ahead: Observation) -> None:
+    first, second = (dataclasses.replace(seen_from(wall_ahead, 0.0, 0.0, stamp)) for stamp in (1.0, 2.0))
+    third = seen_from(wall_ahead, 0.0, 0.0, 3.0)
+    memory = Memory().saw(first).saw(second).planned(second)
+    assert [view.stamp_s for view in memory.recall(third).keyframes] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("version", "views", "objects"), [("nav/v1", 0, 0), ("nav/v2", 4, 16), ("", 4, 16)])
+def test_only_what_the_prompt_shows_is_remembered(version: str, views: int, objects: int) -> None:
+    config = Memory.for_planner(PlannerConfig(prompts=Prompts(navigation=version)), "navigation").config
+    assert (config.keyframes, config.objects) == (views, objects)
+
+
+# --- objects --------------------------------------------------------------------------------------------------------
+
+
+def test_an_object_seen_twice_at_one_place_is_confirmed() -> None:
+    memory = Memory()
+    for stamp_s, x in ((1.0, 2.0), (2.0, 2.1), (3.0, 5.0)):
+        memory = memory.pointed_at("red chair", np.array([x, 0.0, 0.5]), stamp_s, 0.9)
+    assert [(seen.stamp_s, seen.confirmed) for seen in memory.objects] == [(2.0, True), (3.0, False)]
+
+
+def test_the_objects_are_bounded_and_forgotten_when_they_are_moved() -> None:
+    memory = Memory(config=MemoryConfig(objects=2))
+    for index, name in enumerate(("red mug", "blue can", "green bowl")):
+        memory = memory.pointed_at(name, np.array([float(index), 0.0, 0.0]), 1.0, None)
+    assert [seen.name for seen in memory.objects] == ["blue can", "green bowl"]
+    assert [seen.name for seen in memory.moved("blue can").objects] == ["green bowl"]
+
+
+def test_the_next_task_knows_the_views_and_objects_and_not_the_attempts(wall_ahead: Observation) -> None:
+    memory = Memory().saw(wall_ahead).planned(wall_ahead).add(attempt("explore"))
+    memory = memory.pointed_at("red mug", np.zeros(3), 1.0, None).next_task()
+    assert (len(memory.keyframes), len(memory.objects), memory.attempts, memory.before) == (1, 1, (), None)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from si_embodied.errors import PlanParseError
-from si_embodied.plan import Plan, parse_plan, plan_schema, plan_text, view_count, with_names
+from si_embodied.plan import Plan, parse_plan, plan_schema, plan_text, view_numbers, with_names
 from si_embodied.skills import Goto, Pick, Stop, Turn
 
 GOTO = '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[512,730]}],"done":false}'
@@ -160,4 +160,4 @@ def test_restricting_names_does_not_change_the_cached_schema() -> None:
 
 @pytest.mark.parametrize(("kind", "views"), [("navigation", 1), ("manipulation", 3), ("rearrangement", 8)])
 def test_the_views_of_a_schema_are_counted(kind: Any, views: int) -> None:
-    assert view_count(plan_schema(kind, views)) == views
+    assert view_numbers(plan_schema(kind, views)) == range(views)

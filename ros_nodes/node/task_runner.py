@@ -106,7 +106,7 @@ class TaskRunner:
         """Start a task. The previous one must have ended."""
         now_s = self.clock()
         self.worker.reset()
-        memory = Memory.for_planner(self.planner.config)
+        memory = Memory.for_planner(self.planner.config, task.kind)
         self.report = TaskReport(TaskProgress(task, memory, self.most_holds, self.most_outage_s), now_s)
         self._timeout_s, self._observation, self._after_s = timeout_s, None, 0.0
         self._latest_s, self._steady_started_s = now_s, self.steady_s()

@@ -14,7 +14,7 @@ from si_embodied.errors import DataError, MessageError
 from si_embodied.memory import Memory
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.serving.codec import Many, Maybe, Named, Number, Record, Text
-from si_embodied.serving.values import ARM, DECISION, LONGEST_INSTRUCTION, MEMORY, RECORDED_TASK, TASK
+from si_embodied.serving.values import ARM, DECISION, LONGEST_INSTRUCTION, RECORDED_MEMORY, RECORDED_TASK, TASK
 
 if TYPE_CHECKING:
     from si_embodied.types import ArmState, Decision, Observation, Task
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 Views: TypeAlias = "Mapping[str, float]"
 """The images of an observation: camera name to stamp in seconds."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of the records that are written."""
-_READABLE = (2, FORMAT)
+_READABLE = (2, 3, FORMAT)
 _TIME = Number(-1e12, 1e12)
 _VIEWS = Named(_TIME, 100)
 _KEYFRAMES = Many(_VIEWS, 10_000)
@@ -71,7 +71,7 @@ class DecisionRecord:
             "topics": {name: dataclasses.asdict(topics) for name, topics in self.topics.items()},
             "views": self.views,
             "asked_s": self.asked_s,
-            "memory": MEMORY.encode(self.memory),
+            "memory": RECORDED_MEMORY.encode(self.memory),
             "arm": None if self.arm is None else ARM.encode(self.arm),
             "keyframes": self.keyframes,
             "fresh": self.fresh,
@@ -92,6 +92,8 @@ class DecisionRecord:
                 raise DataError(f"expected a decision record of format {formats}, got: {plain['format']!r}")
             if plain["format"] == 2:
                 _upgrade(plain)
+            if plain["format"] < FORMAT:
+                plain["memory"]["objects"] = []
             return cls(
                 task=_task(plain["task"]),
                 decision=DECISION.decode(plain["decision"], "decision"),
@@ -100,7 +102,7 @@ class DecisionRecord:
                 topics=_CAMERAS.decode(plain["topics"], "topics"),
                 views=Maybe(_VIEWS).decode(plain["views"], "views"),
                 asked_s=_TIME.decode(plain["asked_s"], "asked_s"),
-                memory=MEMORY.decode(plain["memory"], "memory"),
+                memory=RECORDED_MEMORY.decode(plain["memory"], "memory"),
                 arm=None if plain["arm"] is None else ARM.decode(plain["arm"], "arm"),
                 keyframes=_KEYFRAMES.decode(plain["keyframes"], "keyframes"),
                 fresh=bool(plain["fresh"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from si_embodied.backends.chat import only_json_object
 from si_embodied.backends.config import Family
 from si_embodied.errors import BackendError, UnknownNameError, extra
-from si_embodied.models.points import Size, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
+from si_embodied.models.points import Size, Views, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Question:
     system: str
     content: tuple[str | NDArray[np.uint8], ...]  # in reading order; images are (H, W, 3)
     schema: Mapping[str, Any]
-    pixel_views: tuple[Size, ...] = ()  # sizes of the views, for a family that gives points in pixels
+    pixel_views: Views = field(default_factory=dict)  # sizes of the views, for a family that gives points in pixels
 
     def answer(self, text: str) -> str:
         """The answer with points in 0..1000, without what surrounds its JSON object.
@@ -64,10 +64,10 @@ def question(prompt: Prompt, family: Family) -> Question:
     """
     if family != "internvl":
         _check_aspects(prompt)
-    if family == "qwen3_vl":
+    if prompt.numbered or (family == "internvl" and len(prompt.images) > 1):
+        prompt = replace(prompt, content=numbered_images(prompt.content))
+    if family in ("qwen3_vl", "internvl"):
         return Question(prompt.system, prompt.content, prompt.schema)
-    if family == "internvl":
-        return Question(prompt.system, _numbered(prompt.content), prompt.schema)
     if family == "qwen2_5_vl":
         return _in_pixels(prompt)
     raise UnknownNameError("model family", family, typing.get_args(Family))
@@ -83,11 +83,8 @@ def _check_aspects(prompt: Prompt) -> None:
             )
 
 
-def _numbered(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArray[np.uint8], ...]:
-    """Number several images as in InternVL's training: `Image-1: <image>` and a newline."""
-    count = sum(not isinstance(part, str) for part in content)
-    if count < 2:
-        return content
+def numbered_images(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArray[np.uint8], ...]:
+    """Number the images as in InternVL's training: `Image-1: <image>` and a newline."""
     numbered: list[str | NDArray[np.uint8]] = []
     number = 0
     for part in content:

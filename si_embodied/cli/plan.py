@@ -60,7 +60,7 @@ class Plan:
         task, observation, embodiment = first_observation(self.episode) if self.episode.env else self.files.scene()
         backend = self.model.local if self.answer is None else BackendConfig("scripted", script=(self.answer,))
         planner = open_planner(backend, embodiment, self.model.planner_config())
-        decision = planner.plan(task, observation, Memory.for_planner(planner.config))
+        decision = planner.plan(task, observation, Memory.for_planner(planner.config, task.kind))
         if self.json:
             record = plan_to_json(plan_entry(decision), self.episode.seed, 0)
             say(json.dumps({"instruction": task.instruction, "goals": goals_to_json(decision), **record}))

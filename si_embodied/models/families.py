@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from si_embodied.errors import CheckpointError, extra
-from si_embodied.models.family import EncodedImages, Family, ModelInputs
+from si_embodied.models.family import EncodedImage, Family, ModelInputs
 from si_embodied.models.points import (
     RELATIVE_MAX,
     Size,
@@ -69,15 +69,17 @@ class _QwenVL(Family):
             )
         return processor
 
-    def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Patches, their grids, and the resized size of each image."""
-        batch = self.image_processor(list(images), input_data_format="channels_last", return_tensors="np")
+    def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
+        """Patches, their grid, and the resized size."""
+        batch = self.image_processor([image], input_data_format="channels_last", return_tensors="np")
         grids = np.asarray(batch["image_grid_thw"], dtype=np.int64)
         patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
-        return EncodedImages(
+        _, rows, columns = (int(value) for value in grids[0])
+        return EncodedImage(
             {"pixel_values": np.asarray(batch["pixel_values"], dtype=np.float32), "image_grid_thw": grids},
-            tuple(int(grid.prod()) // merge**2 for grid in grids),
-            tuple((int(columns) * patch, int(rows) * patch) for _, rows, columns in grids),
+            int(grids.prod()) // merge**2,
+            (columns * patch, rows * patch),
+            digest,
         )
 
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
@@ -125,11 +127,11 @@ class Qwen25VL(_QwenVL):
 
     def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
         """Convert 0..1000 to pixels."""
-        return answer_to_pixels(text, sizes_px) if form == "plan" else pairs_to_pixels(text, sizes_px)
+        return answer_to_pixels(text, dict(enumerate(sizes_px))) if form == "plan" else pairs_to_pixels(text, sizes_px)
 
     def _bounds(self, image: NDArray[np.uint8]) -> Size:
         """Width and height of the image after resizing."""
-        return self.encode_images([image]).sizes_px[0]
+        return self.encode_images([image])[0].size_px
 
 
 class InternVL(Family):
@@ -138,6 +140,7 @@ class InternVL(Family):
     model_type = "internvl"
     model_class = "InternVLForConditionalGeneration"
     tokens = ("<img>", "<IMG_CONTEXT>", "</img>")
+    numbers_images = True
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
@@ -149,26 +152,27 @@ class InternVL(Family):
         """The original conversation template's, for checkpoints converted from the original format."""
         return str(getattr(self._config, "system_message", None) or "")
 
-    def image_text(self, number: int, count: int) -> tuple[str, str]:
-        """Several images are numbered as in training: `Image-1: <image>` and a newline."""
-        return (f"Image-{number}: " if count > 1 else ""), "\n"
+    def _budget(self, count: int) -> int:
+        """The most tiles of an image."""
+        return tile_budget(count)
 
-    def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """The tiles of all images, concatenated."""
+    def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
+        """The image's tiles."""
         batch = self.image_processor(
-            list(images),
+            [image],
             crop_to_patches=True,
             min_patches=1,
-            max_patches=tile_budget(len(images)),
+            max_patches=budget,
             input_data_format="channels_last",
             return_tensors="np",
         )
         vision = self._config.vision_config
         tokens_per_tile = int((vision.image_size[0] // vision.patch_size[0] * self._config.downsample_ratio) ** 2)
-        return EncodedImages(
+        return EncodedImage(
             {"pixel_values": np.asarray(batch["pixel_values"], dtype=np.float32)},
-            tuple(int(tiles) * tokens_per_tile for tiles in batch["num_patches"]),
-            tuple((int(image.shape[1]), int(image.shape[0])) for image in images),
+            int(batch["num_patches"][0]) * tokens_per_tile,
+            (int(image.shape[1]), int(image.shape[0])),
+            digest,
         )
 
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:

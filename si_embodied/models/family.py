@@ -6,6 +6,7 @@ instruction can close the user's turn or pass for an image.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from si_embodied.errors import CheckpointError, ObservationError, extra
+from si_embodied.models.prefix import BoundedStore
 from si_embodied.models.regions import SpecialToken
 
 with extra("models"):
@@ -30,22 +32,44 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class EncodedImage:
+    """One image as model inputs."""
+
+    pixels: Mapping[str, NDArray[Any]]  # by the model's argument names
+    token_count: int
+    size_px: Size  # (width, height), in the pixels that points refer to
+    digest: bytes  # of the image and of how it was encoded
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the pixels."""
+        return sum(array.nbytes for array in self.pixels.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelInputs:
     """A prompt as model inputs."""
 
     input_ids: NDArray[np.int64]  # (T,)
     is_image: NDArray[np.bool_]  # (T,), where an image feature replaces the token's embedding
-    pixels: Mapping[str, NDArray[Any]]  # by the model's argument names; empty without images
-    image_sizes_px: tuple[Size, ...]  # (width, height) of each image, in the pixels that points refer to
+    images: tuple[EncodedImage, ...]
 
+    @property
+    def pixels(self) -> dict[str, NDArray[Any]]:
+        """Those of all images, by the model's argument names; empty without images."""
+        names = self.images[0].pixels if self.images else ()
+        return {name: np.concatenate([image.pixels[name] for image in self.images]) for name in names}
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedImages:
-    """A prompt's images as model inputs."""
+    @property
+    def grids(self) -> NDArray[np.int64] | None:
+        """Each image's `image_grid_thw`, the rows and columns of its patches (n, 3); None if there is none."""
+        found = [image.pixels["image_grid_thw"] for image in self.images if "image_grid_thw" in image.pixels]
+        return np.concatenate(found) if found else None
 
-    pixels: Mapping[str, NDArray[Any]]  # by the model's argument names
-    token_counts: tuple[int, ...]  # per image
-    sizes_px: tuple[Size, ...]  # (width, height) of each image, in the pixels that points refer to
+    @property
+    def image_sizes_px(self) -> tuple[Size, ...]:
+        """(width, height) of each image, in the pixels that points refer to."""
+        return tuple(image.size_px for image in self.images)
 
 
 class Family(ABC):
@@ -55,6 +79,7 @@ class Family(ABC):
     model_class: ClassVar[str]  # transformers' class
     tokens: ClassVar[tuple[str, str, str]]  # before, in place of, and after an image's features
     turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
+    numbers_images: ClassVar[bool] = False  # whether it was trained with a number before each of several images
 
     def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
         """Set up tokenizer and image processor.
@@ -76,6 +101,7 @@ class Family(ABC):
         self._config = config
         self._turn_start, self.end_token = (self._special(token) for token in self.turn_tokens)
         self._image_tokens = tuple(self._special(token) for token in self.tokens)
+        self._encoded = BoundedStore[EncodedImage](BoundedStore.DEFAULT_BYTES)  # a remembered view is in many prompts
 
     @classmethod
     @abstractmethod
@@ -83,8 +109,12 @@ class Family(ABC):
         """The checkpoint's PIL image processor, whose pixels do not depend on torchvision being installed."""
 
     @abstractmethod
-    def _encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Preprocess images, and count the tokens of each."""
+    def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
+        """Preprocess an image, and count its tokens; `budget` is from `_budget`."""
+
+    def _budget(self, count: int) -> int:
+        """What the encoding of one of `count` images depends on besides the image."""
+        return 0
 
     @abstractmethod
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
@@ -115,9 +145,17 @@ class Family(ABC):
         """System text that precedes a prompt's own."""
         return ""
 
-    def image_text(self, number: int, count: int) -> tuple[str, str]:
-        """Plain text before and after image `number` (from 1) of `count`."""
-        return "", ""
+    def image_text(self, number: int, count: int, *, numbered: bool = False) -> tuple[str, str]:
+        """Plain text before and after image `number` (from 1) of `count`: `Image-1: ` and a newline.
+
+        Args:
+            number: of the image.
+            count: of the prompt's images.
+            numbered: whether the prompt refers to its images by number.
+        """
+        if numbered or (self.numbers_images and count > 1):
+            return f"Image-{number}: ", "\n"
+        return "", "\n" if self.numbers_images else ""
 
     def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
         """Text that the family appends to the system text."""
@@ -158,10 +196,10 @@ class Family(ABC):
             ObservationError: an image is not (H, W, 3) uint8, or its aspect ratio is too extreme for this family.
         """
         images = [_checked(image) for image in prompt.images]
-        encoded = self.encode_images(images) if images else EncodedImages({}, (), ())
+        encoded = self.encode_images(images)
         before, image_token, after = self._image_tokens
         segments: list[str | list[int]] = []
-        parts = (self.system_message, prompt.system, self._notes(prompt, encoded.sizes_px))
+        parts = (self.system_message, prompt.system, self._notes(prompt, [image.size_px for image in encoded]))
         if system := "\n".join(text for text in parts if text):
             segments += [[self._turn_start], f"system\n{system}", [self.end_token], "\n"]
         segments += [[self._turn_start], "user\n"]
@@ -170,27 +208,36 @@ class Family(ABC):
             if isinstance(part, str):
                 segments.append([self._special(part)] if isinstance(part, SpecialToken) else part)
                 continue
-            lead, trail = self.image_text(number + 1, len(images))
-            count = encoded.token_counts[number]
+            lead, trail = self.image_text(number + 1, len(images), numbered=prompt.numbered)
+            count = encoded[number].token_count
             segments += [lead, [before, *[image_token] * count, after], trail]
             number += 1
         segments += [[self.end_token], "\n", [self._turn_start], "assistant\n"]
         input_ids = np.array(self._tokenize(segments), dtype=np.int64)
-        return ModelInputs(input_ids, input_ids == image_token, encoded.pixels, encoded.sizes_px)
+        return ModelInputs(input_ids, input_ids == image_token, encoded)
 
-    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> EncodedImages:
-        """Images as model inputs.
+    def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> tuple[EncodedImage, ...]:
+        """A prompt's images as model inputs. Recently seen ones come from a bounded store, keyed by their content.
 
         Raises:
             ObservationError: an image's aspect ratio is too extreme for this family.
         """
-        try:
-            return self._encode_images(images)
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-            shapes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in images)
-            raise ObservationError(
-                f"{self.model_type} does not accept an image ({error}); sizes (W x H): {shapes}"
-            ) from error
+        budget = self._budget(len(images))
+        return tuple(self._encode(image, budget) for image in images)
+
+    def _encode(self, image: NDArray[np.uint8], budget: int) -> EncodedImage:
+        digest = hashlib.sha256(np.ascontiguousarray(image).data)
+        digest.update(f"{image.shape}{budget}".encode())
+        encoded = self._encoded.get(digest.digest())
+        if encoded is None:
+            try:
+                encoded = self._encode_image(image, budget, digest.digest())
+            except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+                size = f"{image.shape[1]}x{image.shape[0]}"
+                words = f"{self.model_type} does not accept an image ({error}); size (W x H): {size}"
+                raise ObservationError(words) from error
+            self._encoded.put(encoded.digest, encoded, encoded.size_bytes)
+        return encoded
 
     def _tokenize(self, segments: Sequence[str | list[int]]) -> list[int]:
         """Token ids; adjacent texts are joined first, as in the family's own chat template."""

@@ -1,7 +1,7 @@
 """Conversion of points between 0..1000 relative to a view and pixels of the image as the model sees it.
 
 Schemas and answers are traversed as JSON. A point is an array of two integers, and its view is the `view` key of the
-same object. The views are the last images of the prompt: images from memory come before the robot's current ones.
+same object. The views are the last images of the prompt, in order; their numbers are those that the schema allows.
 
 Nothing is clamped. A point outside its image stays outside 0..1000, and anything else that is not a point (a string,
 null, NaN, nested lists, an unknown view) stays as it is, so that the plan parser rejects both.
@@ -17,57 +17,58 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from si_embodied.errors import BackendError
-from si_embodied.plan import view_count
+from si_embodied.plan import view_numbers
 
 RELATIVE_MAX = 1000
 
 Size: TypeAlias = tuple[int, int]  # (width, height), pixels
+Views: TypeAlias = Mapping[int, Size]  # by the view's number
 _Convert: TypeAlias = Callable[[Sequence[float], Size], list[int]]
 
 
-def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> tuple[Size, ...]:
+def view_sizes(schema: Mapping[str, Any], image_sizes_px: Sequence[Size]) -> Views:
     """Sizes of the images that `view` can refer to in an answer of `schema`: the last ones of the prompt.
 
     Raises:
         BackendError: the schema allows more views than there are images.
     """
-    views = view_count(schema)
-    if views > len(image_sizes_px):
-        raise BackendError(f"the schema allows {views} views, but the prompt has {len(image_sizes_px)} images")
-    return tuple(image_sizes_px[len(image_sizes_px) - views :])
+    views = view_numbers(schema)
+    if len(views) > len(image_sizes_px):
+        raise BackendError(f"the schema allows {len(views)} views, but the prompt has {len(image_sizes_px)} images")
+    return dict(zip(views, image_sizes_px[len(image_sizes_px) - len(views) :], strict=True))
 
 
-def pixel_note(sizes: Sequence[Size]) -> str:
+def pixel_note(views: Views) -> str:
     """The prompt text for a model that uses pixels: it overrides the prompt's 0..1000 and gives the view sizes."""
-    listed = ", ".join(f"view {view} is {width} x {height}" for view, (width, height) in enumerate(sizes))
+    listed = ", ".join(f"view {view} is {width} x {height}" for view, (width, height) in views.items())
     return f"Write every point in pixels of its view, not from 0 to 1000: {listed}."
 
 
-def schema_in_pixels(schema: Mapping[str, Any], sizes: Sequence[Size]) -> dict[str, Any]:
+def schema_in_pixels(schema: Mapping[str, Any], views: Views) -> dict[str, Any]:
     """The schema with every point bounded by the size of its view.
 
     An object with a `view` becomes one alternative per distinct image size.
     """
-    result: dict[str, Any] = _in_pixels(schema, sizes)
+    result: dict[str, Any] = _in_pixels(schema, views)
     return result
 
 
-def answer_to_relative(text: str, sizes: Sequence[Size]) -> str:
+def answer_to_relative(text: str, views: Views) -> str:
     """Convert a complete answer's points from pixels to 0..1000.
 
     Raises:
         BackendError: the text is not JSON.
     """
-    return _convert_answer(text, sizes, to_relative)
+    return _convert_answer(text, views, to_relative)
 
 
-def answer_to_pixels(text: str, sizes: Sequence[Size]) -> str:
+def answer_to_pixels(text: str, views: Views) -> str:
     """Convert a complete answer's points from 0..1000 to pixels.
 
     Raises:
         BackendError: the text is not JSON.
     """
-    return _convert_answer(text, sizes, to_pixels)
+    return _convert_answer(text, views, to_pixels)
 
 
 def pairs_to_pixels(text: str, sizes: Sequence[Size]) -> str:
@@ -113,20 +114,20 @@ def _is_point(node: Any) -> bool:
     )
 
 
-def _in_pixels(node: Any, sizes: Sequence[Size]) -> Any:
+def _in_pixels(node: Any, views: Views) -> Any:
     """Rewrite a schema node."""
     if isinstance(node, list):
-        return [_in_pixels(child, sizes) for child in node]
+        return [_in_pixels(child, views) for child in node]
     if not isinstance(node, Mapping):
         return node
     properties = node.get("properties")
     if not (isinstance(properties, Mapping) and "view" in properties):
-        return {key: _in_pixels(child, sizes) for key, child in node.items()}
+        return {key: _in_pixels(child, views) for key, child in node.items()}
     choices = []
-    for size in dict.fromkeys(sizes):
-        views = [view for view, other in enumerate(sizes) if other == size]
+    for size in dict.fromkeys(views.values()):
+        same = [view for view, other in views.items() if other == size]
         bounded = {key: _pixel_point(child, size) if _is_point(child) else child for key, child in properties.items()}
-        bounded["view"] = {"enum": views}
+        bounded["view"] = {"enum": same}
         choices.append({**node, "properties": bounded})
     return choices[0] if len(choices) == 1 else {"anyOf": choices}
 
@@ -137,27 +138,27 @@ def _pixel_point(node: Mapping[str, Any], size: Size) -> dict[str, Any]:
     return {**node, "prefixItems": bounds}
 
 
-def _convert_answer(text: str, sizes: Sequence[Size], convert: _Convert) -> str:
+def _convert_answer(text: str, views: Views, convert: _Convert) -> str:
     """Convert the points of a complete answer; the JSON has no whitespace, like the grammar's."""
     try:
         answer = json.loads(text)
-        return json.dumps(_map_points(answer, sizes, convert), separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(_map_points(answer, views, convert), separators=(",", ":"), ensure_ascii=False)
     except (ValueError, RecursionError) as error:
         raise BackendError(f"the answer is not JSON ({error}): {text[:80]!r}") from None
 
 
-def _map_points(node: Any, sizes: Sequence[Size], convert: _Convert) -> Any:
+def _map_points(node: Any, views: Views, convert: _Convert) -> Any:
     """Rewrite the points of an answer."""
     if isinstance(node, list):
-        return [_map_points(child, sizes, convert) for child in node]
+        return [_map_points(child, views, convert) for child in node]
     if not isinstance(node, dict):
         return node
     view = node.get("view")
     if not isinstance(view, int):
-        return {key: _map_points(child, sizes, convert) for key, child in node.items()}
-    if not 0 <= view < len(sizes):
+        return {key: _map_points(child, views, convert) for key, child in node.items()}
+    if view not in views:
         return node
-    return {key: convert(child, sizes[view]) if _is_pair(child) else child for key, child in node.items()}
+    return {key: convert(child, views[view]) if _is_pair(child) else child for key, child in node.items()}
 
 
 def _is_pair(child: Any) -> bool:

@@ -1,20 +1,17 @@
-"""Prefix reuse between prompts, and a bounded cache of image features."""
+"""Prefix reuse between prompts, and a bounded cache of what was computed from images."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from si_embodied.models.families import ModelInputs
+    from si_embodied.models.family import ModelInputs
 
 _T = TypeVar("_T")
 
@@ -25,7 +22,7 @@ class ImageSpan:
 
     start: int
     stop: int
-    digest: bytes  # of the pixels and their layout
+    digest: bytes  # of the image and of how it was encoded
 
 
 def image_spans(inputs: ModelInputs) -> tuple[ImageSpan, ...]:
@@ -35,38 +32,9 @@ def image_spans(inputs: ModelInputs) -> tuple[ImageSpan, ...]:
     """
     edges = np.flatnonzero(np.diff(inputs.is_image, prepend=False, append=False))
     bounds = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-    pixels = image_pixels(inputs.pixels, [stop - start for start, stop in bounds])
-    return tuple(ImageSpan(start, stop, _digest(arrays)) for (start, stop), arrays in zip(bounds, pixels, strict=True))
-
-
-def image_pixels(
-    pixels: Mapping[str, NDArray[Any]], token_counts: Sequence[int]
-) -> list[Mapping[str, NDArray[Any]]]:  # fmt: skip
-    """Split a prompt's pixels by image; each entry is keyed by the model's argument names.
-
-    Args:
-        pixels: of all images: Qwen-VL's patches with one row of `image_grid_thw` per image, or InternVL's tiles.
-        token_counts: the number of tokens of each image; tiles are divided in proportion to it.
-    """
-    if not token_counts:
-        return []
-    values = pixels["pixel_values"]
-    grids = pixels.get("image_grid_thw")
-    shares = np.array(token_counts) if grids is None else grids.prod(axis=1)
-    rows = np.cumsum(shares * len(values) // shares.sum())[:-1]
-    parts = np.split(values, rows)
-    if grids is None:
-        return [{"pixel_values": part} for part in parts]
-    return [{"pixel_values": part, "image_grid_thw": grid[None]} for part, grid in zip(parts, grids, strict=True)]
-
-
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """A digest of names, dtypes, shapes and values."""
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name}{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.digest()
+    return tuple(
+        ImageSpan(start, stop, image.digest) for (start, stop), image in zip(bounds, inputs.images, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from si_embodied.errors import BackendError, DeadlineExceeded, extra
 from si_embodied.models.compiled import compiled_pass
 from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.patches import embed_patches_linearly
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
 
 with extra("models"):
     import torch
@@ -88,13 +88,12 @@ class TorchRunner:
     def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[_Image]:
         """The vision tower's output for each image, one at a time; runs only for images that are not cached."""
         spans = image_spans(inputs)
-        parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
         features: dict[bytes, _Image] = {}
-        for span, part in zip(spans, parts, strict=True):
+        for span, encoded in zip(spans, inputs.images, strict=True):
             image = features.get(span.digest) or self._store.get(span.digest)
             if image is None:
                 check()
-                image = self._see(part, check)
+                image = self._see(encoded.pixels, check)
                 self._store.put(span.digest, image, image.size_bytes)
             features[span.digest] = image
         return PromptFeatures(spans, tuple(features[span.digest] for span in spans))
@@ -226,14 +225,14 @@ class TorchRunner:
 
     def _positions(self, inputs: ModelInputs, ids: list[int]) -> torch.Tensor:
         """Rotary positions (3, 1, T) of a prompt and its continuation, on the CPU because their values are read."""
-        if "image_grid_thw" not in inputs.pixels:
+        grids = inputs.grids
+        if grids is None:
             return torch.arange(len(ids)).expand(3, 1, -1)
         input_ids = torch.tensor([ids])
         kinds = torch.zeros_like(input_ids, dtype=torch.int32)
         kinds[0, : len(inputs.is_image)] = torch.from_numpy(inputs.is_image.astype(np.int32))
-        grids = torch.from_numpy(inputs.pixels["image_grid_thw"])
         positions: torch.Tensor = self._model.model.get_rope_index(
-            input_ids, mm_token_type_ids=kinds, image_grid_thw=grids
+            input_ids, mm_token_type_ids=kinds, image_grid_thw=torch.from_numpy(grids)
         )[0]
         return positions
 

@@ -154,9 +154,15 @@ class Named(Generic[T]):
 class Record(Generic[T]):
     """A dataclass, field by field: every field and no other."""
 
-    def __init__(self, cls: type[T], **codecs: Codec[Any]) -> None:
-        """Take one codec per field; a mismatch raises `TypeError` at import."""
-        fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    def __init__(self, cls: type[T], *, left_out: Sequence[str] = (), **codecs: Codec[Any]) -> None:
+        """Take one codec per field that is sent; a mismatch raises `TypeError` at import.
+
+        Args:
+            cls: the dataclass.
+            left_out: fields that are not sent, and have their defaults on the other side.
+            codecs: by the field's name.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)} - {*left_out}  # type: ignore[arg-type]
         if fields != codecs.keys():
             raise TypeError(f"{cls.__name__}: fields and codecs differ: {sorted(fields ^ codecs.keys())}")
         self.cls, self._codecs = cls, codecs

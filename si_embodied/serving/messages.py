@@ -1,6 +1,6 @@
 """Messages between robot and planning server: a request, and a decision or a refusal.
 
-A message is one msgpack map `{"version": 3, "number": N, KIND: {...}}`. Either side rejects a message of another
+A message is one msgpack map `{"version": 4, "number": N, KIND: {...}}`. Either side rejects a message of another
 version. A decision has the number of its request, so that the robot does not take a late one for the answer to another
 request.
 """
@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from si_embodied.errors import MessageError, ObservationError, RequestRefused, extra, shown
 from si_embodied.serving.codec import Codec, Maybe, Number, OneOf, Record, Text, Whole
 from si_embodied.serving.options import MOST_BYTES
-from si_embodied.serving.values import CONFIG, DECISION, EMBODIMENT, MEMORY, TASK, observation_codec
+from si_embodied.serving.values import (
+    CONFIG,
+    DECISION,
+    EMBODIMENT,
+    TASK,
+    memory_codec,
+    observation_codec,
+)
 
 with extra("remote"):
     import msgpack
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from si_embodied.memory import Memory
     from si_embodied.types import Decision, Observation, Task
 
-VERSION = 3
+VERSION = 4
 
 CONTENT_TYPE = "application/msgpack"
 PLAN_PATH = "/v1/plan"
@@ -80,7 +87,7 @@ def _request(*, compressed: bool) -> Codec[PlanRequest]:
         config=CONFIG,
         task=TASK,
         observation=observation_codec(compressed=compressed),
-        memory=MEMORY,
+        memory=memory_codec(compressed=compressed),
         now_s=Number(-1e12, 1e12),
         deadline_s=Number(0.0, 3600.0),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from si_embodied import types
-from si_embodied.config import PlannerConfig, from_mapping
+from si_embodied.config import MOST_KEYFRAMES, MOST_OBJECTS, PlannerConfig, from_mapping
 from si_embodied.embodiment import SKILL_WORDS, Embodiment, MobileBase, SkillRobot, TableArm, TaskKind
 from si_embodied.errors import ConfigError, MessageError, shown
 from si_embodied.geometry import Intrinsics, Pose
@@ -37,7 +37,7 @@ LONGEST_INSTRUCTION = 20_000
 """In characters, on the network; the guard's own limit is a tenth of it."""
 LONGEST_RECORDED_INSTRUCTION = 1 << 20
 """Recordings of 0.1.0, which had no limit, and of refused instructions stay readable."""
-MOST_FRAMES = 8  # a plan refers to views 0..7
+MOST_FRAMES = 8
 MOST_SKILLS = 1000
 
 _NAME, _SENTENCE, _ANSWER = Text(200), Text(20_000), Text(1 << 20)
@@ -126,7 +126,23 @@ ARM = Record(types.ArmState, T_map_tool=POSE, gripper_opening_m=_ANY)
 
 def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
     """The codec of observations. `compressed` makes images and depth lossy (see `Picture`); decoding accepts both."""
-    frame = Record(
+    return Record(
+        types.Observation,
+        stamp_s=_ANY,
+        frames=Many(frame_codec(compressed=compressed), MOST_FRAMES),
+        T_map_base=POSE,
+        arm=Maybe(ARM),
+        navigation_map=Maybe(_MAP),
+        skills=Maybe(_SKILLS),
+        goal_image=Maybe(Picture("|u1", 3, "jpeg" if compressed else "raw")),
+        goal_point_m=Maybe(_POINT),
+        left_out=("keyframes", "objects"),  # the planner takes them from the memory
+    )
+
+
+def frame_codec(*, compressed: bool) -> Codec[types.CameraFrame]:
+    """The codec of camera images; `compressed` as above."""
+    return Record(
         types.CameraFrame,
         name=_NAME,
         stamp_s=_ANY,
@@ -134,16 +150,6 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
         depth_m=Maybe(Picture("<f4", None, "millimetres" if compressed else "raw")),
         intrinsics=_INTRINSICS,
         T_map_camera=POSE,
-    )
-    return Record(
-        types.Observation,
-        stamp_s=_ANY,
-        frames=Many(frame, MOST_FRAMES),
-        T_map_base=POSE,
-        arm=Maybe(ARM),
-        navigation_map=Maybe(_MAP),
-        skills=Maybe(_SKILLS),
-        goal_image=Maybe(Picture("|u1", 3, "jpeg" if compressed else "raw")),
     )
 
 
@@ -212,7 +218,8 @@ class _Goals:
 def _goal_union(goals: tuple[type[Goal], ...]) -> Union[Goal]:
     def record(goal: Any) -> Record[Any]:
         hints = typing.get_type_hints(goal, include_extras=True)
-        return Record(goal, **{field.name: _BY_TYPE[hints[field.name]] for field in dataclasses.fields(goal)})
+        codecs: dict[str, Any] = {field.name: _BY_TYPE[hints[field.name]] for field in dataclasses.fields(goal)}
+        return Record(goal, **codecs)
 
     return Union(*(record(goal) for goal in goals))
 
@@ -220,9 +227,24 @@ def _goal_union(goals: tuple[type[Goal], ...]) -> Union[Goal]:
 GOAL: Codec[Goal] = _Goals()
 _OUTCOME = Record(types.Outcome, code=_Code(), message=_SENTENCE)
 _ATTEMPT = Record(Attempt, description=_SENTENCE, goal=Maybe(GOAL), T_map_base=POSE, outcome=_OUTCOME, floor_m2=_ANY)
-MEMORY: Codec[Memory] = Record(
-    Memory, limit=Whole(1, 1000), attempts=Many(_ATTEMPT, 1000), forgotten=_COUNT, kept=Whole(1, 1000)
+OBJECT = Record(
+    types.SeenObject, name=_NAME, position_m=_POINT, stamp_s=_ANY, probability=Maybe(Number(0.0, 1.0)), sightings=_COUNT
 )  # fmt: skip
+
+
+_REMEMBERED: dict[str, Any] = {
+    "limit": Whole(1, 1000), "attempts": Many(_ATTEMPT, 1000), "forgotten": _COUNT, "kept": Whole(1, 1000),
+    "objects": Many(OBJECT, MOST_OBJECTS),
+}  # fmt: skip
+RECORDED_MEMORY: Codec[Memory] = Record(Memory, left_out=("keyframes", "before", "config"), **_REMEMBERED)
+"""Without the images, which a recording has already."""
+
+
+def memory_codec(*, compressed: bool) -> Codec[Memory]:
+    """The codec of memories; `compressed` as for observations. What is remembered on the other side is not kept."""
+    view = frame_codec(compressed=compressed)
+    return Record(Memory, keyframes=Many(view, MOST_KEYFRAMES), before=Maybe(view), left_out=("config",), **_REMEMBERED)
+
 
 # --- replies --------------------------------------------------------------------------------------------------------
 

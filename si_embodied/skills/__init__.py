@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
-from si_embodied.skills.base import Goal, PointedSubgoal, Subgoal
+from si_embodied.skills.base import Goal, PointedSubgoal, Shown, Subgoal
 from si_embodied.skills.calling import CallSkill
 from si_embodied.skills.manipulation import GoHome, Grasp, Home, Pick, Place, Push, PushAlong, Release
 from si_embodied.skills.navigation import (
@@ -21,6 +21,7 @@ from si_embodied.skills.navigation import (
     Forward,
     Goto,
     Look,
+    LookAround,
     NavigateTo,
     Rotate,
     Stop,
@@ -30,16 +31,19 @@ from si_embodied.skills.navigation import (
 from si_embodied.skills.rearrangement import Close, Navigate, Open
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from si_embodied.embodiment import TaskKind
 
 __all__ = [
-    "CallSkill", "Close", "Drive", "Explore", "ExploreFrontier", "Finish", "Forward", "GoHome", "Goal", "Goto", "Grasp",
-    "Home", "Look", "Navigate", "NavigateTo", "Open", "Pick", "Place", "PointedSubgoal", "Push", "PushAlong", "Release",
-    "Rotate", "Stop", "Subgoal", "TiltCamera", "Turn", "goal_types", "register_skill", "skill_list", "skills_of",
+    "CallSkill", "Close", "Drive", "Explore", "ExploreFrontier", "Finish", "Forward", "GoHome", "Goal", "Goto",
+    "Grasp", "Home", "Look", "LookAround", "Navigate", "NavigateTo", "Open", "Pick", "Place", "PointedSubgoal",
+    "Push", "PushAlong", "Release", "Rotate", "Shown", "Stop", "Subgoal", "TiltCamera", "Turn", "goal_types",
+    "register_skill", "skill_list", "skills_of", "skills_offered",
 ]  # fmt: skip
 
 _SKILLS: list[type[Subgoal]] = [
-    Navigate, Goto, Turn, Forward, Look, Pick, Place, Push, Open, Close, Home, Explore, Stop,
+    Navigate, Goto, Turn, LookAround, Forward, Look, Pick, Place, Push, Open, Close, Home, Explore, Stop,
 ]  # fmt: skip
 """In the order of prompts and grammars."""
 
@@ -64,14 +68,19 @@ def skills_of(kind: TaskKind | None = None) -> tuple[type[Subgoal], ...]:
     return tuple(skill for skill in _SKILLS if kind is None or kind in skill.prompt)
 
 
+def skills_offered(kind: TaskKind, shown: Collection[Shown] = ()) -> tuple[type[Subgoal], ...]:
+    """The skills of a kind of task that a prompt offers if it shows this of the planner's memory."""
+    return tuple(skill for skill in skills_of(kind) if skill.needs.get(kind) in (None, *shown))
+
+
 def goal_types() -> tuple[type[Goal], ...]:
     """The goal types of all skills, without duplicates."""
     return tuple(dict.fromkeys(goal for skill in _SKILLS for goal in skill.goals))
 
 
-def skill_list(kind: TaskKind) -> str:
-    """The prompt's list of skills, one per line: "turn: turn on the spot by degrees, left is positive."."""
-    return _skill_list(skills_of(kind), kind)
+def skill_list(kind: TaskKind, shown: Collection[Shown] = ()) -> str:
+    """The prompt's list of skills on offer, one per line: "turn: turn on the spot by degrees, left is positive."."""
+    return _skill_list(skills_offered(kind, shown), kind)
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 Coordinate = Annotated[int, Field(ge=0, le=1000)]
 Point = Annotated[tuple[Coordinate, Coordinate], Field(description="x and y, 0..1000 relative to the view")]
 ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9 -]{0,39}$", max_length=40)]
-View = Annotated[int, Field(ge=0, le=7)]
+View = Annotated[int, Field(ge=0, le=15)]
+
+Shown: TypeAlias = Literal["objects", "keyframes"]
+"""What a prompt can show of the planner's memory: the known objects, and earlier views."""
 
 MapPoint: TypeAlias = Annotated[NDArray[np.float64], "(3,)"]
 """A point in the map, metres."""
@@ -94,6 +97,8 @@ class Subgoal(BaseModel, abc.ABC):
     """The skill's prompt line, for each kind of task that has the skill."""
     goals: ClassVar[tuple[type[Goal], ...]] = ()
     """The types that `ground` may return."""
+    needs: ClassVar[Mapping[TaskKind, Shown]] = {}
+    """What a prompt must show for this skill to be offered, for each kind of task where it needs something."""
 
     skill: str
 
@@ -116,13 +121,19 @@ class Subgoal(BaseModel, abc.ABC):
 class PointedSubgoal(Subgoal):
     """A subgoal that points at an object in a view."""
 
+    needs_present_view: ClassVar[bool] = True
+    """Whether the point must lie in a present view. What is handled may have moved since an earlier one."""
+
     object: ObjectName
     view: View
     point: Point
 
     def ground(self, observation: Observation, grounder: Grounder) -> Goal | Refusal:
         """Project the point into the map and ground there; see `Subgoal.ground`."""
-        point = grounder.point_in_map(observation.frames[self.view], self.point)
+        if self.needs_present_view and self.view >= len(observation.frames):
+            words = f"{self.skill} points at an earlier view, since which the {self.object} may have moved"
+            return Refusal(Code.STALE_OBSERVATION, f"{words}; point at a present view")
+        point = grounder.point_in_map(observation.views[self.view], self.point)
         return point if isinstance(point, Refusal) else self.ground_at(point, observation, grounder)
 
     @abc.abstractmethod

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AREA_MARGIN_M = 0.1
 """A point at most this far outside a piece of furniture still counts as on it, because depth is inexact at edges."""
 
-NO_LIST = Refusal(Code.PLAN_INVALID, "only a robot with a skill list can open, close or navigate by name")
+NO_LIST = Refusal(Code.PLAN_INVALID, "only a robot with a skill list can open or close")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +37,11 @@ class CallSkill(Goal):
     def words(self) -> str:
         """The skill's number and text."""
         return f"skill {self.number}: {self.option.text}"
+
+    @property
+    def place_m(self) -> NDArray[np.float64]:
+        """The middle of the piece of furniture, on the floor."""
+        return np.append(self.area_m.mean(axis=0), 0.0)
 
     def anchor(self) -> NDArray[np.float64]:
         """The skill's number (1,)."""
@@ -55,9 +60,9 @@ class CallSkill(Goal):
         )
 
 
-def call_by_name(place: str, skills: SkillState | None) -> CallSkill | Refusal:
+def call_by_name(place: str, skills: SkillState) -> CallSkill | Refusal:
     """The skill that navigates to a place by its name in the list."""
-    return NO_LIST if skills is None else _call("navigate", place, skills, None)
+    return _call("navigate", place, skills, None)
 
 
 def call_at(subgoal: PointedSubgoal, point: NDArray[np.float64], skills: SkillState) -> CallSkill | Refusal:

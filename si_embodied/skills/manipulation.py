@@ -125,7 +125,7 @@ class Pick(PointedSubgoal):
         """A top-down grasp of the object at the point."""
         if observation.skills is not None:
             return call_at(self, point, observation.skills)
-        return grounder.grasp(observation.frames[self.view], self.point, point)
+        return grounder.grasp(observation.views[self.view], self.point, point)
 
 
 class Place(PointedSubgoal):
@@ -136,6 +136,7 @@ class Place(PointedSubgoal):
         "rearrangement": "put the held thing at the place at a point of a view; the robot is near it.",
     }
     goals = (Release, CallSkill)
+    needs_present_view = False
     skill: Literal["place"] = "place"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
@@ -153,7 +154,7 @@ class Push(PointedSubgoal):
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
         """A push between the two points."""
-        end = grounder.point_in_map(observation.frames[self.view], self.to)
+        end = grounder.point_in_map(observation.views[self.view], self.to)
         return end if isinstance(end, Refusal) else PushAlong(point, end)
 
 

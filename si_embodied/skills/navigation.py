@@ -183,6 +183,7 @@ class Goto(PointedSubgoal):
         "rearrangement": "drive to the place where the object at a point of a view is.",
     }
     goals = (NavigateTo, CallSkill)
+    needs_present_view = False
     skill: Literal["goto"] = "goto"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:
@@ -203,6 +204,19 @@ class Turn(Subgoal):
     def ground(self, observation: Observation, grounder: Grounder) -> Rotate:
         """Convert degrees to radians."""
         return Rotate(math.radians(self.degrees))
+
+
+class LookAround(Subgoal):
+    """Turn once on the spot; the views on the way are shown with the next prompt."""
+
+    prompt = {"navigation": "turn once on the spot; you will then see the views all around."}
+    goals = (Rotate,)
+    needs = {"navigation": "keyframes"}
+    skill: Literal["look_around"] = "look_around"
+
+    def ground(self, observation: Observation, grounder: Grounder) -> Rotate:
+        """A full turn."""
+        return Rotate(2 * math.pi)
 
 
 class Forward(Subgoal):

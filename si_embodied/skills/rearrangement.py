@@ -1,4 +1,4 @@
-"""Skills that only skill robots have: navigate, open, close. They also have goto, pick, place and explore."""
+"""Navigate, open and close: skills of skill robots, which also have goto, pick, place and explore."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from si_embodied.skills.base import ObjectName, PointedSubgoal, Subgoal
 from si_embodied.skills.calling import NO_LIST, CallSkill, call_at, call_by_name
+from si_embodied.skills.navigation import NavigateTo
+from si_embodied.types import Code, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from si_embodied.grounding import Grounder
     from si_embodied.skills.base import Goal
-    from si_embodied.types import Observation, Refusal
+    from si_embodied.types import Observation
 
 _CONTAINER = (
     "open or close the container at a point of a view; the robot is near it and holds nothing."  # one line for both
@@ -21,16 +23,26 @@ _CONTAINER = (
 
 
 class Navigate(Subgoal):
-    """Drive to a place by its name in the robot's list, whether it has been seen or not."""
+    """Drive to a place by its name in the robot's list, seen or not, or to a known object."""
 
-    prompt = {"rearrangement": "drive to a place by its name, seen or not."}
-    goals = (CallSkill,)
+    prompt = {
+        "navigation": "drive to a known object by its name.",
+        "rearrangement": "drive to a place by its name, seen or not.",
+    }
+    goals = (NavigateTo, CallSkill)
+    needs = {"navigation": "objects"}
     skill: Literal["navigate"] = "navigate"
     object: ObjectName
 
     def ground(self, observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The list's `navigate` entry with that name."""
-        return call_by_name(self.object, observation.skills)
+        """The list's `navigate` entry with that name; without a list, the best standoff from the known object."""
+        if observation.skills is not None:
+            return call_by_name(self.object, observation.skills)
+        known = next((seen for seen in reversed(observation.objects) if seen.name == self.object), None)
+        if known is None:
+            names = ", ".join(dict.fromkeys(seen.name for seen in observation.objects)) or "nothing"
+            return Refusal(Code.PLAN_INVALID, f"no {self.object} has been seen yet; known: {names}")
+        return grounder.standoff(known.position_m, observation)
 
 
 class Open(PointedSubgoal):

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from si_embodied.backends.conventions import numbered_images
 from si_embodied.errors import ConfigError
 from si_embodied.training.decisions import Taught
 from si_embodied.training.pictures import Picture, fitted
@@ -62,7 +63,8 @@ class DaggerBackend:
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """The student's answer, or a teacher's that may be disturbed; raises what they raise."""
         told = self._teacher.generate(prompt, deadline_s=deadline_s)
-        self.decisions.append(Taught(prompt.system, tuple(map(self._part, prompt.content)), told.text))
+        content = numbered_images(prompt.content) if prompt.numbered else prompt.content
+        self.decisions.append(Taught(prompt.system, tuple(map(self._part, content)), told.text))
         if self._student is None:
             disturb = self._rng.random() < self._shares.disturbed
             return Completion(disturbed(told.text, prompt.schema, self._rng)) if disturb else told

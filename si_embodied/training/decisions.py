@@ -25,7 +25,7 @@ class Taught:
     """One decision: the prompt, and the answer to learn."""
 
     system: str
-    content: Content  # as in `Prompt`
+    content: Content  # as in `Prompt`, with the numbers of the images if they have any
     answer: str  # the teacher's
 
 

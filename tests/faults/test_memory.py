@@ -41,7 +41,7 @@ def test_the_prompt_of_a_long_task_does_not_grow(base: MobileBase, wall_ahead: O
         asked.append(len(prompt.text))
         return TURN
 
-    planner, memory = Planner(ScriptedBackend(answer), base), Memory.for_planner(PlannerConfig())
+    planner, memory = Planner(ScriptedBackend(answer), base), Memory.for_planner(PlannerConfig(), "navigation")
     for number in range(10_000):
         memory = memory.add(Attempt(f"goto place {number}", None, Pose.identity(), Outcome(Code.OK)))
     assert len(memory.attempts) == memory.kept

@@ -12,7 +12,7 @@ import pytest
 
 from si_embodied import Code, Hold, Observation, Outcome, Pose, Task
 from si_embodied.backends import ScriptedBackend
-from si_embodied.config import PlannerConfig
+from si_embodied.config import MemoryConfig, PlannerConfig
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.guard import Guard
 from si_embodied.memory import Attempt, Memory
@@ -55,7 +55,8 @@ def run(
 
     With `gain_m2`, the robot has a map, which grows by this much with every plan.
     """
-    progress = TaskProgress(Task("find it", planner.embodiment.kind), Memory.for_planner(planner.config))
+    kind = planner.embodiment.kind
+    progress = TaskProgress(Task("find it", kind), Memory.for_planner(planner.config, kind))
     script, yaw = iter(answers), 0.0
     planner.backend = ScriptedBackend(lambda _: next(script))
     while progress.end is None and progress.plans < limit:
@@ -106,7 +107,7 @@ def test_an_arm_that_repeats_itself_ends_too(arm: TableArm, wall_ahead: Observat
 
 
 def test_the_window_may_be_longer_than_the_memory(base: MobileBase, wall_ahead: Observation) -> None:
-    planner = Planner(ScriptedBackend([]), base, PlannerConfig(memory_entries=6))
+    planner = Planner(ScriptedBackend([]), base, PlannerConfig(memory=MemoryConfig(entries=6)))
     cycle = itertools.cycle([TURN.format(90), TURN.format(-90)])
     progress = run(planner, wall_ahead, cycle, TURNING, 100)
     assert progress.end is not None

@@ -183,3 +183,30 @@ def test_a_tokenizer_of_another_family_is_rejected(checkpoints: dict[str, Path])
 def test_supported_families_match_the_implemented_ones() -> None:
     """`checkpoints` lists the families without importing transformers."""
     assert set(SUPPORTED) == set(FAMILIES)
+
+
+def test_an_image_of_an_earlier_prompt_is_not_encoded_again(
+    family_name: str, families: dict[str, Family], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InternVL's tiles depend on the number of images, so the count is part of what must be equal."""
+    rng = np.random.default_rng(3)
+    kept, first, second = (rng.integers(0, 256, (60, 90, 3), dtype=np.uint8) for _ in range(3))
+    family = families[family_name]
+    encoded: list[object] = []
+    own = type(family)._encode_image
+    monkeypatch.setattr(type(family), "_encode_image", lambda *given: (encoded.append(given[1]), own(*given))[1])
+    before, after = family.encode(_prompt(kept, first)), family.encode(_prompt(kept.copy(), second))
+    assert len(encoded) == 3
+    assert before.images[0].digest == after.images[0].digest
+    assert before.images[1].digest != after.images[1].digest
+    turned = family.encode(_prompt(np.ascontiguousarray(kept.reshape(90, 60, 3)), second))
+    assert turned.images[0].digest != before.images[0].digest
+
+
+def test_images_are_numbered_if_the_prompt_says_so(family_name: str, families: dict[str, Family]) -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    family = families[family_name]
+    numbered = family.encode(Prompt("test/v2", "", (image, "go"), {"type": "boolean"}, numbered=True))
+    content = ("Image-1: ", image, "go" if family.numbers_images else "\ngo")  # InternVL ends each image's line
+    by_hand = family.encode(Prompt("test/v1", "", content, {"type": "boolean"}))
+    assert numbered.input_ids.tolist() == by_hand.input_ids.tolist()

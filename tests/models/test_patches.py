@@ -20,7 +20,8 @@ from si_embodied.models.patches import LinearPatches, embed_patches_linearly
 def test_the_image_features_stay_the_same(checkpoints: dict[str, Path], family: str) -> None:
     loaded = load_checkpoint(checkpoints[family], device="cpu")
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    pixels = {name: torch.from_numpy(array) for name, array in loaded.family.encode_images([image]).pixels.items()}
+    (encoded,) = loaded.family.encode_images([image])
+    pixels = {name: torch.from_numpy(array) for name, array in encoded.pixels.items()}
     before = set(loaded.model.state_dict())
     with torch.inference_mode():
         expected = loaded.model.model.get_image_features(**pixels, return_dict=True).pooler_output[0]

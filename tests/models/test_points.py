@@ -61,13 +61,13 @@ def test_pixels_to_relative(pixels: tuple[int, int], size: tuple[int, int], rela
 
 def test_points_are_bounded_by_their_own_view() -> None:
     """Two sizes give two alternatives; views of the same size share one."""
-    schema = schema_in_pixels(plan_schema("navigation", 3), [(112, 56), (84, 84), (112, 56)])
+    schema = schema_in_pixels(plan_schema("navigation", 3), {0: (112, 56), 1: (84, 84), 2: (112, 56)})
     assert _point_bounds(schema, "goto") == [([0, 2], [112, 56]), ([1], [84, 84])]
 
 
 def test_other_numbers_keep_their_bounds() -> None:
     """Degrees and centimetres are not points, although one of them goes up to 300."""
-    before, after = plan_schema("navigation", 1), schema_in_pixels(plan_schema("navigation", 1), [(112, 56)])
+    before, after = plan_schema("navigation", 1), schema_in_pixels(plan_schema("navigation", 1), {0: (112, 56)})
     skills = {"turn", "forward", "look", "explore", "stop"}
 
     def others(schema: Any) -> list[Any]:
@@ -87,7 +87,7 @@ def test_an_answer_in_pixels_becomes_relative() -> None:
         ],
         "done": False,
     }
-    relative = json.loads(answer_to_relative(json.dumps(answer), [(112, 56), (84, 84)]))
+    relative = json.loads(answer_to_relative(json.dumps(answer), {0: (112, 56), 1: (84, 84)}))
     answer["subgoals"][0] |= {"point": [500, 250], "to": [1000, 750]}  # type: ignore[index]
     assert relative == answer
 
@@ -96,7 +96,7 @@ def test_points_of_an_answer_become_pixels() -> None:
     """For training: the same push, from 0..1000 of an 84 x 84 view."""
     push = {"skill": "push", "object": "red cube", "view": 1, "point": [500, 250], "to": [1000, 750]}
     answer = json.dumps({"subgoals": [push], "done": False})
-    pixels = json.loads(answer_to_pixels(answer, [(112, 56), (84, 84)]))
+    pixels = json.loads(answer_to_pixels(answer, {0: (112, 56), 1: (84, 84)}))
     assert pixels["subgoals"] == [push | {"point": [42, 21], "to": [84, 63]}]
 
 
@@ -114,8 +114,8 @@ def test_ambiguous_pairs_are_an_error(text: str, sizes: list[tuple[int, int]]) -
 
 def test_views_are_the_last_images() -> None:
     """Images from memory come first."""
-    assert view_sizes(plan_schema("navigation", 1), [(1, 2), (3, 4)]) == ((3, 4),)
-    assert view_sizes({"type": "boolean"}, [(1, 2)]) == ()
+    assert view_sizes(plan_schema("navigation", 1), [(1, 2), (3, 4)]) == {0: (3, 4)}
+    assert view_sizes({"type": "boolean"}, [(1, 2)]) == {}
 
 
 def test_more_views_than_images_is_an_error() -> None:
@@ -127,7 +127,7 @@ def test_more_views_than_images_is_an_error() -> None:
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000])
 def test_an_answer_that_is_not_json_is_an_error(text: str) -> None:
     with pytest.raises(BackendError):
-        answer_to_relative(text, [(10, 10)])
+        answer_to_relative(text, {0: (10, 10)})
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_an_answer_that_is_not_json_is_an_error(text: str) -> None:
 def test_what_is_not_a_point_is_left_as_it_is(point: str) -> None:
     """For the plan parser to reject."""
     text = f'{{"view":0,"point":{point}}}'
-    assert answer_to_relative(text, [(10, 10)]) == text
+    assert answer_to_relative(text, {0: (10, 10)}) == text
 
 
 def test_a_point_of_an_unknown_view_is_left_as_it_is() -> None:
-    assert answer_to_relative('{"view":3,"point":[1,2]}', [(10, 10)]) == '{"view":3,"point":[1,2]}'
+    assert answer_to_relative('{"view":3,"point":[1,2]}', {0: (10, 10)}) == '{"view":3,"point":[1,2]}'

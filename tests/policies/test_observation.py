@@ -113,3 +113,9 @@ def test_what_does_not_fit_is_said(
 def test_cameras_are_counted(raw: dict[str, Any]) -> None:
     with pytest.raises(ObservationError, match="3 cameras"):
         from_gymnasium(raw, ("head", "wrist", "side"))
+
+
+def test_a_point_goal_is_placed_in_the_map(raw: dict[str, Any]) -> None:
+    base = Pose.planar(1.0, 2.0, np.pi / 2)
+    observation = from_gymnasium({**raw, "T_map_base": base.matrix(), "pointgoal": [2.0, np.pi / 2]}, ("head", "wrist"))
+    assert observation.goal_point_m == pytest.approx([-1.0, 2.0, 0.0])

@@ -13,7 +13,7 @@ from si_embodied.embodiment import TaskKind
 from si_embodied.errors import ConfigError, PlanParseError
 from si_embodied.plan import parse_plan, plan_schema, plan_text
 from si_embodied.serving.values import DECISION, GOAL
-from si_embodied.skills import Goal, Subgoal, goal_types, register_skill, skill_list, skills_of
+from si_embodied.skills import Goal, Shown, Subgoal, goal_types, register_skill, skill_list, skills_of
 from si_embodied.types import Code, Execute, PlanRecord
 
 WAVE = '{"subgoals":[{"skill":"wave","times":3}],"done":false}'
@@ -78,7 +78,8 @@ def test_unregistering_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("kind", get_args(TaskKind))
 def test_every_skill_of_a_kind_of_task_is_in_its_schema_and_its_prompt(kind: TaskKind) -> None:
-    schema, lines = str(plan_schema(kind, 1)), skill_list(kind)
+    shown = get_args(Shown)
+    schema, lines = str(plan_schema(kind, 1, shown=shown)), skill_list(kind, shown)
     for skill in skills_of(kind):
         name = skill.model_fields["skill"].default
         assert f"'const': '{name}'" in schema

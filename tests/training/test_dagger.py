@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,8 @@ def test_a_disturbed_plan_is_well_formed_and_ends_nothing(kind: str, answer: str
     for _ in range(300):
         if kind == "manipulation":
             answer = answer.replace("goto", "pick")
-        plan = parse_plan(disturbed(answer, plan_schema(kind, 3), rng), kind, 3)  # type: ignore[arg-type]
+        schema = plan_schema(kind, 3, shown=("keyframes", "objects"))  # type: ignore[arg-type]
+        plan = parse_plan(disturbed(answer, schema, rng), kind, 3)  # type: ignore[arg-type]
         assert not plan.done
         seen |= {one.skill for one in plan.subgoals}
     skills = {str(skill.model_fields["skill"].default) for skill in skills_of(kind)}  # type: ignore[arg-type]
@@ -122,3 +124,20 @@ def test_an_episode_that_ends_by_itself_also_teaches_to_be_done(tmp_path: Path) 
     assert [[s["skill"] for s in one["subgoals"]] for one in answers] == [["pick"], ["place"], []]
     assert answers[-1]["done"]
     assert "1. pick" in "".join(part for part in episode.decisions[-1].content if isinstance(part, str))
+
+
+def test_a_numbered_prompt_is_recorded_as_the_family_writes_it(checkpoints: dict[str, Path]) -> None:
+    pytest.importorskip("torch")
+    from si_embodied.models.loading import load_checkpoint
+
+    numbered = replace(prompt(picture(0), picture(1)), numbered=True)
+    backend = dagger(EXPLORE, Shares())
+    backend.generate(numbered, deadline_s=1)
+    (decision,) = backend.decisions
+    family = load_checkpoint(checkpoints["qwen3_vl"], device="cpu").family
+    content = tuple(part.pixels() if isinstance(part, Picture) else part for part in decision.content)
+    written = Prompt("mine", decision.system, content, {})
+    assert "".join(part for part in content if isinstance(part, str)) == "Task: find it\nImage-1: \nImage-2: \n"
+    sizes = [220, 220]
+    shown = replace(numbered, content=("Task: find it\n", *(np.zeros((side, side, 3), np.uint8) for side in sizes)))
+    assert family.encode(written).input_ids.tolist() == family.encode(shown).input_ids.tolist()

@@ -16,7 +16,7 @@ from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_pixels, image_spans
+from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,13 +93,12 @@ class OnnxRunner:
     def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[_Image]:
         """The vision tower's output for each image; runs only for images that are not cached."""
         spans = image_spans(inputs)
-        parts = image_pixels(inputs.pixels, [span.stop - span.start for span in spans])
         features = []
-        for span, part in zip(spans, parts, strict=True):
+        for span, encoded in zip(spans, inputs.images, strict=True):
             image = self._store.get(span.digest)
             if image is None:
                 check()
-                image = self._see(part["pixel_values"], part.get("image_grid_thw"))
+                image = self._see(encoded.pixels["pixel_values"], encoded.pixels.get("image_grid_thw"))
                 size = image.embeddings.nbytes + (0 if image.deepstack is None else image.deepstack.nbytes)
                 self._store.put(span.digest, image, size)
             features.append(image)
@@ -190,7 +189,7 @@ class OnnxRunner:
 
     def _positions(self, inputs: ModelInputs, spans: Sequence[ImageSpan], length: int) -> NDArray[np.int64]:
         """Rotary positions (axes, T) of a prompt and its continuation."""
-        grids = inputs.pixels.get("image_grid_thw")
+        grids = inputs.grids
         if grids is None:
             return np.broadcast_to(np.arange(length), (self.manifest.position_axes, length))
         return rotary_positions(length, spans, list(grids), self.manifest.vision["merge"])
