@@ -31,9 +31,10 @@ PROMPTS = (NANO_PROMPTS.manipulation, NANO_PROMPTS.navigation)
 APARTMENT = 1
 EXPLORE = "explore"
 """The skill for a target that is not in view. In training it is also the answer to a fragment that has no point."""
-SKILL_WEIGHT = 2.0
+SKILL_WEIGHT, EARLY_WEIGHT = 2.0, 1.0
 _COORDINATE, _DONE, _NAME, _PIECE = 1.0, 0.5, 0.5, 0.1
-"""Weights in the loss of an answer's tokens: skills, coordinates, `done`, object names, and the rest of the JSON."""
+"""Weights in the loss of an answer's tokens: skills, what the instruction's last token must predict, coordinates, `done`,
+object names, and the rest of the JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64
             row.next_position = after  # each question follows the image
             if one.early is not None:
                 index, token = one.early
-                row.early.append((len(row.tokens) + index, token, _COORDINATE))
+                row.early.append((len(row.tokens) + index, token, EARLY_WEIGHT))
             row.write(one.tokens, one.weights, segment=number)
         rows.append(row)
     return pad(rows)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import extra
-from si_embodied.training.batches import SKILL_WEIGHT, answer_weights, closing_tokens, opening_tokens, special
+from si_embodied.training.batches import (
+    EARLY_WEIGHT,
+    SKILL_WEIGHT,
+    answer_weights,
+    closing_tokens,
+    opening_tokens,
+    special,
+)
 from si_embodied.training.forward import encode_images
 from si_embodied.training.pictures import CELL_PX, Picture
 from si_embodied.training.rows import Packed, Row, pad
@@ -48,8 +55,10 @@ def decision_row(decision: Taught) -> Row:
         row.write([special("<|vision_start|>")])
         row.show(rows, columns, np.arange(rows * columns))
         row.write([special("<|vision_end|>")])
-    row.write(closing_tokens())
     said = _tokens(decision.answer)
+    # As with single images, the end of the instruction, which prompts put last, is where the answer is learned soonest.
+    row.early.append((len(row.tokens) - 1, _gist(said), EARLY_WEIGHT))
+    row.write(closing_tokens())
     several = sum(isinstance(part, Picture) for part in decision.content) > 1
     row.write(said, _decision_weights(said, several_views=several))
     return row
@@ -103,6 +112,12 @@ def _joined(content: Content) -> Iterator[str | Picture]:
 
 def _tokens(text: str) -> list[int]:
     return [int(token) for token in make_tokenizer().encode(text, add_special_tokens=False)]
+
+
+def _gist(said: list[int]) -> int:
+    """The token that tells most of an answer: the x of its first point; without a point, its skill or its end."""
+    points = (said[index + 1] for index, token in enumerate(said) if token in _view_tokens())
+    return next(points, said[1])
 
 
 def _decision_weights(said: list[int], *, several_views: bool) -> list[float]:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 STATE, LOG = "state.pt", "log.jsonl"
 
 
+DECISIONS_CYCLE = "qaptqbpaqd"
+"""A cycle in which half of the steps train decisions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Every setting of a training run."""

@@ -13,7 +13,7 @@ from si_embodied.training.export import Story, export
 from si_embodied.training.material import DecisionPool, Material
 from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
-from si_embodied.training.nano import STATE, Budget, Recipe, Training, train, world_counts
+from si_embodied.training.nano import DECISIONS_CYCLE, STATE, Budget, Recipe, Training, train, world_counts
 from si_embodied.training.nano_settings import NanoRun
 from si_embodied.training.scenes import HELD_OUT_SEED, UNSEEN_SEED, WORLDS, Shard, digest, plan_shards, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
@@ -49,6 +49,8 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         trained = Training.load(state, threads=run.threads)
     else:
         recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
+        if run.recipe is None and run.decisions is not None:
+            recipe = replace(recipe, cycle=DECISIONS_CYCLE)
         if run.start is None:
             trained = Training(recipe)
         else:

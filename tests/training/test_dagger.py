@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
@@ -141,3 +142,17 @@ def test_a_numbered_prompt_is_recorded_as_the_family_writes_it(checkpoints: dict
     sizes = [220, 220]
     shown = replace(numbered, content=("Task: find it\n", *(np.zeros((side, side, 3), np.uint8) for side in sizes)))
     assert family.encode(written).input_ids.tolist() == family.encode(shown).input_ids.tolist()
+
+
+def test_a_student_acts_in_a_lesson(tmp_path: Path) -> None:
+    home = plan_json([{"skill": "home"}], done=False)
+    student = BackendConfig("scripted", script=(home,))
+    config = EvaluationConfig("si_embodied/Tabletop-v0", "planner", task="base", episodes=1, seed=81_000)
+    (taught,) = plan_lessons(replace(config, backend=student), Shares())
+    assert taught.name != Lesson(replace(config, backend=None)).name
+    collect([taught], tmp_path)
+    (episode,) = read_decisions([tmp_path / f"{taught.name}.json"])
+    assert not episode.success
+    assert len(episode.decisions) > 2
+    assert {json.loads(one.answer)["subgoals"][0]["skill"] for one in episode.decisions} == {"pick"}
+    assert "1. home: done" in "".join(part for part in episode.decisions[1].content if isinstance(part, str))

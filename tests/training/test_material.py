@@ -77,6 +77,11 @@ def test_what_to_do_and_where_to_point_weighs_most_in_an_answer() -> None:
     assert weights['{"subgoals":[{"skill":"'] == weights["goto"] == weights['","view":2,"point":['] == 2.0
     assert weights["512"] == weights["7"] == 1.0
     assert sum(row.weights[: -len(said)]) == 0
+    instruction = make_tokenizer().encode("Task: find the red chair\n", add_special_tokens=False)
+    ((index, early, _),) = row.early
+    assert row.tokens[index - len(instruction) + 1 : index + 1] == instruction
+    assert early == 512
+    assert make_tokenizer().decode([decision_row(decision(EXPLORE)).early[0][1]]) == "explore"
     single = decision_row(decision(GOTO, images=1))
     assert single.weights[-len(said) :][words.index('","view":2,"point":[')] < 1, "with one view there is no choice"
 
