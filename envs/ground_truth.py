@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt, label
 
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.base_motion import slide
-from si_embodied.geometry import wrap_angle
+from si_embodied.geometry import deproject_image, wrap_angle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import MobileBase
     from si_embodied.envs.episode import CameraSetup, Episode
     from si_embodied.ground_truth import Pixel
+    from si_embodied.types import CameraFrame
 
 _TURN_COST_M = 0.004  # of turning by 15 degrees; breaks near-ties in favour of the nearest heading
 _TOUCH_COST_M = 0.03
+_EDGE_M = 0.02  # a depth this far outside an object still shows it
 
 
 def best_heading(
@@ -120,6 +122,15 @@ class NavigationGroundTruth:
         if int(mask.sum()) < self._env.min_visible_px:
             return None
         return 0, *inner_pixel(mask)
+
+    def seen_in(self, frame: CameraFrame) -> tuple[float, float] | None:
+        """(u, v) in an earlier image: where its depth lies within the bounds of the current target."""
+        assert frame.depth_m is not None  # our environments all have depth
+        low, high = self._env.episode.goal(self._env.leg).bounds
+        points = frame.T_map_camera.apply(deproject_image(frame.intrinsics, frame.depth_m))
+        with np.errstate(invalid="ignore"):  # pixels without a return
+            mask = ((points > low - _EDGE_M) & (points < high + _EDGE_M) & (points[..., 2:] > _EDGE_M)).all(axis=-1)
+        return inner_pixel(mask) if int(mask.sum()) >= self._env.min_visible_px else None
 
     def straight_way(self) -> None:
         """None: the goals are objects, which a planner points at."""

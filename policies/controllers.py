@@ -10,16 +10,16 @@ from si_embodied.policies.mapping import OccupancyMapper
 from si_embodied.policies.skills import registered_skill
 from si_embodied.policies.skills.arm import ArmSkills
 from si_embodied.policies.skills.calling import CallOnce, ExplorePlace, PlaceExplorer, skills_in
+from si_embodied.policies.skills.exploration import Explorer, ExploreSkill
 from si_embodied.policies.skills.navigation import (
     BaseCommands,
+    CameraLevel,
     DriveSkill,
-    Explorer,
-    ExploreSkill,
     GoToSkill,
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.skills import CallSkill, Drive, ExploreFrontier, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import CallSkill, Drive, ExploreFrontier, ExploreView, NavigateTo, Rotate, TiltCamera
 
 if TYPE_CHECKING:
     from si_embodied.policies.skills import Action, Skill
@@ -64,15 +64,16 @@ class MobileController:
         self._base = base
         self._commands = BaseCommands(base)
         self._mapper = OccupancyMapper(base)
-        self._explorer = Explorer(base, self._mapper)
+        self._explorer, self._level = Explorer(base, self._mapper), CameraLevel(base)
 
     def reset(self) -> None:
         """Clear the map."""
         self._mapper.reset()
-        self._explorer = Explorer(self._base, self._mapper)
+        self._explorer, self._level = Explorer(self._base, self._mapper), CameraLevel(self._base)
 
     def update(self, observation: Observation) -> None:
         """Add the depth images to the map."""
+        self._level.update(observation)
         self._mapper.update(observation)
 
     def prepare(self, observation: Observation) -> Observation:
@@ -83,7 +84,7 @@ class MobileController:
         """The skill for a navigation goal."""
         match goal:
             case NavigateTo():
-                return GoToSkill(goal, self._base, self._mapper)
+                return GoToSkill(goal, self._base, self._mapper, self._level)
             case Rotate():
                 return RotateSkill(goal, self._base)
             case Drive():
@@ -91,7 +92,9 @@ class MobileController:
             case TiltCamera():
                 return TiltSkill(goal, self._base)
             case ExploreFrontier():
-                return ExploreSkill(self._explorer, actions=EXPLORE_ACTIONS)
+                return ExploreSkill(self._explorer, self._level, actions=EXPLORE_ACTIONS)
+            case ExploreView():
+                return ExploreSkill(self._explorer, self._level, actions=EXPLORE_ACTIONS, view=goal)
             case _:
                 return registered_skill(goal, self._base)
 

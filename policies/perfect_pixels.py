@@ -55,7 +55,7 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
 
 
 def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
-    """Stop at the goal, go to the target if it is visible, and explore if it is not or if going there just failed.
+    """Stop at the goal, go to the target if a view shows it, and explore if none does or if going there just failed.
 
     A place, unlike an object, cannot be pointed at from nearby: the robot turns and drives the last stretch.
     """
@@ -67,11 +67,21 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
         centimetres = min(max(round(100 * distance_m), 5), 300)
         turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)
         return Plan(subgoals=(turn, forward), done=False)
-    visible = _shown(prompt, truth.visible_target())
+    visible = _shown(prompt, truth.visible_target()) or _remembered(truth, prompt)
     if visible is None or _just_failed(prompt):
         return Plan(subgoals=(Explore(),), done=False)
     view, point = visible
     return Plan(subgoals=(Goto(object=truth.target_name(), view=view, point=point),), done=False)
+
+
+def _remembered(truth: NavigationGroundTruth, prompt: Prompt) -> tuple[int, tuple[int, int]] | None:
+    """The number and the point, 0..1000, of the newest earlier view that shows the target."""
+    earlier = max(prompt.frames, key=lambda frame: frame.stamp_s).stamp_s if prompt.frames else 0.0
+    for number, frame in reversed([*zip(prompt.views, prompt.frames, strict=True)]):
+        seen = truth.seen_in(frame) if frame.stamp_s < earlier else None
+        if seen is not None:
+            return number, point_of(*seen, frame.intrinsics.width, frame.intrinsics.height)
+    return None
 
 
 def manipulation_answer(truth: ManipulationGroundTruth, prompt: Prompt) -> Plan:
@@ -115,9 +125,14 @@ _ANSWERS: Mapping[str, Callable[[Any, Prompt], Plan]] = {
 
 
 def _just_failed(prompt: Prompt) -> bool:
-    """Whether the last attempt in the prompt failed; repeating it would fail again."""
+    """Whether the last attempt in the prompt failed; repeating it would fail again.
+
+    A `goto` that ended where the map does, short of the target, is repeated: from there the map goes on.
+    """
     attempts = re.findall(r"^\d+\. (.*)$", prompt.text, flags=re.MULTILINE)
-    return bool(attempts) and "failed" in attempts[-1] and not attempts[-1].startswith("explore")
+    last = attempts[-1] if attempts else ""
+    short = last.startswith("goto") and "no_standoff" in last
+    return "failed" in last and not last.startswith("explore") and not short
 
 
 def _shown(prompt: Prompt, pixel: Pixel | None) -> tuple[int, tuple[int, int]] | None:
@@ -125,8 +140,7 @@ def _shown(prompt: Prompt, pixel: Pixel | None) -> tuple[int, tuple[int, int]] |
     if pixel is None:
         return None
     index, u, v = pixel
-    images = prompt.images[-len(prompt.views) :]  # the views come last
-    for (number, shown), image in zip(prompt.views.items(), images, strict=True):
+    for (number, shown), frame in zip(prompt.views.items(), prompt.frames, strict=True):
         if shown == index:
-            return number, point_of(u, v, image.shape[1], image.shape[0])
+            return number, point_of(u, v, frame.intrinsics.width, frame.intrinsics.height)
     return None

@@ -184,6 +184,11 @@ class Intrinsics:
         """The (3, 3) camera matrix."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
+    @property
+    def half_view_rad(self) -> float:
+        """Half the horizontal field of view, radians."""
+        return math.atan2(self.width / 2, self.fx)
+
     def scaled(self, width: int, height: int) -> Intrinsics:
         """The same camera at another resolution. Pixel centres are at integers, hence the half-pixel shift."""
         sx, sy = width / self.width, height / self.height
@@ -268,6 +273,12 @@ def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int
         surface_ratio=surface.size / valid.size,
         spread_m=float(high - low),
     )
+
+
+def heading(T_map_camera: Pose) -> float:
+    """Bearing of a camera's optical axis in the map, radians, counter-clockwise from x."""
+    x, y, _ = T_map_camera.rotation[:, 2]
+    return math.atan2(float(y), float(x))
 
 
 def wrap_angle(angle_rad: float) -> float:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from si_embodied.types import CameraFrame
+
 Pixel: TypeAlias = tuple[int, float, float]
 """View, u and v, in the last observation."""
 
@@ -21,6 +23,9 @@ class NavigationGroundTruth(Protocol):
 
     def visible_target(self) -> Pixel | None:
         """A pixel well inside the current leg's target; None if too little of it is visible."""
+
+    def seen_in(self, frame: CameraFrame) -> tuple[float, float] | None:
+        """(u, v) well inside what an earlier image shows of the current leg's target; None if that is too little."""
 
     def straight_way(self) -> tuple[float, float] | None:
         """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a nearby place.

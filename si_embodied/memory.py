@@ -155,6 +155,10 @@ class Memory:
             views.append(before)
         return replace(observation, keyframes=tuple(views), objects=self.objects)
 
+    def without_views(self) -> Memory:
+        """A copy without the images, for a planner that does not show them."""
+        return replace(self, keyframes=(), before=None)
+
     # --- objects ----------------------------------------------------------------------------------------------------
 
     def pointed_at(

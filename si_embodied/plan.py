@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import PlanParseError
-from si_embodied.skills import PointedSubgoal, Shown, Subgoal, skills_of, skills_offered
+from si_embodied.skills import Shown, Subgoal, skills_of, skills_offered
 
 MAX_SUBGOALS = 3
 MAX_ANSWER_CHARACTERS = 4000
@@ -166,7 +166,7 @@ def parse_plan(text: str, kind: TaskKind, views: int | Mapping[int, int]) -> Pla
         raise PlanParseError(str(error), text) from None
     known = {view: view for view in range(views)} if isinstance(views, int) else views
     for index, subgoal in enumerate(plan.subgoals):
-        if isinstance(subgoal, PointedSubgoal) and subgoal.view not in known:
+        if getattr(subgoal, "view", None) not in (None, *known):
             words = f"there are {len(known)} views ({min(known)}..{max(known)})" if known else "there is no view"
             raise PlanParseError(f"subgoals.{index}.view: {words}", text)
     return plan if all(number == index for number, index in known.items()) else _with_indices(plan, known)
@@ -175,8 +175,7 @@ def parse_plan(text: str, kind: TaskKind, views: int | Mapping[int, int]) -> Pla
 def _with_indices(plan: Plan, views: Mapping[int, int]) -> Plan:
     """The plan with the indices of its views instead of their numbers."""
     subgoals = tuple(
-        each.model_copy(update={"view": views[each.view]}) if isinstance(each, PointedSubgoal) else each
-        for each in plan.subgoals
+        each.model_copy(update={"view": views[each.view]}) if hasattr(each, "view") else each for each in plan.subgoals
     )
     return plan.model_copy(update={"subgoals": subgoals})
 

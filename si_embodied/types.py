@@ -351,6 +351,7 @@ class Prompt:
     schema: Mapping[str, object]  # JSON schema of the answer; points are 0..1000 relative to their view
     numbered: bool = False  # whether the texts refer to the images as `Image-1`, `Image-2`, …
     views: Mapping[int, int] = field(default_factory=dict)  # by number in the answer: index into `Observation.views`
+    frames: tuple[CameraFrame, ...] = ()  # the views as they were taken, in the order of their numbers
 
     @property
     def images(self) -> tuple[NDArray[np.uint8], ...]:

@@ -19,6 +19,8 @@ from si_embodied.skills import (
     Drive,
     Explore,
     ExploreFrontier,
+    ExploreTowards,
+    ExploreView,
     Finish,
     Forward,
     Goal,
@@ -93,6 +95,37 @@ def test_goto_chooses_a_reachable_cell(wall_ahead: Observation) -> None:
     assert y > 0.5
     assert math.hypot(x - 3, y) == pytest.approx(0.6, abs=0.1)
     assert goal.T_map_base.yaw == pytest.approx(math.atan2(-y, 3 - x), abs=0.02)
+
+
+@pytest.mark.parametrize("rows", [np.s_[:], np.s_[60:]])
+def test_goto_stands_where_nothing_higher_hides_the_target(wall_ahead: Observation, rows: slice) -> None:
+    # To the right, a partition half a metre in front of the wall. Whole, it hides the point (3, 0, 1) from the near
+    # cells behind it; cut off below the point's height, it hides nothing.
+    depth = np.full((100, 100), 3.0, dtype=np.float32)
+    depth[rows, 54:] = 2.5
+    lengths = np.full((80, 80), np.inf, dtype=np.float32)
+    lengths[:37, :24], lengths[43:, :24] = 0.0, 0.5  # the right side is nearer than the left
+    observation = dataclasses.replace(
+        with_frame(wall_ahead, depth_m=depth), navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths)
+    )
+    goal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    assert isinstance(goal, NavigateTo)
+    assert (goal.T_map_base.translation[1] > 0) == (rows == np.s_[:])
+
+
+def test_goto_with_a_target_hidden_from_every_standoff_approaches_in_sight_of_it(wall_ahead: Observation) -> None:
+    depth = np.full((100, 100), 3.0, dtype=np.float32)
+    depth[:, 54:] = 2.5
+    lengths = np.full((80, 80), np.inf, dtype=np.float32)
+    lengths[:37, 20:24] = 1.0  # to the right, hidden
+    lengths[37:43, :11] = 0.1 * np.arange(11)  # ahead, in sight, and the map ends there
+    observation = dataclasses.replace(
+        with_frame(wall_ahead, depth_m=depth), navigation_map=NavigationMap(0.1, (0.0, -4.0), lengths)
+    )
+    goal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
+    assert isinstance(goal, NavigateTo)
+    assert goal.on_arrival is Code.NO_STANDOFF  # look again from there
+    np.testing.assert_allclose(goal.T_map_base.translation[:2], [1.05, 0.0], atol=0.3)
 
 
 def test_goto_drives_to_the_end_of_the_map_and_reports_no_standoff(wall_ahead: Observation) -> None:
@@ -209,6 +242,13 @@ def test_subgoals_without_a_point_need_no_image(wall_ahead: Observation) -> None
     assert ground(Forward(centimetres=75), wall_ahead) == Drive(0.75)
     assert ground(Look(direction="down"), wall_ahead) == TiltCamera(-ROBOT.tilt_step_rad)
     assert ground(Explore(), wall_ahead) == ExploreFrontier()
+
+
+def test_exploring_a_view_is_bounded_by_its_field_of_view(wall_ahead: Observation) -> None:
+    goal = ground(ExploreTowards(view=0), wall_ahead)  # 100 px wide, f = 50 px: 45 degrees to either side of x
+    assert isinstance(goal, ExploreView)
+    for degrees, shown in ((0, True), (44, True), (-44, True), (46, False), (180, False)):
+        assert goal.shows(2 * math.cos(math.radians(degrees)), 2 * math.sin(math.radians(degrees))) == shown
     assert ground(Stop(), wall_ahead) == Finish()
     assert ground(Home(), wall_ahead) == GoHome()
 

@@ -16,7 +16,7 @@ from si_embodied.envs.habitat.stage import Stage, load_stage, stage_of_scene
 from si_embodied.envs.mujoco.camera import camera_pose, yaw_quaternion
 from si_embodied.envs.mujoco.renderer import SceneRenderer
 from si_embodied.envs.scenes.mjcf import CAMERA
-from si_embodied.geometry import wrap_angle
+from si_embodied.geometry import heading, wrap_angle
 from si_embodied.robots import FETCH_BASE
 
 load_habitat()
@@ -29,6 +29,8 @@ from habitat.sims.habitat_simulator.actions import HabitatSimActions  # noqa: E4
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from si_embodied.types import CameraFrame
 
 APARTMENT_SIMULATOR = "SiEmbodiedApartment-v0"
 """The name in `habitat.simulator.type`."""
@@ -234,6 +236,18 @@ class ApartmentSimulator(Simulator):  # type: ignore[misc]  # habitat-lab has no
         """Semantic ids (H, W) of the first camera's current view."""
         sensor = next(iter(self._sensor_suite.sensors.values()))
         return self._semantic(sensor.eye)
+
+    def semantic_from(self, frame: CameraFrame) -> NDArray[np.int32]:
+        """The same for an earlier image of this episode, from a camera above the middle of the base."""
+        sensor = next(iter(self._sensor_suite.sensors.values()))
+        pose, tilt = self._pose, self._tilt_rad
+        x, y, _ = (float(value) for value in frame.T_map_camera.translation)
+        self._pose = (x, y, heading(frame.T_map_camera))
+        self._tilt_rad = frame.tilt_rad - sensor.eye.pitch_rad
+        try:
+            return self._semantic(sensor.eye)
+        finally:
+            self._pose, self._tilt_rad = pose, tilt
 
     # --- rendering --------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class HabitatGroundTruth:
         self._env = env
         self._goals = np.zeros((0, 3))  # in Habitat's world, where `distance_to_goal` is 0
         self._ids: list[int] = []  # semantic ids of the goal objects
+        self._seen: dict[float, tuple[float, float] | None] = {}  # the goal in the images of this episode, by stamp
 
     def begin(self) -> None:
         """Read the goals of an episode that has just been reset."""
@@ -74,6 +75,7 @@ class HabitatGroundTruth:
         named = (episode.info or {}).get("object_id")
         ids = [goal.object_id for goal in episode.goals] if self._env.task == "objectnav" else [named]
         self._ids = [int(i) for i in ids if i is not None]
+        self._seen = {}
 
     def target_name(self) -> str:
         """The goal in words: "chair", or "goal" where Habitat does not name it."""
@@ -121,9 +123,27 @@ class HabitatGroundTruth:
         """(view, u, v) of the goal, or of the farthest visible point of the path to a place; None if neither shows."""
         if self.goal_is_a_place:
             return self._visible_path_point()
-        mask = self.goal_mask()
-        fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
-        return None if int(mask.sum()) < fewest else (0, *inner_pixel(mask))
+        pixel = self.seen_in(self._env.frame)
+        return None if pixel is None else (0, *pixel)
+
+    def seen_in(self, frame: CameraFrame) -> tuple[float, float] | None:
+        """(u, v) of the goal in an image of this episode; None also if the simulator cannot look from there again.
+
+        The embedded simulator can. With another one, only images are known that were new when they were planned from.
+        """
+        if self.goal_is_a_place:
+            return None
+        sim = self._env.habitat_env.sim
+        if frame.stamp_s not in self._seen:
+            if frame.stamp_s == self._env.frame.stamp_s:
+                mask = self.goal_mask()
+            elif hasattr(sim, "semantic_from"):
+                mask = np.isin(sim.semantic_from(frame), self._ids)
+            else:
+                return None
+            fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
+            self._seen[frame.stamp_s] = None if int(mask.sum()) < fewest else inner_pixel(mask)
+        return self._seen[frame.stamp_s]
 
     def straight_way(self) -> tuple[float, float] | None:
         """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path to a place.

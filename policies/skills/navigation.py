@@ -1,4 +1,4 @@
-"""Skills of a mobile base: go to a pose, turn, drive, tilt, explore. They use the robot's own map, nothing else."""
+"""Skills of a mobile base: go to a pose, turn, drive, tilt. They use the robot's own map, nothing else."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ _STUCK_STEPS = 4
 
 _MIN_TILT_RAD = math.radians(1)
 """A camera that turns less than this has not moved."""
-
-LOOK_SPACING_M = 2.0
-"""Between places to look around from once all is mapped: a small object is recognised from half this distance."""
 
 
 class BaseCommands:
@@ -87,6 +84,34 @@ def camera_tilt(observation: Observation) -> float:
     return observation.frames[0].tilt_rad
 
 
+class CameraLevel:
+    """Returns the camera to the tilt that it had at the episode's start.
+
+    That tilt is the robot's own choice for driving, whatever the world: it shows the floor ahead and what stands on it.
+    """
+
+    def __init__(self, base: MobileBase) -> None:
+        """Wait for the episode's first observation."""
+        self._commands = BaseCommands(base)
+        self._level_rad: float | None = None
+        self._before_rad = math.nan  # tilt before the last step
+
+    def update(self, observation: Observation) -> None:
+        """Take in an observation; the first one shows the tilt to return to."""
+        if self._level_rad is None:
+            self._level_rad = camera_tilt(observation)
+
+    def step(self, observation: Observation) -> Action | None:
+        """One tilt step; None once the camera is level to half a step, or if the last step did not move it."""
+        now = camera_tilt(observation)
+        if self._level_rad is None or abs(now - self._before_rad) < _MIN_TILT_RAD:
+            return None
+        tilt = self._commands.tilt(self._level_rad - now)
+        if tilt is not None:
+            self._before_rad = now
+        return tilt
+
+
 class PathFollower:
     """Drives along the shortest path to a map point, and replans whenever an obstacle appears on it."""
 
@@ -102,13 +127,17 @@ class PathFollower:
         self._stuck = 0
         self._best_m, self._since_best = math.inf, 0
 
+    def arrived(self, T_map_base: Pose) -> bool:
+        """Whether the base is within the tolerance."""
+        return float(np.hypot(*(self._goal - T_map_base.translation[:2]))) <= self._tolerance_m
+
     def step(self, T_map_base: Pose) -> Action | Outcome:
         """The next command, or the outcome: OK, UNREACHABLE or BLOCKED."""
         position = T_map_base.translation[:2]
-        left_m = float(np.hypot(*(self._goal - position)))
-        if left_m <= self._tolerance_m:
+        if self.arrived(T_map_base):
             return Outcome(Code.OK)
         if not self._moved(T_map_base):
+            left_m = float(np.hypot(*(self._goal - position)))
             return Outcome(Code.BLOCKED, f"the base does not move, {left_m:.2f} m from the goal")
         if not self._plan(T_map_base):
             return Outcome(Code.UNREACHABLE, f"no path to ({self._goal[0]:.2f}, {self._goal[1]:.2f})")
@@ -166,11 +195,11 @@ class PathFollower:
 
 
 class GoToSkill:
-    """Drives to a pose, then turns base and camera towards the target."""
+    """Levels the camera, drives to a pose, then turns base and camera towards the target."""
 
-    def __init__(self, goal: NavigateTo, base: MobileBase, mapper: OccupancyMapper) -> None:
-        """Drive along the map to `goal.T_map_base`."""
-        self._goal, self._base = goal, base
+    def __init__(self, goal: NavigateTo, base: MobileBase, mapper: OccupancyMapper, level: CameraLevel) -> None:
+        """Drive along the map to `goal.T_map_base`; a tilted camera would map nothing on the path there."""
+        self._goal, self._base, self._level = goal, base, level
         self._commands = BaseCommands(base)
         x, y = (float(value) for value in goal.T_map_base.translation[:2])
         tolerance = base.forward_step_m * 0.6 if base.action_mode == "discrete" else 0.08
@@ -181,6 +210,9 @@ class GoToSkill:
         """The next command, or the goal's outcome once the base is there and faces the target."""
         pose = observation.T_map_base
         if not self._arrived:
+            tilt = None if self._follower.arrived(pose) else self._level.step(observation)
+            if tilt is not None:
+                return tilt
             result = self._follower.step(pose)
             if not isinstance(result, Outcome) or not result.succeeded:
                 return result
@@ -275,90 +307,3 @@ class TiltSkill:
         self._steps_left -= 1
         self._before = now
         return int(BaseAction.LOOK_UP if self._up else BaseAction.LOOK_DOWN)
-
-
-class Explorer:
-    """Explores over a whole episode: looks around, visits frontier after frontier, then spots spread over the map."""
-
-    def __init__(self, base: MobileBase, mapper: OccupancyMapper) -> None:
-        """Explore the mapper's grid."""
-        self._base, self._mapper = base, mapper
-        self._spin: RotateSkill | None = RotateSkill(Rotate(2 * math.pi), base)
-        self._follower: PathFollower | None = None
-        self._spot = (0.0, 0.0)  # map, destination of the follower
-        self._spot_is_frontier = True
-        self._visited: list[tuple[float, float]] = []  # where the robot has looked around, or failed to get to
-
-    def step(self, observation: Observation) -> Action | Outcome:
-        """The next command, or SKILL_FAILED when the robot has seen everything that it can reach."""
-        for _ in range(8):  # each round without a command abandons one spot
-            command = self._command(observation)
-            if command is not None:
-                return command
-        return Outcome(Code.SKILL_FAILED, "no unseen place can be reached")
-
-    def _command(self, observation: Observation) -> Action | Outcome | None:
-        pose = observation.T_map_base
-        if self._spin is not None:
-            action = self._spin.step(observation)
-            if not isinstance(action, Outcome):
-                return action
-            self._spin = None
-            self.looked_around(float(pose.translation[0]), float(pose.translation[1]))
-        if self._follower is None:
-            spot = self.next_spot(pose)
-            if spot is None:
-                self._visited.clear()  # the next exploration starts over: by then the task may need another object
-                return Outcome(Code.SKILL_FAILED, "nothing is left to explore")
-            self._spot = spot
-            self._follower = PathFollower(*spot, self._base, self._mapper, tolerance_m=0.35)
-        elif self._spot_is_frontier and not self._mapper.is_frontier(*self._spot, within_m=0.4):
-            self._follower = None  # seen on the path there
-            return None
-        command = self._follower.step(pose)
-        if not isinstance(command, Outcome):
-            return command
-        # Look around on arrival. What even that does not show stays unseen.
-        self.looked_around(*self._spot)
-        self._follower = None
-        if command.succeeded:
-            self._spin = RotateSkill(Rotate(2 * math.pi), self._base)
-        return None
-
-    def looked_around(self, x: float, y: float) -> None:
-        """Record that map point (x, y) offers nothing new to see."""
-        self._visited.append((x, y))
-
-    def next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
-        """Map xy to look around from next: a near and wide frontier, or else the nearest unused spot."""
-        frontiers = [
-            frontier
-            for frontier in self._mapper.frontiers(T_map_base)
-            if all(math.hypot(frontier.x - x, frontier.y - y) > 0.5 for x, y in self._visited)
-        ]
-        self._spot_is_frontier = bool(frontiers)
-        if frontiers:
-            best = min(frontiers, key=lambda f: f.path_length_m - min(f.length_m, 2.0))
-            return best.x, best.y
-        grid = self._mapper.navigation_map(T_map_base, through_unknown=False)
-        xs, ys = grid.centres()
-        length = grid.path_length_m.copy()
-        for x, y in self._visited:
-            length[np.hypot(xs[None, :] - x, ys[:, None] - y) < LOOK_SPACING_M] = np.inf
-        row, column = np.unravel_index(int(np.argmin(length)), length.shape)
-        return (float(xs[column]), float(ys[row])) if np.isfinite(length[row, column]) else None
-
-
-class ExploreSkill:
-    """Explores for a while, then lets the planner look."""
-
-    def __init__(self, explorer: Explorer, *, actions: int) -> None:
-        """Give control back after `actions` commands."""
-        self._explorer, self._left = explorer, actions
-
-    def step(self, observation: Observation) -> Action | Outcome:
-        """The next command; OK when it is the planner's turn to look."""
-        if self._left <= 0:
-            return Outcome(Code.OK)
-        self._left -= 1
-        return self._explorer.step(observation)

@@ -40,6 +40,7 @@ class CameraTilt:
         self._node, self._settings, self._clock, self._camera_now = node, settings, clock, camera_now
         self._publisher = node.create_publisher(Float64, settings.tilt_topic, 1) if settings.tilt_topic else None
         self._wanted_rad: float | None = None
+        self._level_rad: float | None = None  # tilt before this node first moved the camera
         self._until_s = 0.0
         self._outcome: Outcome | None = None
 
@@ -52,10 +53,17 @@ class CameraTilt:
         elif now_rad is None:
             self._outcome = Outcome(Code.SKILL_FAILED, "the head camera's tilt is not known: no transform to it on /tf")
         else:
-            low, high = self._settings.lowest_tilt_rad, self._settings.highest_tilt_rad
-            self._wanted_rad = float(np.clip(now_rad + angle_rad, low, high))
-            self._until_s = self._clock() + _TIMEOUT_S
-            self._publisher.publish(Float64(data=self._wanted_rad))
+            self._level_rad = now_rad if self._level_rad is None else self._level_rad
+            self._command(now_rad + angle_rad)
+
+    def level(self) -> bool:
+        """Tilt back to where the camera was before the first `start`; returns whether it has to move for that."""
+        self._outcome = self._wanted_rad = None
+        now_rad = self._tilt_rad()
+        if self._level_rad is None or now_rad is None or abs(now_rad - self._level_rad) <= _TOLERANCE_RAD:
+            return False
+        self._command(self._level_rad)
+        return True
 
     def poll(self) -> Outcome | None:
         """The outcome, returned once; None while the head moves or if nothing was started."""
@@ -74,6 +82,12 @@ class CameraTilt:
         """Destroy the publisher."""
         if self._publisher is not None:
             self._node.destroy_publisher(self._publisher)
+
+    def _command(self, tilt_rad: float) -> None:
+        assert self._publisher is not None  # without one, no tilt was ever started
+        self._wanted_rad = float(np.clip(tilt_rad, self._settings.lowest_tilt_rad, self._settings.highest_tilt_rad))
+        self._until_s = self._clock() + _TIMEOUT_S
+        self._publisher.publish(Float64(data=self._wanted_rad))
 
     def _check(self, wanted_rad: float) -> Outcome | None:
         now_rad = self._tilt_rad()

@@ -11,7 +11,7 @@ from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
 from si_embodied.ros_nodes.motion.navigators import Navigator
 from si_embodied.ros_nodes.motion.stop import MotionStop
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.skills import Drive, ExploreFrontier, Goal, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import Drive, ExploreFrontier, ExploreView, Goal, NavigateTo, Rotate, TiltCamera
 from si_embodied.types import Code, Outcome
 
 
@@ -42,6 +42,7 @@ class NavigationClient:
         self._looks: deque[float] = deque()  # angles still to turn by, while looking around
         self._outcome: Outcome | None = None  # of a goal that ended before it moved the base
         self._arrival = Outcome(Code.OK)  # the outcome once all poses are reached
+        self._levelling = False  # the camera is tilting back before the base drives
         self.reset()
 
     def reset(self) -> None:
@@ -49,9 +50,12 @@ class NavigationClient:
         self._looks = deque([self._settings.robot.look_step_rad] * self._full_turn())
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
-        """Start a goal; turns and drives are relative to `T_map_base`, where they were planned."""
+        """Start a goal; turns and drives are relative to `T_map_base`, where they were planned.
+
+        A goal that drives through the map levels the camera first: a tilted one maps nothing on the path there.
+        """
         self._stop.release()
-        self._outcome, self._arrival = None, Outcome(Code.OK)
+        self._outcome, self._arrival, self._levelling = None, Outcome(Code.OK), False
         self._poses.clear()
         match goal:
             case NavigateTo():
@@ -61,13 +65,16 @@ class NavigationClient:
                 self._poses.append(turned(T_map_base, goal.angle_rad))
             case Drive():
                 self._poses.append(T_map_base @ Pose.planar(goal.distance_m, 0.0, 0.0))
-            case ExploreFrontier():
-                self._explore(T_map_base)
+            case ExploreFrontier() | ExploreView():
+                self._explore(T_map_base, look=isinstance(goal, ExploreFrontier))
             case TiltCamera():
                 self._tilt.start(goal.angle_rad)
             case _:
                 self._outcome = Outcome(Code.SKILL_FAILED, f"a mobile base cannot execute {type(goal).__name__}")
-        self._go_on()
+        if self._poses and isinstance(goal, NavigateTo | ExploreFrontier | ExploreView):
+            self._levelling = self._tilt.level()
+        if not self._levelling:
+            self._go_on()
 
     def poll(self) -> Outcome | None:
         """The outcome of the goal, returned once; None while it is under way. A failure stops the robot."""
@@ -79,7 +86,7 @@ class NavigationClient:
     def cancel(self) -> None:
         """Stop immediately."""
         self._poses.clear()
-        self._outcome = None
+        self._outcome, self._levelling = None, False
         self._navigator.cancel()
         self._tilt.cancel()
         self._stop.apply()
@@ -97,6 +104,11 @@ class NavigationClient:
 
     def _poll(self) -> Outcome | None:
         outcome, self._outcome = self._outcome or self._tilt.poll(), None
+        if self._levelling:
+            if outcome is not None:  # a camera that does not move is no reason not to drive
+                self._levelling = False
+                self._go_on()
+            return None
         if outcome is not None:
             return outcome
         reached = self._navigator.poll()
@@ -114,15 +126,17 @@ class NavigationClient:
     def _full_turn(self) -> int:
         return math.ceil(2 * math.pi / self._settings.robot.look_step_rad) - 1
 
-    def _explore(self, T_map_base: Pose) -> None:
-        """Look in the next direction, or drive to an unexplored place and look around from there."""
-        if self._looks:
+    def _explore(self, T_map_base: Pose, *, look: bool) -> None:
+        """Look in the next direction if `look`, or drive to an unexplored place and look around from there."""
+        if self._looks and look:
             self._poses.append(turned(T_map_base, self._looks.popleft()))
             return
         spot = self._next_spot()
         if spot is None:
-            self._outcome = Outcome(Code.SKILL_FAILED, "nothing is left to explore")
-            self.reset()
+            words = "nothing is left to explore" if look else "that view shows no unexplored place"
+            self._outcome = Outcome(Code.SKILL_FAILED, words)
+            if look:
+                self.reset()
             return
         heading = math.atan2(spot[1] - T_map_base.translation[1], spot[0] - T_map_base.translation[0])
         self._poses.append(Pose.planar(*spot, heading))

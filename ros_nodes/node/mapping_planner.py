@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from si_embodied.policies.mapping import OccupancyMapper
-from si_embodied.policies.skills.navigation import Explorer
-from si_embodied.skills import ExploreFrontier
+from si_embodied.policies.skills.exploration import Explorer
+from si_embodied.skills import ExploreFrontier, ExploreView
 from si_embodied.types import Execute
 
 if TYPE_CHECKING:
@@ -123,13 +123,15 @@ class MappingPlanner(ReplaceablePlanner):
         decision = super().plan(task, observation, memory, now_s=now_s)
         assert self.inputs is not None  # set by super().plan
         self.inputs = dataclasses.replace(self.inputs, keyframes=tuple(keyframes), fresh=fresh)
-        if isinstance(decision, Execute) and any(isinstance(goal, ExploreFrontier) for goal in decision.goals):
-            self.spot = self._next_spot(base)
+        goals = decision.goals if isinstance(decision, Execute) else ()
+        exploring = next((goal for goal in goals if isinstance(goal, ExploreFrontier | ExploreView)), None)
+        if exploring is not None:
+            self.spot = self._next_spot(base, exploring if isinstance(exploring, ExploreView) else None)
         return decision
 
-    def _next_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
-        spot = self._explorer.next_spot(T_map_base)
-        if spot is None:
+    def _next_spot(self, T_map_base: Pose, view: ExploreView | None) -> tuple[float, float] | None:
+        spot = self._explorer.next_spot(T_map_base, view)
+        if spot is None and view is None:
             self._explorer = Explorer(self._base, self._mapper)  # start another round when asked again
         return spot
 

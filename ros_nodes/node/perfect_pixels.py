@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from si_embodied.backends.base import BackendInfo
 from si_embodied.errors import BackendError
 from si_embodied.plan import plan_text
-from si_embodied.planner import Planner
 from si_embodied.policies.perfect_pixels import manipulation_answer, navigation_answer
 from si_embodied.types import Completion
 
 if TYPE_CHECKING:
-    from si_embodied.memory import Memory
-    from si_embodied.types import Decision, Observation, Prompt, Task
+    from collections.abc import Mapping
+
+    from si_embodied.ground_truth import Pixel
+    from si_embodied.types import CameraFrame, Prompt
 
 _KEEP = 400
 """Ground-truth messages kept: many seconds at a camera's rate."""
@@ -35,6 +36,9 @@ class Truth:
     name: str
     there: bool
     kind: str | None = None  # the next step of a table task: "pick" or "place"
+    earlier: Mapping[float, Pixel | None] = field(
+        default_factory=dict
+    )  # visible in the prompt's earlier views, by stamp
 
     @classmethod
     def from_json(cls, text: str) -> Truth:
@@ -56,6 +60,11 @@ class Truth:
     def at_goal(self) -> bool:
         """Whether stopping here succeeds."""
         return self.there
+
+    def seen_in(self, frame: CameraFrame) -> tuple[float, float] | None:
+        """The pixel (u, v) of the target in an earlier image."""
+        pixel = self.earlier.get(frame.stamp_s)
+        return None if pixel is None else pixel[1:]
 
     def straight_way(self) -> None:
         """None: the goal is an object, which the planner points at."""
@@ -96,7 +105,6 @@ class PerfectPixels:
         """Start without any ground truth."""
         self._truths: deque[Truth] = deque(maxlen=_KEEP)
         self._changed = threading.Condition()
-        self._looking_at_s = 0.0
 
     def on_truth(self, message: Any) -> None:
         """Receive ground truth as a `std_msgs/String`."""
@@ -105,24 +113,23 @@ class PerfectPixels:
             self._truths.append(truth)
             self._changed.notify()
 
-    def look_at(self, stamp_s: float) -> None:
-        """Set the stamp of the image that the next prompt shows."""
-        with self._changed:
-            self._looking_at_s = stamp_s
-
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """Answer from the ground truth, waiting for it up to two seconds.
 
         Raises:
             BackendError: no ground truth has arrived for the image.
         """
+        stamps = [frame.stamp_s for frame in prompt.frames]
+        now_s = max(stamps)
         with self._changed:
-            self._changed.wait_for(lambda: self._truth() is not None, timeout=min(_LATENESS_S, deadline_s))
-            truth, wanted_s = self._truth(), self._looking_at_s
+            self._changed.wait_for(lambda: self._truth(now_s) is not None, timeout=min(_LATENESS_S, deadline_s))
+            truth, earlier = self._truth(now_s), {stamp_s: self._truth(stamp_s) for stamp_s in stamps}
         if truth is None:
             raise BackendError(
-                f"no ground truth for the image at {wanted_s:.3f} s; run sim_node with publish_ground_truth:=true"
+                f"no ground truth for the image at {now_s:.3f} s; run sim_node with publish_ground_truth:=true"
             )
+        seen = {stamp_s: known.visible for stamp_s, known in earlier.items() if known is not None}
+        truth = replace(truth, earlier=seen)
         if prompt.version.startswith("nav"):
             return Completion(plan_text(navigation_answer(truth, prompt)))
         return Completion(plan_text(manipulation_answer(cast("Any", truth), prompt)))
@@ -133,20 +140,7 @@ class PerfectPixels:
     def close(self) -> None:
         """Does nothing: there is nothing to release."""
 
-    def _truth(self) -> Truth | None:
-        """The ground truth of the current image; the caller holds the lock."""
-        near = (each for each in self._truths if abs(each.stamp_s - self._looking_at_s) <= _SAME_INSTANT_S)
+    def _truth(self, stamp_s: float) -> Truth | None:
+        """The ground truth of an image; the caller holds the lock."""
+        near = (each for each in self._truths if abs(each.stamp_s - stamp_s) <= _SAME_INSTANT_S)
         return next(near, None)
-
-
-class PerfectPixelsPlanner(Planner):
-    """Tells its backend the stamp of the image, because a prompt contains images but no stamps."""
-
-    backend: PerfectPixels
-
-    def plan(
-        self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
-    ) -> Decision:  # fmt: skip
-        """Make one decision; see `Planner.plan`."""
-        self.backend.look_at(observation.stamp_s)
-        return super().plan(task, observation, memory, now_s=now_s)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.planner import Planner
-from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels, PerfectPixelsPlanner
+from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
 from si_embodied.ros_nodes.node.questions import Asker, FamilyFormat
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ def make_planner(settings: NodeSettings, backend: Backend | None) -> AnyPlanner:
     Raises:
         SiEmbodiedError: an unknown prompt version, or the planning server does not answer.
     """
-    if isinstance(backend, PerfectPixels):
-        return PerfectPixelsPlanner(backend, settings.embodiment, settings.planner)
     if backend is not None:
         return Planner(backend, settings.embodiment, settings.planner)
     return open_planner(settings.backend_config, settings.embodiment, settings.planner)

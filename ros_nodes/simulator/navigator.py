@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.policies.mapping import OccupancyMapper
-from si_embodied.policies.skills.navigation import GoToSkill
+from si_embodied.policies.skills.navigation import CameraLevel, GoToSkill
 from si_embodied.skills import NavigateTo
 from si_embodied.types import Outcome
 
@@ -50,7 +50,7 @@ class Navigator:
     def go(self, T_map_goal: Pose) -> None:
         """Drive to a pose; this replaces a goal under way."""
         ahead = T_map_goal.apply([_FAR_M, 0.0, 0.0])
-        self._skill = GoToSkill(NavigateTo(T_map_goal, ahead), self._base, self._mapper)
+        self._skill = GoToSkill(NavigateTo(T_map_goal, ahead), self._base, self._mapper, CameraLevel(self._base))
 
     def cancel(self) -> None:
         """Drop the goal."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.geometry import wrap_angle
+from si_embodied.geometry import heading, wrap_angle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +63,7 @@ def _then(frame: CameraFrame, observation: Observation) -> str:
     base = observation.T_map_base
     x, y = (float(value) for value in base.inverse().apply(frame.T_map_camera.translation)[:2])
     # Where the camera stood and looked, not the base; both cameras are above the base.
-    axis = frame.T_map_camera.rotation[:, 2]
-    turned = wrap_angle(math.atan2(float(axis[1]), float(axis[0])) - base.yaw)
+    turned = wrap_angle(heading(frame.T_map_camera) - base.yaw)
     distance = math.hypot(x, y)
     place = "from here" if distance < _HERE_M else f"from {distance:.1f} m {_side(math.atan2(y, x))}"
     return f"{place}, looking {_bearing(turned)}, {_ago(frame.stamp_s, observation)}"

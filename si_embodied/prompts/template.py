@@ -85,8 +85,8 @@ class PromptTemplate:
         lack = self.check(observation)
         if lack is not None:
             raise ObservationError(lack.message)
-        earlier, present = len(self._earlier(observation)), len(self._present(observation))
-        views = [*range(len(observation.frames), len(observation.frames) + earlier), *range(present)]
+        earlier, present = self._earlier(observation), self._present(observation)
+        views = [*range(len(observation.frames), len(observation.frames) + len(earlier)), *range(len(present))]
         first = 1 + len(self._goal_images(observation)) if self.numbered else 0
         schema = plan_schema(task.kind, len(views), first_view=first, shown=self.shown, reasoning=reasoning)
         if observation.skills is not None:
@@ -100,6 +100,7 @@ class PromptTemplate:
             schema,
             numbered=self.numbered,
             views=dict(enumerate(views, start=first)),
+            frames=(*earlier, *present),
         )
 
     @property

@@ -27,6 +27,7 @@ from si_embodied.errors import (
 )
 from si_embodied.guard import Guard
 from si_embodied.planner import unforeseen
+from si_embodied.prompts import load_prompt, prompt_versions
 from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
 from si_embodied.serving.messages import PLAN_PATH, PlanRequest, pack_request, unpack_reply
 from si_embodied.serving.options import MOST_BYTES
@@ -95,6 +96,7 @@ class RemotePlanner:
         self._compressed, self._patience_s = compressed, patience_s
         self._lock = threading.Lock()
         self._number = 0  # of the last request
+        self._sends_views = True  # until an answer names a prompt that shows no remembered views
         self._background = Background("remote-planner")
         self._socket: ClientConnection | None = None
 
@@ -137,7 +139,7 @@ class RemotePlanner:
             self.config,
             task,
             observation,
-            memory,
+            memory if self._sends_views else memory.without_views(),
             now_s=now_s,
             deadline_s=self.config.deadline_s,
         )
@@ -246,6 +248,8 @@ class RemotePlanner:
         """The decision with latencies as measured here, or a `Hold` if the robot's own guard rejects a goal."""
         took = decision.record.latency_s
         latency_s = {**took, "network": max(0.0, elapsed_s - took.get("total", 0.0)), "total": elapsed_s}
+        version = decision.record.prompt_version
+        self._sends_views = version not in prompt_versions() or "keyframes" in load_prompt(version).shown
         record = dataclasses.replace(decision.record, latency_s=latency_s)
         if isinstance(decision, Execute):
             for index, goal in enumerate(decision.goals):

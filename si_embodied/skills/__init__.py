@@ -17,6 +17,8 @@ from si_embodied.skills.navigation import (
     Drive,
     Explore,
     ExploreFrontier,
+    ExploreTowards,
+    ExploreView,
     Finish,
     Forward,
     Goto,
@@ -36,14 +38,15 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import TaskKind
 
 __all__ = [
-    "CallSkill", "Close", "Drive", "Explore", "ExploreFrontier", "Finish", "Forward", "GoHome", "Goal", "Goto",
-    "Grasp", "Home", "Look", "LookAround", "Navigate", "NavigateTo", "Open", "Pick", "Place", "PointedSubgoal",
-    "Push", "PushAlong", "Release", "Rotate", "Shown", "Stop", "Subgoal", "TiltCamera", "Turn", "goal_types",
-    "register_skill", "skill_list", "skills_of", "skills_offered",
+    "CallSkill", "Close", "Drive", "Explore", "ExploreFrontier", "ExploreTowards", "ExploreView", "Finish",
+    "Forward", "GoHome", "Goal", "Goto", "Grasp", "Home", "Look", "LookAround", "Navigate", "NavigateTo", "Open",
+    "Pick", "Place", "PointedSubgoal", "Push", "PushAlong", "Release", "Rotate", "Shown", "Stop", "Subgoal",
+    "TiltCamera", "Turn", "goal_types", "register_skill", "skill_list", "skills_of", "skills_offered",
 ]  # fmt: skip
 
 _SKILLS: list[type[Subgoal]] = [
-    Navigate, Goto, Turn, LookAround, Forward, Look, Pick, Place, Push, Open, Close, Home, Explore, Stop,
+    Navigate, Goto, Turn, LookAround, Forward, Look, Pick, Place, Push, Open, Close, Home, ExploreTowards, Explore,
+    Stop,
 ]  # fmt: skip
 """In the order of prompts and grammars."""
 

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from si_embodied.embodiment import MobileBase
-from si_embodied.geometry import Pose
-from si_embodied.skills.base import Goal, MapPoint, PointedSubgoal, Subgoal, point_words
+from si_embodied.geometry import Pose, heading, wrap_angle
+from si_embodied.skills.base import Goal, MapPoint, PointedSubgoal, Subgoal, View, point_words
 from si_embodied.skills.bounds import check_base_pose, check_depth, check_path_ahead
 from si_embodied.skills.calling import CallSkill, call_at
 from si_embodied.types import Code, Refusal
@@ -165,6 +165,34 @@ class ExploreFrontier(Goal):
         return check_depth(observation)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ExploreView(Goal):
+    """Drive to a frontier of the map that lies within a view, and look around."""
+
+    T_map_camera: Pose  # of the view
+    half_view_rad: float  # half its horizontal field of view
+
+    @property
+    def words(self) -> str:
+        """The direction in the map."""
+        return f"explore towards {math.degrees(heading(self.T_map_camera)):.0f}°"
+
+    def shows(self, x: float, y: float) -> bool:
+        """Whether map point (x, y) lies within the view's horizontal field of view, hidden or not."""
+        eye = self.T_map_camera.translation
+        bearing = math.atan2(y - eye[1], x - eye[0])
+        return abs(wrap_angle(bearing - heading(self.T_map_camera))) <= self.half_view_rad
+
+    def anchor(self) -> NDArray[np.float64]:
+        """Where the view was taken (map xy, metres) and its direction in the map (radians)."""
+        return np.array([*self.T_map_camera.translation[:2], heading(self.T_map_camera)])
+
+    def check(self, observation: Observation, embodiment: Embodiment, limits: GuardConfig) -> Refusal | None:
+        """Reject without depth: the map may be old."""
+        del embodiment, limits
+        return check_depth(observation)
+
+
 @dataclass(frozen=True, slots=True)
 class Finish(Goal):
     """End the task as done."""
@@ -261,6 +289,21 @@ class Explore(Subgoal):
     def ground(self, observation: Observation, grounder: Grounder) -> ExploreFrontier:
         """The explore goal; the controller chooses the frontier."""
         return ExploreFrontier()
+
+
+class ExploreTowards(Subgoal):
+    """Drive to the best place in a view that has not been seen yet."""
+
+    prompt = {"navigation": "go where nothing has been seen yet, in the direction of a view."}
+    goals = (ExploreView,)
+    needs = {"navigation": "keyframes"}
+    skill: Literal["explore_view"] = "explore_view"
+    view: View
+
+    def ground(self, observation: Observation, grounder: Grounder) -> ExploreView:
+        """The view's pose and width; the controller chooses among the frontiers in it."""
+        frame = observation.views[self.view]
+        return ExploreView(frame.T_map_camera, frame.intrinsics.half_view_rad)
 
 
 class Stop(Subgoal):

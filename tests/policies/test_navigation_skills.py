@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from si_embodied import CameraFrame, Code, Intrinsics, Observation, Outcome, Pose
 from si_embodied.embodiment import BaseAction, MobileBase
 from si_embodied.policies.mapping import OccupancyMapper
+from si_embodied.policies.skills.exploration import Explorer, ExploreSkill, LookAroundSkill
 from si_embodied.policies.skills.navigation import (
+    CameraLevel,
     DriveSkill,
-    Explorer,
-    ExploreSkill,
     GoToSkill,
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.skills import Drive, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import Drive, ExploreView, NavigateTo, Rotate, TiltCamera
 
 EYE_M = 1.1
 INTRINSICS = Intrinsics.from_vertical_fov(96, 96, math.radians(75))
@@ -150,7 +150,7 @@ def test_goto_drives_through_the_door_and_faces_the_target(world: BoxWorld, base
     mapper = OccupancyMapper(world.base)
     goal = NavigateTo(Pose.planar(6.0, 3.0, 0.0), np.array([6.0, 3.6, 0.5]))
     look_around(world, mapper)
-    outcome, _ = run(world, mapper, GoToSkill(goal, world.base, mapper))
+    outcome, _ = run(world, mapper, GoToSkill(goal, world.base, mapper, CameraLevel(world.base)))
     assert outcome.succeeded, outcome
     assert math.hypot(world.x - 6.0, world.y - 3.0) < 0.2
     bearing = math.atan2(3.6 - world.y, 6.0 - world.x)
@@ -163,7 +163,7 @@ def test_goto_to_where_the_map_ends_gets_there_and_says_that_it_is_not_the_targe
     mapper = OccupancyMapper(base)
     look_around(world, mapper)
     short = NavigateTo(Pose.planar(3.0, 3.0, 0.0), np.array([6.0, 3.0, 0.5]), on_arrival=Code.NO_STANDOFF)
-    outcome, _ = run(world, mapper, GoToSkill(short, base, mapper))
+    outcome, _ = run(world, mapper, GoToSkill(short, base, mapper, CameraLevel(base)))
     assert outcome.code is Code.NO_STANDOFF
     assert math.hypot(world.x - 3.0, world.y - 3.0) < 0.2
 
@@ -173,7 +173,7 @@ def test_goto_into_a_closed_room_is_unreachable(world: BoxWorld, base: MobileBas
     mapper = OccupancyMapper(base)
     look_around(world, mapper)
     goal = NavigateTo(Pose.planar(6.0, 3.0, 0.0), np.array([6.0, 3.6, 0.5]))
-    outcome, _ = run(world, mapper, GoToSkill(goal, base, mapper))
+    outcome, _ = run(world, mapper, GoToSkill(goal, base, mapper, CameraLevel(base)))
     assert outcome.code in (Code.UNREACHABLE, Code.BLOCKED)
     assert world.x < 4.0
 
@@ -183,7 +183,8 @@ def test_an_invisible_obstacle_is_bumped_into_and_driven_around(world: BoxWorld,
     glass = [*seen, (2.0, 2.6, 2.05, 3.4, 2.0)]
     mapper = OccupancyMapper(base)
     look_around(world, mapper)
-    skill = GoToSkill(NavigateTo(Pose.planar(3.2, 3.0, 0.0), np.array([3.8, 3.0, 0.5])), base, mapper)
+    goal = NavigateTo(Pose.planar(3.2, 3.0, 0.0), np.array([3.8, 3.0, 0.5]))
+    skill = GoToSkill(goal, base, mapper, CameraLevel(base))
     for _ in range(160):
         observation = world.observe()
         mapper.update(observation)
@@ -200,7 +201,7 @@ def test_an_invisible_obstacle_is_bumped_into_and_driven_around(world: BoxWorld,
 
 def test_exploring_sees_the_other_room(world: BoxWorld, base: MobileBase) -> None:
     mapper = OccupancyMapper(base)
-    run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=150))
+    run(world, mapper, ExploreSkill(Explorer(base, mapper), CameraLevel(base), actions=150))
     rows, columns = mapper.cells(np.array([[6.0, 1.0], [7.5, 3.5], [4.5, 3.5], [0.5, 0.5]]))
     assert mapper.free[rows, columns].all()
 
@@ -208,16 +209,112 @@ def test_exploring_sees_the_other_room(world: BoxWorld, base: MobileBase) -> Non
 def test_exploring_ends_when_all_was_looked_at(world: BoxWorld, base: MobileBase) -> None:
     world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]  # one closed room
     mapper = OccupancyMapper(base)
-    outcome, _ = run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=400), steps=401)
+    outcome, _ = run(world, mapper, ExploreSkill(Explorer(base, mapper), CameraLevel(base), actions=400), steps=401)
     assert outcome.code is Code.SKILL_FAILED
     assert "nothing is left" in outcome.message
 
 
 def test_exploring_gives_the_planner_a_look_now_and_then(world: BoxWorld, base: MobileBase) -> None:
     mapper = OccupancyMapper(base)
-    outcome, steps = run(world, mapper, ExploreSkill(Explorer(base, mapper), actions=6))
+    outcome, steps = run(world, mapper, ExploreSkill(Explorer(base, mapper), CameraLevel(base), actions=6))
     assert outcome.succeeded
     assert steps == 6
+
+
+def tilted(world: BoxWorld, base: MobileBase, degrees: float) -> CameraLevel:
+    """Tilts the world's camera; the result has seen where it was before."""
+    level = CameraLevel(base)
+    level.update(world.observe())
+    world.tilt += math.radians(degrees)
+    return level
+
+
+def first_actions(world: BoxWorld, mapper: OccupancyMapper, skill: object, count: int) -> list[object]:
+    actions = []
+    for _ in range(count):
+        observation = world.observe()
+        mapper.update(observation)
+        actions.append(skill.step(observation))  # type: ignore[attr-defined]
+        world.act(actions[-1])
+    return actions
+
+
+@pytest.mark.parametrize(("degrees", "action"), [(30, BaseAction.LOOK_DOWN), (-45, BaseAction.LOOK_UP)])
+def test_exploring_levels_the_camera_before_it_moves_the_base(
+    world: BoxWorld, base: MobileBase, degrees: float, action: BaseAction
+) -> None:
+    world.base = dataclasses.replace(base, tilt_step_rad=math.radians(15))
+    mapper, before = OccupancyMapper(world.base), world.tilt
+    level = tilted(world, world.base, degrees)
+    steps = abs(round(degrees / 15))
+    skill = ExploreSkill(Explorer(world.base, mapper), level, actions=4)
+    actions = first_actions(world, mapper, skill, steps + 1)
+    assert actions[:-1] == [action] * steps
+    assert actions[-1] in (BaseAction.TURN_LEFT, BaseAction.TURN_RIGHT, BaseAction.FORWARD)
+    assert world.tilt == pytest.approx(before)
+
+
+def test_a_goto_levels_the_camera_before_it_drives_and_not_if_it_is_there(world: BoxWorld, base: MobileBase) -> None:
+    world.base = dataclasses.replace(base, tilt_step_rad=math.radians(15))
+    mapper, level = OccupancyMapper(world.base), tilted(world, world.base, 30)
+    ahead = np.array([3.0, 3.0, 0.5])
+    here = GoToSkill(NavigateTo(Pose.planar(world.x, world.y, 0.0), ahead), world.base, mapper, level)
+    there = GoToSkill(NavigateTo(Pose.planar(2.5, 3.0, 0.0), ahead), world.base, mapper, level)
+    look_around(world, mapper)
+    assert first_actions(world, mapper, there, 2) == [BaseAction.LOOK_DOWN] * 2
+    world.tilt = math.atan2(0.5 - EYE_M, 3.0 - world.x)  # facing the target
+    outcome, steps = run(world, mapper, here)
+    assert (outcome.succeeded, steps) == (True, 0)
+
+
+def test_a_camera_that_cannot_be_levelled_does_not_keep_the_robot_from_exploring(
+    world: BoxWorld, base: MobileBase
+) -> None:
+    mapper, level = OccupancyMapper(base), tilted(world, base, 30)
+    world.tilt_range_rad = (world.tilt, world.tilt)  # stuck
+    skill = ExploreSkill(Explorer(base, mapper), level, actions=4)
+    actions = first_actions(world, mapper, skill, 5)
+    assert actions[0] == BaseAction.LOOK_DOWN
+    assert not {BaseAction.LOOK_UP, BaseAction.LOOK_DOWN} & set(actions[1:])
+
+
+def test_looking_around_turns_only_where_the_map_ends(world: BoxWorld, base: MobileBase) -> None:
+    world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]  # one closed room
+    world.x, world.y = 2.0, 2.0
+    mapper = OccupancyMapper(base)
+    _, turns = run(world, mapper, LookAroundSkill(base, mapper))
+    full_turn = round(2 * math.pi / base.turn_step_rad)
+    assert 0 < turns < full_turn
+    outcome, turns = run(world, mapper, LookAroundSkill(base, mapper))
+    assert (outcome.succeeded, turns) == (True, 0)
+    _, turns = run(world, mapper, LookAroundSkill(base, mapper, everywhere=True))
+    assert turns > full_turn // 2
+
+
+def view_towards(x: float, y: float, bearing_rad: float) -> ExploreView:
+    turned = Pose.from_rpy(0.0, 0.0, bearing_rad, (x, y, EYE_M))
+    return ExploreView(turned @ Pose(OPTICAL, np.zeros(3)), math.radians(35))
+
+
+def test_a_view_of_the_door_is_explored_through_the_door(world: BoxWorld, base: MobileBase) -> None:
+    mapper = OccupancyMapper(base)
+    explorer = Explorer(base, mapper)
+    look_around(world, mapper)
+    door = view_towards(1.0, 3.0, math.atan2(1.5 - 3.0, 4.0 - 1.0))
+    for _ in range(10):
+        run(world, mapper, ExploreSkill(explorer, CameraLevel(base), actions=4, view=door))
+        if world.x > 4.0:
+            break
+    assert world.x > 4.0
+
+
+def test_a_view_of_a_wall_has_nothing_to_explore(world: BoxWorld, base: MobileBase) -> None:
+    mapper = OccupancyMapper(base)
+    look_around(world, mapper)
+    wall = view_towards(1.0, 3.0, math.pi)
+    outcome, steps = run(world, mapper, ExploreSkill(Explorer(base, mapper), CameraLevel(base), actions=4, view=wall))
+    assert (outcome.code, steps) == (Code.SKILL_FAILED, 0)
+    assert outcome.message == "that view shows no unexplored place"
 
 
 @pytest.mark.parametrize("degrees", [-90, 30, 180, -180])

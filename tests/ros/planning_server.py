@@ -28,14 +28,11 @@ THINKS_S = 0.5
 """What a small model takes for a plan, so that there is a time to die in."""
 
 
-class PerfectPixelsService(PlanningService):
-    """Tells its backend the stamp of the image, as `PerfectPixelsPlanner` does."""
-
-    backend: PerfectPixels
+class SlowService(PlanningService):
+    """Thinks for a while before it decides."""
 
     def decide(self, request: PlanRequest, waited_s: float) -> Decision:
         time.sleep(THINKS_S)
-        self.backend.look_at(request.observation.stamp_s)
         return super().decide(request, waited_s)
 
 
@@ -52,7 +49,7 @@ def main(port: int, not_before_s: float, ready: Path) -> None:
     heard.wait()
     time.sleep(max(0.0, not_before_s - time.monotonic()))
     options = ServeOptions(port=port, limits=Limits(per_s=1000.0, burst=1000))
-    serve(PerfectPixelsService(backend), options, ready=lambda _: note(ready))
+    serve(SlowService(backend), options, ready=lambda _: note(ready))
 
 
 def spin(node: Node) -> None:

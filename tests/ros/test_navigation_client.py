@@ -10,11 +10,11 @@ import pytest
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.skills import GoHome, NavigateTo, Rotate
+from si_embodied.skills import ExploreFrontier, Goal, GoHome, NavigateTo, Rotate
 from si_embodied.types import Code, Outcome
 
 HERE = Pose.identity()
-STILL = SimpleNamespace(poll=lambda: None, cancel=lambda: None)
+STILL = SimpleNamespace(poll=lambda: None, cancel=lambda: None, level=lambda: False)
 
 
 class Stop:
@@ -63,3 +63,34 @@ def test_a_goal_of_an_arm_fails_and_stops_the_base() -> None:
     assert client.poll() == Outcome(Code.SKILL_FAILED, "a mobile base cannot execute GoHome")
     assert not navigator.poses
     assert stop.applied == 1
+
+
+class Tilts:
+    """A camera that has to be levelled, and is when the test says so."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+
+    def level(self) -> bool:
+        return True
+
+    def poll(self) -> Outcome | None:
+        return self.outcome
+
+    def cancel(self) -> None:
+        """Nothing is under way in this test."""
+
+
+@pytest.mark.parametrize("code", [Code.OK, Code.BLOCKED])
+@pytest.mark.parametrize("goal", [ExploreFrontier(), NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.zeros(3))])
+def test_the_base_drives_once_the_camera_is_level_or_does_not_move(goal: Goal, code: Code) -> None:
+    navigator, tilt = Arrives(), Tilts()
+    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=tilt, next_spot=lambda: (1.0, 0.0))
+    client.start(goal, HERE)
+    assert client.poll() is None
+    assert not navigator.poses
+    tilt.outcome = Outcome(code)
+    assert client.poll() is None
+    tilt.outcome = None
+    assert len(navigator.poses) == 1
+    assert client.poll() == Outcome(Code.OK)

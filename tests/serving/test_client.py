@@ -24,7 +24,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from si_embodied import Code, Decision, Execute, Hold, Observation, Task
 from si_embodied.backends import ScriptedBackend
-from si_embodied.config import GuardConfig, PlannerConfig
+from si_embodied.config import GuardConfig, PlannerConfig, Prompts
 from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded
 from si_embodied.memory import Memory
@@ -103,6 +103,33 @@ def test_remote_decisions_equal_local_ones(
     assert set(latency_s) == set(here.record.latency_s) | {"network"}
     assert latency_s["total"] > latency_s["network"] > 0
     assert replace(there.record, latency_s={}) == replace(here.record, latency_s={})
+
+
+@pytest.mark.parametrize(("version", "sent"), [("nav/v1", [2, 0]), ("nav/v2", [2, 2])])
+def test_remembered_views_are_sent_if_the_servers_prompt_shows_them(
+    remote: Remote, base: MobileBase, wall_ahead: Observation, find_chair: Task, version: str, sent: list[int]
+) -> None:
+    """The robot learns the server's prompt from its first answer; then it saves the images that nobody looks at."""
+    config = PlannerConfig(prompts=Prompts(navigation=version))
+    local, got = Planner(ScriptedBackend(lambda _: GOTO.replace('"view":0', '"view":1')), base, config), list[Memory]()
+
+    def answer(connection: ServerConnection) -> None:
+        for message in connection:
+            request, number = unpack_numbered_request(message)  # type: ignore[arg-type]
+            got.append(request.memory)
+            decision = local.plan(request.task, request.observation, request.memory, now_s=request.now_s)
+            connection.send(pack_decision(decision, number=number))
+
+    (frame,) = wall_ahead.frames
+    memory = Memory(keyframes=tuple(replace(frame, stamp_s=stamp_s) for stamp_s in (1.0, 2.0)))
+    memory = memory.pointed_at("red chair", frame.T_map_camera.translation, 2.0, 0.5)
+    with a_websocket(answer) as url:
+        planner = remote(url)
+        for _ in sent:
+            planner.plan(find_chair, wall_ahead, memory)
+    assert [len(each.keyframes) for each in got] == sent
+    assert [seen.name for seen in got[0].objects] == ["red chair"]
+    assert (got[0].keyframes[1].rgb == frame.rgb).all()
 
 
 def test_a_planner_worker_accepts_it(server: Server, remote: Remote, wall_ahead: Observation) -> None:

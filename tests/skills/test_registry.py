@@ -88,7 +88,7 @@ def test_every_skill_of_a_kind_of_task_is_in_its_schema_and_its_prompt(kind: Tas
 
 def test_every_goal_has_words_and_can_be_sent() -> None:
     pytest.importorskip("msgpack")
-    assert len(goal_types()) == 11
+    assert len(goal_types()) == 12
     for goal in (skills.Rotate(1.0), skills.Drive(0.5), skills.ExploreFrontier(), skills.Finish(), skills.GoHome()):
         assert goal.words
         assert GOAL.decode(GOAL.encode(goal), "goal") == goal
