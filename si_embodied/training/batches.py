@@ -33,8 +33,8 @@ EXPLORE = "explore"
 """The skill for a target that is not in view. In training it is also the answer to a fragment that has no point."""
 SKILL_WEIGHT, EARLY_WEIGHT = 2.0, 1.0
 _COORDINATE, _DONE, _NAME, _PIECE = 1.0, 0.5, 0.5, 0.1
-"""Weights in the loss: skills, what the instruction's last token must predict, coordinates, `done`, object names, and the
-rest of the answer's JSON."""
+"""Weights in the loss of an answer's tokens: skills, the early answer at the instruction's end, coordinates, `done`,
+object names, and the rest of the JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,9 @@ def test_shards_hold_the_requested_number_of_images() -> None:
     assert [shard.first_seed for shard in plan_shards("apartment", 500, first_seed=7)] == [7, 27, 47]
 
 
-def test_images_are_resized_as_by_the_checkpoints_processor() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+@pytest.mark.parametrize("size", [(224, 224), (112, 112), (120, 160), (480, 640)])
+def test_images_are_resized_as_by_the_checkpoints_processor(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     from si_embodied.training.forward import patches_of
 
     theirs = image_processor()([image], input_data_format="channels_last", return_tensors="np")
