@@ -50,6 +50,10 @@ class DecisionPool:
         """The names of the tasks: "si_embodied/Apartment-v0 route"."""
         return sorted(self._by_task)
 
+    def counts(self) -> dict[str, int]:
+        """The number of decisions of each task."""
+        return {task: sum(map(len, kinds.values())) for task, kinds in self._by_task.items()}
+
     def draw(self, rng: np.random.Generator, count: int, tasks: Sequence[str] = ()) -> list[Taught]:
         """`count` decisions of some tasks, by default of all, with replacement.
 

@@ -66,6 +66,7 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         minutes=trained.seconds / 60,
         held_out=measure(trained.mean, measured, images=run.held_out),
         prompts=run.prompts,
+        decisions={} if pools[0] is None else pools[0].counts(),
     )
     if pools[1] is not None:
         story.held_out.update(measure_decisions(trained.mean, pools[1], each=run.held_out))

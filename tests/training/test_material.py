@@ -161,7 +161,10 @@ def test_the_pipeline_learns_from_decisions_and_names_its_prompts(tmp_path: Path
     )  # fmt: skip
     directory = train_nano(run)
     assert checkpoint_prompts(directory) == prompts
-    assert "Apartment route points" in (directory / "README.md").read_text()
+    card = (directory / "README.md").read_text()
+    assert "2 decisions of si_embodied/Apartment-v0 route" in card, "the held-out ones do not count"
+    assert "`nav/v1` and `manip/v1` and `rearrange/v1`" in card
+    assert "Apartment route points" in card
 
 
 def test_decisions_of_test_seeds_are_an_error(tmp_path: Path) -> None:
