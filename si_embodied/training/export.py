@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from si_embodied.config import Prompts
 
 
-_ONE_VIEW = """It was trained on the tabletop tasks base, spatial and stack, and on the apartment task objectnav. It sees
-one view and is told only its last attempt."""
+_ONE_VIEW = """It was trained on the tabletop tasks base, spatial and stack, and on the apartment task objectnav. It
+sees one view and is told only its last attempt."""
 _MANY_VIEWS = "It was trained on the tasks above, with the decisions of a teacher that knows the scene."
 
 
