@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt, label
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.base_motion import slide
 from si_embodied.geometry import deproject_image, wrap_angle
+from si_embodied.grounding import pixel_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +132,12 @@ class NavigationGroundTruth:
         with np.errstate(invalid="ignore"):  # pixels without a return
             mask = ((points > low - _EDGE_M) & (points < high + _EDGE_M) & (points[..., 2:] > _EDGE_M)).all(axis=-1)
         return inner_pixel(mask) if int(mask.sum()) >= self._env.min_visible_px else None
+
+    def shows_target(self, view: int, point: tuple[int, int]) -> bool:
+        """Whether a point (0..1000) of a view of the last observation lies on the current leg's target."""
+        mask = self._env.target_mask()
+        u, v = pixel_of(point, mask.shape[1], mask.shape[0])
+        return view == 0 and bool(mask[round(v), round(u)])
 
     def straight_way(self) -> None:
         """None: the goals are objects, which a planner points at."""

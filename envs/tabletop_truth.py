@@ -22,9 +22,9 @@ from si_embodied.envs.scenes.tabletop_tasks import (
     Inside,
     OnTop,
 )
-from si_embodied.geometry import depth_at, project
+from si_embodied.geometry import deproject, depth_at, project
 from si_embodied.ground_truth import ManipulationStep, Pixel
-from si_embodied.grounding import narrowest_rectangle
+from si_embodied.grounding import narrowest_rectangle, pixel_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,23 +51,28 @@ def holds(condition: Condition, world: TabletopWorld) -> bool:
     name = condition.object
     if world.fingers_on(name) or not world.is_still(name):
         return False
-    middle, low = world.pose(name).translation, float(world.corners(name)[:, 2].min())
+    if not _in_place(condition, world.pose(name).translation, world):
+        return False
+    low = float(world.corners(name)[:, 2].min())
+    if isinstance(condition, OnTop):
+        top = float(world.corners(condition.support)[:, 2].max())
+        return abs(low - top) < STACK_GAP_M and world.stands_on(name, condition.support)
+    return isinstance(condition, Inside) or low < t.TABLE_TOP_M + ON_TABLE_M
+
+
+def _in_place(condition: Condition, point: NDArray[np.float64], world: TabletopWorld) -> bool:
+    """Whether a map point (3,) is where the condition's object belongs, seen from above; inside, its height counts."""
     if isinstance(condition, Inside):
-        return _inside(middle, world.scene.container(condition.container))
+        return _inside(point, world.scene.container(condition.container))
     if isinstance(condition, InHole):
         hole = hole_centre(world.scene.container(condition.container), condition.hole)
-        near = math.hypot(*(middle[:2] - hole[:2])) < HOLE_OFFSET_M
-        return near and low < t.TABLE_TOP_M + ON_TABLE_M
+        return math.hypot(*(point[:2] - hole[:2])) < HOLE_OFFSET_M
     if isinstance(condition, OnTop):
-        support = world.pose(condition.support).translation
-        top = float(world.corners(condition.support)[:, 2].max())
-        centred = math.hypot(*(middle[:2] - support[:2])) < STACK_OFFSET_M
-        return centred and abs(low - top) < STACK_GAP_M and world.stands_on(name, condition.support)
-    offset = middle[:2] - world.pose(condition.anchor).translation[:2]
+        return math.hypot(*(point[:2] - world.pose(condition.support).translation[:2])) < STACK_OFFSET_M
+    offset = point[:2] - world.pose(condition.anchor).translation[:2]
     direction = np.array(DIRECTIONS[condition.direction])
     along, across = float(offset @ direction), abs(float(offset @ direction[::-1]))
-    beside = BESIDE_M[0] <= along <= BESIDE_M[1] and across <= BESIDE_SLOPE * along
-    return beside and low < t.TABLE_TOP_M + ON_TABLE_M
+    return BESIDE_M[0] <= along <= BESIDE_M[1] and across <= BESIDE_SLOPE * along
 
 
 def _inside(point: NDArray[np.float64], container: t.Container) -> bool:
@@ -155,6 +160,24 @@ class TabletopGroundTruth:
         if step.kind == "place":
             return next((hit for hit in (self._place_pixel(k, frame, step) for k, frame in candidates) if hit), None)
         return next((hit for hit in (self._pick_pixel(k, frame, step) for k, frame in candidates) if hit), None)
+
+    def shows_target(self, view: int, point: tuple[int, int]) -> bool:
+        """Whether a point (0..1000) of a view of the last observation is right for the next step.
+
+        It has to lie on the object to pick or, for a place, where the held object belongs.
+        """
+        step, frame = self.next_step(), self._frames()[view]
+        u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
+        if step is None or frame.depth_m is None:
+            return False
+        if step.kind == "pick":
+            return bool(
+                np.isin(self._segmentation(frame.name)[round(v), round(u)], self._world.geoms_of(step.object_name))
+            )
+        held = self._held()
+        condition = None if held is None else _wanted(self._missing(), held)
+        seen = deproject(frame.intrinsics, (u, v), depth_at(frame.depth_m, u, v).depth_m)
+        return condition is not None and _in_place(condition, frame.T_map_camera.apply(seen), self._world)
 
     # --- steps -----------------------------------------------------------------------------------------------------
 

@@ -138,9 +138,14 @@ class PlannerConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    min_probability: Annotated[
+        float, Doc("probability of a decision below which the planner looks again instead of going; 0: go anyway")
+    ] = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        if not 0 <= self.min_probability <= 1:
+            raise ConfigError(f"expected min_probability to be from 0 to 1, got: {self.min_probability}")
         if not self.deadline_s > 0:
             raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
 

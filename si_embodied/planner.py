@@ -15,16 +15,16 @@ from si_embodied.config import DEFAULT_PROMPTS, PlannerConfig
 from si_embodied.errors import DeadlineExceeded, PlanParseError, SiEmbodiedError
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
-from si_embodied.plan import parse_plan
+from si_embodied.plan import Plan, parse_plan
 from si_embodied.prompts import load_prompt
-from si_embodied.skills import Finish
+from si_embodied.skills import Finish, Home, LookAround
 from si_embodied.types import Code, Execute, Hold, PlanRecord, Refusal
 
 if TYPE_CHECKING:
     from si_embodied.backends.base import Backend, BackendInfo
+    from si_embodied.certainty import Certainty
     from si_embodied.embodiment import Embodiment
     from si_embodied.memory import Memory
-    from si_embodied.plan import Plan
     from si_embodied.skills import Goal, Subgoal
     from si_embodied.types import Decision, Observation, Prompt, Task
 
@@ -86,6 +86,8 @@ class _Draft:
     completion_tokens: int = 0
     latency_s: dict[str, float] = field(default_factory=dict)
     plan: Plan | None = None
+    certainty: Certainty | None = None  # of the last answer
+    note: str = ""  # why the plan's goals are not the model's
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -118,6 +120,8 @@ class _Draft:
             code=verdict.code,
             message=printable(verdict.message),
             floor_m2=self.floor_m2,
+            decision_probability=None if self.certainty is None else self.certainty.decision,
+            point_probability=None if self.certainty is None else self.certainty.point,
         )
 
 
@@ -174,7 +178,7 @@ class Planner:
         except BaseException as error:  # noqa: BLE001 - the last resort: nothing may end the control loop
             refusal = unforeseen(error)
         else:
-            record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, ""))
+            record = draft.record(self.info, observation.stamp_s, Refusal(Code.OK, draft.note))
             return Execute(goals, plan.subgoals[: len(goals)], plan, record)
         return Hold(draft.record(self.info, observation.stamp_s, refusal), draft.plan)
 
@@ -200,6 +204,10 @@ class Planner:
         with draft.timed("render"):
             prompt = _cleaned(self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning))
         plan = draft.plan = self._ask(prompt, task, draft)
+        sure = draft.certainty
+        unsure = None if sure is None else sure.refusal(self.config.min_probability)
+        if unsure is not None:
+            plan, draft.note = self._look_again(unsure, memory), unsure.message
         if not plan.subgoals and not plan.done:
             raise _Refused(Refusal(Code.EMPTY_PLAN, "the plan has no subgoals and is not done"))
         goals: list[Goal] = []
@@ -215,6 +223,16 @@ class Planner:
         if plan.done and not (goals and self.config.confirm_done):
             goals.append(Finish())
         return plan, tuple(goals)
+
+    def _look_again(self, unsure: Refusal, memory: Memory) -> Plan:
+        """What an unsure model does first: look around, or take the arm out of the view. It holds if it just has."""
+        looks: dict[str, Subgoal] = {"manipulation": Home()}
+        if "keyframes" in self._template.shown:
+            looks["navigation"] = LookAround()
+        look = looks.get(self.embodiment.kind)
+        if look is None or (memory.attempts and memory.attempts[-1].description == look.words):
+            raise _Refused(unsure)
+        return Plan(subgoals=(look,), done=False)
 
     def _ground(
         self, subgoal: Subgoal, observation: Observation, memory: Memory, earlier: Sequence[Goal], draft: _Draft
@@ -264,6 +282,7 @@ class Planner:
         draft.raw_text.append(printable(completion.text))
         draft.prompt_tokens += completion.prompt_tokens
         draft.completion_tokens += completion.completion_tokens
+        draft.certainty = completion.certainty
         for part, seconds in completion.latency_s.items():
             draft.add(part, seconds)
         if draft.elapsed_s() > self.config.deadline_s:

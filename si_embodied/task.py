@@ -163,11 +163,12 @@ class TaskProgress:
     def _remember_plan(self, decision: Execute, observation: Observation) -> None:
         """Remember the plan's view, and where the objects are that it points at."""
         views = self.memory.recall(observation).views  # as the planner saw them
+        probability = decision.record.decision_probability  # of the plan's first subgoal
         self.memory = self.memory.saw(observation).planned(observation)
         for subgoal, goal in zip(decision.subgoals, decision.goals, strict=False):
             if isinstance(subgoal, PointedSubgoal) and goal.place_m is not None and subgoal.view < len(views):
                 stamp_s = views[subgoal.view].stamp_s
-                self.memory = self.memory.pointed_at(subgoal.object, goal.place_m, stamp_s, None)
+                self.memory = self.memory.pointed_at(subgoal.object, goal.place_m, stamp_s, probability)
 
     def _remember(self, step: Step, outcome: Outcome) -> None:
         self.memory = self.memory.add(Attempt(step.words, step.goal, step.T_map_base, outcome, self.floor_m2))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.backends.base import BackendInfo
+    from si_embodied.certainty import Certainty
     from si_embodied.embodiment import SkillVerb
     from si_embodied.plan import Plan
     from si_embodied.skills import Goal, Subgoal
@@ -45,6 +46,7 @@ class Code(enum.IntEnum):
     PLAN_INVALID = 203
     EMPTY_PLAN = 204
     INTERNAL_ERROR = 205
+    UNSURE = 206
     DEPTH_INVALID = 301
     DEPTH_AMBIGUOUS = 302
     NO_STANDOFF = 303
@@ -261,6 +263,8 @@ class PlanRecord:
     code: Code
     message: str
     floor_m2: float = 0.0  # `NavigationMap.floor_m2` of the observation; 0 without a map
+    decision_probability: float | None = None  # `Certainty.decision` of the last answer; None if it is not known
+    point_probability: float | None = None  # `Certainty.point`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -373,3 +377,4 @@ class Completion:
     completion_tokens: int = 0
     latency_s: Mapping[str, float] = field(default_factory=dict)  # per stage: queue, vision, prefill, decode
     counts: Mapping[str, int] = field(default_factory=dict)  # local backend: steps; reused, drafted, accepted tokens
+    certainty: Certainty | None = None  # of a plan, if the probabilities of its tokens are known

@@ -7,17 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from si_embodied import Code, Execute, Hold, Observation, Task
-from si_embodied.backends import ScriptedBackend
-from si_embodied.config import PlannerConfig
+from si_embodied import Code, Execute, Hold, Observation, Outcome, Task
+from si_embodied.backends import BackendInfo, ScriptedBackend
+from si_embodied.certainty import Certainty
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.errors import BackendError, DeadlineExceeded
-from si_embodied.memory import Memory
+from si_embodied.memory import Attempt, Memory
 from si_embodied.planner import Planner
 from si_embodied.skills import Finish, NavigateTo, Rotate
 from si_embodied.types import Completion, Prompt
 
 GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+HOME = '{"subgoals":[{"skill":"home"}],"done":false}'
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
 
@@ -58,6 +60,75 @@ def test_a_bad_answer_is_repaired_once(base: MobileBase, wall_ahead: Observation
     assert isinstance(decision, Execute)
     assert isinstance(decision.goals[0], Rotate)
     assert decision.record.raw_text == ("I think I will turn.", TURN)
+
+
+class Sure:
+    """A backend that gives one answer, and says how sure it is."""
+
+    info = BackendInfo("sure", "none", "none")
+
+    def __init__(self, *certainties: Certainty | None, answer: str = TURN) -> None:
+        self.certainties, self.answer = iter(certainties), answer
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        return Completion(self.answer, certainty=next(self.certainties))
+
+    def cancel(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_decision_records_its_probability(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    planner = Planner(Sure(Certainty(0.75, 0.25), Certainty(0.75), None), base)
+    records = [planner.plan(find_chair, wall_ahead, Memory()).record for _ in range(3)]
+    found = [(record.decision_probability, record.point_probability) for record in records]
+    assert found == [(0.75, 0.25), (0.75, None), (None, None)]
+
+
+def test_an_unsure_decision_is_a_hold_with_its_plan(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """A point's probability is not compared, and a model that does not say how sure it is may go."""
+    planner = Planner(Sure(Certainty(0.39), Certainty(0.41, 0.001), None), base, PlannerConfig(min_probability=0.4))
+    unsure, sure, silent = (planner.plan(find_chair, wall_ahead, Memory()) for _ in range(3))
+    assert isinstance(unsure, Hold)
+    assert unsure.code is Code.UNSURE
+    assert "0.39" in unsure.message
+    assert "0.40" in unsure.message
+    assert unsure.plan is not None
+    assert unsure.record.decision_probability == 0.39
+    assert isinstance(sure, Execute)
+    assert isinstance(silent, Execute)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompts", "looks"),
+    [
+        ("navigation", Prompts(navigation="nav/v1"), None),
+        ("navigation", Prompts(navigation="nav/v2"), "look_around"),
+        ("manipulation", Prompts(), "home"),
+    ],
+)
+def test_an_unsure_model_looks_again_and_holds_if_that_does_not_help(
+    kind: str, prompts: Prompts, looks: str | None, request: pytest.FixtureRequest, wall_ahead: Observation
+) -> None:
+    robot, task = (
+        request.getfixturevalue(name)
+        for name in {"navigation": ("base", "find_chair"), "manipulation": ("arm", "stack_cubes")}[kind]
+    )
+    config, memory = PlannerConfig(prompts=prompts, min_probability=0.4), Memory()
+    planner = Planner(Sure(*[Certainty(0.3)] * 2, answer=HOME if kind == "manipulation" else TURN), robot, config)
+    if looks is not None:
+        first = planner.plan(task, wall_ahead, memory)
+        assert isinstance(first, Execute)
+        assert [subgoal.words for subgoal in first.subgoals] == [looks]
+        assert "0.30" in first.record.message
+        memory = memory.add(Attempt(looks, first.goals[0], wall_ahead.T_map_base, Outcome(Code.OK)))
+    second = planner.plan(task, wall_ahead, memory)
+    assert isinstance(second, Hold)
+    assert second.code is Code.UNSURE
 
 
 def test_two_bad_answers_hold_the_robot(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:

@@ -13,7 +13,13 @@ from si_embodied.errors import SiEmbodiedError
 
 T = TypeVar("T")
 
-LIVE = ("planner.guard.", "planner.grounding.", "planner.deadline_s", "planner.memory.entries")
+LIVE = (
+    "planner.guard.",
+    "planner.grounding.",
+    "planner.deadline_s",
+    "planner.memory.entries",
+    "planner.min_probability",
+)
 """Parameters that may be set while the node runs; it reads all others when it is configured."""
 
 _SHARE, _POSITIVE = (0.0, 1.0), (0.0, 1e6)

@@ -94,6 +94,8 @@ class DecisionRecord:
                 _upgrade(plain)
             if plain["format"] < FORMAT:
                 plain["memory"]["objects"] = []
+            for name in ("decision_probability", "point_probability"):  # not in records of 0.1.0
+                plain["decision"][1]["record"].setdefault(name, None)
             return cls(
                 task=_task(plain["task"]),
                 decision=DECISION.decode(plain["decision"], "decision"),

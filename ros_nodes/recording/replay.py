@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 
 from si_embodied.backends.base import BackendInfo
+from si_embodied.certainty import Certainty
 from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, DeadlineExceeded
 from si_embodied.planner import Planner
@@ -57,7 +58,9 @@ class RecordedAnswers:
         assert self._record is not None  # `load` comes first
         if self._given < len(self._record.raw_text):
             self._given += 1
-            return Completion(self._record.raw_text[self._given - 1])
+            decision, point = self._record.decision_probability, self._record.point_probability
+            certainty = None if decision is None else Certainty(decision, point)
+            return Completion(self._record.raw_text[self._given - 1], certainty=certainty)
         failure = DeadlineExceeded if self._record.code is Code.DEADLINE_EXCEEDED else BackendError
         raise failure(self._record.message or "the model was not asked again")
 
@@ -211,6 +214,8 @@ def _entry(decision: Decision) -> dict[str, Any]:
         "model": record.model,
         "prompt_version": record.prompt_version,
         "latency_s": dict(record.latency_s),
+        "decision_probability": record.decision_probability,
+        "point_probability": record.point_probability,
     }
 
 

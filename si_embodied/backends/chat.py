@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from si_embodied.backends.logprobs import LOGPROBS, tokens_of
 from si_embodied.errors import BackendError, extra
 
 with extra("serve"):
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from si_embodied.backends.config import AnswerFormat, ServerOptions
     from si_embodied.backends.conventions import Question
+    from si_embodied.certainty import Token
 
 
 _INCOMPLETE = {
@@ -56,10 +58,14 @@ class ChatAnswer:
     text: str
     prompt_tokens: int
     completion_tokens: int
+    tokens: tuple[Token, ...] = ()  # with special ones and reasoning, as the server sent them; empty if it did not
 
 
-def chat_request(model: str, asked: Question, options: ServerOptions) -> bytes:
-    """The body of a request: the system text, and the user's text and images (data URLs) in reading order."""
+def chat_request(model: str, asked: Question, options: ServerOptions, *, logprobs: bool) -> bytes:
+    """The body of a request: the system text, and the user's text and images (data URLs) in reading order.
+
+    `logprobs` asks for the probabilities of the answer's tokens.
+    """
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else _image(part, options) for part in asked.content
     ]
@@ -71,6 +77,7 @@ def chat_request(model: str, asked: Question, options: ServerOptions) -> bytes:
         "max_tokens": options.max_tokens,
         "stream": False,
         **_schema(asked, options.answer_format),
+        **(LOGPROBS if logprobs else {}),
     }
     return json.dumps(body).encode()
 
@@ -86,10 +93,10 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
         choice = body["choices"][0]
         message, ended = choice["message"], choice.get("finish_reason")
         ended = ended.lower() if isinstance(ended, str) else None
-        text = _answer_text(message)
+        text, tokens = _answer_text(message), tokens_of(choice)
         refusal = message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError):
-        text = ended = refusal = None
+        text, tokens, ended, refusal = None, (), None, None
     if ended in _TRUNCATED:
         raise BackendError(
             f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {(text or '')[:80]!r}"
@@ -99,7 +106,8 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
     if text is None or (isinstance(refusal, str) and refusal.strip(_BLANK)):
         raise _no_answer(body, refusal, reply, where)
     usage = body.get("usage")
-    return ChatAnswer(without_reasoning(text), _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+    prompt_tokens, completion_tokens = (_count(usage, f"{part}_tokens") for part in ("prompt", "completion"))
+    return ChatAnswer(without_reasoning(text), prompt_tokens, completion_tokens, tokens)
 
 
 def without_reasoning(text: str) -> str:

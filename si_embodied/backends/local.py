@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.backends.base import BackendInfo
+from si_embodied.certainty import Certainty, Token, certainty_of
 from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError, DeadlineExceeded, extra
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.models.decoding import Decoded
     from si_embodied.models.families import Family
     from si_embodied.models.footprint import Weights
     from si_embodied.types import Prompt
@@ -143,8 +145,9 @@ class LocalBackend:
         key = json.dumps(schema)
         decoded = decode(self._runner, inputs, constraint, options, last_answer=self._answers.get(key, ()))
         self._keep_answer(key, decoded.tokens)
+        text = self._grammars.text(decoded.tokens)
         return Completion(
-            self._family.answer(self._grammars.text(decoded.tokens), prompt, inputs),
+            self._family.answer(text, prompt, inputs),
             prompt_tokens=len(inputs.input_ids),
             completion_tokens=len(decoded.tokens),
             latency_s={
@@ -158,7 +161,12 @@ class LocalBackend:
                 "drafted": decoded.drafted_tokens,
                 "accepted": decoded.accepted_tokens,
             },
+            certainty=self._certainty(decoded, text),
         )
+
+    def _certainty(self, decoded: Decoded, text: str) -> Certainty | None:
+        chosen = zip(decoded.tokens, decoded.probabilities, strict=True)
+        return certainty_of([Token(self._grammars.token_bytes(token), each) for token, each in chosen], text)
 
     def cancel(self) -> None:
         """Abort the answers in progress, also those that wait for the model. Any thread may call this."""

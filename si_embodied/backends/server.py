@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from si_embodied.backends.background import Background
 from si_embodied.backends.base import BackendInfo
 from si_embodied.backends.breaker import CircuitBreaker
-from si_embodied.backends.chat import chat_answer, chat_request, model_names
+from si_embodied.backends.chat import chat_answer, chat_request, model_names, only_json_object
 from si_embodied.backends.config import ServerOptions
 from si_embodied.backends.conventions import question
+from si_embodied.backends.logprobs import without_logprobs
 from si_embodied.backends.proxies import environment_advice
 from si_embodied.backends.retries import Again, Retries, retry_after_s
+from si_embodied.certainty import certainty_of
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, extra
 from si_embodied.types import Completion
 
@@ -52,11 +54,11 @@ class _OutOfRetries(DeadlineExceeded):
 
 
 class _Refused(BackendError):
-    """The server rejected the request; asking again would not help."""
+    """The server rejected the request; asking the same again would not help."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, reply: bytes) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.reply = status, reply
 
 
 class ServerBackend:
@@ -93,6 +95,7 @@ class ServerBackend:
         key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
         self._client = _client(parsed, key, self._options.connect_timeout_s)
         self._background = Background("server-backend")
+        self._logprobs = True  # until the server refuses to send them
         self.info = BackendInfo(model=model, kernel="server", dtype="server")
 
     def apart(self) -> ServerBackend:
@@ -119,7 +122,7 @@ class ServerBackend:
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
         asked = question(prompt, self._options.family)
-        body = chat_request(self.info.model, asked, self._options)
+        body = chat_request(self.info.model, asked, self._options, logprobs=self._logprobs)
         encoded_s = time.monotonic() - started
         self._breaker.enter()
         try:
@@ -140,6 +143,7 @@ class ServerBackend:
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             latency_s={"encode": encoded_s, "request": time.monotonic() - started - encoded_s},
+            certainty=certainty_of(answer.tokens, only_json_object(answer.text)),
         )
 
     def check(self, *, deadline_s: float = 3.0) -> tuple[str, ...]:
@@ -186,12 +190,21 @@ class ServerBackend:
             ) from None
 
     async def _ask(self, body: bytes, deadline: float) -> bytes:
-        """Send the request, retrying transient failures; the reply's body."""
+        """Send the request, retrying transient failures; the reply's body.
+
+        A server that refuses to send probabilities is asked without them, from then on.
+        """
         attempt = 0
         while True:
             attempt += 1
             try:
                 return await self._exchange("POST", "/v1/chat/completions", body)
+            except _Refused as refused:
+                less = without_logprobs(body)
+                if less == body or b"logprobs" not in refused.reply:
+                    raise
+                self._logprobs, body = False, less
+                continue
             except Again as failure:
                 wait_s, left_s = self._retries.wait_s(attempt, failure.after_s), deadline - time.monotonic()
                 if wait_s is None:
@@ -244,7 +257,7 @@ class ServerBackend:
         message = f"{where} answered {reply.status_code}: {_MEANINGS.get(reply.status_code, repr(text))}"
         if reply.status_code in _TRANSIENT:
             raise Again(message, after_s=retry_after_s(reply.headers.get("Retry-After")))
-        raise _Refused(message, reply.status_code)
+        raise _Refused(message, reply.status_code, data)
 
     async def _limited(self, reply: httpx.Response, where: str) -> bytes:
         limit = self._options.max_answer_bytes

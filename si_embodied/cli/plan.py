@@ -83,4 +83,7 @@ def _rows(task: Task, decision: Decision) -> Iterator[tuple[str, str]]:
         yield "hold", f"[red]{decision.code.name} ({int(decision.code)}): {escape(decision.message)}"
     yield "model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}"
     yield "tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out"
+    if record.decision_probability is not None:
+        point = "" if record.point_probability is None else f", point {record.point_probability:.2f}"
+        yield "probability", f"decision {record.decision_probability:.2f}{point}"
     yield "milliseconds", ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items())

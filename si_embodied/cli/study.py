@@ -13,7 +13,15 @@ from tyro.conf import arg, create_mutex_group
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import COUNT, Count, flags
 from si_embodied.errors import ConfigError
-from si_embodied.studies.settings import PlannerRun, QuestionsRun, ReasoningRun, Report, ScalingRun, TrainingRun
+from si_embodied.studies.settings import (
+    CalibrationRun,
+    PlannerRun,
+    QuestionsRun,
+    ReasoningRun,
+    Report,
+    ScalingRun,
+    TrainingRun,
+)
 
 if TYPE_CHECKING:
     _Run = TypeVar("_Run", bound=TrainingRun)
@@ -126,7 +134,32 @@ class Reasoning:
         return self.report.make(say, reasoning.ReasoningResults, run.out, partial(reasoning.study, run))
 
 
-SUBCOMMANDS = {"scaling": Scaling, "generalisation": Generalisation, "shortcuts": Shortcuts, "reasoning": Reasoning}
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Measure whether a model is right as often as it is sure."""
+
+    report: Report
+    model: Annotated[Path | None, Doc("the checkpoint; default: si-nano")] = None
+    played: Annotated[CalibrationRun, flags("out", "tasks", "seed", count=_EPISODES, threads=COUNT)] = CalibrationRun(
+        Path(), Path("runs/studies/calibration")
+    )
+
+    def run(self) -> int:
+        """Play, and compare each decision with that of perfect pixels."""
+        from si_embodied.models.checkpoints import shipped_checkpoint
+        from si_embodied.studies import calibration
+
+        run = replace(self.played, model=self.model or shipped_checkpoint())
+        return self.report.make(say, calibration.CalibrationResults, run.out, partial(calibration.study, run))
+
+
+SUBCOMMANDS = {
+    "scaling": Scaling,
+    "generalisation": Generalisation,
+    "shortcuts": Shortcuts,
+    "reasoning": Reasoning,
+    "calibration": Calibration,
+}
 
 
 def _one_budget(run: _Run, default: _Run) -> _Run:

@@ -74,7 +74,7 @@ def plan_to_json(entry: PlanEntry, seed: int, index: int) -> dict[str, Any]:
 
 def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
     """The inverse of `plan_to_json`."""
-    row = {"floor_m2": 0.0, **row}  # not in records of 0.1.0
+    row = {"floor_m2": 0.0, "decision_probability": None, "point_probability": None, **row}  # not in records of 0.1.0
     values = {f.name: row[f.name] for f in dataclasses.fields(PlanRecord)}
     values |= {"code": Code(row["code"]), "raw_text": tuple(row["raw_text"])}
     if not isinstance(row["plan"], str | None):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.observation_files import Scene
     from si_embodied.planner import AnyPlanner
     from si_embodied.policies.base import Policy
+    from si_embodied.policies.comparing import Compared
     from si_embodied.types import Latency, Observation
 
     Env: TypeAlias = gymnasium.Env[Any, Any]
@@ -112,6 +113,18 @@ def _planner(settings: PolicySettings) -> MakePolicy:
     backend = open_backend(settings.backend)
     shown = BlankImages(backend) if settings.control == "blank" else backend
     return _planning(lambda _: shown, settings)
+
+
+def beside_perfect_pixels(backend: Backend, env: Env) -> tuple[Policy, Compared]:
+    """A planner with a model, and the comparison of its answers with those of perfect pixels, which grows as it plays.
+
+    Raises:
+        ConfigError: environments of this kind have no ground truth.
+    """
+    from si_embodied.policies.comparing import Compared
+
+    compared = Compared(backend, env)
+    return _planning(lambda _: compared, PolicySettings())(env, 0), compared
 
 
 def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -> MakePolicy:

@@ -124,6 +124,10 @@ class Grammars:
             text = self._texts[token] = self.text([token])
         return text
 
+    def token_bytes(self, token: int) -> bytes:
+        """The UTF-8 bytes of one token, which may end within a character."""
+        return bytes(self._tokenizer.decode_bytes([token]))
+
     def text(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`."""
         return str(self._tokenizer.decode_str(list(tokens)))

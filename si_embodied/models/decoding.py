@@ -118,6 +118,7 @@ class Decoded:
     """A complete answer with its statistics."""
 
     tokens: tuple[int, ...]
+    probabilities: tuple[float, ...]  # of each token, among those that the grammar allowed; 1 if it was forced
     model_steps: int  # forward passes after the prefill
     reused_tokens: int  # of the prompt, from the cache
     drafted_tokens: int  # verified by the model
@@ -173,6 +174,7 @@ def decode(
         pending = answer.choose_along(guess)
     return Decoded(
         tuple(answer.tokens),
+        tuple(answer.probabilities),
         steps,
         reused,
         answer.drafted,
@@ -190,6 +192,7 @@ class _Answer:
         self, runner: ModelRunner, constraint: Constraint, options: Decoding, clock: Callable[[], float]
     ) -> None:
         self.tokens: list[int] = []
+        self.probabilities: list[float] = []
         self.drafts: Drafts | None = None
         self.drafted = self.accepted = 0
         self._runner, self._constraint, self._options, self._clock = runner, constraint, options, clock
@@ -228,7 +231,7 @@ class _Answer:
         """
         agreed, pending = 0, list[int]()
         while not pending and not self._constraint.finished:
-            new = self.forced() or self._take([self._choose(after=agreed - len(guess) - 1)])
+            new = self.forced() or self._take(*self._choose(after=agreed - len(guess) - 1))
             same = _common(new, guess[agreed:])
             agreed += same
             pending = new[same:]
@@ -240,8 +243,8 @@ class _Answer:
             self.drafts.learn(len(guess), agreed)
         return pending
 
-    def _choose(self, after: int) -> int:
-        """The next token: the most likely allowed one (the smallest id if tied), or a sampled one."""
+    def _choose(self, after: int) -> tuple[list[int], float]:
+        """The next token: the most likely allowed one (the smallest id if tied), or a sampled one; its probability."""
         self.check()
         allowed = self._constraint.allowed()
         logits = self._runner.logits(allowed, after)
@@ -250,16 +253,25 @@ class _Answer:
             raise BackendError("the model's logits are not finite: its weights are broken, or overflow in this dtype")
         if self._options.temperature > 0:
             best = _draw(logits, self._options.temperature, self._rng)
-        return int(np.flatnonzero(allowed)[best])
+        return [int(np.flatnonzero(allowed)[best])], _probability(logits, best)
 
-    def _take(self, new: Sequence[int]) -> list[int]:
+    def _take(self, new: Sequence[int], probability: float = 1.0) -> list[int]:
+        """Append tokens, each of which had this probability, and return them."""
         if len(self.tokens) + len(new) > self._options.max_new_tokens:
             raise BackendError(
                 f"the answer was incomplete after {self._options.max_new_tokens} tokens; raise max_new_tokens"
             )
         self._constraint.accept(new)
         self.tokens.extend(new)
+        self.probabilities.extend([probability] * len(new))
         return list(new)
+
+
+def _probability(logits: NDArray[np.float32], index: int) -> float:
+    """The softmax probability of one of the logits, at temperature 1."""
+    largest = logits.max()
+    total = np.exp(logits - largest).sum(dtype=np.float64)
+    return float(np.exp(np.float64(logits[index]) - largest) / total)
 
 
 def _draw(logits: NDArray[np.float32], temperature: float, rng: np.random.Generator) -> int:

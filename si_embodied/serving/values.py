@@ -46,6 +46,7 @@ _ANY, _LENGTH, _POSITIVE = Number(-_BIGGEST, _BIGGEST), Number(0.0, _BIGGEST), N
 _PAIR, _TRIPLE = Many(_ANY, 2, 2), Many(_ANY, 3, 3)
 _POINT = Array("<f8", (3,))
 _COUNT = Whole(0, 1 << 31)
+_PROBABILITY = Maybe(Number(0.0, 1.0))
 
 
 class _Code:
@@ -262,6 +263,8 @@ _RECORD = Record(
     code=_Code(),
     message=_SENTENCE,
     floor_m2=_ANY,
+    decision_probability=_PROBABILITY,
+    point_probability=_PROBABILITY,
 )
 DECISION: Codec[types.Decision] = Union(
     Record(

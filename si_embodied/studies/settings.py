@@ -136,6 +136,26 @@ class PlannerRun:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationRun:
+    """Episodes in which the perfect-pixels planner answers each prompt, too."""
+
+    model: Annotated[Path, Doc("the checkpoint")]
+    out: Annotated[Path, Doc("for the answers")]
+    tasks: Annotated[tuple[str, ...], Doc("what to play, each as WORLD:TASK")] = (
+        "Tabletop-v0:base", "Tabletop-v0:spatial", "Apartment-v0:objectnav"
+    )  # fmt: skip
+    count: Annotated[int, Doc("per task")] = 40
+    seed: Annotated[int, Doc("of the first episode")] = 90_000
+    threads: Annotated[int, _THREADS] = 1
+
+    def __post_init__(self) -> None:
+        """Reject tasks without a world."""
+        for task in self.tasks:
+            if task.count(":") != 1:
+                raise ConfigError(f"expected a task such as Tabletop-v0:base, got: {task!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Where the results go, and whether to compute them."""
 

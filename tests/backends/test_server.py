@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import logging
+import math
 import socket
 import subprocess
 import sys
@@ -26,8 +27,10 @@ from PIL import Image
 from si_embodied import Prompt
 from si_embodied.backends.breaker import CircuitBreaker
 from si_embodied.backends.config import ServerOptions
+from si_embodied.backends.logprobs import tokens_of
 from si_embodied.backends.retries import Retries
 from si_embodied.backends.server import ServerBackend
+from si_embodied.certainty import Token
 from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, UnknownNameError
 from si_embodied.plan import plan_schema
 
@@ -150,7 +153,61 @@ def test_the_schema_is_sent_in_the_servers_format(make: Make, answer_format: str
 def test_a_server_without_schema_support_gets_none(make: Make) -> None:
     backend = make("ok", options=ServerOptions(answer_format="none"))
     backend.generate(prompt((8, 8)), deadline_s=5)
-    assert set(seen(backend)[0]["body"]) == {"model", "messages", "temperature", "max_tokens", "stream"}
+    asked = {"model", "messages", "temperature", "max_tokens", "stream", "logprobs", "top_logprobs"}
+    assert set(seen(backend)[0]["body"]) == asked
+
+
+def test_a_server_that_sends_token_probabilities_gives_a_certainty(make: Make) -> None:
+    """The tokens are pairs of characters."""
+    certainty = make("sure").generate(prompt((8, 8)), deadline_s=5).certainty
+    spelled = ["{", '"turn"', "90}"]
+    characters = [k for part in spelled for k in range(TURN.index(part, 12), TURN.index(part, 12) + len(part))]
+    assert certainty is not None
+    assert certainty.decision == pytest.approx(0.9 ** len({k // 2 for k in characters}))
+    assert certainty.point is None
+
+
+def test_the_point_is_measured_as_the_model_wrote_it_and_not_as_it_was_converted(make: Make) -> None:
+    """322 of 644 pixels is 500 in thousandths."""
+    backend = make("sure", model=goto(0, 322, 119), options=ServerOptions(family="qwen2_5_vl"))
+    completion = backend.generate(prompt((640, 480)), deadline_s=5)
+    assert "[500," in completion.text
+    assert completion.certainty is not None
+    assert completion.certainty.point is not None
+    assert 0.9**8 < completion.certainty.point < 0.9**3
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_refuses_to_send_probabilities_is_asked_without_them(make: Make, status: int) -> None:
+    """Once; later requests do not ask for them."""
+    backend = make(f"unsure:{status}")
+    for _ in range(2):
+        completion = backend.generate(prompt((8, 8)), deadline_s=5)
+        assert (completion.text, completion.certainty) == (TURN, None)
+    asked = [request["body"] for request in seen(backend)]
+    assert ["logprobs" in body for body in asked] == [True, False, False]
+    assert all(asked[1][key] == value for key, value in asked[0].items() if "logprobs" not in key)
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None, 1, [], {}, {"content": None}, {"content": [1]}, {"content": [{}]}, {"content": [{"token": "a"}]},
+        {"content": [{"token": "a", "logprob": None}]}, {"content": [{"token": "a", "logprob": float("nan")}]},
+        {"content": [{"token": "a", "logprob": 10**400}]}, {"content": [{"bytes": [256], "logprob": 0}]},
+    ],
+)  # fmt: skip
+def test_malformed_probabilities_are_no_probabilities(logprobs: Any) -> None:
+    assert tokens_of({"logprobs": logprobs}) == ()
+
+
+def test_tokens_are_read_by_their_bytes_and_impossible_probabilities_are_bounded() -> None:
+    content = [
+        {"token": "\ufffd", "bytes": [0xC3], "logprob": -math.inf},
+        {"token": "b", "bytes": None, "logprob": 1e-7},
+        {"token": "c", "logprob": -9999.0},
+    ]
+    assert tokens_of({"logprobs": {"content": content}}) == (Token(b"\xc3", 0.0), Token(b"b", 1.0), Token(b"c", 0.0))
 
 
 def test_the_api_key_is_sent_but_never_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:

@@ -54,6 +54,15 @@ def test_json_has_the_goals_in_metres(files: tuple[str, str], capsys: pytest.Cap
     assert goal["place_m"][0] == pytest.approx(2.0, abs=0.01)
 
 
+def test_a_models_plan_shows_its_probability(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A written answer has none."""
+    pytest.importorskip("llguidance")
+    assert plan(files) == 0
+    assert "probability" in capsys.readouterr().out
+    assert plan(files, "--answer", GOTO) == 0
+    assert "probability" not in capsys.readouterr().out
+
+
 def test_a_hold_is_an_answer_with_its_code(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(files, "--answer", "[bold]turn left[/bold]", "--json") == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])

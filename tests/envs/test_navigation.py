@@ -24,6 +24,7 @@ from si_embodied.envs.scenes.occupancy import Outlines
 from si_embodied.envs.scenes.tasks import NavigationTask
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.geometry import Intrinsics, Pose, project
+from si_embodied.grounding import point_of
 from si_embodied.policies.observation import from_gymnasium
 from si_embodied.policies.skills.navigation import TiltSkill
 from si_embodied.skills import TiltCamera
@@ -228,6 +229,16 @@ def test_the_perfect_pixel_is_on_the_target(tiny):
     assert view == 0
     assert tiny.target_mask()[round(v), round(u)]
     assert tiny.ground_truth.target_name() == "red chair"
+
+
+def test_a_point_shows_the_target_where_its_mask_does(tiny):
+    """The tiny camera's pixels are far apart in thousandths."""
+    mask = tiny.target_mask()
+    height, width = mask.shape
+    for row, column in np.argwhere(np.ones_like(mask)):
+        point = point_of(column, row, width, height)
+        assert tiny.ground_truth.shows_target(0, point) == mask[row, column]
+        assert not tiny.ground_truth.shows_target(1, point)
 
 
 def test_the_picture_for_people_has_both_views(flat):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,16 @@ def test_records_survive_a_round_trip(tmp_path: Path) -> None:
     for result in written:
         records.add(result)
     assert list(RecordFile(path, {"task": "sort"}).episodes.values()) == written
+
+
+def test_records_without_probabilities_stay_readable(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    records = RecordFile(path, {})
+    certain = dataclasses.replace(plan().record, decision_probability=0.5, point_probability=0.25)
+    records.add(episode(0, PlanEntry(certain, True, None)))
+    assert RecordFile(path, {}).episodes[0].plans[0].record == certain
+    path.write_text(path.read_text().replace(', "decision_probability": 0.5, "point_probability": 0.25', ""))
+    assert RecordFile(path, {}).episodes[0].plans[0].record == plan().record
 
 
 def test_every_line_is_a_json_object_with_its_type(tmp_path: Path) -> None:

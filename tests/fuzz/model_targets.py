@@ -13,6 +13,7 @@ from harness import brief, target
 from si_embodied import CameraFrame, Hold, Intrinsics, Observation, Pose, Prompt, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.backends.config import Family, ServerOptions
+from si_embodied.certainty import Token, certainty_of
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import BackendError, ConfigError, PlanParseError, RegionParseError
 from si_embodied.grounding import pixel_of
@@ -67,6 +68,7 @@ def brief_offence(error: PlanParseError) -> None:
 def plan_text_of_every_family(data: bytes) -> None:
     """A model's answer, for each kind of task, with the points of each family."""
     text = text_of(data)
+    certainty_of([Token(text.encode("utf-8", "surrogatepass"), 0.5)], text)
     for kind in KINDS:
         for family in FAMILIES:
             _read_plan(_question(family, kind).answer(text), kind)
@@ -146,6 +148,7 @@ def chat_reply(data: bytes) -> None:
     assert isinstance(answer.text, str)
     assert answer.prompt_tokens >= 0
     assert answer.completion_tokens >= 0
+    certainty_of(answer.tokens, answer.text)
     for family in FAMILIES:
         _read_plan(_question(family, "navigation").answer(answer.text), "navigation")
 

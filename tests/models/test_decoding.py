@@ -102,6 +102,37 @@ def test_a_prompt_without_images_decodes_as_generate_does(family_name: str, load
     assert list(ours.tokens) == _generate(checkpoint, inputs, start(prompt.schema))
 
 
+def test_probabilities_are_those_of_transformers_under_the_same_mask(
+    family_name: str, loaded: dict[str, Checkpoint], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """Of all tokens, chosen greedily or drawn, forced or drafted: the softmax of one pass over prompt and answer."""
+    import torch
+
+    checkpoint, rng = loaded[family_name], np.random.default_rng(12)
+    grammars, last = _grammars(checkpoint), ()
+    for temperature in (0.0, 1.5):
+        prompt = draw_prompt(rng)
+        inputs = checkpoint.family.encode(prompt)
+        start = lambda inputs=inputs, prompt=prompt: grammars.start(checkpoint.family.schema(prompt, inputs))  # noqa: E731
+        runner, options = TorchRunner(checkpoint.model), Decoding(temperature=temperature, seed=3, max_new_tokens=400)
+        for _ in range(2):  # the second time, its own answer is the draft
+            ours = decode(runner, inputs, start(), options, last_answer=last)
+            last = ours.tokens
+            ids = torch.from_numpy(np.append(inputs.input_ids, ours.tokens))[None]
+            arguments = {name: torch.from_numpy(array) for name, array in inputs.pixels.items()}
+            if "image_grid_thw" in arguments:
+                images = np.append(inputs.is_image, np.zeros(len(ours.tokens), np.bool_)).astype(np.int32)
+                arguments["mm_token_type_ids"] = torch.from_numpy(images)[None]
+            with torch.inference_mode():
+                logits = checkpoint.model(input_ids=ids, **arguments).logits[0, -len(ours.tokens) - 1 : -1]
+            constraint = start()
+            for token, probability, row in zip(ours.tokens, ours.probabilities, logits, strict=True):
+                allowed = torch.from_numpy(constraint.allowed())
+                expected = row.masked_fill(~allowed, -torch.inf).softmax(-1)[token]
+                assert probability == pytest.approx(float(expected), rel=1e-3)
+                constraint.accept([token])
+
+
 class _Scripted:
     """A runner that prefers one token forever, with a grammar that allows a fixed number of them."""
 
@@ -150,8 +181,10 @@ def _decode(both: Any, *, clock: Any = time.monotonic, **keywords: Any) -> Any:
 def test_forced_tokens_are_fed_with_the_prefill() -> None:
     """Two forced tokens, then three chosen ones, of which the last is never fed back."""
     both = _Scripted(5, forced=[7, 8])
-    assert _decode(both).tokens == (7, 8, 1, 1, 1)
+    decoded = _decode(both)
+    assert decoded.tokens == (7, 8, 1, 1, 1)
     assert both.steps == [(7, 8), (1,), (1,)]
+    assert decoded.probabilities == pytest.approx((1, 1, *[np.e / (1 + np.e)] * 3))
 
 
 def test_an_answer_that_is_too_long_is_an_error() -> None:

@@ -96,6 +96,25 @@ def test_completions_count_tokens_and_time(backends: dict[str, Any]) -> None:
     assert 1 <= completion.completion_tokens <= len(completion.text)
 
 
+def test_plans_come_with_their_certainty(
+    family_name: str, backends: dict[str, Any], draw_prompt: Callable[..., Prompt]
+) -> None:
+    """In every family, also one whose points are converted; a letter has none."""
+    rng, pointing = np.random.default_rng(6), 0
+    for index in range(20):
+        prompt = draw_prompt(rng, reasoning=index % 10 == 9, side=120)
+        completion = backends[family_name].generate(prompt, deadline_s=60.0)
+        subgoals = parse_plan(completion.text, *_kind_and_views(prompt)).subgoals
+        pointed = bool(subgoals) and hasattr(subgoals[0], "point")
+        assert completion.certainty is not None
+        assert 0 < completion.certainty.decision <= 1
+        assert (completion.certainty.point is not None) == pointed
+        pointing += pointed
+    assert pointing > 0
+    letter = {"type": "text", "pattern": "[AB]", "maxLength": 1}
+    assert backends[family_name].generate(Prompt("v", "", ("A or B?",), letter), deadline_s=60.0).certainty is None
+
+
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, 1e-6, float("nan")])
 def test_without_time_left_there_is_no_answer(deadline_s: float, backends: dict[str, Any]) -> None:
     """Not even a partial one."""

@@ -153,7 +153,10 @@ class Rig:
             handle = self.planner.task()
             self.goals.clear()
             wanted = PlannerStatus.PLANNING if self.phase == PLANNING else PlannerStatus.EXECUTING
-            self.ros.wait(lambda: self.planner.state == wanted, MOST_S, f"a robot that is {self.phase}")  # noqa: B023
+            ended = handle.get_result_async()
+            self.ros.wait(lambda: self.planner.state == wanted or ended.done(), MOST_S, self.phase)  # noqa: B023
+            if ended.done():  # on a busy machine a planner may see too little for too long
+                continue
             self.poses.clear()
             if self.phase == DRIVING:
                 self.ros.wait(self._moves, MOST_S, "a robot that moves")

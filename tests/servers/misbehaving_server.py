@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections import defaultdict
@@ -21,8 +22,8 @@ def reply(status: int, body: bytes, *headers: str, length: int | None = None) ->
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def completion(text: object, finish: str = "stop") -> bytes:
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+def completion(text: object, finish: str = "stop", logprobs: object = None) -> bytes:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish, "logprobs": logprobs}
     return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 21, "completion_tokens": 13}}).encode()
 
 
@@ -33,6 +34,13 @@ async def misbehave(how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
     good = completion(model if model.startswith("{") else TURN)
     if name == "ok":
         writer.write(reply(200, good))
+    elif name == "sure":  # each token has two characters and probability 0.9
+        text = model if model.startswith("{") else TURN
+        content = [{"token": text[i : i + 2], "logprob": math.log(0.9)} for i in range(0, len(text), 2)]
+        writer.write(reply(200, completion(text, logprobs={"content": content} if body.get("logprobs") else None)))
+    elif name == "unsure":
+        refusal = json.dumps({"error": {"message": f"{'x' * 400} Unsupported: logprobs"}}).encode()
+        writer.write(reply(int(value), refusal) if "logprobs" in body else reply(200, good))
     elif name == "slow":
         await asyncio.sleep(float(value))
         writer.write(reply(200, good))

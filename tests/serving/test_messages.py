@@ -158,6 +158,7 @@ def test_a_request_survives_encoding(base: MobileBase, arm: TableArm) -> None:
         Execute((GOALS[-1],), (Navigate(object="green sofa"),), Plan(
             subgoals=(Navigate(object="green sofa"),), done=False), RECORD),
         Hold(dataclasses.replace(RECORD, code=Code.BACKEND_FAILED, message="gone \udcff")),
+        Hold(dataclasses.replace(RECORD, code=Code.UNSURE, decision_probability=0.25, point_probability=1e-5)),
     ],
 )  # fmt: skip
 def test_a_decision_survives_encoding(decision: Decision) -> None:

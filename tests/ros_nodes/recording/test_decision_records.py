@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from si_embodied.certainty import Certainty
 from si_embodied.config import Prompts
 from si_embodied.errors import BackendError, DataError, DeadlineExceeded
 from si_embodied.geometry import Pose
@@ -84,6 +85,24 @@ def test_records_of_version_0_1_0_stay_readable() -> None:
     assert plan.settings.planner.prompts == Prompts("nav/v1", "manip/v1", "rearrange/v1")
     assert isinstance(hold.decision, Hold)
     assert hold.decision.code is Code.NO_DEPTH
+
+
+def test_records_without_probabilities_stay_readable() -> None:
+    plain = json.loads(full().to_json())
+    for name in ("decision_probability", "point_probability"):
+        del plain["decision"][1]["record"][name]
+    assert DecisionRecord.from_json(json.dumps(plain)).decision.record == full().decision.record
+
+
+def test_a_recorded_answer_is_as_sure_as_the_model_was() -> None:
+    """So that a replayed plan is refused with `UNSURE` where the recorded one was."""
+    model = RecordedAnswers()
+    for certainty in (Certainty(0.5, 0.25), Certainty(0.5), None):
+        decision, point = (None, None) if certainty is None else (certainty.decision, certainty.point)
+        model.load(
+            dataclasses.replace(plan_record(Code.OK, "{}"), decision_probability=decision, point_probability=point)
+        )
+        assert model.generate(PROMPT, deadline_s=1.0).certainty == certainty
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', json.dumps({"format": 2})])
