@@ -65,7 +65,7 @@ def question(prompt: Prompt, family: Family) -> Question:
     if family != "internvl":
         _check_aspects(prompt)
     if prompt.numbered or (family == "internvl" and len(prompt.images) > 1):
-        prompt = replace(prompt, content=_numbered(prompt.content))
+        prompt = replace(prompt, content=numbered_images(prompt.content))
     if family in ("qwen3_vl", "internvl"):
         return Question(prompt.system, prompt.content, prompt.schema)
     if family == "qwen2_5_vl":
@@ -83,7 +83,7 @@ def _check_aspects(prompt: Prompt) -> None:
             )
 
 
-def _numbered(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArray[np.uint8], ...]:
+def numbered_images(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str | NDArray[np.uint8], ...]:
     """Number the images as in InternVL's training: `Image-1: <image>` and a newline."""
     numbered: list[str | NDArray[np.uint8]] = []
     number = 0

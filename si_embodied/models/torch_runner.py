@@ -11,6 +11,7 @@ import numpy as np
 from si_embodied.errors import BackendError, DeadlineExceeded, extra
 from si_embodied.models.compiled import compiled_pass
 from si_embodied.models.decoding import prefill_chunks, unchecked
+from si_embodied.models.patches import embed_patches_linearly
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
 
 with extra("models"):
@@ -51,6 +52,7 @@ class TorchRunner:
             store_bytes: size limit of the image feature cache, on the model's device.
             compiled: compile the steps with torch; takes a minute, only on CUDA. If it fails, the reason is logged.
         """
+        embed_patches_linearly(model)
         self._model = model
         self._device: torch.device = model.device
         self._language: Any = model.model.language_model

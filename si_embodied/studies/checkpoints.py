@@ -10,6 +10,7 @@ from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.studies.playing import play
 from si_embodied.studies.settings import Episodes, TrainingRun
 from si_embodied.training.export import Story, export
+from si_embodied.training.material import Material
 from si_embodied.training.nano import STATE, Budget, Training, train
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def train_checkpoint(
     trained = Training.load(state) if state.exists() else start()
     if budget.progress(trained.step, trained.seconds) < 1:
         report(f"{folder.name}: training from step {trained.step}")
-        train(trained, *data(), folder / "run", budget, report=report)
+        images, held_out = data()
+        train(trained, Material(images), Material(held_out), folder / "run", budget, report=report)
     story = Story({}, run.settings()["data"], trained.recipe.seed, trained.step, trained.seconds / 60, notes=notes)
     return trained, export(trained.mean, folder / "checkpoint", story)
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from si_embodied.errors import extra
+from si_embodied.errors import ConfigError, extra
 from si_embodied.models.tiny import SPECIAL_TOKENS
-from si_embodied.training.scenes import IMAGE_PX
+from si_embodied.training.pictures import CELL_PX, IMAGE_PX, SMALL_IMAGE_PX
 from si_embodied.training.vocabulary import NUMBERS, make_tokenizer, word_id
 
 with extra("models"):
     import torch
     from transformers import GenerationConfig, Qwen2VLImageProcessorPil, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-PATCH_PX, MERGE = 10, 2
-GRID = IMAGE_PX // (PATCH_PX * MERGE)
-"""Merged cells along each side of an image; each cell is one token of the language model."""
+GRID = IMAGE_PX // CELL_PX
+"""Cells along each side of an image."""
 _EMBEDDING_SCALE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Layer counts and widths."""
+    """Patch size, layer counts and widths."""
 
+    patch_px: int = 10  # divides `CELL_PX`; at half the size, the vision tower reads four times as many patches
     vision_width: int = 128
     vision_layers: int = 4
     vision_heads: int = 4
@@ -34,6 +34,16 @@ class Sizes:
     text_layers: int = 4
     text_heads: int = 4
     key_value_heads: int = 2
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` if a cell is not a whole number of patches."""
+        if self.patch_px < 1 or CELL_PX % self.patch_px:
+            raise ConfigError(f"expected patch_px to divide a cell of {CELL_PX} px, got: {self.patch_px}")
+
+    @property
+    def merge(self) -> int:
+        """Patches along each side of a cell."""
+        return CELL_PX // self.patch_px
 
 
 MICRO = Sizes(vision_width=32, vision_layers=1, vision_heads=2, text_width=48, text_layers=2, text_heads=2)
@@ -66,10 +76,10 @@ def make_model(sizes: Sizes, seed: int) -> Qwen3VLForConditionalGeneration:
             "hidden_size": sizes.vision_width,
             "intermediate_size": 3 * sizes.vision_width,
             "num_heads": sizes.vision_heads,
-            "patch_size": PATCH_PX,
-            "spatial_merge_size": MERGE,
+            "patch_size": sizes.patch_px,
+            "spatial_merge_size": sizes.merge,
             "out_hidden_size": sizes.text_width,
-            "num_position_embeddings": (GRID * MERGE) ** 2,
+            "num_position_embeddings": (GRID * sizes.merge) ** 2,
             "deepstack_visual_indexes": [],
         },
         image_token_id=ids["<|image_pad|>"],
@@ -90,14 +100,13 @@ def make_model(sizes: Sizes, seed: int) -> Qwen3VLForConditionalGeneration:
     return model
 
 
-def image_processor() -> Qwen2VLImageProcessorPil:
-    """An image processor that resizes every image to the size that the model is trained at."""
-    area = IMAGE_PX**2
+def image_processor(patch_px: int = Sizes().patch_px) -> Qwen2VLImageProcessorPil:
+    """An image processor that resizes images to whole cells, between the two sizes that the model is trained at."""
     return Qwen2VLImageProcessorPil(
-        patch_size=PATCH_PX,
+        patch_size=patch_px,
         temporal_patch_size=2,
-        merge_size=MERGE,
-        size={"shortest_edge": area, "longest_edge": area},
+        merge_size=CELL_PX // patch_px,
+        size={"shortest_edge": SMALL_IMAGE_PX**2, "longest_edge": IMAGE_PX**2},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
@@ -126,7 +135,7 @@ def _start(model: Any, generator: torch.Generator) -> None:
             if token.startswith("Ġ") and token[1:] in vocabulary and len(token) > 2:
                 words[number] = words[vocabulary[token[1:]]]  # a word means the same after a space
         positions = model.model.visual.pos_embed.weight
-        positions.copy_(grid_codes(GRID * MERGE, positions.shape[1]))
+        positions.copy_(grid_codes(round(len(positions) ** 0.5), positions.shape[1]))
 
 
 def like_attends_to_like(attention: Any, generator: torch.Generator) -> None:

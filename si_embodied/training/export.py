@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from si_embodied.embodiment import TaskKind
 from si_embodied.errors import extra
-from si_embodied.training.architecture import MERGE, PATCH_PX, image_processor
-from si_embodied.training.batches import PROMPTS
-from si_embodied.training.scenes import IMAGE_PX
+from si_embodied.training.architecture import image_processor
+from si_embodied.training.nano_settings import NANO_PROMPTS
+from si_embodied.training.pictures import IMAGE_PX, SMALL_IMAGE_PX
 from si_embodied.training.vocabulary import make_tokenizer
 
 with extra("models"):
@@ -18,6 +19,13 @@ with extra("models"):
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from si_embodied.config import Prompts
+
+
+_ONE_VIEW = """It was trained on the tabletop tasks base, spatial and stack, and on the apartment task objectnav. It
+sees one view and is told only its last attempt."""
+_MANY_VIEWS = "It was trained on the tasks above, with the decisions of a teacher that knows the scene."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,8 @@ class Story:
     steps: int
     minutes: float
     held_out: dict[str, float] = field(default_factory=dict)
+    prompts: Prompts = NANO_PROMPTS
+    decisions: dict[str, int] = field(default_factory=dict)  # by task
     notes: str = ""  # scores in the worlds, and anything else worth knowing
 
 
@@ -48,28 +58,36 @@ def export(model: Any, directory: Path, story: Story) -> Path:
         if name != "lm_head.weight"  # tied to the embedding
     }
     save_file(weights, str(directory / "model.safetensors"), metadata={"format": "pt"})
-    image_processor().save_pretrained(str(directory))
+    processor = image_processor(model.config.vision_config.patch_size)
+    processor.save_pretrained(str(directory))
     _write_json(directory / "processor_config.json", {"processor_class": "Qwen3VLProcessor"})
     video = {
-        "video_processor_type": "Qwen3VLVideoProcessor", "patch_size": PATCH_PX, "temporal_patch_size": 2,
-        "merge_size": MERGE, "size": {"shortest_edge": IMAGE_PX**2, "longest_edge": IMAGE_PX**2},
+        "video_processor_type": "Qwen3VLVideoProcessor", "patch_size": processor.patch_size,
+        "temporal_patch_size": 2, "merge_size": processor.merge_size, "size": dict(processor.size),
         "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
     }  # fmt: skip
     _write_json(directory / "video_preprocessor_config.json", video)
-    manipulation, navigation = PROMPTS
+    listed = "".join(f"  {kind}: {version}\n" for kind, version in _versions(story.prompts).items())
     (directory / "planner.yaml").write_text(
-        f"# The prompts this checkpoint was trained with.\nprompts:\n  navigation: {navigation}\n"
-        f"  manipulation: {manipulation}\n",
-        encoding="utf-8",
+        f"# The prompts this checkpoint was trained with.\nprompts:\n{listed}", encoding="utf-8"
     )
     (directory / "README.md").write_text(card(model, story), encoding="utf-8")
     return directory
+
+
+def _versions(prompts: Prompts) -> dict[TaskKind, str]:
+    """The prompts that are named, by kind of task."""
+    kinds: tuple[TaskKind, ...] = get_args(TaskKind)
+    return {kind: version for kind in kinds if (version := prompts.version(kind))}
 
 
 def card(model: Any, story: Story) -> str:
     """The model card."""
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     images = ", ".join(f"{count:,} {world} images" for world, count in sorted(story.images.items()))
+    decided = "".join(f"; {count:,} decisions of {task}" for task, count in sorted(story.decisions.items()))
+    prompts = " and ".join(f"`{name}`" for name in _versions(story.prompts).values())
+    limits = _MANY_VIEWS if story.decisions else _ONE_VIEW
     scores = "\n".join(f"| {name} | {value:.1%} |" for name, value in sorted(story.held_out.items()))
     return f"""---
 license: apache-2.0
@@ -81,9 +99,9 @@ tags: [robotics, planning, qwen3_vl]
 A planner with {parameters:.1f} million parameters in Qwen3-VL's architecture, trained from scratch on images of this
 project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing but these two worlds.
 
-- Input: one {IMAGE_PX} px image (others are resized) and an instruction in the worlds' own words; prompts `nav/nano`
-  and `manip/nano` (`planner.yaml`). Output: a plan in the planner's JSON.
-- Data: {images}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds
+- Input: images of {IMAGE_PX} or {SMALL_IMAGE_PX} px (others are resized) and an instruction in the worlds' own words;
+  prompts {prompts} (`planner.yaml`). Output: a plan in the planner's JSON.
+- Data: {images}{decided}, rendered from seeds below 80,000; held out: seeds 80,000 to 99,999; seeds
   of 100,000 and above were never used. Checksum of the data: `{story.data_digest}`. New instructions and plans are
   drawn each time an image is shown.
 - Training: {story.steps:,} steps in {story.minutes:.0f} minutes. To repeat it from scratch:
@@ -101,8 +119,7 @@ project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing
 {story.notes or "Not measured yet."}
 
 ## Limits
-It was trained on the tabletop tasks base, spatial and stack, and on the apartment task objectnav. It sees one view and
-is told only its last attempt. It knows only these objects and colours, and answers anything else with well-formed
+{limits} It knows only these objects and colours, and answers anything else with well-formed
 nonsense.
 """
 

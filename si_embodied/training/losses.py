@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import extra
 from si_embodied.training.architecture import words_of
+from si_embodied.training.decision_batches import image_tokens
 from si_embodied.training.examples import NO_LABEL
 from si_embodied.training.forward import encode_images, logits_of, read
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS, NUMBERS
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from si_embodied.training.batches import Batch
+    from si_embodied.training.decision_batches import DecisionBatch
+    from si_embodied.training.rows import Packed
 
 POINT_SPREAD = 12.0
 """Standard deviation of a coordinate's soft target, of 1000: half the size of a small object. A one-hot target treats
@@ -48,6 +51,7 @@ class Losses:
     total: Tensor
     cells: float
     answers: float
+    decisions: float
     cell_accuracy: float  # share of the cells with an object whose category and colour are both right
 
 
@@ -64,14 +68,19 @@ def _label_words() -> tuple[Tensor, Tensor]:
     return words_of((*CATEGORIES, _NOTHING)), words_of(COLOURS)
 
 
-def losses(model: Any, readers: CellReaders, batch: Batch, *, cell_weight: float) -> Losses:
-    """The loss of a batch: always the cells, and the answers if it has questions."""
+def losses(
+    model: Any, readers: CellReaders, batch: Batch, decisions: DecisionBatch | None = None, *, cell_weight: float
+) -> Losses:
+    """The loss of a step: always the cells; also the answers if the batch has questions, and the decisions."""
     tokens = encode_images(model, batch.images, batch.cells)
     cells, accuracy = cell_loss(model, readers, tokens.flatten(0, 1), batch.labels.flatten(0, 1))
-    if batch.packed is None:
-        return Losses(cells, float(cells.detach()), 0.0, accuracy)
-    answers = answer_loss(model, batch, tokens)
-    return Losses(cell_weight * cells + answers, float(cells.detach()), float(answers.detach()), accuracy)
+    answers = torch.zeros(()) if batch.packed is None else answer_loss(model, batch.packed, tokens)
+    decided = torch.zeros(())
+    if decisions is not None:
+        decided = answer_loss(model, decisions.packed, image_tokens(model, decisions))
+    alone = batch.packed is None and decisions is None
+    total = cells if alone else cell_weight * cells + answers + decided
+    return Losses(total, float(cells.detach()), float(answers.detach()), float(decided.detach()), accuracy)
 
 
 def cell_loss(model: Any, readers: CellReaders, tokens: Tensor, labels: Tensor) -> tuple[Tensor, float]:
@@ -100,12 +109,11 @@ def cell_loss(model: Any, readers: CellReaders, tokens: Tensor, labels: Tensor) 
     return loss, float(right.float().mean())
 
 
-def answer_loss(model: Any, batch: Batch, image_tokens: Tensor) -> Tensor:
+def answer_loss(model: Any, packed: Packed, image_tokens: Tensor) -> Tensor:
     """Weighted cross-entropy of the answers' tokens, with soft targets for coordinates."""
-    assert batch.packed is not None
-    hidden = read(model, batch.packed, image_tokens)
-    asked = batch.weights > 0
-    logits, targets, weights = logits_of(model, hidden[asked]), batch.targets[asked], batch.weights[asked]
+    hidden = read(model, packed, image_tokens)
+    asked = packed.weights > 0
+    logits, targets, weights = logits_of(model, hidden[asked]), packed.targets[asked], packed.weights[asked]
     logs = functional.log_softmax(logits, dim=1)
     is_point = targets < NUMBERS
     loss = -logs.gather(1, targets[:, None])[:, 0]

@@ -13,7 +13,7 @@ from si_embodied.grounding import pixel_of
 from si_embodied.training.annotations import Annotation, TabletopAnnotation
 from si_embodied.training.batches import Answered, answered, pack
 from si_embodied.training.examples import Labelled
-from si_embodied.training.forward import CELLS, Packed, encode_images, logits_of, read
+from si_embodied.training.forward import CELLS, encode_images, logits_of, read
 from si_embodied.training.questions import MIN_VISIBLE_PX, Question, QuestionCounts, fragment, questions
 from si_embodied.training.scenes import RENDER_PX
 from si_embodied.training.vocabulary import NUMBERS
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from si_embodied.training.rows import Packed
 
 NEAR = 40
 """A coordinate within this distance of its label, of 1000, is right: 4 to 5 cm on the table."""
@@ -96,17 +98,17 @@ def verdicts(
 
 def _ask(
     model: Any, data: Labelled, rows: NDArray[np.int64], asked: list[list[Answered]], tokens: Tensor
-) -> tuple[Packed, Tensor, Tensor, Tensor]:
-    """The packed questions with their targets and weights, and the predicted next tokens (B, L)."""
+) -> tuple[Packed, Tensor]:
+    """The packed questions, and the predicted next tokens (B, L)."""
     cells = np.tile(np.arange(tokens.shape[1]), (len(rows), 1))
-    packed, targets, weights = pack([int(data.world[row]) for row in rows], asked, cells)
+    packed = pack([int(data.world[row]) for row in rows], asked, cells)
     hidden = read(model, packed, tokens)
-    said = torch.zeros_like(targets)
-    counted = weights > 0
+    said = torch.zeros_like(packed.targets)
+    counted = packed.weights > 0
     logits = logits_of(model, hidden[counted])
     numbers = logits[:, :NUMBERS].argmax(1)  # the grammar allows no other token as a coordinate
-    said[counted] = torch.where(targets[counted] < NUMBERS, numbers, logits.argmax(1))
-    return packed, targets, weights, said
+    said[counted] = torch.where(packed.targets[counted] < NUMBERS, numbers, logits.argmax(1))
+    return packed, said
 
 
 def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
@@ -121,8 +123,8 @@ def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tenso
             ]
             for row, some, where in zip(rows, targets, points, strict=True)
         ]
-        _, labels, weights, said = _ask(model, data, rows, asked, tokens)
-        coordinates = (weights > 0) & (labels < NUMBERS)
+        packed, said = _ask(model, data, rows, asked, tokens)
+        coordinates = (packed.weights > 0) & (packed.targets < NUMBERS)
         answers = []
         for index, some in enumerate(targets):
             numbers = said[index][coordinates[index]].tolist()
@@ -158,11 +160,11 @@ def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) 
         [replace(answered(q, int(data.world[row])), early=None) for q in some]
         for row, some in zip(rows, drawn, strict=True)
     ]
-    packed, targets, weights, said = _ask(model, data, rows, asked, tokens)
+    packed, said = _ask(model, data, rows, asked, tokens)
     for index, some in enumerate(drawn):
         for segment, question in enumerate(some, start=1):
-            own = (packed.segments[index] == segment) & (weights[index] >= 0.4)
-            told, answer = targets[index][own], said[index][own]
+            own = (packed.segments[index] == segment) & (packed.weights[index] >= 0.4)
+            told, answer = packed.targets[index][own], said[index][own]
             point = told < NUMBERS
             words, points = (told == answer)[~point], ((told - answer).abs() <= NEAR)[point]
             yield Verdict(question, tuple(words.tolist()), tuple(points.tolist()))

@@ -11,18 +11,16 @@ import json
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import ConfigError, extra
 from si_embodied.runs import replacing
 from si_embodied.training.architecture import Sizes, make_model
-from si_embodied.training.batches import Batch, make_batch
 from si_embodied.training.forward import CELLS
 from si_embodied.training.losses import CellReaders, losses
+from si_embodied.training.material import draw_step
 from si_embodied.training.measure import measure
-from si_embodied.training.questions import QuestionCounts
+from si_embodied.training.measure_decisions import measure_decisions
 
 with extra("models"):
     import torch
@@ -32,16 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from si_embodied.training.examples import Labelled
-
-    Worlds: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows of the tabletops, and of the apartments
+    from si_embodied.training.material import Material
 
 STATE, LOG = "state.pt", "log.jsonl"
 
-STEPS = {"t": (0, True), "d": (0, False), "a": (1, True), "b": (1, False)}
-"""World, and whether the step asks questions; a step that does not trains cells on three times as many images."""
+
+DECISIONS_CYCLE = "qaptqbpaqd"
+"""A cycle in which half of the steps train decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +50,15 @@ class Recipe:
     fragments: tuple[int, int] = (5, 3)  # pointing questions of a tabletop and an apartment image
     plans: tuple[int, int] = (2, 3)  # whole plans
     glances: tuple[int, int] = (0, 12)  # instructions without a plan: whether the target is in view is the hard part
-    cycle: str = "aatabaatad"  # the kinds of step in turn, see `STEPS`
+    decisions: int = 16  # decisions of whole episodes in a step that trains them
+    cycle: str = "aatabaatad"  # the kinds of step in turn, see `material.STEPS`
     kept_cells: tuple[int, int] = (32, 64)  # cells of a tabletop and an apartment image that the model sees
     late_cells: tuple[int, int] = (CELLS, CELLS)  # the same during `late_share`
     learning_rate: float = 1.5e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
     cell_weight: float = 0.5  # weight of the cell loss relative to the answer loss
+    camera_share: float = 0.25  # share of the images that look as if a real camera had taken them
     average: float = 0.995  # decay of the weights' running mean, which is measured and exported
     dense_share: float = 0.2  # share of the budget at the start that trains cells only
     late_share: float = 0.3  # share at the end with `late_cells` and a learning rate that falls to a tenth
@@ -156,14 +154,14 @@ class Training:
         except (KeyError, RuntimeError) as error:
             raise ConfigError(f"the checkpoint {directory} does not fit the recipe's sizes: {error}") from error
 
-    def advance(self, data: Labelled, worlds: Worlds, progress: float) -> dict[str, float]:
+    def advance(self, material: Material, progress: float) -> dict[str, float]:
         """Take one step; returns the values to log."""
         recipe = self.recipe
         rate = recipe.learning_rate * learning_factor(self.step, progress, recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = draw_batch(data, worlds, self.step, progress, recipe)
-        found = losses(self.model, self.readers, batch, cell_weight=recipe.cell_weight)
+        batch, decisions = draw_step(material, self.step, progress, recipe)
+        found = losses(self.model, self.readers, batch, decisions, cell_weight=recipe.cell_weight)
         self.optimizer.zero_grad(set_to_none=True)
         found.total.backward()  # type: ignore[no-untyped-call]
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -173,7 +171,7 @@ class Training:
         self._average()
         return {
             "loss": float(found.total.detach()), "cells": found.cells, "answers": found.answers,
-            "cell_accuracy": found.cell_accuracy, "rate": rate,
+            "decisions": found.decisions, "cell_accuracy": found.cell_accuracy, "rate": rate,
         }  # fmt: skip
 
     def _average(self) -> None:
@@ -191,23 +189,10 @@ def learning_factor(step: int, progress: float, recipe: Recipe) -> float:
     return factor * (1.0 - 0.9 * min(max(falling, 0.0), 1.0))
 
 
-def draw_batch(data: Labelled, worlds: Worlds, step: int, progress: float, recipe: Recipe) -> Batch:
-    """The examples of one step, a function of the recipe's seed and the step."""
-    rng = np.random.default_rng((recipe.seed, step))
-    world, asks = STEPS[recipe.cycle[step % len(recipe.cycle)]]
-    if not len(worlds[world]):
-        world = 1 - world
-    asks = asks and progress >= recipe.dense_share
-    rows = rng.choice(worlds[world], size=recipe.batch_images * (1 if asks else 3))
-    kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
-    counts = QuestionCounts(recipe.fragments[world], recipe.plans[world], recipe.glances[world]) if asks else None
-    return make_batch(data, rows, rng, kept=kept, counts=counts)
-
-
 def train(
     run: Training,
-    data: Labelled,
-    held_out: Labelled,
+    material: Material,
+    held_out: Material,
     out: Path,
     budget: Budget,
     *,
@@ -218,7 +203,6 @@ def train(
     Writes `state.pt`, from which a run resumes, and `log.jsonl`, one line per step or measurement, into `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    worlds = (np.flatnonzero(data.world == 0), np.flatnonzero(data.world == 1))
     saved = measured = time.monotonic()
     history: list[float] = []
     with (out / LOG).open("a", encoding="utf-8") as log:
@@ -228,14 +212,16 @@ def train(
             log.flush()
 
         def evaluate() -> None:
-            scores = measure(run.mean, held_out)
+            scores = measure(run.mean, held_out.images)
+            if held_out.decisions is not None:
+                scores |= measure_decisions(run.mean, held_out.decisions)
             write(step=run.step, minutes=round(run.seconds / 60, 2), held_out=scores)
             listed = ", ".join(f"{kind} {value:.2f}" for kind, value in scores.items())
             report(f"step {run.step}, {run.seconds / 60:.1f} min: {listed}")
 
         while (progress := budget.progress(run.step, run.seconds)) < 1:
             began = time.monotonic()
-            entry = run.advance(data, worlds, progress)
+            entry = run.advance(material, progress)
             took = time.monotonic() - began
             run.seconds += took
             history.append(entry["loss"])

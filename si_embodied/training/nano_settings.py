@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import Doc
 
+from si_embodied.config import Prompts
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
     from si_embodied.training.nano import Recipe
 
+NANO_PROMPTS = Prompts(navigation="nav/nano", manipulation="manip/nano")
 HELD_OUT_IMAGES = 240
 """Images of each world."""
 
@@ -34,6 +36,8 @@ class NanoRun:
     apartments: Annotated[int, Doc("images of apartments to render")] = 14_400
     threads: Annotated[int, Doc("threads of the CPU")] = 2
     recipe: Annotated[Recipe | None, Doc("default: the shipped checkpoint's, with the seed and threads above")] = None
+    decisions: Annotated[Path | None, Doc("shards of decisions in whole episodes to learn from as well")] = None
+    prompts: Annotated[Prompts, Doc("that the checkpoint names as its own")] = NANO_PROMPTS
     held_out: Annotated[int, Doc("images of each world to measure on")] = HELD_OUT_IMAGES
 
     def __post_init__(self) -> None:

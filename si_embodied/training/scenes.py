@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from si_embodied.errors import SceneError, extra
+from si_embodied.errors import SceneError
 from si_embodied.grounding import point_of
 from si_embodied.processes import worker_pool
 from si_embodied.runs import write_text
@@ -27,9 +27,7 @@ from si_embodied.training.annotations import (
     TabletopAnnotation,
     VisibleObject,
 )
-
-with extra("sim"):
-    from PIL import Image
+from si_embodied.training.pictures import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +41,14 @@ World: TypeAlias = Literal["tabletop", "apartment"]
 WORLDS: tuple[World, ...] = ("tabletop", "apartment")
 
 RENDER_PX = 224  # the worlds' default image size
-IMAGE_PX = 220  # the model's image size: a multiple of its merged cells of 20 px
 NOTHING = 255  # pixels of an instance image that show no object
 
 TABLETOP_TASKS = ("base", "spatial", "base", "spatial", "base", "spatial", "stack", "base", "spatial", "stack")
 VIEWS_PER_APARTMENT = 12
 HELD_OUT_SEED = 80_000
-"""Seeds from here to 99,999 are for measuring during training; training never uses seeds of 100,000 and above."""
+"""Seeds from here to 99,999 are for measuring during training."""
+UNSEEN_SEED = 100_000
+"""Training never uses seeds from here on."""
 
 _FREE_M = 0.075  # least distance from a free spot to the centre of the nearest object
 
@@ -100,11 +99,6 @@ def write_shard(shard: Shard, directory: Path) -> int:
     return len(images)
 
 
-def model_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Resize an image (H, W, 3) as the checkpoint's image processor does."""
-    return np.asarray(Image.fromarray(rgb).resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC))
-
-
 def digest(directory: Path) -> str:
     """A checksum of all shards for the model card: CRC-32 over the annotation files and their names."""
     mark = 0
@@ -120,7 +114,7 @@ if TYPE_CHECKING:
 def _arrays(view: LabelledView) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The image at the model's resolution, and the instance image (RENDER_PX, RENDER_PX)."""
     instances = np.where(view.instances < 0, NOTHING, view.instances).astype(np.uint8)
-    return model_pixels(view.frame.rgb), instances
+    return fitted(view.frame.rgb), instances
 
 
 def _objects(view: LabelledView) -> tuple[VisibleObject, ...]:

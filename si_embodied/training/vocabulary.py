@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from si_embodied.errors import extra
 from si_embodied.models.tiny import CHAT_TEMPLATE, SPECIAL_TOKENS
+from si_embodied.types import Code
 
 with extra("models"):
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -34,7 +35,12 @@ COLOURS = (
     "red", "green", "blue", "yellow", "orange", "purple", "pink", "white", "black", "gray", "brown", "wood",
 )  # fmt: skip
 _PLACES = ("square hole", "round hole", "long hole", "living room", "kitchen", "bedroom", "bathroom", "office")
-_SKILLS = ("goto", "turn", "forward", "look", "explore", "stop", "pick", "place", "push", "home", "up", "down")
+_ITEMS = ("mug", "bowl", "ball", "book", "can", "bottle", "box")
+_SKILLS = (
+    "navigate", "goto", "turn", "look_around", "forward", "look", "pick", "place", "push", "open", "close", "home",
+    "explore", "explore_view", "stop", "up", "down",
+)  # fmt: skip
+_FAILURES = tuple(code.name.lower() for code in Code if code is not Code.OK)
 _WORDS = tuple(
     """
 a an and answer arm as at base behind between bottom build by carrot clear close colour corners deep degrees direction
@@ -46,22 +52,29 @@ stack stand stands stop straight surface tall tallest task than that the their t
 tomato top toward towards tower turn two up view wall was where which wide with you your Task View Plan So system
 user assistant mobile yet done
 failed before after first again last can i corner small large big black block
+Image In Known Last Reached To You ago ahead already are around away bring camera cannot closed everything gripper head
+held hold looking m near nearer no none nothing now off once open out picture reach room s seen skill start stay
+succeeded swap taken task twice without wrist yet begins drive driven farther inside empty hand
 """.split()  # noqa: SIM905
 )
+_VIEWS = range(16)
+"""The numbers of views in answers."""
+POINT_PIECES = tuple(f'","view":{view},"point":[' for view in _VIEWS)
+"""The end of an object's name, its view and the start of its point, by view. Choosing the view is one decision."""
 PIECES = (
-    '{"subgoals":[{"skill":"', '{"subgoals":[', '{"skill":"', '","object":"', '","view":0,"point":[',
-    '"view":0,"point":[', ']},{"skill":"', ']}],"done":', '"},{"skill":"',
+    '{"subgoals":[{"skill":"', '{"subgoals":[', '{"skill":"', '","object":"', *POINT_PIECES,
+    *(f'"view":{view},"point":[' for view in _VIEWS), ']},{"skill":"', ']}],"done":', '"},{"skill":"',
     '"}],"done":', '],"done":', '"done":', "true}",
     "false}", '","degrees":', '","centimetres":', '","direction":"', '],"to":[', '":', '","', '{"', '"}', ']}', '[{',
+    '}],"done":', '},{"skill":"',
 )  # fmt: skip
-POINT_PIECE = '","view":0,"point":['
 
 
 @cache
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, built once."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = list(dict.fromkeys((*CATEGORIES, *COLOURS, *_PLACES, *_SKILLS, *_WORDS)))
+    words = list(dict.fromkeys((*CATEGORIES, *COLOURS, *_PLACES, *_ITEMS, *_SKILLS, *_FAILURES, *_WORDS)))
     names = [*map(str, range(NUMBERS)), *map(_byte_level, PIECES)]
     for word in words:
         names += [_byte_level(word), _byte_level(f" {word}")]
@@ -97,5 +110,5 @@ def _byte_level(text: str) -> str:
 def _pattern(words: Iterable[str]) -> str:
     """A pattern that splits text into JSON fragments, phrases, words, numbers and single characters."""
     pieces = "|".join(re.escape(piece) for piece in sorted(PIECES, key=len, reverse=True))
-    phrases = "|".join(sorted((word for word in words if " " in word), key=len, reverse=True))
+    phrases = "|".join(sorted((word for word in words if " " in word or "_" in word), key=len, reverse=True))
     return rf" ?(?:{phrases})(?![a-z])|{pieces}| ?[A-Za-z]+|[0-9]{{1,4}}|[\s\S]"

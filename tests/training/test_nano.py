@@ -18,10 +18,12 @@ from si_embodied.errors import ConfigError, RecordError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.export import Story, export
+from si_embodied.training.material import Material
 from si_embodied.training.nano import LOG, STATE, Budget, Recipe, Training, learning_factor, train
 from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.pictures import fitted, fitted_size
 from si_embodied.training.pipeline import train_nano
-from si_embodied.training.scenes import Shard, model_pixels, plan_shards, write_shard, write_shards
+from si_embodied.training.scenes import Shard, plan_shards, write_shard, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 SMALL = Recipe(
@@ -75,20 +77,37 @@ def test_shards_hold_the_requested_number_of_images() -> None:
     assert [shard.first_seed for shard in plan_shards("apartment", 500, first_seed=7)] == [7, 27, 47]
 
 
-def test_images_are_resized_as_by_the_checkpoints_processor() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+@pytest.mark.parametrize("size", [(224, 224), (112, 112), (120, 160), (480, 640)])
+def test_images_are_resized_as_by_the_checkpoints_processor(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     from si_embodied.training.forward import patches_of
 
     theirs = image_processor()([image], input_data_format="channels_last", return_tensors="np")
     import torch
 
-    ours = patches_of(torch.from_numpy(model_pixels(image))[None])[0].reshape(-1, 3, 1, 100)
+    ours = patches_of(torch.from_numpy(fitted(image))[None], 10)[0].reshape(-1, 3, 1, 100)
     both = np.asarray(theirs["pixel_values"]).reshape(len(ours), 3, 2, 100)
     np.testing.assert_allclose(both, np.broadcast_to(ours.numpy(), both.shape), atol=1e-5)
 
 
+@pytest.mark.parametrize("patch_px", [10, 20])
+def test_the_processor_resizes_to_the_sizes_of_training(patch_px: int) -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    processor = image_processor(patch_px)
+    least, most = processor.size.shortest_edge, processor.size.longest_edge
+    for height in range(16, 700, 12):
+        for width in range(16, 700, 13):
+            expected = smart_resize(height, width, patch_px * processor.merge_size, least, most)
+            assert fitted_size(height, width) == expected
+    assert fitted_size(112, 112) == (120, 120), "an earlier view stays small"
+    assert fitted_size(224, 224) == fitted_size(220, 220) == (220, 220)
+
+
 def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> None:
-    histories = [train(Training(SMALL), data, data, tmp_path / name, Budget(steps=8)) for name in ("a", "b")]
+    histories = [
+        train(Training(SMALL), Material(data), Material(data), tmp_path / name, Budget(steps=8)) for name in ("a", "b")
+    ]
     assert histories[0] == histories[1]
     assert len(set(histories[0])) == 8
 
@@ -97,18 +116,21 @@ def test_the_same_seed_gives_the_same_losses(data: Labelled, tmp_path: Path) -> 
 @pytest.mark.timeout(1800)
 def test_the_real_recipe_repeats_its_first_100_losses(data: Labelled, tmp_path: Path) -> None:
     recipe = Recipe(threads=1, dense_share=0.5)  # half of the steps with questions
-    histories = [train(Training(recipe), data, data, tmp_path / name, Budget(steps=100)) for name in ("a", "b")]
+    histories = [
+        train(Training(recipe), Material(data), Material(data), tmp_path / name, Budget(steps=100))
+        for name in ("a", "b")
+    ]
     assert histories[0] == histories[1]
     assert len(histories[0]) == 100
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(data: Labelled, tmp_path: Path) -> None:
-    whole = train(Training(SMALL), data, data, tmp_path / "whole", Budget(steps=6))
+    whole = train(Training(SMALL), Material(data), Material(data), tmp_path / "whole", Budget(steps=6))
     part = Training(SMALL)
     for step in range(3):
-        part.advance(data, (np.flatnonzero(data.world == 0), np.flatnonzero(data.world == 1)), step / 6)
+        part.advance(Material(data), step / 6)
     part.save(tmp_path / STATE)
-    rest = train(Training.load(tmp_path / STATE), data, data, tmp_path / "rest", Budget(steps=6))
+    rest = train(Training.load(tmp_path / STATE), Material(data), Material(data), tmp_path / "rest", Budget(steps=6))
     assert rest == whole[3:]
 
 

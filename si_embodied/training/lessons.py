@@ -1,0 +1,152 @@
+"""Collect the decisions of whole episodes, in shards that worker processes write.
+
+A shard is a function of its name alone, so an interrupted run can resume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+import numpy as np
+
+from si_embodied.backends.opening import open_backend
+from si_embodied.errors import SceneError, extra
+from si_embodied.evaluation.episode import run_episode
+from si_embodied.evaluation.registry import make_env, observe
+from si_embodied.planner import Planner
+from si_embodied.policies.perfect_pixels import perfect_pixels_backend
+from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
+from si_embodied.processes import worker_pool
+from si_embodied.task import TaskProgress
+from si_embodied.training.dagger import DaggerBackend, Shares
+from si_embodied.training.decisions import TaughtEpisode, write_decisions
+from si_embodied.types import Code, Outcome
+
+with extra("sim"):
+    import gymnasium
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from si_embodied.backends.base import Backend
+    from si_embodied.evaluation.config import EvaluationConfig
+    from si_embodied.memory import Memory
+    from si_embodied.types import Decision, Observation, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One unit of work: the decisions in the episodes of consecutive seeds.
+
+    The configuration's `backend` is the student; with None the teacher acts itself.
+    """
+
+    config: EvaluationConfig
+    shares: Shares = Shares()
+
+    @property
+    def name(self) -> str:
+        """The name of its two files, without suffix: all that its decisions depend on."""
+        config = self.config
+        told = f"{config.digest()} {self.shares.teacher} {self.shares.disturbed}"
+        digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+        return f"{config.world}-{config.task or 'default'}-{digest}-{config.seed:05d}-{config.episodes}"
+
+
+def plan_lessons(config: EvaluationConfig, shares: Shares, *, size: int = 40) -> list[Lesson]:
+    """Lessons of `size` episodes that cover the configuration's seeds."""
+    seeds = config.seeds
+    return [
+        Lesson(replace(config, seed=first, episodes=min(size, seeds.stop - first)), shares)
+        for first in range(seeds.start, seeds.stop, size)
+    ]
+
+
+def collect(
+    lessons: Sequence[Lesson], directory: Path, *, workers: int = 1, done: Callable[[str, int], None] = lambda *_: None
+) -> None:
+    """Write the shards that are missing; `done` is called with each one's name and number of decisions."""
+    directory.mkdir(parents=True, exist_ok=True)
+    missing = [lesson for lesson in lessons if not (directory / f"{lesson.name}.json").exists()]
+    if workers == 1 or len(missing) < 2:
+        for lesson in missing:
+            done(lesson.name, collect_lesson(lesson, directory))
+        return
+    with worker_pool(min(workers, len(missing))) as pool:
+        counts = pool.map(collect_lesson, missing, [directory] * len(missing))
+        for lesson, count in zip(missing, counts, strict=True):
+            done(lesson.name, count)
+
+
+def collect_lesson(lesson: Lesson, directory: Path) -> int:
+    """Run the episodes of one lesson and write their shard; returns the number of decisions."""
+    config = lesson.config
+    student = None if config.backend is None else open_backend(config.backend)
+    env = _LastSeen(make_env(config))
+    try:
+        episodes = [episode for seed in config.seeds if (episode := _episode(env, lesson, student, seed))]
+    finally:
+        env.close()
+        if student is not None:
+            student.close()
+    write_decisions(directory / f"{lesson.name}.json", episodes)
+    return sum(len(episode.decisions) for episode in episodes)
+
+
+def _episode(env: _LastSeen, lesson: Lesson, student: Backend | None, seed: int) -> TaughtEpisode | None:
+    """The decisions of one episode; None if the seed has no scene, or the simulator was lost."""
+    config = lesson.config
+    backend = DaggerBackend(perfect_pixels_backend(env), student, np.random.default_rng((seed, 11)), lesson.shares)
+    planner = _RecordingPlanner(backend, embodiment_of(env), config.planner)
+    policy = SpatialPlannerPolicy(planner, latency=config.latency, sleep=lambda _: None)
+    try:
+        result = run_episode(env, policy, seed, observe=observe)
+    except SceneError:
+        return None
+    finally:
+        policy.close()
+    if result.ended == "lost":
+        return None
+    if result.success and planner.asked is not None and not json.loads(backend.decisions[-1].answer)["done"]:
+        planner.look_back(observe(env.raw, planner.embodiment.cameras))
+    return TaughtEpisode(config.env, result.task, seed, result.success, tuple(backend.decisions))
+
+
+class _LastSeen(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps the last observation."""
+
+    raw: dict[str, Any]
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        result = super().step(action)
+        self.raw = result[0]
+        return result
+
+
+class _RecordingPlanner(Planner):
+    """Keeps what it was last asked, and its decision."""
+
+    asked: tuple[Task, Memory, Observation, Decision] | None = None
+
+    def plan(self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None) -> Decision:
+        decision = super().plan(task, observation, memory, now_s=now_s)
+        self.asked = task, memory, observation, decision
+        return decision
+
+    def look_back(self, observation: Observation) -> None:
+        """Plan once more after the last plan's success.
+
+        Some environments end an episode at the moment of success. On a robot the planner has to notice it.
+        """
+        assert self.asked is not None  # the caller checks
+        task, memory, before, decision = self.asked
+        progress = TaskProgress(task, memory)
+        progress.decided(decision, before)
+        while progress.next_step() is not None:
+            progress.finished(Outcome(Code.OK))
+        if progress.end is None:
+            self.plan(task, observation, progress.memory)

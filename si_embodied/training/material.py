@@ -1,0 +1,109 @@
+"""What a training run learns from, and the examples of each step: a function of the recipe's seed and the step."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from si_embodied.errors import extra
+from si_embodied.training.batches import Batch, make_batch
+from si_embodied.training.camera_effects import like_cameras
+from si_embodied.training.decision_batches import DecisionBatch, decision_batch
+from si_embodied.training.questions import QuestionCounts
+
+with extra("models"):
+    import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from si_embodied.training.decisions import Taught, TaughtEpisode
+    from si_embodied.training.examples import Labelled
+    from si_embodied.training.nano import Recipe
+
+STEPS = {
+    "t": (0, "ask"), "d": (0, "cells"), "a": (1, "ask"), "b": (1, "cells"), "p": (0, "decide"), "q": (1, "decide")
+}  # fmt: skip
+"""World of the labelled images, and what the step trains: questions about them and their cells; their cells alone, with
+three times as many images; or their cells and decisions of all tasks."""
+
+
+class DecisionPool:
+    """Decisions, drawn evenly from the tasks; within a task, frequent answers less often than they occur."""
+
+    def __init__(self, episodes: Iterable[TaughtEpisode]) -> None:
+        """Sort decisions by task and by the skills of their answers."""
+        self._by_task: dict[str, dict[str, list[Taught]]] = defaultdict(lambda: defaultdict(list))
+        for episode in episodes:
+            for decision in episode.decisions:
+                self._by_task[f"{episode.env} {episode.task}"][_answer_kind(decision)].append(decision)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks: "si_embodied/Apartment-v0 route"."""
+        return sorted(self._by_task)
+
+    def counts(self) -> dict[str, int]:
+        """The number of decisions of each task."""
+        return {task: sum(map(len, kinds.values())) for task, kinds in self._by_task.items()}
+
+    def draw(self, rng: np.random.Generator, count: int, tasks: Sequence[str] = ()) -> list[Taught]:
+        """`count` decisions of some tasks, by default of all, with replacement.
+
+        Of a task's answers, a kind is drawn in proportion to the square root of its number: most of an episode may be
+        exploring, and what ends it occurs once.
+        """
+        known = tasks or self.tasks
+        drawn = []
+        for index in rng.integers(len(known), size=count):
+            kinds = list(self._by_task[known[index]].values())
+            shares = np.sqrt([len(same) for same in kinds])
+            same = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+            drawn.append(same[int(rng.integers(len(same)))])
+        return drawn
+
+
+def _answer_kind(decision: Taught) -> str:
+    plan = json.loads(decision.answer)
+    return " ".join([*(str(subgoal["skill"]) for subgoal in plan["subgoals"]), str(plan["done"])])
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Labelled images, and the decisions of whole episodes, if there are any."""
+
+    images: Labelled
+    decisions: DecisionPool | None = None
+
+    @cached_property
+    def worlds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of the tabletops, and of the apartments."""
+        return np.flatnonzero(self.images.world == 0), np.flatnonzero(self.images.world == 1)
+
+
+def draw_step(material: Material, step: int, progress: float, recipe: Recipe) -> tuple[Batch, DecisionBatch | None]:
+    """The examples of one step."""
+    rng = np.random.default_rng((recipe.seed, step))
+    world, task = STEPS[recipe.cycle[step % len(recipe.cycle)]]
+    if not len(material.worlds[world]):
+        world = 1 - world
+    if progress < recipe.dense_share or (task == "decide" and material.decisions is None):
+        task = "cells"
+    count = recipe.batch_images * (3 if task == "cells" else 1)
+    rows = rng.choice(material.worlds[world], size=count)
+    kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
+    asked = QuestionCounts(recipe.fragments[world], recipe.plans[world], recipe.glances[world])
+    batch = make_batch(material.images, rows, rng, kept=kept, counts=asked if task == "ask" else None)
+    pictures = [like_cameras([pixels], rng, recipe.camera_share)[0] for pixels in batch.images.numpy()]
+    batch = replace(batch, images=torch.from_numpy(np.stack(pictures)))
+    if task != "decide" or material.decisions is None:
+        return batch, None
+    drawn = material.decisions.draw(rng, recipe.decisions)
+    return batch, decision_batch(drawn, lambda pictures: like_cameras(pictures, rng, recipe.camera_share))

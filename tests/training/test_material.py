@@ -1,0 +1,184 @@
+"""Decisions of whole episodes train beside labelled images, evenly drawn, as if real cameras had taken some images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("mujoco")
+
+import torch
+
+from si_embodied.config import Prompts, checkpoint_prompts
+from si_embodied.errors import ConfigError
+from si_embodied.training.architecture import GRID, MICRO
+from si_embodied.training.camera_effects import CameraEffects, like_cameras
+from si_embodied.training.decision_batches import decision_batch, decision_row
+from si_embodied.training.decisions import Taught, TaughtEpisode, write_decisions
+from si_embodied.training.examples import Labelled, load
+from si_embodied.training.material import DecisionPool, Material, draw_step
+from si_embodied.training.nano import Budget, Recipe, Training, train
+from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.pictures import Picture
+from si_embodied.training.pipeline import train_nano
+from si_embodied.training.questions import plan_json, subgoal
+from si_embodied.training.scenes import Shard, write_shard
+from si_embodied.training.vocabulary import CATEGORIES, COLOURS, make_tokenizer
+
+GOTO = plan_json([{**subgoal("goto", "red chair", [512, 7]), "view": 2}], done=False)
+EXPLORE, DONE = plan_json([{"skill": "explore"}], done=False), plan_json([], done=True)
+SMALL = Recipe(sizes=MICRO, batch_images=2, decisions=3, cycle="pq", kept_cells=(12, 12), threads=1, dense_share=0.0)
+
+
+def picture(seed: int, side: int) -> Picture:
+    return Picture.of(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+def decision(answer: str, images: int = 2) -> Taught:
+    pictures = [picture(number, 120 if number else 220) for number in range(images)]
+    return Taught("You plan.", (*pictures, "Task: find the red chair\n"), answer)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
+    directory = tmp_path_factory.mktemp("shards")
+    write_shard(Shard("tabletop", 81_000, 2), directory)
+    write_shard(Shard("apartment", 81_000, 2), directory)
+    return load(directory, CATEGORIES, COLOURS, GRID)
+
+
+def pool() -> DecisionPool:
+    many = tuple(decision(EXPLORE) for _ in range(81))
+    return DecisionPool(
+        [
+            TaughtEpisode("si_embodied/Apartment-v0", "route", 1, True, (*many, decision(GOTO))),
+            TaughtEpisode("si_embodied/Tabletop-v0", "base", 1, True, (decision(DONE),)),
+        ]
+    )
+
+
+def test_decisions_are_drawn_evenly_from_tasks_and_rare_answers_more_often_than_they_occur() -> None:
+    drawn = Counter(one.answer for one in pool().draw(np.random.default_rng(0), 4000))
+    assert drawn[DONE] == pytest.approx(2000, abs=150)
+    assert drawn[GOTO] == pytest.approx(200, abs=60), "one of 1 + sqrt(81) = 10"
+
+
+def test_what_to_do_and_where_to_point_weighs_most_in_an_answer() -> None:
+    row = decision_row(decision(GOTO))
+    said = make_tokenizer().encode(GOTO, add_special_tokens=False)
+    words = [make_tokenizer().decode([token]) for token in said]
+    weights = dict(zip(words, row.weights[-len(said) :], strict=True))
+    assert weights['{"subgoals":[{"skill":"'] == weights["goto"] == weights['","view":2,"point":['] == 2.0
+    assert weights["512"] == weights["7"] == 1.0
+    assert sum(row.weights[: -len(said)]) == 0
+    instruction = make_tokenizer().encode("Task: find the red chair\n", add_special_tokens=False)
+    ((index, early, _),) = row.early
+    assert row.tokens[index - len(instruction) + 1 : index + 1] == instruction
+    assert early == 512
+    assert make_tokenizer().decode([decision_row(decision(EXPLORE)).early[0][1]]) == "explore"
+    single = decision_row(decision(GOTO, images=1))
+    assert single.weights[-len(said) :][words.index('","view":2,"point":[')] < 1, "with one view there is no choice"
+
+
+def test_a_batch_has_the_images_of_each_size_once_per_decision() -> None:
+    batch = decision_batch([decision(GOTO), decision(EXPLORE, images=3)])
+    assert [tuple(images.shape) for images in batch.images] == [(2, 220, 220, 3), (3, 120, 120, 3)]
+    first, small = 2 * GRID**2, 36  # image tokens of the full size come first
+    assert batch.order[: GRID**2].tolist() == list(range(GRID**2))
+    assert batch.order[GRID**2 : GRID**2 + small].tolist() == list(range(first, first + small))
+    assert int(batch.packed.is_image.sum()) == len(batch.order) == 2 * GRID**2 + 3 * small
+
+
+def test_a_step_with_decisions_trains_on_them_and_on_cells(labelled: Labelled, tmp_path: Path) -> None:
+    run = Training(SMALL)
+    entry = run.advance(Material(labelled, pool()), 0.5)
+    assert entry["cells"] > 0
+    assert entry["answers"] == 0
+    assert entry["decisions"] > 0
+    histories = [
+        train(Training(SMALL), Material(labelled, pool()), Material(labelled, pool()), tmp_path / name, Budget(steps=4))
+        for name in ("a", "b")
+    ]
+    assert histories[0] == histories[1]
+    log = (tmp_path / "a" / "log.jsonl").read_text()
+    assert "Apartment route points" in log
+    assert "Tabletop base words" in log
+
+
+def test_without_decisions_such_a_step_trains_cells(labelled: Labelled) -> None:
+    batch, decisions = draw_step(Material(labelled), 0, 0.5, SMALL)
+    assert decisions is None
+    assert batch.packed is None
+    assert len(batch.images) == 3 * SMALL.batch_images
+
+
+def test_decisions_are_learned(labelled: Labelled) -> None:
+    run = Training(replace(SMALL, cycle="p", warmup_steps=1, learning_rate=5e-3))
+    material = Material(labelled, pool())
+    losses = [run.advance(material, 0.5)["decisions"] for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_camera_effects_change_the_light_and_keep_the_scene() -> None:
+    image = np.full((40, 60, 3), 90, np.uint8)
+    image[:20] = 180
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        seen = CameraEffects.draw(rng).apply(image, rng)
+        assert seen.shape == image.shape
+        assert seen.dtype == np.uint8
+        assert (seen[:18].mean(axis=(0, 1)) > seen[22:].mean(axis=(0, 1)) + 30).all()
+        assert 40 < seen[22:].mean() < 150
+    identity = CameraEffects(np.tile(np.arange(256, dtype=np.uint8), (3, 1)), 0.0, 0.0, None)
+    np.testing.assert_array_equal(identity.apply(image, np.random.default_rng(0)), image)
+
+
+def test_one_camera_takes_all_images_of_a_decision_in_a_share_of_them() -> None:
+    pair = [np.full((20, 20, 3), 120, np.uint8)] * 2
+    rng, changed = np.random.default_rng(3), 0
+    for _ in range(200):
+        seen = like_cameras(pair, rng, 0.25)
+        changed += seen is not pair
+        np.testing.assert_allclose(seen[0].mean((0, 1)), seen[1].mean((0, 1)), atol=3.0)
+    assert 30 < changed < 70
+    assert like_cameras(pair, rng, 0.0) is pair
+
+
+def test_the_pipeline_learns_from_decisions_and_names_its_prompts(tmp_path: Path) -> None:
+    for seed in (5, 80_005):
+        episode = TaughtEpisode("si_embodied/Apartment-v0", "route", seed, True, (decision(GOTO), decision(DONE)))
+        write_decisions(tmp_path / f"{seed}.json", [episode])
+    prompts = Prompts("nav/v1", "manip/v1", "rearrange/v1")
+    run = NanoRun(
+        out=tmp_path / "out", steps=2, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL,
+        decisions=tmp_path, prompts=prompts,
+    )  # fmt: skip
+    directory = train_nano(run)
+    assert checkpoint_prompts(directory) == prompts
+    card = (directory / "README.md").read_text()
+    assert "2 decisions of si_embodied/Apartment-v0 route" in card, "the held-out ones do not count"
+    assert "`nav/v1` and `manip/v1` and `rearrange/v1`" in card
+    assert "Apartment route points" in card
+
+
+def test_decisions_of_test_seeds_are_an_error(tmp_path: Path) -> None:
+    episode = TaughtEpisode("si_embodied/Apartment-v0", "route", 100_000, True, (decision(DONE),))
+    write_decisions(tmp_path / "one.json", [episode])
+    run = NanoRun(out=tmp_path / "out", steps=1, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
+    with pytest.raises(ConfigError, match="for tests only, got seed 100000"):
+        train_nano(replace(run, decisions=tmp_path))
+
+
+def test_the_step_is_a_function_of_seed_and_number(labelled: Labelled) -> None:
+    steps = [draw_step(Material(labelled, pool()), 6, 0.5, replace(SMALL, camera_share=1.0)) for _ in range(2)]
+    (one, decided), (other, again) = steps
+    assert torch.equal(one.images, other.images)
+    assert decided is not None
+    assert again is not None
+    assert all(torch.equal(a, b) for a, b in zip(decided.images, again.images, strict=True))
