@@ -9,6 +9,7 @@ import numpy as np
 
 from si_embodied.geometry import heading
 from si_embodied.policies.skills.navigation import BaseCommands, PathFollower
+from si_embodied.policies.unseen import unseen_bearings, unseen_m2
 from si_embodied.types import Code, Outcome
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ _LOOK_M = 3.0
 """Unseen floor nearer than this is looked at by turning; farther floor, after driving there."""
 _EDGE_OF_VIEW_RAD = math.radians(5)
 """A direction this close to the edge of an image does not count as looked at."""
-_GAIN_M = 2.0
-"""Metres of driving that a frontier may cost more than another if it is as many metres wider."""
+_LOOK_COST_M = 2.0
+"""Metres of driving that take as long as looking around."""
 
 
-class LookAroundSkill:
+class SurveySkill:
     """Turns the base through the directions in which the map ends nearby, the nearest direction first."""
 
     def __init__(self, base: MobileBase, mapper: OccupancyMapper, *, everywhere: bool = False) -> None:
@@ -43,17 +44,19 @@ class LookAroundSkill:
 
     def step(self, observation: Observation) -> Action | Outcome:
         """The next turn; OK once every such direction has been in view."""
-        frame, yaw = observation.frames[0], observation.T_map_base.yaw
-        self._faced.append((heading(frame.T_map_camera), frame.intrinsics.half_view_rad - _EDGE_OF_VIEW_RAD))
+        frame = observation.frames[0]
+        now = heading(frame.T_map_camera)
+        self._faced.append((now, frame.intrinsics.half_view_rad - _EDGE_OF_VIEW_RAD))
         if self._everywhere:
             bearings = np.linspace(-math.pi, math.pi, 72, endpoint=False)
         else:
-            bearings = self._mapper.unseen_bearings(observation.T_map_base, within_m=_LOOK_M)
+            x, y, _ = observation.T_map_base.translation
+            bearings = unseen_bearings(self._mapper, float(x), float(y), within_m=_LOOK_M)
         for ahead, half_rad in self._faced:
             bearings = bearings[np.abs(_wrapped(bearings - ahead)) > half_rad]
         if not len(bearings):
             return Outcome(Code.OK)
-        errors = _wrapped(bearings - yaw)
+        errors = _wrapped(bearings - now)
         turn = self._commands.turn_towards(float(errors[np.argmin(np.abs(errors))]))
         return Outcome(Code.OK) if turn is None else turn
 
@@ -64,7 +67,7 @@ class Explorer:
     def __init__(self, base: MobileBase, mapper: OccupancyMapper) -> None:
         """Explore the mapper's grid."""
         self._base, self._mapper = base, mapper
-        self._look: LookAroundSkill | None = LookAroundSkill(base, mapper)
+        self._look: SurveySkill | None = SurveySkill(base, mapper)
         self._follower: PathFollower | None = None
         self._spot = (0.0, 0.0)  # map, destination of the follower
         self._spot_is_frontier = True
@@ -107,7 +110,7 @@ class Explorer:
         self.looked_around(*self._spot)
         self._follower = None
         if command.succeeded:
-            self._look = LookAroundSkill(self._base, self._mapper, everywhere=not self._spot_is_frontier)
+            self._look = SurveySkill(self._base, self._mapper, everywhere=not self._spot_is_frontier)
         return None
 
     def looked_around(self, x: float, y: float) -> None:
@@ -115,7 +118,7 @@ class Explorer:
         self._visited.append((x, y))
 
     def next_spot(self, T_map_base: Pose, view: ExploreView | None = None) -> tuple[float, float] | None:
-        """Map xy to look around from next: a near and wide frontier, or else the nearest unused spot.
+        """Map xy to look around from next: the frontier that shows most for the drive, or the nearest unused spot.
 
         With a view, the best frontier in it; None if it shows none.
         """
@@ -127,9 +130,14 @@ class Explorer:
         ]
         self._spot_is_frontier = bool(frontiers)
         if frontiers:
-            best = min(frontiers, key=_cost)
+            best = max(frontiers, key=self._gain)
             return best.x, best.y
         return None if view is not None else self._unused_spot(T_map_base)
+
+    def _gain(self, frontier: Frontier) -> float:
+        """Square metres that may be seen from a frontier, for each metre that it costs to get and look there."""
+        seen_m2 = unseen_m2(self._mapper, frontier.x, frontier.y, within_m=self._mapper.config.range_m)
+        return seen_m2 / (frontier.path_length_m + _LOOK_COST_M)
 
     def _unused_spot(self, T_map_base: Pose) -> tuple[float, float] | None:
         """The nearest reachable map xy that is not near a place where the robot has looked around."""
@@ -167,10 +175,6 @@ class ExploreSkill:
             return Outcome(Code.OK)
         self._left -= 1
         return self._explorer.step(observation, self._view)
-
-
-def _cost(frontier: Frontier) -> float:
-    return -frontier.unseen_m2 / (frontier.path_length_m + _GAIN_M)
 
 
 def _wrapped(angles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from si_embodied import CameraFrame, Code, Intrinsics, Observation, Outcome, Pose
 from si_embodied.embodiment import BaseAction, MobileBase
 from si_embodied.policies.mapping import OccupancyMapper
-from si_embodied.policies.skills.exploration import Explorer, ExploreSkill, LookAroundSkill
+from si_embodied.policies.skills.exploration import Explorer, ExploreSkill, SurveySkill
 from si_embodied.policies.skills.navigation import (
     CameraLevel,
     DriveSkill,
@@ -282,12 +282,12 @@ def test_looking_around_turns_only_where_the_map_ends(world: BoxWorld, base: Mob
     world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]  # one closed room
     world.x, world.y = 2.0, 2.0
     mapper = OccupancyMapper(base)
-    _, turns = run(world, mapper, LookAroundSkill(base, mapper))
+    _, turns = run(world, mapper, SurveySkill(base, mapper))
     full_turn = round(2 * math.pi / base.turn_step_rad)
     assert 0 < turns < full_turn
-    outcome, turns = run(world, mapper, LookAroundSkill(base, mapper))
+    outcome, turns = run(world, mapper, SurveySkill(base, mapper))
     assert (outcome.succeeded, turns) == (True, 0)
-    _, turns = run(world, mapper, LookAroundSkill(base, mapper, everywhere=True))
+    _, turns = run(world, mapper, SurveySkill(base, mapper, everywhere=True))
     assert turns > full_turn // 2
 
 
