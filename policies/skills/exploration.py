@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.geometry import heading
+from si_embodied.geometry import Pose, heading
 from si_embodied.policies.skills.navigation import BaseCommands, PathFollower
 from si_embodied.policies.unseen import unseen_bearings, unseen_m2
 from si_embodied.types import Code, Outcome
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.embodiment import MobileBase
-    from si_embodied.geometry import Pose
     from si_embodied.policies.mapping import Frontier, OccupancyMapper
     from si_embodied.policies.skills import Action
     from si_embodied.policies.skills.navigation import CameraLevel
@@ -34,16 +33,16 @@ _LOOK_COST_M = 2.0
 """Metres of driving that take as long as looking around."""
 
 
-class SurveySkill:
-    """Turns the base through the directions in which the map ends nearby, the nearest direction first."""
+class Survey:
+    """A look around from one place: through the directions in which the map ends nearby, the nearest one first."""
 
-    def __init__(self, base: MobileBase, mapper: OccupancyMapper, *, everywhere: bool = False) -> None:
+    def __init__(self, mapper: OccupancyMapper, *, everywhere: bool = False) -> None:
         """Look where `mapper` has seen nothing yet, or `everywhere`."""
-        self._commands, self._mapper, self._everywhere = BaseCommands(base), mapper, everywhere
+        self._mapper, self._everywhere = mapper, everywhere
         self._faced: list[tuple[float, float]] = []  # headings of the camera and half its field of view, radians
 
-    def step(self, observation: Observation) -> Action | Outcome:
-        """The next turn; OK once every such direction has been in view."""
+    def turn_rad(self, observation: Observation) -> float | None:
+        """Angle to the nearest such direction, left positive; None once each of them has been in view."""
         frame = observation.frames[0]
         now = heading(frame.T_map_camera)
         self._faced.append((now, frame.intrinsics.half_view_rad - _EDGE_OF_VIEW_RAD))
@@ -54,11 +53,8 @@ class SurveySkill:
             bearings = unseen_bearings(self._mapper, float(x), float(y), within_m=_LOOK_M)
         for ahead, half_rad in self._faced:
             bearings = bearings[np.abs(_wrapped(bearings - ahead)) > half_rad]
-        if not len(bearings):
-            return Outcome(Code.OK)
-        errors = _wrapped(bearings - now)
-        turn = self._commands.turn_towards(float(errors[np.argmin(np.abs(errors))]))
-        return Outcome(Code.OK) if turn is None else turn
+        angles = _wrapped(bearings - now)
+        return float(angles[np.argmin(np.abs(angles))]) if len(angles) else None
 
 
 class Explorer:
@@ -67,16 +63,18 @@ class Explorer:
     def __init__(self, base: MobileBase, mapper: OccupancyMapper) -> None:
         """Explore the mapper's grid."""
         self._base, self._mapper = base, mapper
-        self._look: SurveySkill | None = SurveySkill(base, mapper)
+        self._commands = BaseCommands(base)
+        self._survey: Survey | None = Survey(mapper)
         self._follower: PathFollower | None = None
         self._spot = (0.0, 0.0)  # map, destination of the follower
         self._spot_is_frontier = True
+        self._setting_out: tuple[float, float] | None = None  # the spot of the last pose
         self._visited: list[tuple[float, float]] = []  # where the robot has looked around, or failed to get to
 
     def step(self, observation: Observation, view: ExploreView | None = None) -> Action | Outcome:
         """The next command, or SKILL_FAILED when the robot has seen everything that it can reach, or in a view."""
         if view is not None and not (self._follower and self._spot_is_frontier and view.shows(*self._spot)):
-            self._look = self._follower = None
+            self._survey = self._follower = None
         for _ in range(8):  # each round without a command abandons one spot
             command = self._command(observation, view)
             if command is not None:
@@ -85,12 +83,12 @@ class Explorer:
 
     def _command(self, observation: Observation, view: ExploreView | None) -> Action | Outcome | None:
         pose = observation.T_map_base
-        if self._look is not None:
-            action = self._look.step(observation)
-            if not isinstance(action, Outcome):
-                return action
-            self._look = None
-            self.looked_around(float(pose.translation[0]), float(pose.translation[1]))
+        if self._survey is not None:
+            angle = self._survey.turn_rad(observation)
+            turn = None if angle is None else self._commands.turn_towards(angle)
+            if turn is not None:
+                return turn
+            self._looked_around(pose)
         if self._follower is None:
             spot = self.next_spot(pose, view)
             if spot is None and view is not None:
@@ -107,15 +105,46 @@ class Explorer:
         if not isinstance(command, Outcome):
             return command
         # Look around on arrival. What even that does not show stays unseen.
-        self.looked_around(*self._spot)
+        self._visited.append(self._spot)
         self._follower = None
         if command.succeeded:
-            self._look = SurveySkill(self._base, self._mapper, everywhere=not self._spot_is_frontier)
+            self._survey = Survey(self._mapper, everywhere=not self._spot_is_frontier)
         return None
 
-    def looked_around(self, x: float, y: float) -> None:
-        """Record that map point (x, y) offers nothing new to see."""
-        self._visited.append((x, y))
+    def _looked_around(self, T_map_base: Pose) -> None:
+        x, y, _ = T_map_base.translation
+        self._visited.append((float(x), float(y)))
+        self._survey = None
+
+    # --- for a caller that drives to poses itself, such as the planner node ------------------------------------------
+
+    def next_pose(self, observation: Observation, view: ExploreView | None = None) -> Pose | None:
+        """Where to stand for the next image: turned on the spot, or at the next spot; None if nothing is left to see.
+
+        A turn is at most the robot's turn step. A pose that the robot is sent to is followed by `set_out`.
+        """
+        base = observation.T_map_base
+        self._setting_out = None
+        if self._survey is not None and view is None:
+            angle, limit = self._survey.turn_rad(observation), self._base.turn_step_rad
+            if angle is not None:
+                return base @ Pose.planar(0.0, 0.0, min(max(angle, -limit), limit))
+            self._looked_around(base)
+        spot = self.next_spot(base, view)
+        if spot is None:
+            if view is None:
+                self._visited.clear()
+                self._survey = Survey(self._mapper)
+            return None
+        self._setting_out = spot
+        return Pose.planar(*spot, math.atan2(spot[1] - base.translation[1], spot[0] - base.translation[0]))
+
+    def set_out(self) -> None:
+        """Record that the robot was sent to the last pose: it looks around there, and sees what there is to see."""
+        if self._setting_out is not None:
+            self._visited.append(self._setting_out)
+            self._survey = Survey(self._mapper, everywhere=not self._spot_is_frontier)
+            self._setting_out = None
 
     def next_spot(self, T_map_base: Pose, view: ExploreView | None = None) -> tuple[float, float] | None:
         """Map xy to look around from next: the frontier that shows most for the drive, or the nearest unused spot.
