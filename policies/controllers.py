@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from si_embodied.skills import Goal
     from si_embodied.types import Observation
 
-EXPLORE_ACTIONS = 4
-"""Commands of an exploration before the planner looks again: up to 1 m, or a turn by less than the field of view."""
+EXPLORE_ACTIONS = 3
+"""Commands of an exploration before the planner looks again: up to 0.75 m, or a turn by 45 degrees.
+
+A turn by 60 degrees of a view of 70 showed one object in fifteen between two plans, and in neither of them whole.
+"""
 
 
 class Controller(Protocol):

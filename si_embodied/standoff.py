@@ -63,6 +63,7 @@ def _sight(target: NDArray[np.float64], observation: Observation, within_m: floa
 
     A point of the depth images at height z, r metres from the target in the plane, hides a target at height t from a
     camera at height c that is farther away than r * (c - t) / (z - t), where the line of sight runs below the point.
+    The base itself sees the target.
     """
     limits = np.full(_BEARINGS, np.inf)
     for frame in observation.frames:
@@ -76,6 +77,8 @@ def _sight(target: NDArray[np.float64], observation: Observation, within_m: floa
         offset, away = offset[hiding], away[hiding]
         camera_m = max(float(frame.T_map_camera.translation[2] - target[2]), 0.0)
         np.minimum.at(limits, _bearing_bins(offset), away * np.maximum(1.0, camera_m / offset[:, 2]))
+    limits = np.minimum(limits, np.maximum(np.roll(limits, 1), np.roll(limits, -1)))  # gaps between the depth pixels
+    limits[_bearing_bins(observation.T_map_base.translation - target)] = np.inf
     return limits
 
 
