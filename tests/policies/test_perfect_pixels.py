@@ -40,6 +40,7 @@ class Visible:
 def test_a_visible_target_is_driven_to_unless_the_last_attempt_would_only_be_repeated(
     attempts: str, skill: str
 ) -> None:
-    prompt = Prompt("nav/v1", "", (np.zeros((10, 10, 3), np.uint8), attempts), plan_schema("navigation", 1))
+    image = np.zeros((10, 10, 3), np.uint8)
+    prompt = Prompt("nav/v1", "", (attempts, image), plan_schema("navigation", 1))
     plan = navigation_answer(Visible(), prompt)  # type: ignore[arg-type]
     assert [subgoal.skill for subgoal in plan.subgoals] == [skill]
