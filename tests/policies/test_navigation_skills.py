@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from si_embodied import CameraFrame, Code, Intrinsics, Observation, Outcome, Pose
 from si_embodied.embodiment import BaseAction, MobileBase
+from si_embodied.policies.controllers import EXPLORE_ACTIONS, MobileController
 from si_embodied.policies.mapping import OccupancyMapper
 from si_embodied.policies.skills.exploration import Explorer, ExploreSkill, Survey
 from si_embodied.policies.skills.navigation import (
@@ -21,7 +22,7 @@ from si_embodied.policies.skills.navigation import (
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.skills import Drive, ExploreView, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import Drive, ExploreFrontier, ExploreView, Goal, NavigateTo, Rotate, TiltCamera
 
 EYE_M = 1.1
 INTRINSICS = Intrinsics.from_vertical_fov(96, 96, math.radians(75))
@@ -317,6 +318,31 @@ def test_poses_to_explore_are_turns_on_the_spot_and_then_the_other_room(world: B
         assert abs(math.remainder(pose.yaw - world.yaw, 2 * math.pi)) <= base.turn_step_rad + 1e-9
         world.yaw = pose.yaw
     assert math.hypot(pose.translation[0] - 4.0, pose.translation[1] - 1.5) < 1.5  # the door
+
+
+def commands_of(world: BoxWorld, controller: MobileController, goal: Goal) -> int:
+    """How many commands a goal takes before the planner looks again, besides those that level the camera."""
+    skill, taken = controller.skill(goal), 0
+    for _ in range(200):
+        observation = world.observe()
+        controller.update(observation)
+        result = skill.step(observation)
+        if isinstance(result, Outcome):
+            return taken
+        taken += result not in (BaseAction.LOOK_UP, BaseAction.LOOK_DOWN)
+        world.act(result)
+    raise AssertionError("no outcome within 200 steps")
+
+
+def test_exploring_after_driving_to_the_same_target_again_leads_away_from_it(world: BoxWorld, base: MobileBase) -> None:
+    controller = MobileController(base)
+    controller.update(world.observe())
+    here = Pose.planar(world.x, world.y, 0.0)
+    chair, other = (NavigateTo(here, np.array([x, 3.0, 0.5])) for x in (3.0, 2.0))
+    counts = []
+    for goal in (chair, chair, ExploreFrontier(), ExploreFrontier(), other, ExploreFrontier()):
+        counts.append(commands_of(world, controller, goal))
+    assert counts[2:] == [4 * EXPLORE_ACTIONS, EXPLORE_ACTIONS, counts[4], EXPLORE_ACTIONS]
 
 
 def view_towards(x: float, y: float, bearing_rad: float) -> ExploreView:
