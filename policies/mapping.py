@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _BEARINGS = 720
 """Half-degree bins around the camera; at the mapping range of 4 m a bin is 3.5 cm wide."""
-_RAYS = np.linspace(-math.pi, math.pi, 72, endpoint=False)
-"""Map bearings, radians, along which the surroundings of a point are searched for unseen space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +171,7 @@ class OccupancyMapper:
             middle = int(np.argmin(np.hypot(rows[reachable] - centre[0], columns[reachable] - centre[1])))
             row, column = rows[reachable][middle], columns[reachable][middle]
             x, y = float(xs[column + window[1].start]), float(ys[row + window[0].start])
-            gain_m2 = self.unseen_m2(x, y, within_m=self.config.range_m)
-            found.append(Frontier(x, y, gain_m2, float(lengths[row, column])))
+            found.append(Frontier(x, y, float(lengths[row, column])))
         return found
 
     def is_frontier(self, x: float, y: float, *, within_m: float) -> bool:
@@ -183,39 +180,6 @@ class OccupancyMapper:
         row, column = (int(value) for value in self._cell(x, y))
         window = slice(max(0, row - reach), row + reach + 1), slice(max(0, column - reach), column + reach + 1)
         return bool(self._edges(window).any())
-
-    def unseen_bearings(self, T_map_base: Pose, *, within_m: float) -> NDArray[np.float64]:
-        """Map bearings (n,), 5 degrees apart, along which the known space around the robot ends before an obstacle.
-
-        Along two neighbouring bearings at least, within a distance of the robot.
-        """
-        x, y = (float(value) for value in T_map_base.translation[:2])
-        known, clear = self._rays(x, y, self.base.radius_m, within_m)
-        ends = (clear & ~known).any(axis=0)
-        found: NDArray[np.float64] = _RAYS[ends & (np.roll(ends, 1) | np.roll(ends, -1))]
-        return found
-
-    def unseen_m2(self, x: float, y: float, *, within_m: float) -> float:
-        """Area around a map point, square metres, that is unseen and that no known obstacle hides from there."""
-        known, clear = self._rays(x, y, 0.0, within_m)
-        reach = np.arange(0.0, within_m, self.config.resolution_m)[:, None]
-        cell = reach * self.config.resolution_m * (2 * math.pi / len(_RAYS))  # polar area element, r dr dphi
-        return float((cell * (clear & ~known)).sum())
-
-    def _rays(
-        self, x: float, y: float, start_m: float, end_m: float
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:  # fmt: skip
-        """Along the bearings `_RAYS` from a map point, (distances, bearings): what is seen, and before an obstacle."""
-        reach = np.arange(start_m, end_m, self.config.resolution_m)[:, None]
-        cells = self._cell(x + reach * np.cos(_RAYS), y + reach * np.sin(_RAYS))
-        return self.free[cells], np.logical_and.accumulate(~self._walls()[cells], axis=0)
-
-    def _walls(self) -> NDArray[np.bool_]:
-        """Obstacles, and the cells around them, where unseen cells are gaps between depth pixels. Read-only."""
-        walls = np.zeros(self._shape, dtype=bool)
-        window = self._window()
-        walls[window] = ndimage.binary_dilation(self.occupied[window], iterations=2)
-        return walls
 
     def cells(self, points: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """(rows, columns) of map points (n, 2), clipped to the grid."""
@@ -298,7 +262,6 @@ class Frontier:
 
     x: float  # map, metres, of a reachable cell near its middle
     y: float
-    unseen_m2: float  # area around it that may be seen from there, see `OccupancyMapper.unseen_m2`
     path_length_m: float  # from the robot
 
 

@@ -10,23 +10,19 @@ import numpy as np
 
 from si_embodied.config import GroundingConfig
 from si_embodied.geometry import Pose, deproject, deproject_image, depth_at
-from si_embodied.skills import Grasp, NavigateTo
+from si_embodied.skills import Grasp
+from si_embodied.standoff import standoff
 from si_embodied.types import Code, Refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.embodiment import Embodiment
-    from si_embodied.types import CameraFrame, NavigationMap, Observation
+    from si_embodied.skills import NavigateTo
+    from si_embodied.types import CameraFrame, Observation
 
 _MAX_OBJECT_HEIGHT_M = 0.3
 """Tallest object that can be picked from above. A surface farther below is not the object's support."""
-_BEARINGS = 72
-"""Directions around a target, 5 degrees wide, in which it is visible up to some distance."""
-_TARGET_RADIUS_M = 0.25
-"""Points this close to the target belong to it, and do not hide it."""
-_MOST_POINTS = 20_000
-"""Depth images are subsampled to about this many points."""
 _LEVEL_M = 0.006
 """Bin width of the height histogram, and how far above the seed point its support may be measured."""
 
@@ -61,84 +57,8 @@ class Grounder:
     # --- navigation ------------------------------------------------------------------------------------------------
 
     def standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
-        """A reachable base pose near the target (3,) that faces it.
-
-        Without a map, the pose lies on the straight line from the base to the target. If the map ends before the
-        target (seen through a doorway, for example), the goal drives towards it as far as the map is known and then
-        ends with NO_STANDOFF.
-        """
-        base = observation.T_map_base
-        x, y = float(target[0]), float(target[1])
-        if observation.navigation_map is None:
-            away = base.translation[:2] - target[:2]
-            distance = float(np.hypot(*away))
-            if distance <= self.config.preferred_standoff_m:
-                return NavigateTo(_facing(base.translation[0], base.translation[1], x, y), target)
-            stand = target[:2] + away / distance * self.config.preferred_standoff_m
-            return NavigateTo(_facing(float(stand[0]), float(stand[1]), x, y), target)
-        grid, sight_m = observation.navigation_map, self._sight(target, observation)
-        from_here_m = float(np.hypot(*(target - base.translation)[:2]))
-        nearer_m = from_here_m - self.config.min_approach_m
-        for within_m, limit_m, on_arrival in (
-            (self.config.max_standoff_m, sight_m, Code.OK),
-            (nearer_m, sight_m, Code.NO_STANDOFF),
-            (self.config.max_standoff_m, None, Code.OK),  # not all that hides a target may be there on arrival
-            (nearer_m, None, Code.NO_STANDOFF),
-        ):
-            cell = self._best_cell(x, y, grid, within_m, limit_m)
-            if cell is not None:
-                return NavigateTo(_facing(*cell, x, y), target, on_arrival)
-        return Refusal(
-            Code.NO_STANDOFF,
-            f"the base can reach no cell within {self.config.max_standoff_m} m of ({x:.2f}, {y:.2f})",
-        )
-
-    def _sight(self, target: NDArray[np.float64], observation: Observation) -> NDArray[np.float64]:
-        """How far from the target (3,) a base can stand and see it, metres, by the bearing from the target.
-
-        A point of the depth images at height z, r metres from the target in the plane, hides a target at height t from
-        a camera at height c that is farther away than r * (c - t) / (z - t): there the line of sight passes below it.
-        """
-        far_m = max(float(np.hypot(*(observation.T_map_base.translation - target)[:2])), self.config.max_standoff_m)
-        limits = np.full(_BEARINGS, np.inf)
-        for frame in observation.frames:
-            if frame.depth_m is None:
-                continue
-            eye_m = float(frame.T_map_camera.translation[2])
-            step = max(1, round((frame.depth_m.size / _MOST_POINTS) ** 0.5))
-            points = deproject_image(frame.intrinsics, frame.depth_m)[::step, ::step].reshape(-1, 3)
-            offset = frame.T_map_camera.apply(points[np.isfinite(points[:, 2])]) - target
-            away = np.hypot(offset[:, 0], offset[:, 1])
-            higher = (away > _TARGET_RADIUS_M) & (away < far_m) & (offset[:, 2] > 0.02)
-            offset, away = offset[higher], away[higher]
-            above_m = max(eye_m - float(target[2]), 0.0)
-            np.minimum.at(limits, _bearing_bins(offset), away * np.maximum(1.0, above_m / offset[:, 2]))
-        return limits
-
-    def _best_cell(
-        self, x: float, y: float, grid: NavigationMap, within_m: float, sight_m: NDArray[np.float64] | None
-    ) -> tuple[float, float] | None:
-        """Map xy of the best reachable cell within `within_m` of the target, weighing standoff against path length.
-
-        With `sight_m`, from `_sight`, only of cells from which the target is visible.
-        """
-        xs, ys = grid.centres()
-        columns = np.flatnonzero(np.abs(xs - x) <= within_m)
-        rows = np.flatnonzero(np.abs(ys - y) <= within_m)
-        if not len(columns) or not len(rows):
-            return None
-        window = grid.path_length_m[np.ix_(rows, columns)]
-        away = np.stack(np.meshgrid(xs[columns] - x, ys[rows] - y), axis=-1)
-        distance = np.hypot(away[..., 0], away[..., 1])
-        allowed = np.isfinite(window) & (distance <= within_m)
-        if sight_m is not None:
-            allowed &= distance <= sight_m[_bearing_bins(away)]
-        # Standoff error weighs twice as much as path length. A cell behind a wall costs the path around it.
-        cost = np.where(allowed, 2 * np.abs(distance - self.config.preferred_standoff_m) + window, np.inf)
-        row, column = np.unravel_index(int(np.argmin(cost)), cost.shape)
-        if not np.isfinite(cost[row, column]):
-            return None
-        return float(xs[columns[column]]), float(ys[rows[row]])
+        """A reachable base pose near the target (3,) that faces it; see `standoff`."""
+        return standoff(target, observation, self.config)
 
     # --- manipulation ----------------------------------------------------------------------------------------------
 
@@ -228,10 +148,6 @@ def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64
     return centre, yaw, width, length
 
 
-def _facing(x: float, y: float, target_x: float, target_y: float) -> Pose:
-    return Pose.planar(x, y, math.atan2(target_y - y, target_x - x))
-
-
 def _support_height(heights: NDArray[np.float64], seed: float) -> float:
     """Height of the surface under an object seen at height `seed`: the most frequent of `heights` that is not above it.
 
@@ -281,10 +197,3 @@ def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared lengths (...) of vectors (..., n); five times as fast as `np.linalg.norm` on an axis this short."""
     squared: NDArray[np.float64] = np.einsum("...i,...i->...", vectors, vectors)
     return squared
-
-
-def _bearing_bins(offset: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The bin of each offset (..., 2 or 3) by its direction in the plane."""
-    angle = np.arctan2(offset[..., 1], offset[..., 0])
-    bins: NDArray[np.intp] = np.floor((angle + math.pi) / (2 * math.pi) * _BEARINGS).astype(np.intp) % _BEARINGS
-    return bins

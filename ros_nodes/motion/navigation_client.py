@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 
@@ -25,7 +24,7 @@ class NavigationClient:
         *,
         stop: MotionStop,
         tilt: CameraTilt,
-        next_spot: Callable[[], tuple[float, float] | None],
+        next_pose: Callable[[], Pose | None],
     ) -> None:
         """Execute goals with `navigator`.
 
@@ -34,20 +33,14 @@ class NavigationClient:
             navigator: drives the base to a pose.
             stop: stops base and head.
             tilt: tilts the camera.
-            next_spot: map xy of the next place to explore, None when nothing is left.
+            next_pose: base pose of the next image of an exploration, None when nothing is left to see.
         """
         self._settings, self._navigator, self._stop, self._tilt = settings, navigator, stop, tilt
-        self._next_spot = next_spot
+        self._next_pose = next_pose
         self._poses: deque[Pose] = deque()  # still to reach
-        self._looks: deque[float] = deque()  # angles still to turn by, while looking around
         self._outcome: Outcome | None = None  # of a goal that ended before it moved the base
         self._arrival = Outcome(Code.OK)  # the outcome once all poses are reached
         self._levelling = False  # the camera is tilting back before the base drives
-        self.reset()
-
-    def reset(self) -> None:
-        """Start a new task: exploration begins with a look around."""
-        self._looks = deque([self._settings.robot.look_step_rad] * self._full_turn())
 
     def start(self, goal: Goal, T_map_base: Pose) -> None:
         """Start a goal; turns and drives are relative to `T_map_base`, where they were planned.
@@ -66,7 +59,7 @@ class NavigationClient:
             case Drive():
                 self._poses.append(T_map_base @ Pose.planar(goal.distance_m, 0.0, 0.0))
             case ExploreFrontier() | ExploreView():
-                self._explore(T_map_base, look=isinstance(goal, ExploreFrontier))
+                self._explore(goal)
             case TiltCamera():
                 self._tilt.start(goal.angle_rad)
             case _:
@@ -123,24 +116,15 @@ class NavigationClient:
         if self._poses:
             self._navigator.go(self._poses.popleft())
 
-    def _full_turn(self) -> int:
-        return math.ceil(2 * math.pi / self._settings.robot.look_step_rad) - 1
-
-    def _explore(self, T_map_base: Pose, *, look: bool) -> None:
-        """Look in the next direction if `look`, or drive to an unexplored place and look around from there."""
-        if self._looks and look:
-            self._poses.append(turned(T_map_base, self._looks.popleft()))
-            return
-        spot = self._next_spot()
-        if spot is None:
-            words = "nothing is left to explore" if look else "that view shows no unexplored place"
-            self._outcome = Outcome(Code.SKILL_FAILED, words)
-            if look:
-                self.reset()
-            return
-        heading = math.atan2(spot[1] - T_map_base.translation[1], spot[0] - T_map_base.translation[0])
-        self._poses.append(Pose.planar(*spot, heading))
-        self.reset()
+    def _explore(self, goal: ExploreFrontier | ExploreView) -> None:
+        """Look in the next direction, or drive to an unexplored place."""
+        pose = self._next_pose()
+        if pose is not None:
+            self._poses.append(pose)
+        elif isinstance(goal, ExploreView):
+            self._outcome = Outcome(Code.SKILL_FAILED, "that view shows no unexplored place")
+        else:
+            self._outcome = Outcome(Code.SKILL_FAILED, "nothing is left to explore")
 
 
 def turned(T_map_base: Pose, angle_rad: float) -> Pose:

@@ -83,13 +83,13 @@ class ReplaceablePlanner:
 class MappingPlanner(ReplaceablePlanner):
     """Adds a map to the observations of the wrapped planner, and chooses the place to explore.
 
-    The worker's thread calls `plan`. The control thread calls the other methods, `take_spot` only after polling a plan.
+    The worker's thread calls `plan`. The control thread calls the other methods, `take_pose` only after polling a plan.
     """
 
     def __init__(self, planner: AnyPlanner, base: MobileBase) -> None:
         """Start with an empty map."""
         super().__init__(planner)
-        self.spot: tuple[float, float] | None = None  # map xy, from the last plan that explores
+        self._pose: Pose | None = None  # to explore from, of the last plan that explores
         self._base = base
         self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
         self._fresh = True
@@ -126,17 +126,11 @@ class MappingPlanner(ReplaceablePlanner):
         goals = decision.goals if isinstance(decision, Execute) else ()
         exploring = next((goal for goal in goals if isinstance(goal, ExploreFrontier | ExploreView)), None)
         if exploring is not None:
-            self.spot = self._next_spot(base, exploring if isinstance(exploring, ExploreView) else None)
+            view = exploring if isinstance(exploring, ExploreView) else None
+            self._pose = self._explorer.next_pose(observation, view)
         return decision
 
-    def _next_spot(self, T_map_base: Pose, view: ExploreView | None) -> tuple[float, float] | None:
-        spot = self._explorer.next_spot(T_map_base, view)
-        if spot is None and view is None:
-            self._explorer = Explorer(self._base, self._mapper)  # start another round when asked again
-        return spot
-
-    def take_spot(self) -> tuple[float, float] | None:
-        """The place to explore now (map xy), if any, marked as visited. Call this only to drive there."""
-        if self.spot is not None:
-            self._explorer.looked_around(*self.spot)
-        return self.spot
+    def take_pose(self) -> Pose | None:
+        """Where to stand for the next image of an exploration; None if nothing is left to see. Call it to go there."""
+        self._explorer.set_out()
+        return self._pose

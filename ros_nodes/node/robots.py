@@ -89,7 +89,7 @@ class MobileRobot:
         self._keyframe_s = 0.0
         navigator = make_navigator(node, settings, clock=clock, base_now=lambda: _known(self.base_now()))
         tilt = CameraTilt(node, settings.robot, clock=clock, camera_now=self._camera_now)
-        self.client = NavigationClient(settings, navigator, stop=stop, tilt=tilt, next_spot=self.planner.take_spot)
+        self.client = NavigationClient(settings, navigator, stop=stop, tilt=tilt, next_pose=self.planner.take_pose)
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """The cameras' newest observation later than `after_s`, or what is missing."""
@@ -110,7 +110,6 @@ class MobileRobot:
     def reset(self) -> None:
         """Clear the map. Exploring starts with a look around again."""
         self.planner.reset()
-        self.client.reset()
         self._keyframe_s = 0.0
 
     def while_executing(self, now_s: float) -> None:

@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 
 from si_embodied import CameraFrame, Code, Intrinsics, Observation, Outcome, Pose
 from si_embodied.embodiment import BaseAction, MobileBase
+from si_embodied.policies.controllers import EXPLORE_ACTIONS, MobileController
 from si_embodied.policies.mapping import OccupancyMapper
-from si_embodied.policies.skills.exploration import Explorer, ExploreSkill, LookAroundSkill
+from si_embodied.policies.skills.exploration import Explorer, ExploreSkill, Survey
 from si_embodied.policies.skills.navigation import (
+    BaseCommands,
     CameraLevel,
     DriveSkill,
     GoToSkill,
     RotateSkill,
     TiltSkill,
 )
-from si_embodied.skills import Drive, ExploreView, NavigateTo, Rotate, TiltCamera
+from si_embodied.skills import Drive, ExploreFrontier, ExploreView, Goal, NavigateTo, Rotate, TiltCamera
 
 EYE_M = 1.1
 INTRINSICS = Intrinsics.from_vertical_fov(96, 96, math.radians(75))
@@ -278,17 +280,69 @@ def test_a_camera_that_cannot_be_levelled_does_not_keep_the_robot_from_exploring
     assert not {BaseAction.LOOK_UP, BaseAction.LOOK_DOWN} & set(actions[1:])
 
 
+def survey(world: BoxWorld, mapper: OccupancyMapper, *, everywhere: bool = False) -> int:
+    """Looks around; returns the number of turns."""
+    looking, commands = Survey(mapper, everywhere=everywhere), BaseCommands(world.base)
+    for turns in range(100):
+        mapper.update(world.observe())
+        angle = looking.turn_rad(world.observe())
+        if angle is None:
+            return turns
+        action = commands.turn_towards(angle)
+        assert action is not None  # the edge of the view is farther off than a turn can resolve
+        world.act(action)
+    raise AssertionError("it does not end")
+
+
 def test_looking_around_turns_only_where_the_map_ends(world: BoxWorld, base: MobileBase) -> None:
     world.boxes = [*TWO_ROOMS, (3.95, 1.0, 4.05, 2.0, 2.5)]  # one closed room
     world.x, world.y = 2.0, 2.0
     mapper = OccupancyMapper(base)
-    _, turns = run(world, mapper, LookAroundSkill(base, mapper))
     full_turn = round(2 * math.pi / base.turn_step_rad)
-    assert 0 < turns < full_turn
-    outcome, turns = run(world, mapper, LookAroundSkill(base, mapper))
-    assert (outcome.succeeded, turns) == (True, 0)
-    _, turns = run(world, mapper, LookAroundSkill(base, mapper, everywhere=True))
-    assert turns > full_turn // 2
+    assert 0 < survey(world, mapper) < full_turn
+    assert survey(world, mapper) == 0
+    assert full_turn // 2 < survey(world, mapper, everywhere=True) < full_turn
+
+
+def test_poses_to_explore_are_turns_on_the_spot_and_then_the_other_room(world: BoxWorld, base: MobileBase) -> None:
+    mapper = OccupancyMapper(base)
+    explorer = Explorer(base, mapper)
+    for _ in range(60):
+        observation = world.observe()
+        mapper.update(observation)
+        pose = explorer.next_pose(observation)
+        assert pose is not None
+        explorer.set_out()
+        if math.hypot(*(pose.translation - observation.T_map_base.translation)[:2]) > 0.0:
+            break
+        assert abs(math.remainder(pose.yaw - world.yaw, 2 * math.pi)) <= base.turn_step_rad + 1e-9
+        world.yaw = pose.yaw
+    assert math.hypot(pose.translation[0] - 4.0, pose.translation[1] - 1.5) < 1.5  # the door
+
+
+def commands_of(world: BoxWorld, controller: MobileController, goal: Goal) -> int:
+    """How many commands a goal takes before the planner looks again, besides those that level the camera."""
+    skill, taken = controller.skill(goal), 0
+    for _ in range(200):
+        observation = world.observe()
+        controller.update(observation)
+        result = skill.step(observation)
+        if isinstance(result, Outcome):
+            return taken
+        taken += result not in (BaseAction.LOOK_UP, BaseAction.LOOK_DOWN)
+        world.act(result)
+    raise AssertionError("no outcome within 200 steps")
+
+
+def test_exploring_after_driving_to_the_same_target_again_leads_away_from_it(world: BoxWorld, base: MobileBase) -> None:
+    controller = MobileController(base)
+    controller.update(world.observe())
+    here = Pose.planar(world.x, world.y, 0.0)
+    chair, other = (NavigateTo(here, np.array([x, 3.0, 0.5])) for x in (3.0, 2.0))
+    counts = []
+    for goal in (chair, chair, ExploreFrontier(), ExploreFrontier(), other, ExploreFrontier()):
+        counts.append(commands_of(world, controller, goal))
+    assert counts[2:] == [4 * EXPLORE_ACTIONS, EXPLORE_ACTIONS, counts[4], EXPLORE_ACTIONS]
 
 
 def view_towards(x: float, y: float, bearing_rad: float) -> ExploreView:

@@ -48,7 +48,7 @@ class Arrives:
 @pytest.mark.parametrize("code", [Code.OK, Code.NO_STANDOFF])
 def test_an_arrival_ends_as_the_goal_says_and_the_next_goal_as_its_own(code: Code) -> None:
     navigator = Arrives()
-    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=STILL, next_spot=lambda: None)
+    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=STILL, next_pose=lambda: None)
     client.start(NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.array([4.0, 0.0, 0.5]), on_arrival=code), HERE)
     assert client.poll() == Outcome(code)
     client.start(Rotate(1.0), HERE)
@@ -58,7 +58,7 @@ def test_an_arrival_ends_as_the_goal_says_and_the_next_goal_as_its_own(code: Cod
 
 def test_a_goal_of_an_arm_fails_and_stops_the_base() -> None:
     navigator, stop = Arrives(), Stop()
-    client = NavigationClient(NodeSettings(), navigator, stop=stop, tilt=STILL, next_spot=lambda: None)
+    client = NavigationClient(NodeSettings(), navigator, stop=stop, tilt=STILL, next_pose=lambda: None)
     client.start(GoHome(), HERE)
     assert client.poll() == Outcome(Code.SKILL_FAILED, "a mobile base cannot execute GoHome")
     assert not navigator.poses
@@ -85,7 +85,7 @@ class Tilts:
 @pytest.mark.parametrize("goal", [ExploreFrontier(), NavigateTo(Pose.planar(1.0, 0.0, 0.0), np.zeros(3))])
 def test_the_base_drives_once_the_camera_is_level_or_does_not_move(goal: Goal, code: Code) -> None:
     navigator, tilt = Arrives(), Tilts()
-    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=tilt, next_spot=lambda: (1.0, 0.0))
+    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=tilt, next_pose=lambda: HERE)
     client.start(goal, HERE)
     assert client.poll() is None
     assert not navigator.poses
