@@ -16,7 +16,7 @@ from si_embodied.embodiment import TaskKind
 from si_embodied.errors import ConfigError
 from si_embodied.grounding import point_of
 from si_embodied.plan import Plan, plan_text
-from si_embodied.skills import Close, Explore, Forward, Goto, Home, Navigate, Open, Pick, Place, Turn
+from si_embodied.skills import Close, Explore, Forward, Goto, Home, LookAround, Navigate, Open, Pick, Place, Turn
 
 if TYPE_CHECKING:
     import gymnasium
@@ -57,6 +57,8 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
 def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
     """Stop at the goal, go to the target if a view shows it, and explore if none does or if going there just failed.
 
+    Before it explores for the first time it looks around, if the prompt offers that.
+
     A place, unlike an object, cannot be pointed at from nearby: the robot turns and drives the last stretch.
     """
     if truth.at_goal():
@@ -68,6 +70,8 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
         turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)
         return Plan(subgoals=(turn, forward), done=False)
     visible = _shown(prompt, truth.visible_target()) or _remembered(truth, prompt)
+    if visible is None and not _attempts(prompt) and _offers(prompt, "look_around"):
+        return Plan(subgoals=(LookAround(),), done=False)
     if visible is None or _just_failed(prompt):
         return Plan(subgoals=(Explore(),), done=False)
     view, point = visible
@@ -124,13 +128,21 @@ _ANSWERS: Mapping[str, Callable[[Any, Prompt], Plan]] = {
 }
 
 
+def _attempts(prompt: Prompt) -> list[str]:
+    return re.findall(r"^[\d-]+\. (.*)$", prompt.text, flags=re.MULTILINE)
+
+
+def _offers(prompt: Prompt, skill: str) -> bool:
+    choices: Any = prompt.schema["properties"]["subgoals"]["items"]["anyOf"]  # type: ignore[index]
+    return any(choice["properties"]["skill"]["const"] == skill for choice in choices)
+
+
 def _just_failed(prompt: Prompt) -> bool:
     """Whether the last attempt in the prompt failed; repeating it would fail again.
 
     A `goto` that ended where the map does, short of the target, is repeated: from there the map goes on.
     """
-    attempts = re.findall(r"^\d+\. (.*)$", prompt.text, flags=re.MULTILINE)
-    last = attempts[-1] if attempts else ""
+    last = (_attempts(prompt) or [""])[-1]
     short = last.startswith("goto") and "no_standoff" in last
     return "failed" in last and not last.startswith("explore") and not short
 

@@ -5,6 +5,7 @@ The next prompt shows it, as far as the prompt has a place for it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import typing
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,7 @@ class Attempt:
 class Memory:
     """What is remembered of a task; the oldest is dropped first, except for views, of which the least useful goes."""
 
-    limit: int = 12  # attempts that the prompt shows
+    limit: int = 12  # lines of attempts that the prompt shows
     attempts: tuple[Attempt, ...] = ()
     forgotten: int = 0  # number of attempts dropped
     kept: int = 126  # attempts that are remembered for the guard
@@ -89,14 +90,18 @@ class Memory:
         return replace(self, attempts=attempts[surplus:], forgotten=self.forgotten + surplus)
 
     def describe(self) -> str:
-        """The latest attempts for the prompt, one per line, numbered from the episode's start; '(nothing yet)' if none.
+        """The latest attempts for the prompt, numbered from the episode's start; '(nothing yet)' if there are none.
 
-        A refusal because of repetition comes with its reason.
+        One per line, except that the same in a row share one: "3-7. explore: done". A refusal because of repetition
+        comes with its reason.
         """
-        shown = self.attempts[-self.limit :]
-        first = self.forgotten + len(self.attempts) - len(shown) + 1
-        lines = [f"{number}. {_words(attempt)}{_reason(attempt)}" for number, attempt in enumerate(shown, first)]
-        return "\n".join(lines) or NOTHING_YET
+        numbered = enumerate(self.attempts, self.forgotten + 1)
+        lines = []
+        for words, same in itertools.groupby(numbered, lambda each: f"{_words(each[1])}{_reason(each[1])}"):
+            numbers = [number for number, _ in same]
+            span = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+            lines.append(f"{span}. {words}")
+        return "\n".join(lines[-self.limit :]) or NOTHING_YET
 
     def last(self) -> str:
         """Only the latest attempt, unnumbered, for prompts that show no more than that."""

@@ -200,7 +200,12 @@ def _instructions(stage: Stage, camera: CameraSetup, rng: np.random.Generator) -
         if goals:
             instruction = {"instruction_text": task.instruction, "instruction_tokens": None}
             yield _Goal(
-                region, {"goals": goals, "instruction": instruction, "info": {"object_id": _number(stage, piece)}}
+                region,
+                {
+                    "goals": goals,
+                    "instruction": instruction,
+                    "info": {"object_id": _number(stage, piece), "object_name": piece.category},
+                },
             )
 
 

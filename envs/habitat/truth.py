@@ -78,8 +78,12 @@ class HabitatGroundTruth:
         self._seen = {}
 
     def target_name(self) -> str:
-        """The goal in words: "chair", or "goal" where Habitat does not name it."""
-        return category_words(self._env.episode.object_category) if self._env.task == "objectnav" else "goal"
+        """What a planner points at, in words: "chair"; the floor on the path to a place; "goal" if the data do not say."""
+        if self.goal_is_a_place:
+            return "floor"
+        if self._env.task == "objectnav":
+            return category_words(self._env.episode.object_category)
+        return str((self._env.episode.info or {}).get("object_name", "goal"))
 
     @property
     def goal_is_a_place(self) -> bool:
