@@ -12,7 +12,6 @@ from si_embodied.memory import Memory
 if TYPE_CHECKING:
     from si_embodied.config import PlannerConfig
     from si_embodied.embodiment import TaskKind
-    from si_embodied.geometry import Pose
     from si_embodied.types import Observation
 
 _MOVED_M, _MOVED_RAD = 0.1, 0.1
@@ -46,12 +45,13 @@ class PassedViews:
     def add(self, observation: Observation) -> Observation | None:
         """Take the newest observation. Returns the one before it, if its first camera has moved since."""
         last, self._newest = self._newest, observation
-        if last is None or not last.frames or not observation.frames:
-            return None
-        return last if _moved(last.frames[0].T_map_camera, observation.frames[0].T_map_camera) else None
+        return last if last is not None and camera_moved(last, observation) else None
 
 
-def _moved(a: Pose, b: Pose) -> bool:
-    between = a.inverse() @ b
+def camera_moved(before: Observation, after: Observation) -> bool:
+    """Whether the first camera shows another view, because it has moved or turned."""
+    if not before.frames or not after.frames:
+        return False
+    between = before.frames[0].T_map_camera.inverse() @ after.frames[0].T_map_camera
     turned_rad = np.arccos(np.clip((np.trace(between.rotation) - 1) / 2, -1.0, 1.0))
     return bool(np.linalg.norm(between.translation) > _MOVED_M or turned_rad > _MOVED_RAD)

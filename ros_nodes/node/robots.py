@@ -14,6 +14,7 @@ from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
 from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
 from si_embodied.ros_nodes.motion.navigators import make_navigator
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
+from si_embodied.ros_nodes.node.remembering import camera_moved
 from si_embodied.types import Code, Observation, Refusal
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class MobileRobot:
         self.planner = MappingPlanner(planner, planner.embodiment)
         self._sensors, self._clock = sensors, clock
         self._looked_s = 0.0
+        self._mapped: Observation | None = None  # the last one that the map got
         navigator = make_navigator(node, settings, clock=clock, base_now=lambda: _known(self.base_now()))
         tilt = CameraTilt(node, settings.robot, clock=clock, camera_now=self._camera_now)
         self.client = NavigationClient(settings, navigator, stop=stop, tilt=tilt, next_pose=self.planner.take_pose)
@@ -117,19 +119,22 @@ class MobileRobot:
         self._looked_s = 0.0
 
     def while_executing(self, now_s: float) -> Observation | None:
-        """Once a second an observation, which the map gets too."""
+        """Once a second an observation. The map gets it too, unless the camera stands: it keeps only the newest few."""
         if now_s - self._looked_s < _LOOK_S:
             return None
         seen = self._sensors.observe(self._looked_s)
         self._looked_s = now_s
         if isinstance(seen, Refusal):
             return None
-        self.planner.add(seen)
+        if self._mapped is None or camera_moved(self._mapped, seen):
+            self.planner.add(seen)
+            self._mapped = seen
         return seen
 
     def forget_map(self) -> None:
         """Clear the map. Exploring starts with a look around again."""
         self.planner.reset()
+        self._mapped = None
 
     def close(self) -> None:
         """Destroy the navigator's publishers and clients."""
