@@ -201,7 +201,8 @@ class TaskRunner:
         if not isinstance(seen, Refusal):
             self._observation = seen
             self.saw(seen)
-            report.progress.saw(seen)
+            if self._after_s > 0.0:  # a goal has been carried out, and this is what it has led to
+                report.progress.saw(seen)
             self.worker.submit(report.progress.task, seen, report.progress.memory)
             self._enter(Phase.PLANNING, now_s)
         elif self._waited_s(now_s) > self.observation_timeout_s:
