@@ -28,7 +28,7 @@ def memory_for(config: PlannerConfig, kind: TaskKind, last: Memory | None) -> Me
 
 def forgetting(memory: Memory) -> Memory:
     """The memory without views and objects, because they are no longer where, or when, they were."""
-    return replace(memory, keyframes=(), before=None, objects=())
+    return replace(memory.without_views(), objects=())
 
 
 class PassedViews:
