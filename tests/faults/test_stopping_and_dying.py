@@ -86,7 +86,7 @@ def running(
     def reset() -> None:
         world.resets += 1
 
-    record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0)
+    record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0, decision_probability=None)
     plan = SimpleNamespace(
         goals=(*(Rotate(1.0) for _ in range(goals)), *([Finish()] if done else [])), subgoals=(), record=record
     )
