@@ -100,7 +100,7 @@ def test_the_base_drives_once_the_camera_is_level_or_does_not_move(goal: Goal, c
 def test_a_turn_of_more_than_half_a_circle_goes_out_in_parts(angle: float, parts: int) -> None:
     """Of at most a look_step_rad of 1 rad each: the pose after a full turn is where the base stands already."""
     navigator = Arrives()
-    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=STILL, next_spot=lambda: None)
+    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=STILL, next_pose=lambda: None)
     client.start(Rotate(angle), Pose.planar(1.0, 2.0, 0.5))
     outcomes = [client.poll() for _ in range(parts)]
     assert outcomes == [None] * (parts - 1) + [Outcome(Code.OK)]
