@@ -128,9 +128,10 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop the robot and accept no more tasks."""
+        """Stop the robot, accept no more tasks, and forget what was seen."""
         self.active = False
         self.end_task(Code.CANCELED, "the planner was deactivated")
+        self._forget()
         self._break_bond()
         return super().on_deactivate(state)
 
@@ -190,6 +191,12 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def end_task(self, code: Code, message: str) -> None:
         """Stop the robot now and end the current task, if any, with this code."""
         self._tasks.end_task(code, message)
+
+    def _forget(self) -> None:
+        """Drop the remembered views and objects: until the next activation the robot or the things may be moved."""
+        if self._runtime is not None and self._telemetry is not None:
+            self._runtime.forget()
+            self._telemetry.publish_objects()
 
     def interrupt_task(self) -> None:
         """Stop the robot because the process ends; no task is accepted after this."""

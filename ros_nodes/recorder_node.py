@@ -55,9 +55,10 @@ class RecorderSettings:
     topics: Annotated[
         tuple[str, ...], Doc("besides the cameras' topics; recorded once published; replay needs planner/record")
     ] = (
-        "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/annotated", "instruction",
-        "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome",
-        "arm/goal", "arm/outcome", "gripper/goal", "gripper/opening",
+        "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/objects",
+        "planner/object_markers", "planner/annotated", "instruction", "emergency_stop", "/tf", "/tf_static",
+        "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome", "arm/goal", "arm/outcome", "gripper/goal",
+        "gripper/opening",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

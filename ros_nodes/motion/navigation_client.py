@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -55,7 +56,7 @@ class NavigationClient:
                 self._poses.append(goal.T_map_base)
                 self._arrival = Outcome(goal.on_arrival)
             case Rotate():
-                self._poses.append(turned(T_map_base, goal.angle_rad))
+                self._poses.extend(self._turns(T_map_base, goal.angle_rad))
             case Drive():
                 self._poses.append(T_map_base @ Pose.planar(goal.distance_m, 0.0, 0.0))
             case ExploreFrontier() | ExploreView():
@@ -115,6 +116,11 @@ class NavigationClient:
     def _go_on(self) -> None:
         if self._poses:
             self._navigator.go(self._poses.popleft())
+
+    def _turns(self, T_map_base: Pose, angle_rad: float) -> list[Pose]:
+        """The poses of a turn. One pose cannot ask for more than half a turn: the base takes the shorter way."""
+        parts = 1 if abs(angle_rad) <= math.pi else math.ceil(abs(angle_rad) / self._settings.robot.look_step_rad)
+        return [turned(T_map_base, angle_rad * (part + 1) / parts) for part in range(parts)]
 
     def _explore(self, goal: ExploreFrontier | ExploreView) -> None:
         """Look in the next direction, or drive to an unexplored place."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +26,12 @@ if TYPE_CHECKING:
 
 _DONE, _REFUSED = (64, 220, 96), (255, 96, 64)
 """Colours (RGB) of subgoals that are executed, and of those that are not."""
+_WORDS = (255, 255, 255)
 _CAPTION_PX = 18
 
 
 class AnnotatedImage:
-    """A decision listener: publishes one image per decision, with all views side by side."""
+    """A decision listener: publishes one image per decision, with every view that the plan could point at."""
 
     def __init__(self, node: NodeView, runtime: PlannerRuntime) -> None:
         """Create the publisher."""
@@ -59,8 +62,30 @@ class AnnotatedImage:
         self._node.destroy_lifecycle_publisher(self._images)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    """Where a view is drawn, in pixels of the canvas."""
+
+    frame: CameraFrame
+    left: int
+    top: int
+    scale: float  # canvas pixels per image pixel
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return round(self.frame.intrinsics.width * self.scale), round(self.frame.intrinsics.height * self.scale)
+
+    def place(self, point: tuple[int, int]) -> tuple[float, float]:
+        """Where a plan's point in this view is on the canvas: u, v."""
+        u, v = pixel_of(point, self.frame.intrinsics.width, self.frame.intrinsics.height)
+        return self.left + self.scale * u, self.top + self.scale * v
+
+
 def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]:
-    """Draw all views side by side (H, W, 3), a labelled ring at each point of the plan, and the decision as a caption.
+    """Draw the views (H, W, 3), a labelled ring at each point of the plan, and the decision as a caption.
+
+    The present views are side by side. The remembered ones are below them at half size, each with its age.
 
     Raises:
         MissingExtraError: Pillow is not installed.
@@ -68,35 +93,52 @@ def annotated(decision: Decision, observation: Observation) -> NDArray[np.uint8]
     with extra("sim"):
         from PIL import Image as Pillow
         from PIL import ImageDraw
-    frames = observation.frames
-    widths = [frame.intrinsics.width for frame in frames]
-    height = max(frame.intrinsics.height for frame in frames)
-    canvas = Pillow.new("RGB", (sum(widths), height + _CAPTION_PX))
+    present = _row(observation.frames, top=0, scale=1.0)
+    remembered = _row(observation.keyframes, top=_bottom(present), scale=0.5)
+    tiles = (*present, *remembered)
+    height = _bottom(tiles)
+    canvas = Pillow.new("RGB", (max(tile.left + tile.size[0] for tile in tiles), height + _CAPTION_PX))
     draw = ImageDraw.Draw(canvas)
-    lefts = np.cumsum([0, *widths[:-1]]).tolist()
-    for frame, left in zip(frames, lefts, strict=True):
-        canvas.paste(Pillow.fromarray(np.ascontiguousarray(frame.rgb)), (left, 0))
+    for tile in tiles:
+        image = Pillow.fromarray(np.ascontiguousarray(tile.frame.rgb))
+        canvas.paste(image if tile.scale == 1.0 else image.resize(tile.size), (tile.left, tile.top))
+    for tile in remembered:
+        age_s = observation.stamp_s - tile.frame.stamp_s
+        draw.text((tile.left + 4, tile.top + 2), f"{age_s:.0f} s ago", fill=_WORDS)
     executed = 0 if isinstance(decision, Hold) else len(decision.subgoals)
     subgoals = () if decision.plan is None else decision.plan.subgoals
     for number, subgoal in enumerate(subgoals, 1):
-        if isinstance(subgoal, PointedSubgoal) and subgoal.view < len(frames):
+        if isinstance(subgoal, PointedSubgoal) and subgoal.view < len(tiles):
             colour = _DONE if number <= executed else _REFUSED
-            _draw_point(draw, frames[subgoal.view], lefts[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
-    words = ", ".join(subgoal.words for subgoal in subgoals)
-    if isinstance(decision, Hold):
-        draw.text((4, height + 3), f"hold {decision.code.name}: {words}", fill=_REFUSED)
-    else:
-        draw.text((4, height + 3), words or "done", fill=_DONE)
+            _draw_point(draw, tiles[subgoal.view], subgoal, f"{number} {subgoal.object}", colour)
+    draw.text((4, height + 3), _caption(decision), fill=_REFUSED if isinstance(decision, Hold) else _DONE)
     return np.asarray(canvas)
 
 
-def _draw_point(draw: Any, frame: CameraFrame, left: int, subgoal: PointedSubgoal, name: str, colour: Any) -> None:
+def _caption(decision: Decision) -> str:
+    words = ", ".join(subgoal.words for subgoal in (() if decision.plan is None else decision.plan.subgoals))
+    return f"hold {decision.code.name}: {words}" if isinstance(decision, Hold) else words or "done"
+
+
+def _row(frames: Sequence[CameraFrame], *, top: int, scale: float) -> list[_Tile]:
+    """Tiles side by side."""
+    tiles: list[_Tile] = []
+    for frame in frames:
+        left = tiles[-1].left + tiles[-1].size[0] if tiles else 0
+        tiles.append(_Tile(frame, left, top, scale))
+    return tiles
+
+
+def _bottom(tiles: Iterable[_Tile]) -> int:
+    return max(tile.top + tile.size[1] for tile in tiles)
+
+
+def _draw_point(draw: Any, tile: _Tile, subgoal: PointedSubgoal, name: str, colour: Any) -> None:
     """Draw a ring at a subgoal's point, its name and, for a push, a line to the end point."""
-    width, height = frame.intrinsics.width, frame.intrinsics.height
-    u, v = pixel_of(subgoal.point, width, height)
-    radius, u = max(3.0, height / 40), u + left
+    u, v = tile.place(subgoal.point)
+    height = tile.size[1]
+    radius = max(3.0, height / 40)
     draw.ellipse((u - radius, v - radius, u + radius, v + radius), outline=colour, width=max(1, height // 160))
     if isinstance(subgoal, Push):
-        to_u, to_v = pixel_of(subgoal.to, width, height)
-        draw.line((u, v, to_u + left, to_v), fill=colour, width=max(1, height // 160))
+        draw.line((u, v, *tile.place(subgoal.to)), fill=colour, width=max(1, height // 160))
     draw.text((u + radius + 2, v - radius), name, fill=colour)

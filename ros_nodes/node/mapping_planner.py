@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from si_embodied.planner import AnyPlanner
     from si_embodied.types import Decision, Observation, Task
 
-KEYFRAMES = 12
+MOST_UNMAPPED = 12
 """Observations kept for the map between two plans. Mapping them takes a fraction of the planning time."""
 
 
@@ -32,8 +32,8 @@ class PlanInputs:
 
     memory: Memory
     now_s: float  # start of planning, on the observation's clock
-    keyframes: tuple[Observation, ...] = ()  # mapped after the last plan and before the plan's own observation
-    fresh: bool = False  # whether the map was empty before the keyframes
+    unmapped: tuple[Observation, ...] = ()  # mapped after the last plan and before the plan's own observation
+    fresh: bool = False  # whether the map was empty before them
 
 
 class ReplaceablePlanner:
@@ -91,38 +91,38 @@ class MappingPlanner(ReplaceablePlanner):
         super().__init__(planner)
         self._pose: Pose | None = None  # to explore from, of the last plan that explores
         self._base = base
-        self._keyframes: deque[Observation] = deque(maxlen=KEYFRAMES)
+        self._unmapped: deque[Observation] = deque(maxlen=MOST_UNMAPPED)
         self._fresh = True
         self._mapper = OccupancyMapper(base)
         self._explorer = Explorer(base, self._mapper)
 
     def reset(self) -> None:
         """Clear the map before the next plan, because a new task starts or the map frame has jumped."""
-        self._keyframes.clear()
+        self._unmapped.clear()
         self._fresh = True
 
-    def keyframe(self, observation: Observation) -> None:
+    def add(self, observation: Observation) -> None:
         """Add an observation to the map before the next plan."""
-        self._keyframes.append(observation)
+        self._unmapped.append(observation)
 
     def plan(
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
-        """Map the keyframes and the observation, then plan on the observation with the map."""
+        """Map the unmapped observations and this one, then plan on this one with the map."""
         fresh, self._fresh = self._fresh, False
         if fresh:
             self._mapper = OccupancyMapper(self._base)
             self._explorer = Explorer(self._base, self._mapper)
-        keyframes = []
-        while self._keyframes:
-            keyframes.append(self._keyframes.popleft())
-            self._mapper.update(keyframes[-1])
+        unmapped = []
+        while self._unmapped:
+            unmapped.append(self._unmapped.popleft())
+            self._mapper.update(unmapped[-1])
         self._mapper.update(observation)
         base = observation.T_map_base
         observation = dataclasses.replace(observation, navigation_map=self._mapper.navigation_map(base))
         decision = super().plan(task, observation, memory, now_s=now_s)
         assert self.inputs is not None  # set by super().plan
-        self.inputs = dataclasses.replace(self.inputs, keyframes=tuple(keyframes), fresh=fresh)
+        self.inputs = dataclasses.replace(self.inputs, unmapped=tuple(unmapped), fresh=fresh)
         goals = decision.goals if isinstance(decision, Execute) else ()
         exploring = next((goal for goal in goals if isinstance(goal, ExploreFrontier | ExploreView)), None)
         if exploring is not None:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
-from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord, views_of
+from si_embodied.ros_nodes.recording.decision_records import (
+    CameraTopics,
+    DecisionRecord,
+    RememberedView,
+    views_of,
+)
 
 if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.node_view import NodeView
@@ -54,7 +59,8 @@ class RecordPublisher:
             views=views_of(observation),
             asked_s=inputs.now_s,
             memory=inputs.memory,
+            remembered=tuple(RememberedView(view.name, view.stamp_s) for view in observation.keyframes),
             arm=observation.arm,
-            keyframes=tuple(views_of(each) for each in inputs.keyframes),
+            unmapped=tuple(views_of(each) for each in inputs.unmapped),
             fresh=inputs.fresh,
         )

@@ -14,6 +14,7 @@ from si_embodied.ros_nodes.motion.camera_tilt import CameraTilt
 from si_embodied.ros_nodes.motion.navigation_client import NavigationClient
 from si_embodied.ros_nodes.motion.navigators import make_navigator
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
+from si_embodied.ros_nodes.node.remembering import camera_moved
 from si_embodied.types import Code, Observation, Refusal
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.task_runner import GoalClient
     from si_embodied.ros_nodes.sensing.sensors import Sensors
 
-_KEYFRAME_S = 1.0
+_LOOK_S = 1.0
+"""Between two observations while a goal is carried out. A base that turns at 1 rad/s turns by 57 degrees meanwhile."""
 
 
 class Robot(Protocol):
@@ -47,8 +49,11 @@ class Robot(Protocol):
     def reset(self) -> None:
         """Prepare for a new task."""
 
-    def while_executing(self, now_s: float) -> None:
-        """Called every 50 ms while a goal is being executed."""
+    def while_executing(self, now_s: float) -> Observation | None:
+        """Called every 50 ms while a goal is being executed; a new view for the planner's memory, if there is one."""
+
+    def forget_map(self) -> None:
+        """Drop what depends on the map frame, because it has jumped."""
 
     def close(self) -> None:
         """Destroy the publishers, subscriptions and clients."""
@@ -86,7 +91,8 @@ class MobileRobot:
         assert isinstance(planner.embodiment, MobileBase)  # make_robot has checked
         self.planner = MappingPlanner(planner, planner.embodiment)
         self._sensors, self._clock = sensors, clock
-        self._keyframe_s = 0.0
+        self._looked_s = 0.0
+        self._mapped: Observation | None = None  # the last one that the map got
         navigator = make_navigator(node, settings, clock=clock, base_now=lambda: _known(self.base_now()))
         tilt = CameraTilt(node, settings.robot, clock=clock, camera_now=self._camera_now)
         self.client = NavigationClient(settings, navigator, stop=stop, tilt=tilt, next_pose=self.planner.take_pose)
@@ -108,17 +114,27 @@ class MobileRobot:
         return _known(current_pose(self._sensors, frame, self._clock(), target=base_frame))
 
     def reset(self) -> None:
+        """Clear the map, which is of one task."""
+        self.forget_map()
+        self._looked_s = 0.0
+
+    def while_executing(self, now_s: float) -> Observation | None:
+        """Once a second an observation. The map gets it too, unless the camera stands: it keeps only the newest few."""
+        if now_s - self._looked_s < _LOOK_S:
+            return None
+        seen = self._sensors.observe(self._looked_s)
+        self._looked_s = now_s
+        if isinstance(seen, Refusal):
+            return None
+        if self._mapped is None or camera_moved(self._mapped, seen):
+            self.planner.add(seen)
+            self._mapped = seen
+        return seen
+
+    def forget_map(self) -> None:
         """Clear the map. Exploring starts with a look around again."""
         self.planner.reset()
-        self._keyframe_s = 0.0
-
-    def while_executing(self, now_s: float) -> None:
-        """Add a keyframe to the map once a second."""
-        if now_s - self._keyframe_s >= _KEYFRAME_S:
-            seen = self._sensors.observe(self._keyframe_s)
-            self._keyframe_s = now_s
-            if not isinstance(seen, Refusal):
-                self.planner.keyframe(seen)
+        self._mapped = None
 
     def close(self) -> None:
         """Destroy the navigator's publishers and clients."""
@@ -167,7 +183,11 @@ class ArmRobot:
         """Assume an empty gripper."""
         self.client.reset()
 
-    def while_executing(self, now_s: float) -> None:
+    def while_executing(self, now_s: float) -> Observation | None:
+        """None: an arm keeps no map, and the plans' own views are remembered in any case."""
+        return None
+
+    def forget_map(self) -> None:
         """Does nothing: an arm keeps no map."""
 
     def close(self) -> None:

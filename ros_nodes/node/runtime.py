@@ -12,6 +12,7 @@ from typing import Any
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
+from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.stop import ARM_CANCEL, BASE_CANCEL, CANCEL_SUFFIX, MotionStop
 from si_embodied.ros_nodes.node.mapping_planner import PlanInputs
 from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
@@ -19,8 +20,9 @@ from si_embodied.ros_nodes.node.planners import make_asker, make_backend, make_p
 from si_embodied.ros_nodes.node.robots import make_robot
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskReport, TaskRunner
+from si_embodied.ros_nodes.sensing.map_watch import MapWatch
 from si_embodied.ros_nodes.sensing.sensors import Sensors
-from si_embodied.types import Code, Decision, Observation, Outcome, Refusal, Task
+from si_embodied.types import Code, Decision, Observation, Outcome, Refusal, SeenObject, Task
 from si_embodied.worker import PlannerWorker
 
 _SENSOR_GRACE_S = 1.0
@@ -80,6 +82,7 @@ class PlannerRuntime:
         self._subscribe_truth(opened)
         self.sensors = Sensors(node, settings)
         opened.callback(self.sensors.close)
+        self._map, self._jumps = MapWatch(self._odom_now), self.sensors.clock.jumps
         self._robot = make_robot(node, settings, planner, self.sensors, self.now_s, self._stop)
         opened.callback(self._robot.close)
         self._worker = PlannerWorker(self._robot.planner, self.now_s)
@@ -160,14 +163,38 @@ class PlannerRuntime:
 
     def tick(self) -> None:
         """Advance the task; called by the node's timer while it is active."""
+        self._watch_jumps()
         try:
             self.runner.tick()
         except Exception as error:  # noqa: BLE001 - whatever the planner raises, stop the robot and keep the node alive
             self._node.get_logger().error(f"planning failed: {traceback.format_exc()}")
             self.halt(Code.BACKEND_FAILED, f"{type(error).__name__}: {error}")
         if self.runner.phase is Phase.EXECUTING:
-            self._robot.while_executing(self.now_s())
+            seen = self._robot.while_executing(self.now_s())
+            if seen is not None:
+                self.runner.saw(seen)
         self._watch_sensors()
+
+    def _watch_jumps(self) -> None:
+        """Forget what was seen before the clock was set back, or before the map frame jumped."""
+        if self.sensors.clock.jumps != self._jumps:
+            self._jumps = self.sensors.clock.jumps
+            self.forget()
+        jumped = self._map.check()
+        if jumped:
+            self._node.get_logger().warning(f"{jumped}: the map, the views and the objects seen before it are dropped")
+            self._robot.forget_map()
+            self.forget()
+            self.interrupt(Outcome(Code.STALE_OBSERVATION, jumped))
+
+    def forget(self) -> None:
+        """Drop the views and objects that the planner remembers."""
+        self.runner.forget()
+
+    @property
+    def known_objects(self) -> tuple[SeenObject, ...]:
+        """The objects that the planner remembers."""
+        return () if self.report is None else self.report.progress.memory.objects
 
     def _watch_sensors(self) -> None:
         """Interrupt a goal while the clock or a camera cannot be trusted."""
@@ -193,6 +220,9 @@ class PlannerRuntime:
         """Stop the robot and release everything."""
         with self._opened:
             self.halt(Code.CANCELED, "the planner is being cleaned up")
+
+    def _odom_now(self) -> Pose | None:
+        return self.sensors.transforms.latest(self.settings.map_frame, self.settings.odom_frame)
 
     def _subscribe_truth(self, opened: ExitStack) -> None:
         if isinstance(self._backend, PerfectPixels):

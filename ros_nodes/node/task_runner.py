@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from si_embodied.memory import Memory
+from si_embodied.ros_nodes.node.remembering import PassedViews, forgetting, memory_for
 from si_embodied.task import MOST_HOLDS, MOST_OUTAGE_S, TaskProgress
 from si_embodied.types import Code, Hold, Outcome, Refusal, never_asked
 
@@ -92,6 +92,7 @@ class TaskRunner:
     report: TaskReport | None = None
     _timeout_s: float = 0.0
     _observation: Observation | None = None  # the one submitted to the worker
+    _passed: PassedViews = field(default_factory=PassedViews)
     _since_s: float = 0.0  # start of the current phase
     _after_s: float = 0.0  # earlier images show the robot in motion
     _first: bool = False  # the plan's first goal is next, measured from the pose of the plan's image
@@ -103,10 +104,10 @@ class TaskRunner:
     _steady_held_s: float = 0.0  # when the last hold began, on the steady clock
 
     def start(self, task: Task, timeout_s: float) -> None:
-        """Start a task. The previous one must have ended."""
+        """Start a task. The previous one must have ended; its views and objects are still known."""
         now_s = self.clock()
         self.worker.reset()
-        memory = Memory.for_planner(self.planner.config, task.kind)
+        memory = memory_for(self.planner.config, task.kind, self.report.progress.memory if self.report else None)
         self.report = TaskReport(TaskProgress(task, memory, self.most_holds, self.most_outage_s), now_s)
         self._timeout_s, self._observation, self._after_s = timeout_s, None, 0.0
         self._latest_s, self._steady_started_s = now_s, self.steady_s()
@@ -127,6 +128,21 @@ class TaskRunner:
         self.client.cancel()
         self.report.progress.interrupted(outcome)
         self._continue(self.report, self.clock())
+
+    def saw(self, observation: Observation) -> None:
+        """Remember a view worth keeping; call it with observations while a goal is carried out."""
+        passed = self._passed.add(observation)
+        if passed is not None and self.report is not None:
+            self.report.progress.saw(passed)
+
+    def forget(self) -> None:
+        """Drop the remembered views and objects, and a plan in the making: where and when they were no longer holds."""
+        self._passed = PassedViews()
+        if self.report is not None:
+            self.report.progress.memory = forgetting(self.report.progress.memory)
+        if self.phase is Phase.PLANNING and self.report is not None:
+            self.worker.reset()
+            self._continue(self.report, self.clock())
 
     def tick(self) -> None:
         """Advance the task as far as possible without waiting."""
@@ -184,6 +200,9 @@ class TaskRunner:
         seen = self.viewer.observe(self._after_s)
         if not isinstance(seen, Refusal):
             self._observation = seen
+            self.saw(seen)
+            if self._after_s > 0.0:  # a goal has been carried out, and this is what it has led to
+                report.progress.saw(seen)
             self.worker.submit(report.progress.task, seen, report.progress.memory)
             self._enter(Phase.PLANNING, now_s)
         elif self._waited_s(now_s) > self.observation_timeout_s:
@@ -199,8 +218,9 @@ class TaskRunner:
     def _decided(
         self, report: TaskReport, decision: Decision, observation: Observation | None, now_s: float
     ) -> None:  # fmt: skip
+        shown = None if observation is None else report.progress.memory.recall(observation)
         report.progress.decided(decision, observation)
-        self.on_decision(decision, observation)
+        self.on_decision(decision, shown)
         if report.progress.end is not None:
             self._rest(report)
         elif isinstance(decision, Hold):

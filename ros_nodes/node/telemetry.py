@@ -1,11 +1,11 @@
-"""The planner node's output for monitoring: plan, markers, status, diagnostics."""
+"""The planner node's output for monitoring: plan, known objects, markers, status, diagnostics."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from si_embodied_msgs.msg import Plan, PlannerStatus
+from si_embodied_msgs.msg import Plan, PlannerStatus, SeenObjectArray
 from visualization_msgs.msg import MarkerArray
 
 from si_embodied.ros_nodes.node import messages
@@ -15,7 +15,7 @@ from si_embodied.types import Code
 if TYPE_CHECKING:
     from si_embodied.ros_nodes.node.node_view import NodeView
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
-    from si_embodied.types import Decision, Observation
+    from si_embodied.types import Decision, Observation, SeenObject
 
 
 class Telemetry:
@@ -29,6 +29,9 @@ class Telemetry:
         self._plans = node.create_lifecycle_publisher(Plan, "~/plan", LATCHED)
         self._statuses = node.create_lifecycle_publisher(PlannerStatus, "~/status", LATCHED)
         self._markers = node.create_lifecycle_publisher(MarkerArray, "~/markers", 1)
+        self._objects = node.create_lifecycle_publisher(SeenObjectArray, "~/objects", LATCHED)
+        self._object_markers = node.create_lifecycle_publisher(MarkerArray, "~/object_markers", LATCHED)
+        self._known: tuple[SeenObject, ...] | None = None  # the objects published last
 
     def begin(self) -> None:
         """Start a new task, without a plan."""
@@ -51,7 +54,22 @@ class Telemetry:
             self._node.get_logger().warning(f"hold {decision.record.code.name}: {self.plan.message}")
 
     def tick(self) -> None:
-        """Publish the status when it changes, and at least once a second."""
+        """Publish the known objects and the status when they change, and the status at least once a second."""
+        self.publish_objects()
+        self._publish_status()
+
+    def publish_objects(self) -> None:
+        """Publish the known objects and their markers, if they have changed."""
+        known = self._runtime.known_objects
+        if known == self._known:
+            return
+        frame, now_s = self._runtime.settings.map_frame, self._runtime.now_s()
+        message = messages.objects_message(known, frame=frame, now_s=now_s)
+        self._objects.publish(message)
+        self._object_markers.publish(messages.object_markers(message))
+        self._known = known
+
+    def _publish_status(self) -> None:
         runner, report = self._runtime.runner, self._runtime.report
         state = PlannerStatus.STOPPED if self._node.stopped else int(runner.phase)
         status = messages.status_message(state, frame=self._runtime.settings.map_frame, now_s=self._runtime.now_s())
@@ -71,7 +89,7 @@ class Telemetry:
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._plans, self._statuses, self._markers):
+        for publisher in (self._plans, self._statuses, self._markers, self._objects, self._object_markers):
             self._node.destroy_lifecycle_publisher(publisher)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from si_embodied.config import from_mapping
+from si_embodied.config import MOST_KEYFRAMES, from_mapping
 from si_embodied.errors import DataError, MessageError
 from si_embodied.memory import Memory
 from si_embodied.ros_nodes.node.settings import NodeSettings
@@ -27,7 +27,7 @@ FORMAT = 4
 _READABLE = (2, 3, FORMAT)
 _TIME = Number(-1e12, 1e12)
 _VIEWS = Named(_TIME, 100)
-_KEYFRAMES = Many(_VIEWS, 10_000)
+_UNMAPPED = Many(_VIEWS, 10_000)
 _FLOATS = "float64"
 """JSON key that marks an array, written as a list of numbers to stay readable."""
 
@@ -41,6 +41,15 @@ class CameraTopics:
     info: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RememberedView:
+    """An earlier image from the planner's memory; its depth and pose are those of the stamp."""
+
+    camera: str
+    stamp_s: float
+
+
+_REMEMBERED = Many(Record(RememberedView, camera=Text(200), stamp_s=_TIME), MOST_KEYFRAMES + 1)  # and the latest plan's
 _CAMERAS = Named(Record(CameraTopics, image=Text(500), depth=Text(500), info=Text(500)), 100)
 
 
@@ -55,10 +64,11 @@ class DecisionRecord:
     topics: Mapping[str, CameraTopics]  # by camera
     views: Views | None  # planned on; None if the robot could not see, then the fields below mean nothing
     asked_s: float = 0.0  # when planning began
-    memory: Memory = Memory()
+    memory: Memory = Memory()  # without its views
+    remembered: tuple[RememberedView, ...] = ()  # of the memory's views, those that the plan could point at; in order
     arm: ArmState | None = None
-    keyframes: tuple[Views, ...] = ()  # mapped since the last plan, before the plan's own images
-    fresh: bool = False  # whether the map was empty before these keyframes
+    unmapped: tuple[Views, ...] = ()  # mapped since the last plan, before the plan's own images
+    fresh: bool = False  # whether the map was empty before these
 
     def to_json(self) -> str:
         """The record as one line of JSON."""
@@ -72,8 +82,9 @@ class DecisionRecord:
             "views": self.views,
             "asked_s": self.asked_s,
             "memory": RECORDED_MEMORY.encode(self.memory),
+            "remembered": _REMEMBERED.encode(self.remembered),
             "arm": None if self.arm is None else ARM.encode(self.arm),
-            "keyframes": self.keyframes,
+            "unmapped": self.unmapped,
             "fresh": self.fresh,
         }
         return json.dumps(plain, default=_listed, allow_nan=False)
@@ -93,7 +104,8 @@ class DecisionRecord:
             if plain["format"] == 2:
                 _upgrade(plain)
             if plain["format"] < FORMAT:
-                plain["memory"]["objects"] = []
+                plain["memory"]["objects"] = plain["remembered"] = []
+                plain["unmapped"] = plain.pop("keyframes")
             for name in ("decision_probability", "point_probability"):  # not in records of 0.1.0
                 plain["decision"][1]["record"].setdefault(name, None)
             return cls(
@@ -105,8 +117,9 @@ class DecisionRecord:
                 views=Maybe(_VIEWS).decode(plain["views"], "views"),
                 asked_s=_TIME.decode(plain["asked_s"], "asked_s"),
                 memory=RECORDED_MEMORY.decode(plain["memory"], "memory"),
+                remembered=_REMEMBERED.decode(plain["remembered"], "remembered"),
                 arm=None if plain["arm"] is None else ARM.decode(plain["arm"], "arm"),
-                keyframes=_KEYFRAMES.decode(plain["keyframes"], "keyframes"),
+                unmapped=_UNMAPPED.decode(plain["unmapped"], "unmapped"),
                 fresh=bool(plain["fresh"]),
             )
         except DataError:

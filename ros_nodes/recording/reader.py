@@ -21,7 +21,9 @@ from si_embodied.types import Observation
 
 if TYPE_CHECKING:
     from si_embodied.geometry import Pose
+    from si_embodied.memory import Memory
     from si_embodied.ros_nodes.sensing.bridge import Message
+    from si_embodied.types import CameraFrame
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ class Recorded:
 
     record: DecisionRecord
     observation: Observation | None  # None if the robot could not see, or if `missing` says what was not recorded
-    keyframes: tuple[Observation, ...]
+    unmapped: tuple[Observation, ...]  # to be mapped before the plan
+    memory: Memory  # with its views
     missing: str = ""  # what the recording lacks; empty: nothing
 
 
@@ -226,13 +229,15 @@ class Recording:
 
     def _recorded(self, record: DecisionRecord, cameras: dict[str, _Camera], wanted: Counter[Any]) -> Recorded:
         try:
-            keyframes = tuple(self._observation(record, views, cameras) for views in record.keyframes)
+            unmapped = tuple(self._observation(record, views, cameras) for views in record.unmapped)
             seen = None if record.views is None else self._observation(record, record.views, cameras)
-            recorded = Recorded(record, None if seen is None else replace(seen, arm=record.arm), keyframes)
+            views = tuple(self._frame(record, view.camera, view.stamp_s, cameras) for view in record.remembered)
+            memory = replace(record.memory, keyframes=views)
+            recorded = Recorded(record, None if seen is None else replace(seen, arm=record.arm), unmapped, memory)
         except MissingExtraError:
             raise
         except (ObservationError, TransformError, AttributeError, ValueError, TypeError, ArithmeticError) as error:
-            recorded = Recorded(record, None, (), missing=str(error))
+            recorded = Recorded(record, None, (), record.memory, missing=str(error))
         for name, stamp_s in _images(record):
             wanted[name, stamp_s] -= 1
             if not wanted[name, stamp_s]:  # no later decision refers to it
@@ -248,19 +253,23 @@ class Recording:
             TransformError: a transform is not in the recording.
         """
         settings = record.settings
-        frames = []
-        for name, stamp_s in views.items():
-            camera = cameras[name]
-            image = camera.images.get(stamp_s)
-            if image is None or camera.info is None:
-                missing = "calibration" if image is not None else f"image of {stamp_s:.3f} s"
-                raise ObservationError(f"no {missing} of the camera {name!r}")
-            depth = _nearest(camera, stamp_s, settings.join_slop_s)
-            T_map_camera = self._transforms.lookup(settings.map_frame, image.header.frame_id, stamp_s)
-            frames.append(frame_of(name, image, depth, camera.info, settings, T_map_camera))
+        frames = tuple(self._frame(record, name, stamp_s, cameras) for name, stamp_s in views.items())
         stamp_s = max(views.values())
         T_map_base = self._transforms.lookup(settings.map_frame, settings.base_frame, stamp_s)
-        return Observation(stamp_s, tuple(frames), T_map_base)
+        return Observation(stamp_s, frames, T_map_base)
+
+    def _frame(
+        self, record: DecisionRecord, name: str, stamp_s: float, cameras: dict[str, _Camera]
+    ) -> CameraFrame:  # fmt: skip
+        """The image of a camera, with depth and pose; raises as `_observation` does."""
+        settings, camera = record.settings, cameras[name]
+        image = camera.images.get(stamp_s)
+        if image is None or camera.info is None:
+            missing = "calibration" if image is not None else f"image of {stamp_s:.3f} s"
+            raise ObservationError(f"no {missing} of the camera {name!r}")
+        depth = _nearest(camera, stamp_s, settings.join_slop_s)
+        T_map_camera = self._transforms.lookup(settings.map_frame, image.header.frame_id, stamp_s)
+        return frame_of(name, image, depth, camera.info, settings, T_map_camera)
 
 
 @functools.cache
@@ -285,8 +294,10 @@ def _decoded(types: Any, data: bytes, kind: str) -> Message:
 
 def _images(record: DecisionRecord) -> Iterator[tuple[str, float]]:
     """The camera and stamp of every image that a decision was made from."""
-    for views in (*record.keyframes, record.views or {}):
+    for views in (*record.unmapped, record.views or {}):
         yield from views.items()
+    for view in record.remembered:
+        yield view.camera, view.stamp_s
 
 
 def _nearest(camera: _Camera, stamp_s: float, slop_s: float) -> Message | None:

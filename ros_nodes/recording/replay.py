@@ -111,7 +111,7 @@ class Replayer:
         if not self._map_complete:
             return Replayed(record.decision, None, "not replayed", None, "images behind the map are not recorded")
         planner = self._ready(recorded)
-        decision = planner.plan(record.task, recorded.observation, record.memory, now_s=record.asked_s)
+        decision = planner.plan(record.task, recorded.observation, recorded.memory, now_s=record.asked_s)
         aged_s = record.decided_s if self._recorded else record.asked_s + decision.record.latency_s["total"]
         refusal = planner.guard.check_plan_age(recorded.observation.stamp_s, aged_s)
         if refusal is not None and isinstance(decision, Execute):
@@ -133,8 +133,8 @@ class Replayer:
         if isinstance(self._planner, MappingPlanner):
             if record.fresh:
                 self._planner.reset()
-            for keyframe in recorded.keyframes:
-                self._planner.keyframe(keyframe)
+            for observation in recorded.unmapped:
+                self._planner.add(observation)
         return self._planner
 
 

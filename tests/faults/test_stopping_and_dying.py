@@ -29,7 +29,7 @@ from si_embodied.ros_nodes.node.planner_watch import (
 from si_embodied.ros_nodes.node.stop_latch import StopLatch
 from si_embodied.ros_nodes.node.task_runner import Phase, TaskRunner
 from si_embodied.skills import Finish, Rotate
-from si_embodied.types import Code, Hold, Outcome, PlanRecord, Refusal, Task
+from si_embodied.types import Code, Hold, Observation, Outcome, PlanRecord, Refusal, Task
 
 TASK = Task("go to the red chair", "navigation")
 LOST = Refusal(Code.NO_TRANSFORM, "the current pose of 'base_link' is not known")
@@ -72,7 +72,7 @@ class World:
         return self.base
 
     def observe(self, after_s: float) -> Any:
-        return SimpleNamespace(stamp_s=self.now_s, T_map_base=Pose.identity())
+        return Observation(self.now_s, (), Pose.identity())
 
 
 def running(
@@ -86,7 +86,7 @@ def running(
     def reset() -> None:
         world.resets += 1
 
-    record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0)
+    record = SimpleNamespace(observation_stamp_s=world.now_s, floor_m2=0.0, decision_probability=None)
     plan = SimpleNamespace(
         goals=(*(Rotate(1.0) for _ in range(goals)), *([Finish()] if done else [])), subgoals=(), record=record
     )

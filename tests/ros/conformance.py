@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from std_msgs.msg import String
 
 from si_embodied.geometry import Pose
+from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.mapping_planner import ReplaceablePlanner
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord
 from si_embodied.skills import Goal
-from si_embodied.types import Decision, Execute, Observation, Task
+from si_embodied.types import Decision, Execute, Observation, SeenObject, Task
 
 SAME_M = 1e-6
 RECORDS = "planner/record"
@@ -22,10 +24,20 @@ RECORDS = "planner/record"
 
 @dataclass
 class Decided:
-    """One decision, and what the model was told had happened before it."""
+    """One decision, and what was remembered before it."""
 
     decision: Decision
-    memory: str
+    memory: str  # what the model was told had happened
+    views: list[Any]  # what each remembered view shows: where it was seen from, or the number of an observation
+    objects: tuple[SeenObject, ...]
+
+
+class View(Protocol):
+    """An image, in memory or named in a record."""
+
+    @property
+    def stamp_s(self) -> float:
+        """When it was taken."""
 
 
 class Spy(ReplaceablePlanner):
@@ -33,15 +45,24 @@ class Spy(ReplaceablePlanner):
 
     def __init__(self, planner: Planner) -> None:
         super().__init__(planner)
-        self.memories: list[str] = []
+        self.asked: list[tuple[Observation, Memory]] = []
 
-    def plan(self, task: Task, observation: Observation, memory: Any, *, now_s: float | None = None) -> Decision:
-        self.memories.append(memory.describe())
+    def plan(self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None) -> Decision:
+        self.asked.append((observation, memory))
         return super().plan(task, observation, memory, now_s=now_s)
 
+    def decided(self, decisions: Sequence[Decision], shows: Callable[[View], Any]) -> list[Decided]:
+        """Each decision with its memory; `shows` says what a view shows."""
+        return [
+            Decided(decision, memory.describe(), [*map(shows, memory.recall(observation).keyframes)], memory.objects)
+            for decision, (observation, memory) in zip(decisions, self.asked, strict=True)
+        ]
 
-def node_decides(ros: Any, instruction: str, parameters: dict[str, Any], count: int, most_s: float) -> list[Decided]:
-    """The first decisions of a planner node in a process of its own."""
+
+def node_decides(
+    ros: Any, instruction: str, parameters: dict[str, Any], count: int, most_s: float, shows: Callable[[View], Any]
+) -> list[Decided]:
+    """The first decisions of a planner node in a process of its own; `shows` says what a view shows."""
     heard: list[String] = ros.listen(String, RECORDS, 50)
     ros.start(
         ["-m", "si_embodied.ros_nodes.planner_node"],
@@ -52,7 +73,10 @@ def node_decides(ros: Any, instruction: str, parameters: dict[str, Any], count: 
     ros.wait(lambda: len(heard) >= count, most_s, f"{count} decisions")
     ros.result(handle.cancel_goal_async(), most_s, "the cancellation")
     records = [DecisionRecord.from_json(message.data) for message in heard[:count]]
-    return [Decided(record.decision, record.memory.describe()) for record in records]
+    return [
+        Decided(each.decision, each.memory.describe(), [*map(shows, each.remembered)], each.memory.objects)
+        for each in records
+    ]
 
 
 def assert_same(ours: Decision, theirs: Decision, *, within_m: float = SAME_M) -> None:
@@ -67,6 +91,19 @@ def assert_same(ours: Decision, theirs: Decision, *, within_m: float = SAME_M) -
         assert [type(goal) for goal in theirs.goals] == [type(goal) for goal in ours.goals]
         for mine, other in zip(ours.goals, theirs.goals, strict=True):
             assert np.allclose(numbers(mine), numbers(other), rtol=0, atol=within_m)
+
+
+def assert_same_memory(ours: Decided, theirs: Decided, *, within_m: float = SAME_M) -> None:
+    """The same attempts, the same views in the same order, and the same objects."""
+    assert theirs.memory == ours.memory
+    assert len(theirs.views) == len(ours.views)
+    for mine, other in zip(ours.views, theirs.views, strict=True):
+        shown = [view.matrix() if isinstance(view, Pose) else view for view in (mine, other)]
+        assert np.allclose(*shown, rtol=0, atol=within_m)
+    named = [[(seen.name, seen.sightings) for seen in each.objects] for each in (ours, theirs)]
+    assert named[1] == named[0]
+    for mine, other in zip(ours.objects, theirs.objects, strict=True):
+        assert np.allclose(mine.position_m, other.position_m, rtol=0, atol=within_m)
 
 
 def numbers(goal: Goal) -> np.ndarray:

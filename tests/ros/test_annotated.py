@@ -30,7 +30,7 @@ def test_the_annotated_image_shows_the_plans_points(ros: Ros) -> None:
     )
     ros.wait(lambda: ros.node.count_publishers("planner/annotated"), SOON_S, "the planner")
     ros.task()
-    image, plan = ros.wait(lambda: images and plans and (images[0], plans[0]), SOON_S, "an annotated image")
+    image, plan = ros.wait(lambda: seen and images and plans and (images[0], plans[0]), SOON_S, "an annotated image")
     assert image.header.stamp == plan.header.stamp
     pixels, width, height = bridge.rgb_of(image).astype(int), seen[0].width, seen[0].height
     assert pixels.shape[1] == width

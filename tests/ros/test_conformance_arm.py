@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from std_msgs.msg import Float64
 import si_embodied.envs  # noqa: F401 - registers the environments
 from si_embodied.arm_actions import decode_pose
 from si_embodied.backends import ScriptedBackend
+from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.evaluation.registry import observe
 from si_embodied.geometry import Pose
 from si_embodied.planner import Planner
@@ -41,16 +42,23 @@ SAME_M = 1e-5
 TICK_S, MOST_S, MOST_MOTIONS = 0.05, 180.0, 60
 
 
-def answer(*subgoals: dict[str, Any]) -> str:
-    return json.dumps({"subgoals": list(subgoals), "done": False})
+def answer(*subgoals: dict[str, Any]) -> Callable[[Prompt], str]:
+    """What the model says: subgoals, which point at the head camera's present view."""
+
+    def text(prompt: Prompt) -> str:
+        (number,) = (number for number, view in prompt.views.items() if view == 0)
+        pointing = [{**each, "view": number} if "point" in each else each for each in subgoals]
+        return json.dumps({"subgoals": pointing, "done": False})
+
+    return text
 
 
-FIRST = [
-    "I think", "still",  # twice no plan
+FIRST: list[Callable[[Prompt], str]] = [
+    lambda _: "I think", lambda _: "still",  # twice no plan
     answer({"skill": "home"}),
     answer(),  # empty
-    answer({"skill": "pick", "object": "cloud", "view": 0, "point": [500, 2]}),  # the room behind is too wide
-    answer({"skill": "place", "object": "cloud", "view": 0, "point": [500, 2]}),  # and too far
+    answer({"skill": "pick", "object": "cloud", "point": [500, 2]}),  # the room behind is too wide
+    answer({"skill": "place", "object": "cloud", "point": [500, 2]}),  # and too far
 ]  # fmt: skip
 REFUSED = [Code.PLAN_INVALID, Code.OK, Code.EMPTY_PLAN, Code.NO_GRASP, Code.OUT_OF_WORKSPACE]
 CODES = [*REFUSED, *[Code.OK] * 3]  # and what perfect pixels say: pick, place, done
@@ -71,33 +79,36 @@ class Tape:
         return [text for each in self.decided for text in each.decision.record.raw_text]
 
 
-@pytest.fixture(scope="module")
-def tape() -> Iterator[Tape]:
-    """An episode at the simulated table, which stands still while a decision is refused."""
+@pytest.fixture(scope="module", params=["manip/v1", "manip/v2"])
+def tape(request: pytest.FixtureRequest) -> Iterator[Tape]:
+    """An episode at the simulated table, which stands still while a decision is refused; manip/v2 shows the memory."""
     env = gymnasium.make("si_embodied/Tabletop-v0", image_size=IMAGE_PX, disable_env_checker=True)
     try:
-        yield played(env)
+        yield played(env, request.param)
     finally:
         env.close()
 
 
-def played(env: gymnasium.Env[Any, Any]) -> Tape:
+def played(env: gymnasium.Env[Any, Any], prompt: str) -> Tape:
     raw, _ = env.reset(seed=SEED)
     cameras = tuple(env.unwrapped.embodiment.cameras)
-    settings = NodeSettings(kind="manipulation", cameras=cameras)
+    config = PlannerConfig(prompts=Prompts(manipulation=prompt))
+    settings = NodeSettings(kind="manipulation", cameras=cameras, planner=config)
     perfect, first = perfect_pixels_backend(env), list(FIRST)
 
     def complete(prompt: Prompt) -> str:
-        return first.pop(0) if first else perfect.generate(prompt, deadline_s=MOST_S).text
+        return first.pop(0)(prompt) if first else perfect.generate(prompt, deadline_s=MOST_S).text
 
     spy = conformance.Spy(Planner(ScriptedBackend(complete), settings.embodiment, settings.planner))
     policy = SpatialPlannerPolicy(spy)
     tape = Tape(Task(str(raw["instruction"]), "manipulation"), settings, [seen(raw, cameras)])
     policy.reset(tape.task)
     stamp_s = tape.seen[0].stamp_s
+    numbers: dict[float, int] = {}  # of the observation seen, by its stamp
     while len(tape.motions) < MOST_MOTIONS:
         known = len(policy.decisions)
         stamp_s += 1.0
+        numbers[stamp_s] = len(tape.seen) - 1
         action = policy.act(restamped(tape.seen[-1], stamp_s))
         if any(isinstance(decision, Hold) for decision in policy.decisions[known:]):
             continue
@@ -106,7 +117,7 @@ def played(env: gymnasium.Env[Any, Any]) -> Tape:
         tool, opening = decode_pose(action)
         tape.motions.append((tool, opening * settings.arm.max_opening_m))
         tape.seen.append(seen(env.step(action)[0], cameras))
-    tape.decided = [conformance.Decided(*each) for each in zip(policy.decisions, spy.memories, strict=True)]
+    tape.decided = spy.decided(policy.decisions, lambda view: numbers[view.stamp_s])
     return tape
 
 
@@ -139,6 +150,7 @@ class Recorded:
     def __init__(self, ros: Any, tape: Tape) -> None:
         node = ros.node
         self.tape, self.now_s = tape, 1.0
+        self.numbers: dict[float, int] = {}  # of the observation shown, by its stamp
         self.asked: list[tuple[Pose, float]] = []
         self.opening_m = math.nan
         self.ticks = 0  # since the motion under way began
@@ -169,7 +181,9 @@ class Recorded:
         message = Clock()
         bridge.set_stamp(message.clock, self.now_s)
         self.clock.publish(message)
-        now = restamped(self.tape.seen[min(len(self.asked), len(self.tape.seen) - 1)], self.now_s)
+        number = min(len(self.asked), len(self.tape.seen) - 1)
+        self.numbers[bridge.seconds(message.clock)] = number
+        now = restamped(self.tape.seen[number], self.now_s)
         assert now.arm is not None
         self.transforms.publish(self.now_s, ("map", "tool", now.arm.T_map_tool))
         self.gripper.publish(Float64(data=now.arm.gripper_opening_m))
@@ -181,11 +195,16 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def node_decided(shared_ros: Any, tape: Tape) -> list[Any]:
+def node_decided(new_ros: Any, tape: Tape) -> list[Any]:
     """What the planner node decides, in a process of its own."""
-    robot = Recorded(shared_ros, tape)
-    parameters = {"kind": "manipulation", "cameras": list(tape.settings.cameras), "script": "\n".join(tape.answers)}
-    decided = conformance.node_decides(shared_ros, tape.task.instruction, parameters, len(CODES), MOST_S)
+    parameters = {
+        "kind": "manipulation", "cameras": list(tape.settings.cameras), "script": "\n".join(tape.answers),
+        "planner.prompts.manipulation": tape.settings.planner.prompts.manipulation,
+    }  # fmt: skip
+    with new_ros() as ros:
+        robot = Recorded(ros, tape)
+        shows = lambda view: robot.numbers[view.stamp_s]  # noqa: E731
+        decided = conformance.node_decides(ros, tape.task.instruction, parameters, len(CODES), MOST_S, shows)
     assert len(robot.asked) == len(tape.motions)
     for (tool, opening_m), (wanted, wanted_m) in zip(robot.asked, tape.motions, strict=True):
         assert np.allclose(tool.matrix(), wanted.matrix(), rtol=0, atol=SAME_M)
@@ -197,6 +216,8 @@ def test_the_tape_holds_what_it_is_meant_to_hold(tape: Tape) -> None:
     assert [each.decision.record.code for each in tape.decided] == CODES
     goals = [each.decision.goals for each in tape.decided if isinstance(each.decision, Execute)]
     assert [type(goal) for each in goals for goal in each] == [GoHome, Grasp, Release, Finish]
+    remembering = tape.settings.planner.prompts.manipulation == "manip/v2"
+    assert (len(tape.decided[-1].views), len(tape.decided[-1].objects)) == ((2, 1) if remembering else (0, 0))
 
 
 @pytest.mark.parametrize("index", range(len(CODES)))
@@ -206,4 +227,4 @@ def test_the_node_decides_what_the_policy_decides(tape: Tape, node_decided: list
 
 @pytest.mark.parametrize("index", range(len(CODES)))
 def test_the_node_tells_the_model_what_the_policy_tells_it(tape: Tape, node_decided: list[Any], index: int) -> None:
-    assert node_decided[index].memory == tape.decided[index].memory
+    conformance.assert_same_memory(tape.decided[index], node_decided[index], within_m=SAME_M)

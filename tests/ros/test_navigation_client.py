@@ -94,3 +94,16 @@ def test_the_base_drives_once_the_camera_is_level_or_does_not_move(goal: Goal, c
     tilt.outcome = None
     assert len(navigator.poses) == 1
     assert client.poll() == Outcome(Code.OK)
+
+
+@pytest.mark.parametrize(("angle", "parts"), [(1.5, 1), (-3.1, 1), (6.2831853, 7), (-4.0, 4)])
+def test_a_turn_of_more_than_half_a_circle_goes_out_in_parts(angle: float, parts: int) -> None:
+    """Of at most a look_step_rad of 1 rad each: the pose after a full turn is where the base stands already."""
+    navigator = Arrives()
+    client = NavigationClient(NodeSettings(), navigator, stop=Stop(), tilt=STILL, next_pose=lambda: None)
+    client.start(Rotate(angle), Pose.planar(1.0, 2.0, 0.5))
+    outcomes = [client.poll() for _ in range(parts)]
+    assert outcomes == [None] * (parts - 1) + [Outcome(Code.OK)]
+    yaws = [0.5, *(pose.yaw for pose in navigator.poses)]
+    assert np.diff(np.unwrap(yaws)) == pytest.approx([angle / parts] * parts)
+    assert all(pose.translation[:2] == pytest.approx([1.0, 2.0]) for pose in navigator.poses)

@@ -108,6 +108,34 @@ def test_other_settings_show(recording: Path, capsys: pytest.CaptureFixture[str]
     assert 0 < summary["different"] <= len(drives)
 
 
+def test_a_run_with_a_memory_is_replayed(ros: Ros, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Image-1 is the oldest of the remembered views, which may be out of sight by then."""
+    script = [
+        [{"skill": "look_around"}],
+        [{**goto(500, 640), "view": 1}],
+        [{"skill": "turn", "degrees": 120}],
+        [{**goto(400, 640), "view": 1}],
+        [{"skill": "navigate", "object": "thing"}],
+    ]
+    folder = recorded(
+        ros,
+        tmp_path / "remembering",
+        ["head"],
+        {"image_size": 96, "camera_rate_hz": 5.0, "seed": 3, "real_time_factor": 3.0},
+        {
+            "backend": "scripted", "navigation.navigator": "topic", "planner.prompts.navigation": "nav/v2",
+            "script": "\n".join(json.dumps({"subgoals": each, "done": False}) for each in script),
+        },
+        len(script),
+    )  # fmt: skip
+    records = Recording(folder).records
+    assert max(len(record.remembered) for record in records) >= 3
+    assert records[-1].memory.objects
+    code, summary = replayed(folder, capsys)
+    assert (code, summary["identical"]) == (0, summary["decisions"]), summary["plans"]
+    assert summary["greatest_distance_m"] < 1e-6, "and there were goals"
+
+
 def test_a_pick_at_the_table_is_replayed(
     ros: Ros, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip

@@ -59,6 +59,8 @@ CALLS: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
     ("node/telemetry.py", "create_lifecycle_publisher", "'~/plan'"): {"planner": ("~/plan",)},
     ("node/telemetry.py", "create_lifecycle_publisher", "'~/status'"): {"planner": ("~/status",)},
     ("node/telemetry.py", "create_lifecycle_publisher", "'~/markers'"): {"planner": ("~/markers",)},
+    ("node/telemetry.py", "create_lifecycle_publisher", "'~/objects'"): {"planner": ("~/objects",)},
+    ("node/telemetry.py", "create_lifecycle_publisher", "'~/object_markers'"): {"planner": ("~/object_markers",)},
     ("planner_node.py", "create_publisher", "'/diagnostics'"): {"planner": ("/diagnostics",)},
     ("planner_node.py", "create_subscription", "topic"): {},  # passes a call on
     ("planner_node.py", "create_service", "name"): {},
@@ -79,9 +81,10 @@ CALLS: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
     ("watchdog_node.py", "create_service", "'~/emergency_stop'"): {"watchdog": ("~/emergency_stop",)},
     ("recorder_node.py", "create_subscription", "name"): {
         "recorder": (
-            "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/annotated",
-            "instruction", "emergency_stop", "/tf", "/tf_static", "/diagnostics", "odom", "scan", "goal_pose",
-            "navigation/outcome", "arm/goal", "arm/outcome", "gripper/goal", "gripper/opening",
+            "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/objects",
+            "planner/object_markers", "planner/annotated", "instruction", "emergency_stop", "/tf", "/tf_static",
+            "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome", "arm/goal", "arm/outcome",
+            "gripper/goal", "gripper/opening",
             *(f"{name}/{topic}" for name in CAMERAS
               for topic in ("image_raw", "image_raw/compressed", "depth", "depth/compressedDepth", "camera_info")),
         )

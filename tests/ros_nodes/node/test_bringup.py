@@ -125,5 +125,6 @@ def test_rviz_shows_only_published_topics() -> None:
     """The topics are those of the planner node, of sim_node and of Nav2."""
     manager = yaml.safe_load(config_file("planner.rviz").read_text())["Visualization Manager"]
     shown = {each["Topic"]["Value"] for each in manager["Displays"] + manager["Tools"] if "Topic" in each}
-    assert shown == {"/scan", "/head/image_raw", "/odom", "/planner/markers", "/planner/annotated", "/goal_pose"}
+    planner = {f"/planner/{name}" for name in ("markers", "object_markers", "annotated")}
+    assert shown == {"/scan", "/head/image_raw", "/odom", "/goal_pose"} | planner
     assert manager["Global Options"]["Fixed Frame"] == "map"

@@ -43,7 +43,9 @@ def test_foxglove_and_rviz_show_what_the_planner_publishes() -> None:
     foxglove = set(re.findall(r'"(/planner/\w+)', (CONFIG / "foxglove_layout.json").read_text(encoding="utf-8")))
     rviz = yaml.safe_load((CONFIG / "planner.rviz").read_text(encoding="utf-8"))
     shown = {display.get("Topic", {}).get("Value") for display in rviz["Visualization Manager"]["Displays"]}
-    assert foxglove == {"/planner/markers", "/planner/annotated", "/planner/plan", "/planner/status"}
-    assert {"/planner/markers", "/planner/annotated"} <= shown
+    assert foxglove == {
+        "/planner/markers", "/planner/object_markers", "/planner/annotated", "/planner/plan", "/planner/status"
+    }  # fmt: skip
+    assert {"/planner/markers", "/planner/object_markers", "/planner/annotated"} <= shown
     for topic in foxglove:
         assert f"`~/{topic.rpartition('/')[2]}`" in DOCUMENT

@@ -16,7 +16,7 @@ from si_embodied.geometry import Pose
 from si_embodied.memory import Attempt, Memory
 from si_embodied.plan import Plan
 from si_embodied.ros_nodes.node.settings import NodeSettings
-from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord
+from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord, RememberedView
 from si_embodied.ros_nodes.recording.replay import RecordedAnswers, apart, verdict
 from si_embodied.skills import Goto, NavigateTo, Rotate, Turn
 from si_embodied.types import ArmState, Code, Decision, Execute, Hold, Outcome, PlanRecord, Prompt, Task
@@ -59,7 +59,8 @@ def full() -> DecisionRecord:
         asked_s=1_700_000_000.3,
         memory=Memory(12, (attempt,), 3),
         arm=ArmState(Pose.planar(0.1, 0.2, 0.3), 0.05),
-        keyframes=({"head": 1.5}, {"head": 2.5}),
+        remembered=(RememberedView("head", 1_699_999_990.5), RememberedView("head", 1_699_999_999.0)),
+        unmapped=({"head": 1.5}, {"head": 2.5}),
         fresh=True,
     )
 
@@ -70,7 +71,8 @@ def test_a_record_survives_a_round_trip_exactly() -> None:
     again = DecisionRecord.from_json(line)
     assert "\n" not in line
     assert again.to_json() == line
-    assert (again.views, again.keyframes, again.settings) == (record.views, record.keyframes, record.settings)
+    assert (again.views, again.unmapped, again.settings) == (record.views, record.unmapped, record.settings)
+    assert again.remembered == record.remembered
     assert verdict(record.decision, again.decision) == "identical"
     assert np.array_equal(again.memory.attempts[0].T_map_base.rotation, record.memory.attempts[0].T_map_base.rotation)
 
@@ -103,6 +105,16 @@ def test_a_recorded_answer_is_as_sure_as_the_model_was() -> None:
             dataclasses.replace(plan_record(Code.OK, "{}"), decision_probability=decision, point_probability=point)
         )
         assert model.generate(PROMPT, deadline_s=1.0).certainty == certainty
+
+
+def test_records_of_format_3_stay_readable() -> None:
+    """They called the observations to be mapped keyframes, and remembered neither views nor objects."""
+    plain = json.loads(full().to_json())
+    plain["format"], plain["keyframes"] = 3, plain.pop("unmapped")
+    del plain["remembered"], plain["memory"]["objects"]
+    record = DecisionRecord.from_json(json.dumps(plain))
+    assert record.unmapped == full().unmapped
+    assert (record.remembered, record.memory.objects) == ((), ())
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}', json.dumps({"format": 2})])
