@@ -134,7 +134,7 @@ class Memory:
             del views[self._least_useful(views, grounds)]
         return replace(self, keyframes=tuple(views))
 
-    def _least_useful(self, views: Sequence[CameraFrame], grounds: Sequence[frozenset[tuple[int, int]]]) -> int:
+    def _least_useful(self, views: Sequence[CameraFrame], grounds: Sequence[frozenset[int]]) -> int:
         """Index of the view to forget, never the newest."""
 
         def use(index: int) -> float:
@@ -191,16 +191,16 @@ def is_same(seen: SeenObject, name: str, position_m: NDArray[np.float64]) -> boo
     return seen.name == name and math.dist(seen.position_m[:2], position_m[:2]) < SAME_OBJECT_M
 
 
-def ground_of(frame: CameraFrame) -> frozenset[tuple[int, int]]:
-    """The cells of the map's xy plane that a view shows: floor, and what stands on it."""
+def ground_of(frame: CameraFrame) -> frozenset[int]:
+    """The cells of the map's xy plane that a view shows: floor, and what stands on it. A cell is one number."""
     assert frame.depth_m is not None  # the caller checks
     step = slice(None, None, _PIXEL_STEP)
     depth = frame.depth_m[step, step]
     height, width = depth.shape
     points = deproject_image(frame.intrinsics.scaled(width, height), depth).reshape(-1, 3)
     near = np.isfinite(points[:, 2]) & (np.linalg.norm(points, axis=1) < _RANGE_M)
-    cells = np.floor(frame.T_map_camera.apply(points[near])[:, :2] / _CELL_M).astype(int)
-    return frozenset(map(tuple, np.unique(cells, axis=0).tolist()))
+    cells = np.floor(frame.T_map_camera.apply(points[near])[:, :2] / _CELL_M).astype(np.int64)
+    return frozenset(np.unique(cells @ (1 << 31, 1)).tolist())
 
 
 def in_the_middle(frame: CameraFrame, point_m: NDArray[np.float64]) -> bool:

@@ -78,7 +78,7 @@ class HabitatGroundTruth:
         self._seen = {}
 
     def target_name(self) -> str:
-        """What a planner points at, in words: "chair"; the floor on the path to a place; "goal" if the data do not say."""
+        """What to point at: "chair"; the floor on the path to a place; "goal" if the data do not name it."""
         if self.goal_is_a_place:
             return "floor"
         if self._env.task == "objectnav":
