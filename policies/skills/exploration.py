@@ -29,6 +29,8 @@ _LOOK_M = 3.0
 """Unseen floor nearer than this is looked at by turning; farther floor, after driving there."""
 _EDGE_OF_VIEW_RAD = math.radians(5)
 """A direction this close to the edge of an image does not count as looked at."""
+_SAME_PLACE_M = 0.3
+"""A robot that has moved farther looks around anew."""
 _LOOK_COST_M = 2.0
 """Metres of driving that take as long as looking around."""
 
@@ -40,17 +42,20 @@ class Survey:
         """Look where `mapper` has seen nothing yet, or `everywhere`."""
         self._mapper, self._everywhere = mapper, everywhere
         self._faced: list[tuple[float, float]] = []  # headings of the camera and half its field of view, radians
+        self._at = (math.inf, math.inf)  # map xy of the place
 
     def turn_rad(self, observation: Observation) -> float | None:
         """Angle to the nearest such direction, left positive; None once each of them has been in view."""
         frame = observation.frames[0]
+        x, y, _ = observation.T_map_base.translation.tolist()
+        if math.dist((x, y), self._at) > _SAME_PLACE_M:  # it was driven elsewhere meanwhile
+            self._at, self._faced = (x, y), []
         now = heading(frame.T_map_camera)
         self._faced.append((now, frame.intrinsics.half_view_rad - _EDGE_OF_VIEW_RAD))
         if self._everywhere:
             bearings = np.linspace(-math.pi, math.pi, 72, endpoint=False)
         else:
-            x, y, _ = observation.T_map_base.translation
-            bearings = unseen_bearings(self._mapper, float(x), float(y), within_m=_LOOK_M)
+            bearings = unseen_bearings(self._mapper, x, y, within_m=_LOOK_M)
         for ahead, half_rad in self._faced:
             bearings = bearings[np.abs(_wrapped(bearings - ahead)) > half_rad]
         angles = _wrapped(bearings - now)
