@@ -24,8 +24,12 @@ class Nano:
     """
 
     nano: Annotated[
-        NanoRun, flags("out", "steps", "minutes", "resume", "start", "seed", "tabletops", "apartments", "threads")
-    ] = NanoRun(Path("runs/nano"))
+        NanoRun,
+        flags(
+            "out", "steps", "minutes", "resume", "start", "seed", "tabletops", "apartments", "rounds", "episodes",
+            "threads",
+        ),
+    ] = NanoRun(Path("runs/nano"))  # fmt: skip
 
     def run(self) -> int:
         """Make data, train and export."""

@@ -26,7 +26,7 @@ _EMBEDDING_SCALE = 0.1
 class Sizes:
     """Patch size, layer counts and widths."""
 
-    patch_px: int = 10  # divides `CELL_PX`; at half the size, the vision tower reads four times as many patches
+    patch_px: int = 20  # divides `CELL_PX`; at half the size, the vision tower reads four times as many patches
     vision_width: int = 128
     vision_layers: int = 4
     vision_heads: int = 4

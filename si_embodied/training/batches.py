@@ -14,7 +14,6 @@ from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import NO_LABEL, Labelled
 from si_embodied.training.forward import CELLS
-from si_embodied.training.nano_settings import NANO_PROMPTS
 from si_embodied.training.questions import Question, QuestionCounts, questions
 from si_embodied.training.rows import Packed, Row, pad
 from si_embodied.training.vocabulary import NUMBERS, POINT_PIECES, make_tokenizer
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-PROMPTS = (NANO_PROMPTS.manipulation, NANO_PROMPTS.navigation)
-"""By world: 0 is the tabletop, 1 the apartment."""
+PROMPTS = ("manip/nano", "nav/nano")
+"""Of questions about one image, by world: 0 is the tabletop, 1 the apartment."""
 APARTMENT = 1
 EXPLORE = "explore"
 """The skill for a target that is not in view. In training it is also the answer to a fragment that has no point."""

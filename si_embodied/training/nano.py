@@ -75,6 +75,7 @@ class Budget:
 
     steps: int | None = None
     minutes: float | None = None
+    until: float = 1.0  # share of the budget at which to pause
     save_every_s: float = 120.0
     measure_every_s: float = 240.0
 
@@ -198,7 +199,7 @@ def train(
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[float]:
-    """Train until the budget is spent, saving and measuring on the way; returns the losses of this call's steps.
+    """Train until the budget is spent or a pause is due, saving and measuring on the way; returns this call's losses.
 
     Writes `state.pt`, from which a run resumes, and `log.jsonl`, one line per step or measurement, into `out`.
     """
@@ -219,7 +220,7 @@ def train(
             listed = ", ".join(f"{kind} {value:.2f}" for kind, value in scores.items())
             report(f"step {run.step}, {run.seconds / 60:.1f} min: {listed}")
 
-        while (progress := budget.progress(run.step, run.seconds)) < 1:
+        while (progress := budget.progress(run.step, run.seconds)) < budget.until:
             began = time.monotonic()
             entry = run.advance(material, progress)
             took = time.monotonic() - began

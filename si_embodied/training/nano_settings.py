@@ -14,7 +14,9 @@ from si_embodied.errors import ConfigError
 if TYPE_CHECKING:
     from si_embodied.training.nano import Recipe
 
-NANO_PROMPTS = Prompts(navigation="nav/nano", manipulation="manip/nano")
+NANO_PROMPTS = Prompts(navigation="nav/nano2", manipulation="manip/nano2", rearrangement="rearrange/nano2")
+MOST_ROUNDS = 40
+"""Each has 2,000 seeds of its own below 80,000."""
 HELD_OUT_IMAGES = 240
 """Images of each world."""
 
@@ -23,7 +25,8 @@ HELD_OUT_IMAGES = 240
 class NanoRun:
     """What to train and where.
 
-    `out` will hold `data/` (shards), `run/` (the log, and the state to resume from) and `checkpoint/`.
+    `out` will hold `data/` (labelled images), `decisions/` (of whole episodes, one folder a round), `run/` (the log,
+    and the state to resume from), `student/` (the checkpoint that acted in the latest round) and `checkpoint/`.
     """
 
     out: Annotated[Path, Doc("for the shards, the training state and the checkpoint")]
@@ -36,12 +39,17 @@ class NanoRun:
     apartments: Annotated[int, Doc("images of apartments to render")] = 14_400
     threads: Annotated[int, Doc("threads of the CPU")] = 2
     recipe: Annotated[Recipe | None, Doc("default: the shipped checkpoint's, with the seed and threads above")] = None
-    decisions: Annotated[Path | None, Doc("shards of decisions in whole episodes to learn from as well")] = None
+    rounds: Annotated[
+        int, Doc("rounds of episodes to learn from: first the teacher's, then the student's; 0: none")
+    ] = 4
+    episodes: Annotated[float, Doc("scale of the number of episodes a round")] = 1.0
     prompts: Annotated[Prompts, Doc("that the checkpoint names as its own")] = NANO_PROMPTS
     held_out: Annotated[int, Doc("images of each world to measure on")] = HELD_OUT_IMAGES
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("steps", "minutes", "tabletops", "apartments", "threads"):
+        if not 0 <= self.rounds <= MOST_ROUNDS:
+            raise ConfigError(f"expected rounds from 0 to {MOST_ROUNDS}, got: {self.rounds}")
+        for name in ("steps", "minutes", "tabletops", "apartments", "threads", "episodes"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(f"expected {name} to be positive, got: {value}")

@@ -1,4 +1,4 @@
-"""Make the small model in one call: render data, train, export."""
+"""Make the small model in one call: render images, collect decisions, train, let the student act, train on, export."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
 from si_embodied.training.architecture import GRID
+from si_embodied.training.curriculum import held_out_lessons, lessons_of
 from si_embodied.training.decisions import read_decisions
 from si_embodied.training.examples import load
 from si_embodied.training.export import Story, export
+from si_embodied.training.lessons import collect
 from si_embodied.training.material import DecisionPool, Material
 from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
 from si_embodied.training.nano import DECISIONS_CYCLE, STATE, Budget, Recipe, Training, train, world_counts
 from si_embodied.training.nano_settings import NanoRun
-from si_embodied.training.scenes import HELD_OUT_SEED, UNSEEN_SEED, WORLDS, Shard, digest, plan_shards, write_shards
+from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, digest, plan_shards, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from si_embodied.training.examples import Labelled
+
 
 def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) -> Path:
-    """Render missing images, train, and write the checkpoint; returns its directory.
+    """Render missing images, train in rounds, and write the checkpoint; returns its directory.
+
+    Before each round, episodes are played: the first time by the teacher, then by the student that has been trained so
+    far. All rounds share one budget and one learning-rate schedule.
 
     Raises:
-        ConfigError: a training state exists and `resume` is false, or the other way around; no decisions in the given
-            directory, or decisions of a seed that training must not see.
+        ConfigError: a training state exists and `resume` is false, or the other way around.
     """
     state = run.out / "run" / STATE
     if state.exists() and not run.resume:
@@ -44,40 +50,67 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         report(f"data: {sum(wanted.values()):,} images in {directory}")
         write_shards(shards, directory, workers=run.threads, done=lambda count: report(f"  {count} images"))
     data, measured = (load(directory, CATEGORIES, COLOURS, GRID) for directory in (training, held))
-    pools = _decisions(run.decisions) if run.decisions is not None else (None, None)
-    if run.resume:
-        trained = Training.load(state, threads=run.threads)
-    else:
-        recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
-        if run.recipe is None and run.decisions is not None:
-            recipe = replace(recipe, cycle=DECISIONS_CYCLE)
-        if run.start is None:
-            trained = Training(recipe)
-        else:
-            trained = Training(replace(recipe, dense_share=0.0))  # it has learned what objects look like
-            trained.start_from(run.start)
-    budget = Budget(run.steps, run.minutes)
-    train(trained, Material(data, pools[0]), Material(measured, pools[1]), run.out / "run", budget, report=report)
-    story = Story(
-        images=dict(world_counts(data)),
-        data_digest=digest(training),
-        seed=trained.recipe.seed,
-        steps=trained.step,
-        minutes=trained.seconds / 60,
-        held_out=measure(trained.mean, measured, images=run.held_out),
-        prompts=run.prompts,
-        decisions={} if pools[0] is None else pools[0].counts(),
-    )
-    if pools[1] is not None:
-        story.held_out.update(measure_decisions(trained.mean, pools[1], each=run.held_out))
+    trained = _begin(run, state)
+    pool = unseen = None
+    for number in range(max(1, run.rounds)):
+        until = (number + 1) / max(1, run.rounds)
+        if Budget(run.steps, run.minutes).progress(trained.step, trained.seconds) >= until:
+            continue
+        if run.rounds:
+            pool, unseen = _taught(run, trained, number, report)
+        budget = Budget(run.steps, run.minutes, until)
+        train(trained, Material(data, pool), Material(measured, unseen), run.out / "run", budget, report=report)
+    story = _story(run, trained, data, measured, pool, unseen)
     return export(trained.mean, run.out / "checkpoint", story)
 
 
-def _decisions(directory: Path) -> tuple[DecisionPool, DecisionPool | None]:
-    """The decisions of training seeds, and those of held-out ones, if there are any."""
-    episodes = read_decisions(sorted(directory.glob("*.json")))
-    if late := [episode.seed for episode in episodes if episode.seed >= UNSEEN_SEED]:
-        raise ConfigError(f"decisions of seeds from {UNSEEN_SEED} on are for tests only, got seed {late[0]}")
-    held = [episode for episode in episodes if episode.seed >= HELD_OUT_SEED]
-    pool = DecisionPool(episode for episode in episodes if episode.seed < HELD_OUT_SEED)
-    return pool, DecisionPool(held) if held else None
+def _begin(run: NanoRun, state: Path) -> Training:
+    """The training as it was saved, or a new one."""
+    if run.resume:
+        return Training.load(state, threads=run.threads)
+    recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
+    if run.recipe is None and run.rounds:
+        recipe = replace(recipe, cycle=DECISIONS_CYCLE)
+    if run.start is None:
+        return Training(recipe)
+    trained = Training(replace(recipe, dense_share=0.0))  # it has learned what objects look like
+    trained.start_from(run.start)
+    return trained
+
+
+def _taught(
+    run: NanoRun, trained: Training, number: int, report: Callable[[str], None]
+) -> tuple[DecisionPool, DecisionPool]:
+    """The decisions of all rounds up to this one, which are collected if they are missing, and held-out ones."""
+    folder, student = run.out / "decisions", run.out / "student"
+    if number and not (folder / str(number)).exists():  # otherwise an interrupted round, whose student is kept
+        story = Story({}, "", trained.recipe.seed, trained.step, trained.seconds / 60, prompts=run.prompts)
+        export(trained.mean, student, story)
+    lessons = lessons_of(number, run.prompts, student if number else None, scale=run.episodes)
+    for name, wanted in ((str(number), lessons), ("held_out", held_out_lessons(run.prompts, scale=run.episodes / 10))):
+        report(f"decisions: {sum(lesson.config.episodes for lesson in wanted):,} episodes in {folder / name}")
+        done = lambda lesson, count: report(f"  {lesson}: {count} decisions")  # noqa: E731
+        collect(wanted, folder / name, workers=run.threads, done=done)
+    files = [file for earlier in range(number + 1) for file in sorted((folder / str(earlier)).glob("*.json"))]
+    held = sorted((folder / "held_out").glob("*.json"))
+    return DecisionPool(read_decisions(files)), DecisionPool(read_decisions(held))
+
+
+def _story(
+    run: NanoRun, trained: Training, data: Labelled, measured: Labelled, pool: DecisionPool | None,
+    unseen: DecisionPool | None,
+) -> Story:  # fmt: skip
+    """What the checkpoint's card tells."""
+    held_out = measure(trained.mean, measured, images=run.held_out)
+    if unseen is not None:
+        held_out |= measure_decisions(trained.mean, unseen, each=run.held_out)
+    return Story(
+        images=dict(world_counts(data)),
+        data_digest=digest(run.out / "data" / "train"),
+        seed=trained.recipe.seed,
+        steps=trained.step,
+        minutes=trained.seconds / 60,
+        held_out=held_out,
+        prompts=run.prompts,
+        decisions={} if pool is None else pool.counts(),
+    )

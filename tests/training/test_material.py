@@ -15,20 +15,22 @@ pytest.importorskip("mujoco")
 
 import torch
 
-from si_embodied.config import Prompts, checkpoint_prompts
+from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError
+from si_embodied.training import curriculum, pipeline
 from si_embodied.training.architecture import GRID, MICRO
 from si_embodied.training.camera_effects import CameraEffects, like_cameras
+from si_embodied.training.curriculum import Course, held_out_lessons, lessons_of
 from si_embodied.training.decision_batches import decision_batch, decision_row
-from si_embodied.training.decisions import Taught, TaughtEpisode, write_decisions
+from si_embodied.training.decisions import Taught, TaughtEpisode, read_decisions
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.material import DecisionPool, Material, draw_step
 from si_embodied.training.nano import Budget, Recipe, Training, train
-from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.nano_settings import MOST_ROUNDS, NanoRun
 from si_embodied.training.pictures import Picture
 from si_embodied.training.pipeline import train_nano
 from si_embodied.training.questions import plan_json, subgoal
-from si_embodied.training.scenes import Shard, write_shard
+from si_embodied.training.scenes import HELD_OUT_SEED, UNSEEN_SEED, Shard, write_shard
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS, make_tokenizer
 
 GOTO = plan_json([{**subgoal("goto", "red chair", [512, 7]), "view": 2}], done=False)
@@ -150,29 +152,45 @@ def test_one_camera_takes_all_images_of_a_decision_in_a_share_of_them() -> None:
     assert like_cameras(pair, rng, 0.0) is pair
 
 
-def test_the_pipeline_learns_from_decisions_and_names_its_prompts(tmp_path: Path) -> None:
-    for seed in (5, 80_005):
-        episode = TaughtEpisode("si_embodied/Apartment-v0", "route", seed, True, (decision(GOTO), decision(DONE)))
-        write_decisions(tmp_path / f"{seed}.json", [episode])
-    prompts = Prompts("nav/v1", "manip/v1", "rearrange/v1")
-    run = NanoRun(
-        out=tmp_path / "out", steps=2, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL,
-        decisions=tmp_path, prompts=prompts,
-    )  # fmt: skip
-    directory = train_nano(run)
-    assert checkpoint_prompts(directory) == prompts
+def test_the_pipeline_teaches_in_rounds_and_goes_on_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("habitat")
+    monkeypatch.setattr(curriculum, "COURSES", (Course("HabitatRearrange-v0", "base", 1),))
+    run = NanoRun(out=tmp_path, steps=1, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL, rounds=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "export", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_nano(replace(run, steps=2))
+    assert not (tmp_path / "decisions" / "1").exists(), "the student acts after half of the training"
+    directory = train_nano(replace(run, steps=2, resume=True))
+    assert (tmp_path / "student" / "model.safetensors").exists()
+    taught = read_decisions([*(tmp_path / "decisions").glob("[01]/*.json")])
+    assert sorted(episode.seed for episode in taught) == [0, 2000]
     card = (directory / "README.md").read_text()
-    assert "2 decisions of si_embodied/Apartment-v0 route" in card, "the held-out ones do not count"
-    assert "`nav/v1` and `manip/v1` and `rearrange/v1`" in card
-    assert "Apartment route points" in card
+    count = sum(len(episode.decisions) for episode in taught)
+    assert f"{count} decisions of si_embodied/HabitatRearrange-v0 base" in card, "the held-out ones do not count"
+    assert "HabitatRearrange base words" in card
+    assert checkpoint_prompts(directory) == run.prompts
 
 
-def test_decisions_of_test_seeds_are_an_error(tmp_path: Path) -> None:
-    episode = TaughtEpisode("si_embodied/Apartment-v0", "route", 100_000, True, (decision(DONE),))
-    write_decisions(tmp_path / "one.json", [episode])
-    run = NanoRun(out=tmp_path / "out", steps=1, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
-    with pytest.raises(ConfigError, match="for tests only, got seed 100000"):
-        train_nano(replace(run, decisions=tmp_path))
+def interrupted(*_: object) -> Path:
+    raise KeyboardInterrupt
+
+
+def test_a_round_has_seeds_of_its_own_and_none_that_are_held_out() -> None:
+    rounds = [lessons_of(number, NanoRun(Path()).prompts, Path("student")) for number in (0, 1, MOST_ROUNDS - 1)]
+    seeds = [
+        {(each.config.env, each.config.task, seed) for each in lessons for seed in each.config.seeds}
+        for lessons in rounds
+    ]
+    assert not seeds[0] & seeds[1]
+    assert max(seed for *_, seed in seeds[2]) < HELD_OUT_SEED
+    held = [seed for lesson in held_out_lessons(NanoRun(Path()).prompts) for seed in lesson.config.seeds]
+    assert min(held) == HELD_OUT_SEED
+    assert max(held) < UNSEEN_SEED
+    with pytest.raises(ConfigError, match="rounds"):
+        NanoRun(Path(), rounds=MOST_ROUNDS + 1)
 
 
 def test_the_step_is_a_function_of_seed_and_number(labelled: Labelled) -> None:

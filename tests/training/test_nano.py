@@ -82,7 +82,7 @@ def test_images_are_resized_as_by_the_checkpoints_processor(size: tuple[int, int
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     from si_embodied.training.forward import patches_of
 
-    theirs = image_processor()([image], input_data_format="channels_last", return_tensors="np")
+    theirs = image_processor(10)([image], input_data_format="channels_last", return_tensors="np")
     import torch
 
     ours = patches_of(torch.from_numpy(fitted(image))[None], 10)[0].reshape(-1, 3, 1, 100)
@@ -159,9 +159,9 @@ def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
 
 
 def test_one_call_renders_trains_and_exports(tmp_path: Path) -> None:
-    run = NanoRun(out=tmp_path, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL)
+    run = NanoRun(out=tmp_path, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL, rounds=0)
     directory = train_nano(run)
-    assert checkpoint_prompts(directory).navigation == "nav/nano"
+    assert checkpoint_prompts(directory).navigation == "nav/nano2"
     assert "seeds below 80,000" in (directory / "README.md").read_text()
     lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
