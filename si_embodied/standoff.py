@@ -21,8 +21,8 @@ _BEARINGS = 72
 """Directions around a target, 5 degrees wide; in each it is visible up to some distance."""
 _TARGET_RADIUS_M = 0.25
 """Points this close to the target belong to it, and do not hide it."""
-_MIN_RISE_M = 0.02
-"""Points that are less than this above the target do not hide it."""
+_LOWER_M = 0.1
+"""Points this much lower than the camera still hide what is behind them."""
 _EDGE_M, _EDGE_COST_M = 0.1, 0.3
 """A cell this near to where the base can go no farther costs this much more: the base stops some centimetres off."""
 _MOST_POINTS = 20_000
@@ -61,9 +61,8 @@ def standoff(
 def _sight(target: NDArray[np.float64], observation: Observation, within_m: float) -> NDArray[np.float64]:
     """How far from the target (3,) a base can stand and see it, metres, for each of the bearings from the target.
 
-    A point of the depth images at height z, r metres from the target in the plane, hides a target at height t from a
-    camera at height c that is farther away than r * (c - t) / (z - t), where the line of sight runs below the point.
-    The base itself sees the target.
+    Only what is as high as the camera counts as hiding it: walls, door frames, wardrobes. Lower furniture hides a point
+    of the target at most, and is often the target's own: a sofa's armrests. The base itself sees the target.
     """
     limits = np.full(_BEARINGS, np.inf)
     for frame in observation.frames:
@@ -71,12 +70,11 @@ def _sight(target: NDArray[np.float64], observation: Observation, within_m: floa
             continue
         step = max(1, round((frame.depth_m.size / _MOST_POINTS) ** 0.5))
         points = deproject_image(frame.intrinsics, frame.depth_m)[::step, ::step].reshape(-1, 3)
-        offset = frame.T_map_camera.apply(points[np.isfinite(points[:, 2])]) - target
+        points = frame.T_map_camera.apply(points[np.isfinite(points[:, 2])])
+        offset = points[points[:, 2] > frame.T_map_camera.translation[2] - _LOWER_M] - target
         away = np.hypot(offset[:, 0], offset[:, 1])
-        hiding = (away > _TARGET_RADIUS_M) & (away < within_m) & (offset[:, 2] > _MIN_RISE_M)
-        offset, away = offset[hiding], away[hiding]
-        camera_m = max(float(frame.T_map_camera.translation[2] - target[2]), 0.0)
-        np.minimum.at(limits, _bearing_bins(offset), away * np.maximum(1.0, camera_m / offset[:, 2]))
+        hiding = (away > _TARGET_RADIUS_M) & (away < within_m)
+        np.minimum.at(limits, _bearing_bins(offset[hiding]), away[hiding])
     limits = np.minimum(limits, np.maximum(np.roll(limits, 1), np.roll(limits, -1)))  # gaps between the depth pixels
     limits[_bearing_bins(observation.T_map_base.translation - target)] = np.inf
     return limits

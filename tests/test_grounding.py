@@ -100,7 +100,7 @@ def test_goto_chooses_a_reachable_cell(wall_ahead: Observation) -> None:
 @pytest.mark.parametrize("rows", [np.s_[:], np.s_[60:]])
 def test_goto_stands_where_nothing_higher_hides_the_target(wall_ahead: Observation, rows: slice) -> None:
     # To the right, a partition half a metre in front of the wall. Whole, it hides the point (3, 0, 1) from the near
-    # cells behind it; cut off below the point's height, it hides nothing.
+    # cells behind it; cut off half a metre below the camera, it does not.
     depth = np.full((100, 100), 3.0, dtype=np.float32)
     depth[rows, 54:] = 2.5
     lengths = np.full((80, 80), np.inf, dtype=np.float32)

@@ -103,12 +103,13 @@ class CameraLevel:
 
     def step(self, observation: Observation) -> Action | None:
         """One tilt step; None once the camera is level to half a step, or if the last step did not move it."""
-        now = camera_tilt(observation)
-        if self._level_rad is None or abs(now - self._before_rad) < _MIN_TILT_RAD:
+        if self._level_rad is None:
             return None
+        now = camera_tilt(observation)
         tilt = self._commands.tilt(self._level_rad - now)
-        if tilt is not None:
-            self._before_rad = now
+        if tilt is not None and abs(now - self._before_rad) < _MIN_TILT_RAD:
+            return None
+        self._before_rad = math.nan if tilt is None else now
         return tilt
 
 

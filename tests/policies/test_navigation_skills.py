@@ -269,6 +269,18 @@ def test_a_goto_levels_the_camera_before_it_drives_and_not_if_it_is_there(world:
     assert (outcome.succeeded, steps) == (True, 0)
 
 
+def test_a_camera_is_levelled_again_after_it_was_tilted_again(world: BoxWorld, base: MobileBase) -> None:
+    level = tilted(world, base, 0)
+    before = world.tilt
+    for _ in range(2):
+        world.tilt = before - base.tilt_step_rad
+        action = level.step(world.observe())
+        assert action == BaseAction.LOOK_UP
+        world.act(action)
+        assert level.step(world.observe()) is None
+        assert world.tilt == pytest.approx(before)
+
+
 def test_a_camera_that_cannot_be_levelled_does_not_keep_the_robot_from_exploring(
     world: BoxWorld, base: MobileBase
 ) -> None:
