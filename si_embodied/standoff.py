@@ -65,7 +65,7 @@ def _sight(target: NDArray[np.float64], observation: Observation, within_m: floa
     of the target at most, and is often the target's own: a sofa's armrests. The base itself sees the target.
     """
     limits = np.full(_BEARINGS, np.inf)
-    for frame in observation.frames:
+    for frame in observation.views:
         if frame.depth_m is None:
             continue
         step = max(1, round((frame.depth_m.size / _MOST_POINTS) ** 0.5))
