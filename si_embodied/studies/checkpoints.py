@@ -12,6 +12,7 @@ from si_embodied.studies.settings import Episodes, TrainingRun
 from si_embodied.training.export import Story, export
 from si_embodied.training.material import Material
 from si_embodied.training.nano import STATE, Budget, Training, train
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +44,17 @@ def train_checkpoint(
         notes: for the model card.
         report: takes lines of progress.
     """
-    state, budget = folder / "run" / STATE, Budget(run.steps, run.minutes, _SAVE_EVERY_S, _MEASURE_EVERY_S)
+    state = folder / "run" / STATE
+    budget = Budget(run.steps, run.minutes, save_every_s=_SAVE_EVERY_S, measure_every_s=_MEASURE_EVERY_S)
     trained = Training.load(state) if state.exists() else start()
     if budget.progress(trained.step, trained.seconds) < 1:
         report(f"{folder.name}: training from step {trained.step}")
         images, held_out = data()
         train(trained, Material(images), Material(held_out), folder / "run", budget, report=report)
-    story = Story({}, run.settings()["data"], trained.recipe.seed, trained.step, trained.seconds / 60, notes=notes)
+    story = Story(
+        {}, run.settings()["data"], trained.recipe.seed, trained.step, trained.seconds / 60, prompts=IMAGE_PROMPTS,
+        notes=notes,
+    )  # fmt: skip
     return trained, export(trained.mean, folder / "checkpoint", story)
 
 

@@ -14,6 +14,7 @@ from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import NO_LABEL, Labelled
 from si_embodied.training.forward import CELLS
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.questions import Question, QuestionCounts, questions
 from si_embodied.training.rows import Packed, Row, pad
 from si_embodied.training.vocabulary import NUMBERS, POINT_PIECES, make_tokenizer
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-PROMPTS = ("manip/nano", "nav/nano")
+PROMPTS = (IMAGE_PROMPTS.manipulation, IMAGE_PROMPTS.navigation)
 """Of questions about one image, by world: 0 is the tabletop, 1 the apartment."""
 APARTMENT = 1
 EXPLORE = "explore"

@@ -14,6 +14,8 @@ from si_embodied.errors import ConfigError
 if TYPE_CHECKING:
     from si_embodied.training.nano import Recipe
 
+IMAGE_PROMPTS = Prompts(navigation="nav/nano", manipulation="manip/nano")
+"""Of models that have learned from single images only."""
 NANO_PROMPTS = Prompts(navigation="nav/nano2", manipulation="manip/nano2", rearrangement="rearrange/nano2")
 MOST_ROUNDS = 40
 """Each has 2,000 seeds of its own below 80,000."""

@@ -16,7 +16,7 @@ from si_embodied.training.material import DecisionPool, Material
 from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
 from si_embodied.training.nano import DECISIONS_CYCLE, STATE, Budget, Recipe, Training, train, world_counts
-from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.nano_settings import IMAGE_PROMPTS, NanoRun
 from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, digest, plan_shards, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
@@ -111,6 +111,6 @@ def _story(
         steps=trained.step,
         minutes=trained.seconds / 60,
         held_out=held_out,
-        prompts=run.prompts,
+        prompts=run.prompts if run.rounds else IMAGE_PROMPTS,
         decisions={} if pool is None else pool.counts(),
     )

@@ -147,7 +147,7 @@ def test_both_arms_start_from_the_same_weights_and_one_learns_to_reason(
     train = checkpoints.train
 
     def watched(run: Any, data: Any, *rest: Any, **more: Any) -> Any:
-        taught.append(data.reasoning)
+        taught.append(data.images.reasoning)
         weights.append(next(run.model.parameters()).detach().clone())
         return train(run, data, *rest, **more)
 
