@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+
+import numpy as np
 
 from si_embodied.arm_actions import decode_pose
 from si_embodied.embodiment import TableArm
@@ -17,6 +20,11 @@ from si_embodied.types import ArmState, Code, Observation, Outcome
 
 MOTION_TIMEOUT_S = 40.0
 """For one motion: MoveIt may plan for 5 s and moves slowly by default; the simulated arm needs at most 3 s."""
+
+STUCK_S = 10.0
+"""An arm that has moved neither tool nor fingers for this long has lost the motion: MoveIt may plan for 5 s before it
+moves."""
+_MOVED_M, _MOVED_RAD = 0.002, math.radians(1)
 
 UNKNOWN = "the tool's transform or the gripper's opening is not known"
 
@@ -53,6 +61,8 @@ class ArmClient:
         self._skill: Skill | None = None
         self._outcome: Outcome | None = None  # of the goal that has just ended
         self._sent_s = 0.0  # when the motion under way was sent
+        self._still: ArmState | None = None  # where the arm has been since `_still_s`
+        self._still_s = 0.0
 
     def close(self) -> None:
         """Release the driver."""
@@ -86,15 +96,27 @@ class ArmClient:
         if self._skill is not None:
             if self._driver.take_end():
                 self._step()
-            elif self._clock() - self._sent_s > MOTION_TIMEOUT_S:
-                reason = f"the arm's driver did not report the motion's end within {MOTION_TIMEOUT_S:.0f} s"
-                self._outcome = Outcome(Code.TIMED_OUT, reason)
+            else:
+                self._outcome = self._overdue()
         outcome, self._outcome = self._outcome, None
         if outcome is not None and not outcome.succeeded:
             self.cancel()
         elif outcome is not None:
             self._skill = None
         return outcome
+
+    def _overdue(self) -> Outcome | None:
+        """Why the motion under way is given up: it takes too long, or the arm has stood for too long."""
+        now_s, state = self._clock(), self.state()
+        if state is not None and (self._still is None or _moved(self._still, state)):
+            self._still, self._still_s = state, now_s
+        if now_s - self._sent_s > MOTION_TIMEOUT_S:
+            reason = f"the arm's driver did not report the motion's end within {MOTION_TIMEOUT_S:.0f} s"
+            return Outcome(Code.TIMED_OUT, reason)
+        if now_s - max(self._still_s, self._sent_s) > STUCK_S:
+            reason = f"the arm has not moved for {STUCK_S:.0f} s, and its driver did not report the motion's end"
+            return Outcome(Code.BLOCKED, reason)
+        return None
 
     def cancel(self) -> None:
         """Stop the arm where it is, without opening the gripper."""
@@ -121,3 +143,10 @@ class ArmClient:
         tool, opening = decode_pose(action)
         self._sent_s = self._clock()
         self._driver.move(tool, opening * self._arm.max_opening_m)
+
+
+def _moved(before: ArmState, after: ArmState) -> bool:
+    change = before.T_map_tool.inverse() @ after.T_map_tool
+    turned = math.acos(min(max((float(np.trace(change.rotation)) - 1) / 2, -1.0), 1.0))
+    far = float(np.linalg.norm(change.translation)) > _MOVED_M
+    return far or turned > _MOVED_RAD or abs(before.gripper_opening_m - after.gripper_opening_m) > _MOVED_M

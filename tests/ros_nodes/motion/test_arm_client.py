@@ -1,0 +1,77 @@
+"""An arm whose driver reports nothing is given up once it stands still."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="the drivers' messages")
+
+from si_embodied.embodiment import TableArm
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.motion.arm_client import MOTION_TIMEOUT_S, STUCK_S, ArmClient
+from si_embodied.skills import GoHome
+from si_embodied.types import Code
+
+
+class LostMotions:
+    """A driver that loses every motion, on a robot of which `x_m` says where the tool is."""
+
+    def __init__(self) -> None:
+        self.now_s, self.x_m, self.sent, self.cancels = 100.0, 0.5, 0, 0
+        self.settled = True
+
+    def move(self, T_map_tool: Pose, opening_m: float) -> None:
+        self.sent += 1
+
+    def cancel(self) -> None:
+        self.cancels += 1
+
+    def take_end(self) -> bool:
+        return False
+
+    def opening_m(self) -> float:
+        return 0.05
+
+    def close(self) -> None:
+        pass
+
+    def tool(self) -> Pose:
+        return Pose.from_rpy(np.pi, 0.0, 0.0, (self.x_m, 0.2, 0.4))
+
+
+def started(arm: TableArm) -> tuple[ArmClient, LostMotions]:
+    driver = LostMotions()
+    stop: Any = SimpleNamespace(release=lambda: None, apply=lambda: None)
+    client = ArmClient(arm, driver, stop=stop, clock=lambda: driver.now_s, tool_now=driver.tool)
+    client.start(GoHome(), Pose.identity())
+    assert driver.sent == 1
+    return client, driver
+
+
+def test_an_arm_that_does_not_move_is_blocked(arm: TableArm) -> None:
+    client, driver = started(arm)
+    assert client.poll() is None
+    driver.now_s += STUCK_S - 0.1
+    assert client.poll() is None
+    driver.now_s += 0.2
+    outcome = client.poll()
+    assert outcome is not None
+    assert outcome.code is Code.BLOCKED
+    assert "has not moved for 10 s" in outcome.message
+    assert driver.cancels == 1
+    assert client.poll() is None, "an outcome is returned once"
+
+
+def test_an_arm_that_moves_slowly_has_its_time(arm: TableArm) -> None:
+    client, driver = started(arm)
+    for _ in range(int(MOTION_TIMEOUT_S / 5)):
+        driver.now_s, driver.x_m = driver.now_s + 5.0, driver.x_m + 0.01
+        assert client.poll() is None
+    driver.now_s, driver.x_m = driver.now_s + 1.0, driver.x_m + 0.01
+    outcome = client.poll()
+    assert outcome is not None
+    assert outcome.code is Code.TIMED_OUT
