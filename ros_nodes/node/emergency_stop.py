@@ -11,6 +11,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool
 
+from si_embodied.ros_nodes.node.planner_watch import DISCOVERY_S
 from si_embodied.ros_nodes.node.stop_latch import StopLatch
 from si_embodied.ros_nodes.sensing.qos import LATCHED
 
@@ -40,6 +41,7 @@ class EmergencyStop:
         self._node, self._on_stop = node, on_stop
         self._latch = StopLatch()
         self._asked: Any = None  # the future of the release asked for last
+        self._started_s = time.monotonic()
         subscribe_to_any(node, Bool, TOPIC, self._on_topic)
         node.create_subscription(Bool, LATCHED_TOPIC, self._on_watchdog, LATCHED)
         node.create_service(SetBool, "~/emergency_stop", self._on_service)
@@ -67,6 +69,10 @@ class EmergencyStop:
         if request.data:
             self._set_ours()
             self._requests.publish(Bool(data=True))  # the watchdog keeps the stop if this process dies
+        elif self._may_find_watchdog():
+            response.success = False
+            response.message = "still looking for a watchdog, which may keep a stop; release again in a few seconds"
+            return response
         else:
             self._latch.ours = False
             if self._watchdog.service_is_ready():
@@ -75,6 +81,10 @@ class EmergencyStop:
         if not response.success:
             response.message = "the watchdog keeps the stop and was not found; release again once it runs"
         return response
+
+    def _may_find_watchdog(self) -> bool:
+        """Whether this process is so new that there may be a watchdog that it has not found yet."""
+        return not self._watchdog.service_is_ready() and time.monotonic() - self._started_s < DISCOVERY_S
 
     def _release_watchdog(self) -> None:
         self._forget_request()

@@ -28,6 +28,7 @@ try:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.node import Node
     from si_embodied_msgs.action import PlanTask
+    from std_srvs.srv import SetBool
 except ModuleNotFoundError as error:
     fix = "pip install 'si-embodied[ros]'" if error.name == "rclpy" else "build it: python interfaces/build.py"
     MISSING = f"{error.name} is not installed: {fix}"
@@ -115,6 +116,11 @@ class Ros:
             return self.result(client.call_async(request), ANSWERS_S, f"an answer of {name}")
         finally:
             self.node.destroy_client(client)
+
+    def release(self) -> None:
+        """End the planner's emergency stop; it may still be looking for a watchdog, which keeps one too."""
+        free = lambda: self.call(SetBool, "planner/emergency_stop", SetBool.Request(data=False)).success  # noqa: E731
+        self.wait(free, STARTS_S, "the end of the emergency stop")
 
     def listen(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:
         """A list that grows by the messages of a topic."""

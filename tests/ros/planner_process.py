@@ -76,8 +76,9 @@ class Planner:
         assert self.call(self.changes, change_of(transition)).success
 
     def release(self) -> None:
-        """End the emergency stop."""
-        assert self.call(self.stops, SetBool.Request(data=False)).success
+        """End the emergency stop, once the planner has found the watchdog, which keeps it too."""
+        free = lambda: self.call(self.stops, SetBool.Request(data=False)).success  # noqa: E731
+        self.ros.wait(free, MOST_S, "the end of the emergency stop")
 
     def task(self) -> Any:
         """The handle of a task, sent again until it is accepted: an earlier stop may still be going on."""

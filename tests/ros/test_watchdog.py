@@ -231,7 +231,7 @@ def test_an_emergency_stop_is_heard_survives_a_kill_and_is_released_on_purpose(r
     robot.velocities.clear()
     robot.spin(1.0)
     assert len(robot.velocities) > 5, "repeated until it is released, though the base stands: others may send goals"
-    assert ros.call(SetBool, "planner/emergency_stop", SetBool.Request(data=False)).success
+    ros.release()
     ros.result(robot.drive().cancel_goal_async(), ANSWERS_S, "the cancellation")
     ros.wait(lambda: "active" in robot.status("watchdog"), ANSWERS_S, "the watchdog's release")
 
