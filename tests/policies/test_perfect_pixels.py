@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from si_embodied.plan import plan_schema
+from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
+from si_embodied.memory import Memory
 from si_embodied.policies.perfect_pixels import navigation_answer
-from si_embodied.types import Prompt
+from si_embodied.prompts import load_prompt
 
 
 class Visible:
@@ -40,7 +43,36 @@ class Visible:
 def test_a_visible_target_is_driven_to_unless_the_last_attempt_would_only_be_repeated(
     attempts: str, skill: str
 ) -> None:
-    image = np.zeros((10, 10, 3), np.uint8)
-    prompt = Prompt("nav/v1", "", (attempts, image), plan_schema("navigation", 1))
+    prompt = load_prompt("nav/v1").render(Task("find it", "navigation"), seen(), Memory())
+    prompt = dataclasses.replace(prompt, content=(f"\n{attempts}", *prompt.content))
     plan = navigation_answer(Visible(), prompt)  # type: ignore[arg-type]
     assert [subgoal.skill for subgoal in plan.subgoals] == [skill]
+
+
+def seen(*earlier_s: float) -> Observation:
+    """Views of 10 x 10 pixels, remembered ones of these times and a present one of 9 s."""
+    image, camera = np.zeros((10, 10, 3), np.uint8), Intrinsics(10, 10, 5.0, 5.0, 4.5, 4.5)
+    frames = [CameraFrame("head", stamp_s, image, None, camera, Pose.identity()) for stamp_s in (*earlier_s, 9.0)]
+    return Observation(9.0, tuple(frames[-1:]), Pose.identity(), keyframes=tuple(frames[:-1]))
+
+
+class Remembered(Visible):
+    """A red chair that the view of 2 s shows, and no other."""
+
+    def visible_target(self) -> None:  # type: ignore[override]
+        return None
+
+    def seen_in(self, frame: CameraFrame) -> tuple[float, float] | None:
+        return (2.0, 7.0) if frame.stamp_s == 2.0 else None
+
+
+@pytest.mark.parametrize(
+    ("earlier_s", "answer"),
+    [((1.0, 2.0, 3.0), ("goto", 2)), ((1.0, 3.0), ("look_around", None)), ((), ("look_around", None))],
+)
+def test_a_target_in_an_earlier_view_is_driven_to_and_the_robot_looks_around_before_it_explores(
+    earlier_s: tuple[float, ...], answer: tuple[str, int | None]
+) -> None:
+    prompt = load_prompt("nav/v2").render(Task("find it", "navigation"), seen(*earlier_s), Memory())
+    (subgoal,) = navigation_answer(Remembered(), prompt).subgoals  # type: ignore[arg-type]
+    assert (subgoal.skill, getattr(subgoal, "view", None)) == answer
