@@ -83,4 +83,4 @@ docs: $(STAMP)  ## check the links, commands and code of the documents
 	$(BIN)/python -m pytest tests/test_docs.py
 
 clean:  ## delete build results and caches; keep .venv
-	rm -rf build dist install log *.egg-info .coverage .coverage.txt .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist install log *.egg-info .coverage .test-ros.txt .pytest_cache .mypy_cache .ruff_cache
