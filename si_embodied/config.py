@@ -41,6 +41,7 @@ class GroundingConfig:
     preferred_standoff_m: Annotated[float, Doc("distance of the base's centre from the point, for goto")] = 0.6
     max_standoff_m: Annotated[float, Doc("largest such distance; a wide bed is pointed at in its middle")] = 1.6
     min_approach_m: Annotated[float, Doc("least progress of a goto that has to stop at the edge of the map")] = 0.5
+    max_view_age_s: Annotated[float, Doc("a remembered view or object older than this is not driven to")] = 300.0
     object_radius_m: Annotated[float, Doc("largest half extent of an object to pick, from the point")] = 0.06
     surface_step_m: Annotated[float, Doc("neighbouring pixels farther apart than this belong to two objects")] = 0.012
     min_object_height_m: Annotated[float, Doc("an object lower than this above its support cannot be grasped")] = 0.012

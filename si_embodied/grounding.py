@@ -34,6 +34,13 @@ class Grounder:
     embodiment: Embodiment
     config: GroundingConfig = GroundingConfig()
 
+    def check_age(self, what: str, stamp_s: float, observation: Observation) -> Refusal | None:
+        """Why something remembered cannot be used any more: it was seen more than `max_view_age_s` before now."""
+        age_s, limit_s = observation.stamp_s - stamp_s, self.config.max_view_age_s
+        if age_s <= limit_s:  # False for NaN
+            return None
+        return Refusal(Code.STALE_OBSERVATION, f"{what} is {age_s:.0f} s old, more than {limit_s:.0f} s; look again")
+
     def point_in_map(self, frame: CameraFrame, point: tuple[int, int]) -> NDArray[np.float64] | Refusal:
         """The map point (3,), in metres, of the surface at an image point, or why the depth there cannot be used.
 

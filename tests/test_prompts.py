@@ -19,7 +19,7 @@ from si_embodied.plan import view_numbers
 from si_embodied.planner import Planner
 from si_embodied.prompts import load_prompt, prompt_versions
 from si_embodied.prompts.template import parse_template
-from si_embodied.skills import Finish, Navigate, NavigateTo, Pick
+from si_embodied.skills import Finish, Goto, Navigate, NavigateTo, Pick, Place
 from si_embodied.types import Execute, Prompt, Refusal, SeenObject, SkillOption, SkillState
 
 KINDS = {"nav": "navigation", "manip": "manipulation", "rearrange": "rearrangement"}
@@ -209,10 +209,20 @@ def test_a_plan_refers_to_views_by_index_and_grounds_in_their_own_image(
 
 
 def test_what_is_handled_must_be_pointed_at_in_a_present_view(arm: TableArm, remembering: Observation) -> None:
-    subgoal = Pick(object="red mug", view=1, point=(500, 500))
-    refusal = subgoal.ground(remembering, Grounder(arm))
-    assert isinstance(refusal, Refusal)
-    assert refusal.code is Code.STALE_OBSERVATION
+    for skill in (Pick, Place):
+        refusal = skill(object="red mug", view=1, point=(500, 500)).ground(remembering, Grounder(arm))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is Code.STALE_OBSERVATION
+
+
+def test_an_old_view_or_object_is_not_driven_to(base: MobileBase, remembering: Observation) -> None:
+    later = dataclasses.replace(remembering, stamp_s=1000.0)
+    for subgoal in (Goto(object="wall", view=1, point=(500, 500)), Navigate(object="red mug")):
+        assert isinstance(subgoal.ground(remembering, Grounder(base)), NavigateTo)
+        refusal = subgoal.ground(later, Grounder(base))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is Code.STALE_OBSERVATION
+        assert "more than 300 s" in refusal.message
 
 
 def test_a_robot_drives_to_a_known_object_by_its_name(base: MobileBase, remembering: Observation) -> None:

@@ -113,7 +113,7 @@ class ArmClient:
         if now_s - self._sent_s > MOTION_TIMEOUT_S:
             reason = f"the arm's driver did not report the motion's end within {MOTION_TIMEOUT_S:.0f} s"
             return Outcome(Code.TIMED_OUT, reason)
-        if now_s - max(self._still_s, self._sent_s) > STUCK_S:
+        if self._still_s >= self._sent_s and now_s - self._still_s > STUCK_S:
             reason = f"the arm has not moved for {STUCK_S:.0f} s, and its driver did not report the motion's end"
             return Outcome(Code.BLOCKED, reason)
         return None
@@ -141,7 +141,7 @@ class ArmClient:
             self._outcome = action
             return
         tool, opening = decode_pose(action)
-        self._sent_s = self._clock()
+        self._sent_s, self._still = self._clock(), None
         self._driver.move(tool, opening * self._arm.max_opening_m)
 
 

@@ -133,7 +133,9 @@ class PointedSubgoal(Subgoal):
         if self.needs_present_view and self.view >= len(observation.frames):
             words = f"{self.skill} points at an earlier view, since which the {self.object} may have moved"
             return Refusal(Code.STALE_OBSERVATION, f"{words}; point at a present view")
-        point = grounder.point_in_map(observation.views[self.view], self.point)
+        frame = observation.views[self.view]
+        old = grounder.check_age(f"the view with the {self.object}", frame.stamp_s, observation)
+        point = old or grounder.point_in_map(frame, self.point)
         return point if isinstance(point, Refusal) else self.ground_at(point, observation, grounder)
 
     @abc.abstractmethod

@@ -136,7 +136,6 @@ class Place(PointedSubgoal):
         "rearrangement": "put the held thing at the place at a point of a view; the robot is near it.",
     }
     goals = (Release, CallSkill)
-    needs_present_view = False
     skill: Literal["place"] = "place"
 
     def ground_at(self, point: NDArray[np.float64], observation: Observation, grounder: Grounder) -> Goal | Refusal:

@@ -42,7 +42,8 @@ class Navigate(Subgoal):
         if known is None:
             names = ", ".join(dict.fromkeys(seen.name for seen in observation.objects)) or "nothing"
             return Refusal(Code.PLAN_INVALID, f"no {self.object} has been seen yet; known: {names}")
-        return grounder.standoff(known.position_m, observation)
+        old = grounder.check_age(f"the sight of the {self.object}", known.stamp_s, observation)
+        return old or grounder.standoff(known.position_m, observation)
 
 
 class Open(PointedSubgoal):
