@@ -19,8 +19,8 @@ from si_embodied.training.nano_settings import NanoRun
 class Nano:
     """Train the small planner from scratch.
 
-    Renders data, trains in stages, and writes a checkpoint with its card. With --resume, the same command continues
-    after an interruption, or with more steps.
+    Renders images, plays episodes to learn from, trains, and writes a checkpoint with its card. With --resume, the
+    same command continues after an interruption, or with more steps.
     """
 
     nano: Annotated[

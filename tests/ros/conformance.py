@@ -59,6 +59,16 @@ class Spy(ReplaceablePlanner):
         ]
 
 
+def node_follows(
+    ros: Any, robot: Any, poses: Sequence[Pose], instruction: str, parameters: dict[str, Any], count: int, most_s: float
+) -> list[Decided]:  # fmt: skip
+    """What a node decides on a recorded robot, which must be asked to go where the policy went."""
+    decided = node_decides(ros, instruction, parameters, count, most_s, lambda view: robot.seen[view.stamp_s])
+    for asked, shown in zip(robot.asked, poses, strict=False):
+        assert np.allclose(asked.translation, shown.translation, atol=SAME_M), "not where the policy went"
+    return decided
+
+
 def node_decides(
     ros: Any, instruction: str, parameters: dict[str, Any], count: int, most_s: float, shows: Callable[[View], Any]
 ) -> list[Decided]:

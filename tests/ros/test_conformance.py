@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import conformance
-import numpy as np
 import pytest
 from wall_tape import Recorded, Tape, played
 
@@ -60,11 +59,7 @@ def node_decided(shared_ros: Any, tape: Tape) -> list[Any]:
     """What the planner node decides, in a process of its own."""
     robot = Recorded(shared_ros, tape)
     parameters = {"script": "\n".join(SCRIPT), "navigation.navigator": "topic"}
-    shows = lambda view: robot.seen[view.stamp_s]  # noqa: E731
-    decided = conformance.node_decides(shared_ros, INSTRUCTION, parameters, len(CODES), MOST_S, shows)
-    for asked, shown in zip(robot.asked, tape.poses, strict=False):
-        assert np.allclose(asked.translation, shown.translation, atol=conformance.SAME_M), "not where the policy went"
-    return decided
+    return conformance.node_follows(shared_ros, robot, tape.poses, INSTRUCTION, parameters, len(CODES), MOST_S)
 
 
 def test_the_tape_holds_what_it_is_meant_to_hold(tape: Tape) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import conformance
-import numpy as np
 import pytest
 from wall_tape import Recorded, Tape, played
 
@@ -83,11 +82,7 @@ def node_decided(shared_ros: Any, tape: Tape) -> list[conformance.Decided]:
         "frozen_travel_m": 0.0,  # looking away from the wall, every view is the same
         "navigation.stuck_s": 60.0, "planner.guard.max_observation_age_s": 5.0,  # however busy the machine is
     }  # fmt: skip
-    shows = lambda view: robot.seen[view.stamp_s]  # noqa: E731
-    decided = conformance.node_decides(shared_ros, INSTRUCTION, parameters, len(CODES), MOST_S, shows)
-    for asked, shown in zip(robot.asked, tape.poses, strict=False):
-        assert np.allclose(asked.translation, shown.translation, atol=conformance.SAME_M), "not where the policy went"
-    return decided
+    return conformance.node_follows(shared_ros, robot, tape.poses, INSTRUCTION, parameters, len(CODES), MOST_S)
 
 
 def test_the_tape_holds_what_it_is_meant_to_hold(tape: Tape) -> None:
