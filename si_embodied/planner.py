@@ -229,7 +229,7 @@ class Planner:
     def _look_again(self, unsure: Refusal, memory: Memory) -> Plan:
         """What an unsure model does first: look around, or take the arm out of the view. It holds if it just has."""
         looks: dict[str, Subgoal] = {"manipulation": Home()}
-        if "keyframes" in self._template.shown:
+        if "keyframes" in self._template.shown and self.config.look_around:
             looks["navigation"] = LookAround()
         look = looks.get(self.embodiment.kind)
         if look is None or (memory.attempts and memory.attempts[-1].description == look.words):

@@ -104,21 +104,22 @@ def test_an_unsure_decision_is_a_hold_with_its_plan(
 
 
 @pytest.mark.parametrize(
-    ("kind", "prompts", "looks"),
+    ("kind", "config", "looks"),
     [
-        ("navigation", Prompts(navigation="nav/v1"), None),
-        ("navigation", Prompts(navigation="nav/v2"), "look_around"),
-        ("manipulation", Prompts(), "home"),
+        ("navigation", PlannerConfig(Prompts(navigation="nav/v1")), None),
+        ("navigation", PlannerConfig(Prompts(navigation="nav/v2")), "look_around"),
+        ("navigation", PlannerConfig(Prompts(navigation="nav/v2"), look_around=False), None),
+        ("manipulation", PlannerConfig(), "home"),
     ],
 )
 def test_an_unsure_model_looks_again_and_holds_if_that_does_not_help(
-    kind: str, prompts: Prompts, looks: str | None, request: pytest.FixtureRequest, wall_ahead: Observation
+    kind: str, config: PlannerConfig, looks: str | None, request: pytest.FixtureRequest, wall_ahead: Observation
 ) -> None:
     robot, task = (
         request.getfixturevalue(name)
         for name in {"navigation": ("base", "find_chair"), "manipulation": ("arm", "stack_cubes")}[kind]
     )
-    config, memory = PlannerConfig(prompts=prompts, min_probability=0.4), Memory()
+    config, memory = dataclasses.replace(config, min_probability=0.4), Memory()
     planner = Planner(Sure(*[Certainty(0.3)] * 2, answer=HOME if kind == "manipulation" else TURN), robot, config)
     if looks is not None:
         first = planner.plan(task, wall_ahead, memory)
