@@ -64,6 +64,24 @@ def decision_row(decision: Taught) -> Row:
     return row
 
 
+def decision_batches(
+    decisions: Sequence[Taught],
+    change: Callable[[Sequence[NDArray[np.uint8]]], Sequence[NDArray[np.uint8]]],
+    *,
+    each: int = 4,
+) -> tuple[DecisionBatch, ...]:
+    """`each` decisions a batch, those of similar length together: a batch is padded to its longest."""
+    ordered = sorted(decisions, key=_length)
+    return tuple(decision_batch(ordered[at : at + each], change) for at in range(0, len(ordered), each))
+
+
+def _length(decision: Taught) -> int:
+    """A prompt's length, near enough: its cells, and a token for about four letters."""
+    return sum(
+        len(part) // 4 if isinstance(part, str) else part.height * part.width // CELL_PX**2 for part in decision.content
+    )
+
+
 def decision_batch(
     decisions: Sequence[Taught],
     change: Callable[[Sequence[NDArray[np.uint8]]], Sequence[NDArray[np.uint8]]] = lambda pictures: pictures,

@@ -108,16 +108,20 @@ def read(model: Any, packed: Packed, image_tokens: Tensor) -> Tensor:
     """
     text = model.model.language_model
     embedded = text.embed_tokens(packed.tokens)
-    embedded = embedded.masked_scatter(packed.is_image[..., None], image_tokens)
-    segments = packed.segments
+    embedded = embedded.masked_scatter(packed.is_image[..., None], image_tokens.to(embedded.dtype))
+    mask = None if bool((packed.segments <= 0).all()) else _questions_apart(packed.segments)
+    hidden: Tensor = text(
+        inputs_embeds=embedded, attention_mask=mask, position_ids=packed.positions, use_cache=False
+    ).last_hidden_state
+    return hidden
+
+
+def _questions_apart(segments: Tensor) -> Tensor:
+    """Which tokens (B, 1, L, L) each token attends to: earlier ones of its own segment and of segment 0."""
     length = segments.shape[1]
     own = segments[:, :, None] == segments[:, None, :]
     shared = (segments == 0)[:, None, :]
-    seen = (own | shared) & torch.ones(length, length, dtype=torch.bool).tril()
-    hidden: Tensor = text(
-        inputs_embeds=embedded, attention_mask=seen[:, None], position_ids=packed.positions, use_cache=False
-    ).last_hidden_state
-    return hidden
+    return ((own | shared) & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
 
 
 def logits_of(model: Any, hidden: Tensor) -> Tensor:

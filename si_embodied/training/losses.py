@@ -18,6 +18,8 @@ with extra("models"):
     from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from si_embodied.training.batches import Batch
@@ -69,16 +71,30 @@ def _label_words() -> tuple[Tensor, Tensor]:
 
 
 def losses(
-    model: Any, readers: CellReaders, batch: Batch, decisions: DecisionBatch | None = None, *, cell_weight: float
+    model: Any,
+    readers: CellReaders,
+    batch: Batch,
+    decisions: Sequence[DecisionBatch] = (),
+    *,
+    cell_weight: float,
+    bfloat16: bool = False,
 ) -> Losses:
-    """The loss of a step: always the cells; also the answers if the batch has questions, and the decisions."""
-    tokens = encode_images(model, batch.images, batch.cells)
+    """The loss of a step: always the cells; also the answers if the batch has questions, and the decisions.
+
+    With `bfloat16`, the layers compute in it, and the losses in float32.
+    """
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        tokens = encode_images(model, batch.images, batch.cells).float()
+        hidden = None if batch.packed is None else read(model, batch.packed, tokens)
+        read_decisions = [read(model, one.packed, image_tokens(model, one)) for one in decisions]
     cells, accuracy = cell_loss(model, readers, tokens.flatten(0, 1), batch.labels.flatten(0, 1))
-    answers = torch.zeros(()) if batch.packed is None else answer_loss(model, batch.packed, tokens)
-    decided = torch.zeros(())
-    if decisions is not None:
-        decided = answer_loss(model, decisions.packed, image_tokens(model, decisions))
-    alone = batch.packed is None and decisions is None
+    answers = decided = torch.zeros(())
+    if batch.packed is not None and hidden is not None:
+        answers = answer_loss(model, batch.packed, hidden)
+    if decisions:
+        pairs = zip(decisions, read_decisions, strict=True)
+        decided = torch.stack([answer_loss(model, one.packed, hidden) for one, hidden in pairs]).mean()
+    alone = batch.packed is None and not decisions
     total = cells if alone else cell_weight * cells + answers + decided
     return Losses(total, float(cells.detach()), float(answers.detach()), float(decided.detach()), accuracy)
 
@@ -109,11 +125,13 @@ def cell_loss(model: Any, readers: CellReaders, tokens: Tensor, labels: Tensor) 
     return loss, float(right.float().mean())
 
 
-def answer_loss(model: Any, packed: Packed, image_tokens: Tensor) -> Tensor:
-    """Weighted cross-entropy of the answers' tokens, with soft targets for coordinates."""
-    hidden = read(model, packed, image_tokens)
+def answer_loss(model: Any, packed: Packed, hidden: Tensor) -> Tensor:
+    """Weighted cross-entropy of the answers' tokens, with soft targets for coordinates.
+
+    `hidden` (B, L, width) are the last hidden states.
+    """
     asked = packed.weights > 0
-    logits, targets, weights = logits_of(model, hidden[asked]), packed.targets[asked], packed.weights[asked]
+    logits, targets, weights = logits_of(model, hidden[asked].float()), packed.targets[asked], packed.weights[asked]
     logs = functional.log_softmax(logits, dim=1)
     is_point = targets < NUMBERS
     loss = -logs.gather(1, targets[:, None])[:, 0]

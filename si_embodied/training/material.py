@@ -13,7 +13,7 @@ import numpy as np
 from si_embodied.errors import extra
 from si_embodied.training.batches import Batch, make_batch
 from si_embodied.training.camera_effects import like_cameras
-from si_embodied.training.decision_batches import DecisionBatch, decision_batch
+from si_embodied.training.decision_batches import DecisionBatch, decision_batches
 from si_embodied.training.questions import QuestionCounts
 
 with extra("models"):
@@ -88,13 +88,17 @@ class Material:
         return np.flatnonzero(self.images.world == 0), np.flatnonzero(self.images.world == 1)
 
 
-def draw_step(material: Material, step: int, progress: float, recipe: Recipe) -> tuple[Batch, DecisionBatch | None]:
+def draw_step(
+    material: Material, step: int, progress: float, recipe: Recipe
+) -> tuple[Batch, tuple[DecisionBatch, ...]]:
     """The examples of one step."""
     rng = np.random.default_rng((recipe.seed, step))
-    world, task = STEPS[recipe.cycle[step % len(recipe.cycle)]]
+    pool = material.decisions if progress >= recipe.decisions_from else None
+    cycle = recipe.cycle if pool is None else recipe.decisions_cycle
+    world, task = STEPS[cycle[step % len(cycle)]]
     if not len(material.worlds[world]):
         world = 1 - world
-    if progress < recipe.dense_share or (task == "decide" and material.decisions is None):
+    if progress < recipe.dense_share:
         task = "cells"
     count = recipe.batch_images * (3 if task == "cells" else 1)
     rows = rng.choice(material.worlds[world], size=count)
@@ -103,7 +107,7 @@ def draw_step(material: Material, step: int, progress: float, recipe: Recipe) ->
     batch = make_batch(material.images, rows, rng, kept=kept, counts=asked if task == "ask" else None)
     pictures = [like_cameras([pixels], rng, recipe.camera_share)[0] for pixels in batch.images.numpy()]
     batch = replace(batch, images=torch.from_numpy(np.stack(pictures)))
-    if task != "decide" or material.decisions is None:
-        return batch, None
-    drawn = material.decisions.draw(rng, recipe.decisions)
-    return batch, decision_batch(drawn, lambda pictures: like_cameras(pictures, rng, recipe.camera_share))
+    if pool is None or task != "decide":
+        return batch, ()
+    drawn = pool.draw(rng, recipe.decisions)
+    return batch, decision_batches(drawn, lambda pictures: like_cameras(pictures, rng, recipe.camera_share))

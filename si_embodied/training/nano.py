@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 STATE, LOG = "state.pt", "log.jsonl"
 
 
-DECISIONS_CYCLE = "qaptqbpaqd"
-"""A cycle in which half of the steps train decisions."""
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Every setting of a training run."""
@@ -50,8 +46,10 @@ class Recipe:
     fragments: tuple[int, int] = (5, 3)  # pointing questions of a tabletop and an apartment image
     plans: tuple[int, int] = (2, 3)  # whole plans
     glances: tuple[int, int] = (0, 12)  # instructions without a plan: whether the target is in view is the hard part
-    decisions: int = 16  # decisions of whole episodes in a step that trains them
     cycle: str = "aatabaatad"  # the kinds of step in turn, see `material.STEPS`
+    decisions: int = 12  # decisions of whole episodes in a step that trains them
+    decisions_from: float = 0.5  # share of the budget from which they are trained; before, single images teach to point
+    decisions_cycle: str = "qaptqbpaqd"  # the kinds of step from then on
     kept_cells: tuple[int, int] = (32, 64)  # cells of a tabletop and an apartment image that the model sees
     late_cells: tuple[int, int] = (CELLS, CELLS)  # the same during `late_share`
     learning_rate: float = 1.5e-3
@@ -62,6 +60,7 @@ class Recipe:
     average: float = 0.995  # decay of the weights' running mean, which is measured and exported
     dense_share: float = 0.2  # share of the budget at the start that trains cells only
     late_share: float = 0.3  # share at the end with `late_cells` and a learning rate that falls to a tenth
+    bfloat16: bool = True  # the layers' arithmetic; weights, logits and losses are float32
     threads: int = 2
 
 
@@ -162,7 +161,9 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch, decisions = draw_step(material, self.step, progress, recipe)
-        found = losses(self.model, self.readers, batch, decisions, cell_weight=recipe.cell_weight)
+        found = losses(
+            self.model, self.readers, batch, decisions, cell_weight=recipe.cell_weight, bfloat16=recipe.bfloat16
+        )
         self.optimizer.zero_grad(set_to_none=True)
         found.total.backward()  # type: ignore[no-untyped-call]
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

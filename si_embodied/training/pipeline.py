@@ -15,7 +15,7 @@ from si_embodied.training.lessons import collect
 from si_embodied.training.material import DecisionPool, Material
 from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
-from si_embodied.training.nano import DECISIONS_CYCLE, STATE, Budget, Recipe, Training, train, world_counts
+from si_embodied.training.nano import STATE, Budget, Recipe, Training, train, world_counts
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NanoRun
 from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, digest, plan_shards, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
@@ -52,8 +52,9 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
     data, measured = (load(directory, CATEGORIES, COLOURS, GRID) for directory in (training, held))
     trained = _begin(run, state)
     pool = unseen = None
+    first = trained.recipe.decisions_from  # the share of the budget before the first decision
     for number in range(max(1, run.rounds)):
-        until = (number + 1) / max(1, run.rounds)
+        until = first + (1 - first) * (number + 1) / max(1, run.rounds)
         if Budget(run.steps, run.minutes).progress(trained.step, trained.seconds) >= until:
             continue
         if run.rounds:
@@ -69,11 +70,9 @@ def _begin(run: NanoRun, state: Path) -> Training:
     if run.resume:
         return Training.load(state, threads=run.threads)
     recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
-    if run.recipe is None and run.rounds:
-        recipe = replace(recipe, cycle=DECISIONS_CYCLE)
     if run.start is None:
         return Training(recipe)
-    trained = Training(replace(recipe, dense_share=0.0))  # it has learned what objects look like
+    trained = Training(replace(recipe, dense_share=0.0, decisions_from=0.0))  # it has learned to see and to point
     trained.start_from(run.start)
     return trained
 

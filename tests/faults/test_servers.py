@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -300,10 +301,26 @@ def port() -> int:
         return int(listening.getsockname()[1])
 
 
+@dataclass
+class SimulatedClock:
+    """A clock that a test moves by hand."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def served(port: int, base: MobileBase) -> Iterator[Planner]:
+def rested() -> SimulatedClock:
+    """The clock by which a failed server rests."""
+    return SimulatedClock()
+
+
+@pytest.fixture
+def served(port: int, base: MobileBase, rested: SimulatedClock) -> Iterator[Planner]:
     """A planner whose model is behind a server that is not asked for 0.5 s after a failed plan."""
-    breaker = CircuitBreaker(failures=1, rest_s=0.5)
+    breaker = CircuitBreaker(failures=1, rest_s=0.5, clock=rested)
     url = f"http://127.0.0.1:{port}"
     backend = ServerBackend(url, "m", api_key="", retries=Retries(attempts=2, first_wait_s=0.05), breaker=breaker)
     yield Planner(backend, base)
@@ -312,7 +329,7 @@ def served(port: int, base: MobileBase) -> Iterator[Planner]:
 
 @pytest.mark.promise(recovers="with the first plan once it is asked again")
 def test_a_model_server_that_dies_is_a_hold_until_it_is_back(
-    port: int, served: Planner, wall_ahead: Observation, find_chair: Task
+    port: int, served: Planner, rested: SimulatedClock, wall_ahead: Observation, find_chair: Task
 ) -> None:
     with model_server(port):
         assert isinstance(served.plan(find_chair, wall_ahead, Memory()), Execute)
@@ -321,8 +338,8 @@ def test_a_model_server_that_dies_is_a_hold_until_it_is_back(
         assert isinstance(held, Hold)
         assert held.code is Code.BACKEND_FAILED
         assert re.search(words, held.message)
+    rested.now_s += 0.5
     with model_server(port):
-        time.sleep(0.5)
         assert isinstance(served.plan(find_chair, wall_ahead, Memory()), Execute)
 
 

@@ -35,7 +35,10 @@ from si_embodied.training.vocabulary import CATEGORIES, COLOURS, make_tokenizer
 
 GOTO = plan_json([{**subgoal("goto", "red chair", [512, 7]), "view": 2}], done=False)
 EXPLORE, DONE = plan_json([{"skill": "explore"}], done=False), plan_json([], done=True)
-SMALL = Recipe(sizes=MICRO, batch_images=2, decisions=3, cycle="pq", kept_cells=(12, 12), threads=1, dense_share=0.0)
+SMALL = Recipe(
+    sizes=MICRO, batch_images=2, decisions=3, decisions_cycle="pq", decisions_from=0.0, kept_cells=(12, 12), threads=1,
+    dense_share=0.0,
+)  # fmt: skip
 
 
 def picture(seed: int, side: int) -> Picture:
@@ -113,15 +116,24 @@ def test_a_step_with_decisions_trains_on_them_and_on_cells(labelled: Labelled, t
     assert "Tabletop base words" in log
 
 
-def test_without_decisions_such_a_step_trains_cells(labelled: Labelled) -> None:
-    batch, decisions = draw_step(Material(labelled), 0, 0.5, SMALL)
-    assert decisions is None
-    assert batch.packed is None
-    assert len(batch.images) == 3 * SMALL.batch_images
+def test_until_decisions_are_trained_single_images_are_asked_about(labelled: Labelled) -> None:
+    late = replace(SMALL, decisions_from=0.6)
+    for material, recipe in ((Material(labelled), SMALL), (Material(labelled, pool()), late)):
+        batch, decisions = draw_step(material, 0, 0.5, recipe)
+        assert decisions == ()
+        assert batch.packed is not None
+    assert draw_step(Material(labelled, pool()), 0, 0.6, late)[1]
+
+
+def test_layers_in_bfloat16_give_nearly_the_same_loss(labelled: Labelled) -> None:
+    recipes = replace(SMALL, bfloat16=True), replace(SMALL, bfloat16=False)
+    steps = [Training(recipe).advance(Material(labelled, pool()), 0.5) for recipe in recipes]
+    assert steps[0]["loss"] == pytest.approx(steps[1]["loss"], rel=0.02)
+    assert steps[0]["loss"] != steps[1]["loss"]
 
 
 def test_decisions_are_learned(labelled: Labelled) -> None:
-    run = Training(replace(SMALL, cycle="p", warmup_steps=1, learning_rate=5e-3))
+    run = Training(replace(SMALL, decisions_cycle="p", warmup_steps=1, learning_rate=5e-3))
     material = Material(labelled, pool())
     losses = [run.advance(material, 0.5)["decisions"] for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
@@ -197,6 +209,6 @@ def test_the_step_is_a_function_of_seed_and_number(labelled: Labelled) -> None:
     steps = [draw_step(Material(labelled, pool()), 6, 0.5, replace(SMALL, camera_share=1.0)) for _ in range(2)]
     (one, decided), (other, again) = steps
     assert torch.equal(one.images, other.images)
-    assert decided is not None
-    assert again is not None
-    assert all(torch.equal(a, b) for a, b in zip(decided.images, again.images, strict=True))
+    assert decided
+    images, same = ([images for batch in batches for images in batch.images] for batches in (decided, again))
+    assert all(torch.equal(a, b) for a, b in zip(images, same, strict=True))
