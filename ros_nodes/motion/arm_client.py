@@ -93,7 +93,7 @@ class ArmClient:
 
     def poll(self) -> Outcome | None:
         """The outcome of the goal, returned once; None while it is under way."""
-        if self._skill is not None:
+        if self._skill is not None and self._outcome is None:  # else it ended without a motion
             if self._driver.take_end():
                 self._step()
             else:

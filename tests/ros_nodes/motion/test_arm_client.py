@@ -1,4 +1,4 @@
-"""An arm whose driver reports nothing is given up once it stands still."""
+"""The end of an arm's goal, also where its driver reports none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="the drivers' messages")
 from si_embodied.embodiment import TableArm
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.arm_client import MOTION_TIMEOUT_S, STUCK_S, ArmClient
-from si_embodied.skills import GoHome
+from si_embodied.skills import GoHome, Goal, Release
 from si_embodied.types import Code
 
 
@@ -43,17 +43,27 @@ class LostMotions:
         return Pose.from_rpy(np.pi, 0.0, 0.0, (self.x_m, 0.2, 0.4))
 
 
-def started(arm: TableArm) -> tuple[ArmClient, LostMotions]:
+def started(arm: TableArm, goal: Goal | None = None) -> tuple[ArmClient, LostMotions]:
     driver = LostMotions()
     stop: Any = SimpleNamespace(release=lambda: None, apply=lambda: None)
     client = ArmClient(arm, driver, stop=stop, clock=lambda: driver.now_s, tool_now=driver.tool)
-    client.start(GoHome(), Pose.identity())
-    assert driver.sent == 1
+    client.start(goal or GoHome(), Pose.identity())
     return client, driver
+
+
+def test_a_goal_that_fails_without_a_motion_ends_at_once(arm: TableArm) -> None:
+    client, driver = started(arm, Release(np.array([0.5, 0.0, 0.4])))
+    outcome = client.poll()
+    assert driver.sent == 0
+    assert outcome is not None
+    assert outcome.code is Code.SKILL_FAILED
+    assert "holds nothing" in outcome.message
+    assert client.poll() is None, "an outcome is returned once"
 
 
 def test_an_arm_that_does_not_move_is_blocked(arm: TableArm) -> None:
     client, driver = started(arm)
+    assert driver.sent == 1
     assert client.poll() is None
     driver.now_s += STUCK_S - 0.1
     assert client.poll() is None
