@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="the drivers' messages")
 from si_embodied.embodiment import TableArm
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.arm_client import MOTION_TIMEOUT_S, STUCK_S, ArmClient
-from si_embodied.skills import GoHome, Goal, Release
+from si_embodied.skills import Goal, GoHome, Release
 from si_embodied.types import Code
 
 
