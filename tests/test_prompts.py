@@ -278,15 +278,27 @@ def test_the_planner_shows_and_offers_what_its_settings_allow(base: MobileBase, 
     assert ["look_around" in prompt.system for prompt in asked] == [True, False]
 
 
-def test_done_is_believed_only_without_subgoals_left(base: MobileBase, wall_ahead: Observation) -> None:
+@pytest.mark.parametrize(
+    ("version", "confirm", "believed"),
+    [
+        ("", True, False),
+        ("", False, True),
+        ("nav/v1", True, False),
+        ("nav/nano", True, True),
+        ("nav/nano2", True, False),
+    ],
+)
+def test_done_is_believed_only_without_subgoals_left(
+    version: str, confirm: bool, believed: bool, base: MobileBase, wall_ahead: Observation
+) -> None:
+    """Except from a model that is not told what it has done: after another look, it would start over."""
     turn = '{"skill":"turn","degrees":90}'
-    for confirm in (False, True):
-        answers = [f'{{"subgoals":[{turn}],"done":true}}', '{"subgoals":[],"done":true}']
-        answers.append(f'{{"subgoals":[{turn},{{"skill":"stop"}}],"done":false}}')
-        planner = Planner(ScriptedBackend(answers), base, PlannerConfig(confirm_done=confirm))
-        ends = []
-        for _ in answers:
-            decision = planner.plan(Task("go", "navigation"), wall_ahead, Memory())
-            assert isinstance(decision, Execute)
-            ends.append(isinstance(decision.goals[-1], Finish))
-        assert ends == [not confirm, True, not confirm]
+    answers = [f'{{"subgoals":[{turn}],"done":true}}', '{"subgoals":[],"done":true}']
+    answers.append(f'{{"subgoals":[{turn},{{"skill":"stop"}}],"done":false}}')
+    planner = Planner(ScriptedBackend(answers), base, PlannerConfig(Prompts(version), confirm_done=confirm))
+    ends = []
+    for _ in answers:
+        decision = planner.plan(Task("go", "navigation"), wall_ahead, Memory())
+        assert isinstance(decision, Execute)
+        ends.append(isinstance(decision.goals[-1], Finish))
+    assert ends == [believed, True, believed]
