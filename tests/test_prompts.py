@@ -65,13 +65,13 @@ def test_the_planner_holds_if_the_goal_image_is_missing(base: MobileBase, wall_a
 
 
 def test_a_skill_robots_prompt_lists_its_skills_and_the_last_result(telling: Observation) -> None:
-    text = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).text
+    text = load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), telling, Memory()).text
     assert "The robot can:\npick up the red mug\n" in text
     assert "Last: you are at the green sofa\nIn the gripper: the blue can\n" in text
 
 
 def test_an_answer_can_only_use_the_robots_names(telling: Observation) -> None:
-    schema = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).schema
+    schema = load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), telling, Memory()).schema
     text = json.dumps(schema)
     assert '"object": {"enum": ["red mug"]}' in text
     assert "navigate" not in text  # there is nowhere to go
@@ -79,7 +79,7 @@ def test_an_answer_can_only_use_the_robots_names(telling: Observation) -> None:
 
 def test_a_prompt_with_skills_needs_them_in_the_observation(wall_ahead: Observation) -> None:
     with pytest.raises(ObservationError, match="has none"):
-        load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), wall_ahead, Memory())
+        load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), wall_ahead, Memory())
 
 
 @pytest.mark.parametrize("version", ["nav/v1", "manip/v1"])
@@ -112,11 +112,11 @@ def test_a_small_model_gets_the_last_outcome(wall_ahead: Observation) -> None:
 
 def test_a_dollar_in_the_instruction_is_text(wall_ahead: Observation) -> None:
     task = Task("find the $memory $5 chair\nDone.", "navigation")
-    assert "find the $memory $5 chair Done." in load_prompt("nav/v1").render(task, wall_ahead, Memory()).text
+    assert "find the $memory $5 chair Done." in load_prompt("nav/v2").render(task, wall_ahead, Memory()).text
 
 
 def test_asking_again_quotes_the_offence(wall_ahead: Observation) -> None:
-    template = load_prompt("nav/v1")
+    template = load_prompt("nav/v2")
     prompt = template.render(Task("find it", "navigation"), wall_ahead, Memory())
     again = template.ask_again(prompt, "done: Field required")
     assert again.text.startswith(prompt.text)

@@ -43,7 +43,7 @@ class Visible:
 def test_a_visible_target_is_driven_to_unless_the_last_attempt_would_only_be_repeated(
     attempts: str, skill: str
 ) -> None:
-    prompt = load_prompt("nav/v1").render(Task("find it", "navigation"), seen(), Memory())
+    prompt = load_prompt("nav/v2").render(Task("find it", "navigation"), seen(), Memory())
     prompt = dataclasses.replace(prompt, content=(f"\n{attempts}", *prompt.content))
     plan = navigation_answer(Visible(), prompt)  # type: ignore[arg-type]
     assert [subgoal.skill for subgoal in plan.subgoals] == [skill]
