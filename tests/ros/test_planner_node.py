@@ -36,7 +36,7 @@ STARTS_S, ANSWERS_S = 60.0, 30.0
 
 
 def goto(u: int = 500, v: int = 500) -> str:
-    subgoal = {"skill": "goto", "object": "wall", "view": 0, "point": [u, v]}
+    subgoal = {"skill": "goto", "object": "wall", "view": 1, "point": [u, v]}
     return json.dumps({"subgoals": [subgoal], "done": False})
 
 
