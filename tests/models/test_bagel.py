@@ -90,7 +90,7 @@ def _read(runner: TorchRunner, checkpoint: Checkpoint, content: tuple[Any, ...])
 @pytest.mark.parametrize("reuse", [True, False])
 def test_logits_equal_the_reference(reuse: bool, checkpoint: Checkpoint, original_bagel: Path, maker: Any) -> None:
     runner = TorchRunner(checkpoint.model)
-    for number, content in enumerate(_episode()):
+    for number, content in enumerate([*_episode(), ("Where is it?",)]):
         if not reuse:
             runner.forget()
         logits, reused = _read(runner, checkpoint, content)

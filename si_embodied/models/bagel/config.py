@@ -25,6 +25,7 @@ PointConvention: TypeAlias = Literal["relative", "pixels"]
 RESIZES: Sequence[Resize] = ((1024, 512, 16), (980, 224, 14))
 """An image is resized twice: for the image generator, and from that for the vision tower. Hard-coded in `app.py`."""
 
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _TEXT = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling",
@@ -107,9 +108,11 @@ def convert_config(config: Mapping[str, Any], llm: Mapping[str, Any], vit: Mappi
     Raises:
         CheckpointError: a setting is missing, or the network differs from the one that is built here.
     """
-    required = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    for name, group in (("llm_config.json", (llm, (*required, "vocab_size"))), ("vit_config.json", (vit, required))):
-        if missing := [key for key in group[1] if type(group[0].get(key)) is not int]:
+    for name, settings, required in (
+        ("llm_config.json", llm, (*_SIZES, "vocab_size")),
+        ("vit_config.json", vit, _SIZES),
+    ):
+        if missing := [key for key in required if type(settings.get(key)) is not int]:
             raise CheckpointError(f"{name} lacks {missing[0]}: download it again")
     for key, value in (("hidden_act", "silu"), ("use_sliding_window", False)):
         if llm.get(key, value) != value:

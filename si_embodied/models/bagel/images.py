@@ -75,11 +75,12 @@ class BagelImageProcessor:
         picture = Image.fromarray(image)
         for resize in self.resizes:
             picture = picture.resize(resized(picture.size, resize), Image.Resampling.BICUBIC)
-        size, patch = self.patch_size, np.asarray(picture, dtype=np.float32) / np.float32(255)
+        size = self.patch_size
         rows, columns = picture.height // size, picture.width // size
         if max(rows, columns) > self.grid_side:
             raise ValueError(f"{rows} x {columns} patches do not fit into a grid of {self.grid_side}")
-        patches = ((patch - np.float32(0.5)) / np.float32(0.5)).reshape(rows, size, columns, size, 3)
+        pixels = (np.asarray(picture, dtype=np.float32) / 255 - 0.5) / 0.5
+        patches = pixels.reshape(rows, size, columns, size, 3)
         row, column = np.indices((rows, columns))
         return (
             patches.swapaxes(1, 2).reshape(rows * columns, -1),

@@ -16,7 +16,7 @@ with extra("models"):
     import torch
     from torch import nn
     from torch.nn import functional
-    from transformers import GenerationMixin, PreTrainedModel, Qwen3Model
+    from transformers import PreTrainedModel, Qwen3Model
     from transformers.modeling_outputs import CausalLMOutputWithPast
     from transformers.models.siglip.modeling_siglip import SiglipEncoder
 
@@ -108,8 +108,8 @@ class BagelModel(_Bagel):
         return placed
 
 
-class BagelForConditionalGeneration(_Bagel, GenerationMixin):  # type: ignore[misc]  # for peft, which asks for it
-    """The whole understanding branch."""
+class BagelForConditionalGeneration(_Bagel):
+    """The whole understanding branch. It has no `generate`: answers come from `models.decoding`."""
 
     def __init__(self, config: BagelConfig) -> None:
         super().__init__(config)
@@ -124,6 +124,10 @@ class BagelForConditionalGeneration(_Bagel, GenerationMixin):  # type: ignore[mi
     def get_output_embeddings(self) -> nn.Module:
         """The output layer."""
         return self.lm_head
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **arguments: Any) -> dict[str, Any]:
+        """The arguments of a pass, which is over the whole sequence; peft asks for this method."""
+        return {"input_ids": input_ids, **arguments}
 
     def forward(
         self,
