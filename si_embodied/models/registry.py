@@ -81,7 +81,7 @@ RELEASES = (
     Release("1.1-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 58.1),
     Release("1.1-Qwen2.5-VL-7B", QWEN25_VL_7B, "general, on Qwen2.5-VL", 51.0),
     Release("1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
-    Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "comparing; it also generates images, not here", 48.6),
+    Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one; only the former runs here", 48.6),
 )
 """All releases, the most useful to a robot first."""
 
