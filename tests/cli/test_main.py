@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -52,20 +51,19 @@ def test_help_of_every_verb_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_is_quick_because_it_loads_little() -> None:
+    """A time would depend on the machine; what is imported does not. Python itself loads about 60 modules."""
     code = (
         "import sys; from si_embodied.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'mujoco', 'rich', 'pydantic', 'tyro'} & set(sys.modules)), file=sys.stderr)"
+        "heavy = {'torch', 'mujoco', 'rich', 'pydantic', 'tyro'} & set(sys.modules)\n"
+        "print(sorted(heavy), len(sys.modules), file=sys.stderr)"
     )
-    took_s = []
-    for _ in range(5):
-        started_s = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        took_s.append(time.perf_counter() - started_s)
-        assert done.stderr.strip() == "[]"
-    assert min(took_s) < 0.3, f"`si-embodied --help` takes {min(took_s):.2f} s"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy, count = done.stderr.rsplit(maxsplit=1)
+    assert heavy == "[]"
+    assert int(count) < 400, "287 when this was written"
 
 
 def test_our_errors_are_one_line_and_exit_code_2(
