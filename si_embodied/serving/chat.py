@@ -185,6 +185,8 @@ class ChatRoutes:
             part: Part = ""
             while isinstance(part, str):
                 part = await asyncio.wait_for(queue.get(), ends_s - loop.time())
+                if isinstance(part, Usage):
+                    self._metrics.chatted(part.ending)
                 yield part
         except asyncio.TimeoutError:
             yield RequestRefused("late", f"the answer was not complete after {LONGEST_S:g} s; ask for fewer tokens")

@@ -160,6 +160,17 @@ def test_the_model_and_its_alias_are_listed(server: Server) -> None:
         client.models.retrieve("gpt-4o")
 
 
+def test_answers_are_counted(server: Server) -> None:
+    ask(server, "hello")
+    ask(server, "count 2 every 0.001", max_tokens=1)
+    page = httpx.get(server.http + "/metrics", trust_env=False).text
+    for ending in ("stop", "length"):
+        (line,) = (
+            line for line in page.splitlines() if line.startswith(f'si_embodied_chats_total{{ending="{ending}"}}')
+        )
+        assert float(line.split()[-1]) >= 1
+
+
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "no messages": ({"messages": []}, 400, "messages"),
     "no user": ({"messages": [{"role": "system", "content": "x"}]}, 400, "user message"),
