@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -165,10 +166,9 @@ def test_answers_are_counted(server: Server) -> None:
     ask(server, "count 2 every 0.001", max_tokens=1)
     page = httpx.get(server.http + "/metrics", trust_env=False).text
     for ending in ("stop", "length"):
-        (line,) = (
-            line for line in page.splitlines() if line.startswith(f'si_embodied_chats_total{{ending="{ending}"}}')
-        )
-        assert float(line.split()[-1]) >= 1
+        found = re.search(rf'^si_embodied_chats_total{{ending="{ending}"}} (\S+)$', page, re.MULTILINE)
+        assert found is not None
+        assert float(found[1]) >= 1
 
 
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
