@@ -97,8 +97,12 @@ class ModelWriting:
             return self._grammars.start(_ANY_TEXT)
         try:
             return self._grammars.start({**asked.schema, "x-guidance": {"lenient": asked.lenient}})
-        except ValueError as error:  # llguidance raises plain ones too
-            fix = "" if asked.lenient else "; leave it out of the schema, or ask for the schema without strict"
+        except (ValueError, BackendError) as error:  # llguidance raises plain ValueErrors too
+            fix = (
+                ""
+                if asked.lenient
+                else "; if this is valid JSON schema, leave it out, or ask for the schema without strict"
+            )
             raise ConfigError(f"{error}{fix}") from error
 
     def _piece(self, new: Sequence[int]) -> str:

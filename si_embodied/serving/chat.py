@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -176,7 +176,8 @@ class ChatRoutes:
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Part]()
 
         def tell(part: Part) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, part)
+            with suppress(RuntimeError):  # the loop is closed: the server has stopped
+                loop.call_soon_threadsafe(queue.put_nowait, part)
 
         chat = Chat(self._served.writer, conversation, Stops(asked.stop), tell)
         ends_s = loop.time() + LONGEST_S

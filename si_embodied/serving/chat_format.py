@@ -6,31 +6,32 @@ https://platform.openai.com/docs/api-reference/chat. What this server does not d
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import itertools
+import json
+import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from si_embodied.conversation import Conversation, Turn
-from si_embodied.errors import RequestRefused, extra, shown
-
-with extra("serve"):
-    from PIL import Image
+from si_embodied.errors import MessageError, RequestRefused, shown
+from si_embodied.serving.data_urls import DataUrls
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from si_embodied.conversation import Role
 
-MOST_PIXELS = 16_000_000
-"""Of all images in one request: fifty of 640 x 480."""
 DEFAULT_TOKENS = 1024
+MOST_SCHEMA_CHARACTERS = 50_000
+"""A schema of this length takes the grammar up to 0.15 s."""
+MOST_MULTIPLE = 100_000
+"""The grammar has a state for each remainder, and builds them all without a pause: 0.2 s for 100,000, minutes for
+millions."""
 
 
 class Malformed(RequestRefused):
@@ -163,10 +164,10 @@ class ChatRequest(_Fields):
         )
 
     def _turns(self) -> tuple[Turn, ...]:
-        images = _Images()
+        images = DataUrls()
         turns = [
             Turn(_role(message.role), tuple(
-                part.text if isinstance(part, _Text) else images.read(part.image_url.url, f"{where}.{i}")
+                part.text if isinstance(part, _Text) else _image(images, part.image_url.url, f"{where}.{i}")
                 for i, part in enumerate(message.content)
             ))
             for where, message in ((f"messages.{number}.content", each) for number, each in enumerate(self.messages))
@@ -186,8 +187,7 @@ class ChatRequest(_Fields):
             return None, False
         strict = isinstance(wanted, _OfSchema) and wanted.json_schema.strict
         schema = wanted.json_schema.schema_ if isinstance(wanted, _OfSchema) else wanted.schema_
-        if schema.get("type") == "text":  # our own notation for plain text in a prompt's schema
-            raise Malformed("'text' is not a type of JSON schema; expected 'string'", "response_format")
+        _check_schema(schema)
         return schema, not strict
 
 
@@ -208,35 +208,43 @@ def parse_request(body: bytes) -> ChatRequest:
         raise Malformed(f"{param or 'the body'}: {first['msg']}{given}", param) from None
 
 
+def _image(images: DataUrls, url: str, where: str) -> NDArray[np.uint8]:
+    try:
+        return images.read(url)
+    except MessageError as error:
+        raise Malformed(str(error), where) from None
+
+
 def _role(name: Literal["system", "developer", "user", "assistant"]) -> Role:
     return "system" if name == "developer" else name
 
 
-class _Images:
-    """Decodes a request's images, as many as fit the limit."""
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    """Refuse a schema that would keep robots waiting while the grammar is built.
 
-    def __init__(self) -> None:
-        self._left = MOST_PIXELS
+    Raises:
+        Malformed: it is too long, has too large numbers in `multipleOf`, or says `text` for `string`.
+    """
+    if schema.get("type") == "text":  # our own notation for plain text in a prompt's schema
+        raise Malformed("'text' is not a type of JSON schema; expected 'string'", "response_format")
+    length, multiple = len(json.dumps(schema)), math.lcm(*_multiples(schema))
+    if length > MOST_SCHEMA_CHARACTERS:
+        words = f"expected a schema of at most {MOST_SCHEMA_CHARACTERS} characters, got: {length}"
+        raise Malformed(words, "response_format")
+    if multiple > MOST_MULTIPLE:
+        words = f"expected a least common multiple of all multipleOf of at most {MOST_MULTIPLE}, got: {shown(multiple)}"
+        raise Malformed(f"{words}; leave them out", "response_format")
 
-    def read(self, url: str, where: str) -> NDArray[np.uint8]:
-        """Decode a data URL, (H, W, 3). The bytes say whether it is PNG or JPEG; some clients label one as the other.
 
-        Raises:
-            Malformed: it is something else, or there are too many pixels.
-        """
-        header, comma, data = url.partition(",")
-        if not (header[:5].lower() == "data:" and header[-7:].lower() == ";base64" and comma):
-            raise Malformed(f"expected an image as a data URL (data:image/png;base64,…), got: {shown(url)}", where)
-        try:
-            plain = base64.b64decode(data, validate=True)
-            with Image.open(io.BytesIO(plain), formats=("PNG", "JPEG")) as image:
-                self._left -= image.width * image.height
-                if self._left < 0:
-                    raise Malformed(f"expected images of at most {MOST_PIXELS} pixels in all; send smaller ones", where)
-                return np.asarray(image.convert("RGB"))
-        except Malformed:
-            raise
-        except binascii.Error as error:
-            raise Malformed(f"not base64: {error}", where) from None
-        except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
-            raise Malformed(f"not a PNG or JPEG image: {error}", where) from None
+def _multiples(schema: object) -> Iterator[int]:
+    """The numbers in `multipleOf` anywhere in a schema, without their decimal points."""
+    if isinstance(schema, dict):
+        number = schema.get("multipleOf")
+        if isinstance(number, int | float) and math.isfinite(number) and number != 0:
+            _, digits, exponent = Decimal(str(number)).normalize().as_tuple()
+            yield int(Decimal((0, digits, max(0, int(exponent)))))
+        for each in schema.values():
+            yield from _multiples(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _multiples(each)

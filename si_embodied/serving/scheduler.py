@@ -129,7 +129,7 @@ class Scheduler:
                 self._cancel()
 
     def add(self, job: Job) -> None:
-        """Queue a job; only for one thread. See also `drop`.
+        """Queue a job. See also `drop`.
 
         Raises:
             RequestRefused: the queue is full, or the scheduler is stopping.
@@ -160,6 +160,7 @@ class Scheduler:
             self._jobs.clear()
             for job in jobs:
                 job.cancel()
+            self._condition.notify_all()
         refused = RequestRefused("stopping", "the planning server stopped before this request's turn")
         for ticket in left:
             if ticket.future.set_running_or_notify_cancel():
@@ -174,11 +175,15 @@ class Scheduler:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._waiting or self._jobs or self._stopping)
+                self._condition.wait_for(self._ready)
                 if not (self._waiting or self._jobs):
                     return
                 run = self._next()
             run()
+
+    def _ready(self) -> bool:
+        """Whether a thread has something to do, or is to end."""
+        return bool(self._waiting or (self._jobs and self._job is None) or (self._stopping and not self._jobs))
 
     def _next(self) -> Callable[[], None]:
         """Take the first request from the queue, or the first job if no robot waits."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("fastapi")
 from PIL import Image
 
-from si_embodied.serving import chat_format
+from si_embodied.serving import data_urls
 from si_embodied.serving.chat import Stops
 from si_embodied.serving.chat_format import ChatRequest, Malformed, parse_request
 
@@ -59,7 +59,7 @@ def test_every_colour_mode_becomes_rgb(image: Any) -> None:
 
 
 def test_the_pixels_of_all_images_are_limited_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_format, "MOST_PIXELS", 25)
+    monkeypatch.setattr(data_urls, "MOST_PIXELS", 25)
     stream = io.BytesIO()
     Image.new("RGB", (4, 3)).save(stream, "PNG")
     url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
@@ -68,6 +68,26 @@ def test_the_pixels_of_all_images_are_limited_before_they_are_decoded(monkeypatc
     assert len(parse_request(body(messages=two)).conversation().turns[0].content) == 2
     with pytest.raises(Malformed, match="at most 25 pixels"):
         parse_request(body(messages=three)).conversation()
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "integer", "multipleOf": 12345677}, "12345677"),
+        ({"items": [{"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}]}, "988027"),  # 997 * 991, both prime
+        ({"multipleOf": -1234.5677}, "12345677"),
+        ({"multipleOf": 1e300}, "multipleOf"),
+        ({"enum": ["x" * 60_000]}, "at most 50000 characters"),
+    ],
+)
+def test_a_schema_that_would_keep_robots_waiting_is_refused(schema: Any, words: str) -> None:
+    with pytest.raises(Malformed, match=words):
+        parse_request(body(response_format={"type": "json_object", "schema": schema})).conversation()
+
+
+def test_ordinary_multiples_are_accepted() -> None:
+    properties = {"a": {"multipleOf": 0.01}, "b": {"multipleOf": 90}, "c": {"multipleOf": 15}, "d": {"multipleOf": 0}}
+    assert parse_request(body(response_format={"type": "json_object", "schema": properties})).conversation().schema
 
 
 def test_an_image_cannot_be_a_file_or_an_address() -> None:

@@ -230,6 +230,18 @@ def test_a_robot_interrupts_a_job_which_is_the_first_to_continue(scheduler: Sche
     assert [name.partition(":")[0] for name in model.asked] == ["job", "a", "job", "other"]
 
 
+def test_one_job_runs_at_a_time_also_with_several_threads(model: Model) -> None:
+    scheduler = Scheduler(model.decide, threads=3)
+    first, second = Job(model, "first", often=1), Job(model, "second")
+    scheduler.add(first)
+    scheduler.add(second)
+    assert model.entered.acquire(timeout=10)
+    assert not second.done.wait(timeout=0.1)
+    scheduler.drop(first)
+    assert second.done.wait(timeout=10)
+    assert scheduler.stop(grace_s=5)
+
+
 def test_a_dropped_job_ends_or_leaves_the_queue(scheduler: Scheduler, model: Model) -> None:
     running, waiting, last = Job(model, often=5), Job(model, "waiting"), Job(model, "last")
     for job in (running, waiting, last):
