@@ -98,11 +98,7 @@ class ModelWriting:
         try:
             return self._grammars.start({**asked.schema, "x-guidance": {"lenient": asked.lenient}})
         except (ValueError, BackendError) as error:  # llguidance raises plain ValueErrors too
-            fix = (
-                ""
-                if asked.lenient
-                else "; if this is valid JSON schema, leave it out, or ask for the schema without strict"
-            )
+            fix = "" if asked.lenient else "; if it is valid JSON schema, leave it out, or ask without strict"
             raise ConfigError(f"{error}{fix}") from error
 
     def _piece(self, new: Sequence[int]) -> str:

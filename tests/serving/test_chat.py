@@ -6,10 +6,13 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -295,18 +298,32 @@ def test_a_plan_interrupts_a_chat_which_loses_nothing(server: Server, plan: Call
 def test_eight_clients_and_a_robot_lose_nothing_and_plans_are_not_starved(
     server: Server, plan: Callable[[str], float]
 ) -> None:
-    """The 99th percentile of plans is at most twice the quiet one while eight clients keep the model busy."""
+    """Half of the plans take at most twice the quiet time; the benchmark below looks at the slowest ones."""
     quiet_s = [plan("wait 0.05") for _ in range(20)]
+    client: Any = client_of(server)
     answers: dict[int, str] = {}
 
     def chat(number: int) -> None:
-        answers[number] = said(ask(server, f"count {100 + number} every 0.002"))
+        messages = [user(f"count {100 + number} every 0.002")]
+        answers[number] = said(client.chat.completions.create(model=ALIAS, messages=messages))
 
-    clients = [threading.Thread(target=chat, args=(number,)) for number in range(8)]
-    for client in clients:
-        client.start()
+    threads = [threading.Thread(target=chat, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
     busy_s = [plan("wait 0.05") for _ in range(20)]
-    for client in clients:
-        client.join()
-    assert np.percentile(busy_s, 99) < 2 * np.percentile(quiet_s, 99)
+    for thread in threads:
+        thread.join()
+    assert np.median(busy_s) < 2 * np.median(quiet_s)
     assert {number: len(answers[number].split()) for number in answers} == {n: 100 + n for n in range(8)}
+
+
+@pytest.mark.slow
+def test_the_slowest_plans_take_at_most_twice_the_time_beside_chats() -> None:
+    """The 99th percentile, with si-nano and eight clients in another process."""
+    pytest.importorskip("torch")
+    script = Path(__file__).parents[2] / "benchmarks" / "bench_chat.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert measured["ratio"] <= 2, done.stdout
+    assert measured["answers"] >= 8, done.stdout
