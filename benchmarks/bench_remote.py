@@ -30,7 +30,7 @@ from si_embodied.serving.run import serve
 from si_embodied.serving.service import PlanningService
 
 LIMIT_MS = 10.0
-ANSWER = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+ANSWER = '{"subgoals":[{"skill":"goto","object":"wall","view":1,"point":[500,500]}],"done":false}'
 TASK = Task("go to the wall", "navigation")
 BASE = MobileBase(
     cameras=("head",),

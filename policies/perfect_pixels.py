@@ -59,12 +59,13 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
 
     Before it explores for the first time it looks around, if the prompt offers that.
 
-    A place, unlike an object, cannot be pointed at from nearby: the robot turns and drives the last stretch.
+    A place, unlike an object, cannot be pointed at from nearby: the robot turns and drives the last stretch. If that
+    just failed, it comes back to the place from elsewhere.
     """
     if truth.at_goal():
         return Plan(subgoals=(), done=True)
     straight = truth.straight_way()
-    if straight is not None:
+    if straight is not None and not _just_failed(prompt):
         bearing_rad, distance_m = straight
         centimetres = min(max(round(100 * distance_m), 5), 300)
         turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)

@@ -101,9 +101,9 @@ class MemoryConfig:
 class Prompts:
     """The prompt version for each kind of task; empty: the checkpoint's own, or else that of `DEFAULT_PROMPTS`."""
 
-    navigation: Annotated[str, Doc("empty: the checkpoint's own, otherwise nav/v1")] = ""
-    manipulation: Annotated[str, Doc("empty: the checkpoint's own, otherwise manip/v1")] = ""
-    rearrangement: Annotated[str, Doc("empty: the checkpoint's own, otherwise rearrange/v1")] = ""
+    navigation: Annotated[str, Doc("empty: the checkpoint's own, otherwise nav/v2")] = ""
+    manipulation: Annotated[str, Doc("empty: the checkpoint's own, otherwise manip/v2")] = ""
+    rearrangement: Annotated[str, Doc("empty: the checkpoint's own, otherwise rearrange/v2")] = ""
     reasoning: Annotated[bool, Doc("let the model reason in a short text before the plan")] = False
 
     def or_else(self, other: Prompts) -> Prompts:
@@ -124,7 +124,7 @@ class Prompts:
         }[kind]
 
 
-DEFAULT_PROMPTS = Prompts("nav/v1", "manip/v1", "rearrange/v1")
+DEFAULT_PROMPTS = Prompts("nav/v2", "manip/v2", "rearrange/v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,12 @@ class PlannerConfig:
     prompts: Prompts = field(default_factory=Prompts)
     deadline_s: Annotated[float, Doc("for one plan, including a second answer if the first was invalid")] = 20.0
     confirm_done: Annotated[
-        bool, Doc("end a task only by a plan that has nothing left to do, made from a look after the last goal")
-    ] = False
+        bool,
+        Doc(
+            "end a task only by a plan that has nothing left to do, made from a look after the last goal, "
+            "as far as the prompt shows what was tried"
+        ),
+    ] = True
     look_around: Annotated[
         bool, Doc("offer the skill look_around, as far as the prompt shows the views that it takes")
     ] = True

@@ -28,9 +28,9 @@ class NavigationGroundTruth(Protocol):
         """(u, v) well inside what an earlier image shows of the current leg's target; None if that is too little."""
 
     def straight_way(self) -> tuple[float, float] | None:
-        """(bearing, distance) in base_link, radians and metres, to drive next where the goal is a nearby place.
+        """(bearing, distance) in base_link, radians and metres, to drive next where pointing cannot lead to the goal.
 
-        None where the goal is an object, or where enough of the path to a place is visible to point at.
+        None where it can: an object is pointed at, and so is enough of the path to a place.
         """
 
     def at_goal(self) -> bool:

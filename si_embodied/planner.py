@@ -150,6 +150,8 @@ class Planner:
         self._template = load_prompt(self.config.prompts.version(embodiment.kind)).limited(
             look_around=self.config.look_around, first_camera_only=self.config.first_camera_only
         )
+        # A model that is not told what it has done would start over: it may end a task without another look.
+        self._confirms_done = self.config.confirm_done and self._template.shows_attempts
         self._canceled_s = -math.inf
 
     @property
@@ -221,8 +223,8 @@ class Planner:
                 return plan, tuple(goals)  # execute the goals before the refused one, then plan again
             goals.append(goal)
             if isinstance(goal, Finish):  # ignore any subgoal after it
-                return plan, tuple(goals[:-1] if goals[:-1] and self.config.confirm_done else goals)
-        if plan.done and not (goals and self.config.confirm_done):
+                return plan, tuple(goals[:-1] if goals[:-1] and self._confirms_done else goals)
+        if plan.done and not (goals and self._confirms_done):
             goals.append(Finish())
         return plan, tuple(goals)
 

@@ -146,7 +146,17 @@ def original_internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture(params=("qwen3_vl", "qwen2_5_vl", "internvl"))
+@pytest.fixture(scope="session")
+def original_bagel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny checkpoint in BAGEL's original format (tests/checkpoints/original_bagel.py)."""
+    pytest.importorskip("transformers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent / "checkpoints"))
+        made: Path = importlib.import_module("original_bagel").make_original(tmp_path_factory.mktemp("bagel"))
+    return made
+
+
+@pytest.fixture(params=("qwen3_vl", "qwen2_5_vl", "internvl", "bagel"))
 def family_name(request: pytest.FixtureRequest) -> str:
     """Each family in turn."""
     return str(request.param)

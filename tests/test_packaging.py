@@ -104,8 +104,8 @@ def test_the_wheel_has_every_module_and_no_other_package(wheel: Path) -> None:
     "name",
     [
         "si_embodied/py.typed",
-        "si_embodied/prompts/nav/v1.md",
-        "si_embodied/prompts/manip/v1.md",
+        "si_embodied/prompts/nav/v2.md",
+        "si_embodied/prompts/manip/v2.md",
         "si_embodied/models/nano/model.safetensors",
         "si_embodied/models/nano/planner.yaml",
     ],
@@ -134,7 +134,7 @@ def test_every_subpackage_imports_from_the_installed_wheel(clean_python: Path, t
     assert set(found["packages"]) == expected_packages() - {"si_embodied"}
     missing_ros = {name: why for name, why in found["failed"].items() if "ros" in name and "MissingExtraError" in why}
     assert found["failed"] == missing_ros
-    assert {"nav/v1", "manip/v1"} <= set(found["prompts"])
+    assert {"nav/v2", "manip/v2"} <= set(found["prompts"])
 
 
 def test_the_installed_command_runs(clean_python: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from si_embodied.planner import Planner
 from si_embodied.skills import Finish, NavigateTo, Rotate
 from si_embodied.types import Completion, Prompt
 
-GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":1,"point":[500,500]}],"done":false}'
 HOME = '{"subgoals":[{"skill":"home"}],"done":false}'
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
@@ -36,16 +36,15 @@ def test_a_plan_becomes_goals(base: MobileBase, wall_ahead: Observation, find_ch
     (goal,) = decision.goals
     assert isinstance(goal, NavigateTo)
     assert decision.record.raw_text == (GOTO,)
-    assert decision.record.prompt_version == "nav/v1"
+    assert decision.record.prompt_version == "nav/v2"
     assert decision.record.code is Code.OK
     assert {"render", "parse", "ground", "guard", "total"} <= set(decision.record.latency_s)
 
 
-def test_done_ends_the_plan_with_a_stop(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
-    decision, _ = decide([GOTO.replace("false", "true")], base, wall_ahead, find_chair)
+def test_a_plan_with_nothing_left_to_do_is_a_stop(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    decision, _ = decide(['{"subgoals":[],"done":true}'], base, wall_ahead, find_chair)
     assert isinstance(decision, Execute)
-    assert isinstance(decision.goals[-1], Finish)
-    assert len(decision.goals) == 2
+    assert [type(goal) for goal in decision.goals] == [Finish]
 
 
 def test_subgoals_after_a_stop_are_ignored(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
@@ -91,7 +90,8 @@ def test_an_unsure_decision_is_a_hold_with_its_plan(
     base: MobileBase, wall_ahead: Observation, find_chair: Task
 ) -> None:
     """A point's probability is not compared, and a model that does not say how sure it is may go."""
-    planner = Planner(Sure(Certainty(0.39), Certainty(0.41, 0.001), None), base, PlannerConfig(min_probability=0.4))
+    config = PlannerConfig(min_probability=0.4, look_around=False)
+    planner = Planner(Sure(Certainty(0.39), Certainty(0.41, 0.001), None), base, config)
     unsure, sure, silent = (planner.plan(find_chair, wall_ahead, Memory()) for _ in range(3))
     assert isinstance(unsure, Hold)
     assert unsure.code is Code.UNSURE
@@ -107,8 +107,8 @@ def test_an_unsure_decision_is_a_hold_with_its_plan(
     ("kind", "config", "looks"),
     [
         ("navigation", PlannerConfig(Prompts(navigation="nav/v1")), None),
-        ("navigation", PlannerConfig(Prompts(navigation="nav/v2")), "look_around"),
-        ("navigation", PlannerConfig(Prompts(navigation="nav/v2"), look_around=False), None),
+        ("navigation", PlannerConfig(), "look_around"),
+        ("navigation", PlannerConfig(look_around=False), None),
         ("manipulation", PlannerConfig(), "home"),
     ],
 )
@@ -214,5 +214,5 @@ def test_a_stale_image_holds_the_robot(base: MobileBase, wall_ahead: Observation
 def test_an_arm_gets_the_manipulation_prompt(arm: TableArm, wall_ahead: Observation, stack_cubes: Task) -> None:
     decision = Planner(ScriptedBackend([TURN, TURN]), arm).plan(stack_cubes, wall_ahead, Memory())
     assert isinstance(decision, Hold)
-    assert decision.record.prompt_version == "manip/v1"
+    assert decision.record.prompt_version == "manip/v2"
     assert decision.code is Code.PLAN_INVALID

@@ -65,13 +65,13 @@ def test_the_planner_holds_if_the_goal_image_is_missing(base: MobileBase, wall_a
 
 
 def test_a_skill_robots_prompt_lists_its_skills_and_the_last_result(telling: Observation) -> None:
-    text = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).text
+    text = load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), telling, Memory()).text
     assert "The robot can:\npick up the red mug\n" in text
     assert "Last: you are at the green sofa\nIn the gripper: the blue can\n" in text
 
 
 def test_an_answer_can_only_use_the_robots_names(telling: Observation) -> None:
-    schema = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), telling, Memory()).schema
+    schema = load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), telling, Memory()).schema
     text = json.dumps(schema)
     assert '"object": {"enum": ["red mug"]}' in text
     assert "navigate" not in text  # there is nowhere to go
@@ -79,7 +79,7 @@ def test_an_answer_can_only_use_the_robots_names(telling: Observation) -> None:
 
 def test_a_prompt_with_skills_needs_them_in_the_observation(wall_ahead: Observation) -> None:
     with pytest.raises(ObservationError, match="has none"):
-        load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), wall_ahead, Memory())
+        load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), wall_ahead, Memory())
 
 
 @pytest.mark.parametrize("version", ["nav/v1", "manip/v1"])
@@ -112,11 +112,11 @@ def test_a_small_model_gets_the_last_outcome(wall_ahead: Observation) -> None:
 
 def test_a_dollar_in_the_instruction_is_text(wall_ahead: Observation) -> None:
     task = Task("find the $memory $5 chair\nDone.", "navigation")
-    assert "find the $memory $5 chair Done." in load_prompt("nav/v1").render(task, wall_ahead, Memory()).text
+    assert "find the $memory $5 chair Done." in load_prompt("nav/v2").render(task, wall_ahead, Memory()).text
 
 
 def test_asking_again_quotes_the_offence(wall_ahead: Observation) -> None:
-    template = load_prompt("nav/v1")
+    template = load_prompt("nav/v2")
     prompt = template.render(Task("find it", "navigation"), wall_ahead, Memory())
     again = template.ask_again(prompt, "done: Field required")
     assert again.text.startswith(prompt.text)
@@ -278,15 +278,27 @@ def test_the_planner_shows_and_offers_what_its_settings_allow(base: MobileBase, 
     assert ["look_around" in prompt.system for prompt in asked] == [True, False]
 
 
-def test_done_is_believed_only_without_subgoals_left(base: MobileBase, wall_ahead: Observation) -> None:
+@pytest.mark.parametrize(
+    ("version", "confirm", "believed"),
+    [
+        ("", True, False),
+        ("", False, True),
+        ("nav/v1", True, False),
+        ("nav/nano", True, True),
+        ("nav/nano2", True, False),
+    ],
+)
+def test_done_is_believed_only_without_subgoals_left(
+    version: str, confirm: bool, believed: bool, base: MobileBase, wall_ahead: Observation
+) -> None:
+    """Except from a model that is not told what it has done: after another look, it would start over."""
     turn = '{"skill":"turn","degrees":90}'
-    for confirm in (False, True):
-        answers = [f'{{"subgoals":[{turn}],"done":true}}', '{"subgoals":[],"done":true}']
-        answers.append(f'{{"subgoals":[{turn},{{"skill":"stop"}}],"done":false}}')
-        planner = Planner(ScriptedBackend(answers), base, PlannerConfig(confirm_done=confirm))
-        ends = []
-        for _ in answers:
-            decision = planner.plan(Task("go", "navigation"), wall_ahead, Memory())
-            assert isinstance(decision, Execute)
-            ends.append(isinstance(decision.goals[-1], Finish))
-        assert ends == [not confirm, True, not confirm]
+    answers = [f'{{"subgoals":[{turn}],"done":true}}', '{"subgoals":[],"done":true}']
+    answers.append(f'{{"subgoals":[{turn},{{"skill":"stop"}}],"done":false}}')
+    planner = Planner(ScriptedBackend(answers), base, PlannerConfig(Prompts(version), confirm_done=confirm))
+    ends = []
+    for _ in answers:
+        decision = planner.plan(Task("go", "navigation"), wall_ahead, Memory())
+        assert isinstance(decision, Execute)
+        ends.append(isinstance(decision.goals[-1], Finish))
+    assert ends == [believed, True, believed]

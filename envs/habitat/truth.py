@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MIN_VISIBLE_PX_AT_224 = 40
 _NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
 _STRAIGHT_M = 1.0  # longest straight drive
+_BESIDE_M = 0.5
 
 
 class HabitatState(Protocol):
@@ -150,11 +151,16 @@ class HabitatGroundTruth:
         return self._seen[frame.stamp_s]
 
     def straight_way(self) -> tuple[float, float] | None:
-        """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path to a place.
+        """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path.
 
-        None where the goal is an object, or where enough of the path is visible to point at.
+        None where enough of the path is visible to point at. An object is pointed at from anywhere but from close to
+        where its episode would succeed: `goto` may stop just beside that.
         """
-        if not self.goal_is_a_place or self._visible_path_point() is not None:
+        if self.goal_is_a_place:
+            pointed = self._visible_path_point() is not None
+        else:
+            pointed = self._env.distance_to_goal() > _BESIDE_M
+        if pointed:
             return None
         x, y, yaw = self._env.pose
         path = self._path()

@@ -112,6 +112,9 @@ class AskSpatialServer:
             return Refusal(Code.CANCELED, "the planner is not active")
         if not request.question.strip():
             return Refusal(Code.PLAN_INVALID, "the question is empty")
+        length, limit = len(request.question), self._runtime.settings.planner.guard.max_instruction_characters
+        if length > limit:
+            return Refusal(Code.INSTRUCTION_TOO_LONG, f"the question has {length} characters, more than {limit}")
         if request.images:
             return _request_images(request)
         cameras = self._runtime.settings.cameras

@@ -99,7 +99,7 @@ class MobileRobot:
 
     def observe(self, after_s: float) -> Observation | Refusal:
         """The cameras' newest observation later than `after_s`, or what is missing."""
-        return self._sensors.observe(after_s)
+        return self._sensors.observe(after_s, with_depth=True)
 
     def base_now(self) -> Pose | Refusal:
         """The base's current pose in the map, or why the robot must not move now."""
@@ -169,7 +169,7 @@ class ArmRobot:
         state = self.client.state()
         if state is None:
             return Refusal(Code.NO_TRANSFORM, UNKNOWN)
-        seen = self._sensors.observe(after_s)
+        seen = self._sensors.observe(after_s, with_depth=True)
         return seen if isinstance(seen, Refusal) else dataclasses.replace(seen, arm=state)
 
     def base_now(self) -> Pose | Refusal:

@@ -153,6 +153,12 @@ class Camera:
             return f"no calibration of the camera {self.name!r} has arrived on {self.subscriptions[2].topic_name}"
         return None if self._valid_info is not None else f"the newest calibration of {self.name!r} is invalid"
 
+    def depth_problem(self, newest: Pair) -> str | None:
+        """Why the newest image has no depth, None if it has, or if this camera sends none."""
+        if newest.depth is not None or not self.received_depths:
+            return None
+        return f"no depth of the last images of {self.name!r} has come on {self.subscriptions[1].topic_name}"
+
     @property
     def frozen(self) -> str | None:
         """Why the camera counts as frozen, None if it does not."""

@@ -90,14 +90,11 @@ class Sensors:
             return Refusal(Code.STALE_OBSERVATION, self.clock.problem)
         for camera in self.cameras:
             pairs = camera.synchroniser.pairs()
-            refusal = self._nothing_new(camera) if not pairs else self._check_camera(camera, pairs[0].stamp_s)
+            refusal = self._check_camera(camera, pairs[0], with_depth=True) if pairs else self._nothing_new(camera)
             if refusal is not None:
                 return refusal
             if camera.calibration_problem is not None:
                 return Refusal(Code.NO_IMAGE, camera.calibration_problem)
-            if camera.received_depths and pairs[0].depth is None:
-                topic = camera.subscriptions[1].topic_name
-                return Refusal(Code.NO_DEPTH, f"no depth of the last images of {camera.name!r} has come on {topic}")
             if (spoilt := self._content(camera, pairs[0])) is not None:
                 return spoilt
         return None
@@ -111,14 +108,20 @@ class Sensors:
             self._looked[camera.name] = (pair.stamp_s, found)
         return found
 
-    def observe(self, after_s: float = 0.0) -> Observation | Refusal:
-        """The newest images taken after a time, each with its own pose, or what is missing."""
+    def observe(self, after_s: float = 0.0, *, with_depth: bool = False) -> Observation | Refusal:
+        """The newest images taken after a time, each with its own pose, or what is missing.
+
+        Args:
+            after_s: earlier images do not count.
+            with_depth: refuse an image without depth if its camera sends depth: the depth is still on its way, or has
+                died. Plans need this, because no goal starts without depth (see `problem`); questions do not.
+        """
         self.clock.check()
         if self.clock.problem is not None:
             return Refusal(Code.STALE_OBSERVATION, self.clock.problem)
         frames: list[CameraFrame] = []
         for camera in self.cameras:
-            frame = self._frame(camera, after_s)
+            frame = self._frame(camera, after_s, with_depth)
             if isinstance(frame, Refusal):
                 return frame
             frames.append(frame)
@@ -148,12 +151,12 @@ class Sensors:
 
     # --- one camera -------------------------------------------------------------------------------------------------
 
-    def _frame(self, camera: Camera, after_s: float) -> CameraFrame | Refusal:
+    def _frame(self, camera: Camera, after_s: float, with_depth: bool) -> CameraFrame | Refusal:
         """The newest image of a camera whose transforms are known at its stamp."""
         pairs = camera.synchroniser.pairs(after_s=after_s)
         if not pairs:
             return self._nothing_new(camera)
-        refusal = self._check_camera(camera, pairs[0].stamp_s)
+        refusal = self._check_camera(camera, pairs[0], with_depth=with_depth)
         if refusal is not None:
             return refusal
         missing: TransformError | None = None
@@ -214,18 +217,20 @@ class Sensors:
         words = f"the camera {camera.name!r} has sent no new image; stamps on {topic} must be times of exposure"
         return Refusal(Code.STALE_OBSERVATION, words)
 
-    def _check_camera(self, camera: Camera, newest_s: float) -> Refusal | None:
-        """Refuse a frozen camera, and stamps that cannot be trusted: transforms are looked up at them."""
+    def _check_camera(self, camera: Camera, newest: Pair, *, with_depth: bool) -> Refusal | None:
+        """Refuse a frozen camera, lost depth, and stamps that cannot be trusted: transforms are looked up at them."""
         ahead = self._check_ahead(camera)
         if ahead is not None:
             return ahead
-        age_s = self._age_s(newest_s)
+        age_s = self._age_s(newest.stamp_s)
         if age_s > self._oldest_s:
             limit = f"more than {self._oldest_s} s"
             reason = f"the newest image of the camera {camera.name!r} is {age_s:.2f} s old, {limit}"
             return Refusal(Code.STALE_OBSERVATION, reason)
-        frozen = camera.frozen
-        return None if frozen is None else Refusal(Code.STALE_OBSERVATION, frozen)
+        if camera.frozen is not None:
+            return Refusal(Code.STALE_OBSERVATION, camera.frozen)
+        lost = camera.depth_problem(newest) if with_depth else None
+        return None if lost is None else Refusal(Code.NO_DEPTH, lost)
 
     def _check_ahead(self, camera: Camera) -> Refusal | None:
         if camera.ahead_s <= self.settings.most_ahead_s:

@@ -37,7 +37,7 @@ class List:
         columns = {"name": "left", "size": "right", "EASI-8": "right", "GB": "left", "best at": "wrap"}
         shown = []
         for row in rows:
-            gigabytes = ", ".join(f"{each:.0f}" for each in (row["memory_gb"] or {}).values()) or "server only"
+            gigabytes = ", ".join(f"{each:.0f}" for each in row["memory_gb"].values())
             size = f"{row['parameters'] / 1e9:.1f} B"
             shown.append((row["name"], size, f"{row['easi8']:.1f}", gigabytes, row["best_at"]))
         note = "GB: GPU memory with room for images, with --weights full, 8bit, 4bit"
@@ -51,6 +51,7 @@ class Convert:
 
     For tools that would otherwise need the remote code of the original format (InternVLChatModel), in which the
     SenseNova-SI checkpoints are released. This package needs no conversion: it converts such a checkpoint on loading.
+    A BAGEL checkpoint is written with its understanding branch alone, which only this package loads.
     """
 
     model: Checkpoint

@@ -15,12 +15,16 @@ from si_embodied.errors import CheckpointError, ConfigError
 from si_embodied.models.conversion import convert_config, is_original
 from si_embodied.models.footprint import STORED_BITS, StoredTensor
 
-SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl")
+SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl", "bagel")
 """`model_type`s that run locally; `families.FAMILIES` has one entry per type."""
 
 ADAPTER_CONFIG = "adapter_config.json"
 """peft's file in the directory of a LoRA adapter."""
 
+LLM_CONFIG, VIT_CONFIG = "llm_config.json", "vit_config.json"
+"""Files that only an original BAGEL checkpoint has: the settings of its language model and its vision tower."""
+
+_BAGEL_WEIGHTS = "ema.safetensors"  # in the original BAGEL; SenseNova-SI's is called model.safetensors
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 _MAX_DIMENSIONS = 16
 _LOADED_QUANTIZATIONS = ("", "fp8", "bitsandbytes")
@@ -37,8 +41,8 @@ class CheckpointFiles:
     """A checkpoint directory that has every file needed for loading."""
 
     directory: Path
-    model_type: str  # the family's, also for the original InternVL format
-    original: bool  # InternVL's original format, converted on load
+    model_type: str  # the family's, also for an original format
+    original: bool  # InternVL's or BAGEL's original format, converted on load
     weights: tuple[Path, ...]  # safetensors files
     size_bytes: int  # total size of the weights
     quantization: str = ""  # `quant_method` of weights that are stored quantized: "fp8", "bitsandbytes"
@@ -76,7 +80,8 @@ def _inspect(path: Path) -> CheckpointFiles:
         if path.suffix == ".gguf":
             raise _gguf(path)
         raise CheckpointError(f"{path} is a file: give the directory that holds config.json and the weights")
-    has_weights = any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    named = ("model.safetensors", "model.safetensors.index.json", _BAGEL_WEIGHTS)
+    has_weights = any((path / name).is_file() for name in named)
     has_adapter = (path / ADAPTER_CONFIG).is_file()
     if has_adapter and not (has_weights and (path / "config.json").is_file()):
         base = read_json(path / ADAPTER_CONFIG).get("base_model_name_or_path")
@@ -90,7 +95,7 @@ def _inspect(path: Path) -> CheckpointFiles:
     model_type, original = _model_type(path, config)
     quantization = _quantization(path, config)
     _check_processors(path, original=original)
-    weights = _weight_files(path)
+    weights = _weight_files(path, (_BAGEL_WEIGHTS, "model.safetensors") if _is_bagel(path) else ("model.safetensors",))
     for file in weights:
         read_header(file)
     size_bytes = sum(file.stat().st_size for file in weights)
@@ -134,7 +139,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_processors(path: Path, *, original: bool) -> None:
-    """Check the files of tokenizer and image processor; an original InternVL needs fewer, its code builds the rest."""
+    """Check the files of tokenizer and image processor; an original format needs fewer, its code builds the rest."""
     slow = original and all((path / name).is_file() for name in ("vocab.json", "merges.txt"))
     if not slow and not (path / "tokenizer.json").is_file():
         raise CheckpointError(
@@ -149,7 +154,9 @@ def _check_processors(path: Path, *, original: bool) -> None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """A checkpoint's config.json."""
+    """A checkpoint's config.json, which an original BAGEL may lack."""
+    if _is_bagel(path) and not (path / "config.json").exists():
+        return {"architectures": []}
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} has no config.json: it is not a Hugging Face model directory")
     config = read_json(path / "config.json")
@@ -176,8 +183,14 @@ def _quantization(path: Path, config: Mapping[str, Any]) -> str:
 
 
 def _model_type(path: Path, config: Mapping[str, Any]) -> tuple[str, bool]:
-    """The model type in config.json, and whether it is InternVL's original format."""
+    """The model type in config.json, and whether it is an original format."""
     model_type, architectures = str(config.get("model_type", "")), config["architectures"]
+    if _is_bagel(path):
+        if not (path / VIT_CONFIG).is_file():
+            raise CheckpointError(f"{path} is a BAGEL checkpoint without {VIT_CONFIG}: also download that file")
+        return "bagel", True
+    if model_type == "bagel" and not config.get("text_config"):
+        raise CheckpointError(f"{path} is a BAGEL checkpoint without {LLM_CONFIG}: also download that file")
     if model_type in SUPPORTED:
         return model_type, False
     supported = f"Supported model types: {', '.join(SUPPORTED)}."
@@ -189,22 +202,22 @@ def _model_type(path: Path, config: Mapping[str, Any]) -> tuple[str, bool]:
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise CheckpointError(f"{path / 'config.json'} is malformed ({error}): download it again") from error
         return "internvl", True
-    if "bagel" in " ".join([model_type, *architectures]).lower() or (path / "llm_config.json").is_file():
-        raise CheckpointError(
-            f"{path} is a BAGEL checkpoint: transformers does not support it, so it runs only behind a server that "
-            f"does (docs/models.md). {supported}"
-        )
     raise CheckpointError(
         f"{path}: unsupported architecture: model_type {model_type or 'missing'!r}, "
         f"architectures {architectures}. {supported}"
     )
 
 
-def _weight_files(path: Path) -> tuple[Path, ...]:
-    """The safetensors files with the weights; all of them exist."""
+def _is_bagel(path: Path) -> bool:
+    """Whether a directory has BAGEL's original format."""
+    return (path / LLM_CONFIG).is_file()
+
+
+def _weight_files(path: Path, whole: tuple[str, ...]) -> tuple[Path, ...]:
+    """The safetensors files with the weights: the first of `whole` that exists, or else all shards of the index."""
     index = path / "model.safetensors.index.json"
-    if (path / "model.safetensors").is_file():
-        return (path / "model.safetensors",)
+    if single := next((path / name for name in whole if (path / name).is_file()), None):
+        return (single,)
     if index.is_file():
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:

@@ -169,16 +169,6 @@ def convert_keys(key: str) -> tuple[str, ...]:
     )
 
 
-def convert_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Original weights (torch tensors, or anything with `chunk`) under their new names, without copying."""
-    converted: dict[str, Any] = {}
-    for key, tensor in weights.items():
-        names = convert_keys(key)
-        parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
-        converted.update(zip(names, parts, strict=True))
-    return converted
-
-
 def _group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """A required group of settings."""
     group = config.get(key)

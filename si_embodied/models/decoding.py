@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.models.constraint import Constraint
-    from si_embodied.models.families import ModelInputs
+    from si_embodied.models.inputs import ModelInputs
 
 
 Check: TypeAlias = "Callable[[], object]"
@@ -38,11 +38,17 @@ def unchecked() -> None:
     """Never abort."""
 
 
-def prefill_chunks(start: int, stop: int, keep: int) -> Iterator[tuple[int, int]]:
-    """Split tokens `start` to `stop` into chunks for a prefill; the last one contains the last `keep` tokens."""
+def prefill_chunks(
+    start: int, stop: int, keep: int, ends: NDArray[np.int64] | None = None
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """Split tokens `start` to `stop` into chunks for a prefill; the last one contains the last `keep` tokens.
+
+    A chunk is longer where it would end inside one of the prompt's blocks, given by their `ends` (`models.blocks`).
+    """
     while stop - start > PREFILL_CHUNK + keep:
-        yield start, start + PREFILL_CHUNK
-        start += PREFILL_CHUNK
+        end = start + PREFILL_CHUNK if ends is None else int(ends[start + PREFILL_CHUNK - 1]) + 1
+        yield start, end
+        start = end
     yield start, stop
 
 

@@ -1,4 +1,4 @@
-"""The supported model families: Qwen3-VL, Qwen2.5-VL and InternVL."""
+"""The supported model families: Qwen3-VL, Qwen2.5-VL, InternVL and BAGEL."""
 
 from __future__ import annotations
 
@@ -7,32 +7,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from si_embodied.errors import CheckpointError, extra
-from si_embodied.models.family import EncodedImage, Family, ModelInputs
-from si_embodied.models.points import (
-    RELATIVE_MAX,
-    Size,
-    answer_to_pixels,
-    answer_to_relative,
-    pairs_to_pixels,
-    pixel_note,
-    schema_in_pixels,
-    view_sizes,
-)
+from si_embodied.models.bagel.config import BagelConfig
+from si_embodied.models.bagel.images import BagelImageProcessor
+from si_embodied.models.family import Family
+from si_embodied.models.inputs import EncodedImage, ModelInputs
+from si_embodied.models.points import RELATIVE_MAX, Size
 from si_embodied.models.regions import json_question, json_schema, read_json, read_ref, ref_question, ref_schema
 from si_embodied.types import Prompt
 
 with extra("models"):
-    from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
+    from transformers import AutoConfig, GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from si_embodied.models.family import Segments
     from si_embodied.models.regions import Form, Region
 
-__all__ = ["FAMILIES", "Family", "InternVL", "ModelInputs", "Qwen3VL", "Qwen25VL", "tile_budget"]
+__all__ = ["FAMILIES", "Bagel", "Family", "InternVL", "ModelInputs", "Qwen3VL", "Qwen25VL", "tile_budget"]
 
 GROUNDING = "grounding/v1"
 """Prompt version of the families' own grounding questions."""
@@ -47,11 +42,28 @@ def tile_budget(n_images: int) -> int:
     return max(1, min(MAX_TILES_PER_IMAGE, MAX_TILES_PER_PROMPT // max(1, n_images)))
 
 
-class _QwenVL(Family):
-    """Common to Qwen2.5-VL and Qwen3-VL: each image is one grid of patches with its own aspect ratio."""
+class _JsonRegions(Family):
+    """Common to the families with Qwen's tokens: an object's place is asked for and given in JSON."""
 
     tokens = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
     grounding_system: ClassVar[str] = ""  # the chat template's default system text
+
+    def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
+        """A question that is answered in JSON."""
+        content = (image, json_question(phrase, form))
+        return Prompt(GROUNDING, self.grounding_system, content, json_schema(form, self._bounds(image)))
+
+    def read_region(self, text: str, image: NDArray[np.uint8]) -> Region:
+        """Parse the JSON box or point."""
+        return read_json(text, self._bounds(image))
+
+    def _bounds(self, image: NDArray[np.uint8]) -> Size:
+        """Upper bounds of x and y of a point in the image."""
+        return self.encode_images([image])[0].size_px if self.in_pixels else (RELATIVE_MAX, RELATIVE_MAX)
+
+
+class _QwenVL(_JsonRegions):
+    """Common to Qwen2.5-VL and Qwen3-VL: each image is one grid of patches with its own aspect ratio."""
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
@@ -82,19 +94,6 @@ class _QwenVL(Family):
             digest,
         )
 
-    def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
-        """A question that is answered in JSON."""
-        content = (image, json_question(phrase, form))
-        return Prompt(GROUNDING, self.grounding_system, content, json_schema(form, self._bounds(image)))
-
-    def read_region(self, text: str, image: NDArray[np.uint8]) -> Region:
-        """Parse the JSON box or point."""
-        return read_json(text, self._bounds(image))
-
-    def _bounds(self, image: NDArray[np.uint8]) -> Size:
-        """Upper bounds of x and y of a point in the image."""
-        return RELATIVE_MAX, RELATIVE_MAX
-
 
 class Qwen3VL(_QwenVL):
     """Qwen3-VL: points in 0..1000 relative to the image."""
@@ -110,28 +109,10 @@ class Qwen25VL(_QwenVL):
     model_class = "Qwen2_5_VLForConditionalGeneration"
     grounding_system = "You are a helpful assistant."
 
-    def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
-        """The pixel convention, which overrides the prompt's 0..1000, with the view sizes, unknown to the model."""
-        sizes = view_sizes(prompt.schema, sizes_px)
-        return pixel_note(sizes) if sizes else ""
-
-    def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
-        """Points bounded by the pixels of their own view."""
-        return schema_in_pixels(prompt.schema, view_sizes(prompt.schema, inputs.image_sizes_px))
-
-    def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
-        """Convert pixels to 0..1000."""
-        if prompt.schema.get("type") == "text":  # a letter or a number
-            return text
-        return answer_to_relative(text, view_sizes(prompt.schema, inputs.image_sizes_px))
-
-    def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
-        """Convert 0..1000 to pixels."""
-        return answer_to_pixels(text, dict(enumerate(sizes_px))) if form == "plan" else pairs_to_pixels(text, sizes_px)
-
-    def _bounds(self, image: NDArray[np.uint8]) -> Size:
-        """Width and height of the image after resizing."""
-        return self.encode_images([image])[0].size_px
+    @property
+    def in_pixels(self) -> bool:
+        """It answers in pixels."""
+        return True
 
 
 class InternVL(Family):
@@ -184,4 +165,60 @@ class InternVL(Family):
         return read_ref(text)
 
 
-FAMILIES: Mapping[str, type[Family]] = {family.model_type: family for family in (Qwen3VL, Qwen25VL, InternVL)}
+class Bagel(_JsonRegions):
+    """BAGEL's understanding branch: no roles, and an image is a block of patches at its own aspect ratio.
+
+    The system text, each run of text and the answer are a turn each, without line breaks; images stand between turns.
+    How the checkpoint writes points is not known: `point_convention` in config.json says it, 0..1000 by default.
+    """
+
+    model_type = "bagel"
+    model_class = "BagelForConditionalGeneration"
+    blocks = True
+
+    @classmethod
+    def network(cls) -> Any:
+        """Built from transformers' parts."""
+        from si_embodied.models.bagel import network
+
+        return getattr(network, cls.model_class)
+
+    @classmethod
+    def load_image_processor(cls, directory: Path) -> BagelImageProcessor:
+        """Ours: BAGEL has none in transformers."""
+        return BagelImageProcessor.from_pretrained(directory)
+
+    @property
+    def in_pixels(self) -> bool:
+        """As the checkpoint's configuration says."""
+        return bool(self._config.point_convention == "pixels")
+
+    def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
+        """Patches, their positions, and the resized size."""
+        patches, positions, size = self.image_processor(image)
+        return EncodedImage({"pixel_values": patches, "patch_positions": positions}, len(positions), size, digest)
+
+    def _conversation(self, system: str, content: Segments) -> Segments:
+        """The system text, the content and the start of the answer."""
+        segments, turn = self._turn([system]), list[str | list[int]]()
+        for part in content:
+            if isinstance(part, str) or part[0] != self._image_tokens[0]:
+                turn.append(part)
+            else:
+                segments += [*self._turn(turn), part]
+                turn = []
+        return [*segments, *self._turn(turn), [self._turn_start]]
+
+    def _follow_up(self, text: str) -> Segments:
+        """A turn of text, and the start of the answer."""
+        return [*self._turn([text]), [self._turn_start]]
+
+    def _turn(self, parts: Segments) -> Segments:
+        """One turn; nothing if it has no text."""
+        return [[self._turn_start], *parts, [self.end_token]] if any(parts) else []
+
+
+FAMILIES: Mapping[str, type[Family]] = {family.model_type: family for family in (Qwen3VL, Qwen25VL, InternVL, Bagel)}
+"""By `model_type`."""
+
+AutoConfig.register(Bagel.model_type, BagelConfig, exist_ok=True)  # transformers has no BAGEL

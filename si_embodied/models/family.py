@@ -1,19 +1,28 @@
 """The interface of a model family: its chat format, image layout, point convention and grounding questions.
 
-All families use ChatML. External text (instruction, memory) is tokenized with special tokens disabled, so that no
-instruction can close the user's turn or pass for an image.
+All families but BAGEL use ChatML. External text (instruction, memory) is tokenized with special tokens disabled, so
+that no instruction can close the user's turn or pass for an image.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from si_embodied.errors import CheckpointError, ObservationError, extra
+from si_embodied.models.blocks import image_blocks
+from si_embodied.models.inputs import EncodedImage, ModelInputs
+from si_embodied.models.points import (
+    answer_to_pixels,
+    answer_to_relative,
+    pairs_to_pixels,
+    pixel_note,
+    schema_in_pixels,
+    view_sizes,
+)
 from si_embodied.models.prefix import BoundedStore
 from si_embodied.models.regions import SpecialToken
 
@@ -30,46 +39,8 @@ if TYPE_CHECKING:
     from si_embodied.models.regions import Form, Region
     from si_embodied.types import Prompt
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedImage:
-    """One image as model inputs."""
-
-    pixels: Mapping[str, NDArray[Any]]  # by the model's argument names
-    token_count: int
-    size_px: Size  # (width, height), in the pixels that points refer to
-    digest: bytes  # of the image and of how it was encoded
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the pixels."""
-        return sum(array.nbytes for array in self.pixels.values())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelInputs:
-    """A prompt as model inputs."""
-
-    input_ids: NDArray[np.int64]  # (T,)
-    is_image: NDArray[np.bool_]  # (T,), where an image feature replaces the token's embedding
-    images: tuple[EncodedImage, ...]
-
-    @property
-    def pixels(self) -> dict[str, NDArray[Any]]:
-        """Those of all images, by the model's argument names; empty without images."""
-        names = self.images[0].pixels if self.images else ()
-        return {name: np.concatenate([image.pixels[name] for image in self.images]) for name in names}
-
-    @property
-    def grids(self) -> NDArray[np.int64] | None:
-        """Each image's `image_grid_thw`, the rows and columns of its patches (n, 3); None if there is none."""
-        found = [image.pixels["image_grid_thw"] for image in self.images if "image_grid_thw" in image.pixels]
-        return np.concatenate(found) if found else None
-
-    @property
-    def image_sizes_px(self) -> tuple[Size, ...]:
-        """(width, height) of each image, in the pixels that points refer to."""
-        return tuple(image.size_px for image in self.images)
+Segments: TypeAlias = "list[str | list[int]]"
+"""Parts of a prompt: text to be tokenized, and tokens."""
 
 
 class Family(ABC):
@@ -80,6 +51,7 @@ class Family(ABC):
     tokens: ClassVar[tuple[str, str, str]]  # before, in place of, and after an image's features
     turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
     numbers_images: ClassVar[bool] = False  # whether it was trained with a number before each of several images
+    blocks: ClassVar[bool] = False  # whether an image and its two markers are a block (`models.blocks`)
 
     def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
         """Set up tokenizer and image processor.
@@ -140,6 +112,13 @@ class Family(ABC):
             RegionParseError: the answer is not exactly one box or point inside the image.
         """
 
+    @classmethod
+    def network(cls) -> Any:
+        """The class of the model."""
+        import transformers
+
+        return getattr(transformers, cls.model_class)
+
     @property
     def context_tokens(self) -> int:
         """The most tokens that the model takes, of the prompt and the answer together."""
@@ -149,6 +128,11 @@ class Family(ABC):
     def system_message(self) -> str:
         """System text that precedes a prompt's own."""
         return ""
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether points are in pixels of the resized image, instead of 0..1000 relative to it."""
+        return False
 
     def image_text(self, number: int, count: int, *, numbered: bool = False) -> tuple[str, str]:
         """Plain text before and after image `number` (from 1) of `count`: `Image-1: ` and a newline.
@@ -163,16 +147,21 @@ class Family(ABC):
         return "", "\n" if self.numbers_images else ""
 
     def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
-        """Text that the family appends to the system text."""
-        return ""
+        """Text appended to the system text: pixels override the prompt's 0..1000, and need the views' sizes."""
+        sizes = view_sizes(prompt.schema, sizes_px) if self.in_pixels else {}
+        return pixel_note(sizes) if sizes else ""
 
     def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
-        """The schema of the answer in this family's point convention."""
-        return prompt.schema
+        """The schema of the answer in this family's point convention: pixels are bounded by the size of their view."""
+        if not self.in_pixels:
+            return prompt.schema
+        return schema_in_pixels(prompt.schema, view_sizes(prompt.schema, inputs.image_sizes_px))
 
     def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
         """Convert an answer's points to 0..1000 relative to their view."""
-        return text
+        if not self.in_pixels or prompt.schema.get("type") == "text":  # a letter or a number
+            return text
+        return answer_to_relative(text, view_sizes(prompt.schema, inputs.image_sizes_px))
 
     def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
         """Convert points in 0..1000 to this family's convention; the inverse of `answer`, for training.
@@ -182,7 +171,9 @@ class Family(ABC):
             form: "plan" (JSON with each point next to its view) or "points" (only pairs of numbers).
             sizes_px: sizes of the views, from `ModelInputs.image_sizes_px`.
         """
-        return text
+        if not self.in_pixels:
+            return text
+        return answer_to_pixels(text, dict(enumerate(sizes_px))) if form == "plan" else pairs_to_pixels(text, sizes_px)
 
     def encode_answer(self, text: str) -> NDArray[np.int64]:
         """The assistant's turn as it is generated: the text, tokenized without special tokens, and the end token."""
@@ -190,9 +181,7 @@ class Family(ABC):
 
     def encode_follow_up(self, text: str) -> NDArray[np.int64]:
         """The tokens between two answers: a text-only user turn and the start of the assistant's."""
-        start, end = [self._turn_start], [self.end_token]
-        segments: list[str | list[int]] = ["\n", start, f"user\n{text}", end, "\n", start, "assistant\n"]
-        return np.array(self._tokenize(segments), dtype=np.int64)
+        return np.array(self._tokenize(self._follow_up(text)), dtype=np.int64)
 
     def encode(self, prompt: Prompt) -> ModelInputs:
         """The conversation up to the start of the assistant's turn.
@@ -200,26 +189,38 @@ class Family(ABC):
         Raises:
             ObservationError: an image is not (H, W, 3) uint8, or its aspect ratio is too extreme for this family.
         """
-        images = [_checked(image) for image in prompt.images]
-        encoded = self.encode_images(images)
-        before, image_token, after = self._image_tokens
-        segments: list[str | list[int]] = []
+        encoded = self.encode_images([_checked(image) for image in prompt.images])
         parts = (self.system_message, prompt.system, self._notes(prompt, [image.size_px for image in encoded]))
-        if system := "\n".join(text for text in parts if text):
-            segments += [[self._turn_start], f"system\n{system}", [self.end_token], "\n"]
-        segments += [[self._turn_start], "user\n"]
+        system = "\n".join(text for text in parts if text)
+        segments = self._conversation(system, self._content(prompt, encoded))
+        input_ids = np.array(self._tokenize(segments), dtype=np.int64)
+        is_image = input_ids == self._image_tokens[1]
+        return ModelInputs(input_ids, is_image, encoded, image_blocks(is_image) if self.blocks else None)
+
+    def _content(self, prompt: Prompt, images: Sequence[EncodedImage]) -> Segments:
+        """What the user shows and says."""
+        before, image_token, after = self._image_tokens
+        segments: Segments = []
         number = 0
         for part in prompt.content:
             if isinstance(part, str):
                 segments.append([self._special(part)] if isinstance(part, SpecialToken) else part)
                 continue
             lead, trail = self.image_text(number + 1, len(images), numbered=prompt.numbered)
-            count = encoded[number].token_count
-            segments += [lead, [before, *[image_token] * count, after], trail]
+            segments += [lead, [before, *[image_token] * images[number].token_count, after], trail]
             number += 1
-        segments += [[self.end_token], "\n", [self._turn_start], "assistant\n"]
-        input_ids = np.array(self._tokenize(segments), dtype=np.int64)
-        return ModelInputs(input_ids, input_ids == image_token, encoded)
+        return segments
+
+    def _conversation(self, system: str, content: Segments) -> Segments:
+        """ChatML: the system's turn, if it has text, the user's, and the start of the assistant's."""
+        start, end = [self._turn_start], [self.end_token]
+        first: Segments = [start, f"system\n{system}", end, "\n"] if system else []
+        return [*first, start, "user\n", *content, end, "\n", start, "assistant\n"]
+
+    def _follow_up(self, text: str) -> Segments:
+        """What follows an answer in ChatML."""
+        start, end = [self._turn_start], [self.end_token]
+        return ["\n", start, f"user\n{text}", end, "\n", start, "assistant\n"]
 
     def encode_images(self, images: Sequence[NDArray[np.uint8]]) -> tuple[EncodedImage, ...]:
         """A prompt's images as model inputs. Recently seen ones come from a bounded store, keyed by their content.

@@ -32,7 +32,7 @@ STORED_BITS: Mapping[str, int] = {
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """Dtypes that are converted on load. Integers hold weights that were quantized before, and are kept."""
 
-_NEVER_QUANTIZED = ("embed_tokens.weight", "pos_embed.weight", "lm_head.weight")
+_NEVER_QUANTIZED = ("embed_tokens.weight", "pos_embed.weight", "position_embedding.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Resolves a model name: a local directory, a short name from the registry, or `owner/name[@revision]` on the hub.
 
-Only weights, JSON and text files are downloaded, never a checkpoint's Python code. The resolved commit is part of the
+Only weights, JSON and text files are downloaded, never a checkpoint's Python code, nor the autoencoder with which BAGEL
+generates images. The resolved commit is part of the
 path in the hub's cache, and therefore of the model name in every record.
 """
 
@@ -18,6 +19,8 @@ _LOG = logging.getLogger(__name__)
 
 FILES = ("*.safetensors", "*.json", "*.txt")
 """Downloaded files: weights, configuration, vocabularies."""
+_NOT = ("ae.safetensors",)
+"""BAGEL's autoencoder of images."""
 
 _HUB_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _SHORT = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -32,7 +35,7 @@ def resolve_model(model: str | Path) -> Path:
     is downloaded if HF_HUB_OFFLINE is set.
 
     Raises:
-        CheckpointError: the model cannot be downloaded, or runs only behind a server.
+        CheckpointError: the model cannot be downloaded.
         MissingExtraError: the model is on the hub and huggingface_hub is not installed.
     """
     text = str(model)
@@ -50,11 +53,6 @@ def resolve_model(model: str | Path) -> Path:
         repository, revision = (match["repository"], match["revision"]) if match else (None, None)
     if repository is None:
         return path
-    if (release := find_release(repository)) and release.server_only:
-        raise CheckpointError(
-            f"{repository} runs only behind a server that supports {release.family}, not in this process: "
-            "see docs/models.md"
-        )
     return _download(repository, revision)
 
 
@@ -83,7 +81,7 @@ def _download(repository: str, revision: str | None) -> Path:
     try:
         directory = Path(
             huggingface_hub.snapshot_download(
-                repository, revision=revision, allow_patterns=list(FILES), etag_timeout=10
+                repository, revision=revision, allow_patterns=list(FILES), ignore_patterns=list(_NOT), etag_timeout=10
             )
         )
     except GatedRepoError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError, extra
@@ -21,13 +21,7 @@ with extra("models"):
     from transformers.utils import logging as transformers_logging
 
 from si_embodied.models.families import FAMILIES, Family
-from si_embodied.models.original import (
-    original_config,
-    original_image_processor,
-    original_tokenizer,
-    original_weights,
-    stored_weights,
-)
+from si_embodied.models.original import new_names, original_format, original_tokenizer, stored_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,12 +92,14 @@ def load_checkpoint(
     """
     files = inspect_checkpoint(resolve_model(model))
     placement = place(device, dtype, weights)
+    family = FAMILIES[files.model_type]
+    if family.blocks:  # FlashAttention 2 takes no mask
+        placement = replace(placement, kernel="sdpa")
     if files.quantization and weights != "full":
         raise ConfigError(f"{files.directory} is quantized already ({files.quantization}): load it with weights full")
     name = model_name(files.directory)
     chosen = choose_adapter(files, adapter, weights)
     _check_memory(files, placement)
-    family = FAMILIES[files.model_type]
     try:
         config, image_processor, tokenizer_json = _processors(files, family)
         loaded, info = _load_model(files, family, config, placement)
@@ -191,7 +187,8 @@ def resolve_device(device: str) -> torch.device:
 
 def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
     """Reject weights that do not fit into memory, before reading them."""
-    tensors = {key: tensor for file in files.weights for key, tensor in read_header(file).items()}
+    read = new_names(files)
+    tensors = {key: tensor for file in files.weights for key, tensor in read_header(file).items() if read(key)}
     cuda = placement.device.type == "cuda"
     # transformers converts FP8 weights on other devices (its `FineGrainedFP8HfQuantizer`).
     keeps_fp8 = files.quantization == "fp8" and cuda and torch.cuda.get_device_capability(placement.device) >= _ADA
@@ -208,9 +205,9 @@ def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
 def _processors(files: CheckpointFiles, family: type[Family]) -> tuple[Any, Any, str]:
     """Load configuration, image processor and tokenizer."""
     if files.original:
-        config = original_config(files.directory)
+        config = original_format(files).config(files.directory)
         tokenizer = original_tokenizer(files.directory).backend_tokenizer
-        image_processor = original_image_processor(config)
+        image_processor = original_format(files).image_processor(config)
     else:
         config = transformers.AutoConfig.from_pretrained(str(files.directory), local_files_only=True)
         image_processor = family.load_image_processor(files.directory)
@@ -226,16 +223,14 @@ def _load_model(
 ) -> tuple[Any, dict[str, Any]]:
     """Load the model onto its device; also returns transformers' report on missing and unexpected weights."""
     arguments: dict[str, Any] = {}
-    if files.original:
-        arguments["state_dict"] = original_weights(files)
-    elif files.has_adapter:  # given a directory with an adapter, transformers would apply it
+    if files.original or files.has_adapter:  # given a directory with an adapter, transformers would apply it
         arguments["state_dict"] = stored_weights(files)
     if placement.device.type == "cuda" and is_accelerate_available():
         arguments["device_map"] = {"": placement.device}  # load straight to the GPU, without a copy in host memory
     if placement.weights != "full":
         arguments["quantization_config"] = _quantization(placement)
     with no_progress_bars():
-        model, info = getattr(transformers, family.model_class).from_pretrained(
+        model, info = family.network().from_pretrained(
             None if "state_dict" in arguments else str(files.directory),
             config=config,
             dtype=_DTYPES[placement.dtype],

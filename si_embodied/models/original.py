@@ -1,19 +1,29 @@
-"""Reads checkpoints in InternVL's original format, and converts them to transformers' format on disk.
+"""Reads checkpoints in InternVL's or BAGEL's original format, and converts them to transformers' format on disk.
 
 Tokenizer, image processor and chat template, which their own code builds at run time, are built here from their
-settings and vocabulary. Their Python files are never read.
+settings and vocabulary. Their Python files are never read, nor are weights that the network here does not have.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import CheckpointError, RecordError, extra
-from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, new_directory, read_json
-from si_embodied.models.conversion import convert_config, convert_weights
+from si_embodied.models.bagel import config as bagel
+from si_embodied.models.bagel.images import BagelImageProcessor
+from si_embodied.models.checkpoints import (
+    LLM_CONFIG,
+    VIT_CONFIG,
+    CheckpointFiles,
+    inspect_checkpoint,
+    new_directory,
+    read_json,
+)
+from si_embodied.models.conversion import convert_config, convert_keys
 
 with extra("models"):
     from safetensors import SafetensorError, safe_open
@@ -22,11 +32,11 @@ with extra("models"):
     from transformers.utils import logging as transformers_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _LOG = logging.getLogger(__name__)
 
-IMAGE_TOKEN = "<IMG_CONTEXT>"  # nosec B105  # a token of the vocabulary
+IMAGE_TOKEN, BAGEL_IMAGE_TOKEN = "<IMG_CONTEXT>", "<|image_pad|>"  # nosec B105  # tokens of the vocabulary
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # InternVL's `build_transform`
 _MAX_TILES = 12  # per image, by default; InternVL3's `max_dynamic_patch`
 
@@ -51,11 +61,34 @@ CHAT_TEMPLATE = """\
 """The `internvl2_5` conversation; SYSTEM is its system message, which precedes the caller's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class OriginalFormat:
+    """How a checkpoint in an original format is read."""
+
+    config: Callable[[Path], Any]  # its directory's transformers configuration
+    image_processor: Callable[[Any], Any]  # by the configuration
+    new_names: Callable[[str], tuple[str, ...]]  # a weight's: several if it is split, none if it is not read
+    chat_template: Callable[[Any], str] | None = None  # by the configuration; none: it has no roles
+
+
+def original_format(files: CheckpointFiles) -> OriginalFormat:
+    """The format of a checkpoint that is in an original one."""
+    return _FORMATS[files.model_type]
+
+
 def original_config(directory: Path) -> Any:
-    """The transformers configuration of an original directory."""
+    """The transformers configuration of an original InternVL directory."""
     values = convert_config(read_json(directory / "config.json"))
     values["image_token_id"] = original_tokenizer(directory).convert_tokens_to_ids(IMAGE_TOKEN)
     return InternVLConfig(**values)
+
+
+def original_bagel_config(directory: Path) -> bagel.BagelConfig:
+    """The configuration of an original BAGEL directory; its config.json may be missing."""
+    own = read_json(directory / "config.json") if (directory / "config.json").is_file() else {}
+    values = bagel.convert_config(own, read_json(directory / LLM_CONFIG), read_json(directory / VIT_CONFIG))
+    values["image_token_id"] = original_tokenizer(directory).convert_tokens_to_ids(BAGEL_IMAGE_TOKEN)
+    return bagel.BagelConfig(**values)
 
 
 def original_tokenizer(directory: Path) -> Any:
@@ -93,18 +126,33 @@ def original_image_processor(config: Any) -> Any:
     )
 
 
-def original_weights(files: CheckpointFiles) -> dict[str, Any]:
-    """All weights under their new names, memory-mapped from the files."""
-    return convert_weights(stored_weights(files))
+def original_chat_template(config: Any) -> str:
+    """InternVL's chat template, with the checkpoint's system message."""
+    system = json.dumps(config.system_message, ensure_ascii=False)
+    return "{%- set SYSTEM = " + system + " -%}\n" + CHAT_TEMPLATE
+
+
+_FORMATS: Mapping[str, OriginalFormat] = {
+    "internvl": OriginalFormat(original_config, original_image_processor, convert_keys, original_chat_template),
+    "bagel": OriginalFormat(original_bagel_config, BagelImageProcessor.from_config, bagel.convert_keys),
+}
+"""By the family's `model_type`."""
+
+
+def new_names(files: CheckpointFiles) -> Callable[[str], tuple[str, ...]]:
+    """Maps the name of a stored weight to its names in the network; none if it is not read."""
+    return original_format(files).new_names if files.original else lambda name: (name,)
 
 
 def stored_weights(files: CheckpointFiles) -> dict[str, Any]:
-    """All weights under their own names, memory-mapped from the files."""
+    """All weights under their names in the network, memory-mapped from the files."""
     return {name: tensor for shard in _shards(files) for name, tensor in shard.items()}
 
 
 def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
     """Write an original InternVL checkpoint in transformers' own format, one shard at a time.
+
+    A BAGEL checkpoint is written in the same way, with its understanding branch alone; only this package loads it.
 
     Args:
         directory: the original checkpoint.
@@ -114,7 +162,7 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
         The new directory.
 
     Raises:
-        CheckpointError: not an original InternVL checkpoint, or one that cannot be converted.
+        CheckpointError: not an original checkpoint, or one that cannot be converted.
         ConfigError: `out` is not empty.
         RecordError: `out` cannot be written.
     """
@@ -122,14 +170,14 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
     if not files.original:
         raise CheckpointError(f"{files.directory} is already in transformers' own format: nothing to convert")
     path = new_directory(out)
-    config, tokenizer = original_config(files.directory), original_tokenizer(files.directory)
-    system = json.dumps(config.system_message, ensure_ascii=False)
-    tokenizer.chat_template = "{%- set SYSTEM = " + system + " -%}\n" + CHAT_TEMPLATE
+    how, tokenizer = original_format(files), original_tokenizer(files.directory)
+    config = how.config(files.directory)
+    tokenizer.chat_template = how.chat_template(config) if how.chat_template else None
     try:
         path.mkdir(parents=True, exist_ok=True)
         _write_weights(files, path)
         tokenizer.save_pretrained(path)
-        original_image_processor(config).save_pretrained(path)
+        how.image_processor(config).save_pretrained(path)
         if (generation := files.directory / "generation_config.json").is_file():
             (path / generation.name).write_bytes(generation.read_bytes())
         config.save_pretrained(path)  # last: a directory without config.json does not load
@@ -140,17 +188,24 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
 
 
 def _shards(files: CheckpointFiles) -> Iterator[dict[str, Any]]:
-    """The weights of each file."""
+    """The weights of each file under their names in the network."""
+    renamed = new_names(files)
     for file in files.weights:
+        shard: dict[str, Any] = {}
         with safe_open(str(file), framework="pt") as stream:
-            yield {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+            for key in stream.keys():  # noqa: SIM118
+                if names := renamed(key):
+                    tensor = stream.get_tensor(key)
+                    parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+                    shard.update(zip(names, parts, strict=True))
+        yield shard
 
 
 def _write_weights(files: CheckpointFiles, path: Path) -> None:
     """Write one file per original shard, and their index."""
     index: dict[str, str] = {}
     total = 0
-    for number, weights in enumerate(map(convert_weights, _shards(files)), start=1):
+    for number, weights in enumerate(_shards(files), start=1):
         name = f"model-{number:05d}-of-{len(files.weights):05d}.safetensors"
         # The parts of a split weight share memory, which safetensors refuses to write.
         save_file({key: tensor.clone() for key, tensor in weights.items()}, path / name, metadata={"format": "pt"})

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from si_embodied.models.family import ModelInputs
+    from si_embodied.models.inputs import ModelInputs
 
 _T = TypeVar("_T")
 

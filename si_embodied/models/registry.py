@@ -1,7 +1,7 @@
 """The released SenseNova-SI checkpoints: architecture, strengths and memory needs.
 
 EASI-8 means come from the model cards. Parameter counts are computed from the architectures' configurations, and the
-tests count them again; BAGEL's are from its card.
+tests count them again. BAGEL's are of its understanding branch, which is what is loaded: its card says 14.7 billion.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from si_embodied.models.footprint import WEIGHTS, Weights, total_bytes
 
-Format: TypeAlias = Literal["transformers", "original InternVL", "BAGEL"]
+Format: TypeAlias = Literal["transformers", "original InternVL", "original BAGEL"]
 
 OWNER, SERIES = "sensenova", "SenseNova-SI-"
 _HEADROOM = 0.2
@@ -22,7 +22,7 @@ _HEADROOM = 0.2
 class Architecture:
     """A network architecture, shared by several checkpoints."""
 
-    family: str  # its `model_type` once loaded, or "bagel"
+    family: str  # its `model_type` once loaded
     format: Format  # of the released files
     parameters: int
     linear_parameters: int  # in linear layers, which can be quantized to 8 or 4 bits
@@ -38,7 +38,7 @@ INTERNVL3_2B = Architecture("internvl", "original InternVL", 2_088_957_440, 1_62
 QWEN3_VL_8B = Architecture("qwen3_vl", "transformers", 8_767_123_696, 7_517_270_016)
 QWEN25_VL_7B = Architecture("qwen2_5_vl", "transformers", 8_292_166_656, 7_199_817_728)
 QWEN25_VL_3B = Architecture("qwen2_5_vl", "transformers", 3_754_622_976, 3_441_197_056)
-BAGEL_7B = Architecture("bagel", "BAGEL", 14_700_000_000, 0)
+BAGEL_7B = Architecture("bagel", "original BAGEL", 8_052_719_008, 6_938_785_280)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +60,13 @@ class Release:
         """The model family."""
         return self.architecture.family
 
-    @property
-    def server_only(self) -> bool:
-        """Whether transformers lacks it, so that it runs only behind a server that supports it."""
-        return self.architecture.format == "BAGEL"
-
     def to_json(self) -> dict[str, Any]:
-        """Everything about it as plain values; how much memory a server needs is not ours to say."""
+        """Everything about it as plain values."""
         memory = {weights: round(self.architecture.memory_bytes(weights) / 1e9, 1) for weights in WEIGHTS}
         return {
             "name": self.short_name, "hub_id": self.hub_id, "family": self.family,
             "format": self.architecture.format, "parameters": self.architecture.parameters, "best_at": self.best_at,
-            "easi8": self.easi8, "memory_gb": None if self.server_only else memory, "server_only": self.server_only,
+            "easi8": self.easi8, "memory_gb": memory,
         }  # fmt: skip
 
 
@@ -86,7 +81,7 @@ RELEASES = (
     Release("1.1-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 58.1),
     Release("1.1-Qwen2.5-VL-7B", QWEN25_VL_7B, "general, on Qwen2.5-VL", 51.0),
     Release("1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
-    Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one", 48.6),
+    Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one; only the former runs here", 48.6),
 )
 """All releases, the most useful to a robot first."""
 

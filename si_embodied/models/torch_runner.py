@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError, DeadlineExceeded, extra
+from si_embodied.models.blocks import attention, block_positions, extended, has_block, whole_blocks
 from si_embodied.models.compiled import compiled_pass
 from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.patches import embed_patches_linearly
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.models.decoding import Check
-    from si_embodied.models.families import ModelInputs
+    from si_embodied.models.inputs import ModelInputs
 
 _FEW_ROWS = 1 / 8  # fraction of the vocabulary; gathering a row costs at least three times as much as computing it
 
@@ -57,7 +58,8 @@ class TorchRunner:
         self._device: torch.device = model.device
         self._language: Any = model.model.language_model
         self._head: Any = model.get_output_embeddings()
-        self._rotary_3d = hasattr(model.model, "get_rope_index")  # Qwen-VL: time, row and column
+        # The shape of rotary positions before the tokens' axis; Qwen-VL's have time, row and column.
+        self._axes = (3, 1) if hasattr(model.model, "get_rope_index") else (1,)
         self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
         self._reset()
         vision = getattr(model.model, "visual", None) or getattr(model.model, "vision_tower", None)
@@ -133,22 +135,23 @@ class TorchRunner:
         ids = [*inputs.input_ids.tolist(), *forced]
         # The prompt's last token is always recomputed: its hidden state gives the answer's first token.
         limit = len(inputs.input_ids) - 1
-        kept = self._held.common_prefix(ids[:limit], features.spans)
+        ends = None if inputs.block_ends is None else extended(inputs.block_ends, len(ids))
+        kept = whole_blocks(self._held.common_prefix(ids[:limit], features.spans), ends)
         self._crop(len(self._held.tokens) - kept)
-        arguments: dict[str, Any] = {}
-        if self._rotary_3d:
-            positions = self._positions(inputs, ids)
-            arguments["position_ids"] = positions[..., kept:].to(self._device)
-            self._next_position = int(positions.max()) + 1
+        positions = self._positions(inputs, ids, ends)
+        arguments: dict[str, Any] = {"position_ids": positions[..., kept:].to(self._device)}
+        self._next_position = int(positions.max()) + 1
         input_ids = torch.tensor([ids[kept:]], device=self._device)
         new = [
             (span, image) for span, image in zip(features.spans, features.features, strict=True) if span.start >= kept
         ]
-        arguments.update(self._embedded(input_ids, kept, new))
+        arguments |= self._embedded(input_ids, kept, new)
         keep = len(forced) + 1
-        for start, stop in prefill_chunks(kept, len(ids), keep):
+        for start, stop in prefill_chunks(kept, len(ids), keep, ends):
             check()
             part = _part(arguments, start - kept, stop - kept)
+            if ends is not None and has_block(ends, start, stop):
+                part["attention_mask"] = torch.from_numpy(attention(ends, start, stop))[None, None].to(self._device)
             self._forward(self._language, part, Held(tuple(ids[:stop]), features.spans), keep, check)
             self._wait()
         return kept
@@ -172,12 +175,10 @@ class TorchRunner:
 
     def step(self, tokens: Sequence[int]) -> None:
         """Append one or more tokens in one forward pass; their keys and values are added to the cache."""
-        arguments: dict[str, Any] = {"input_ids": torch.tensor([list(tokens)], device=self._device)}
-        if self._rotary_3d:
-            end = self._next_position + len(tokens)
-            text = torch.arange(self._next_position, end, device=self._device)
-            arguments["position_ids"] = text.expand(3, 1, -1)
-            self._next_position = end
+        end = self._next_position + len(tokens)
+        positions = torch.arange(self._next_position, end, device=self._device).expand(*self._axes, -1)
+        arguments = {"input_ids": torch.tensor([list(tokens)], device=self._device), "position_ids": positions}
+        self._next_position = end
         held = Held((*self._held.tokens, *tokens), self._held.images)
         self._forward(self._step_pass, arguments, held, len(tokens))
 
@@ -223,11 +224,12 @@ class TorchRunner:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def _positions(self, inputs: ModelInputs, ids: list[int]) -> torch.Tensor:
-        """Rotary positions (3, 1, T) of a prompt and its continuation, on the CPU because their values are read."""
+    def _positions(self, inputs: ModelInputs, ids: list[int], ends: NDArray[np.int64] | None) -> torch.Tensor:
+        """Rotary positions (*axes, T) of a prompt and its continuation, on the CPU because their values are read."""
         grids = inputs.grids
         if grids is None:
-            return torch.arange(len(ids)).expand(3, 1, -1)
+            text = torch.arange(len(ids)) if ends is None else torch.from_numpy(block_positions(ends))
+            return text.expand(*self._axes, -1)
         input_ids = torch.tensor([ids])
         kinds = torch.zeros_like(input_ids, dtype=torch.int32)
         kinds[0, : len(inputs.is_image)] = torch.from_numpy(inputs.is_image.astype(np.int32))
@@ -281,9 +283,10 @@ def _layers(module: Any) -> list[torch.nn.Module]:
 
 def _part(arguments: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
     """The language model's arguments for tokens `start` to `stop` of those in `arguments`."""
-    part = {"inputs_embeds": arguments["inputs_embeds"][:, start:stop]}
-    if "position_ids" in arguments:
-        part["position_ids"] = arguments["position_ids"][..., start:stop]
+    part = {
+        "inputs_embeds": arguments["inputs_embeds"][:, start:stop],
+        "position_ids": arguments["position_ids"][..., start:stop],
+    }
     mask = arguments.get("visual_pos_masks")
     if mask is not None and mask[:, start:stop].any():
         first, last = int(mask[:, :start].sum()), int(mask[:, :stop].sum())

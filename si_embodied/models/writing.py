@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ANY_TEXT = {"type": "text", "pattern": "(?s:.*)"}
 _UNLIMITED = 1 << 62
+_LONG_TOKEN = 8
+"""More characters than the tokens of any sensible text have on average; English has 4 to 5."""
 
 
 class ModelWriting:
@@ -78,9 +80,13 @@ class ModelWriting:
     def _begin(self) -> tuple[ModelInputs, Constraint, Answer]:
         """Tokenize the conversation and compile the schema."""
         asked = self._conversation
-        constraint = self._constraint(asked)
-        inputs = self._family.encode(_prompt(asked.turns, self._family.turn_tokens))
-        self.prompt_tokens, context = len(inputs.input_ids), self._family.context_tokens
+        constraint, context = self._constraint(asked), self._family.context_tokens
+        prompt = _prompt(asked.turns, self._family.turn_tokens)
+        length, longest = len(prompt.system) + len(prompt.text), context * _LONG_TOKEN
+        if length > longest:  # a megabyte takes seconds to tokenize
+            raise ConfigError(f"expected a conversation of at most {longest} characters, got: {length}; send less text")
+        inputs = self._family.encode(prompt)
+        self.prompt_tokens = len(inputs.input_ids)
         if self.prompt_tokens >= context:
             raise ConfigError(
                 f"the conversation has {self.prompt_tokens} tokens, and the model's context {context}; "

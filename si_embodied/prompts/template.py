@@ -121,6 +121,11 @@ class PromptTemplate:
         return (*found, "objects") if self._has("objects") else tuple(found)
 
     @property
+    def shows_attempts(self) -> bool:
+        """Whether this prompt says what has been tried so far, not just how the latest attempt went."""
+        return self._has("memory")
+
+    @property
     def numbered(self) -> bool:
         """Whether this prompt and its answers number the images, as `Image-1`, `Image-2`."""
         return self._has(*_NUMBERED)

@@ -1,7 +1,7 @@
 """Ablations: what each part of the planner is worth, on the same seeds with it and without it.
 
-The full planner shows its memory to the model (prompts of version 2, unless the checkpoint names its own), offers all
-skills and confirms that a task is done. Each ablation changes one of its settings.
+The full planner has the default settings, and the checkpoint's own prompts if it names any. Each ablation changes one
+of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from si_embodied.config import PlannerConfig, Prompts, checkpoint_prompts
+from si_embodied.config import DEFAULT_PROMPTS, PlannerConfig, Prompts, checkpoint_prompts
 from si_embodied.evaluation.registry import find_policy, make_env
 from si_embodied.prompts import load_prompt
 from si_embodied.skills import LookAround, skills_offered
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from si_embodied.prompts.template import PromptTemplate
     from si_embodied.studies.results import Say
 
-PROMPTS = Prompts("nav/v2", "manip/v2", "rearrange/v2")
-"""The full planner's, for a policy whose model names none."""
 FULL = "full"
 
 
@@ -64,7 +62,11 @@ ABLATIONS = (
         lambda config: replace(config, memory=replace(config.memory, objects=0)),
         lambda prompt, _: "objects" in prompt.shown,
     ),
-    Ablation("confirmation off", lambda config: replace(config, confirm_done=False), lambda *_: True),
+    Ablation(
+        "confirmation off",
+        lambda config: replace(config, confirm_done=False),
+        lambda prompt, _: prompt.shows_attempts,
+    ),
     Ablation("one view", lambda config: replace(_without_keyframes(config), first_camera_only=True), _one_view_is_less),
 )
 
@@ -103,7 +105,7 @@ def configurations(run: AblationsRun, task: str, policy: str) -> dict[str, Evalu
     """The full planner, and the ablations that change anything on this task, by name."""
     config = evaluation(run, task, policy)
     own = checkpoint_prompts(run.model) if find_policy(policy).needs_model else Prompts()
-    full = PlannerConfig(own.or_else(PROMPTS), confirm_done=True)
+    full = PlannerConfig(own.or_else(DEFAULT_PROMPTS))
     env: Any = make_env(config).unwrapped
     robot: Embodiment = env.embodiment
     env.close()

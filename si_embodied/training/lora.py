@@ -47,6 +47,7 @@ PROJECTORS = {
     "qwen3_vl": r"(.*\.)?visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
     "qwen2_5_vl": r"(.*\.)?visual\.merger\.mlp\.[02]",
     "internvl": r"(.*\.)?multi_modal_projector\.linear_[12]",
+    "bagel": r"(.*\.)?connector\.fc[12]",
 }
 """Names of the linear layers between vision tower and language model, by family."""
 
@@ -98,8 +99,8 @@ def tune(
     files = inspect_checkpoint(model)
     if files.original:
         raise ConfigError(
-            f"{model} is in InternVL's original format, whose layer names the adapter would not fit: convert it first "
-            "with 'si-embodied models convert --model DIR --out DIR'"
+            f"{model} is in its family's original format, whose layer names the adapter would not fit: convert it "
+            "first with 'si-embodied models convert --model DIR --out DIR'"
         )
     resolve_device(config.device)
     records = read_records(data, image_root)

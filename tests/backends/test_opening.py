@@ -54,10 +54,10 @@ def test_a_script_answers_in_order_and_repeats_its_last_answer(base: MobileBase,
 
 def test_prompts_default_to_the_models_and_then_to_the_package(base: MobileBase) -> None:
     backend = ScriptedBackend([])
-    assert Planner(backend, base).config.prompts.navigation == "nav/v1"
+    assert Planner(backend, base).config.prompts.navigation == "nav/v2"
     backend.info = dataclasses.replace(backend.info, prompts=Prompts(navigation="nav/nano", reasoning=True))
     prompts = Planner(backend, base).config.prompts
-    assert prompts == Prompts("nav/nano", "manip/v1", "rearrange/v1", reasoning=True)
+    assert prompts == Prompts("nav/nano", "manip/v2", "rearrange/v2", reasoning=True)
     given = PlannerConfig(Prompts(navigation="nav/imagenav_v1"))
     assert Planner(backend, base, given).config.prompts.navigation == "nav/imagenav_v1"
 

@@ -99,11 +99,27 @@ def make_internvl(path: Path) -> None:
     GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, crop_to_patches=True).save_pretrained(path)
 
 
+def make_bagel(path: Path) -> None:
+    """BAGEL's understanding branch, converted from the original format; its only shard is named like the others'."""
+    from original_bagel import make_original
+
+    from si_embodied.models.original import convert_checkpoint
+
+    convert_checkpoint(make_original(path.parent / "original_bagel"), path)
+    (path / "model-00001-of-00001.safetensors").rename(path / "model.safetensors")
+    (path / "model.safetensors.index.json").unlink()
+
+
 def make_all(root: Path) -> dict[str, Path]:
     """A directory for each family."""
     from si_embodied.models.tiny import make_tiny_checkpoint
 
-    makers = {"qwen3_vl": make_tiny_checkpoint, "qwen2_5_vl": make_qwen25, "internvl": make_internvl}
+    makers = {
+        "qwen3_vl": make_tiny_checkpoint,
+        "qwen2_5_vl": make_qwen25,
+        "internvl": make_internvl,
+        "bagel": make_bagel,
+    }
     for name, make in makers.items():
         make(root / name)
     return {name: root / name for name in makers}

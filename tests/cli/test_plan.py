@@ -9,7 +9,7 @@ from PIL import Image
 
 from si_embodied.cli.main import main
 
-GOTO = '{"subgoals": [{"skill": "goto", "object": "red box", "view": 0, "point": [500, 600]}], "done": false}'
+GOTO = '{"subgoals": [{"skill": "goto", "object": "red box", "view": 1, "point": [500, 600]}], "done": false}'
 
 
 @pytest.fixture

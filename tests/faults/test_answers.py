@@ -133,14 +133,14 @@ def test_a_malformed_region_is_a_region_parse_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "I see a wall.", PLAN % (0, "[5000,500]"), PLAN % (3, "[1,1]"), "[" * 3000, "\ud800"]
+    "answer", ["", "I see a wall.", PLAN % (1, "[5000,500]"), PLAN % (3, "[1,1]"), "[" * 3000, "\ud800"]
 )
 @pytest.mark.promise(recovers="with the next answer")
 def test_an_invalid_answer_holds_the_robot_and_a_valid_one_is_executed_next(
     answer: str, base: MobileBase, wall_ahead: Observation
 ) -> None:
     """No restart in between."""
-    answers = iter([answer, answer, PLAN % (0, "[500,500]")])
+    answers = iter([answer, answer, PLAN % (1, "[500,500]")])
     planner = Planner(ScriptedBackend(lambda prompt: next(answers)), base)
     task = Task("go to the wall", "navigation")
     held = planner.plan(task, wall_ahead, Memory())

@@ -215,7 +215,7 @@ def test_a_depth_that_no_camera_measures_is_refused(
     seen = table_from_above([])
     depth = np.full((201, 201), depth_m, np.float32)
     seen = dataclasses.replace(seen, frames=(dataclasses.replace(seen.frames[0], depth_m=depth),))
-    subgoal = {"skill": skill, "object": "cube", "view": 0, "point": [500, 500]}
+    subgoal = {"skill": skill, "object": "cube", "view": 1, "point": [500, 500]}
     answer = json.dumps({"subgoals": [subgoal], "done": False})
     decision = Planner(ScriptedBackend([answer]), arm).plan(stack_cubes, seen, Memory())
     assert isinstance(decision, Hold)
@@ -253,7 +253,7 @@ def test_on_a_map_without_a_free_cell_the_robot_holds(
     nowhere = NavigationMap(1e-9 if size == 0 else 0.5, (-5.0, -5.0), np.full((size, size), length, np.float32))
     seen = dataclasses.replace(wall_at(wall_ahead, 3.0), navigation_map=nowhere)
     for subgoal, code in (
-        ({"skill": "goto", "object": "chair", "view": 0, "point": [500, 500]}, Code.NO_STANDOFF),
+        ({"skill": "goto", "object": "chair", "view": 1, "point": [500, 500]}, Code.NO_STANDOFF),
         ({"skill": "forward", "centimetres": 50}, Code.OBSTRUCTED),
     ):
         answer = json.dumps({"subgoals": [subgoal], "done": False})

@@ -17,7 +17,7 @@ from si_embodied.memory import Memory
 from si_embodied.planner import Planner
 from si_embodied.types import Completion, Prompt
 
-GOTO = '{"subgoals":[{"skill":"goto","object":"chair","view":0,"point":[500,500]}],"done":false}'
+GOTO = '{"subgoals":[{"skill":"goto","object":"chair","view":1,"point":[500,500]}],"done":false}'
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
 

@@ -21,7 +21,7 @@ from si_embodied.skills import Grasp, Release, Rotate
 from si_embodied.task import TaskProgress
 from si_embodied.types import Execute, NavigationMap
 
-GOTO = '{"subgoals":[{"skill":"goto","object":"chair","view":0,"point":[500,500]}],"done":false}'
+GOTO = '{"subgoals":[{"skill":"goto","object":"chair","view":1,"point":[500,500]}],"done":false}'
 EXPLORE = '{"subgoals":[{"skill":"explore"}],"done":false}'
 HOME = '{"subgoals":[{"skill":"home"}],"done":false}'
 LOOK = '{{"subgoals":[{{"skill":"look","direction":"{}"}}],"done":false}}'
@@ -152,7 +152,7 @@ def test_the_reason_is_in_the_record(base: MobileBase, wall_ahead: Observation, 
 
 # --- robots that drive, and their maps --------------------------------------------------------------------------------
 
-ROOMS = [f'{{"subgoals":[{{"skill":"goto","object":"wall","view":0,"point":[{x},500]}}],"done":false}}'
+ROOMS = [f'{{"subgoals":[{{"skill":"goto","object":"wall","view":1,"point":[{x},500]}}],"done":false}}'
          for x in range(100, 1000, 110)]  # fmt: skip
 """Nine points of the wall, 0.44 m apart."""
 

@@ -102,6 +102,44 @@ def test_depth_that_is_five_seconds_old_is_not_paired_with_the_image() -> None:
     assert seen.frames[0].depth_m is None
 
 
+@pytest.mark.parametrize("offset_s", [-5.0, -0.05, 0.05])
+@pytest.mark.promise(code="NO_DEPTH", recovers="with the next pair")
+def test_no_plan_is_made_on_an_image_whose_depth_fits_none(offset_s: float) -> None:
+    """No goal would start: the planner would be asked again and again, and the refusal would never end the task."""
+    robot = Robot()
+    for _ in range(10):
+        robot.step(0.1, depth=None)
+        robot.send_images(image=None, stamp_s=robot.node.now_s + offset_s)
+        seen, problem = robot.sensors.observe(with_depth=True), robot.sensors.problem()
+        assert isinstance(seen, Refusal)
+        assert seen == problem
+        assert seen.code is Code.NO_DEPTH
+        assert seen.message == "no depth of the last images of 'head' has come on head/depth"
+    robot.step()
+    assert isinstance(robot.sensors.observe(with_depth=True), Observation)
+    assert robot.sensors.problem() is None
+
+
+def test_a_plan_waits_for_the_depth_of_the_image_that_shows_what_a_goal_led_to() -> None:
+    robot = Robot()
+    robot.step()
+    after_s = robot.node.now_s
+    robot.step(0.1, depth=None)
+    seen = robot.sensors.observe(after_s, with_depth=True)
+    assert isinstance(seen, Refusal)
+    assert seen.code is Code.NO_DEPTH
+    robot.send_images(image=None)
+    seen = robot.sensors.observe(after_s, with_depth=True)
+    assert isinstance(seen, Observation)
+    assert seen.frames[0].depth_m is not None
+
+
+def test_a_camera_without_depth_is_planned_on() -> None:
+    robot = Robot()
+    robot.step(depth=None)
+    assert isinstance(robot.sensors.observe(with_depth=True), Observation)
+
+
 def test_missing_sensors_are_named() -> None:
     robot = Robot(cameras=("head", "wrist"))
     robot.cameras = ("head",)

@@ -19,7 +19,7 @@ from si_embodied.robots import SERVICE_BASE
 
 SERVING = ("fastapi", "uvicorn", "msgpack", "PIL", "prometheus_client")
 _KEY = "k" * 20
-_PLAN = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+_PLAN = '{"subgoals":[{"skill":"goto","object":"wall","view":1,"point":[500,500]}],"done":false}'
 
 
 @target("msgpack", "msgpack", "PIL")

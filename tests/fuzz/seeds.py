@@ -62,7 +62,8 @@ def model() -> Seeds:
     """Answers of models and of their servers."""
     for plan in PLANS:
         yield "plan_text_of_every_family", plan.encode()
-        yield "planner", f"go to the wall\n{plan}".encode()
+        of_first_image = plan.replace('"view":0', '"view":1')  # the planner's prompt numbers its images from 1
+        yield "planner", f"go to the wall\n{of_first_image}".encode()
     for text in ("<box>[[10, 20, 300, 400]]</box>", '```json\n[{"bbox_2d": [1, 2, 30, 40], "label": "cup"}]\n```',
                  '{"point_2d": [12.5, 999]}'):  # fmt: skip
         yield "region_text", text.encode()
@@ -85,7 +86,7 @@ def model() -> Seeds:
     yield "retry_after", b"120"
     yield "retry_after", b"Wed, 21 Oct 2026 07:28:00 GMT"
     prompts = TESTS.parent / "si_embodied" / "prompts"
-    for file in ("nav/v1.md", "nav/nano.md", "rearrange/v1.md"):
+    for file in ("nav/v1.md", "nav/v2.md", "nav/nano.md", "rearrange/v2.md"):
         if (prompts / file).is_file():
             yield "prompt_file", (prompts / file).read_bytes()
 
@@ -172,7 +173,7 @@ def files() -> Seeds:
     old = TESTS / "ros_nodes" / "recording" / "records_0_1_0.jsonl"
     yield "decision_record", old.read_bytes().split(b"\n")[0]
     yield "settings_file", yaml.safe_dump(dataclasses.asdict(PlannerConfig())).encode()
-    yield "settings_file", b"prompts:\n  navigation: nav/v1\n  reasoning: true\n"
+    yield "settings_file", b"prompts:\n  navigation: nav/v2\n  reasoning: true\n"
     yield "settings_file", b"navigation_prompt: nav/v1\nguard: {max_push_m: 0.5}\n"
     yield "node_settings", json.dumps(dataclasses.asdict(NodeSettings())).encode()
     record = dataclasses.replace(messages.RECORD, raw_text=("a",))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+GENERATING = ("qwen3_vl", "qwen2_5_vl", "internvl")
+"""The families that transformers generates with; for BAGEL see tests/models/test_bagel.py."""
+
 
 @pytest.fixture(scope="module")
 def loaded(checkpoints: dict[str, Path]) -> dict[str, Checkpoint]:
@@ -74,6 +77,7 @@ def _generate(checkpoint: Checkpoint, inputs: Any, constraint: Any) -> list[int]
     return new[:-1]
 
 
+@pytest.mark.parametrize("family_name", GENERATING)
 def test_tokens_equal_transformers_generate(
     family_name: str, loaded: dict[str, Checkpoint], draw_prompt: Callable[..., Prompt]
 ) -> None:
@@ -90,6 +94,7 @@ def test_tokens_equal_transformers_generate(
     assert saved > 0
 
 
+@pytest.mark.parametrize("family_name", GENERATING)
 def test_a_prompt_without_images_decodes_as_generate_does(family_name: str, loaded: dict[str, Checkpoint]) -> None:
     """Covers the text-only rotary positions."""
     from si_embodied.plan import plan_schema

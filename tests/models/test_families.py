@@ -72,6 +72,7 @@ def _prompt(*content: Any, schema: Any = None) -> Prompt:
     return Prompt("test/v1", "You plan.", content, schema if schema is not None else {"type": "boolean"})
 
 
+@pytest.mark.parametrize("family_name", _PLACEHOLDER)  # transformers has no BAGEL: tests/models/test_bagel.py
 @pytest.mark.parametrize("sizes", [[(60, 60)], [(57, 200), (90, 40)], [(31, 33), (224, 224), (120, 160)]])
 def test_ids_and_pixels_equal_the_familys_own_processor(
     family_name: str, sizes: list[tuple[int, int]], families: dict[str, Family], checkpoints: dict[str, Path]

@@ -13,7 +13,6 @@ import pytest
 
 pytest.importorskip("huggingface_hub")
 
-from si_embodied.errors import CheckpointError
 from si_embodied.models.hub import model_name, resolve_model
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
     """A model directory that, like some on the hub, has code and pickles beside the weights."""
     path = tmp_path / "served"
     path.mkdir()
-    for name in (*WANTED, "modeling_evil.py", "pytorch_model.bin", "README.md"):
+    for name in (*WANTED, "modeling_evil.py", "pytorch_model.bin", "ae.safetensors", "README.md"):
         (path / name).write_text(f"what is in {name}")
     return path
 
@@ -90,7 +89,7 @@ def _resolve(cache: Path, *models: str, endpoint: str = "http://127.0.0.1:9", **
 
 
 def test_a_hub_id_is_downloaded_without_code_and_pickles(hub: Hub, tmp_path: Path) -> None:
-    """Only safetensors, JSON and text; path and name contain the current commit of `main`."""
+    """Only safetensors, JSON and text, not BAGEL's autoencoder; path and name contain the current commit of `main`."""
     [model] = _resolve(tmp_path / "cache", SERVED, endpoint=hub.url)
     assert model["path"].endswith(CACHED)
     assert model["name"] == f"{SERVED}@{COMMIT[:12]}"
@@ -132,12 +131,6 @@ def test_a_missing_model_or_revision_is_named(hub: Hub, tmp_path: Path) -> None:
     model, revision = _resolve(tmp_path / "cache", "someone/else", f"{SERVED}@v9", endpoint=hub.url)
     assert "neither a directory nor a model on the hub" in model["error"]
     assert "no revision 'v9'" in revision["error"]
-
-
-def test_bagel_is_not_downloaded() -> None:
-    """It runs only behind a server."""
-    with pytest.raises(CheckpointError, match="only behind a server"):
-        resolve_model("sensenova/SenseNova-SI-1.1-BAGEL-7B-MoT")
 
 
 def test_an_existing_directory_precedes_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,8 +233,8 @@ def test_an_untrained_model_names_only_available_skills(family_name: str, backen
     for _ in range(12):
         skills = SkillState(options, str(rng.integers(1000)), True, "nothing")
         observation = replace(_there(60, 60, (60, 60)), skills=skills)
-        prompt = load_prompt("rearrange/v1").render(Task("tidy up", "rearrangement"), observation, Memory())
-        plan = parse_plan(backends[family_name].generate(prompt, deadline_s=60.0).text, "rearrangement", 1)
+        prompt = load_prompt("rearrange/v2").render(Task("tidy up", "rearrangement"), observation, Memory())
+        plan = parse_plan(backends[family_name].generate(prompt, deadline_s=60.0).text, "rearrangement", prompt.views)
         named |= {(goal.skill, getattr(goal, "object", "")) for goal in plan.subgoals}
     known = {("navigate", "green sofa"), ("goto", "green sofa"), ("goto", "red mug"), ("pick", "red mug")}
     assert named <= known | {("place", "green sofa"), ("explore", ""), ("stop", "")}

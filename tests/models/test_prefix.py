@@ -8,7 +8,7 @@ import pytest
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, image_spans
 
 pytest.importorskip("transformers")
-from si_embodied.models.family import EncodedImage, ModelInputs
+from si_embodied.models.inputs import EncodedImage, ModelInputs
 
 
 def test_image_spans_are_found_and_compared_by_content() -> None:

@@ -126,6 +126,11 @@ def test_a_conversation_beyond_the_context_is_refused_and_an_answer_ends_with_it
         written(backend, asked)
 
 
+def test_a_text_that_would_take_seconds_to_tokenize_is_refused(backends: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="1000000; send less text"):
+        written(backends["qwen3_vl"], Conversation((Turn("user", ("a" * 1_000_000,)),)))
+
+
 def test_turns_are_written_in_the_chat_format(backends: dict[str, Any]) -> None:
     """Special tokens in the text of a turn stay text."""
     from si_embodied.models.writing import _prompt

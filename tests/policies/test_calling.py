@@ -83,7 +83,7 @@ def test_the_planner_calls_skills_and_tells_the_next_prompt_how_they_went(home: 
     answers = iter(
         [
             '{"subgoals":[{"skill":"navigate","object":"green sofa"}],"done":false}',
-            '{"subgoals":[{"skill":"pick","object":"red mug","view":0,"point":[500,500]}],"done":false}',
+            '{"subgoals":[{"skill":"pick","object":"red mug","view":1,"point":[500,500]}],"done":false}',
             '{"subgoals":[{"skill":"explore"}],"done":false}',
         ]
     )

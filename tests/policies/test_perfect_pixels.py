@@ -43,10 +43,36 @@ class Visible:
 def test_a_visible_target_is_driven_to_unless_the_last_attempt_would_only_be_repeated(
     attempts: str, skill: str
 ) -> None:
-    prompt = load_prompt("nav/v1").render(Task("find it", "navigation"), seen(), Memory())
+    prompt = load_prompt("nav/v2").render(Task("find it", "navigation"), seen(), Memory())
     prompt = dataclasses.replace(prompt, content=(f"\n{attempts}", *prompt.content))
     plan = navigation_answer(Visible(), prompt)  # type: ignore[arg-type]
     assert [subgoal.skill for subgoal in plan.subgoals] == [skill]
+
+
+class Place(Visible):
+    """A place that is near, straight ahead and to the left."""
+
+    def straight_way(self) -> tuple[float, float]:  # type: ignore[override]
+        return 0.5, 0.6
+
+    def visible_target(self) -> None:  # type: ignore[override]
+        return None
+
+
+@pytest.mark.parametrize(
+    ("attempts", "skills"),
+    [
+        ("(nothing yet)", ["turn", "forward"]),
+        ("1. turn 29: done", ["turn", "forward"]),
+        ("1. turn 29: done\n2. plan: failed (repetition)", ["explore"]),
+        ("1. plan: failed (obstructed)\n2. explore: done", ["turn", "forward"]),
+    ],
+)
+def test_a_place_is_driven_to_straight_unless_that_just_failed(attempts: str, skills: list[str]) -> None:
+    prompt = load_prompt("nav/v2").render(Task("go there", "navigation"), seen(), Memory())
+    prompt = dataclasses.replace(prompt, content=(f"\n{attempts}", *prompt.content))
+    plan = navigation_answer(Place(), prompt)  # type: ignore[arg-type]
+    assert [subgoal.skill for subgoal in plan.subgoals] == skills
 
 
 def seen(*earlier_s: float) -> Observation:

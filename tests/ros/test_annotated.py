@@ -16,7 +16,7 @@ from si_embodied.ros_nodes.sensing import bridge
 Ros = Any  # of conftest.py
 PLANNER, ROBOT = ["-m", "si_embodied.ros_nodes.planner_node"], [str(Path(__file__).parent / "wall_robot.py")]
 SOON_S = 60.0
-GOTO = {"skill": "goto", "object": "wall", "view": 0, "point": [500, 400]}
+GOTO = {"skill": "goto", "object": "wall", "view": 1, "point": [500, 400]}
 
 
 def test_the_annotated_image_shows_the_plans_points(ros: Ros) -> None:

@@ -63,6 +63,7 @@ def test_an_image_in_the_request_has_no_map_position(where: Ros) -> None:
     ("request_", "code", "words"),
     [
         ({"question": " "}, Code.PLAN_INVALID, "empty"),
+        ({"question": "what? " * 1000}, Code.INSTRUCTION_TOO_LONG, "6000 characters, more than 2000"),
         ({"question": "the wall", "camera": "wrist"}, Code.NO_IMAGE, "the cameras are head"),
         ({"question": "the wall", "images": [Image(encoding="yuv", width=1, height=1)]}, Code.NO_IMAGE, "encoded as"),
         ({"question": "the wall", "region": True, "images": [Image(), Image()]}, Code.NO_IMAGE, "one image"),

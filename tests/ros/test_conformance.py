@@ -1,4 +1,7 @@
-"""The Gymnasium policy and the planner node, shown the same and answered the same, decide the same."""
+"""The Gymnasium policy and the planner node, shown the same and answered the same, decide the same.
+
+The prompt shows the present view alone, as Image-1: `test_conformance_memory` is about the earlier ones.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import conformance
 import pytest
 from wall_tape import Recorded, Tape, played
 
+from si_embodied.config import MemoryConfig, PlannerConfig
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.types import Code
 
@@ -21,7 +25,7 @@ def answer(*subgoals: dict[str, Any]) -> str:
 
 
 def goto(u: int, v: int) -> dict[str, Any]:
-    return {"skill": "goto", "object": "wall", "view": 0, "point": [u, v]}
+    return {"skill": "goto", "object": "wall", "view": 1, "point": [u, v]}
 
 
 TURN_LEFT, TURN_RIGHT = {"skill": "turn", "degrees": 90}, {"skill": "turn", "degrees": -90}
@@ -51,14 +55,15 @@ CODES = [
 def tape() -> Tape:
     """What the policy sees and decides."""
     left = list(SCRIPT)
-    return played(NodeSettings(), INSTRUCTION, lambda _: left.pop(0) if len(left) > 1 else left[0], len(CODES))
+    settings = NodeSettings(planner=PlannerConfig(memory=MemoryConfig(keyframes=0)))
+    return played(settings, INSTRUCTION, lambda _: left.pop(0) if len(left) > 1 else left[0], len(CODES))
 
 
 @pytest.fixture(scope="module")
 def node_decided(shared_ros: Any, tape: Tape) -> list[Any]:
     """What the planner node decides, in a process of its own."""
     robot = Recorded(shared_ros, tape)
-    parameters = {"script": "\n".join(SCRIPT), "navigation.navigator": "topic"}
+    parameters = {"script": "\n".join(SCRIPT), "navigation.navigator": "topic", "planner.memory.keyframes": 0}
     return conformance.node_follows(shared_ros, robot, tape.poses, INSTRUCTION, parameters, len(CODES), MOST_S)
 
 

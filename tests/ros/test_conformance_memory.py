@@ -10,7 +10,6 @@ import conformance
 import pytest
 from wall_tape import Recorded, Tape, played
 
-from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.types import Code, Prompt
@@ -59,7 +58,7 @@ SCRIPT: list[tuple[Answer, Code]] = [  # each goal moves the base: a policy plan
     (TURN, Code.OK),
 ]
 CODES = [code for _, code in SCRIPT]
-SETTINGS = NodeSettings(planner=PlannerConfig(prompts=Prompts(navigation="nav/v2")))
+SETTINGS = NodeSettings()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def node_decided(shared_ros: Any, tape: Tape) -> list[conformance.Decided]:
     """What the planner node decides and remembers, in a process of its own."""
     robot = Recorded(shared_ros, tape, waits_s=WAITS_S)
     parameters = {
-        "script": "\n".join(tape.answers), "navigation.navigator": "topic", "planner.prompts.navigation": "nav/v2",
+        "script": "\n".join(tape.answers), "navigation.navigator": "topic",
         "frozen_travel_m": 0.0,  # looking away from the wall, every view is the same
         "navigation.stuck_s": 60.0, "planner.guard.max_observation_age_s": 5.0,  # however busy the machine is
     }  # fmt: skip

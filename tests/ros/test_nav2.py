@@ -20,7 +20,7 @@ from si_embodied.types import Code
 HERE = Path(__file__).parent
 PLANNER = ["-m", "si_embodied.ros_nodes.planner_node"]
 WALL_M, STANDOFF_M, ANSWERS_S, STOPS_S = 3.0, 0.6, 30.0, 0.1
-GOTO = json.dumps({"subgoals": [{"skill": "goto", "object": "wall", "view": 0, "point": [500, 500]}], "done": False})
+GOTO = json.dumps({"subgoals": [{"skill": "goto", "object": "wall", "view": 1, "point": [500, 500]}], "done": False})
 DONE = json.dumps({"subgoals": [], "done": True})
 
 

@@ -49,7 +49,7 @@ class Stack:
             {
                 "use_sim_time": True, "autostart": True, "backend": "scripted", "script": script,
                 "navigation.navigator": "topic", "navigation.stuck_s": 60.0, "frozen_travel_m": 0.0,
-                "planner.prompts.navigation": "nav/v2", "planner.guard.max_observation_age_s": 5.0,
+                "planner.guard.max_observation_age_s": 5.0,
             },
         )  # fmt: skip
         self.ros.wait(lambda: self.ros.node.count_publishers("planner/record"), STARTS_S, "the planner")

@@ -16,7 +16,6 @@ import time
 from collections.abc import Generator
 
 from si_embodied.backends import ScriptedBackend
-from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.conversation import Conversation, Ending, Turn
 from si_embodied.errors import BackendError
 from si_embodied.serving.options import Limits, ServeOptions
@@ -102,9 +101,5 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 given = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 limits = Limits(**given.pop("limits", {"per_s": 1000.0, "burst": 1000}))
 options = ServeOptions(**{"port": 0, **given}, limits=limits)
-serve(
-    PlanningService(Model(), PlannerConfig(prompts=Prompts(navigation="nav/v1"))),
-    options,
-    ready=say,
-)
+serve(PlanningService(Model()), options, ready=say)
 say("stopped")

@@ -41,7 +41,7 @@ Remote: TypeAlias = Callable[..., RemotePlanner]
 KEY = "0123456789abcdef0123"
 TURN = Task("turn 90", "navigation")
 AGES_SLOWLY = PlannerConfig(guard=GuardConfig(max_observation_age_s=30.0))
-GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":0,"point":[500,500]}],"done":false}'
+GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":1,"point":[500,500]}],"done":false}'
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_remembered_views_are_sent_if_the_servers_prompt_shows_them(
 ) -> None:
     """The robot learns the server's prompt from its first answer; then it saves the images that nobody looks at."""
     config = PlannerConfig(prompts=Prompts(navigation=version))
-    local, got = Planner(ScriptedBackend(lambda _: GOTO.replace('"view":0', '"view":1')), base, config), list[Memory]()
+    local, got = Planner(ScriptedBackend(lambda _: GOTO), base, config), list[Memory]()
 
     def answer(connection: ServerConnection) -> None:
         for message in connection:

@@ -68,7 +68,7 @@ def test_a_posted_request_is_answered_with_a_decision(server: Server, request_of
     (goal,) = decision.goals
     assert isinstance(goal, Rotate)
     assert goal.angle_rad == pytest.approx(1.5708, abs=1e-4)
-    assert (decision.record.model, decision.record.prompt_version) == ("obedient", "nav/v1")
+    assert (decision.record.model, decision.record.prompt_version) == ("obedient", "nav/v2")
     assert {"queue", "generate", "total"} <= set(decision.record.latency_s)
 
 
@@ -86,7 +86,7 @@ def test_the_server_uses_the_robots_bounds_and_its_own_prompts(server: Server, r
     assert isinstance(stale, Hold)
     assert stale.code is Code.STALE_OBSERVATION
     other = request_of("turn 90", config=PlannerConfig(prompts=Prompts(navigation="manip/v1")))
-    assert unpack_reply(post(server, pack_request(other)).content).record.prompt_version == "nav/v1"
+    assert unpack_reply(post(server, pack_request(other)).content).record.prompt_version == "nav/v2"
 
 
 def test_an_invalid_plan_is_a_hold(server: Server, request_of: Ask) -> None:

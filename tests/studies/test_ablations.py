@@ -41,7 +41,7 @@ def run(model: Path, tmp_path: Path, fake_world: str) -> AblationsRun:
 def changed(name: str) -> dict[str, object]:
     """The settings that an ablation changes."""
     ablation = next(each for each in ABLATIONS if each.name == name)
-    full = PlannerConfig(confirm_done=True)
+    full = PlannerConfig()
     ablated = ablation.change(full)
     settings = {
         "memory.keyframes": (full.memory.keyframes, ablated.memory.keyframes),
@@ -78,7 +78,7 @@ def test_an_arm_with_three_cameras_has_one_view_and_no_look_around(run: Ablation
 
 def test_what_the_checkpoints_prompt_does_not_show_is_not_ablated(run: AblationsRun) -> None:
     found = configurations(run, run.tasks[0], "planner")
-    assert [*found] == [FULL, "confirmation off"]
+    assert [*found] == [FULL]
     assert found[FULL].planner.prompts.navigation == "nav/nano"
 
 

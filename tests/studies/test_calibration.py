@@ -82,7 +82,7 @@ def test_the_right_decision_may_point_at_the_wrong_place() -> None:
 
 def test_another_decision_is_wrong_and_its_point_is_not_judged() -> None:
     env = make_env(EvaluationConfig(env="si_embodied/Tabletop-v0", policy="planner", task="base"))
-    pick = '{"subgoals":[{"skill":"pick","object":"no such thing","view":0,"point":[500,500]}],"done":false}'
+    pick = '{"subgoals":[{"skill":"pick","object":"no such thing","view":1,"point":[500,500]}],"done":false}'
     assert play(env, Sure(lambda _: pick), 90_000)[0] == Answer(0.75, False, 0.25, None)
     assert play(env, Sure(lambda _: DONE), 90_000) == [Answer(0.75, False, 0.25, None)]
     assert play(env, Sure(lambda _: "no plan"), 90_000) == []

@@ -102,6 +102,8 @@ def test_every_answer_of_a_dialogue_has_a_loss(file: Path, loaded: dict[str, Che
     example = encode(record, checkpoint.family)
     assert answered(checkpoint, example) == "yes<|im_end|>no<|im_end|>"
     rest = "yes<|im_end|>\n<|im_start|>user\nBlue?<|im_end|>\n<|im_start|>assistant\nno<|im_end|>"
+    if family_name == "bagel":  # without roles and line breaks
+        rest = "yes<|im_end|><|im_start|>Blue?<|im_end|><|im_start|>no<|im_end|>"
     assert decode(checkpoint, example.input_ids).endswith(rest)
 
 
@@ -148,7 +150,7 @@ def test_points_follow_the_familys_convention(
     file: Path, loaded: dict[str, Checkpoint], question: str, answer: str, in_pixels: str
 ) -> None:
     (record,) = read(file, line("a", [f"<image>\n{question}", answer], ["wide.png"]))
-    own = {"qwen3_vl": answer, "internvl": answer, "qwen2_5_vl": in_pixels}
+    own = dict.fromkeys(loaded, answer) | {"qwen2_5_vl": in_pixels}
     for name, checkpoint in loaded.items():
         assert answered(checkpoint, encode(record, checkpoint.family)) == own[name] + "<|im_end|>"
     told = decode(loaded["qwen2_5_vl"], encode(record, loaded["qwen2_5_vl"].family).input_ids)
@@ -182,7 +184,7 @@ def test_batching_does_not_change_a_records_logits(file: Path, loaded: dict[str,
     )
     checkpoint = loaded[family_name]
     examples = [encode(record, checkpoint.family) for record in records]
-    collate = Collator(checkpoint.family.end_token, family_name != "internvl")
+    collate = Collator(checkpoint.family.end_token, "qwen" in family_name)
     with torch.inference_mode():
         together = checkpoint.model(**collate(examples))
         for row, example in enumerate(examples):
@@ -200,7 +202,7 @@ def test_a_batch_predicts_the_same_next_token_as_inference(
         line("long", ["Which of all that is here is the nearest to the door?", "the red chair"], []),
         line("two", ["<image>Red?<image>", "yes"], ["square.png", "wide.png"]),
     )
-    batch = Collator(checkpoint.family.end_token, family_name != "internvl")(
+    batch = Collator(checkpoint.family.end_token, "qwen" in family_name)(
         [encode(record, checkpoint.family) for record in records]
     )
     inputs, runner = checkpoint.family.encode(prompt), TorchRunner(checkpoint.model)

@@ -105,7 +105,8 @@ def _describe(checkpoint: Checkpoint, precision: Precision) -> Manifest:
             f"{checkpoint.directory}: the output layer has a bias, which the export does not support (no supported "
             "family has one)"
         )
-    numbers: dict[str, int] = {} if family == "internvl" else {"merge": vision.spatial_merge_size}
+    plain = family in ("internvl", "bagel")
+    numbers: dict[str, int] = {} if plain else {"merge": vision.spatial_merge_size}
     if family == "qwen3_vl":
         numbers["table_side"] = int(vision.num_position_embeddings**0.5)
     elif family == "qwen2_5_vl":
@@ -123,7 +124,7 @@ def _describe(checkpoint: Checkpoint, precision: Precision) -> Manifest:
         hidden_size=text.hidden_size,
         vocabulary_size=checkpoint.vocabulary_size,
         tied_embeddings=head.weight is model.get_input_embeddings().weight,
-        position_axes=1 if family == "internvl" else 3,
+        position_axes=1 if plain else 3,
         deepstack_layers=len(getattr(vision, "deepstack_visual_indexes", None) or ()),
         vision=numbers,
     )

@@ -125,11 +125,12 @@ class Decoder(nn.Module):
         position_ids: torch.Tensor,  # (axes, 1, T)
         past: list[torch.Tensor],  # each (1, shared heads, S, D)
         deepstack: torch.Tensor | None = None,  # (layers, 1, T, H), zero except at image tokens
+        block_ends: torch.Tensor | None = None,  # (T,), the last token that each attends to; without it, itself
     ) -> tuple[torch.Tensor, ...]:
         """Hidden states (1, T, H) after the last norm, and the cache with T more positions."""
         length, seen = inputs_embeds.shape[1], past[0].shape[2]
-        rows = torch.arange(length)[:, None] + seen
-        later = torch.arange(seen + length)[None, :] > rows
+        rows = torch.arange(length) + seen if block_ends is None else block_ends
+        later = torch.arange(seen + length)[None, :] > rows[:, None]
         mask = torch.zeros(length, seen + length).masked_fill(later, -torch.inf)[None, None]
         cache = _Cache(past)
         arguments: dict[str, Any] = {}
@@ -214,9 +215,26 @@ class InternVision(nn.Module):
         return features.flatten(0, 1)
 
 
+class BagelVision(nn.Module):
+    """From one image's patches and their positions to features."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model.model
+
+    def forward(self, pixel_values: torch.Tensor, patch_positions: torch.Tensor) -> torch.Tensor:
+        """From (patches, 3 x side²) and (patches,) to (patches, H)."""
+        features: torch.Tensor = self.model.see(pixel_values, patch_positions)
+        return features
+
+
 def vision_graph(model: Any, family: str) -> Graph:
     """The vision tower's graph, for one image."""
     vision = model.config.vision_config
+    if family == "bagel":
+        places = torch.arange(12)
+        parts = {"pixel_values": torch.zeros(12, 3 * vision.patch_size**2), "patch_positions": places}
+        return Graph(BagelVision(model), parts, ("features",), {name: {0: Dim("patches")} for name in parts})
     if family == "internvl":
         tiles = torch.zeros(2, 3, *vision.image_size)
         return Graph(InternVision(model), {"pixel_values": tiles}, ("features",), {"pixel_values": {0: Dim("tiles")}})
@@ -258,4 +276,6 @@ def decoder_graph(model: Any, manifest: Manifest) -> Graph:
     if manifest.deepstack_layers:
         shape = (manifest.deepstack_layers, 1, new, manifest.hidden_size)
         inputs["deepstack"], varying["deepstack"] = torch.zeros(shape, dtype=dtype), {2: _NEW}
+    if manifest.takes_block_ends:
+        inputs["block_ends"], varying["block_ends"] = torch.arange(seen, seen + new), {0: _NEW}
     return Graph(Decoder(model), inputs, ("hidden", *cache_names("present", manifest.layers)), varying)

@@ -42,6 +42,11 @@ class Manifest:
     vision: dict[str, int] = field(default_factory=dict)  # settings for layout.py
     files: dict[str, int] = field(default_factory=dict)  # size in bytes of every required file
 
+    @property
+    def takes_block_ends(self) -> bool:
+        """Whether an image's tokens attend to later ones, so that the decoder takes `block_ends` as an input."""
+        return self.family == "bagel"
+
     def write(self, directory: Path) -> None:
         """Write the manifest into `directory`, listing every file that is there."""
         files = {file.name: file.stat().st_size for file in sorted(directory.iterdir()) if file.name != FILE}

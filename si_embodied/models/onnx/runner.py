@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError
+from si_embodied.models.blocks import block_positions, extended, whole_blocks
 from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
@@ -19,12 +20,12 @@ from si_embodied.models.onnx.sessions import choose_providers, open_session, pla
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from si_embodied.models.decoding import Check
-    from si_embodied.models.families import ModelInputs
+    from si_embodied.models.inputs import ModelInputs
 
 _FEW_ROWS = 4096  # for more tokens, gathering their rows costs as much as the whole output layer
 
@@ -98,15 +99,16 @@ class OnnxRunner:
             image = self._store.get(span.digest)
             if image is None:
                 check()
-                image = self._see(encoded.pixels["pixel_values"], encoded.pixels.get("image_grid_thw"))
+                image = self._see(encoded.pixels)
                 size = image.embeddings.nbytes + (0 if image.deepstack is None else image.deepstack.nbytes)
                 self._store.put(span.digest, image, size)
             features.append(image)
         return PromptFeatures(spans, tuple(features))
 
-    def _see(self, pixels: NDArray[np.float32], grid: NDArray[np.int64] | None) -> _Image:
+    def _see(self, pixels: Mapping[str, NDArray[Any]]) -> _Image:
         """Run the vision tower on one image."""
-        feed: dict[str, NDArray[Any]] = {"pixel_values": pixels}
+        feed = dict(pixels)
+        grid = feed.pop("image_grid_thw", None)
         if grid is not None:
             feed |= vision_inputs(self.manifest.family, self.manifest.vision, grid[0])
         try:
@@ -123,8 +125,9 @@ class OnnxRunner:
             raise TypeError(f"expected the result of encode_images, got: {type(features).__name__}")
         ids = [*inputs.input_ids.tolist(), *forced]
         # The prompt's last token is always recomputed: its hidden state gives the answer's first token.
-        kept = self._held.common_prefix(ids[: len(inputs.input_ids) - 1], features.spans)
-        positions = self._positions(inputs, features.spans, len(ids))
+        ends = None if inputs.block_ends is None else extended(inputs.block_ends, len(ids))
+        kept = whole_blocks(self._held.common_prefix(ids[: len(inputs.input_ids) - 1], features.spans), ends)
+        positions = self._positions(inputs, features.spans, len(ids), ends)
         embeds = self._embed(ids[kept:])
         deepstack = self._no_deepstack(len(ids) - kept)
         for span, image in zip(features.spans, features.features, strict=True):
@@ -135,10 +138,11 @@ class OnnxRunner:
         self._held = Held(self._held.tokens[:kept], self._held.images)
         self._next_position = int(positions.max()) + 1
         keep = len(forced) + 1
-        for start, stop in prefill_chunks(kept, len(ids), keep):
+        for start, stop in prefill_chunks(kept, len(ids), keep, ends):
             check()
             rows, held = slice(start - kept, stop - kept), Held(tuple(ids[:stop]), features.spans)
-            self._forward(embeds[rows], positions[:, start:stop], deepstack[:, :, rows], held, keep)
+            block_ends = None if ends is None else ends[start:stop]
+            self._forward(embeds[rows], positions[:, start:stop], deepstack[:, :, rows], held, keep, block_ends)
         return kept
 
     def step(self, tokens: Sequence[int]) -> None:
@@ -187,11 +191,14 @@ class OnnxRunner:
         """DeepStack's input for text alone, zeros: (layers, 1, T, hidden)."""
         return np.zeros((self.manifest.deepstack_layers, 1, length, self.manifest.hidden_size), self._dtype)
 
-    def _positions(self, inputs: ModelInputs, spans: Sequence[ImageSpan], length: int) -> NDArray[np.int64]:
+    def _positions(
+        self, inputs: ModelInputs, spans: Sequence[ImageSpan], length: int, ends: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
         """Rotary positions (axes, T) of a prompt and its continuation."""
         grids = inputs.grids
         if grids is None:
-            return np.broadcast_to(np.arange(length), (self.manifest.position_axes, length))
+            text = np.arange(length) if ends is None else block_positions(ends)
+            return np.broadcast_to(text, (self.manifest.position_axes, length))
         return rotary_positions(length, spans, list(grids), self.manifest.vision["merge"])
 
     def _forward(
@@ -201,12 +208,15 @@ class OnnxRunner:
         deepstack: NDArray[Any],  # (layers, 1, T, hidden)
         held: Held,
         keep: int,
+        block_ends: NDArray[np.int64] | None = None,  # (T,); by default, each token attends up to itself
     ) -> None:
         """Run the decoder; afterwards the cache contains `held`, and `keep` hidden states are kept."""
+        kept = len(self._held.tokens)
         feed = {"inputs_embeds": embeds[None], "position_ids": np.ascontiguousarray(positions[:, None])}
         if len(deepstack):
             feed["deepstack"] = deepstack
-        kept = len(self._held.tokens)
+        if self.manifest.takes_block_ends:
+            feed["block_ends"] = np.arange(kept, kept + len(embeds)) if block_ends is None else block_ends
         try:
             if kept < self._cached:
                 self._cache = self._run(self._trimmer, {"length": np.array([kept])})

@@ -119,5 +119,7 @@ def input_shapes(name: str, manifest: Manifest, new: int, seen: int) -> dict[str
     }
     if manifest.deepstack_layers:
         shapes["deepstack"] = (manifest.deepstack_layers, 1, new, manifest.hidden_size)
+    if manifest.takes_block_ends:
+        shapes["block_ends"] = (new,)
     past = (1, manifest.shared_heads, seen, manifest.head_dim)
     return shapes | dict.fromkeys(cache_names("past", manifest.layers), past)
