@@ -20,6 +20,7 @@ from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.hub import resolve_model
 from si_embodied.models.opening import open_model
+from si_embodied.models.writing import ModelWriting
 from si_embodied.types import Completion
 
 with extra("models"):
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.conversation import Conversation
     from si_embodied.models.decoding import Decoded
     from si_embodied.models.families import Family
     from si_embodied.models.footprint import Weights
@@ -167,6 +169,16 @@ class LocalBackend:
     def _certainty(self, decoded: Decoded, text: str) -> Certainty | None:
         chosen = zip(decoded.tokens, decoded.probabilities, strict=True)
         return certainty_of([Token(self._grammars.token_bytes(token), each) for token, each in chosen], text)
+
+    def write(self, conversation: Conversation, *, interrupted: threading.Event) -> ModelWriting:
+        """Begin the answer to a conversation (see `Writer`). Points are in the family's own convention."""
+        if (longest_px := self._image_size) is not None:
+            turns = (
+                replace(turn, content=tuple(_reduced(part, longest_px) for part in turn.content))
+                for turn in conversation.turns
+            )
+            conversation = replace(conversation, turns=tuple(turns))
+        return ModelWriting(self._family, self._runner, self._grammars, self._lock, conversation, interrupted)
 
     def cancel(self) -> None:
         """Abort the answers in progress, also those that wait for the model. Any thread may call this."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from typing_extensions import Doc
+from tyro.conf import UseAppendAction
 
 from si_embodied.cli.options import Model, Server
 from si_embodied.cli.output import say
@@ -19,13 +20,17 @@ from si_embodied.serving.options import HOST, Limits, ServeOptions
 class Serve:
     """Run a planning server: posed RGB-D observations in, decisions out, over websocket and HTTP.
 
+    A local model also answers chats, at /v1/chat/completions (OpenAI's API), while no robot waits for it.
+
     It listens on this machine alone unless --host says otherwise; then it needs a key, in SI_EMBODIED_API_KEY or
     --api-key-file. On Ctrl-C it answers the accepted requests and stops.
     """
 
     model: Model
     server: Server
-    options: Annotated[ServeOptions, flags("port", "certificate", "private_key")] = ServeOptions()
+    options: Annotated[ServeOptions, flags("port", "certificate", "private_key", alias=UseAppendAction)] = (
+        ServeOptions()
+    )
     host: Annotated[str, HOST] = ServeOptions().host
     api_key_file: Annotated[Path | None, Doc("file with the API key in its first line")] = None
     max_megabytes: Annotated[Count, Doc("per message")] = Limits().most_bytes >> 20

@@ -160,7 +160,7 @@ def decode(
     """
     if not options.reuse:
         runner.forget()
-    answer = _Answer(runner, constraint, options, clock)
+    answer = Answer(runner, constraint, options, clock)
     if options.drafts:
         answer.drafts = Drafts(last_answer, inputs.input_ids.tolist(), constraint.token_text)
     started = answer.check()
@@ -191,12 +191,17 @@ def decode(
     )
 
 
-class _Answer:
+class Answer:
     """An answer being decoded: its tokens, the grammar state after them, and the choice of the next one."""
 
     def __init__(
-        self, runner: ModelRunner, constraint: Constraint, options: Decoding, clock: Callable[[], float]
+        self,
+        runner: ModelRunner,
+        constraint: Constraint,
+        options: Decoding,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Begin an empty answer."""
         self.tokens: list[int] = []
         self.probabilities: list[float] = []
         self.drafts: Drafts | None = None
@@ -220,6 +225,10 @@ class _Answer:
         """Append the tokens that the grammar forces, and return them."""
         return self._take(self._constraint.forced()) if not self._constraint.finished else []
 
+    def extend(self, after: int = -1) -> list[int]:
+        """Append the forced tokens, or else the chosen one, and return them; `after` as for `ModelRunner.logits`."""
+        return self.forced() or self._take(*self._choose(after))
+
     def guess(self) -> list[int]:
         """A draft of the next tokens, cut where the grammar would reject it; often empty."""
         if self.drafts is None:
@@ -237,7 +246,7 @@ class _Answer:
         """
         agreed, pending = 0, list[int]()
         while not pending and not self._constraint.finished:
-            new = self.forced() or self._take(*self._choose(after=agreed - len(guess) - 1))
+            new = self.extend(after=agreed - len(guess) - 1)
             same = _common(new, guess[agreed:])
             agreed += same
             pending = new[same:]

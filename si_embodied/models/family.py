@@ -120,6 +120,11 @@ class Family(ABC):
         return getattr(transformers, cls.model_class)
 
     @property
+    def context_tokens(self) -> int:
+        """The most tokens that the model takes, of the prompt and the answer together."""
+        return int(self._config.get_text_config().max_position_embeddings)
+
+    @property
     def system_message(self) -> str:
         """System text that precedes a prompt's own."""
         return ""

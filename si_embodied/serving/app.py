@@ -1,4 +1,4 @@
-"""The planning server's routes: plans over HTTP and websocket, health check, metrics."""
+"""The planning server's routes: plans over HTTP and websocket, health check, metrics; OpenAI's are in `chat`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import logging
 
 from si_embodied.errors import MessageError, RequestRefused, extra
 from si_embodied.serving import metrics
-from si_embodied.serving.access import ApiKey, RateLimit, WrongKeys
+from si_embodied.serving.access import ApiKey, WrongKeys
+from si_embodied.serving.chat import ChatRoutes, Served
+from si_embodied.serving.gate import Gate
 from si_embodied.serving.messages import (
     CONTENT_TYPE,
     PLAN_PATH,
@@ -21,21 +23,18 @@ from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
     from fastapi import FastAPI, Request, Response, WebSocket
-    from starlette.requests import ClientDisconnect
     from starlette.websockets import WebSocketDisconnect
 
 _LOG = logging.getLogger(__name__)
-_BODY_TIMEOUT_S = 30.0
 
 
 class PlanningApp:
     """The HTTP side of the server: checks requests and hands them to the scheduler. `app` is the ASGI application."""
 
-    def __init__(self, scheduler: Scheduler, key: ApiKey, limits: Limits) -> None:
-        """Create the routes."""
-        self._scheduler, self._key, self._limits = scheduler, key, limits
-        self._rate = RateLimit(limits.per_s, limits.burst)
-        self._wrong_keys = WrongKeys()
+    def __init__(self, scheduler: Scheduler, key: ApiKey, limits: Limits, served: Served | None = None) -> None:
+        """Create the routes; with the served model, also those of OpenAI's API."""
+        wrong_keys = WrongKeys()
+        self._scheduler, self._gate = scheduler, Gate(key, wrong_keys, limits)
         self._connections = 0
         self._metrics = metrics.Metrics(waiting=lambda: scheduler.waiting, connected=lambda: self._connections)
         self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
@@ -43,30 +42,29 @@ class PlanningApp:
         self.app.add_api_route("/metrics", self._metrics_page, methods=["GET"])
         self.app.add_api_route(PLAN_PATH, self._post, methods=["POST"])
         self.app.add_api_websocket_route(PLAN_PATH, self._websocket)
+        if served is not None:
+            ChatRoutes(scheduler, Gate(key, wrong_keys, limits), self._metrics, served).add_to(self.app)
 
     async def _healthz(self) -> Response:
         return Response("ok\n", media_type="text/plain")
 
     async def _metrics_page(self, request: Request) -> Response:
         try:
-            await self._check_key(request)
+            await self._gate.check_key(request)
         except RequestRefused as refused:
             return Response(f"{refused}\n", REASONS[refused.reason], media_type="text/plain")
         return Response(self._metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     async def _post(self, request: Request) -> Response:
         try:
-            await self._admit(request)
-            body = await asyncio.wait_for(self._body(request), _BODY_TIMEOUT_S)
+            body = await self._gate.body(request, CONTENT_TYPE)
             return Response(await self._decision(body), media_type=CONTENT_TYPE)
         except RequestRefused as refused:
             return self._refusal(refused)
-        except (ClientDisconnect, asyncio.TimeoutError):
-            return self._refusal(RequestRefused("malformed", f"the body did not arrive within {_BODY_TIMEOUT_S:g} s"))
 
     async def _websocket(self, socket: WebSocket) -> None:
         try:
-            await self._admit(socket)
+            await self._gate.admit(socket)
         except RequestRefused as refused:
             self._metrics.refused(refused.reason)
             await socket.send_denial_response(
@@ -101,7 +99,7 @@ class PlanningApp:
 
     async def _reply(self, socket: WebSocket, message: bytes | None) -> bytes:
         try:
-            self._rate.take(_address(socket))
+            self._gate.take(socket)
             if message is None:
                 raise RequestRefused("malformed", "expected a binary message, got a text message")
             return await self._decision(message)
@@ -124,54 +122,7 @@ class PlanningApp:
         self._metrics.decided(decision)
         return pack_decision(decision, number=number)
 
-    async def _body(self, request: Request) -> bytes:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._limits.most_bytes:
-                raise RequestRefused(
-                    "too_large",
-                    f"the body exceeds {self._limits.most_bytes} bytes; send compressed images, or raise the limit",
-                )
-        return bytes(body)
-
-    async def _admit(self, caller: Request | WebSocket) -> None:
-        """Check a request's headers, before its body is read.
-
-        Raises:
-            RequestRefused: the caller is a web page, lacks the key, or sends the wrong type or too much.
-        """
-        if "origin" in caller.headers:
-            # Browsers send Origin. Without this check, any page open on this machine could talk to the server.
-            raise RequestRefused("unauthorized", "this server does not accept requests from web pages")
-        await self._check_key(caller)
-        if isinstance(caller, Request):
-            if caller.headers.get("content-type") != CONTENT_TYPE:
-                raise RequestRefused("malformed", f"expected Content-Type {CONTENT_TYPE}")
-            if int(caller.headers.get("content-length") or 0) > self._limits.most_bytes:
-                raise RequestRefused("too_large", f"expected a body of at most {self._limits.most_bytes} bytes")
-            self._rate.take(_address(caller))
-
-    async def _check_key(self, caller: Request | WebSocket) -> None:
-        """Check a request's key; an address that sent wrong ones has to wait first.
-
-        Raises:
-            RequestRefused: the key is missing or wrong, or the address has sent too many wrong ones.
-        """
-        given = caller.headers.get("authorization")
-        await asyncio.sleep(self._wrong_keys.wait_s(_address(caller)))
-        try:
-            self._key.check(given)
-        except RequestRefused:
-            if given:  # a missing key is not a guess
-                self._wrong_keys.add(_address(caller))
-            raise
-
     def _refusal(self, refused: RequestRefused) -> Response:
         self._metrics.refused(refused.reason)
         headers = {} if refused.retry_after_s is None else {"Retry-After": f"{refused.retry_after_s:.2f}"}
         return Response(pack_refusal(refused), REASONS[refused.reason], headers, CONTENT_TYPE)
-
-
-def _address(caller: Request | WebSocket) -> str:
-    return "" if caller.client is None else caller.client.host

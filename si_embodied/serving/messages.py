@@ -42,9 +42,11 @@ _LONGEST_LIST, _MOST_CONTAINERS = 1000, 20_000
 REASONS = {
     "malformed": 400,
     "unauthorized": 401,
+    "unknown_model": 404,
     "superseded": 409,
     "too_large": 413,
     "rate_limited": 429,
+    "canceled": 499,
     "failed": 500,
     "busy": 503,
     "stopping": 503,

@@ -21,7 +21,7 @@ _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """Decisions, refusals, latency and load of one server, in a registry of its own. Thread-safe."""
+    """Decisions, chats, refusals, latency and load of one server, in a registry of its own. Thread-safe."""
 
     def __init__(self, *, waiting: Callable[[], float], connected: Callable[[], float]) -> None:
         """Register the metrics.
@@ -32,6 +32,7 @@ class Metrics:
         """
         self._registry = registry = CollectorRegistry()
         self._decisions = Counter("si_embodied_decisions_total", "Decisions by code.", ["code"], registry=registry)
+        self._chats = Counter("si_embodied_chats_total", "Answers to chats, by end.", ["ending"], registry=registry)
         self._refusals = Counter(
             "si_embodied_refusals_total", "Requests refused, by reason.", ["reason"], registry=registry
         )
@@ -49,6 +50,10 @@ class Metrics:
         self._decisions.labels(decision.record.code.name.lower()).inc()
         for part, seconds in decision.record.latency_s.items():
             self._latency.labels(part).observe(seconds)
+
+    def chatted(self, ending: str) -> None:
+        """Count a complete answer to a chat."""
+        self._chats.labels(ending).inc()
 
     def refused(self, reason: str) -> None:
         """Count a refused request."""

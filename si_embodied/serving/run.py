@@ -11,9 +11,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from si_embodied.conversation import Writer
 from si_embodied.errors import ConfigError, extra
 from si_embodied.serving.access import ApiKey
 from si_embodied.serving.app import PlanningApp
+from si_embodied.serving.chat import Served
 from si_embodied.serving.options import ServeOptions
 from si_embodied.serving.scheduler import Scheduler
 
@@ -40,15 +42,16 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
         ready: called with the server's URL once robots can connect.
 
     Raises:
-        ConfigError: the port is taken, or the certificate cannot be used.
+        ConfigError: the port is taken, the certificate cannot be used, or the model answers no chats and has an alias.
     """
     key = ApiKey(options.api_key, host=options.host)
     listening = _listen(options.host, options.port)
     host, port = listening.getsockname()[:2]
     scheme = "ws" if options.certificate is None else "wss"
+    served = _served(service, options)
     scheduler = Scheduler(service.decide, cancel=service.cancel, threads=options.threads)
     config = uvicorn.Config(
-        PlanningApp(scheduler, key, options.limits).app,
+        PlanningApp(scheduler, key, options.limits, served).app,
         http=_HeadersInTime,
         log_level="warning",
         access_log=False,
@@ -68,6 +71,16 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
     finally:
         scheduler.stop(grace_s=0.0)
         listening.close()
+
+
+def _served(service: PlanningService, options: ServeOptions) -> Served | None:
+    """The model for clients of OpenAI's API; None if it only plans, as one behind another server does."""
+    backend = service.backend
+    if isinstance(backend, Writer):
+        return Served(backend, tuple(dict.fromkeys((backend.info.model, *options.alias))))
+    if options.alias:
+        raise ConfigError(f"{backend.info.model} only plans here, and needs no alias: send chats to its own server")
+    return None
 
 
 class _HeadersInTime(H11Protocol):

@@ -1,14 +1,18 @@
-"""Shares one model between many robots: one queue slot per robot, its latest request wins, robots take turns."""
+"""Shares one model between many robots: one queue slot per robot, its latest request wins, robots take turns.
+
+Jobs, such as the answers to chat clients, get the model while no robot waits for it.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from si_embodied.errors import ConfigError, RequestRefused
 
@@ -29,11 +33,30 @@ class _Ticket:
     future: Future[Decision]
 
 
+class Job(Protocol):
+    """Work for the model that a robot's request interrupts at any time."""
+
+    interrupted: threading.Event  # set by the scheduler to make `run` return soon
+
+    def run(self) -> bool:
+        """Work until done or interrupted; whether it is done. An exception is logged, and the job refused."""
+        ...
+
+    def cancel(self) -> None:
+        """Make this and any further `run` return True soon."""
+        ...
+
+    def refuse(self, refused: RequestRefused) -> None:
+        """Hear that the job will not be finished."""
+        ...
+
+
 class Scheduler:
     """Runs requests on its own threads, serving the robot that has waited longest first.
 
     A robot that asks ten times per second gets no more turns than one that asks once: it holds one place in the queue,
-    keeps it when a newer request replaces the queued one, and goes to the back after being served.
+    keeps it when a newer request replaces the queued one, and goes to the back after being served. Jobs wait for all
+    robots, and run one after the other.
     """
 
     def __init__(
@@ -51,7 +74,7 @@ class Scheduler:
             decide: called from the scheduler's threads.
             cancel: aborts a running `decide`; used only with one thread.
             threads: more than one only for a thread-safe backend.
-            most_waiting: size of the queue, in robots; further robots are refused.
+            most_waiting: size of the queue, in robots; further robots are refused. As many jobs may wait.
             clock: monotonic time in seconds.
         """
         if threads < 1 or most_waiting < 1:
@@ -61,6 +84,8 @@ class Scheduler:
         self._condition = threading.Condition()
         self._waiting: dict[str, _Ticket] = {}  # by robot, in queue order
         self._working: list[_Ticket] = []
+        self._jobs: deque[Job] = deque()
+        self._job: Job | None = None  # the one that has the model
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._run, name=f"planning-{number}", daemon=True) for number in range(threads)
@@ -88,6 +113,8 @@ class Scheduler:
             if replaced is None and len(self._waiting) >= self._most_waiting:
                 raise RequestRefused("busy", f"{len(self._waiting)} robots are already waiting; start another server")
             self._waiting[request.robot] = ticket  # a dict keeps the place of an existing key
+            if self._job is not None:
+                self._job.interrupted.set()
             self._condition.notify()
         if replaced is not None and replaced.future.set_running_or_notify_cancel():
             replaced.future.set_exception(RequestRefused("superseded", "this robot has sent a newer request"))
@@ -101,34 +128,97 @@ class Scheduler:
             if self._cancel is not None and any(ticket.future is future for ticket in self._working):
                 self._cancel()
 
+    def add(self, job: Job) -> None:
+        """Queue a job. See also `drop`.
+
+        Raises:
+            RequestRefused: the queue is full, or the scheduler is stopping.
+        """
+        with self._condition:
+            if self._stopping:
+                raise RequestRefused("stopping", "the planning server is shutting down; retry when it is back")
+            if len(self._jobs) >= self._most_waiting:
+                raise RequestRefused("busy", f"{len(self._jobs)} requests are already waiting; retry in a while")
+            self._jobs.append(job)
+            self._condition.notify()
+
+    def drop(self, job: Job) -> None:
+        """Abort a job, or remove it from the queue; does nothing if it is done."""
+        with self._condition:
+            if job in self._jobs:
+                self._jobs.remove(job)
+            job.cancel()
+
     def stop(self, *, grace_s: float) -> bool:
         """Refuse new requests and wait for the accepted ones; returns whether all finished within `grace_s`."""
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
-            done = self._condition.wait_for(lambda: not self._waiting and not self._working, timeout=grace_s)
+            done = self._condition.wait_for(self._idle, timeout=grace_s)
             left, self._waiting = list(self._waiting.values()), {}
+            jobs = [*self._jobs, *([] if self._job is None else [self._job])]
+            self._jobs.clear()
+            for job in jobs:
+                job.cancel()
+            self._condition.notify_all()
+        refused = RequestRefused("stopping", "the planning server stopped before this request's turn")
         for ticket in left:
             if ticket.future.set_running_or_notify_cancel():
-                why = "the planning server stopped before this request's turn"
-                ticket.future.set_exception(RequestRefused("stopping", why))
+                ticket.future.set_exception(refused)
+        for job in jobs:
+            job.refuse(refused)
         return done
+
+    def _idle(self) -> bool:
+        return not (self._waiting or self._working or self._jobs or self._job)
 
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._waiting or self._stopping)
-                if not self._waiting:
+                self._condition.wait_for(self._ready)
+                if not (self._waiting or self._jobs):
                     return
-                ticket = self._waiting.pop(next(iter(self._waiting)))
-                self._working.append(ticket)
-            try:
-                if ticket.future.set_running_or_notify_cancel():
-                    self._work(ticket)
-            finally:
-                with self._condition:
-                    self._working.remove(ticket)
-                    self._condition.notify_all()
+                run = self._next()
+            run()
+
+    def _ready(self) -> bool:
+        """Whether a thread has something to do, or is to end."""
+        return bool(self._waiting or (self._jobs and self._job is None) or (self._stopping and not self._jobs))
+
+    def _next(self) -> Callable[[], None]:
+        """Take the first request from the queue, or the first job if no robot waits."""
+        if self._waiting:
+            ticket = self._waiting.pop(next(iter(self._waiting)))
+            self._working.append(ticket)
+            return lambda: self._run_ticket(ticket)
+        self._job = job = self._jobs.popleft()
+        job.interrupted.clear()
+        return lambda: self._run_job(job)
+
+    def _run_ticket(self, ticket: _Ticket) -> None:
+        try:
+            if ticket.future.set_running_or_notify_cancel():
+                self._work(ticket)
+        finally:
+            with self._condition:
+                self._working.remove(ticket)
+                self._condition.notify_all()
+
+    def _run_job(self, job: Job) -> None:
+        """Run a job. If a robot interrupts it, it is the first to continue."""
+        done = True
+        try:
+            done = job.run()
+        except Exception as error:  # noqa: BLE001 - one client's job must never bring the server down
+            _LOG.exception("a job failed")
+            why = f"it failed ({type(error).__name__}: {error}); the traceback is in the server's log"
+            job.refuse(RequestRefused("failed", why))
+        finally:
+            with self._condition:
+                self._job = None
+                if not done:
+                    self._jobs.appendleft(job)
+                self._condition.notify_all()
 
     def _work(self, ticket: _Ticket) -> None:
         waited_s = self._clock() - ticket.arrived_s

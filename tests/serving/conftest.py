@@ -55,8 +55,8 @@ def start_server() -> StartServer:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One server per module."""
+    """One server per module, whose model has an alias."""
     pytest.importorskip("uvicorn")
     pytest.importorskip("websockets")
-    with run_server() as server:
+    with run_server(alias=["OpenGVLab/InternVL3-8B"]) as server:
         yield server

@@ -133,6 +133,7 @@ def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None
     kinds = {name: family.type for name, family in families.items() if not name.endswith("_created")}
     assert kinds == {
         "si_embodied_decisions": "counter",
+        "si_embodied_chats": "counter",
         "si_embodied_refusals": "counter",
         "si_embodied_plan_seconds": "histogram",
         "si_embodied_waiting_robots": "gauge",

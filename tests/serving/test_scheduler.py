@@ -178,3 +178,116 @@ def test_stopping_waits_at_most_grace_s(model: Model, scheduler: Scheduler, ask:
 def test_invalid_settings_are_rejected(model: Model, wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         Scheduler(model.decide, **wrong)
+
+
+class Job:
+    """Works until interrupted `often` times, and records what happens to it."""
+
+    def __init__(self, model: Model, name: str = "job", often: int = 0) -> None:
+        self.model, self.name, self.often = model, name, often
+        self.interrupted, self.canceled, self.done = threading.Event(), threading.Event(), threading.Event()
+        self.refused: RequestRefused | None = None
+
+    def run(self) -> bool:
+        self.model.asked.append(self.name)
+        self.model.entered.release()
+        if self.often and not self.canceled.is_set():
+            assert self.interrupted.wait(timeout=10)
+            self.often -= 1
+            return self.canceled.is_set()
+        self.done.set()
+        return True
+
+    def cancel(self) -> None:
+        self.canceled.set()
+        self.interrupted.set()
+
+    def refuse(self, refused: RequestRefused) -> None:
+        self.refused = refused
+
+
+def test_a_job_waits_for_all_robots(scheduler: Scheduler, model: Model, ask: Ask) -> None:
+    first = ask("a")
+    assert model.entered.acquire(timeout=10)
+    job = Job(model)
+    scheduler.add(job)
+    second = ask("b")
+    model.open.release(2)
+    first.result(timeout=10)
+    second.result(timeout=10)
+    assert job.done.wait(timeout=10)
+    assert model.asked[-1] == "job"
+
+
+def test_a_robot_interrupts_a_job_which_is_the_first_to_continue(scheduler: Scheduler, model: Model, ask: Ask) -> None:
+    job, other = Job(model, often=1), Job(model, "other")
+    scheduler.add(job)
+    assert model.entered.acquire(timeout=10)
+    scheduler.add(other)
+    model.open.release()
+    ask("a").result(timeout=10)
+    assert other.done.wait(timeout=10)
+    assert [name.partition(":")[0] for name in model.asked] == ["job", "a", "job", "other"]
+
+
+def test_one_job_runs_at_a_time_also_with_several_threads(model: Model) -> None:
+    scheduler = Scheduler(model.decide, threads=3)
+    first, second = Job(model, "first", often=1), Job(model, "second")
+    scheduler.add(first)
+    scheduler.add(second)
+    assert model.entered.acquire(timeout=10)
+    assert not second.done.wait(timeout=0.1)
+    scheduler.drop(first)
+    assert second.done.wait(timeout=10)
+    assert scheduler.stop(grace_s=5)
+
+
+def test_a_dropped_job_ends_or_leaves_the_queue(scheduler: Scheduler, model: Model) -> None:
+    running, waiting, last = Job(model, often=5), Job(model, "waiting"), Job(model, "last")
+    for job in (running, waiting, last):
+        scheduler.add(job)
+    assert model.entered.acquire(timeout=10)
+    scheduler.drop(waiting)
+    scheduler.drop(running)
+    assert last.done.wait(timeout=10)
+    assert model.asked == ["job", "last"]
+
+
+def test_jobs_beyond_the_queue_size_are_refused(scheduler: Scheduler, model: Model) -> None:
+    running = Job(model, often=1)
+    scheduler.add(running)
+    assert model.entered.acquire(timeout=10)
+    for _ in range(3):
+        scheduler.add(Job(model))
+    with pytest.raises(RequestRefused) as refused:
+        scheduler.add(Job(model))
+    assert refused.value.reason == "busy"
+    scheduler.drop(running)
+
+
+def test_accepted_jobs_are_finished_before_a_stop_and_late_ones_refused(scheduler: Scheduler, model: Model) -> None:
+    quick = Job(model)
+    scheduler.add(quick)
+    assert quick.done.wait(timeout=10)
+    endless, waiting = Job(model, often=5), Job(model, "waiting")
+    scheduler.add(endless)
+    scheduler.add(waiting)
+    assert not scheduler.stop(grace_s=0.2)
+    for job in (endless, waiting):
+        assert job.refused is not None
+        assert job.refused.reason == "stopping"
+    with pytest.raises(RequestRefused, match="shutting down"):
+        scheduler.add(Job(model))
+
+
+def test_a_job_that_fails_is_refused_and_the_next_one_runs(scheduler: Scheduler, model: Model) -> None:
+    class Broken(Job):
+        def run(self) -> bool:
+            raise ZeroDivisionError("a bug")
+
+    broken, next_one = Broken(model), Job(model)
+    scheduler.add(broken)
+    scheduler.add(next_one)
+    assert next_one.done.wait(timeout=10)
+    assert broken.refused is not None
+    assert broken.refused.reason == "failed"

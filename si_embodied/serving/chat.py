@@ -1,0 +1,250 @@
+"""OpenAI's routes of the planning server: `/v1/chat/completions` and `/v1/models`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from si_embodied.errors import ConfigError, ObservationError, RequestRefused, extra
+from si_embodied.serving import chat_replies
+from si_embodied.serving.chat_format import ChatRequest, parse_request
+from si_embodied.serving.chat_replies import Reply, Usage
+from si_embodied.serving.messages import REASONS
+
+with extra("serve"):
+    from fastapi import FastAPI, Request, Response
+    from fastapi.responses import JSONResponse, StreamingResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from si_embodied.conversation import Conversation, Writer
+    from si_embodied.serving.gate import Gate
+    from si_embodied.serving.metrics import Metrics
+    from si_embodied.serving.scheduler import Scheduler
+
+T = TypeVar("T")
+
+CHAT_PATH = "/v1/chat/completions"
+MODELS_PATH = "/v1/models"
+LONGEST_S = 300.0
+"""From a request to the end of its answer; the waits for robots and other clients count."""
+
+Part: TypeAlias = "str | Usage | RequestRefused"
+"""What a client hears of its answer: text, and at last how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model, and the names under which clients may ask for it."""
+
+    writer: Writer
+    names: tuple[str, ...]
+
+
+class Stops:
+    """Ends a text before the first stop string, and holds back what could be the beginning of one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """End before any of these."""
+        self._stops, self._held = stops, ""
+        self.found = False
+
+    def feed(self, text: str, *, last: bool = False) -> str:
+        """The text that may be sent after `text` has been written; with `last`, all that was held back."""
+        text = self._held + text
+        ends = [end for end in (text.find(stop) for stop in self._stops) if end >= 0]
+        if ends:
+            self._held, self.found = "", True
+            return text[: min(ends)]
+        keep = 0 if last else max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that `stop` begins with."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+class Chat:
+    """One answer, written for a client (a `Job` of the scheduler)."""
+
+    def __init__(self, writer: Writer, conversation: Conversation, stops: Stops, tell: Callable[[Part], None]) -> None:
+        """Begin an answer; `tell` is called from the scheduler's thread."""
+        self.interrupted, self._canceled = threading.Event(), threading.Event()
+        self._writing = writer.write(conversation, interrupted=self.interrupted)
+        self._stops, self._tell = stops, tell
+
+    def run(self) -> bool:
+        """Write on; see `Job`."""
+        try:
+            with closing(self._writing.pieces()) as pieces:
+                for piece in pieces:
+                    if self._canceled.is_set():
+                        return True
+                    self._send(self._stops.feed(piece))
+                    if self._stops.found:
+                        break
+        except (ConfigError, ObservationError) as error:
+            self._tell(RequestRefused("malformed", str(error)))
+            return True
+        ending = "stop" if self._stops.found else self._writing.ended
+        if ending is None:
+            return self._canceled.is_set()
+        if not self._stops.found:
+            self._send(self._stops.feed("", last=True))
+        self._tell(Usage(ending, self._writing.prompt_tokens, self._writing.completion_tokens))
+        return True
+
+    def cancel(self) -> None:
+        """Stop for good."""
+        self._canceled.set()
+        self.interrupted.set()
+
+    def refuse(self, refused: RequestRefused) -> None:
+        """Tell the client."""
+        self._tell(refused)
+
+    def _send(self, text: str) -> None:
+        if text:
+            self._tell(text)
+
+
+class ChatRoutes:
+    """Checks chat requests, and has the scheduler answer them while no robot waits for the model."""
+
+    def __init__(self, scheduler: Scheduler, gate: Gate, metrics: Metrics, served: Served) -> None:
+        """Answer with one model."""
+        self._scheduler, self._gate, self._metrics, self._served = scheduler, gate, metrics, served
+        self._models = chat_replies.models(served.names, int(time.time()))
+        # One thread decodes the images of all clients, so that they leave the other cores to plans.
+        self._reader = ThreadPoolExecutor(1, "chat-reader")
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes."""
+        app.add_api_route(CHAT_PATH, self._complete, methods=["POST"])
+        app.add_api_route(MODELS_PATH, self._list, methods=["GET"])
+        app.add_api_route(MODELS_PATH + "/{name:path}", self._show, methods=["GET"])
+
+    async def _list(self, request: Request) -> Response:
+        try:
+            await self._gate.admit(request)
+        except RequestRefused as refused:
+            return self._refusal(refused)
+        return JSONResponse({"object": "list", "data": self._models})
+
+    async def _show(self, request: Request, name: str) -> Response:
+        try:
+            await self._gate.admit(request)
+            self._check_name(name)
+        except RequestRefused as refused:
+            return self._refusal(refused)
+        return JSONResponse(next(model for model in self._models if model["id"] == name))
+
+    async def _complete(self, request: Request) -> Response:
+        try:
+            body = await self._gate.body(request, "application/json")
+            asked, conversation = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, body)
+            parts = self._parts(conversation, asked)
+            if asked.stream:
+                first = await _unless_gone(request, anext(parts))
+                if isinstance(first, RequestRefused):
+                    raise first
+                return StreamingResponse(_events(asked, first, parts), media_type="text/event-stream")
+            return Response(await _unless_gone(request, _whole(asked, parts)), media_type="application/json")
+        except RequestRefused as refused:
+            return self._refusal(refused)
+
+    def _read(self, body: bytes) -> tuple[ChatRequest, Conversation]:
+        asked = parse_request(body)
+        self._check_name(asked.model)
+        return asked, asked.conversation()
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._served.names:
+            names = ", ".join(self._served.names)
+            raise RequestRefused("unknown_model", f"no model {name[:100]!r} here, only: {names}; --alias adds a name")
+
+    async def _parts(self, conversation: Conversation, asked: ChatRequest) -> AsyncIterator[Part]:
+        """The parts of an answer, the last of them a `Usage` or a `RequestRefused`. Leaving it cancels the answer."""
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Part]()
+
+        def tell(part: Part) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the server has stopped
+                loop.call_soon_threadsafe(queue.put_nowait, part)
+
+        chat = Chat(self._served.writer, conversation, Stops(asked.stop), tell)
+        ends_s = loop.time() + LONGEST_S
+        try:
+            self._scheduler.add(chat)
+            part: Part = ""
+            while isinstance(part, str):
+                part = await asyncio.wait_for(queue.get(), ends_s - loop.time())
+                if isinstance(part, Usage):
+                    self._metrics.chatted(part.ending)
+                yield part
+        except asyncio.TimeoutError:
+            yield RequestRefused("late", f"the answer was not complete after {LONGEST_S:g} s; ask for fewer tokens")
+        finally:
+            self._scheduler.drop(chat)
+
+    def _refusal(self, refused: RequestRefused) -> Response:
+        self._metrics.refused(refused.reason)
+        headers = {} if refused.retry_after_s is None else {"Retry-After": f"{refused.retry_after_s:.2f}"}
+        return JSONResponse(chat_replies.error(refused), REASONS[refused.reason], headers)
+
+
+async def _whole(asked: ChatRequest, parts: AsyncIterator[Part]) -> bytes:
+    """The body of a reply that is not streamed.
+
+    Raises:
+        RequestRefused: the answer failed.
+    """
+    text = ""
+    async for part in parts:
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, Usage):
+            return Reply(asked.model).whole(text, part)
+        else:
+            raise part
+    raise RequestRefused("failed", "the answer has no end")
+
+
+async def _events(asked: ChatRequest, first: Part, parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
+    """The events of a streamed reply. An answer that fails ends with an event that says so."""
+    reply, part = Reply(asked.model), first
+    yield reply.chunk({"role": "assistant", "content": ""})
+    while isinstance(part, str):
+        yield reply.chunk({"content": part})
+        part = await anext(parts)
+    if isinstance(part, RequestRefused):
+        yield chat_replies.event(chat_replies.error(part))
+        return
+    yield reply.chunk({}, part.ending)
+    if asked.stream_options.include_usage:
+        yield reply.usage_chunk(part)
+    yield chat_replies.DONE
+
+
+async def _unless_gone(request: Request, answer: Awaitable[T]) -> T:
+    """Wait for an answer, as long as the client does.
+
+    Raises:
+        RequestRefused: the client has disconnected; the answer is canceled.
+    """
+    answering, leaving = asyncio.ensure_future(answer), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise RequestRefused("canceled", "the client has disconnected")
+    finally:
+        answering.cancel()
+        leaving.cancel()

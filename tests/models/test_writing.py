@@ -1,0 +1,168 @@
+"""Answers written piece by piece: the same as decoding at once, whatever interrupts them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("llguidance")
+
+from si_embodied.conversation import Conversation, Turn, Writer
+from si_embodied.errors import ConfigError
+from si_embodied.types import Prompt
+
+FAMILIES = ["qwen3_vl", "qwen2_5_vl", "internvl"]
+IMAGE = np.full((64, 80, 3), 90, dtype=np.uint8)
+QUESTION = Conversation((Turn("user", (IMAGE, "Where is the chair? ")),), temperature=1.0, seed=5, max_tokens=40)
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"enum": ["x", "yes"]}, "b": {"type": "array", "items": {"type": "boolean"}, "maxItems": 4}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+
+
+def written(backend: Any, conversation: Conversation) -> tuple[str, Any]:
+    writing = backend.write(conversation, interrupted=threading.Event())
+    return "".join(writing.pieces()), writing
+
+
+def interrupted_often(backend: Any, conversation: Conversation, every: int) -> str:
+    """Interrupted after every few pieces, and before the first one; a plan takes the model in between."""
+    interrupted = threading.Event()
+    writing = backend.write(conversation, interrupted=interrupted)
+    interrupted.set()
+    text = "".join(writing.pieces())
+    assert (text, writing.ended) == ("", None)
+    while writing.ended is None:
+        interrupted.clear()
+        for number, piece in enumerate(writing.pieces(), start=1):
+            text += piece
+            if number == every:
+                interrupted.set()
+        backend.generate(Prompt("v", "", (IMAGE[:32], "other"), {"const": "plan"}), deadline_s=60)
+    return text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_interruptions_change_nothing(backends: dict[str, Any], family: str) -> None:
+    for asked in (QUESTION, replace(QUESTION, schema=SCHEMA), replace(QUESTION, temperature=0.0)):
+        whole, writing = written(backends[family], asked)
+        assert writing.ended is not None
+        assert interrupted_often(backends[family], asked, 1) == whole
+        assert interrupted_often(backends[family], asked, 3) == whole
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_answer_is_that_of_plain_decoding(backends: dict[str, Any], family: str) -> None:
+    bounded = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 99}, "maxItems": 5}
+    text, writing = written(backends[family], Conversation(QUESTION.turns, bounded, max_tokens=100))
+    completion = backends[family].generate(Prompt("v", "", QUESTION.turns[0].content, bounded), deadline_s=60)
+    assert writing.ended == "stop"
+    assert text == completion.text
+    assert (writing.prompt_tokens, writing.completion_tokens) == (
+        completion.prompt_tokens,
+        completion.completion_tokens,
+    )
+
+
+def test_a_schema_is_followed(backends: dict[str, Any]) -> None:
+    for seed in range(5):
+        text, writing = written(backends["qwen3_vl"], replace(QUESTION, schema=SCHEMA, seed=seed, max_tokens=200))
+        answer = json.loads(text)
+        assert writing.ended == "stop"
+        assert answer["a"] in ("x", "yes")
+        assert len(answer["b"]) <= 4
+
+
+def test_an_answer_has_at_most_as_many_tokens_as_asked_for(backends: dict[str, Any]) -> None:
+    """Also where the grammar forces several tokens at once."""
+    long = {"const": "a text that takes many tokens"}
+    for most in (1, 2, 3):
+        text, writing = written(backends["qwen3_vl"], replace(QUESTION, schema=long, max_tokens=most))
+        assert (writing.ended, writing.completion_tokens) == ("length", most)
+        assert '"a text that takes many tokens"'.startswith(text)
+
+
+def test_a_cut_off_character_is_left_out(backends: dict[str, Any]) -> None:
+    for most in range(1, 12):
+        text, _ = written(backends["qwen3_vl"], replace(QUESTION, schema={"const": "汉字"}, max_tokens=most))
+        assert '"汉字"'.startswith(text)
+
+
+def test_a_keyword_that_cannot_be_followed_is_named_or_left_out(backends: dict[str, Any]) -> None:
+    unique = {"type": "array", "uniqueItems": True, "items": {"type": "boolean"}, "maxItems": 2}
+    with pytest.raises(ConfigError, match="uniqueItems.*without strict"):
+        written(backends["qwen3_vl"], replace(QUESTION, schema=unique))
+    text, _ = written(backends["qwen3_vl"], replace(QUESTION, schema=unique, lenient=True))
+    assert isinstance(json.loads(text), list)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nonsense"}, {"type": "string", "pattern": "(?=a)b"}, {"$ref": "http://a"}]
+)
+def test_what_is_no_schema_is_refused_even_if_lenient(backends: dict[str, Any], schema: Any) -> None:
+    with pytest.raises(ConfigError):
+        written(backends["qwen3_vl"], replace(QUESTION, schema=schema, lenient=True))
+
+
+def test_a_conversation_beyond_the_context_is_refused_and_an_answer_ends_with_it(
+    backends: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = backends["qwen3_vl"]
+    count = len(backend.family.encode(Prompt("v", "", QUESTION.turns[0].content, {})).input_ids)
+    asked = replace(QUESTION, schema={"const": "a text that takes many tokens"}, max_tokens=1 << 40)
+    monkeypatch.setattr(type(backend.family), "context_tokens", count + 3)
+    _, writing = written(backend, asked)
+    assert (writing.prompt_tokens, writing.completion_tokens, writing.ended) == (count, 3, "length")
+    monkeypatch.setattr(type(backend.family), "context_tokens", count)
+    with pytest.raises(ConfigError, match=f"{count} tokens.*context {count}"):
+        written(backend, asked)
+
+
+def test_a_text_that_would_take_seconds_to_tokenize_is_refused(backends: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="1000000; send less text"):
+        written(backends["qwen3_vl"], Conversation((Turn("user", ("a" * 1_000_000,)),)))
+
+
+def test_turns_are_written_in_the_chat_format(backends: dict[str, Any]) -> None:
+    """Special tokens in the text of a turn stay text."""
+    from si_embodied.models.writing import _prompt
+
+    family = backends["qwen3_vl"].family
+    turns = (
+        Turn("system", ("be brief",)),
+        Turn("user", ("a<|im_end|>",)),
+        Turn("assistant", ("b",)),
+        Turn("user", ("c",)),
+    )
+    ids = family.encode(_prompt(turns, family.turn_tokens)).input_ids.tolist()
+    expected = [
+        "system\nbe brief",
+        "\n",
+        "user\na<|im_end|>",
+        "\n",
+        "assistant\nb",
+        "\n",
+        "user\nc",
+        "\n",
+        "assistant\n",
+    ]
+    start, end = (family._special(token) for token in family.turn_tokens)
+    split: list[list[int]] = [[]]
+    for token in ids:
+        if token in (start, end):
+            split.append([])
+        else:
+            split[-1].append(token)
+    assert [family._tokenizer.decode(part) for part in split[1:]] == expected
+
+
+def test_a_local_model_is_a_writer(backends: dict[str, Any]) -> None:
+    assert isinstance(backends["internvl"], Writer)
