@@ -186,7 +186,7 @@ class Bagel(_JsonRegions):
     @classmethod
     def load_image_processor(cls, directory: Path) -> BagelImageProcessor:
         """Ours: BAGEL has none in transformers."""
-        return BagelImageProcessor.from_pretrained(directory)
+        return BagelImageProcessor.read(directory)
 
     @property
     def in_pixels(self) -> bool:

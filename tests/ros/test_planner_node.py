@@ -282,6 +282,7 @@ def test_a_goal_is_grounded_at_the_pose_of_its_image(ros: Ros) -> None:
     handle = ros.task()
     ros.wait(lambda: plans and plans[0].code == 0 and goals, ANSWERS_S, "a plan and its goal")
     plan = plans[0]
+    ros.wait(lambda: seconds(odometry[-1].header.stamp) > seconds(plan.decided), ANSWERS_S, "the pose after the plan")
 
     def ahead_y(at: Odometry) -> float:
         """The y of the point straight ahead on the wall; pixel (32, 24) is the image's centre."""

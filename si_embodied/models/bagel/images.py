@@ -43,7 +43,7 @@ class BagelImageProcessor:
         return cls(resizes, vision.patch_size, vision.image_size // vision.patch_size)
 
     @classmethod
-    def from_pretrained(cls, directory: Path) -> BagelImageProcessor:
+    def read(cls, directory: Path) -> BagelImageProcessor:
         """The processor that `save_pretrained` wrote.
 
         Raises:
