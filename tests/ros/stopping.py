@@ -176,8 +176,11 @@ class Rig:
         return len(self.poses) > 3 and all(a[1] != b[1] for a, b in itertools.pairwise(self.poses[-3:]))
 
     def _publish_transforms(self, *, wanted: bool) -> None:
-        self.transforms.publish(Bool(data=wanted))
-        self.ros.wait(lambda: (time.monotonic() - self.posed_s < DEAD_S / 2) == wanted, MOST_S, "the robot's obedience")
+        def obeyed() -> bool:
+            self.transforms.publish(Bool(data=wanted))  # again and again: a busy machine may lose one
+            return (time.monotonic() - self.posed_s < DEAD_S / 2) == wanted
+
+        self.ros.wait(obeyed, MOST_S, "the robot's obedience")
         if not wanted:
             self.ros.wait(lambda: time.monotonic() - self.posed_s >= DEAD_S, MOST_S, "dead transforms")
 
