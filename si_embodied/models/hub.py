@@ -71,6 +71,7 @@ def _download(repository: str, revision: str | None) -> Path:
     """Download a snapshot and return its directory in the hub's cache."""
     with extra("models"):
         import huggingface_hub
+        from huggingface_hub.constants import HF_HUB_CACHE
         from huggingface_hub.errors import (
             GatedRepoError,
             LocalEntryNotFoundError,
@@ -79,7 +80,7 @@ def _download(repository: str, revision: str | None) -> Path:
         )
 
     named = repository if revision is None else f"{repository}@{revision}"
-    revision = _whole_commit(repository, revision, Path(huggingface_hub.constants.HF_HUB_CACHE))
+    revision = _whole_commit(repository, revision, Path(HF_HUB_CACHE))
     try:
         directory = Path(
             huggingface_hub.snapshot_download(
