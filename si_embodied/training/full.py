@@ -108,6 +108,7 @@ def tune_full(
 def leave_group() -> None:
     """Part from the other processes, if there are any: the last step of a program that called `tune_full`."""
     if torch.distributed.is_initialized():
+        torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 

@@ -211,9 +211,67 @@ leave_group()
 """
 
 
+SHARDED = """
+import json, sys
+from pathlib import Path
+import torch
+from torch import distributed
+from torch.distributed.fsdp import fully_shard
+from torch.nn import functional
+from si_embodied.models.loading import load_checkpoint
+from si_embodied.training.conversations import encode, read_records
+from si_embodied.training.full import FullConfig, _Full, leave_group
+from si_embodied.training.packing import Packer, blank_example
+from si_embodied.training.recipes import RECIPES
+
+def train(model, batches, total, scale):
+    optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(3):
+        losses.append(0.0)
+        for batch in batches:
+            logits = model(**{k: v for k, v in batch.items() if k != "labels"}, use_cache=False).logits[0, :-1]
+            loss = functional.cross_entropy(logits, batch["labels"][0, 1:], reduction="sum") * scale / total
+            loss.backward()
+            losses[-1] += float(loss.detach())
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+distributed.init_process_group("gloo")
+found = {}
+for name, path in json.loads(sys.argv[1]).items():
+    models = []
+    for _ in range(2):
+        checkpoint = load_checkpoint(path, device="cpu")
+        models.append(_Full(FullConfig(recipe=RECIPES[name]), Path()).prepare(checkpoint).train())
+    examples = [encode(record, checkpoint.family) for record in read_records([Path(sys.argv[2])])]
+    packer = Packer(blank_example(checkpoint.family), getattr(models[0].model, "get_rope_index", None))
+    batches = [packer([[examples[0], examples[2]]]), packer([[examples[4]]])]  # three images; text alone
+    total = sum(int((batch["labels"] >= 0).sum()) for batch in batches)
+    whole = train(models[0], batches, total, 1)
+    (layer,) = models[1]._no_split_modules
+    for module in list(models[1].modules()):
+        if type(module).__name__ == layer:
+            fully_shard(module)
+    fully_shard(models[1])
+    sharded = torch.tensor(train(models[1], [batches[distributed.get_rank()]], total, 2))
+    distributed.all_reduce(sharded)
+    found[name] = [whole, (sharded / 2).tolist()]
+if distributed.get_rank() == 0:
+    Path(sys.argv[3]).write_text(json.dumps(found))
+leave_group()
+"""
+
+
 def start(jobs: list[dict[str, Any]], processes: int) -> subprocess.Popen[bytes]:
     """Tune in processes of their own."""
-    command = [sys.executable, "-c", WORKER, json.dumps(jobs)]
+    return start_script([WORKER, json.dumps(jobs)], processes)
+
+
+def start_script(arguments: list[str], processes: int) -> subprocess.Popen[bytes]:
+    """Run a script in processes of their own."""
+    command = [sys.executable, "-c", *arguments]
     if processes > 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [*launcher, "--no-python", *command]
@@ -260,3 +318,17 @@ def test_a_killed_run_resumes_to_the_same_losses(
     whole = tune_full(checkpoints["qwen3_vl"], [data], tmp_path / "whole", config)
     assert logged < 12
     assert json.loads((out / "losses.json").read_text()) == pytest.approx(whole.losses, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_weights_sharded_over_two_processes_have_the_losses_of_one(
+    checkpoints: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    """torch's FSDP2, on layers as accelerate shards them on GPUs; one process has three images, the other only text."""
+    file = tmp_path / "losses.json"
+    paths = json.dumps({name: str(path) for name, path in checkpoints.items()})
+    assert start_script([SHARDED, paths, str(data), str(file)], 2).wait(timeout=280) == 0
+    found = json.loads(file.read_text())
+    assert set(found) == set(checkpoints)
+    for whole, sharded in found.values():
+        assert sharded == pytest.approx(whole, abs=1e-4)
