@@ -96,11 +96,15 @@ def tune_full(
         trained = tuned.trained_parameters
         state = _whole_state(tuned, _stored_dtype(model))
         if tuned.writes:
-            packs = f"{config.recipe.batch} packs of {config.recipe.pack_tokens or 'one conversation'}"
+            tokens = config.recipe.pack_tokens
+            pack = f"packs of at most {tokens} tokens" if tokens else "conversations"
             card = model_card(
-                settings, tuned.outcome, how="fine-tuned", batch=packs + " tokens" * bool(config.recipe.pack_tokens),
+                settings,
+                tuned.outcome,
+                how="fine-tuned",
                 what="A whole checkpoint: all weights of the language model were trained.",
-            )  # fmt: skip
+                batch=f"{config.recipe.batch} {pack}",
+            )
             save_whole(tuned.model, model, out / CHECKPOINT, card, state)
     return FullRun(out / CHECKPOINT, tuned.outcome.losses, trained, tuned.writes)
 
