@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from si_embodied.models.loading import Checkpoint
-    from si_embodied.training.tuning import Report
+    from si_embodied.training.tuning_folder import Report
 
 CHECKPOINT, LENGTHS_FILE = "checkpoint", "lengths.json"
 

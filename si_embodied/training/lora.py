@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from si_embodied.models.loading import Checkpoint
-    from si_embodied.training.tuning import Report
+    from si_embodied.training.tuning_folder import Report
 
 ADAPTER, MERGED = "adapter", "merged"
 _ADAPTER_USE = (

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from si_embodied.errors import BackendError, ConfigError, extra
+from si_embodied.errors import ConfigError, extra
 from si_embodied.models.checkpoints import inspect_checkpoint
 from si_embodied.models.hub import model_name
 from si_embodied.models.loading import Checkpoint, load_checkpoint, no_progress_bars, resolve_device
@@ -22,6 +21,7 @@ from si_embodied.training.tuning_folder import (
     CHECKPOINTS,
     LOG_FILE,
     STATE_FILE,
+    StepLog,
     cannot_write,
     last_checkpoint,
     open_run,
@@ -32,14 +32,14 @@ with extra("train"):
     import accelerate  # noqa: F401  (the Trainer needs it, but complains late)
     from safetensors import SafetensorError
     from torch.nn import functional
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+    from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch.utils.data import Dataset, Sampler
 
-    Report = Callable[[int, int, float], None]  # a step's number, the number of steps, the step's loss
+    from si_embodied.training.tuning_folder import Report
 
 _LOG = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def _trainer(
         args=arguments,
         train_dataset=data.examples,
         data_collator=data.collate,
-        callbacks=[_Log(out / LOG_FILE, report)] if arguments.should_save else [],
+        callbacks=[StepLog(out / LOG_FILE, report)] if arguments.should_save else [],
     )
     trainer.method, trainer.order = method, data.order
     trainer.remove_callback(PrinterCallback)
@@ -269,26 +269,3 @@ def _checkpointing(config: TuningConfig) -> dict[str, Any]:
     name = "activation" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient"  # before 5.21
     # The reentrant kind needs inputs with gradients, and the frozen embeddings have none.
     return {f"{name}_checkpointing": True, f"{name}_checkpointing_kwargs": {"use_reentrant": False}}
-
-
-class _Log(TrainerCallback):  # type: ignore[misc]  # transformers' types are not read
-    """Logs one line per step, and stops a run whose loss is not finite."""
-
-    def __init__(self, file: Path, report: Report) -> None:
-        self._file, self._report = file, report
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Keep the lines up to the checkpoint; the steps after it are repeated."""
-        kept = [entry for entry in state.log_history if "loss" in entry]
-        self._file.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Append a line."""
-        if not logs or "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**logs, "step": state.global_step}) + "\n")
-        if not math.isfinite(loss):
-            raise BackendError(f"the loss is {loss} at step {state.global_step}: lower the learning rate")
-        self._report(state.global_step, state.max_steps, loss)

@@ -1,11 +1,12 @@
-"""The folder of a tuning run: its settings, its checkpoints to resume from, and failures to write it."""
+"""The folder of a tuning run: its settings, its log, its checkpoints to resume from, and failures to write it."""
 
 from __future__ import annotations
 
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import BackendError, ConfigError, RecordError, extra
 from si_embodied.runs import claim
@@ -13,12 +14,15 @@ from si_embodied.runs import claim
 with extra("train"):
     import torch
     from safetensors import SafetensorError
+    from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from si_embodied.training.tuning_settings import TuningSettings
+
+    Report = Callable[[int, int, float], None]  # a step's number, the number of steps, the step's loss
 
 RUN_FILE, LOG_FILE, CHECKPOINTS = "run.json", "log.jsonl", "checkpoints"
 STATE_FILE = "trainer_state.json"
@@ -75,3 +79,26 @@ def own_errors(out: Path) -> Iterator[None]:
 def cannot_write(out: Path, error: Exception) -> RecordError:
     """The error of a run whose folder cannot be written."""
     return RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume")
+
+
+class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers' types are not read
+    """Logs one line per step, and stops a run whose loss is not finite."""
+
+    def __init__(self, file: Path, report: Report) -> None:
+        self._file, self._report = file, report
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Keep the lines up to the checkpoint; the steps after it are repeated."""
+        kept = [entry for entry in state.log_history if "loss" in entry]
+        self._file.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Append a line."""
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**logs, "step": state.global_step}) + "\n")
+        if not math.isfinite(loss):
+            raise BackendError(f"the loss is {loss} at step {state.global_step}: lower the learning rate")
+        self._report(state.global_step, state.max_steps, loss)
