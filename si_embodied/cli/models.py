@@ -39,7 +39,8 @@ class List:
         for row in rows:
             gigabytes = ", ".join(f"{each:.0f}" for each in row["memory_gb"].values())
             size = f"{row['parameters'] / 1e9:.1f} B"
-            shown.append((row["name"], size, f"{row['easi8']:.1f}", gigabytes, row["best_at"]))
+            mean = "–" if row["easi8"] is None else f"{row['easi8']:.1f}"
+            shown.append((row["name"], size, mean, gigabytes, row["best_at"]))
         note = "GB: GPU memory with room for images, with --weights full, 8bit, 4bit"
         print_table(columns, shown, title=f"{SERIES}…", note=note)
         return 0

@@ -1,8 +1,10 @@
-"""`si-embodied train`: train the small planner from scratch, or a LoRA adapter for a released checkpoint."""
+"""`si-embodied train`: train the small planner from scratch, or tune a released checkpoint, with LoRA or in full."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +13,16 @@ from typing_extensions import Doc
 from si_embodied.cli.options import Checkpoint
 from si_embodied.cli.output import progress_bar, say
 from si_embodied.cli.parsing import flags
+from si_embodied.errors import ConfigError
 from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.training.nano_settings import NanoRun
+from si_embodied.training.recipes import RECIPES, Recipe
+from si_embodied.training.tuning_settings import TuningConfig
+
+_Data = Annotated[tuple[Path, ...], Doc("folders that `si-embodied data generate` wrote, or JSONL files")]
+_Out = Annotated[Path, Doc("the run's folder")]
+_Images = Annotated[Path | None, Doc("folder of relative image paths; default: each data set's own")]
+_Resume = Annotated[bool, Doc("continue from the last checkpoint in --out")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,12 @@ class Lora:
     """
 
     model: Checkpoint
-    data: Annotated[tuple[Path, ...], Doc("folders that `si-embodied data generate` wrote, or JSONL files")]
-    out: Annotated[Path, Doc("the run's folder")]
+    data: _Data
+    out: _Out
     lora: Annotated[LoraConfig, flags()] = LoraConfig()
-    images: Annotated[Path | None, Doc("folder of relative image paths; default: each data set's own")] = None
+    images: _Images = None
     merge: Annotated[bool, Doc("also write a whole checkpoint with the adapter merged")] = False
-    resume: Annotated[bool, Doc("continue from the last checkpoint in --out")] = False
+    resume: _Resume = False
 
     def run(self) -> int:
         """Tune, with progress."""
@@ -65,23 +75,90 @@ class Lora:
         from si_embodied.training.lora import tune
 
         model = resolve_model(self.model)
-        with progress_bar() as progress:
-            bar = progress.add_task("steps", total=None, note="loading")
-
-            def report(step: int, steps: int, loss: float) -> None:
-                progress.update(bar, completed=step, total=steps, note=f"loss {loss:.4f}")
-
+        with _progress() as report:
             run = tune(
                 model, self.data, self.out, self.lora, image_root=self.images, merge=self.merge, resume=self.resume,
                 report=report,
             )  # fmt: skip
-        say(
-            f"{len(run.losses)} steps, {run.trained_parameters:,} weights trained, loss {run.losses[0]:.4f} at the "
-            f"first and {run.losses[-1]:.4f} at the last; the adapter is in {run.adapter}"
-        )
+        _say_losses(run.losses, run.trained_parameters, f"the adapter is in {run.adapter}")
         if run.merged:
             say(f"The merged checkpoint is in {run.merged}: give it to --model.")
         return 0
 
 
-SUBCOMMANDS = {"nano": Nano, "lora": Lora}
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Fine-tune all weights of a checkpoint's language model, by its family's recipe.
+
+    The recipes are those that SenseNova-SI was trained by (docs/training.md); flags override their constants. Several
+    GPUs share the work: torchrun --nproc-per-node 8 --no-python si-embodied train full ...
+    """
+
+    model: Checkpoint
+    data: _Data
+    out: _Out
+    tuning: Annotated[TuningConfig, flags()] = TuningConfig()
+    recipe: Annotated[str, Doc(f"auto (the model's family) or one of {', '.join(RECIPES)}")] = "auto"
+    learning_rate: Annotated[float | None, Doc("peak; default: the recipe's")] = None
+    batch: Annotated[int | None, Doc("packs per optimizer step, over all GPUs; default: the recipe's")] = None
+    pack_tokens: Annotated[int | None, Doc("tokens of a pack; 0: one example; default: the recipe's")] = None
+    max_tokens: Annotated[int | None, Doc("per example; longer ones are an error; default: the recipe's")] = None
+    epochs: Annotated[float | None, Doc("passes over the data; default: the recipe's")] = None
+    warmup: Annotated[float | None, Doc("share of the steps, or their number; default: the recipe's")] = None
+    vision: Annotated[bool, Doc("also train the vision tower")] = False
+    images: _Images = None
+    resume: _Resume = False
+
+    def run(self) -> int:
+        """Tune, with progress."""
+        from si_embodied.models.hub import resolve_model
+        from si_embodied.training.full import FullConfig, leave_group, tune_full
+
+        model = resolve_model(self.model)
+        config = FullConfig(**asdict(self.tuning), recipe=self.chosen_recipe(model), vision=self.vision)
+        with _progress() as report:
+            run = tune_full(
+                model, self.data, self.out, config, image_root=self.images, resume=self.resume, report=report
+            )
+        if run.writes:
+            _say_losses(
+                run.losses, run.trained_parameters, f"the checkpoint is in {run.checkpoint}: give it to --model"
+            )
+        leave_group()
+        return 0
+
+    def chosen_recipe(self, model: Path) -> Recipe:
+        """The recipe, with the constants that were given.
+
+        Raises:
+            ConfigError: unknown recipe.
+        """
+        from si_embodied.training.full import family_recipe
+
+        if self.recipe not in ("auto", *RECIPES):
+            raise ConfigError(f"expected --recipe to be auto or one of {', '.join(RECIPES)}, got: {self.recipe!r}")
+        recipe = family_recipe(model) if self.recipe == "auto" else RECIPES[self.recipe]
+        names = ("learning_rate", "batch", "pack_tokens", "max_tokens", "epochs", "warmup")
+        return replace(recipe, **{name: given for name in names if (given := getattr(self, name)) is not None})
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, float], None]]:
+    """A progress bar, and what to call after each step."""
+    with progress_bar() as progress:
+        bar = progress.add_task("steps", total=None, note="loading")
+
+        def report(step: int, steps: int, loss: float) -> None:
+            progress.update(bar, completed=step, total=steps, note=f"loss {loss:.4f}")
+
+        yield report
+
+
+def _say_losses(losses: tuple[float, ...], weights: int, where: str) -> None:
+    say(
+        f"{len(losses)} steps, {weights:,} weights trained, loss {losses[0]:.4f} at the first and {losses[-1]:.4f} at "
+        f"the last; {where}"
+    )
+
+
+SUBCOMMANDS = {"nano": Nano, "lora": Lora, "full": Full}

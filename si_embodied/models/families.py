@@ -114,6 +114,10 @@ class Qwen25VL(_QwenVL):
         """It answers in pixels."""
         return True
 
+    def _conversation(self, system: str, content: Segments) -> Segments:
+        """ChatML, with the chat template's default system text if there is none."""
+        return super()._conversation(system or self.grounding_system, content)
+
 
 class InternVL(Family):
     """InternVL3 in transformers' own format: square tiles and a thumbnail, points in 0..1000 relative to the image."""

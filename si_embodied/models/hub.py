@@ -26,6 +26,7 @@ _HUB_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revisio
 _SHORT = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 _CACHE_REPOSITORY = "models--"  # hub cache: models--owner--name/snapshots/<commit>
 _SHOWN_COMMIT = 12
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 
 
 def resolve_model(model: str | Path) -> Path:
@@ -70,6 +71,7 @@ def _download(repository: str, revision: str | None) -> Path:
     """Download a snapshot and return its directory in the hub's cache."""
     with extra("models"):
         import huggingface_hub
+        from huggingface_hub.constants import HF_HUB_CACHE
         from huggingface_hub.errors import (
             GatedRepoError,
             LocalEntryNotFoundError,
@@ -78,6 +80,7 @@ def _download(repository: str, revision: str | None) -> Path:
         )
 
     named = repository if revision is None else f"{repository}@{revision}"
+    revision = _whole_commit(repository, revision, Path(HF_HUB_CACHE))
     try:
         directory = Path(
             huggingface_hub.snapshot_download(
@@ -102,6 +105,15 @@ def _download(repository: str, revision: str | None) -> Path:
         raise CheckpointError(f"{named} could not be downloaded: {type(error).__name__}: {error}") from error
     _LOG.info("%s resolved to %s", named, model_name(directory))
     return directory
+
+
+def _whole_commit(repository: str, revision: str | None, cache: Path) -> str | None:
+    """The whole of a commit that a record shortened, if the cache has it; else the revision as it was given."""
+    if revision is None or not _SHORT_COMMIT.fullmatch(revision):
+        return revision
+    snapshots = cache / f"{_CACHE_REPOSITORY}{repository.replace('/', '--')}" / "snapshots"
+    found = [path.name for path in snapshots.glob(f"{revision}*")]
+    return found[0] if len(found) == 1 else revision
 
 
 def _offline(named: str, repository: str, revision: str | None) -> str:

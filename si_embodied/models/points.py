@@ -77,14 +77,28 @@ def pairs_to_pixels(text: str, sizes: Sequence[Size]) -> str:
     Raises:
         BackendError: an odd number of values, or images of different sizes, which makes the view ambiguous.
     """
+    return _convert_pairs(text, sizes, to_pixels)
+
+
+def pairs_to_relative(text: str, sizes: Sequence[Size]) -> str:
+    """Convert a point or box from pixels to 0..1000; the inverse of `pairs_to_pixels`.
+
+    Raises:
+        BackendError: as for `pairs_to_pixels`.
+    """
+    return _convert_pairs(text, sizes, to_relative)
+
+
+def _convert_pairs(text: str, sizes: Sequence[Size], convert: _Convert) -> str:
+    """Convert the numbers of a point or box."""
     if len(set(sizes)) != 1:
         raise BackendError(f"expected images of one size, got sizes: {sorted(set(sizes))}")
     numbers = [int(number) for number in re.findall(r"\d+", text)]
     if len(numbers) % 2:
         raise BackendError(f"expected an even number of integers, got: {text[:80]!r}")
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
-    pixels = iter([value for pair in pairs for value in to_pixels(pair, sizes[0])])
-    return re.sub(r"\d+", lambda _: str(next(pixels)), text)
+    converted = iter([value for pair in pairs for value in convert(pair, sizes[0])])
+    return re.sub(r"\d+", lambda _: str(next(converted)), text)
 
 
 def to_relative(point: Sequence[float], size: Size) -> list[int]:

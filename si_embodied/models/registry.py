@@ -48,7 +48,7 @@ class Release:
     short_name: str  # without owner and series name
     architecture: Architecture
     best_at: str
-    easi8: float  # mean of the eight benchmarks, percent
+    easi8: float | None  # mean of the eight benchmarks, percent; None if not published
 
     @property
     def hub_id(self) -> str:
@@ -81,6 +81,7 @@ RELEASES = (
     Release("1.1-Qwen3-VL-8B", QWEN3_VL_8B, "open questions, SITE", 58.1),
     Release("1.1-Qwen2.5-VL-7B", QWEN25_VL_7B, "general, on Qwen2.5-VL", 51.0),
     Release("1.1-Qwen2.5-VL-3B", QWEN25_VL_3B, "small machines", 45.7),
+    Release("1.1-InternVL3-8B-800K", INTERNVL3_8B, "research on data scale: trained on SenseNova-SI-800K alone", None),
     Release("1.1-BAGEL-7B-MoT", BAGEL_7B, "understanding and generation in one; only the former runs here", 48.6),
 )
 """All releases, the most useful to a robot first."""

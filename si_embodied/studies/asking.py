@@ -15,7 +15,7 @@ from si_embodied.data.questions.base import LETTERS
 from si_embodied.data.records import PLACEHOLDER, read_dataset
 from si_embodied.errors import DataError
 from si_embodied.evaluation.config import model_fingerprint
-from si_embodied.models.checkpoints import inspect_checkpoint
+from si_embodied.models.points import pairs_to_relative, pixel_note
 from si_embodied.plan import plan_schema
 from si_embodied.runs import JsonLines, claim
 from si_embodied.studies.settings import SETTINGS_FILE, QuestionsRun
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from si_embodied.data.records import Conversation, Labels
     from si_embodied.models.families import Family
+    from si_embodied.models.points import Size
     from si_embodied.studies.results import Say
 
 Sight: TypeAlias = Literal["images", "blank", "none"]
@@ -36,14 +37,11 @@ Sight: TypeAlias = Literal["images", "blank", "none"]
 SIGHTS: tuple[Sight, ...] = ("images", "blank", "none")
 
 _NUMBER = r"-?(0|[1-9][0-9]{0,4})(\.[0-9]{1,2})?"
-_COORDINATE = r"(0|[1-9][0-9]{0,2}|1000)"
-_POINT = rf"\[{_COORDINATE}, {_COORDINATE}\]"
-_BOX = rf"\[\[{_COORDINATE}, {_COORDINATE}, {_COORDINATE}, {_COORDINATE}\]\]"
+_RELATIVE, _PIXEL = r"(0|[1-9][0-9]{0,2}|1000)", r"(0|[1-9][0-9]{0,3})"  # coordinates
 _HEADS = re.compile(rf"(Image-\d+: )?{PLACEHOLDER}\n?")
 
 _ANSWERS_FILE = "answers.jsonl"
 _DEADLINE_S = 600.0
-_IN_PIXELS = "qwen2_5_vl"  # answers points and boxes in pixels of the resized image: not asked for them
 
 Key: TypeAlias = tuple[str, Sight, int]
 """A question's ID, what was shown, and by how much its options were rotated."""
@@ -79,20 +77,30 @@ class Asked:
     def prompt(self, sight: Sight, family: Family) -> Prompt:
         """The question as a model of this family would be trained on it."""
         question = self.conversation.question
-        schema = answer_schema(self.labels)
+        sizes = self.pixel_sizes(family)
+        system = pixel_note(dict(enumerate(sizes))) if sizes else ""
+        schema = answer_schema(self.labels, in_pixels=bool(sizes))
         if sight == "none":
-            return Prompt("study", "", (_HEADS.sub("", question),), schema)
+            return Prompt("study", system, (_HEADS.sub("", question),), schema)
         images = self.images if sight == "images" else tuple(np.zeros_like(image) for image in self.images)
-        return Prompt("study", "", picture_and_text(question, images, family), schema)
+        return Prompt("study", system, picture_and_text(question, images, family), schema)
+
+    def pixel_sizes(self, family: Family) -> list[Size]:
+        """The images' sizes as the model sees them if the answer is in their pixels, else nothing."""
+        placed = self.labels.form in ("point", "box")
+        return [image.size_px for image in family.encode_images(self.images)] if placed and family.in_pixels else []
 
 
-def answer_schema(labels: Labels) -> Mapping[str, Any]:
+def answer_schema(labels: Labels, *, in_pixels: bool = False) -> Mapping[str, Any]:
     """The form of an answer: an option's letter, a number, a point or box as the data write them, or a plan."""
     if labels.form == "choice":
         return _text(f"[{LETTERS[: len(labels.options)]}]", 1)
     if labels.form == "plan":
         return plan_schema("manipulation" if labels.type == "planning.table" else "navigation", 1)
-    return {"number": _text(_NUMBER, 9), "point": _text(_POINT, 12), "box": _text(_BOX, 26)}[labels.form]
+    if labels.form == "number":
+        return _text(_NUMBER, 9)
+    x = _PIXEL if in_pixels else _RELATIVE
+    return _text(rf"\[{x}, {x}\]", 12) if labels.form == "point" else _text(rf"\[\[{x}, {x}, {x}, {x}\]\]", 26)
 
 
 def _text(pattern: str, longest: int) -> dict[str, Any]:
@@ -129,6 +137,8 @@ def ask_all(run: QuestionsRun, *, report: Say) -> tuple[list[Asked], dict[Key, f
             identity, sight, rotation = key
             rotated = one.rotated(rotation)
             said = backend.generate(rotated.prompt(sight, backend.family), deadline_s=_DEADLINE_S).text
+            if sizes := rotated.pixel_sizes(backend.family):
+                said = pairs_to_relative(said, sizes)
             scores[key] = score(said, rotated.labels)
             lines.append({"id": identity, "sight": sight, "rotation": rotation, "answer": said, "score": scores[key]})
         if number % 100 == 0:
@@ -137,12 +147,10 @@ def ask_all(run: QuestionsRun, *, report: Say) -> tuple[list[Asked], dict[Key, f
 
 
 def _questions(run: QuestionsRun) -> Iterator[Asked]:
-    in_pixels = inspect_checkpoint(run.model).model_type == _IN_PIXELS
     records = read_records([run.data])
     labels = [label for _, label in read_dataset(run.data)]
     for record, label in list(zip(records, labels, strict=True))[: run.count]:
-        if not (in_pixels and label.form in ("point", "box")):
-            yield Asked(record.conversation, label, tuple(load_image(record, path) for path in record.images))
+        yield Asked(record.conversation, label, tuple(load_image(record, path) for path in record.images))
 
 
 def _keys(one: Asked) -> Iterator[Key]:

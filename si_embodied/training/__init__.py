@@ -1,1 +1,1 @@
-"""Training: si-nano from scratch, and LoRA fine-tuning of real checkpoints. No command-line code lives here."""
+"""Training: si-nano from scratch, and tuning of real checkpoints, by LoRA or in full. No command-line code here."""

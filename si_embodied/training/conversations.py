@@ -259,7 +259,12 @@ class Collator:
             batch["attention_mask"][row, :length] = 1
             if self.token_types:
                 batch["mm_token_type_ids"][row, :length] = torch.from_numpy(example.is_image.astype(np.int32))
-        for name in sorted({name for example in examples for name in example.pixels}):
-            arrays = [example.pixels[name] for example in examples if name in example.pixels]
-            batch[name] = torch.from_numpy(np.concatenate(arrays))
-        return batch
+        return batch | joined_pixels(examples)
+
+
+def joined_pixels(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """The images of all examples, by the model's argument names."""
+    return {
+        name: torch.from_numpy(np.concatenate([each.pixels[name] for each in examples if name in each.pixels]))
+        for name in sorted({name for example in examples for name in example.pixels})
+    }

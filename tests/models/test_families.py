@@ -115,6 +115,19 @@ def test_qwen3_conversation_equals_the_checkpoints_chat_template(
     assert ours.input_ids.tolist() == tokenizer.encode(text.replace("<|image_pad|>", "<|image_pad|>" * count))
 
 
+@pytest.mark.parametrize(("family_name", "default"), [("qwen2_5_vl", True), ("qwen3_vl", False)])
+def test_without_system_text_qwen25_gets_its_templates_default(
+    families: dict[str, Family], family_name: str, default: bool
+) -> None:
+    """The released chat templates: Qwen2.5-VL's writes a system turn of its own, Qwen3-VL's none."""
+    family = families[family_name]
+    without, stated = (
+        family.encode(Prompt("test", system, ("go on",), {})).input_ids.tolist()
+        for system in ("", "You are a helpful assistant.")
+    )
+    assert (without == stated) is default
+
+
 def test_special_tokens_in_an_instruction_stay_text(family_name: str, families: dict[str, Family]) -> None:
     """An instruction can neither end the turn nor pass for an image."""
     family = families[family_name]

@@ -112,6 +112,15 @@ def test_a_cached_model_needs_no_network(hub: Hub, tmp_path: Path) -> None:
     assert _resolve(tmp_path / "cache", SERVED, HF_HUB_OFFLINE="1") == first
 
 
+def test_a_recorded_short_commit_is_found_again_without_a_network(hub: Hub, tmp_path: Path) -> None:
+    """As `model_name` shortens it."""
+    [first] = _resolve(tmp_path / "cache", SERVED, endpoint=hub.url)
+    hub.close()
+    assert first["name"] == f"{SERVED}@{COMMIT[:12]}"
+    assert _resolve(tmp_path / "cache", first["name"], HF_HUB_OFFLINE="1") == [first]
+    assert _resolve(tmp_path / "cache", first["name"]) == [first]
+
+
 def test_offline_the_hub_is_not_contacted(hub: Hub, tmp_path: Path) -> None:
     """The error says how to copy the model over."""
     [model] = _resolve(tmp_path / "cache", f"{SERVED}@v1", endpoint=hub.url, HF_HUB_OFFLINE="1")

@@ -14,6 +14,7 @@ from si_embodied.models.points import (
     answer_to_pixels,
     answer_to_relative,
     pairs_to_pixels,
+    pairs_to_relative,
     schema_in_pixels,
     to_pixels,
     to_relative,
@@ -103,6 +104,7 @@ def test_points_of_an_answer_become_pixels() -> None:
 def test_pairs_of_numbers_are_converted_in_place() -> None:
     """A box in InternVL's format, with x and y alternating."""
     assert pairs_to_pixels("<box>[[0, 500, 1000, 1000]]</box>", [(200, 100)] * 2) == "<box>[[0, 50, 200, 100]]</box>"
+    assert pairs_to_relative("<box>[[0, 50, 200, 100]]</box>", [(200, 100)] * 2) == "<box>[[0, 500, 1000, 1000]]</box>"
 
 
 @pytest.mark.parametrize(("text", "sizes"), [("[1, 2, 3]", [(9, 9)]), ("[1, 2]", [(9, 9), (9, 8)]), ("[1, 2]", [])])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,19 @@ class Numbered:
 class Plain:
     """A family that writes nothing around an image."""
 
+    in_pixels = False
+
     def image_text(self, number: int, count: int) -> tuple[str, str]:
         return "", ""
+
+
+class InPixels(Plain):
+    """A family that answers in pixels, and sees every image at 500 x 200."""
+
+    in_pixels = True
+
+    def encode_images(self, images: tuple[Any, ...]) -> tuple[SimpleNamespace, ...]:
+        return tuple(SimpleNamespace(size_px=(500, 200)) for _ in images)
 
 
 PICTURE = np.full((4, 6, 3), 200, np.uint8)
@@ -102,3 +115,15 @@ def test_plans_follow_the_planners_schema() -> None:
     for name, skill in kinds.items():
         schema = answer_schema(Labels("x", "planning", name, "plan", "", (), 0))
         assert skill in str(schema).replace("'", '"')
+
+
+def test_a_family_in_pixels_is_told_the_images_sizes_and_asked_for_pixels() -> None:
+    """As in training (`training.conversations.encode`); only where the answer is a point or a box."""
+    point = asked()
+    point = replace(point, labels=replace(point.labels, form="point", options=()))
+    prompt = point.prompt("images", InPixels())  # type: ignore[arg-type]
+    assert "view 0 is 500 x 200" in prompt.system
+    assert re.fullmatch(prompt.schema["pattern"], "[1280, 64]")
+    assert point.pixel_sizes(InPixels()) == [(500, 200)]  # type: ignore[arg-type]
+    assert not asked().pixel_sizes(InPixels())  # type: ignore[arg-type]
+    assert not asked().prompt("images", InPixels()).system  # type: ignore[arg-type]

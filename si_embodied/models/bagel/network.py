@@ -135,13 +135,15 @@ class BagelForConditionalGeneration(_Bagel):
         pixel_values: Tensor | None = None,  # of all images, in order
         patch_positions: Tensor | None = None,
         attention_mask: Tensor | None = None,  # (B, T), 0 for padding, which is on the right
+        position_ids: Tensor | None = None,  # (B, T), from 0 in each of a row's sequences; None: one sequence a row
         labels: Tensor | None = None,  # (B, T), -100 where there is no loss
         logits_to_keep: int | Tensor = 0,
         **_: Any,
     ) -> CausalLMOutputWithPast:
         """One pass over whole prompts, without a cache: for training and for comparing.
 
-        Padding on the right changes nothing, because no token attends to a later one outside its block.
+        Padding on the right changes nothing, because no token attends to a later one outside its block. Sequences that
+        share a row do not see each other.
         """
         embeds = self.get_input_embeddings()(input_ids)
         is_image = input_ids == self.config.image_token_id
@@ -150,12 +152,18 @@ class BagelForConditionalGeneration(_Bagel):
             embeds = embeds.masked_scatter(is_image[..., None], features.to(embeds.dtype))
         ends = [image_blocks(row) for row in is_image.cpu().numpy()]
         length = input_ids.shape[1]
+        positions = torch.stack([torch.from_numpy(block_positions(each)) for each in ends])
+        mask = torch.stack([torch.from_numpy(attention(each, 0, length)) for each in ends])
+        if position_ids is not None:
+            first = position_ids.cpu() == 0
+            sequence = first.cumsum(dim=1)
+            mask = mask & (sequence[:, :, None] == sequence[:, None])
+            starts = positions.masked_fill(~first, 0).cummax(dim=1).values
+            positions = positions - starts
         hidden = self.model.language_model(
             inputs_embeds=embeds,
-            position_ids=torch.stack([torch.from_numpy(block_positions(each)) for each in ends]).to(embeds.device),
-            attention_mask=torch.stack([torch.from_numpy(attention(each, 0, length)) for each in ends])[:, None].to(
-                embeds.device
-            ),
+            position_ids=positions.to(embeds.device),
+            attention_mask=mask[:, None].to(embeds.device),
             use_cache=False,
         ).last_hidden_state
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

@@ -1,4 +1,4 @@
-"""The results of a LoRA run: the adapter in peft's format, and a whole checkpoint with the update merged in."""
+"""The results of a tuning run: an adapter in peft's format, or a whole checkpoint."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from si_embodied.models.loading import no_progress_bars
 from si_embodied.runs import write_json, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from si_embodied.training.lora_settings import LoraOutcome, LoraSettings
+    import torch
+
+    from si_embodied.training.tuning_settings import TuningOutcome, TuningSettings
 
 _WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf")
 _OWN = ("config.json", "README.md")  # not copied from the base into a merged checkpoint
 _CARD = """\
 ---
-{front}
+library_name: {library}
+pipeline_tag: image-text-to-text
 ---
 
-# {name}, tuned with LoRA
+# {name}, {how}
 
 {what}
 
@@ -33,7 +37,7 @@ _CARD = """\
 | --- | --- |
 | base | {name} ({family}) |
 | data | {data}: {records} conversations, SHA-256 `{sha}` |
-| steps | {steps} optimizer steps of {batch} conversations, seed {seed} |
+| steps | {steps} optimizer steps of {batch}, seed {seed} |
 | training loss | {first:.4f} at the first step, {last:.4f} at the last |
 | run with | attention {kernel}, dtype {dtype}; {versions} |
 
@@ -46,52 +50,60 @@ accuracy and episodes before you use this model. The limits and licences of the 
 """
 
 
-def save_adapter(model: Any, folder: Path, settings: LoraSettings, outcome: LoraOutcome) -> None:
+def save_adapter(model: Any, folder: Path, card: str) -> None:
     """Write `adapter_config.json`, `adapter_model.safetensors` and a model card.
 
     Args:
         model: the peft model.
         folder: created if missing; an existing adapter is replaced.
-        settings: the run's settings, for the card.
-        outcome: the run's outcome, for the card.
+        card: from `model_card`.
     """
     model.save_pretrained(str(folder))
-    front = "library_name: peft\npipeline_tag: image-text-to-text"
-    what = (
-        "A peft adapter: give it to `si-embodied` with its base (`--model BASE --adapter DIR`), or load the base, "
-        f"then `peft.PeftModel.from_pretrained(model, {folder.name!r})`."
-    )
-    write_text(folder / "README.md", _card(settings, outcome, front, what))
+    write_text(folder / "README.md", card)
 
 
-def save_merged(model: Any, base: Path, folder: Path, settings: LoraSettings, outcome: LoraOutcome) -> None:
-    """Merge the update into the weights and write a whole checkpoint, with the base's tokenizer and processor files.
+def save_whole(
+    model: Any, base: Path, folder: Path, card: str, state: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write a whole checkpoint, with the base's tokenizer and processor files.
 
-    Afterwards, `model` is no longer a peft model.
+    Args:
+        model: the network.
+        base: the directory of the checkpoint that it was trained from.
+        folder: created if missing.
+        card: from `model_card`.
+        state: the weights, if the model does not hold them whole.
     """
-    merged = model.merge_and_unload()
     with no_progress_bars():
-        merged.save_pretrained(str(folder))
-    # The architecture is unchanged, so keep the base's config.json: the Trainer has modified the one in memory.
-    dtype = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("dtype")
+        model.save_pretrained(str(folder), state_dict=state)
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    # The architecture is unchanged, so keep the base's config.json: the Trainer has modified the one in memory.
+    dtype = str(next(iter(state.values())).dtype).removeprefix("torch.") if state else str(model.dtype)
     config.pop("torch_dtype", None)
-    write_json(folder / "config.json", {**config, "dtype": dtype})
+    write_json(folder / "config.json", {**config, "dtype": dtype.removeprefix("torch.")})
     for file in sorted(base.iterdir()):
         if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name not in _OWN:
             shutil.copyfile(file, folder / file.name)
-    front = "library_name: transformers\npipeline_tag: image-text-to-text"
-    write_text(
-        folder / "README.md", _card(settings, outcome, front, "A whole checkpoint: the base with the update merged in.")
-    )
+    write_text(folder / "README.md", card)
 
 
-def _card(settings: LoraSettings, outcome: LoraOutcome, front: str, what: str) -> str:
-    """The model card, without paths on this machine."""
-    config = settings.config
+def model_card(
+    settings: TuningSettings, outcome: TuningOutcome, *, how: str, what: str, batch: str, library: str = "transformers"
+) -> str:
+    """The model card, without paths on this machine.
+
+    Args:
+        settings: what the run was asked to do.
+        outcome: what came of it.
+        how: "tuned with LoRA".
+        what: what the files are and how to open them.
+        batch: what a step trains on: "8 conversations".
+        library: that opens the files.
+    """
     packages = [f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "peft")]
     return _CARD.format(
-        front=front,
+        library=library,
+        how=how,
         what=what,
         name=settings.model,
         family=settings.family,
@@ -99,12 +111,12 @@ def _card(settings: LoraSettings, outcome: LoraOutcome, front: str, what: str) -
         records=settings.records,
         sha=settings.data_sha256,
         steps=len(outcome.losses),
-        batch=config.batch_size * config.accumulation,
-        seed=config.seed,
+        batch=batch,
+        seed=settings.config.seed,
         first=outcome.losses[0],
         last=outcome.losses[-1],
         kernel=outcome.kernel,
         dtype=outcome.dtype,
         versions=", ".join([f"si-embodied {__version__}", f"Python {platform.python_version()}", *packages]),
-        config=json.dumps(asdict(config), indent=2),
+        config=json.dumps(asdict(settings.config), indent=2),
     )
