@@ -64,24 +64,29 @@ class Harness:
             "--tasks", ",".join(tasks), "--include_path", str(self.task_files.absolute()),
             "--batch_size", str(self.batch), "--output_path", str(folder / _REPORTS), "--log_samples",
         ]  # fmt: skip
-        log = folder / _LOG_FILE
+        log, before = folder / _LOG_FILE, _results(folder)
         with log.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=stream, env=self._variables(), cwd=folder, check=False)
-        results = sorted((folder / _REPORTS).glob("*/*_results.json"))
-        if done.returncode or not results:
+        new = sorted(_results(folder) - before)
+        if done.returncode or not new:
             raise EvaluationError(
                 f"lmms-eval ended with code {done.returncode}: {_last_words(log)} (all of it is in {log}); repeat the "
                 "command to continue after the last answer"
             )
-        return {task: _scored(results[-1], task) for task in tasks}
+        return {task: _scored(new[-1], task) for task in tasks}
 
     def _variables(self) -> dict[str, str]:
         """Its environment variables: local data are looked for in their folder, and never on the hub."""
         variables = dict(os.environ)
         if self.data is not None:
+            variables["HF_DATASETS_CACHE"] = str((self.task_files.parent / "datasets").absolute())
             offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
             variables |= {"HF_HOME": str(self.data.absolute()), **offline}
         return variables
+
+
+def _results(folder: Path) -> set[Path]:
+    return set((folder / _REPORTS).rglob("[0-9]*_results.json"))
 
 
 def _scored(results: Path, task: str) -> Scored:

@@ -21,6 +21,11 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def _listed(metavar: str) -> object:
+    """How to read a tuple of names, and to show its default."""
+    return replace(reader(names, metavar), str_from_instance=lambda values: [",".join(values)])
+
+
 @dataclass(frozen=True, slots=True)
 class Spatial:
     """Score a model on spatial benchmarks with lmms-eval, beside blank and absent images.
@@ -34,7 +39,7 @@ class Spatial:
         SpatialRun,
         flags(
             "data", "environment", "out",
-            tasks=reader(names, "NAME[,NAME]"), sights=reader(names, "SIGHT[,SIGHT]"), limit=COUNT, batch=COUNT,
+            tasks=_listed("NAME[,NAME]"), sights=_listed("SIGHT[,SIGHT]"), limit=COUNT, batch=COUNT,
         ),
     ] = SpatialRun()  # fmt: skip
     json: EndWithJson = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ from si_embodied.data.settings import DataConfig
 OUT = Path(__file__).parent / "samples"
 SIZE = 128
 STEP = 1_000_000  # between the rotations of a question in MMBench
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 VSI = {
     "object_rel_direction_easy": "perspective.from_place", "object_rel_direction_medium": "perspective.facing",
@@ -68,7 +71,7 @@ MMBENCH = {
 TABLES = (VSI, MMSI, MINDCUBE, VIEWSPATIAL, SITE_IMAGE, SITE_VIDEO, MMBENCH)
 
 
-def asked(per_kind: int = 3) -> dict[str, list[Question]]:
+def asked(per_kind: int = 6) -> dict[str, list[Question]]:
     """Some questions of each kind."""
     kinds = sorted({kind for table in TABLES for kind in table.values()})
     found: dict[str, list[Question]] = {kind: [] for kind in kinds}
@@ -79,13 +82,18 @@ def asked(per_kind: int = 3) -> dict[str, list[Question]]:
 
 
 class Pool:
-    """Hands out each question once."""
+    """Hands out each question once. The right option is A and not A in turn, so that always saying A scores half."""
 
     def __init__(self, questions: dict[str, list[Question]]) -> None:
         self._questions = questions
+        self._wants_a = itertools.cycle((True, False))
 
     def take(self, kind: str) -> Question:
-        return self._questions[kind].pop(0)
+        """A question of a kind."""
+        left, wants_a = self._questions[kind], next(self._wants_a)
+        one = next((each for each in left if (each.answer == "A") == wants_a), left[0])
+        left.remove(one)
+        return one
 
 
 def png(rgb: Any) -> str:
@@ -112,6 +120,9 @@ def vsi(pool: Pool) -> list[dict[str, Any]]:
     rows = []
     for number, (kind, ours) in enumerate(VSI.items()):
         question = pool.take(ours)
+        answer = question.answer
+        if kind == "object_counting":
+            answer = str(NUMBERS.index(question.options[LETTERS.index(answer)]))
         rows.append(
             {
                 "id": number,
@@ -119,8 +130,8 @@ def vsi(pool: Pool) -> list[dict[str, Any]]:
                 "scene_name": video(question, OUT / "vsibench" / "si_embodied"),
                 "question_type": kind,
                 "question": question.text,
-                "ground_truth": question.answer,
-                "options": lettered(question.options, ".") or None,
+                "ground_truth": answer,
+                "options": None if kind == "object_counting" else lettered(question.options, ".") or None,
             }
         )
     return rows
