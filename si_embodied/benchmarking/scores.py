@@ -14,6 +14,7 @@ from si_embodied.errors import DataError
 from si_embodied.evaluation.statistics import wilson_interval
 
 _RESAMPLES, _BLOCK = 2000, 100
+_FEWEST = 5  # questions of a group: a bootstrap of fewer draws the same ones again, and looks certain
 _TOLERANCE = 1e-4  # lmms-eval rounds to six decimals, or to five of percent
 
 
@@ -33,7 +34,7 @@ class Interval:
 
     low: float
     high: float
-    method: str  # "Wilson" or "bootstrap"
+    method: str  # "Wilson", "bootstrap" or "too few questions"
 
 
 def mean_of(pieces: Sequence[Piece]) -> float:
@@ -49,7 +50,8 @@ def interval(pieces: Sequence[Piece], score: float) -> Interval:
     """The interval of a score: Wilson's if each question is right or wrong and all count alike, else a bootstrap's.
 
     The bootstrap draws questions with replacement within each group, 2,000 times, and takes the percentiles 2.5 and
-    97.5 (B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), 1-26).
+    97.5 (B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), 1-26). If a
+    group has fewer than five questions, the interval is the whole range.
 
     Args:
         pieces: one or more, of the questions.
@@ -67,6 +69,8 @@ def interval(pieces: Sequence[Piece], score: float) -> Interval:
     if alike and all(piece.gained in (0.0, 1.0) and piece.possible == 1.0 for piece in pieces):
         low, high = wilson_interval(round(sum(piece.gained for piece in pieces)), len(pieces))
         return Interval(low, high, "Wilson")
+    if min(len(gained) for gained, _, _ in _groups(pieces)) < _FEWEST:
+        return Interval(min(0.0, *(piece.gained / piece.possible for piece in pieces)), 1.0, "too few questions")
     low, high = np.percentile(_resampled(pieces), [2.5, 97.5])
     return Interval(float(low), float(high), "bootstrap")
 

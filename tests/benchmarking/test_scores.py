@@ -29,10 +29,15 @@ def test_partly_right_questions_get_a_bootstrap_around_the_score() -> None:
 
 
 def test_a_chance_adjusted_score_may_be_below_zero() -> None:
-    pieces = [Piece(-0.25, possible=0.75)] * 4
+    pieces = [Piece(-0.25, possible=0.75)] * 9
     assert interval(pieces, -1 / 3).low == pytest.approx(-1 / 3)
 
 
 def test_an_interval_of_another_score_is_refused() -> None:
     with pytest.raises(DataError, match=r"0\.700000.*0\.500000"):
         interval([Piece(1.0), Piece(0.0)], 0.7)
+
+
+def test_a_group_of_one_question_leaves_the_score_open() -> None:
+    found = interval([Piece(1.0, group="a")] * 9 + [Piece(1.0, group="b")], 1.0)
+    assert (found.low, found.high, found.method) == (0.0, 1.0, "too few questions")
