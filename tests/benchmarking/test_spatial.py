@@ -98,7 +98,10 @@ def test_published_figures_stand_beside_the_scores() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_planted_scores_come_out_of_lmms_eval(tmp_path: Path) -> None:
-    """Makes lmms-eval's environment (minutes), or takes $LMMS_EVAL_ENVIRONMENT, and always answers "A 2": A is right in a known share of the samples."""
+    """Always answers "A 2", which is right in a known share of the samples.
+
+    Makes lmms-eval's environment first (minutes), or takes the one that LMMS_EVAL_ENVIRONMENT names.
+    """
     backend, place = BackendConfig("scripted", script=("A 2",)), Path(os.environ.get("LMMS_EVAL_ENVIRONMENT", DEFAULT))
     run = SpatialRun(backend, data=SAMPLES, sights=("images", "none"), environment=place, out=tmp_path)
     report = run_spatial(run)
