@@ -63,8 +63,10 @@ class Harness:
             str(self.python), "-m", "lmms_eval", "--model", MODEL_ID, "--model_args", f"settings={settings}",
             "--tasks", ",".join(tasks), "--include_path", str(self.task_files.absolute()),
             "--batch_size", str(self.batch), "--output_path", str(folder / _REPORTS), "--log_samples",
+            # One after another: SITE-Bench guesses at random where it finds no answer, from one seed.
+            "--process_docs_parallel", "1",
         ]  # fmt: skip
-        log, before = folder / _LOG_FILE, _results(folder)
+        log, before = log_file(folder), _results(folder)
         with log.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=stream, env=self._variables(), cwd=folder, check=False)
         new = sorted(_results(folder) - before)
@@ -83,6 +85,11 @@ class Harness:
             offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
             variables |= {"HF_HOME": str(self.data.absolute()), **offline}
         return variables
+
+
+def log_file(folder: Path) -> Path:
+    """The log of lmms-eval in a folder of results."""
+    return folder / _LOG_FILE
 
 
 def _results(folder: Path) -> set[Path]:

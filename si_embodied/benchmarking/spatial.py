@@ -13,7 +13,7 @@ from si_embodied.backends.opening import located
 from si_embodied.benchmarking.answering import Answer, Engine, answers_of
 from si_embodied.benchmarking.benchmarks import Task
 from si_embodied.benchmarking.environment import ensure_environment
-from si_embodied.benchmarking.harness import ANSWERS_FILE, Harness, Scored
+from si_embodied.benchmarking.harness import ANSWERS_FILE, Harness, Scored, log_file
 from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import Row, SpatialReport, beside, in_order, make_row, published
 from si_embodied.benchmarking.scores import Piece
@@ -41,16 +41,15 @@ def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None)
     python = ensure_environment(run.environment, say)
     harness = Harness(python, run.out / "tasks", run.data, run.batch)
     write_task_files(harness.task_files, run.lmms_tasks, harness.package(), run.data, run.limit)
+    found: dict[Sight, dict[str, Scored]] = {}
+    for sight in run.sights:
+        say(f"asking {', '.join(run.tasks)} with sight {sight!r}; log: {log_file(_folder(run, sight))}")
+        engine = Engine(run.backend, sight, str((_folder(run, sight) / ANSWERS_FILE).absolute()))
+        found[sight] = harness.run(engine, [_own(run, task) for task in run.lmms_tasks], _folder(run, sight))
     rows: list[Row] = []
     for name, benchmark in run.benchmarks.items():
-        seen: dict[Sight, dict[str, Scored]] = {}
-        for sight in run.sights:
-            say(f"{benchmark.title}, {sight}")
-            engine = Engine(run.backend, sight, str((_folder(run, name, sight) / ANSWERS_FILE).absolute()))
-            tasks = [task_name(task, run.data, run.limit) for task in benchmark.tasks]
-            seen[sight] = harness.run(engine, tasks, _folder(run, name, sight))
         for task in benchmark.tasks:
-            rows += _rows(run, name, task, {sight: found[_own(run, task)] for sight, found in seen.items()})
+            rows += _rows(run, name, task, {sight: scored[_own(run, task)] for sight, scored in found.items()})
     report = _report(run, rows)
     report.write(run.out)
     return report
@@ -64,8 +63,8 @@ def _plain(backend: BackendConfig) -> BackendConfig:
     return replace(backend, server=replace(backend.server, answer_format="none", max_tokens=most))
 
 
-def _folder(run: SpatialRun, benchmark: str, sight: Sight) -> Path:
-    return run.out / benchmark / sight
+def _folder(run: SpatialRun, sight: Sight) -> Path:
+    return run.out / sight
 
 
 def _own(run: SpatialRun, task: Task) -> str:
@@ -77,7 +76,7 @@ def _rows(run: SpatialRun, name: str, task: Task, found: dict[Sight, Scored]) ->
     rows: list[Row] = []
     with_images: tuple[Piece, ...] | None = None
     for sight, scored in found.items():
-        row, pieces = make_row(name, task, sight, scored, _answers(_folder(run, name, sight), _own(run, task)))
+        row, pieces = make_row(name, task, sight, scored, _answers(_folder(run, sight), _own(run, task)))
         if sight == "images":
             with_images = pieces
         elif with_images is not None and len(pieces) == row.questions:
@@ -92,7 +91,7 @@ def _answers(folder: Path, task: str) -> list[Answer]:
 
 
 def _report(run: SpatialRun, rows: list[Row]) -> SpatialReport:
-    file = _folder(run, run.tasks[0], run.sights[0]) / _ENGINE_FACTS
+    file = _folder(run, run.sights[0]) / _ENGINE_FACTS
     try:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
