@@ -30,7 +30,9 @@ setup(
             "recorder_node = si_embodied.ros_nodes.recorder_node:main",
             "sim_node = si_embodied.ros_nodes.sim_node:main",
             "watchdog_node = si_embodied.ros_nodes.watchdog_node:main",
-        ]
+        ],
+        # lmms-eval finds our engine by this: `si-embodied benchmark spatial`.
+        "lmms_eval.models": ["si_embodied = si_embodied.benchmarking.plugin:manifest"],
     },
     zip_safe=False,
     include_package_data=False,  # package_data says it all; else setuptools warns of every folder of prompts

@@ -68,7 +68,7 @@ class EvaluationConfig:
             "env": self.env,
             "task": self.task,
             "policy": self.policy,
-            **({"model": None} if self.backend is None else _backend_identity(self.backend)),
+            **({"model": None} if self.backend is None else backend_identity(self.backend)),
             "control": self.control,
             "latency": self.latency,
             "image_size": self.image_size,
@@ -87,7 +87,7 @@ class EvaluationConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _backend_identity(backend: BackendConfig) -> dict[str, Any]:
+def backend_identity(backend: BackendConfig) -> dict[str, Any]:
     """Identify a local model by its files, and a served one by its name and how it is called."""
     match backend.kind:
         case "local":

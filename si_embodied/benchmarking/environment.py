@@ -1,0 +1,52 @@
+"""The virtual environment that lmms-eval runs in: its dependencies conflict with those of our simulators."""
+
+from __future__ import annotations
+
+import subprocess
+import venv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import si_embodied
+from si_embodied.errors import ConfigError
+from si_embodied.runs import write_text
+
+DEFAULT = Path("~/.cache/si_embodied/lmms-eval-0.7.3")
+_INSTALLED = "si_embodied_installed.txt"
+
+
+def ensure_environment(directory: Path, say: Callable[[str], None]) -> Path:
+    """The environment's Python. The first call makes it, which downloads about 2 GB, or 7 GB with CUDA.
+
+    Args:
+        directory: where it is, or will be.
+        say: told before the installation starts.
+
+    Raises:
+        ConfigError: the installation failed. The next call continues it.
+    """
+    directory = directory.expanduser().absolute()
+    python, installed = directory / "bin" / "python", directory / _INSTALLED
+    wanted = requirement()
+    text = " ".join(wanted)
+    if installed.is_file() and installed.read_text(encoding="utf-8").strip() == text:
+        return python
+    say(f"installing lmms-eval into {directory}; this takes minutes, once")
+    if not python.exists():
+        venv.EnvBuilder(with_pip=True).create(directory)
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = " | ".join(done.stderr.strip().splitlines()[-3:])
+        raise ConfigError(f"{' '.join(command)} failed with code {done.returncode}: {last}; mend that and repeat")
+    write_text(installed, text + "\n")
+    return python
+
+
+def requirement() -> Sequence[str]:
+    """What pip installs: this package as it is installed here, from its source folder or by its version."""
+    extras = "[models,benchmark]"
+    source = Path(si_embodied.__file__).resolve().parents[1]
+    if (source / "pyproject.toml").is_file():
+        return "--editable", f"{source}{extras}"
+    return (f"si-embodied{extras}=={si_embodied.__version__}",)

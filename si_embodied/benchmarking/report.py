@@ -1,0 +1,126 @@
+"""The report on a run: a row per task and sight, with interval, control, cost and prompts; as JSON and as a table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from si_embodied.benchmarking.answering import Answer
+from si_embodied.benchmarking.benchmarks import Benchmark, Task
+from si_embodied.benchmarking.harness import Scored
+from si_embodied.benchmarking.messages import SIGHTS, Sight
+from si_embodied.benchmarking.scores import Piece, interval
+from si_embodied.evaluation.statistics import mean, percentiles, sign_flip
+from si_embodied.models.registry import find_release
+from si_embodied.runs import write_json, write_text
+
+_SHOWN: Mapping[Sight, str] = {"images": "images", "blank": "blank images", "none": "no images"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a model scores on one task with one sight; scores are in percent."""
+
+    benchmark: str
+    task: str
+    metric: str
+    sight: Sight
+    questions: int  # that were asked
+    scored: int  # of which an interval was made: MMBench's rotations of a question are one
+    score: float
+    low: float  # 95% interval
+    high: float
+    interval: str  # how it was made
+    seconds_p50: float  # per question
+    seconds_p99: float
+    prompt_tokens: float  # mean
+    completion_tokens: float  # mean
+    prompts_sha256: str  # of all prompts, in the data set's order
+    p_value: float | None = None  # of the images' score being equal, on the same questions; None: not comparable
+
+
+def make_row(
+    name: str, task: Task, sight: Sight, scored: Scored, answers: Sequence[Answer]
+) -> tuple[Row, tuple[Piece, ...]]:  # fmt: skip
+    """The row of one task and sight, and the pieces of its score.
+
+    Raises:
+        RecordError: lmms-eval's files lack the metric.
+        DataError: they contradict each other.
+    """
+    score = scored.metric(task.metric) / (100 if task.percent else 1)
+    samples = sorted(scored.samples, key=lambda sample: int(sample["doc_id"]))
+    pieces = tuple(task.pieces(samples, score))
+    bounds = interval(pieces, score)
+    took = percentiles([answer.seconds for answer in answers])
+    prompts = "".join(answer.prompt for answer in sorted(answers, key=lambda each: each.document))
+    row = Row(
+        name, task.name, task.metric, sight, len(samples), len(pieces), 100 * score, 100 * bounds.low,
+        100 * bounds.high, bounds.method, took.p50, took.p99, mean([answer.prompt_tokens for answer in answers]),
+        mean([answer.completion_tokens for answer in answers]), hashlib.sha256(prompts.encode()).hexdigest(),
+    )  # fmt: skip
+    return row, pieces
+
+
+def beside(pieces: Sequence[Piece], control: Sequence[Piece]) -> float | None:
+    """The p-value of a control's score being equal, question by question; None if questions have no score each."""
+    if len(pieces) != len(control):
+        return None
+    return sign_flip([each.gained for each in pieces], [each.gained for each in control]).p_value
+
+
+@dataclass(frozen=True, slots=True)
+class SpatialReport:
+    """All rows, and what they depend on."""
+
+    model: str
+    kernel: str
+    dtype: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]  # in lmms-eval's environment
+    published: Mapping[str, tuple[str, ...]]  # by benchmark: figures of the paper and the model's card
+    rows: tuple[Row, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write `results.json` and `results.md`.
+
+        Raises:
+            RecordError: a file cannot be written.
+        """
+        write_json(folder / "results.json", json.loads(json.dumps(asdict(self))))
+        write_text(folder / "results.md", "\n".join(self.table()) + "\n")
+
+    def table(self) -> list[str]:
+        """A Markdown table, and below it the published figures and what the scores depend on."""
+        head = ("task", "sight", "n", "score, % [95% interval]", "p", "s per question", "tokens in, out")
+        lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *map(_cells, self.rows))]
+        figures = [f"- {name}: {figure}" for name, given in self.published.items() for figure in given]
+        made = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        about = f"{self.model}, attention kernel {self.kernel}, {self.dtype}; greedy; {made}"
+        return [*lines, "", "Published, not measured here:", *figures, "", about]
+
+
+def published(benchmarks: Mapping[str, Benchmark], model: str) -> dict[str, tuple[str, ...]]:
+    """The figures to set beside the scores: the paper's, and the mean on the card of a released model."""
+    figures = {name: benchmark.published for name, benchmark in benchmarks.items()}
+    if (release := find_release(model.rpartition("/")[2].partition("@")[0])) is not None:
+        figures["EASI-8 mean"] = (f"{release.easi8} (model card of {release.hub_id})",)
+    return figures
+
+
+def in_order(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows by task, each with the images first."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    return tuple(sorted(rows, key=lambda row: (tasks.index(row.task), SIGHTS.index(row.sight))))
+
+
+def _cells(row: Row) -> list[str]:
+    p = "" if row.p_value is None else f"{row.p_value:.3g}"
+    n = str(row.scored) if row.scored == row.questions else f"{row.scored} ({row.questions} asked)"
+    score = f"{row.score:.1f} [{row.low:.1f}, {row.high:.1f}] {row.interval}"
+    tokens = f"{row.prompt_tokens:.0f}, {row.completion_tokens:.1f}"
+    return [f"{row.benchmark}: {row.task}", _SHOWN[row.sight], n, score, p, f"{row.seconds_p50:.2f}", tokens]

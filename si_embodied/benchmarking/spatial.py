@@ -1,0 +1,102 @@
+"""`benchmark spatial`: ask each benchmark with images, with black images and without any, and report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.opening import located
+from si_embodied.benchmarking.answering import Answer, Engine, answers_of
+from si_embodied.benchmarking.benchmarks import Task
+from si_embodied.benchmarking.environment import ensure_environment
+from si_embodied.benchmarking.harness import ANSWERS_FILE, Harness, Scored, log_file
+from si_embodied.benchmarking.messages import Sight
+from si_embodied.benchmarking.report import Row, SpatialReport, beside, in_order, make_row, published
+from si_embodied.benchmarking.scores import Piece
+from si_embodied.benchmarking.settings import SpatialRun
+from si_embodied.benchmarking.task_files import check_data, task_name, write_task_files
+from si_embodied.errors import RecordError
+from si_embodied.runs import JsonLines, claim
+
+_ENGINE_FACTS = "engine.json"
+_SERVER_TOKENS = 4096
+
+
+def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None) -> SpatialReport:
+    """Run the benchmarks, or continue them, and write the report.
+
+    Raises:
+        DataError: data are missing; the message says where to get them and where they must lie.
+        ConfigError: the folder holds another run, or the environment of lmms-eval cannot be made.
+        EvaluationError: lmms-eval failed; answers are kept.
+    """
+    if run.data is not None:
+        check_data(run.data, run.lmms_tasks)
+    run = replace(run, backend=_plain(located(run.backend)))
+    claim(run.out / "settings.json", run.identity())
+    python = ensure_environment(run.environment, say)
+    harness = Harness(python, run.out / "tasks", run.data, run.batch)
+    write_task_files(harness.task_files, run.lmms_tasks, harness.package(), run.data, run.limit)
+    found: dict[Sight, dict[str, Scored]] = {}
+    for sight in run.sights:
+        say(f"asking {', '.join(run.tasks)} with sight {sight!r}; log: {log_file(_folder(run, sight))}")
+        engine = Engine(run.backend, sight, str((_folder(run, sight) / ANSWERS_FILE).absolute()))
+        found[sight] = harness.run(engine, [_own(run, task) for task in run.lmms_tasks], _folder(run, sight))
+    rows: list[Row] = []
+    for name, benchmark in run.benchmarks.items():
+        for task in benchmark.tasks:
+            rows += _rows(run, name, task, {sight: scored[_own(run, task)] for sight, scored in found.items()})
+    report = _report(run, rows)
+    report.write(run.out)
+    return report
+
+
+def _plain(backend: BackendConfig) -> BackendConfig:
+    """The same model, with answers in words: a server is not asked for JSON."""
+    if backend.kind != "server":
+        return backend
+    most = max(backend.server.max_tokens, _SERVER_TOKENS)
+    return replace(backend, server=replace(backend.server, answer_format="none", max_tokens=most))
+
+
+def _folder(run: SpatialRun, sight: Sight) -> Path:
+    return run.out / sight
+
+
+def _own(run: SpatialRun, task: Task) -> str:
+    return task_name(task, run.data, run.limit)
+
+
+def _rows(run: SpatialRun, name: str, task: Task, found: dict[Sight, Scored]) -> list[Row]:
+    """A row per sight; those of the controls are compared with that of the images."""
+    rows: list[Row] = []
+    with_images: tuple[Piece, ...] | None = None
+    for sight, scored in found.items():
+        row, pieces = make_row(name, task, sight, scored, _answers(_folder(run, sight), _own(run, task)))
+        if sight == "images":
+            with_images = pieces
+        elif with_images is not None and len(pieces) == row.questions:
+            row = replace(row, p_value=beside(with_images, pieces))
+        rows.append(row)
+    return rows
+
+
+def _answers(folder: Path, task: str) -> list[Answer]:
+    """The recorded answers of a task."""
+    return [answer for answer in answers_of(JsonLines(folder / ANSWERS_FILE)) if answer.task == task]
+
+
+def _report(run: SpatialRun, rows: list[Row]) -> SpatialReport:
+    file = _folder(run, run.sights[0]) / _ENGINE_FACTS
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{str(file)!r} does not say what answered ({error}): repeat the command") from error
+    return SpatialReport(
+        facts["model"], facts["kernel"], facts["dtype"], run.identity(), facts["versions"],
+        published(run.benchmarks, facts["model"]), in_order(rows),
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""The task files that make lmms-eval read local data or a part of the data, and the check that the data are there.
+
+Each includes lmms-eval's own file, and so keeps its questions, prompts and scorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from si_embodied.benchmarking.benchmarks import Task
+from si_embodied.errors import ConfigError, DataError
+from si_embodied.runs import write_text
+
+_PREFIX = "si_"
+_SUBSET = '''"""Written by `si-embodied benchmark spatial`; the task files of this folder call it."""
+
+from si_embodied.benchmarking.subset import subset
+
+'''
+_FUNCTION = """
+def {name}(documents):
+    return subset(documents, {column!r}, {count})
+"""
+
+
+def task_name(task: Task, data: Path | None, limit: int | None) -> str:
+    """The task's name on lmms-eval's command line: its own, or that of our file for it."""
+    return task.name if data is None and limit is None else f"{_PREFIX}{task.name}"
+
+
+def write_task_files(
+    folder: Path, tasks: Iterable[Task], lmms_eval: Path, data: Path | None, limit: int | None
+) -> None:
+    """Write a task file for each task whose data are local or limited.
+
+    Args:
+        folder: for the files; lmms-eval's `--include_path`.
+        tasks: the tasks.
+        lmms_eval: the folder of the installed package.
+        data: the folder of the data sets; None: lmms-eval downloads them.
+        limit: only so many questions.
+
+    Raises:
+        ConfigError: the limit is below what a task's scorer needs.
+    """
+    tasks = tuple(tasks)
+    for task in tasks:
+        if limit is not None and limit < task.fewest:
+            raise ConfigError(f"the scorer of {task.name} needs --limit of at least {task.fewest}, got: {limit}")
+        settings: dict[str, object] = {
+            "include": str(lmms_eval / "tasks" / task.file), "task": task_name(task, data, limit),
+        }  # fmt: skip
+        if data is not None:
+            settings |= {"dataset_path": str(table_folder(data, task).absolute()), "dataset_kwargs": {}}
+        text = yaml.safe_dump(settings, sort_keys=False)
+        if limit is not None:
+            text += f"process_docs: !function subsets.{task.name}\n"
+        if task_name(task, data, limit) != task.name:
+            write_text(folder / f"{task.name}.yaml", text)
+    functions = [_FUNCTION.format(name=task.name, column=task.column, count=limit) for task in tasks if limit]
+    write_text(folder / "subsets.py", _SUBSET + "".join(functions))
+
+
+def table_folder(data: Path, task: Task) -> Path:
+    """Where a task's data set lies: DATA/OWNER/NAME."""
+    return data / task.repository
+
+
+def check_data(data: Path, tasks: Iterable[Task]) -> None:
+    """Check that each task's data lie in the folder.
+
+    Raises:
+        DataError: something is missing; the message says how to get each part and where it must lie.
+    """
+    missing = [line for task in tasks for line in _missing(data, task)]
+    if missing:
+        raise DataError(f"data are missing in {str(data)!r}: {'; '.join(dict.fromkeys(missing))}")
+
+
+def _missing(data: Path, task: Task) -> Iterable[str]:
+    folder = table_folder(data, task)
+    if not any(folder.rglob("*.parquet")) and not any(folder.rglob("*.json*")):
+        yield (
+            f"{task.name} needs its questions in {folder}: "
+            f"hf download {task.repository} --repo-type dataset --local-dir {folder}"
+        )
+    if task.media and not (data / task.media).is_dir():
+        yield (
+            f"{task.name} needs its images and videos in {data / task.media}: "
+            f"unpack the archives of {task.repository} there"
+        )

@@ -1,0 +1,138 @@
+"""`benchmark spatial`: settings, task files and the whole path over the samples."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from si_embodied.backends.config import BackendConfig
+from si_embodied.benchmarking.benchmarks import BENCHMARKS
+from si_embodied.benchmarking.environment import DEFAULT
+from si_embodied.benchmarking.harness import Scored
+from si_embodied.benchmarking.report import make_row, published
+from si_embodied.benchmarking.settings import SpatialRun
+from si_embodied.benchmarking.spatial import run_spatial
+from si_embodied.benchmarking.task_files import check_data, write_task_files
+from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
+
+SAMPLES = Path(__file__).parent / "samples"
+VSI = BENCHMARKS["vsi"].tasks
+EVERY_TASK = [task for benchmark in BENCHMARKS.values() for task in benchmark.tasks]
+
+
+def test_an_unknown_benchmark_is_rejected() -> None:
+    with pytest.raises(UnknownNameError, match="mmsi"):
+        SpatialRun(tasks=("msi",))
+
+
+def test_the_samples_hold_the_data_of_every_task() -> None:
+    check_data(SAMPLES, EVERY_TASK)
+
+
+def test_missing_data_are_said_with_where_to_get_them_and_where_they_must_lie(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        check_data(tmp_path, VSI)
+    words = str(caught.value)
+    assert (
+        f"hf download nyu-visionx/VSI-Bench --repo-type dataset --local-dir {tmp_path}/nyu-visionx/VSI-Bench" in words
+    )
+    assert f"videos in {tmp_path}/vsibench: unpack the archives" in words
+
+
+def test_a_task_file_includes_lmms_evals_own_and_changes_only_the_data(tmp_path: Path) -> None:
+    write_task_files(tmp_path, VSI, Path("/lmms_eval"), SAMPLES, None)
+    assert yaml.safe_load((tmp_path / "vsibench_multiimage.yaml").read_text()) == {
+        "include": "/lmms_eval/tasks/vsibench/multi_image_input/vsibench_multiimage.yaml",
+        "task": "si_vsibench_multiimage",
+        "dataset_path": str(SAMPLES / "nyu-visionx" / "VSI-Bench"),
+        "dataset_kwargs": {},
+    }
+
+
+def test_without_local_data_and_limit_lmms_evals_own_task_runs(tmp_path: Path) -> None:
+    write_task_files(tmp_path, VSI, Path("/lmms_eval"), None, None)
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_a_limit_below_what_the_scorer_needs_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least 10"):
+        write_task_files(tmp_path, VSI, Path("/lmms_eval"), None, 5)
+
+
+def test_a_limited_task_calls_the_subset(tmp_path: Path) -> None:
+    write_task_files(tmp_path, VSI, Path("/lmms_eval"), None, 20)
+    assert "process_docs: !function subsets.vsibench_multiimage" in (tmp_path / "vsibench_multiimage.yaml").read_text()
+    assert "subset(documents, 'question_type', 20)" in (tmp_path / "subsets.py").read_text()
+
+
+def test_a_row_has_lmms_evals_score_and_an_interval() -> None:
+    samples = [{"doc_id": k, "average": {"score": float(k < 3)}} for k in range(4)]
+    (task,) = BENCHMARKS["mmsi"].tasks
+    row, pieces = make_row("mmsi", task, "images", Scored({"average,none": 0.75}, samples), [])
+    assert (row.score, row.questions, row.interval, len(pieces)) == (75.0, 4, "Wilson", 4)
+    # Wilson's interval of 3 of 4, by its formula: (0.75 + z²/8 ± z sqrt(0.1875/4 + z²/64)) / (1 + z²/4), z = 1.96.
+    assert (row.low, row.high) == pytest.approx((30.06, 95.44), abs=0.01)
+
+
+def test_results_without_the_metric_are_rejected() -> None:
+    (task,) = BENCHMARKS["mmsi"].tasks
+    with pytest.raises(RecordError, match="average"):
+        make_row("mmsi", task, "images", Scored({}, []), [])
+
+
+def test_published_figures_stand_beside_the_scores() -> None:
+    found = published({"mindcube": BENCHMARKS["mindcube"]}, "sensenova/SenseNova-SI-1.4-InternVL3-8B@0123456789ab")
+    assert found["mindcube"] == ("85.6, and 52.5 without images (arXiv 2511.13719, SenseNova-SI-1.1-InternVL3-8B)",)
+    assert found["EASI-8 mean"] == ("63.7 (model card of sensenova/SenseNova-SI-1.4-InternVL3-8B)",)
+
+
+# --- the whole path -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_planted_scores_come_out_of_lmms_eval(tmp_path: Path) -> None:
+    """Always answers "A 2", which is right in a known share of the samples.
+
+    Makes lmms-eval's environment first (minutes), or takes the one that LMMS_EVAL_ENVIRONMENT names.
+    """
+    backend, place = BackendConfig("scripted", script=("A 2",)), Path(os.environ.get("LMMS_EVAL_ENVIRONMENT", DEFAULT))
+    run = SpatialRun(backend, data=SAMPLES, sights=("images", "none"), environment=place, out=tmp_path)
+    report = run_spatial(run)
+    scores = {row.task: row.score for row in report.rows if row.sight == "images"}
+    planted = json.loads((SAMPLES / "planted.json").read_text())
+    assert scores == pytest.approx({task: planted_score(task, rows) for task, rows in planted.items()}, abs=1e-3)
+    blind = {row.task: row.score for row in report.rows if row.sight == "none"}
+    assert blind == scores
+    assert all(row.p_value in (None, 1.0) for row in report.rows)
+    file = tmp_path / "images" / "answers.jsonl"
+    answered = file.read_text()
+    again = run_spatial(replace(run, tasks=("viewspatial",), sights=("images",)))
+    assert [row.score for row in again.rows] == [scores["viewspatial"]]
+    assert file.read_text() == answered, "a second run reads the answers of the first"
+
+
+def planted_score(task: str, rows: list[list[str]]) -> float:
+    """The score of always answering "A 2", in percent, from (category, answer, number of options) of each sample."""
+    right = [float(answer.startswith("A")) for _, answer, _ in rows]
+    chance = [1 / max(1, int(options)) for _, _, options in rows]
+    if task.startswith("site"):  # chance-adjusted: what was gained over guessing, of what could be
+        return 100 * sum(np.subtract(right, chance)) / sum(np.subtract(1, chance))
+    if task.startswith("mmbench"):  # only the question that stands alone can be right
+        return 100 * sum(right[k] for k in range(len(rows)) if [row[0] for row in rows].count(rows[k][0]) == 1) / 3
+    if not task.startswith("vsibench"):
+        return 100 * float(np.mean(right))
+    kinds: dict[str, float] = {}
+    for (kind, answer, options), each in zip(rows, right, strict=True):
+        if not int(options):  # mean relative accuracy over the ten thresholds 0.5, 0.55 … 0.95
+            error = abs(2 - float(answer)) / float(answer)
+            each = float(np.mean([error <= 1 - limit for limit in np.linspace(0.5, 0.95, 10)]))  # noqa: PLW2901
+        name = "object_rel_direction" if "direction" in kind else kind
+        kinds[name] = kinds.get(name, 0.0) + (each / 3 if "direction" in kind else each)
+    return 100 * float(np.mean(list(kinds.values())))
