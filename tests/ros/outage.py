@@ -47,11 +47,11 @@ class World:
     name: str
     goal_topic: str
     frame: str  # the one that moves
-    most_goals: int  # of one subgoal: a place moves the arm up, above, down, opens, up and away
+    most_goals: int  # of one subgoal: a look around turns in parts; a place moves up, above, down, opens, up and away
 
 
 WORLDS = {
-    "apartment": World("apartment", "goal_pose", "base_link", 1),
+    "apartment": World("apartment", "goal_pose", "base_link", 6),
     "tabletop": World("tabletop", "arm/goal", "tool", 6),
 }
 
