@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MIN_VISIBLE_PX_AT_224 = 40
 _NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
 _STRAIGHT_M = 1.0  # longest straight drive
-_BESIDE_M = 0.5
+_BESIDE_M = 0.5  # from the nearest view point of an object
 
 
 class HabitatState(Protocol):
