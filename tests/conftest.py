@@ -139,20 +139,20 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def original_internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny checkpoint in InternVL's original format (tests/checkpoints/original_internvl.py)."""
-    pytest.importorskip("transformers")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parent / "checkpoints"))
-        made: Path = importlib.import_module("original_internvl").make_original(tmp_path_factory.mktemp("original"))
-    return made
+    return _original("internvl", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def original_bagel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny checkpoint in BAGEL's original format (tests/checkpoints/original_bagel.py)."""
+    return _original("bagel", tmp_path_factory)
+
+
+def _original(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent / "checkpoints"))
-        made: Path = importlib.import_module("original_bagel").make_original(tmp_path_factory.mktemp("bagel"))
+        made: Path = importlib.import_module(f"original_{name}").make_original(tmp_path_factory.mktemp(name))
     return made
 
 
