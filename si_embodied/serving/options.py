@@ -42,7 +42,7 @@ class ServeOptions:
     private_key: Annotated[Path | None, Doc("PEM file with the certificate's key")] = None
     limits: Limits = field(default_factory=Limits)
     alias: Annotated[
-        tuple[str, ...], Doc("another name of the model for clients of OpenAI's API, OpenGVLab/InternVL3-8B")
+        tuple[str, ...], Doc("another name of the model for clients of OpenAI's API, such as OpenGVLab/InternVL3-8B")
     ] = ()
     threads: Annotated[int, Doc("more than one only for a thread-safe backend")] = 1
     grace_s: Annotated[float, Doc("time for accepted requests to finish on shutdown")] = 10.0
