@@ -96,8 +96,8 @@ def _attend(attention: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Te
     batch, length, width = hidden.shape
     query, key, value = attention.qkv(hidden).reshape(batch, length, 3, attention.num_heads, -1).unbind(2)
     query, key = apply_rotary_pos_emb_vision(query, key, *rotary)
-    heads = [part.transpose(1, 2) for part in (query, key, value)]
-    mixed = attend(*heads, None, query.shape[-1] ** -0.5)
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    mixed = attend(query, key, value, None, query.shape[-1] ** -0.5)
     out: Tensor = attention.proj(mixed.transpose(1, 2).reshape(batch, length, width))
     return out
 
