@@ -208,6 +208,10 @@ class SeenObject:
         return self.sightings > 1
 
 
+POINT_GOAL = "goal"
+"""The name by which a plan drives to the point goal."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """Everything a planner may use. A plan names its views by index into `views`."""
@@ -227,6 +231,14 @@ class Observation:
     def views(self) -> tuple[CameraFrame, ...]:
         """Every image that a plan may point at: the present views, then the remembered ones."""
         return (*self.frames, *self.keyframes)
+
+    @property
+    def places(self) -> dict[str, SeenObject]:
+        """What a plan may drive to by name: known objects, of several with a name the newest, and the point goal."""
+        places = {seen.name: seen for seen in self.objects}
+        if self.goal_point_m is not None:
+            places[POINT_GOAL] = SeenObject(POINT_GOAL, self.goal_point_m, self.stamp_s)
+        return places
 
 
 @dataclass(frozen=True, slots=True)
