@@ -104,7 +104,9 @@ def draw_step(
     rows = rng.choice(material.worlds[world], size=count)
     kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
     asked = QuestionCounts(recipe.fragments[world], recipe.plans[world], recipe.glances[world])
-    batch = make_batch(material.images, rows, rng, kept=kept, counts=asked if task == "ask" else None)
+    batch = make_batch(
+        material.images, rows, rng, kept=kept, counts=asked if task == "ask" else None, prompts=recipe.prompts
+    )
     pictures = [like_cameras([pixels], rng, recipe.camera_share)[0] for pixels in batch.images.numpy()]
     batch = replace(batch, images=torch.from_numpy(np.stack(pictures)))
     if pool is None or task != "decide":

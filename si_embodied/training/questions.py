@@ -61,6 +61,26 @@ class Question:
     absent: bool = False  # a fragment that asks for the point of an object that is not in view
     glance: bool = False  # stop after the instruction: is its target in view, and where?
 
+    def answer_in(self, view: int) -> str:
+        """The answer in a prompt that gives the image the number `view`."""
+        return self.answer.replace('"view":0', f'"view":{view}')
+
+    def step(self, rng: np.random.Generator) -> Question:
+        """One step of the plan, after the steps before it, for a prompt that shows what was tried.
+
+        Such a prompt asks again after each step, and `done` is an answer of its own.
+        """
+        if self.instruction is None:
+            return self
+        plan = json.loads(self.answer)
+        subgoals = plan["subgoals"]
+        if plan["done"] and self.last != NOTHING_YET:  # what it drove up to is in front of it
+            return replace(self, answer=plan_json([], done=True))
+        number = int(rng.integers(len(subgoals)))
+        before = subgoals[number - 1]
+        last = f"{before['skill']} {before['object']}: {outcome_words(Code.OK)}" if number else self.last
+        return replace(self, answer=plan_json([subgoals[number]], done=False), last=last)
+
 
 @dataclass(frozen=True, slots=True)
 class QuestionCounts:
