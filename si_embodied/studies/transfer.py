@@ -95,6 +95,8 @@ def study(run: TransferRun, results: Path, *, report: Say = lambda _: None) -> T
 
 def _checkpoints(run: TransferRun) -> dict[str, Path]:
     """The checkpoints by name and digest."""
+    if missing := [str(path) for path in run.models if not path.is_dir()]:
+        raise ConfigError(f"no checkpoint in {', '.join(missing)}: give folders of checkpoints as --models")
     models = {model_fingerprint(path): path for path in run.models}
     if len(models) < _FEWEST:
         raise ConfigError(
@@ -138,6 +140,10 @@ def _own_answers(run: TransferRun, shards: Path, path: Path, model: str, lines: 
             for verdict in verdicts(planner, data, rows):
                 what = "pointing" if verdict.question.kind in own.POINTING else "plans"
                 answers[f"{what}, {world}"].append(int(verdict.right))
+    if not answers:
+        raise ConfigError(
+            f"no shards of `train nano` in {str(shards)!r}: give a folder such as runs/nano/data/held_out"
+        )
     lines.append({**key, "answers": answers})
     return answers
 
@@ -159,6 +165,8 @@ def _reported(folders: Sequence[Path], models: Sequence[str]) -> dict[str, _Colu
         for row in each.rows:
             if row.sight == "images":
                 found[row.task].append(Rate(row.scored, row.score / 100, row.low / 100, row.high / 100))
+    if reports and not found:
+        raise ConfigError("the benchmark results have no scores with images: run the benchmark with --sights images")
     columns: dict[str, _Column] = {}
     for task, rates in found.items():
         if len(rates) < len(models):

@@ -17,6 +17,7 @@ pytest.importorskip("scipy")
 
 from scipy import stats
 
+from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import Row, SpatialReport
 from si_embodied.cli.main import main
 from si_embodied.data.records import QUESTIONS_FILE
@@ -175,6 +176,16 @@ def test_the_same_checkpoint_twice_counts_once(run: TransferRun, tmp_path: Path)
         transfer.study(replace(run, models=(*run.models[:2], run.models[0])), tmp_path)
 
 
+def test_a_missing_checkpoint_is_named(run: TransferRun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no checkpoint in .*nowhere"):
+        transfer.study(replace(run, models=(*run.models, tmp_path / "nowhere")), tmp_path)
+
+
+def test_a_folder_without_shards_is_named(run: TransferRun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no shards of `train nano` in .*empty"):
+        transfer.study(replace(run, shards=tmp_path / "empty"), tmp_path)
+
+
 def test_without_questions_the_command_says_what_to_give(
     models: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,13 +196,14 @@ def test_without_questions_the_command_says_what_to_give(
 # --- benchmark results ----------------------------------------------------------------------------------------------
 
 
-def report(model: str, score: float, limit: int = 50) -> SpatialReport:
-    """What `benchmark spatial` found of 50 questions, and of black images."""
+def report(model: str, score: float, limit: int = 50, sights: Sequence[Sight] = ("images", "blank")) -> SpatialReport:
+    """What `benchmark spatial` found of 50 questions: this score with images, and 0 otherwise."""
     low, high = wilson_interval(round(score * 50), 50)
+    percent = {"images": 100 * score}
     rows = [
-        Row("mmsi", "mmsi_bench", "average", sight, 50, 50, 100 * one, 100 * low, 100 * high, "Wilson", 0.1, 0.1, 9.0,
-            1.0, "0")
-        for sight, one in (("images", score), ("blank", 0.0))
+        Row("mmsi", "mmsi_bench", "average", sight, 50, 50, percent.get(sight, 0.0), 100 * low, 100 * high, "Wilson",
+            0.1, 0.1, 9.0, 1.0, "0")
+        for sight in sights
     ]  # fmt: skip
     return SpatialReport(model, "sdpa", "float32", {"model": model, "limit": limit}, {}, {}, tuple(rows))
 
@@ -220,6 +232,7 @@ def test_benchmark_results_are_matched_to_their_checkpoints(run: TransferRun, tm
         (lambda names: [report(name, 0.5) for name in names[:2]], "of each of"),
         (lambda names: [report(name, 0.5) for name in (*names[:2], "another@0")], "'another@0'"),
         (lambda names: [report(name, 0.5, limit=number) for number, name in enumerate(names)], "same settings"),
+        (lambda names: [report(name, 0.5, sights=["blank"]) for name in names], "no scores with images"),
     ],
 )  # fmt: skip
 def test_results_that_do_not_fit_are_rejected(
