@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from si_embodied.studies.results import Say
 
 _FEWEST = 3  # checkpoints: two are always in the same order or in opposite ones
+_LEVEL = 0.05  # of the p values that the headline counts
 _ANSWERS_FILE = "own-answers.jsonl"
 
 
@@ -225,15 +226,15 @@ class TransferResults(Results):
     links: tuple[Link, ...] = ()
 
     def headline(self) -> str:
-        """The range of the correlations, and how many of them are certain."""
+        """The range of the correlations, and how many of them are unlikely to be chance."""
         found = [link.correlation for link in self.links if link.correlation is not None]
         if not found:
             return f"Score and success over {len(self.rows)} checkpoints: all of them tie"
         least, most = min(each.tau for each in found), max(each.tau for each in found)
-        certain = sum(not each.low <= 0 <= each.high for each in found)
+        unlikely = sum(each.p_value < _LEVEL for each in found)
         return (
             f"Score and success over {len(self.rows)} checkpoints: Kendall's tau from {least:.2f} to {most:.2f}; "
-            f"{certain} of {len(found)} intervals exclude 0"
+            f"{unlikely} of {len(found)} with p < {_LEVEL:g}"
         )
 
     def table(self) -> list[str]:

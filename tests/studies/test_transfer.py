@@ -265,7 +265,7 @@ def results(*found: RankCorrelation | None) -> TransferResults:
 def test_the_table_shows_checkpoints_and_correlations() -> None:
     found = results(RankCorrelation(0.5, -0.25, 1.0, 0.125), RankCorrelation(0.75, 0.5, 1.0, 0.01), None)
     assert found.headline() == (
-        "Score and success over 2 checkpoints: Kendall's tau from 0.50 to 0.75; 1 of 2 intervals exclude 0"
+        "Score and success over 2 checkpoints: Kendall's tau from 0.50 to 0.75; 1 of 2 with p < 0.05"
     )
     lines = found.table()
     assert "| state-0@0 | 11% (2 to 43, n = 9) |" in lines[2]  # Wilson (1927) for 1 of 9: 0.020 to 0.435
