@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import Doc
 
+from si_embodied.config import Prompts, checkpoint_prompts
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.runs import claim
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.types import Latency
 
 if TYPE_CHECKING:
@@ -218,6 +220,11 @@ class PlannerRun:
     images: Annotated[int, Doc("of each world and kind of place")]
     threads: Annotated[int, _THREADS] = 1
     recipe: Annotated[Recipe | None, Doc("for checkpoints of other sizes than the shipped one")] = None
+
+    @property
+    def prompts(self) -> Prompts:
+        """The prompts that the checkpoint was trained with."""
+        return checkpoint_prompts(self.model).or_else(IMAGE_PROMPTS)
 
     def load(self) -> Any:
         """Load the model.

@@ -134,11 +134,12 @@ def _own_answers(run: TransferRun, shards: Path, path: Path, model: str, lines: 
     for line in lines.rows:
         if key.items() <= {name: line.get(name) for name in key}.items():
             return dict(line["answers"])
-    planner = PlannerRun(path, shards, run.images, run.threads, run.recipe).load()
+    planner = PlannerRun(path, shards, run.images, run.threads, run.recipe)
+    loaded = planner.load()
     answers: dict[str, list[float]] = defaultdict(list)
     for world in own.WORLDS:
         for data, rows in own.first_images(shards, world, run.images):
-            for verdict in verdicts(planner, data, rows):
+            for verdict in verdicts(loaded, data, rows, prompts=planner.prompts):
                 what = "pointing" if verdict.question.kind in own.POINTING else "plans"
                 answers[f"{what}, {world}"].append(int(verdict.right))
     if not answers:

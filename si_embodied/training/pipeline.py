@@ -69,7 +69,8 @@ def _begin(run: NanoRun, state: Path) -> Training:
     """The training as it was saved, or a new one."""
     if run.resume:
         return Training.load(state, threads=run.threads)
-    recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
+    prompts = run.prompts if run.rounds else IMAGE_PROMPTS
+    recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads, prompts=prompts)
     if run.start is None:
         return Training(recipe)
     trained = Training(replace(recipe, dense_share=0.0, decisions_from=0.0))  # it has learned to see and to point
@@ -100,7 +101,7 @@ def _story(
     unseen: DecisionPool | None,
 ) -> Story:  # fmt: skip
     """What the checkpoint's card tells."""
-    held_out = measure(trained.mean, measured, images=run.held_out)
+    held_out = measure(trained.mean, measured, images=run.held_out, prompts=trained.recipe.prompts)
     if unseen is not None:
         held_out |= measure_decisions(trained.mean, unseen, each=run.held_out)
     return Story(
