@@ -45,13 +45,13 @@ class Recipe:
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     batch_images: int = 8
-    fragments: tuple[int, int] = (5, 3)  # pointing questions of a tabletop and an apartment image
-    plans: tuple[int, int] = (2, 3)  # whole plans
-    glances: tuple[int, int] = (0, 12)  # instructions without a plan: whether the target is in view is the hard part
+    fragments: tuple[int, int] = (3, 2)  # pointing questions of a tabletop and an apartment image
+    plans: tuple[int, int] = (6, 4)  # whole plans
+    glances: tuple[int, int] = (0, 10)  # instructions without a plan: whether the target is in view is the hard part
     cycle: str = "aatabaatad"  # the kinds of step in turn, see `material.STEPS`
     decisions: int = 12  # decisions of whole episodes in a step that trains them
-    decisions_from: float = 0.5  # share of the budget from which they are trained; before, single images teach to point
-    decisions_cycle: str = "qaptqbpaqd"  # the kinds of step from then on
+    decisions_from: float = 0.3  # share of the budget from which they are trained; before, single images teach to point
+    decisions_cycle: str = "qtptqapaqt"  # the kinds of step from then on
     kept_cells: tuple[int, int] = (32, 64)  # cells of a tabletop and an apartment image that the model sees
     late_cells: tuple[int, int] = (CELLS, CELLS)  # the same during `late_share`
     learning_rate: float = 1.5e-3
@@ -62,7 +62,7 @@ class Recipe:
     prompts: Prompts = NANO_PROMPTS  # of the questions about single images
     average: float = 0.995  # decay of the weights' running mean, which is measured and exported
     dense_share: float = 0.2  # share of the budget at the start that trains cells only
-    late_share: float = 0.3  # share at the end with `late_cells` and a learning rate that falls to a tenth
+    late_share: float = 0.4  # share at the end with `late_cells` and a learning rate that falls to a tenth
     bfloat16: bool = True  # the layers' arithmetic; weights, logits and losses are float32
     threads: int = 2
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
 from si_embodied.training.architecture import GRID
-from si_embodied.training.curriculum import held_out_lessons, lessons_of
+from si_embodied.training.curriculum import SHARES, held_out_lessons, lessons_of
 from si_embodied.training.decisions import read_decisions
 from si_embodied.training.examples import load
 from si_embodied.training.export import Story, export
@@ -93,7 +93,7 @@ def _taught(
         collect(wanted, folder / name, workers=run.threads, done=done)
     files = [file for earlier in range(number + 1) for file in sorted((folder / str(earlier)).glob("*.json"))]
     held = sorted((folder / "held_out").glob("*.json"))
-    return DecisionPool(read_decisions(files)), DecisionPool(read_decisions(held))
+    return DecisionPool(read_decisions(files), SHARES), DecisionPool(read_decisions(held))
 
 
 def _story(
