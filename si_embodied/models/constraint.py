@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError, ConfigError, extra
+from si_embodied.thinking import ANSWER, THINK
 
 with extra("models"):
     from llguidance import LLMatcher, LLTokenizer
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _JSON: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _BYTES_PER_CHARACTER = 6  # a control character escaped as \\u00XX; UTF-8 itself needs at most 4
 _GRAMMARS_KEPT = 16
+_THINKING = f'''
+start: "{THINK}" thoughts "{ANSWER}"
+thoughts[lazy]: /(?s:.*)<\\/think>/
+'''
 
 
 class Constraint:
@@ -88,6 +93,7 @@ class Grammars:
         self._size = vocabulary_size
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
         self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._thoughts: LLMatcher | None = None  # at their start
         self._texts: dict[int, str] = {}  # by token; bounded by the vocabulary
 
     def start(self, schema: Mapping[str, object]) -> Constraint:
@@ -116,6 +122,17 @@ class Grammars:
                 self._matchers.popitem(last=False)
         self._matchers.move_to_end(text)
         return Constraint(matcher.deep_copy(), self._size, self.token_text)
+
+    def thinking(self) -> Constraint:
+        """A new constraint for thoughts: any text between the think tags, then the tag that begins the answer."""
+        if self._thoughts is None:
+            grammar = LLMatcher.grammar_from_lark(_THINKING)
+            self._thoughts = LLMatcher(self._tokenizer, grammar, log_level=0)
+        return Constraint(self._thoughts.deep_copy(), self._size, self.token_text)
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return list(self._tokenizer.tokenize_str(text))
 
     def token_text(self, token: int) -> str:
         """The text of one token."""

@@ -54,6 +54,8 @@ class Decoded:
     vision_s: float
     prefill_s: float
     decode_s: float
+    thoughts: tuple[int, ...] = ()  # tokens before the answer, with their tags; see `thinking`
+    think_s: float = 0.0
 
 
 def decode(
@@ -62,6 +64,7 @@ def decode(
     constraint: Constraint,
     options: Decoding,
     *,
+    features: object = None,
     last_answer: Sequence[int] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Decoded:
@@ -72,6 +75,7 @@ def decode(
         inputs: the prompt.
         constraint: a new constraint; decoding advances it to its end.
         options: decoding options.
+        features: of the prompt's images, if they were computed before.
         last_answer: tokens that the answer is likely to repeat, used as the first draft.
         clock: monotonic time in seconds. Deadline and cancellation are checked before every forward pass and token,
             and within the passes over images and prompt.
@@ -86,7 +90,8 @@ def decode(
     if options.drafts:
         answer.drafts = Drafts(last_answer, inputs.input_ids.tolist(), constraint.token_text)
     started = answer.check()
-    features = runner.encode_images(inputs, check=answer.check)
+    if features is None:
+        features = runner.encode_images(inputs, check=answer.check)
     seen = answer.check()
     pending = answer.forced()
     guess = answer.guess()
