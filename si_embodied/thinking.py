@@ -28,7 +28,9 @@ def thought_in(text: str) -> str:
 
 
 def inside_answer(text: str) -> str:
-    """A text without the answer's tags around it; without tags, the text unchanged."""
+    """A text without the answer's tags around it; without tags, or as a plan, the text unchanged."""
+    if text.startswith("{"):
+        return text
     begun = text.removeprefix(ANSWER)
     inside, tag, _ = begun.partition(ANSWER_END)
     return inside.strip() if tag or begun != text else text

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from si_embodied.models.decoding import Decoded
     from si_embodied.models.families import Family, ModelInputs
     from si_embodied.models.footprint import Weights
+    from si_embodied.models.image_budget import ImageBudget
     from si_embodied.types import Prompt
 
 _LOG = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class LocalBackend:
         thinking_tokens: int = 0,
         max_new_tokens: int | None = None,
         image_size: int | None = None,
+        image_budget: ImageBudget | None = None,
         decoding: Decoding | None = None,
         compiled: bool = False,
     ) -> None:
@@ -79,6 +81,7 @@ class LocalBackend:
             thinking_tokens: above 0, the model is asked to think first, for at most so many tokens (`thinking`).
             max_new_tokens: fail on longer answers. Defaults to the longest answer that the prompt's schema allows.
             image_size: downscale images to this longest side, in pixels. By default images keep their size.
+            image_budget: how large the images of a prompt may be. Defaults to the family's own.
             decoding: reuse, drafts, temperature and seed. Its other fields are set for each prompt.
             compiled: compile the decoding steps with torch. Faster on CUDA only; the first call takes about a minute.
 
@@ -97,6 +100,8 @@ class LocalBackend:
         prompts = checkpoint_prompts(resolve_model(directory))
         model = open_model(directory, device=device, dtype=dtype, weights=weights, adapter=adapter, compiled=compiled)
         self._family, self._runner = model.family, model.runner
+        if image_budget is not None:
+            self._family.budget = image_budget
         self._grammars = Grammars(
             model.tokenizer_json, vocabulary_size=model.vocabulary_size, end_token=model.family.end_token
         )
@@ -160,7 +165,7 @@ class LocalBackend:
         text = self._grammars.text(decoded.tokens)
         thinks = {"think": decoded.think_s} if decoded.thoughts else {}
         return Completion(
-            self._family.answer(text, prompt, inputs) if schema.get("type") != "text" else inside_answer(text),
+            self._family.answer(inside_answer(text) if decoded.thoughts else text, prompt, inputs),
             prompt_tokens=len(inputs.input_ids),
             completion_tokens=len(decoded.thoughts) + len(decoded.tokens),
             latency_s={
@@ -187,7 +192,7 @@ class LocalBackend:
             raise PromptTooLong(
                 f"the prompt has {prompt} tokens ({int(inputs.is_image.sum())} of them for {len(inputs.images)} images)"
                 f" and its answer needs {answer}, but the model's context is {context}; show fewer or smaller images "
-                "(image_size), or less text"
+                "(image_size, image_budget), or less text"
             )
         return context - prompt - answer - _TAG_TOKENS
 

@@ -20,7 +20,9 @@ BLANK = " \t\r\n\ufeff"
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    """What the model thought, and its answer without a byte order mark, answer tags and trailing special tokens.
+    """What the model thought, and its answer without a byte order mark and trailing special tokens.
+
+    After a thought, answer tags are removed too; a task that asks for them without thoughts gets them.
 
     Thinking that does not end is left in the answer: plans inside it are drafts, and the plan parser rejects the text.
     """
@@ -29,7 +31,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
         return "", text
     ends = list(_THOUGHT_END.finditer(text))
     if not ends:
-        return "", inside_answer(text)
+        return "", text
     begun = THOUGHT.match(text)
     thought = text[begun.end() if begun else 0 : ends[-1].start()]
     return thought.strip(BLANK), inside_answer(text[ends[-1].end() :].strip(BLANK))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.models.image_budget import ImageBudget
     from si_embodied.models.regions import Form, Region
     from si_embodied.types import Prompt
 
@@ -43,6 +44,7 @@ class Family(PointConvention, ABC):
     tokens: ClassVar[tuple[str, str, str]]  # before, in place of, and after an image's features
     turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
     numbers_images: ClassVar[bool] = False  # whether it was trained with a number before each of several images
+    budget: ImageBudget  # the family's own; an instance may be given another
     blocks: ClassVar[bool] = False  # whether an image and its two markers are a block (`models.blocks`)
 
     def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
@@ -74,11 +76,7 @@ class Family(PointConvention, ABC):
 
     @abstractmethod
     def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
-        """Preprocess an image, and count its tokens; `budget` is from `_budget`."""
-
-    def _budget(self, count: int) -> int:
-        """What the encoding of one of `count` images depends on besides the image."""
-        return 0
+        """Preprocess an image, and count its tokens; `budget` is its share (`ImageBudget`)."""
 
     @abstractmethod
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
@@ -186,7 +184,7 @@ class Family(PointConvention, ABC):
         Raises:
             ObservationError: an image's aspect ratio is too extreme for this family.
         """
-        budget = self._budget(len(images))
+        budget = self.budget.share(len(images))
         return tuple(self._encode(image, budget) for image in images)
 
     def _encode(self, image: NDArray[np.uint8], budget: int) -> EncodedImage:

@@ -119,6 +119,22 @@ def test_probabilities_and_statistics_are_those_of_the_plan(grammars: Grammars) 
     assert decoded.think_s > 0
 
 
+def test_tags_that_are_tokens_are_written_as_tokens(grammars: Grammars) -> None:
+    """As in Qwen3's vocabulary, where they are added tokens and not special ones."""
+    vocabulary = json.loads((shipped_checkpoint() / "tokenizer.json").read_text(encoding="utf-8"))
+    size = len(vocabulary["model"]["vocab"]) + len(vocabulary["added_tokens"])
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    for number, tag in enumerate(("<think>", "</think>")):
+        vocabulary["added_tokens"].append({"id": size + number, "content": tag, **plain})
+    own = Grammars(json.dumps(vocabulary), vocabulary_size=size + 2, end_token=0)
+    decoded, _ = _think(own, f"<think>It is left.</think><answer>{PLAN}", 100)
+    assert own.text(decoded.thoughts) == "<think>It is left.</think><answer>"
+    assert decoded.thoughts[0] == size
+    assert decoded.thoughts.count(size + 1) == 1
+    closed, _ = _think(own, "<think>" + "left or right? " * 100, 7)
+    assert closed.thoughts.index(size + 1) == 1 + 7
+
+
 class Clock:
     """A second passes with every reading."""
 
@@ -154,8 +170,16 @@ def test_the_request_is_at_the_end_of_the_prompt() -> None:
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [("<answer>B</answer>", "B"), ("B</answer>", "B"), ("<answer> B", "B"), ("B", "B"), (" B", " B"), ("", "")],
-)
+    [
+        ("<answer>B</answer>", "B"),
+        ("B</answer>", "B"),
+        ("<answer> B", "B"),
+        ("B", "B"),
+        (" B", " B"),
+        ("", ""),
+        (PLAN, PLAN),
+    ],
+)  # fmt: skip
 def test_answer_tags_are_removed(text: str, answer: str) -> None:
     assert inside_answer(text) == answer
 
