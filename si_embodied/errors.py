@@ -125,6 +125,10 @@ class BackendError(SiEmbodiedError, RuntimeError):
     """A backend could not complete a prompt."""
 
 
+class PromptTooLong(BackendError):
+    """A prompt and its answer exceed the model's context. Nothing was computed."""
+
+
 class DeadlineExceeded(BackendError, TimeoutError):
     """A backend missed its deadline. A partial answer is never returned."""
 
