@@ -90,7 +90,7 @@ def answered(question: Question, form: Form) -> Answered:
     said = make_tokenizer().encode(question.answer_in(form.view), add_special_tokens=False)
     early = None
     if question.instruction is not None:
-        asked = text_tokens(form.asked(question.instruction, question.last))
+        asked = text_tokens(form.asked(question))
         # The instruction ends with the target's name and follows the image, so its last token is the first that can
         # know where the target is, or that it is absent. The model learns it there soonest, and the answer only has to
         # copy it.
@@ -98,7 +98,8 @@ def answered(question: Question, form: Form) -> Answered:
         if question.glance:
             return Answered([*asked], [0.0] * len(asked), early)
     asked = (*asked, *closing_tokens())
-    weights = [0.0] * len(asked) + answer_weights(said, question.instruction is None)
+    fragment, names = question.instruction is None, form.stepwise and question.kind == "point pick"
+    weights = [0.0] * len(asked) + answer_weights(said, only_points=fragment, names=names)
     if question.absent:
         said, weights = [*said, text_tokens(EXPLORE)[0]], [*weights, _COORDINATE]
     return Answered([*asked, *said], weights, early)
@@ -119,15 +120,22 @@ def _name_ends() -> frozenset[int]:
     return frozenset(text_tokens(piece)[0] for piece in (*POINT_PIECES, '"}],"done":', '"},{"skill":"', '"'))
 
 
-def answer_weights(said: list[int], only_points: bool) -> list[float]:
-    """The weight in the loss of each token of an answer."""
+def answer_weights(said: list[int], *, only_points: bool, names: bool = False) -> list[float]:
+    """The weight in the loss of each token of an answer.
+
+    Args:
+        said: the answer.
+        only_points: whether it is a fragment, whose words are given.
+        names: whether a fragment's names count: all objects in view are asked for alike, so that the model learns which
+            there are.
+    """
     first, second = text_tokens('{"subgoals":[{"skill":"')[0], text_tokens(']},{"skill":"')[0]
     opening, bridge = text_tokens('{"reasoning":"'), text_tokens('","subgoals":[{"skill":"')
     if tuple(said[: len(opening)]) == opening:  # reasoning, then a plan with a different opening
         end = said.index(bridge[0])
         # The closing quote counts too: the grammar does not force it, since longer tokens such as `","` begin with it.
         words = [0.0] * (len(opening) - 1) + [_NAME] * (end + 2 - len(opening)) + [_PIECE] * (len(bridge) - 1)
-        return words + answer_weights([first, *said[end + len(bridge) :]], only_points)[1:]
+        return words + answer_weights([first, *said[end + len(bridge) :]], only_points=only_points)[1:]
     named = text_tokens('","object":"')[0]
     weights: list[float] = []
     in_name = False
@@ -143,7 +151,7 @@ def answer_weights(said: list[int], only_points: bool) -> list[float]:
             weight = _NAME
         else:
             weight = _roles().get(token, _PIECE)
-        weights.append(0.0 if only_points else weight)
+        weights.append(weight if not only_points or (names and in_name) else 0.0)
     return weights
 
 
@@ -181,7 +189,7 @@ def make_batch(
     forms = [forms_of(prompts)[int(data.world[row])] for row in rows]
     asked = []
     for row, form in zip(rows, forms, strict=True):
-        drawn = questions(data.annotations[row], rng, counts, reasoning=data.reasoning)
+        drawn = questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
         asked.append([answered(one.step(rng) if form.stepwise else one, form) for one in drawn])
     return Batch(*inputs, pack(forms, asked, cells))
 

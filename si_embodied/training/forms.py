@@ -17,6 +17,7 @@ from si_embodied.types import CameraFrame, Observation, Task
 
 if TYPE_CHECKING:
     from si_embodied.config import Prompts
+    from si_embodied.training.questions import Question
 
 _WORLDS: tuple[TaskKind, TaskKind] = ("manipulation", "navigation")
 _INSTRUCTION = "INSTRUCTION"
@@ -33,15 +34,12 @@ class Form:
     view: int  # the image's number in an answer
     stepwise: bool  # whether the prompt shows every attempt: then an answer is the next step, and never done beside it
 
-    def asked(self, instruction: str, last: str) -> str:
-        """The text after `shared`.
-
-        Args:
-            instruction: the task.
-            last: the latest attempt, as `Memory.last` says it.
-        """
-        tried = f"1. {last}" if self.stepwise and last != NOTHING_YET else last
-        return self.rest.replace(NOTHING_YET, tried, 1).replace(_INSTRUCTION, instruction)
+    def asked(self, question: Question) -> str:
+        """The text after `shared`, for a question with an instruction."""
+        tried = question.last
+        if self.stepwise and tried != NOTHING_YET:
+            tried = "\n".join(f"{number}. {one}" for number, one in enumerate((*question.earlier, tried), start=1))
+        return self.rest.replace(NOTHING_YET, tried, 1).replace(_INSTRUCTION, str(question.instruction))
 
 
 @cache

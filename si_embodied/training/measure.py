@@ -159,7 +159,7 @@ def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor, 
     drawn = []
     for row in rows:
         rng = np.random.default_rng(row)
-        some = questions(data.annotations[row], rng, counts, reasoning=data.reasoning)
+        some = questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
         drawn.append([one.step(rng) for one in some] if form.stepwise else some)
     asked = [[replace(answered(one, form), early=None) for one in some] for some in drawn]
     packed, said = _ask(model, form, asked, tokens)
