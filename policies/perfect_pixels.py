@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from si_embodied.types import Prompt
 
 
+_SHORTEST_DRIVE_M = 0.25
+"""A second straight drive shorter than this only oscillates: a base of steps goes no shorter way."""
+
+
 def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
     """A backend that answers each prompt from the privileged ground truth of `env`, as of its last observation.
 
@@ -71,6 +75,9 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
     if _offers(prompt, "navigate", POINT_GOAL) and not last.startswith(("navigate", "plan")):
         return Plan(subgoals=(Navigate(object=POINT_GOAL),), done=False)
     straight = truth.straight_way()
+    if straight is not None and last.startswith(("turn", "forward")):  # that did not bring it there
+        again = straight[1] >= _SHORTEST_DRIVE_M and truth.visible_target() is None
+        straight = straight if again else None
     if straight is not None and not _just_failed(prompt):
         bearing_rad, distance_m = straight
         centimetres = min(max(round(100 * distance_m), 5), 300)
