@@ -41,7 +41,7 @@ _SKILLS = (
     "explore", "explore_view", "stop", "up", "down",
 )  # fmt: skip
 _FAILURES = tuple(code.name.lower() for code in Code if code not in (Code.OK, Code.PROMPT_TOO_LONG))
-"""Codes that were added after the shipped checkpoint was trained are read as bytes: a new token would shift the others."""
+"""A code that was added after the shipped checkpoint was trained is read as bytes: a token would shift the others."""
 _WORDS = tuple(
     """
 a an and answer arm as at base behind between bottom build by carrot clear close colour corners deep degrees direction
