@@ -287,7 +287,7 @@ _LOOKS: dict[Shape, str] = {
     "ball": "the {0} object that can roll in every direction",
     "long block": "the {0} object that is longer than it is wide",
 }
-_LIKE: dict[str, str] = {
+LIKENESS: dict[str, str] = {
     "red": "a ripe tomato", "green": "grass", "blue": "the deep sea", "yellow": "a lemon", "purple": "a plum",
     "orange": "a carrot",
 }  # fmt: skip
@@ -317,7 +317,7 @@ def _by_likeness(draft: _Draft) -> tuple[TableObject, str]:
     (kind,) = draft.kinds(1)
     item = draft.add(*kind)
     draft.fill(draft.total(), colours=tuple(c for c in COLOURS if c not in (item.colour, "orange", "yellow", "red")))
-    return item, f"the object that has the colour of {_LIKE[item.colour]}"
+    return item, f"the object that has the colour of {LIKENESS[item.colour]}"
 
 
 def _by_height(draft: _Draft) -> tuple[TableObject, str]:
