@@ -23,14 +23,14 @@ _UNREADABLE = (ValueError, SyntaxError, TypeError, KeyError, IndexError, Recursi
 
 
 def answer_schema(skills: Sequence[str], text_limit: int) -> dict[str, Any]:
-    """The JSON schema of an answer: three texts, and the plan.
+    """The JSON schema of an answer: three texts, and a plan of at least one action.
 
     Args:
         skills: by action id; empty where an action is seven integers.
         text_limit: characters of each text.
     """
     texts: dict[str, Any] = {name: {"type": "string", "maxLength": text_limit} for name in TEXTS}
-    plan = {"type": "array", "maxItems": MAX_ACTIONS, "items": _skill(skills) if skills else _SEVEN}
+    plan = {"type": "array", "minItems": 1, "maxItems": MAX_ACTIONS, "items": _skill(skills) if skills else _SEVEN}
     return _object({**texts, PLAN: plan})
 
 
@@ -110,7 +110,7 @@ def _numbers(item: Any) -> Numbers:
     values = _read(item["action"] if isinstance(item, dict) else item)
     if not isinstance(values, list | tuple) or not all(_is_number(value) for value in values):
         raise TypeError(f"an action is a list of numbers, got: {shown(values)}")
-    return tuple(float(value) for value in values)
+    return tuple(values)
 
 
 def _is_number(value: Any) -> bool:
