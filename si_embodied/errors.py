@@ -125,6 +125,10 @@ class BackendError(SiEmbodiedError, RuntimeError):
     """A backend could not complete a prompt."""
 
 
+class AnswerCutOff(BackendError):
+    """The model did not end its answer within the limit of tokens."""
+
+
 class DeadlineExceeded(BackendError, TimeoutError):
     """A backend missed its deadline. A partial answer is never returned."""
 

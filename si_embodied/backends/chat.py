@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.logprobs import LOGPROBS, tokens_of
-from si_embodied.errors import BackendError, extra
+from si_embodied.errors import AnswerCutOff, BackendError, extra
 
 with extra("serve"):
     from PIL import Image
@@ -98,7 +98,7 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
     except (KeyError, IndexError, TypeError, AttributeError):
         text, tokens, ended, refusal = None, (), None, None
     if ended in _TRUNCATED:
-        raise BackendError(
+        raise AnswerCutOff(
             f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {(text or '')[:80]!r}"
         )
     if ended in _INCOMPLETE:

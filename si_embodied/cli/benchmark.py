@@ -72,7 +72,7 @@ class Embodied:
     benchmark: Annotated[
         EmbodiedRun,
         flags(
-            "env", "prompt_file", "shots", "answers", "image_size", "seed", "out",
+            "env", "oracle", "prompt_file", "shots", "answers", "image_size", "seed", "out",
             subset=_listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT,
         ),
     ] = EmbodiedRun()  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from si_embodied.benchmarking.embodied.answers import parse_seven, parse_skills
 from si_embodied.benchmarking.embodied.situation import INVALID
-from si_embodied.errors import BackendError, DeadlineExceeded, PlanParseError
+from si_embodied.errors import AnswerCutOff, PlanParseError
 from si_embodied.plan import Plan
 from si_embodied.planner import printable
 from si_embodied.policies.base import Policy
@@ -31,7 +31,8 @@ _NO_PLAN = Plan(subgoals=(), done=False)  # of our planner; the answer itself is
 class ProtocolPolicy(Policy):
     """Asks for a plan, carries out its actions, and asks again.
 
-    An answer that is no plan is recorded as `PLAN_INVALID`, and the world is told that there is none.
+    An answer that is no plan is recorded as `PLAN_INVALID`, and the world is told that there is none. A model or server
+    that fails ends the run with its `BackendError`: that is not the model's answer.
     """
 
     def __init__(self, backend: Backend, world: Situated, prompter: Prompter) -> None:
@@ -68,10 +69,8 @@ class ProtocolPolicy(Policy):
             actions = self._parse(completion.text, situation)
         except PlanParseError as error:
             code, message = Code.PLAN_INVALID, error.offence
-        except DeadlineExceeded as error:
-            code, message = Code.DEADLINE_EXCEEDED, str(error)
-        except BackendError as error:
-            code, message = Code.BACKEND_FAILED, str(error)
+        except AnswerCutOff as error:
+            code, message = Code.PLAN_INVALID, str(error)
         latency_s = {**completion.latency_s, "total": time.perf_counter() - started_s}
         self._decisions.append(self._decision(completion, latency_s, code, message, stamp_s))
         return actions

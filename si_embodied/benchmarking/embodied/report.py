@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.report import Report
     from si_embodied.evaluation.statistics import PairedComparison
 
-_FAILED = ("BACKEND_FAILED", "DEADLINE_EXCEEDED")
-
 
 @dataclass(frozen=True, slots=True)
 class ProtocolRow:
@@ -33,7 +31,6 @@ class ProtocolRow:
     environment_steps: float
     invalid_actions: float  # share of actions
     output_errors: float  # share of answers that are no plan
-    failed_answers: float  # share of answers that never came: a deadline, or a failure of the model or its server
     empty_plans: float  # share of episodes that an empty plan ended
     seconds_p50: float  # per answer
     completion_tokens: float
@@ -54,7 +51,6 @@ def make_row(subset: str, report: Report, paired: PairedComparison | None = None
         environment_steps=means.get("environment_steps", 0.0),
         invalid_actions=means.get("invalid_actions", 0.0) / max(means.get("actions", 0.0), 1e-9),
         output_errors=report.holds.get("PLAN_INVALID", 0) / plans,
-        failed_answers=sum(report.holds.get(code, 0) for code in _FAILED) / plans,
         empty_plans=means.get("empty_plan", 0.0),
         seconds_p50=report.plan_latency_ms.p50 / 1000,
         completion_tokens=report.completion_tokens,
@@ -97,12 +93,7 @@ class ProtocolReport:
         seeds = f"seeds {self.seed} to {self.seed + self.asked - 1}"
         about = f"{self.env}, {seeds}; prompt, kernel, dtype: {'; '.join(prompts)}"
         more = ["interrupted: repeat the command to continue"] if self.interrupted else []
-        failed = [
-            f"{row.subset}, {row.answered_by}: {row.failed_answers:.0%} of the answers never came; see its records"
-            for row in self.rows
-            if row.failed_answers
-        ]
-        return [*lines, "", about, *failed, *more]
+        return [*lines, "", about, *more]
 
 
 def _cells(row: ProtocolRow) -> Sequence[str]:

@@ -30,8 +30,10 @@ def run_embodied(
     Raises:
         ConfigError: the folder holds another run, or the prompt file is not a prompt.
         CheckpointError: the model cannot be found or loaded.
+        BackendError: the model or its server failed; the episodes before are recorded, and the same call continues.
     """
-    run = replace(run, backend=located(run.backend))
+    if not run.oracle:
+        run = replace(run, backend=located(run.backend))
     names = [ORACLE if control == "oracle" else control for control in controls]
     session = Session(run.out, workers=workers)
     if watch is not None:

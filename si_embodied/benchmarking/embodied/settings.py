@@ -30,6 +30,7 @@ class EmbodiedRun:
     env: Annotated[World, Doc("the world: Tabletop with EB-Manipulation's rules, or Rearrange with EB-Habitat's")] = (
         "si_embodied/Tabletop-v0"
     )
+    oracle: Annotated[bool, Doc("answer from ground truth instead of a model: the best that the rules allow")] = False
     subset: Annotated[tuple[str, ...], Doc("subsets of the benchmark; default: all that the world has")] = ()
     prompt_file: Annotated[
         Path | None, Doc("rules to show instead of ours: a text, or EmbodiedBench's system_prompts.py")
@@ -67,14 +68,14 @@ class EmbodiedRun:
         Raises:
             ConfigError: the prompt file cannot be read.
         """
-        from si_embodied.benchmarking.embodied.registration import POLICY, PROTOCOL_IDS
+        from si_embodied.benchmarking.embodied.registration import ORACLE, POLICY, PROTOCOL_IDS
         from si_embodied.evaluation.config import EvaluationConfig
 
         return EvaluationConfig(
             PROTOCOL_IDS[self.env],
-            POLICY,
+            ORACLE if self.oracle else POLICY,
             subset,
-            _answering(self.backend, self.answers),
+            None if self.oracle else _answering(self.backend, self.answers),
             image_size=self.image_size,
             episodes=self.episodes,
             seed=self.seed,

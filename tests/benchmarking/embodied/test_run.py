@@ -40,6 +40,13 @@ def test_a_model_and_the_oracle_play_the_same_seeds_and_the_run_resumes(tmp_path
     assert json.loads((tmp_path / "results.json").read_text())["rows"][1]["answered_by"] == "oracle"
 
 
+def test_the_oracle_answers_alone_without_a_model(tmp_path: Path) -> None:
+    run = EmbodiedRun(BackendConfig(model="/nowhere"), oracle=True, subset=("base",), image_size=32, episodes=1,
+                      seed=70_001, env="si_embodied/HabitatRearrange-v0", out=tmp_path)  # fmt: skip
+    (row,) = run_embodied(run).rows
+    assert (row.answered_by, row.success, row.p_value) == ("oracle", 1.0, None)
+
+
 def test_another_prompt_does_not_resume_a_run(tmp_path: Path) -> None:
     run_embodied(a_run(tmp_path))
     with pytest.raises(ConfigError, match="shots"):
@@ -87,13 +94,13 @@ def test_the_row_has_embodiedbenchs_metrics() -> None:
     episodes = (
         episode(0, True, Code.OK, progress=1.0, environment_steps=5, invalid_actions=1, actions=5, empty_plan=0),
         episode(
-            1, False, Code.PLAN_INVALID, Code.BACKEND_FAILED, Code.OK,
+            1, False, Code.PLAN_INVALID, Code.OK, Code.OK,
             progress=0.5, environment_steps=3, invalid_actions=4, actions=5, empty_plan=1,
         ),
     )  # fmt: skip
     row = make_row("spatial", make_report(Run(EvaluationConfig("e", "p", episodes=2), episodes)))
     assert (row.success, row.progress, row.planner_steps, row.environment_steps) == (0.5, 0.75, 2.0, 4.0)
-    assert (row.invalid_actions, row.output_errors, row.failed_answers, row.empty_plans) == (0.5, 0.25, 0.25, 0.5)
+    assert (row.invalid_actions, row.output_errors, row.empty_plans) == (0.5, 0.25, 0.5)
     # Wilson's interval of 1 of 2: (0.5 + z²/4 ± z sqrt(0.25/2 + z²/16)) / (1 + z²/2), z = 1.96.
     assert (row.low, row.high) == pytest.approx((0.0945, 0.9055), abs=1e-4)
     assert (row.seconds_p50, row.completion_tokens) == (2.0, 10.0)

@@ -22,10 +22,10 @@ from si_embodied.benchmarking.embodied.situation import INVALID, QUIT
 from si_embodied.benchmarking.embodied.table import MAX_STEPS, ProtocolTabletop, levels_of
 from si_embodied.benchmarking.embodied.worlds import ProtocolWorld
 from si_embodied.envs.habitat.rearrange import MAX_INVALID
-from si_embodied.errors import UnknownNameError
+from si_embodied.errors import AnswerCutOff, BackendError, UnknownNameError
 from si_embodied.evaluation.episode import EpisodeResult, run_episode
 from si_embodied.evaluation.registry import observe
-from si_embodied.types import Code
+from si_embodied.types import Code, Prompt
 
 ABOVE = [50, 50, 40, 120, 60, 60, 1]
 PX = 64
@@ -109,6 +109,20 @@ def test_fifteen_answers_that_are_no_plan_end_the_episode_without_a_motion(table
     assert [plan.record.code for plan in result.plans] == [Code.PLAN_INVALID] * MAX_STEPS
     assert result.simulated_s == 0.0
     assert result.metrics["invalid_actions"] == result.metrics["actions"] == MAX_STEPS
+
+
+def test_an_answer_that_does_not_end_is_no_plan_but_a_failing_model_is_nobodys_answer(table: ProtocolTabletop) -> None:
+    def fail(error: BackendError) -> EpisodeResult:
+        def complete(_: Prompt) -> str:
+            raise error
+
+        policy = ProtocolPolicy(ScriptedBackend(complete), table, load_prompter("manipulation"))
+        return run_episode(table, policy, 70_002, observe=observe)
+
+    result = fail(AnswerCutOff("cut off at max_tokens=9"))
+    assert {plan.record.code for plan in result.plans} == {Code.PLAN_INVALID}
+    with pytest.raises(BackendError, match="connection"):
+        fail(BackendError("no connection"))
 
 
 def test_a_plan_is_carried_out_whole_before_the_next_answer(table: ProtocolTabletop) -> None:
