@@ -92,7 +92,7 @@ class Embodied:
         backend = self.server.backend(Model(self.local))
         run = replace(self.benchmark, backend=backend)
         report = run_embodied(run, self.control, workers=self.workers, watch=episode_bar)
-        say("", *report.table(), "", f"records and results are in {run.out}")
+        say("", *report.table(), "", f"records and results are in {run.folder}")
         if self.json:
             say(json.dumps(asdict(report)))
         return 130 if report.interrupted else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +73,7 @@ class Prompter:
         examples = "\n\n".join(f"Example {k}:\n{each}" for k, each in enumerate(self.examples, start=1))
         if self.kind == "manipulation":
             levels, rotations = POSITION_LEVELS - 1, ROTATION_LEVELS - 1
-            degrees = round(ROTATION_STEP_RAD * 180 / 3.141592653589793)
+            degrees = round(math.degrees(ROTATION_STEP_RAD))
             values: Mapping[str, Any] = {"levels": levels, "rotations": rotations, "degrees": degrees}
             in_order: Sequence[Any] = (levels, levels, rotations, degrees, examples)
         else:
@@ -115,11 +116,16 @@ def load_prompter(
     if file is None:
         return prompter
     prompter = replace(prompter, system=_own_rules(file, kind))
-    _filled(prompter.system, ("",) * 5 if kind == "manipulation" else ("",) * 3, dict.fromkeys(_NAMES, ""))
+    count, names = _PLACEHOLDERS[kind]
+    _filled(prompter.system, ("",) * count, dict.fromkeys(names, ""))
     return prompter
 
 
-_NAMES = ("levels", "rotations", "degrees", "last", "skills", "examples")
+_PLACEHOLDERS: Mapping[Kind, tuple[int, tuple[str, ...]]] = {
+    "manipulation": (5, ("levels", "rotations", "degrees", "examples")),
+    "rearrangement": (3, ("last", "skills", "examples")),
+}
+"""How many are filled in order, and the names of those that are filled by name."""
 
 
 def _filled(text: str, in_order: Sequence[Any], named: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def run_embodied(
     if not run.oracle:
         run = replace(run, backend=located(run.backend))
     names = [ORACLE if control == "oracle" else control for control in controls]
-    session = Session(run.out, workers=workers)
+    session = Session(run.folder, workers=workers)
     if watch is not None:
         session = replace(session, watch=watch)
     rows: list[ProtocolRow] = []
@@ -43,7 +43,7 @@ def run_embodied(
     interrupted = False
     for subset in run.subset or run.subsets():
         config = run.evaluation(subset)
-        report, comparisons = replace(session, out=run.out / subset).run_with_controls(config, names)
+        report, comparisons = replace(session, out=run.folder / subset).run_with_controls(config, names)
         rows.append(make_row(subset, report))
         rows += [make_row(subset, each.report, each.paired) for each in comparisons]
         settings[subset] = config.identity()
@@ -51,5 +51,5 @@ def run_embodied(
         if interrupted:
             break
     result = ProtocolReport(run.env, run.seed, run.episodes, settings, versions(), tuple(rows), interrupted)
-    result.write(run.out)
+    result.write(run.folder)
     return result

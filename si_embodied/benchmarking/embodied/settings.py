@@ -43,18 +43,22 @@ class EmbodiedRun:
     image_size: Annotated[int, Doc("pixels; EmbodiedBench's is 500")] = 500
     episodes: Annotated[int, Doc("of each subset, one per seed")] = 50
     seed: Annotated[int, Doc("of the first episode; each next episode has the next seed")] = 0
-    out: Annotated[Path, Doc("folder for records and results")] = Path("runs/benchmarks/embodied")
+    out: Annotated[Path, Doc("folder for records and results, in it one per world")] = Path("runs/benchmarks/embodied")
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
-        known = self.subsets()
         for name in self.subset:
-            if name not in known:
-                raise UnknownNameError(f"subset of {self.env}", name, known)
+            if name not in self.subsets():
+                raise UnknownNameError(f"subset of {self.env}", name, self.subsets())
         if self.text_limit < 1:
             raise ConfigError(f"expected text_limit to be at least 1, got: {self.text_limit}")
         if self.shots is not None and self.shots < 0:
             raise ConfigError(f"expected shots to be at least 0, got: {self.shots}")
+
+    @property
+    def folder(self) -> Path:
+        """Where this world's records and results are."""
+        return self.out / self.env.partition("/")[2].partition("-v")[0].lower()
 
     def subsets(self) -> Subsets:
         """The world's subsets, with their tasks."""

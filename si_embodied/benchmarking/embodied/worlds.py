@@ -1,7 +1,4 @@
-"""Our worlds under EmbodiedBench's rules: its actions, limits, feedback, and what it tells the planner.
-
-Importing this module registers them with Gymnasium, and the protocol's policies with `evaluation`.
-"""
+"""Our worlds under EmbodiedBench's rules: what both have in common."""
 
 from __future__ import annotations
 

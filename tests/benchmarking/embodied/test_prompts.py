@@ -76,7 +76,7 @@ def test_rules_are_read_from_a_python_file_without_running_it(tmp_path: Path) ->
         load_prompter("rearrangement", file=file)
 
 
-@pytest.mark.parametrize("text", ["{} {} {} {} {} {}", "{level}", "{", "{0.real.x}"])
+@pytest.mark.parametrize("text", ["{} {} {} {} {} {}", "{level}", "{skills}", "{", "{0.real.x}"])
 def test_placeholders_that_cannot_be_filled_are_rejected_at_once(text: str, tmp_path: Path) -> None:
     file = tmp_path / "rules.txt"
     file.write_text(text)

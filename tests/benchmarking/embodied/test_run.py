@@ -32,12 +32,12 @@ def test_a_model_and_the_oracle_play_the_same_seeds_and_the_run_resumes(tmp_path
     assert (words.answered_by, words.success, words.output_errors, words.invalid_actions) == ("scripted", 0.0, 1.0, 1.0)
     assert (words.planner_steps, words.environment_steps) == (15, 15)
     assert (oracle.answered_by, oracle.success, oracle.output_errors, oracle.p_value) == ("oracle", 1.0, 0.0, 1.0)
-    records = tmp_path / "spatial" / "records.jsonl"
+    records = tmp_path / "tabletop" / "spatial" / "records.jsonl"
     before = records.read_bytes()
     again = run_embodied(a_run(tmp_path), ["oracle"])
     assert records.read_bytes() == before
     assert again.rows == report.rows
-    assert json.loads((tmp_path / "results.json").read_text())["rows"][1]["answered_by"] == "oracle"
+    assert json.loads((tmp_path / "tabletop" / "results.json").read_text())["rows"][1]["answered_by"] == "oracle"
 
 
 def test_the_oracle_answers_alone_without_a_model(tmp_path: Path) -> None:
