@@ -25,12 +25,12 @@ from safetensors.torch import save_file
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from untrained_qwen3_vl import ROWS, qwen3_vl_config
 
-from si_embodied.models.decoding import ModelRunner
 from si_embodied.models.loading import load_checkpoint
 from si_embodied.models.onnx.export import export_model
 from si_embodied.models.onnx.manifest import Precision
 from si_embodied.models.onnx.quantize import quantize_export
 from si_embodied.models.onnx.runner import OnnxRunner
+from si_embodied.models.runner import ModelRunner
 from si_embodied.models.tiny import make_tiny_checkpoint
 from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.types import Prompt

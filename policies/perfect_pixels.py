@@ -17,6 +17,7 @@ from si_embodied.errors import ConfigError
 from si_embodied.grounding import point_of
 from si_embodied.plan import Plan, plan_text
 from si_embodied.skills import Close, Explore, Forward, Goto, Home, LookAround, Navigate, Open, Pick, Place, Turn
+from si_embodied.types import POINT_GOAL
 
 if TYPE_CHECKING:
     import gymnasium
@@ -59,11 +60,16 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
 
     Before it explores for the first time it looks around, if the prompt offers that.
 
+    A point goal is driven to by name, as far as the map goes, in turn with exploring.
+
     A place, unlike an object, cannot be pointed at from nearby: the robot turns and drives the last stretch. If that
     just failed, it comes back to the place from elsewhere.
     """
     if truth.at_goal():
         return Plan(subgoals=(), done=True)
+    last = (_attempts(prompt) or [""])[-1]
+    if _offers(prompt, "navigate", POINT_GOAL) and not last.startswith(("navigate", "plan")):
+        return Plan(subgoals=(Navigate(object=POINT_GOAL),), done=False)
     straight = truth.straight_way()
     if straight is not None and not _just_failed(prompt):
         bearing_rad, distance_m = straight
@@ -133,9 +139,13 @@ def _attempts(prompt: Prompt) -> list[str]:
     return re.findall(r"^[\d-]+\. (.*)$", prompt.text, flags=re.MULTILINE)
 
 
-def _offers(prompt: Prompt, skill: str) -> bool:
+def _offers(prompt: Prompt, skill: str, name: str | None = None) -> bool:
+    """Whether a plan may contain the skill, for the object of that name if one is given."""
     choices: Any = prompt.schema["properties"]["subgoals"]["items"]["anyOf"]  # type: ignore[index]
-    return any(choice["properties"]["skill"]["const"] == skill for choice in choices)
+    for choice in (choice["properties"] for choice in choices):
+        if choice["skill"]["const"] == skill:
+            return name is None or name in choice["object"].get("enum", ())
+    return False
 
 
 def _just_failed(prompt: Prompt) -> bool:

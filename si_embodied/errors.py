@@ -129,6 +129,10 @@ class AnswerCutOff(BackendError):
     """The model did not end its answer within the limit of tokens."""
 
 
+class PromptTooLong(BackendError):
+    """A prompt and its answer exceed the model's context. Nothing was computed."""
+
+
 class DeadlineExceeded(BackendError, TimeoutError):
     """A backend missed its deadline. A partial answer is never returned."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from si_embodied.config import GroundingConfig
 from si_embodied.geometry import Pose, deproject, deproject_image, depth_at
 from si_embodied.skills import Grasp
-from si_embodied.standoff import standoff
+from si_embodied.standoff import arrival, standoff
 from si_embodied.types import Code, Refusal
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class Grounder:
     def standoff(self, target: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
         """A reachable base pose near the target (3,) that faces it; see `standoff`."""
         return standoff(target, observation, self.config)
+
+    def arrival(self, place: NDArray[np.float64], observation: Observation) -> NavigateTo | Refusal:
+        """A reachable base pose at the map point (3,), or as near as the map allows; see `arrival`."""
+        return arrival(place, observation, self.config)
 
     # --- manipulation ----------------------------------------------------------------------------------------------
 

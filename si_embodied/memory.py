@@ -9,7 +9,7 @@ import itertools
 import math
 import typing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from si_embodied.skills import Shown
 from si_embodied.types import Code, SeenObject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from si_embodied.geometry import Pose
     from si_embodied.skills import Goal
     from si_embodied.types import CameraFrame, Observation, Outcome
+
+T = TypeVar("T")
 
 NOTHING_YET = "(nothing yet)"
 
@@ -160,6 +162,24 @@ class Memory:
             views.append(before)
         return replace(observation, keyframes=tuple(views), objects=self.objects)
 
+    def shortened(self) -> Iterator[Memory]:
+        """This memory, and copies for models whose context is too small for it.
+
+        Each copy shows half as much of everything as the one before, the newest part of it. The last one shows the
+        latest attempt alone.
+        """
+        memory = self
+        yield memory
+        while memory.limit > 1 or memory.keyframes or memory.before is not None or memory.objects:
+            memory = replace(
+                memory,
+                limit=max(1, memory.limit // 2),
+                keyframes=_newest_half(memory.keyframes),
+                before=memory.before if memory.keyframes else None,
+                objects=_newest_half(memory.objects),
+            )
+            yield memory
+
     def without_views(self) -> Memory:
         """A copy without the images, for a planner that does not show them."""
         return replace(self, keyframes=(), before=None)
@@ -210,6 +230,10 @@ def in_the_middle(frame: CameraFrame, point_m: NDArray[np.float64]) -> bool:
         return False
     camera = frame.intrinsics
     return bool(abs(x / z * camera.fx) < camera.width / 4 and abs(y / z * camera.fy) < camera.height / 2)
+
+
+def _newest_half(values: tuple[T, ...]) -> tuple[T, ...]:
+    return values[(len(values) + 1) // 2 :]
 
 
 def outcome_words(code: Code) -> str:

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.config import DEFAULT_PROMPTS, PlannerConfig
-from si_embodied.errors import DeadlineExceeded, PlanParseError, SiEmbodiedError
+from si_embodied.errors import DeadlineExceeded, PlanParseError, PromptTooLong, SiEmbodiedError
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
 from si_embodied.plan import Plan, parse_plan
+from si_embodied.planning_record import RecordDraft, printable
 from si_embodied.prompts import load_prompt
 from si_embodied.skills import Finish, Home, LookAround
-from si_embodied.types import Code, Execute, Hold, PlanRecord, Refusal
+from si_embodied.types import Code, Execute, Hold, Refusal
 
 if TYPE_CHECKING:
     from si_embodied.backends.base import Backend, BackendInfo
-    from si_embodied.certainty import Certainty
     from si_embodied.embodiment import Embodiment
     from si_embodied.memory import Memory
     from si_embodied.skills import Goal, Subgoal
-    from si_embodied.types import Decision, Observation, Prompt, Task
+    from si_embodied.types import CameraFrame, Decision, Observation, Prompt, Task
 
 
 _LOG = logging.getLogger(__name__)
-
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters except tab and newline, and lone surrogates, which no tokenizer or JSON encoder accepts."""
 
 
 class AnyPlanner(Protocol):
@@ -72,57 +67,6 @@ class _Refused(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
-
-
-@dataclass(slots=True)
-class _Draft:
-    """The record of a plan in progress."""
-
-    prompt_version: str
-    floor_m2: float
-    started_s: float = field(default_factory=time.perf_counter)
-    raw_text: list[str] = field(default_factory=list)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    latency_s: dict[str, float] = field(default_factory=dict)
-    plan: Plan | None = None
-    certainty: Certainty | None = None  # of the last answer
-    note: str = ""  # why the plan's goals are not the model's
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the time spent in the block to a stage's latency."""
-        before = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(part, time.perf_counter() - before)
-
-    def add(self, part: str, seconds: float) -> None:
-        if 0 <= seconds < math.inf:  # a foreign backend may measure anything
-            self.latency_s[part] = self.latency_s.get(part, 0.0) + seconds
-
-    def elapsed_s(self) -> float:
-        return time.perf_counter() - self.started_s
-
-    def record(self, info: BackendInfo, stamp_s: float, verdict: Refusal) -> PlanRecord:
-        self.latency_s["total"] = self.elapsed_s()
-        return PlanRecord(
-            observation_stamp_s=stamp_s if math.isfinite(stamp_s) else 0.0,
-            prompt_version=self.prompt_version,
-            model=info.model,
-            kernel=info.kernel,
-            dtype=info.dtype,
-            raw_text=tuple(self.raw_text),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            latency_s=dict(self.latency_s),
-            code=verdict.code,
-            message=printable(verdict.message),
-            floor_m2=self.floor_m2,
-            decision_probability=None if self.certainty is None else self.certainty.decision,
-            point_probability=None if self.certainty is None else self.certainty.point,
-        )
 
 
 class Planner:
@@ -174,7 +118,7 @@ class Planner:
                 observation's own stamp.
         """
         grid = observation.navigation_map
-        draft = _Draft(self._template.version, 0.0 if grid is None else grid.floor_m2)
+        draft = RecordDraft(self._template.version, 0.0 if grid is None else grid.floor_m2)
         try:
             plan, goals = self._decide(task, observation, memory, now_s, draft)
         except _Refused as refused:
@@ -196,7 +140,7 @@ class Planner:
         self.backend.close()
 
     def _decide(
-        self, task: Task, observation: Observation, memory: Memory, now_s: float | None, draft: _Draft
+        self, task: Task, observation: Observation, memory: Memory, now_s: float | None, draft: RecordDraft
     ) -> tuple[Plan, tuple[Goal, ...]]:
         """The model's plan, and the goals of its first subgoals, as far as they pass the guard."""
         now_s = observation.stamp_s if now_s is None else now_s
@@ -205,9 +149,7 @@ class Planner:
         _raise(self.guard.check_memory(memory))
         _raise(self._template.check(observation))
         observation = memory.recall(observation)
-        with draft.timed("render"):
-            prompt = _cleaned(self._template.render(task, observation, memory, reasoning=self.config.prompts.reasoning))
-        plan = draft.plan = self._ask(prompt, task, draft)
+        plan = draft.plan = self._fitting_plan(task, observation, memory, draft)
         sure = draft.certainty
         unsure = None if sure is None else sure.refusal(self.config.min_probability)
         if unsure is not None:
@@ -228,6 +170,24 @@ class Planner:
             goals.append(Finish())
         return plan, tuple(goals)
 
+    def _fitting_plan(self, task: Task, observation: Observation, memory: Memory, draft: RecordDraft) -> Plan:
+        """The model's plan from what it was shown of the memory: less, if the prompt exceeds its context."""
+        reasoning = self.config.prompts.reasoning
+        for draft.shortened, shown in enumerate(memory.shortened()):
+            recalled = shown.recall(observation)
+            with draft.timed("render"):
+                prompt = _cleaned(self._template.render(task, recalled, shown, reasoning=reasoning))
+            try:
+                text = self._generate(prompt, draft)
+            except PromptTooLong as error:
+                draft.note = f"without the oldest part of the memory: {error}"
+                too_long = Refusal(Code.PROMPT_TOO_LONG, f"also without the memory, {error}")
+                continue
+            if draft.shortened:
+                prompt = replace(prompt, views=_indices(observation.views, recalled.views, prompt.views))
+            return self._parse(text, prompt, task, draft)
+        raise _Refused(too_long)
+
     def _look_again(self, unsure: Refusal, memory: Memory) -> Plan:
         """What an unsure model does first: look around, or take the arm out of the view. It holds if it just has."""
         looks: dict[str, Subgoal] = {"manipulation": Home()}
@@ -239,7 +199,7 @@ class Planner:
         return Plan(subgoals=(look,), done=False)
 
     def _ground(
-        self, subgoal: Subgoal, observation: Observation, memory: Memory, earlier: Sequence[Goal], draft: _Draft
+        self, subgoal: Subgoal, observation: Observation, memory: Memory, earlier: Sequence[Goal], draft: RecordDraft
     ) -> Goal | Refusal:
         """Ground one subgoal and check the goal, which runs after `earlier` ones, with the guard."""
         with draft.timed("ground"):
@@ -249,24 +209,25 @@ class Planner:
         with draft.timed("guard"):
             return self.guard.check_goal(goal, observation, memory, earlier) or goal
 
-    def _ask(self, prompt: Prompt, task: Task, draft: _Draft) -> Plan:
-        """The backend's plan. If the first answer is not a plan, ask once more and quote the offence."""
-        text = self._generate(prompt, draft)
+    def _parse(self, text: str, prompt: Prompt, task: Task, draft: RecordDraft) -> Plan:
+        """The plan in an answer. If it is not a plan, ask once more and quote the offence."""
         try:
             with draft.timed("parse"):
                 return parse_plan(text, task.kind, prompt.views)
         except PlanParseError as error:
             prompt = _cleaned(self._template.ask_again(prompt, error.offence))
-        text = self._generate(prompt, draft)
         try:
+            text = self._generate(prompt, draft)
             with draft.timed("parse"):
                 return parse_plan(text, task.kind, prompt.views)
+        except PromptTooLong as error:
+            raise _Refused(Refusal(Code.PROMPT_TOO_LONG, f"asking again: {error}")) from error
         except PlanParseError as error:
             message = f"two answers in a row were not a plan; the second: {error.offence}"
             raise _Refused(Refusal(Code.PLAN_INVALID, message)) from error
 
-    def _generate(self, prompt: Prompt, draft: _Draft) -> str:
-        """The backend's answer, unless it is late or not text."""
+    def _generate(self, prompt: Prompt, draft: RecordDraft) -> str:
+        """The backend's answer, unless it is late or not text; `PromptTooLong` is left to the caller."""
         left_s = self.config.deadline_s - draft.elapsed_s()
         if left_s <= 0:
             message = f"the deadline of {self.config.deadline_s} s left no time to ask again"
@@ -278,26 +239,18 @@ class Planner:
                 completion = self.backend.generate(prompt, deadline_s=left_s)
         except DeadlineExceeded as error:
             raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, str(error))) from error
+        except PromptTooLong:
+            raise
         except SiEmbodiedError as error:
             raise _Refused(Refusal(Code.BACKEND_FAILED, str(error))) from error
         if not isinstance(completion.text, str):
             words = f"the backend answered with {type(completion.text).__name__} instead of text"
             raise _Refused(Refusal(Code.BACKEND_FAILED, words))
-        draft.raw_text.append(printable(completion.text))
-        draft.prompt_tokens += completion.prompt_tokens
-        draft.completion_tokens += completion.completion_tokens
-        draft.certainty = completion.certainty
-        for part, seconds in completion.latency_s.items():
-            draft.add(part, seconds)
+        draft.take(completion)
         if draft.elapsed_s() > self.config.deadline_s:
             message = f"the answer came after {draft.elapsed_s():.2f} s, later than {self.config.deadline_s} s"
             raise _Refused(Refusal(Code.DEADLINE_EXCEEDED, message))
         return completion.text
-
-
-def printable(text: str) -> str:
-    """The text with control characters and lone surrogates replaced by U+FFFD; it can always be encoded."""
-    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def unforeseen(error: BaseException) -> Refusal:
@@ -310,6 +263,14 @@ def unforeseen(error: BaseException) -> Refusal:
         raise error
     _LOG.error("planning failed unexpectedly; the robot holds", exc_info=error)
     return Refusal(Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}"[:500])
+
+
+def _indices(
+    every: Sequence[CameraFrame], shown: Sequence[CameraFrame], numbers: Mapping[int, int]
+) -> Mapping[int, int]:
+    """From the numbers of shown views, as in `numbers`, to their indices among every view."""
+    index = {(view.name, view.stamp_s): position for position, view in enumerate(every)}
+    return {number: index[shown[i].name, shown[i].stamp_s] for number, i in numbers.items()}
 
 
 def _cleaned(prompt: Prompt) -> Prompt:

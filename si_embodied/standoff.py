@@ -1,4 +1,4 @@
-"""Where a mobile base stands to face a target: near it, within reach, and where nothing hides it."""
+"""Where a mobile base stands: to face a target, near it and where nothing hides it, or at a place itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.geometry import Pose, deproject_image
+from si_embodied.geometry import Pose, deproject_image, wrap_angle
 from si_embodied.skills import NavigateTo
 from si_embodied.types import Code, Refusal
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from si_embodied.config import GroundingConfig
     from si_embodied.types import NavigationMap, Observation
 
+_AT_PLACE_M = 0.15
+"""A base this close to a place has arrived; Habitat's PointNav asks for 0.2 m."""
+_NOT_AHEAD_RAD = 0.5
+"""What is farther to the side may be out of sight."""
 _BEARINGS = 72
 """Directions around a target, 5 degrees wide; in each it is visible up to some distance."""
 _TARGET_RADIUS_M = 0.25
@@ -56,6 +60,27 @@ def standoff(
         if cell is not None:
             return NavigateTo(_facing(*cell, x, y), target, on_arrival)
     return Refusal(Code.NO_STANDOFF, f"the base can reach no cell within {farthest_m} m of ({x:.2f}, {y:.2f})")
+
+
+def arrival(place: NDArray[np.float64], observation: Observation, config: GroundingConfig) -> NavigateTo | Refusal:
+    """A reachable base pose at a place (3,); where the map ends before it, one nearer to it, reached with NO_STANDOFF.
+
+    If none is nearer, the base turns to the place, to see the way. Unlike a standoff, the pose need not be in sight of
+    the place. Without a map, it is the place.
+    """
+    x, y = float(place[0]), float(place[1])
+    start_x, start_y = (float(value) for value in observation.T_map_base.translation[:2])
+    heading = math.atan2(y - start_y, x - start_x)
+    if observation.navigation_map is None:
+        return NavigateTo(Pose.planar(x, y, heading), place)
+    nearer_m = math.hypot(x - start_x, y - start_y) - config.min_approach_m
+    for within_m, on_arrival in ((_AT_PLACE_M, Code.OK), (nearer_m, Code.NO_STANDOFF)):
+        cell = _best_cell(x, y, observation.navigation_map, within_m, 0.0, None)
+        if cell is not None:
+            return NavigateTo(Pose.planar(*cell, heading), place, on_arrival)
+    if abs(wrap_angle(heading - observation.T_map_base.yaw)) > _NOT_AHEAD_RAD:
+        return NavigateTo(Pose.planar(start_x, start_y, heading), place, Code.NO_STANDOFF)
+    return Refusal(Code.NO_STANDOFF, f"the base can come no nearer to ({x:.2f}, {y:.2f}) on the map")
 
 
 def _sight(target: NDArray[np.float64], observation: Observation, within_m: float) -> NDArray[np.float64]:

@@ -47,6 +47,7 @@ class Code(enum.IntEnum):
     EMPTY_PLAN = 204
     INTERNAL_ERROR = 205
     UNSURE = 206
+    PROMPT_TOO_LONG = 207
     DEPTH_INVALID = 301
     DEPTH_AMBIGUOUS = 302
     NO_STANDOFF = 303
@@ -208,6 +209,10 @@ class SeenObject:
         return self.sightings > 1
 
 
+POINT_GOAL = "goal"
+"""The name by which a plan drives to the point goal."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """Everything a planner may use. A plan names its views by index into `views`."""
@@ -227,6 +232,14 @@ class Observation:
     def views(self) -> tuple[CameraFrame, ...]:
         """Every image that a plan may point at: the present views, then the remembered ones."""
         return (*self.frames, *self.keyframes)
+
+    @property
+    def places(self) -> dict[str, SeenObject]:
+        """What a plan may drive to by name: known objects, of several with a name the newest, and the point goal."""
+        places = {seen.name: seen for seen in self.objects}
+        if self.goal_point_m is not None:
+            places[POINT_GOAL] = SeenObject(POINT_GOAL, self.goal_point_m, self.stamp_s)
+        return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +272,18 @@ class PlanRecord:
     raw_text: tuple[str, ...]  # the model's answer, then the repaired answer if one was requested
     prompt_tokens: int
     completion_tokens: int
-    latency_s: Mapping[str, float]  # per stage: render, queue, vision, prefill, decode, parse, ground, guard, total
+    latency_s: Mapping[
+        str, float
+    ]  # by stage: render, queue, vision, prefill, think, decode, parse, ground, guard, total
     code: Code
     message: str
     floor_m2: float = 0.0  # `NavigationMap.floor_m2` of the observation; 0 without a map
     decision_probability: float | None = None  # `Certainty.decision` of the last answer; None if it is not known
     point_probability: float | None = None  # `Certainty.point`
+    thoughts: tuple[str, ...] = ()  # what the model thought before each answer of `raw_text`; empty if it did not
+    shortened: int = (
+        0  # how often the memory was halved (`Memory.shortened`) until the prompt fitted the model's context
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -372,9 +391,10 @@ class Prompt:
 class Completion:
     """A backend's complete answer."""
 
-    text: str
+    text: str  # without what was thought
     prompt_tokens: int = 0
-    completion_tokens: int = 0
+    completion_tokens: int = 0  # with those of what was thought
     latency_s: Mapping[str, float] = field(default_factory=dict)  # per stage: queue, vision, prefill, decode
     counts: Mapping[str, int] = field(default_factory=dict)  # local backend: steps; reused, drafted, accepted tokens
+    thought: str = ""  # what the model thought before the answer
     certainty: Certainty | None = None  # of a plan, if the probabilities of its tokens are known

@@ -29,6 +29,7 @@ from si_embodied.skills import (
     Grasp,
     Home,
     Look,
+    Navigate,
     NavigateTo,
     Pick,
     Place,
@@ -41,7 +42,7 @@ from si_embodied.skills import (
     TiltCamera,
     Turn,
 )
-from si_embodied.types import CameraFrame, Code, Refusal
+from si_embodied.types import POINT_GOAL, CameraFrame, Code, Refusal
 
 Boxes = list[tuple[float, float, float, float, float, float]]
 Table = Callable[[Boxes], Observation]
@@ -155,6 +156,34 @@ def test_goto_without_a_reachable_cell_is_refused(wall_ahead: Observation) -> No
     refusal = ground(Goto(object="wall", view=0, point=(500, 500)), observation)
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.NO_STANDOFF
+
+
+def test_a_point_goal_is_driven_to_itself_as_far_as_the_map_goes(wall_ahead: Observation) -> None:
+    """The base is at (0, 0) and faces +x; the map has 0.1 m cells from (0, -4) on."""
+    lengths = np.full((80, 80), np.inf, np.float32)
+    lengths[38:43, :16] = np.linspace(0.0, 1.5, 16, dtype=np.float32)  # free up to x = 1.6
+    reachable = NavigationMap(0.1, (0.0, -4.0), lengths)
+
+    def drive(goal_m: list[float], known: NavigationMap | None = reachable) -> Goal | Refusal:
+        observation = dataclasses.replace(wall_ahead, goal_point_m=np.array(goal_m), navigation_map=known)
+        return ground(Navigate(object=POINT_GOAL), observation)
+
+    for at, goal_m, place, on_arrival in (
+        ((1.05, 0.05), [1.0, 0.0, 0.0], "the point itself", Code.OK),
+        ((1.35, 0.05), [3.0, 0.0, 0.0], "where the map ends, off its edge", Code.NO_STANDOFF),
+        ((0.0, 0.0), [-3.0, 0.0, 0.0], "here, turned to the point behind", Code.NO_STANDOFF),
+    ):
+        goal = drive(goal_m)
+        assert isinstance(goal, NavigateTo), place
+        assert (*goal.T_map_base.translation[:2],) == pytest.approx(at, abs=0.11), place
+        assert goal.T_map_base.yaw == pytest.approx(math.atan2(goal_m[1], goal_m[0])), place
+        assert goal.on_arrival is on_arrival, place
+    blind = drive([1.0, 2.0, 0.0], None)
+    assert isinstance(blind, NavigateTo)
+    assert blind.T_map_base.translation[:2] == pytest.approx([1.0, 2.0])
+    stuck = drive([0.2, 0.0, 0.0], NavigationMap(0.1, (0.0, -4.0), np.full((80, 80), np.inf, np.float32)))
+    assert isinstance(stuck, Refusal)
+    assert stuck.code is Code.NO_STANDOFF
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan])

@@ -47,6 +47,23 @@ def test_a_refused_repetition_is_shown_with_its_reason() -> None:
     assert Memory().add(again).describe() == "1. plan: failed (repetition): the last 6 goals were the same 2"
 
 
+def test_a_memory_is_shortened_by_halves(wall_ahead: Observation) -> None:
+    """The newest is kept longest; the last copy shows the latest attempt alone, and the original comes first."""
+    (frame,) = wall_ahead.frames
+    views = tuple(dataclasses.replace(frame, stamp_s=float(stamp)) for stamp in range(3))
+    memory = Memory(limit=5, keyframes=views, before=views[2])
+    for words in "abcde":
+        memory = memory.add(attempt(words)).pointed_at(words, np.zeros(3), 0.0, None)
+    copies = list(memory.shortened())
+    assert copies[0] is memory
+    shown = [(len(each.describe().splitlines()), len(each.keyframes), len(each.objects)) for each in copies]
+    assert shown == [(5, 3, 5), (2, 1, 2), (1, 0, 1), (1, 0, 0)]
+    assert [each.before is None for each in copies] == [False, False, False, True]
+    assert copies[1].describe() == "4. d: done\n5. e: done"
+    assert (copies[1].keyframes, [seen.name for seen in copies[1].objects]) == (views[2:], ["d", "e"])
+    assert all(each.attempts == memory.attempts for each in copies), "the guard needs them"
+
+
 def test_adding_does_not_change_the_original() -> None:
     memory = Memory()
     memory.add(attempt("explore"))

@@ -12,9 +12,10 @@ from si_embodied.backends import BackendInfo, ScriptedBackend
 from si_embodied.certainty import Certainty
 from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.embodiment import MobileBase, TableArm
-from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.errors import BackendError, DeadlineExceeded, PromptTooLong
 from si_embodied.memory import Attempt, Memory
 from si_embodied.planner import Planner
+from si_embodied.prompts import load_prompt
 from si_embodied.skills import Finish, NavigateTo, Rotate
 from si_embodied.types import Completion, Prompt
 
@@ -59,6 +60,106 @@ def test_a_bad_answer_is_repaired_once(base: MobileBase, wall_ahead: Observation
     assert isinstance(decision, Execute)
     assert isinstance(decision.goals[0], Rotate)
     assert decision.record.raw_text == ("I think I will turn.", TURN)
+
+
+def thinking_aloud(thought: str, answer: str) -> ScriptedBackend:
+    """A backend that thinks before its answer, and keeps the prompts that it was given."""
+
+    class Thinker(ScriptedBackend):
+        def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+            prompts.append(prompt.text)
+            return dataclasses.replace(super().generate(prompt, deadline_s=deadline_s), thought=thought)
+
+    prompts: list[str] = []
+    backend = Thinker(lambda _: answer)
+    backend.prompts = prompts  # type: ignore[attr-defined]
+    return backend
+
+
+def test_thoughts_are_in_the_record_and_not_in_the_next_prompt(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """Also those of a plan that had to be asked for again; unprintable characters are replaced."""
+    backend = thinking_aloud("the chair \x00 must be behind", TURN)
+    planner, memory = Planner(backend, base), Memory()
+    for _ in range(2):
+        decision = planner.plan(find_chair, wall_ahead, memory)
+        assert isinstance(decision, Execute)
+        assert decision.record.thoughts == ("the chair \ufffd must be behind",)
+        memory = memory.add(Attempt("turn 90", decision.goals[0], wall_ahead.T_map_base, Outcome(Code.OK)))
+    assert "turn 90: done" in backend.prompts[1]  # type: ignore[attr-defined]
+    assert "must be behind" not in backend.prompts[1]  # type: ignore[attr-defined]
+    twice = Planner(thinking_aloud("hm", "no plan"), base).plan(find_chair, wall_ahead, Memory())
+    assert (twice.record.code, twice.record.thoughts) == (Code.PLAN_INVALID, ("hm", "hm"))
+
+
+def test_a_record_without_thoughts_has_none(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:
+    assert decide([TURN], base, wall_ahead, find_chair)[0].record.thoughts == ()
+
+
+class Forgetful(ScriptedBackend):
+    """A backend whose context has room for so many characters and images."""
+
+    def __init__(self, answer: str, *, characters: int = 10_000, images: int = 100) -> None:
+        super().__init__(lambda _: answer)
+        self.characters, self.images = characters, images
+        self.shown: list[Prompt] = []
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        if len(prompt.text) > self.characters or len(prompt.images) > self.images:
+            raise PromptTooLong(f"the prompt has {len(prompt.text)} characters and {len(prompt.images)} images")
+        self.shown.append(prompt)
+        return super().generate(prompt, deadline_s=deadline_s)
+
+
+def remembering(observation: Observation) -> Memory:
+    """Twelve attempts, sixteen objects and four views."""
+    (frame,) = observation.frames
+    views = tuple(dataclasses.replace(frame, stamp_s=frame.stamp_s - age) for age in (4.0, 3.0, 2.0, 1.0))
+    memory = Memory(keyframes=views)
+    for number in range(16):
+        memory = memory.pointed_at(f"chair {number}", np.array([number, 0.0, 0.0]), frame.stamp_s, None)
+    for number in range(12):
+        memory = memory.add(Attempt(f"turn {number}", None, observation.T_map_base, Outcome(Code.OK)))
+    return memory
+
+
+def test_a_prompt_beyond_the_models_context_shows_less_of_the_memory(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """The newest half, then half of that. A plan is grounded in the views that it was shown, and the record says it."""
+    backend, memory = Forgetful(GOTO.replace('"view":1', '"view":3'), images=3), remembering(wall_ahead)
+    decision = Planner(backend, base).plan(find_chair, wall_ahead, memory)
+    assert isinstance(decision, Execute)
+    (prompt,) = backend.shown
+    assert len(prompt.images) == 3
+    assert "turn 11: done" in prompt.text
+    assert "turn 5: done" not in prompt.text
+    assert "chair 15" in prompt.text
+    assert "chair 7 " not in prompt.text
+    assert "without the oldest part of the memory" in decision.record.message
+    assert "5 images" in decision.record.message
+    assert decision.record.shortened == 1
+
+
+def test_a_prompt_that_is_too_long_without_any_memory_holds_the_robot(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """And says why: the model failed in nothing, so it is a refusal and no outage."""
+    decision = Planner(Forgetful(TURN, characters=50), base).plan(find_chair, wall_ahead, remembering(wall_ahead))
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.PROMPT_TOO_LONG
+    assert "also without the memory, the prompt has" in decision.message
+
+
+def test_a_question_again_that_does_not_fit_holds_the_robot(
+    base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """The first answer is on record."""
+    length = len(load_prompt("nav/v2").render(find_chair, wall_ahead, Memory()).text)
+    backend = Forgetful("no plan", characters=length + 20)
+    decision = Planner(backend, base).plan(find_chair, wall_ahead, Memory())
+    assert (decision.record.code, decision.record.raw_text) == (Code.PROMPT_TOO_LONG, ("no plan",))
 
 
 class Sure:

@@ -234,10 +234,18 @@ def test_a_robot_drives_to_a_known_object_by_its_name(base: MobileBase, remember
     assert "known: red mug" in unknown.message
 
 
+def test_a_point_goal_may_be_driven_to_by_name_before_anything_has_been_seen(remembering: Observation) -> None:
+    at_start = dataclasses.replace(remembering, objects=(), goal_point_m=np.array([3.0, 0.0, 0.0]))
+    prompt = load_prompt("nav/v2").render(Task("go there", "navigation"), at_start, Memory())
+    assert '"object": {"enum": ["goal"]}' in json.dumps(prompt.schema)
+
+
 def test_skills_that_need_memory_are_offered_only_by_prompts_that_show_it(remembering: Observation) -> None:
     task = Task("find it", "navigation")
     old, new = (load_prompt(version).render(task, remembering, Memory()) for version in ("nav/v1", "nav/v2"))
-    nothing = load_prompt("nav/v2").render(task, dataclasses.replace(remembering, objects=()), Memory())
+    nothing = load_prompt("nav/v2").render(
+        task, dataclasses.replace(remembering, objects=(), goal_point_m=None), Memory()
+    )
     for name, offered in (("navigate", (False, True, False)), ("look_around", (False, True, True))):
         assert tuple(f"'{name}'" in str(prompt.schema) for prompt in (old, new, nothing)) == offered
         assert (f"{name}:" in old.system, f"{name}:" in new.system) == (False, True)

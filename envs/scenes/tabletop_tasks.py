@@ -280,14 +280,14 @@ def _spatial_object(draft: _Draft) -> TabletopTask:
     return draft.task("spatial", words, Inside(ranked[0].name, container.key))
 
 
-_LOOKS: dict[Shape, str] = {
+LOOKS: dict[Shape, str] = {
     "triangular prism": "the {0} object with three corners",
     "hexagonal prism": "the {0} object with six sides",
     "cross": "the {0} object shaped like a plus sign",
     "ball": "the {0} object that can roll in every direction",
     "long block": "the {0} object that is longer than it is wide",
 }
-LIKENESS: dict[str, str] = {
+LIKE: dict[str, str] = {
     "red": "a ripe tomato", "green": "grass", "blue": "the deep sea", "yellow": "a lemon", "purple": "a plum",
     "orange": "a carrot",
 }  # fmt: skip
@@ -303,13 +303,13 @@ def _visual(draft: _Draft) -> TabletopTask:
 
 def _by_looks(draft: _Draft) -> tuple[TableObject, str]:
     """An object by a description of its shape, among others of its colour and others of its shape."""
-    shape = tuple(_LOOKS)[int(draft.rng.integers(len(_LOOKS)))]
+    shape = tuple(LOOKS)[int(draft.rng.integers(len(LOOKS)))]
     colour = _colour(draft)
     item = draft.add(shape, colour)
     draft.add("cube", colour)
     draft.add(shape, _colour(draft, but=(colour,)))
     draft.fill(draft.total(), ("cube",))
-    return item, _LOOKS[shape].format(colour)
+    return item, LOOKS[shape].format(colour)
 
 
 def _by_likeness(draft: _Draft) -> tuple[TableObject, str]:
@@ -317,7 +317,7 @@ def _by_likeness(draft: _Draft) -> tuple[TableObject, str]:
     (kind,) = draft.kinds(1)
     item = draft.add(*kind)
     draft.fill(draft.total(), colours=tuple(c for c in COLOURS if c not in (item.colour, "orange", "yellow", "red")))
-    return item, f"the object that has the colour of {LIKENESS[item.colour]}"
+    return item, f"the object that has the colour of {LIKE[item.colour]}"
 
 
 def _by_height(draft: _Draft) -> tuple[TableObject, str]:

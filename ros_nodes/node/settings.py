@@ -15,6 +15,7 @@ from si_embodied.backends.config import (
     MODEL,
     PRECISION,
     SCRIPT_DELAY,
+    THINKING,
     URL,
     BackendConfig,
     ServerOptions,
@@ -170,6 +171,7 @@ class NodeSettings:
     model: Annotated[str, MODEL] = ""
     weights: Annotated[str, PRECISION] = "full"
     adapter: Annotated[str, ADAPTER] = ""
+    thinking_tokens: Annotated[int, THINKING] = 0
     device: Annotated[str, DEVICE] = "auto"
     url: Annotated[str, URL] = ""
     family: Annotated[str, FAMILY] = "qwen3_vl"
@@ -257,6 +259,7 @@ class NodeSettings:
             device=self.device,
             weights=cast("Weights", self.weights),
             adapter=self.adapter,
+            thinking_tokens=self.thinking_tokens,
             url=self.url,
             server=ServerOptions(family=cast("Family", self.family)),
             script=tuple(line for line in self.script.splitlines() if line.strip()),

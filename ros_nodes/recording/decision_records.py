@@ -28,6 +28,10 @@ _READABLE = (2, 3, FORMAT)
 _TIME = Number(-1e12, 1e12)
 _VIEWS = Named(_TIME, 100)
 _UNMAPPED = Many(_VIEWS, 10_000)
+_NEW: Mapping[str, Any] = {
+    "decision_probability": None, "point_probability": None, "thoughts": [], "shortened": 0,
+}  # fmt: skip
+"""Fields of a plan's record that those of 0.1.0 do not have."""
 _FLOATS = "float64"
 """JSON key that marks an array, written as a list of numbers to stay readable."""
 
@@ -106,8 +110,7 @@ class DecisionRecord:
             if plain["format"] < FORMAT:
                 plain["memory"]["objects"] = plain["remembered"] = []
                 plain["unmapped"] = plain.pop("keyframes")
-            for name in ("decision_probability", "point_probability"):  # not in records of 0.1.0
-                plain["decision"][1]["record"].setdefault(name, None)
+            plain["decision"][1]["record"] = {**_NEW, **plain["decision"][1]["record"]}
             return cls(
                 task=_task(plain["task"]),
                 decision=DECISION.decode(plain["decision"], "decision"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -13,7 +13,7 @@ import numpy as np
 from si_embodied.backends.base import BackendInfo
 from si_embodied.certainty import Certainty
 from si_embodied.embodiment import MobileBase
-from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.errors import BackendError, DeadlineExceeded, PromptTooLong
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
 from si_embodied.types import Code, Completion, Execute, Hold, refused
@@ -34,6 +34,11 @@ IDENTICAL_M = 1e-6
 """Goals closer than this, in metres and radians, are equal: numbers went through text and quaternions."""
 
 
+_FAILURES: Mapping[Code, type[BackendError]] = {
+    Code.DEADLINE_EXCEEDED: DeadlineExceeded, Code.PROMPT_TOO_LONG: PromptTooLong,
+}  # fmt: skip
+
+
 class RecordedAnswers:
     """A backend that repeats a model's recorded answers, and its failures."""
 
@@ -41,27 +46,33 @@ class RecordedAnswers:
         """Start without answers."""
         self.info = BackendInfo("recorded", "none", "none")
         self._record: PlanRecord | None = None
-        self._given = 0
+        self._given = self._shortened = 0
 
     def load(self, record: PlanRecord) -> None:
         """Answer from this plan's record from now on."""
-        self._record, self._given = record, 0
+        self._record, self._given, self._shortened = record, 0, 0
         self.info = BackendInfo(record.model, record.kernel, record.dtype)
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """The next recorded answer.
 
         Raises:
+            PromptTooLong: the prompt was too long for the model.
             BackendError: the model gave no further answer.
             DeadlineExceeded: the model missed its deadline.
         """
         assert self._record is not None  # `load` comes first
+        if self._shortened < self._record.shortened:
+            self._shortened += 1
+            raise PromptTooLong(self._record.message)
         if self._given < len(self._record.raw_text):
             self._given += 1
             decision, point = self._record.decision_probability, self._record.point_probability
             certainty = None if decision is None else Certainty(decision, point)
-            return Completion(self._record.raw_text[self._given - 1], certainty=certainty)
-        failure = DeadlineExceeded if self._record.code is Code.DEADLINE_EXCEEDED else BackendError
+            thoughts = self._record.thoughts or ("",) * self._given
+            answer, thought = self._record.raw_text[self._given - 1], thoughts[self._given - 1]
+            return Completion(answer, certainty=certainty, thought=thought)
+        failure = _FAILURES.get(self._record.code, BackendError)
         raise failure(self._record.message or "the model was not asked again")
 
     def cancel(self) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.logprobs import LOGPROBS, tokens_of
+from si_embodied.backends.reasoning import BLANK, THOUGHT, message_text, split_reasoning
 from si_embodied.errors import AnswerCutOff, BackendError, extra
 
 with extra("serve"):
@@ -40,13 +41,6 @@ _INCOMPLETE = {
 """Values of `finish_reason` for an answer that is not whole; "length" names the limit and is handled apart."""
 _TRUNCATED = ("length", "max_tokens", "model_length")
 
-_REASONING = ("reasoning_content", "reasoning")
-"""Where servers put a thinking model's text; some put the whole answer there when they find no end of the thinking."""
-_THOUGHT = re.compile(r"<think(ing)?>|<thought>|<reasoning>|\[THINK\]|<\|begin_of_thought\|>", re.IGNORECASE)
-_THOUGHT_END = re.compile(r"</think(ing)?>|</thought>|</reasoning>|\[/THINK\]|<\|end_of_thought\|>", re.IGNORECASE)
-_SPECIAL_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|end|>", "<|eot_id|>", "</s>")
-_BLANK = " \t\r\n\ufeff"
-"""White space, and the byte order mark."""
 _BRACES = re.compile(r"[{}]")
 _MAX_TOKEN_COUNT = 1 << 31
 
@@ -58,13 +52,16 @@ class ChatAnswer:
     text: str
     prompt_tokens: int
     completion_tokens: int
+    thought: str = ""
     tokens: tuple[Token, ...] = ()  # with special ones and reasoning, as the server sent them; empty if it did not
 
 
-def chat_request(model: str, asked: Question, options: ServerOptions, *, logprobs: bool) -> bytes:
+def chat_request(
+    model: str, asked: Question, options: ServerOptions, *, logprobs: bool, thinking_tokens: int = 0
+) -> bytes:
     """The body of a request: the system text, and the user's text and images (data URLs) in reading order.
 
-    `logprobs` asks for the probabilities of the answer's tokens.
+    `logprobs` asks for the probabilities of the answer's tokens, and `thinking_tokens` may precede the answer.
     """
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else _image(part, options) for part in asked.content
@@ -74,7 +71,7 @@ def chat_request(model: str, asked: Question, options: ServerOptions, *, logprob
         "model": model,
         "messages": [*messages, {"role": "user", "content": content}],
         "temperature": 0,
-        "max_tokens": options.max_tokens,
+        "max_tokens": options.max_tokens + thinking_tokens,
         "stream": False,
         **_schema(asked, options.answer_format),
         **(LOGPROBS if logprobs else {}),
@@ -93,45 +90,23 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
         choice = body["choices"][0]
         message, ended = choice["message"], choice.get("finish_reason")
         ended = ended.lower() if isinstance(ended, str) else None
-        text, tokens = _answer_text(message), tokens_of(choice)
+        (text, reasoning), tokens = message_text(message), tokens_of(choice)
         refusal = message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError):
-        text, tokens, ended, refusal = None, (), None, None
+        text, reasoning, tokens, ended, refusal = None, "", (), None, None
     if ended in _TRUNCATED:
         raise AnswerCutOff(
-            f"the answer was cut off at max_tokens={options.max_tokens}; raise it: {(text or '')[:80]!r}"
+            f"the answer was cut off at max_tokens={options.max_tokens}; raise it (or thinking_tokens, if the model "
+            f"thinks): {(text or '')[:80]!r}"
         )
     if ended in _INCOMPLETE:
         raise BackendError(f"{where}: {_INCOMPLETE[ended]}: {(text or '')[:80]!r}")
-    if text is None or (isinstance(refusal, str) and refusal.strip(_BLANK)):
+    if text is None or (isinstance(refusal, str) and refusal.strip(BLANK)):
         raise _no_answer(body, refusal, reply, where)
     usage = body.get("usage")
     prompt_tokens, completion_tokens = (_count(usage, f"{part}_tokens") for part in ("prompt", "completion"))
-    return ChatAnswer(without_reasoning(text), prompt_tokens, completion_tokens, tokens)
-
-
-def without_reasoning(text: str) -> str:
-    """An answer without a byte order mark, the model's thinking and trailing special tokens.
-
-    Thinking that does not end is left in place: plans inside it are drafts, and the plan parser rejects the text.
-    """
-    text = text[: _end_of_text(text)].strip(_BLANK)
-    # A plan is kept as it is, even if a text in it contains the marker.
-    ends = [] if text.startswith("{") else [end.end() for end in _THOUGHT_END.finditer(text)]
-    return text[ends[-1] :].strip(_BLANK) if ends else text
-
-
-def _end_of_text(text: str) -> int:
-    """The length of a text without trailing special tokens and white space."""
-    end = len(text)
-    while end:
-        if text[end - 1] in _BLANK:
-            end -= 1
-        elif token := next((token for token in _SPECIAL_TOKENS if text.endswith(token, 0, end)), ""):
-            end -= len(token)
-        else:
-            break
-    return end
+    thought, answer = split_reasoning(text)
+    return ChatAnswer(answer, prompt_tokens, completion_tokens, reasoning or thought, tokens)
 
 
 def only_json_object(text: str) -> str:
@@ -141,7 +116,7 @@ def only_json_object(text: str) -> str:
     meant, and what stands in unfinished thinking is a draft.
     """
     found, start = "", text.find("{")
-    if _THOUGHT.search(text, 0, max(start, 0)):
+    if THOUGHT.search(text, 0, max(start, 0)):
         return text
     while start >= 0:
         end = _object_end(text, start)
@@ -196,23 +171,6 @@ def reply_json(reply: bytes, where: str) -> Any:
         return json.loads(reply)
     except (ValueError, RecursionError) as error:
         raise BackendError(f"{where}: the reply is not JSON ({error}): {reply[:80]!r}") from error
-
-
-def _answer_text(message: Any) -> str | None:
-    """The text of a message: its content, or the reasoning if that is all there is."""
-    content = message.get("content")
-    if isinstance(content, list):  # of parts, of which those with "type": "thinking" have no text
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "".join(part for part in parts if isinstance(part, str))
-    thoughts = [_as_answer(text) for text in map(message.get, _REASONING) if isinstance(text, str)]
-    texts = [content, *thoughts] if isinstance(content, str) else thoughts
-    return next((text for text in texts if text.strip(_BLANK)), texts[0] if texts else None)
-
-
-def _as_answer(reasoning: str) -> str:
-    """Reasoning in the place of an answer: what does not end with the answer is thinking that has not ended."""
-    ends_with_it = reasoning[: _end_of_text(reasoning)].endswith(("}", "```"))
-    return reasoning if ends_with_it else f"<think>{reasoning}"
 
 
 def _no_answer(body: Any, refusal: object, reply: bytes, where: str) -> BackendError:

@@ -23,6 +23,7 @@ MODEL = Doc(
 )
 DEVICE = Doc("auto, cpu, cuda or cuda:1; for an ONNX export, its execution providers in order, as in tensorrt,cuda,cpu")
 PRECISION = Doc("precision of a local model's weights: full, or 8bit or 4bit to save memory on CUDA")
+THINKING = Doc("most tokens that the model may think before its answer, in a <think> block; 0: it answers at once")
 ADAPTER = Doc("directory of a LoRA adapter to merge into a local checkpoint; none is applied unasked")
 FAMILY = Doc("family of a server's model: internvl, qwen2_5_vl or qwen3_vl")
 URL = Doc("address of the OpenAI-compatible server (server) or the planning server (remote)")
@@ -76,6 +77,7 @@ class BackendConfig:
     device: Annotated[str, DEVICE] = "auto"
     weights: Annotated[Weights, PRECISION] = "full"
     adapter: Annotated[str, ADAPTER] = ""
+    thinking_tokens: Annotated[int, THINKING] = 0
     url: Annotated[str, URL] = ""
     server: ServerOptions = field(default_factory=ServerOptions)
     script: Annotated[tuple[str, ...], Doc("answers of the scripted backend in order; the last one repeats")] = ()
@@ -90,6 +92,13 @@ class BackendConfig:
             raise ConfigError(
                 f"an adapter is merged into a local checkpoint, got {self.adapter!r} with the {self.kind} backend; "
                 "leave 'adapter' out, or give the checkpoint as 'model' with the local backend"
+            )
+        if self.thinking_tokens < 0:
+            raise ConfigError(f"expected thinking_tokens to be at least 0, got: {self.thinking_tokens}")
+        if self.thinking_tokens and self.kind == "remote":
+            raise ConfigError(
+                f"the planning server decides how long its model thinks, got thinking_tokens {self.thinking_tokens}; "
+                "leave it out, and start the server with it"
             )
         if self.kind in ("server", "remote") and not self.url:
             example = "http://127.0.0.1:8000" if self.kind == "server" else "ws://127.0.0.1:8421"

@@ -17,6 +17,7 @@ import numpy as np
 from si_embodied.backends.chat import only_json_object
 from si_embodied.backends.config import Family
 from si_embodied.errors import BackendError, UnknownNameError, extra
+from si_embodied.models.image_budget import QWEN_TOKENS
 from si_embodied.models.points import Size, Views, answer_to_relative, pixel_note, schema_in_pixels, view_sizes
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def numbered_images(content: tuple[str | NDArray[np.uint8], ...]) -> tuple[str |
 
 def _in_pixels(prompt: Prompt) -> Question:
     """Qwen2.5-VL's points are pixels of the image after its processor's resizing: send images that need none."""
-    content = tuple(part if isinstance(part, str) else _resized(part) for part in prompt.content)
+    most = min(_QWEN25_MAX_PIXELS, QWEN_TOKENS.share(len(prompt.images)) * _QWEN25_FACTOR_PX**2)
+    content = tuple(part if isinstance(part, str) else _resized(part, most) for part in prompt.content)
     sizes = [(part.shape[1], part.shape[0]) for part in content if not isinstance(part, str)]
     views = view_sizes(prompt.schema, sizes)
     if not views:
@@ -107,7 +109,7 @@ def _in_pixels(prompt: Prompt) -> Question:
     return Question(system, content, schema_in_pixels(prompt.schema, views), views)
 
 
-def stable_size(width: int, height: int) -> Size:
+def stable_size(width: int, height: int, most_pixels: int = _QWEN25_MAX_PIXELS) -> Size:
     """The size to which Qwen2.5-VL's `smart_resize` (transformers, image_processing_qwen2_vl) resizes an image.
 
     Both sides are multiples of 28, the area is within the limits, and the aspect ratio is kept as closely as that
@@ -115,8 +117,8 @@ def stable_size(width: int, height: int) -> Size:
     """
     factor = _QWEN25_FACTOR_PX
     columns, rows = (max(factor, round(side / factor) * factor) for side in (width, height))
-    if rows * columns > _QWEN25_MAX_PIXELS:
-        scale = math.sqrt(width * height / _QWEN25_MAX_PIXELS)
+    if rows * columns > most_pixels:
+        scale = math.sqrt(width * height / most_pixels)
         columns, rows = (max(factor, math.floor(side / scale / factor) * factor) for side in (width, height))
     elif rows * columns < _QWEN25_MIN_PIXELS:
         scale = math.sqrt(_QWEN25_MIN_PIXELS / (width * height))
@@ -124,8 +126,8 @@ def stable_size(width: int, height: int) -> Size:
     return columns, rows
 
 
-def _resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    size = stable_size(image.shape[1], image.shape[0])
+def _resized(image: NDArray[np.uint8], most_pixels: int) -> NDArray[np.uint8]:
+    size = stable_size(image.shape[1], image.shape[0], most_pixels)
     if size == (image.shape[1], image.shape[0]):
         return image
     with extra("serve"):

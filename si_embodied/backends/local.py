@@ -8,38 +8,46 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from si_embodied.backends.base import BackendInfo
 from si_embodied.certainty import Certainty, Token, certainty_of
 from si_embodied.config import checkpoint_prompts
-from si_embodied.errors import ConfigError, DeadlineExceeded, extra
+from si_embodied.errors import ConfigError, DeadlineExceeded, PromptTooLong, extra
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.hub import resolve_model
 from si_embodied.models.opening import open_model
+from si_embodied.models.thinking import Thinking, decode_after_thinking
 from si_embodied.models.writing import ModelWriting
+from si_embodied.thinking import ANSWER, THINK_END, asked_to_think, inside_answer, thought_in
 from si_embodied.types import Completion
 
 with extra("models"):
     from PIL import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from si_embodied.conversation import Conversation
     from si_embodied.models.decoding import Decoded
-    from si_embodied.models.families import Family
+    from si_embodied.models.families import Family, ModelInputs
     from si_embodied.models.footprint import Weights
+    from si_embodied.models.image_budget import ImageBudget
     from si_embodied.types import Prompt
 
 _LOG = logging.getLogger(__name__)
 
 _ANSWERS_KEPT = 16
+_ANSWER_TOKENS = 128
+"""Room that a prompt must leave in the model's context for its answer; a plan has about 48 tokens."""
+_TAG_TOKENS = 32
+"""Room for the tags around thoughts and answer, in tokens."""
 
 
 class LocalBackend:
@@ -53,8 +61,10 @@ class LocalBackend:
         dtype: str = "auto",
         weights: Weights = "full",
         adapter: str | Path = "",
+        thinking_tokens: int = 0,
         max_new_tokens: int | None = None,
         image_size: int | None = None,
+        image_budget: ImageBudget | None = None,
         decoding: Decoding | None = None,
         compiled: bool = False,
     ) -> None:
@@ -68,8 +78,10 @@ class LocalBackend:
             dtype: "auto", "float32", "bfloat16" or "float16".
             weights: "full"; on CUDA also "8bit" or "4bit".
             adapter: the directory of a LoRA adapter to merge into the weights; empty: none.
+            thinking_tokens: above 0, the model is asked to think first, for at most so many tokens (`thinking`).
             max_new_tokens: fail on longer answers. Defaults to the longest answer that the prompt's schema allows.
             image_size: downscale images to this longest side, in pixels. By default images keep their size.
+            image_budget: how large the images of a prompt may be. Defaults to the family's own.
             decoding: reuse, drafts, temperature and seed. Its other fields are set for each prompt.
             compiled: compile the decoding steps with torch. Faster on CUDA only; the first call takes about a minute.
 
@@ -83,13 +95,18 @@ class LocalBackend:
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
+        if thinking_tokens < 0:
+            raise ConfigError(f"expected thinking_tokens to be at least 0, got: {thinking_tokens}")
         prompts = checkpoint_prompts(resolve_model(directory))
         model = open_model(directory, device=device, dtype=dtype, weights=weights, adapter=adapter, compiled=compiled)
         self._family, self._runner = model.family, model.runner
+        if image_budget is not None:
+            self._family.budget = image_budget
         self._grammars = Grammars(
             model.tokenizer_json, vocabulary_size=model.vocabulary_size, end_token=model.family.end_token
         )
         self._max_new_tokens, self._image_size = max_new_tokens, image_size
+        self._thinking_tokens = thinking_tokens
         self._decoding = decoding or Decoding()
         self._running: set[threading.Event] = set()  # one event per call of `generate`, set to abort it
         self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # last answer per schema: the next one's draft
@@ -105,13 +122,15 @@ class LocalBackend:
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """Complete the prompt. The answer always fits the prompt's schema. Concurrent callers wait for each other.
 
-        Latency stages: "vision" (image layout, tokenization and vision tower), "prefill", "decode". Counts: "steps" is
-        the number of model steps after the prefill; "reused" counts prompt tokens; "drafted" and "accepted" count
-        answer tokens.
+        Latency stages: "vision" (image layout, tokenization and vision tower), "prefill", "think" (if the model is
+        asked to), "decode". Counts: "thought" is the number of tokens that were thought, with their tags; "steps" is
+        the number of model steps of the answer after the prefill; "reused" counts prompt tokens; "drafted" and
+        "accepted" count answer tokens.
 
         Raises:
             DeadlineExceeded: the deadline passed. It is checked before every layer of images and prompt, before every
                 decoding step, and while waiting for another thread's prompt.
+            PromptTooLong: prompt and answer do not fit into the model's context.
             BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
             ConfigError: the prompt's schema is not supported or is unbounded.
         """
@@ -134,30 +153,30 @@ class LocalBackend:
     def _generate(self, prompt: Prompt, started: float, deadline: float, canceled: threading.Event) -> Completion:
         if self._image_size is not None:
             prompt = replace(prompt, content=tuple(_reduced(part, self._image_size) for part in prompt.content))
+        if self._thinking_tokens:
+            prompt = asked_to_think(prompt)
         inputs = self._family.encode(prompt)
         schema = self._family.schema(prompt, inputs)
-        constraint = self._grammars.start(schema)
+        longest = self._max_new_tokens or longest_answer_bytes(schema)
+        spare = self._spare_tokens(inputs, min(longest, _ANSWER_TOKENS))
+        options = replace(self._decoding, max_new_tokens=longest, deadline=deadline, canceled=canceled)
         prepared_s = time.monotonic() - started
-        options = replace(
-            self._decoding,
-            max_new_tokens=self._max_new_tokens or longest_answer_bytes(schema),
-            deadline=deadline,
-            canceled=canceled,
-        )
-        key = json.dumps(schema)
-        decoded = decode(self._runner, inputs, constraint, options, last_answer=self._answers.get(key, ()))
-        self._keep_answer(key, decoded.tokens)
+        decoded = self._decode(inputs, schema, options, spare)
         text = self._grammars.text(decoded.tokens)
+        thinks = {"think": decoded.think_s} if decoded.thoughts else {}
         return Completion(
-            self._family.answer(text, prompt, inputs),
+            self._family.answer(inside_answer(text) if decoded.thoughts else text, prompt, inputs),
             prompt_tokens=len(inputs.input_ids),
-            completion_tokens=len(decoded.tokens),
+            completion_tokens=len(decoded.thoughts) + len(decoded.tokens),
             latency_s={
                 "vision": prepared_s + decoded.vision_s,
                 "prefill": decoded.prefill_s,
+                **thinks,
                 "decode": decoded.decode_s,
             },
+            thought=thought_in(self._grammars.text(decoded.thoughts)),
             counts={
+                "thought": len(decoded.thoughts),
                 "steps": decoded.model_steps,
                 "reused": decoded.reused_tokens,
                 "drafted": decoded.drafted_tokens,
@@ -165,6 +184,29 @@ class LocalBackend:
             },
             certainty=self._certainty(decoded, text),
         )
+
+    def _spare_tokens(self, inputs: ModelInputs, answer: int) -> int:
+        """How many tokens the model's context has left for thinking, beside a prompt and an answer."""
+        context, prompt = self._family.context_tokens, len(inputs.input_ids)
+        if prompt + answer > context:
+            raise PromptTooLong(
+                f"the prompt has {prompt} tokens ({int(inputs.is_image.sum())} of them for {len(inputs.images)} images)"
+                f" and its answer needs {answer}, but the model's context is {context}; show fewer or smaller images "
+                "(image_size, image_budget), or less text"
+            )
+        return context - prompt - answer - _TAG_TOKENS
+
+    def _decode(self, inputs: ModelInputs, schema: Mapping[str, Any], options: Decoding, spare: int) -> Decoded:
+        """Decode the answer, after thinking if the model is to and has room for it."""
+        key, constraint = json.dumps(schema), self._grammars.start(schema)
+        last, budget = self._answers.get(key, ()), min(self._thinking_tokens, spare)
+        if budget > 0:
+            thinking = Thinking(budget, self._grammars.thinking(), self._grammars.tokens(THINK_END + ANSWER))
+            decoded = decode_after_thinking(self._runner, inputs, thinking, constraint, options, last_answer=last)
+        else:
+            decoded = decode(self._runner, inputs, constraint, options, last_answer=last)
+        self._keep_answer(key, decoded.tokens)
+        return decoded
 
     def _certainty(self, decoded: Decoded, text: str) -> Certainty | None:
         chosen = zip(decoded.tokens, decoded.probabilities, strict=True)

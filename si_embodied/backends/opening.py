@@ -71,7 +71,13 @@ def open_backend(config: BackendConfig) -> Backend:
             from si_embodied.backends.local import LocalBackend
 
             directory = located(config).model
-            return LocalBackend(directory, device=config.device, weights=config.weights, adapter=config.adapter)
+            return LocalBackend(
+                directory,
+                device=config.device,
+                weights=config.weights,
+                adapter=config.adapter,
+                thinking_tokens=config.thinking_tokens,
+            )
         case "server":
             return _server(config)
         case "scripted":
@@ -145,7 +151,7 @@ def backend_config(model: str | Path) -> BackendConfig:
 def _server(config: BackendConfig) -> Backend:
     from si_embodied.backends.server import ServerBackend
 
-    backend = ServerBackend(config.url, config.model, options=config.server)
+    backend = ServerBackend(config.url, config.model, options=config.server, thinking_tokens=config.thinking_tokens)
     try:
         backend.check()
     except BackendError:

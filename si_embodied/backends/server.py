@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import copy
 import os
+import re
 import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,12 +16,13 @@ from si_embodied.backends.base import BackendInfo
 from si_embodied.backends.breaker import CircuitBreaker
 from si_embodied.backends.chat import chat_answer, chat_request, model_names, only_json_object
 from si_embodied.backends.config import ServerOptions
+from si_embodied.backends.connection import API_KEY_VARIABLE, base_url, http_client
 from si_embodied.backends.conventions import question
 from si_embodied.backends.logprobs import without_logprobs
-from si_embodied.backends.proxies import environment_advice
 from si_embodied.backends.retries import Again, Retries, retry_after_s
 from si_embodied.certainty import certainty_of
-from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, extra
+from si_embodied.errors import BackendError, DeadlineExceeded, PromptTooLong, extra
+from si_embodied.thinking import asked_to_think
 from si_embodied.types import Completion
 
 with extra("serve"):
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-API_KEY_VARIABLE = "SI_EMBODIED_SERVER_KEY"
-
 FAIR_DEADLINE_S = 1.0
 """A server that misses a shorter deadline is not known to have failed."""
+
+_CONTEXT = re.compile(rb"context[ _-]?(length|size|window)|exceed_context|max_model_len|session_len", re.IGNORECASE)
+"""How servers say that a prompt is longer than the model's context: OpenAI and vLLM, llama.cpp, SGLang, LMDeploy."""
 
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _MEANINGS = {
@@ -71,6 +74,7 @@ class ServerBackend:
         *,
         api_key: str | None = None,
         options: ServerOptions | None = None,
+        thinking_tokens: int = 0,
         retries: Retries | None = None,
         breaker: CircuitBreaker | None = None,
     ) -> None:
@@ -81,6 +85,7 @@ class ServerBackend:
             model: the name under which the server serves the model.
             api_key: sent as a bearer token. Defaults to the environment variable SI_EMBODIED_SERVER_KEY.
             options: the request format and limits.
+            thinking_tokens: above 0, ask the model to think first, and allow it so many more tokens.
             retries: how often to retry, and with what delays.
             breaker: decides when to stop sending requests to a failing server.
 
@@ -88,12 +93,12 @@ class ServerBackend:
             ConfigError: not a valid URL, or one with a password; an API key that HTTP cannot carry; or a proxy or
                 certificate file in the environment that cannot be used.
         """
-        parsed = _base_url(url)
+        parsed = base_url(url)
         self._url = str(parsed).rstrip("/")
-        self._options = options or ServerOptions()
+        self._options, self._thinking_tokens = options or ServerOptions(), thinking_tokens
         self._retries, self._breaker = retries or Retries(), breaker or CircuitBreaker()
         key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
-        self._client = _client(parsed, key, self._options.connect_timeout_s)
+        self._client = http_client(parsed, key, self._options.connect_timeout_s)
         self._background = Background("server-backend")
         self._logprobs = True  # until the server refuses to send them
         self.info = BackendInfo(model=model, kernel="server", dtype="server")
@@ -121,8 +126,10 @@ class ServerBackend:
         started = time.monotonic()
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
-        asked = question(prompt, self._options.family)
-        body = chat_request(self.info.model, asked, self._options, logprobs=self._logprobs)
+        asked = question(asked_to_think(prompt) if self._thinking_tokens else prompt, self._options.family)
+        body = chat_request(
+            self.info.model, asked, self._options, logprobs=self._logprobs, thinking_tokens=self._thinking_tokens
+        )
         encoded_s = time.monotonic() - started
         self._breaker.enter()
         try:
@@ -133,8 +140,10 @@ class ServerBackend:
             else:
                 self._breaker.abandoned()
             raise
-        except BaseException:
+        except BaseException as error:
             self._breaker.abandoned()
+            if isinstance(error, _Refused) and _CONTEXT.search(error.reply):
+                raise PromptTooLong(f"{error}; show fewer or smaller images, or serve a longer context") from error
             raise
         self._breaker.succeeded()
         answer = chat_answer(reply, self._url, self._options)
@@ -142,6 +151,7 @@ class ServerBackend:
             asked.answer(answer.text),
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
+            thought=answer.thought,
             latency_s={"encode": encoded_s, "request": time.monotonic() - started - encoded_s},
             certainty=certainty_of(answer.tokens, only_json_object(answer.text)),
         )
@@ -283,41 +293,3 @@ def served_models(url: str, *, deadline_s: float = 3.0) -> tuple[str, ...]:
         return backend.list_models(deadline_s=deadline_s)
     finally:
         backend.close()
-
-
-def _client(url: httpx.URL, key: str | None, connect_timeout_s: float) -> httpx.AsyncClient:
-    """An HTTP client for one server.
-
-    Raises:
-        ConfigError: the key, or a proxy or certificate file in the environment, cannot be used.
-    """
-    if key and not (key.isascii() and key.isprintable()):
-        raise ConfigError(
-            f"expected an API key of printable ASCII characters; set {API_KEY_VARIABLE} without line breaks or quotes"
-        )
-    try:
-        return httpx.AsyncClient(
-            # Without compression, the limit on an answer's size also limits the bytes read.
-            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {}),
-            # No read timeout: the caller's deadline covers the whole exchange.
-            timeout=httpx.Timeout(connect_timeout_s, read=None),
-            # Local servers bypass the environment's proxy.
-            trust_env=url.host not in ("127.0.0.1", "::1", "localhost"),
-        )
-    except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
-        raise ConfigError(environment_advice(str(url), error)) from error
-
-
-def _base_url(url: str) -> httpx.URL:
-    """The URL without a trailing "/v1"."""
-    try:
-        parsed = httpx.URL(url.rstrip("/").removesuffix("/v1"))
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"expected a URL such as http://127.0.0.1:8000, got: {url!r}")
-    if parsed.userinfo:
-        raise ConfigError(
-            f"the server's URL contains a password, which would be logged; set {API_KEY_VARIABLE} instead"
-        )
-    return parsed

@@ -74,6 +74,7 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    thought: str = ""  # before the answer; not scored
 
 
 class Answering:
@@ -114,7 +115,7 @@ class Answering:
         finally:
             self._free.put(backend)
         text = cut(said.text, question.generation)
-        answer = Answer(*key, text, said.prompt_tokens, said.completion_tokens, round(seconds, 4))
+        answer = Answer(*key, text, said.prompt_tokens, said.completion_tokens, round(seconds, 4), said.thought)
         with self._lock:
             self._lines.append(asdict(answer))
         return text

@@ -37,7 +37,9 @@ class Spatial:
     The first run installs lmms-eval into an environment of its own. The same command continues after an interruption.
     """
 
-    local: Annotated[BackendConfig, flags("device", "weights", "adapter", model="DIR|ID")] = BackendConfig()
+    local: Annotated[BackendConfig, flags("device", "weights", "adapter", "thinking_tokens", model="DIR|ID")] = (
+        BackendConfig()
+    )
     server: Server = Server()
     benchmarks: Annotated[
         SpatialRun,

@@ -24,7 +24,9 @@ EndWithJson = Annotated[bool, Doc("end with one line of JSON")]
 class Model:
     """The model that plans, on this machine."""
 
-    local: Annotated[BackendConfig, flags("device", "weights", "adapter", model="DIR|ID")] = BackendConfig()
+    local: Annotated[BackendConfig, flags("device", "weights", "adapter", "thinking_tokens", model="DIR|ID")] = (
+        BackendConfig()
+    )
     config: Annotated[Path | None, Doc("YAML file with the planner's settings")] = None
 
     def planner_config(self) -> PlannerConfig:

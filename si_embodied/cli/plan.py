@@ -76,6 +76,8 @@ def _rows(task: Task, decision: Decision) -> Iterator[tuple[str, str]]:
 
     record = decision.record
     yield "instruction", escape(task.instruction)
+    if any(record.thoughts):
+        yield "thoughts", escape("\n".join(record.thoughts))
     yield "answer", escape("\n".join(record.raw_text)) or "none"
     if isinstance(decision, Execute):
         yield from (("goal", escape(goal.words)) for goal in decision.goals)

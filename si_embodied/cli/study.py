@@ -24,6 +24,7 @@ from si_embodied.studies.settings import (
     Report,
     ScalingRun,
     TrainingRun,
+    TransferRun,
 )
 from si_embodied.types import Latency
 
@@ -200,6 +201,31 @@ class LatencyStudy:
         return self.report.make(say, study.LatencyResults, run.out, partial(study.study, run))
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Measure whether scores on spatial questions predict success, over several checkpoints.
+
+    Give --shards to ask small planners their own questions, --data for checkpoints that answer in words, or
+    --benchmark-results; also several of them.
+    """
+
+    report: Report
+    compared: Annotated[
+        TransferRun,
+        flags(
+            "models", "shards", "data", "benchmark_results", "out", "tasks", "seed", images=COUNT, questions=COUNT,
+            threads=COUNT, **_COUNTS,
+        ),
+    ] = TransferRun(model=Path(), out=Path("runs/studies/transfer"))  # fmt: skip
+
+    def run(self) -> int:
+        """Ask and play every checkpoint."""
+        from si_embodied.studies import transfer
+
+        run = self.compared
+        return self.report.make(say, transfer.TransferResults, run.out, partial(transfer.study, run))
+
+
 SUBCOMMANDS = {
     "scaling": Scaling,
     "generalisation": Generalisation,
@@ -208,6 +234,7 @@ SUBCOMMANDS = {
     "calibration": Calibration,
     "ablations": Ablations,
     "latency": LatencyStudy,
+    "transfer": Transfer,
 }
 
 

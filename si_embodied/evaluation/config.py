@@ -92,15 +92,16 @@ class EvaluationConfig:
 
 def backend_identity(backend: BackendConfig) -> dict[str, Any]:
     """Identify a local model by its files, and a served one by its name and how it is called."""
+    thinks = {"thinking_tokens": backend.thinking_tokens} if backend.thinking_tokens else {}
     match backend.kind:
         case "local":
             options = {"weights": backend.weights, "device": backend.device}
             chosen = {name: value for name, value in options.items() if value not in ("full", "auto")}
             if backend.adapter:
                 chosen["adapter"] = adapter_name(backend.adapter)
-            return {"model": model_fingerprint(Path(backend.model)), **chosen}
+            return {"model": model_fingerprint(Path(backend.model)), **chosen, **thinks}
         case "server":
-            return {"model": backend.model, "server": dataclasses.asdict(backend.server)}
+            return {"model": backend.model, "server": dataclasses.asdict(backend.server), **thinks}
         case "remote":
             return {"model": None, "planning_server": backend.url}
         case "scripted":

@@ -17,6 +17,10 @@ from si_embodied.runs import JsonLines, check_settings
 from si_embodied.types import Code, Decision, Execute, PlanRecord
 
 FORMAT = 1
+_NEW: Mapping[str, Any] = {
+    "floor_m2": 0.0, "decision_probability": None, "point_probability": None, "thoughts": (), "shortened": 0,
+}  # fmt: skip
+"""Fields of a plan that records of 0.1.0 do not have."""
 
 
 class RecordFile:
@@ -74,9 +78,9 @@ def plan_to_json(entry: PlanEntry, seed: int, index: int) -> dict[str, Any]:
 
 def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
     """The inverse of `plan_to_json`."""
-    row = {"floor_m2": 0.0, "decision_probability": None, "point_probability": None, **row}  # not in records of 0.1.0
+    row = {**_NEW, **row}
     values = {f.name: row[f.name] for f in dataclasses.fields(PlanRecord)}
-    values |= {"code": Code(row["code"]), "raw_text": tuple(row["raw_text"])}
+    values |= {"code": Code(row["code"]), "raw_text": tuple(row["raw_text"]), "thoughts": tuple(row["thoughts"])}
     if not isinstance(row["plan"], str | None):
         raise TypeError(f"a plan is text or null, got: {shown(row['plan'])}")
     return PlanEntry(PlanRecord(**values), row["verdict"] == "execute", row["plan"])

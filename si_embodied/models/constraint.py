@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError, ConfigError, extra
+from si_embodied.thinking import ANSWER, THINK, THINK_END
 
 with extra("models"):
     from llguidance import LLMatcher, LLTokenizer
@@ -88,6 +89,7 @@ class Grammars:
         self._size = vocabulary_size
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
         self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._thoughts: LLMatcher | None = None  # at their start
         self._texts: dict[int, str] = {}  # by token; bounded by the vocabulary
 
     def start(self, schema: Mapping[str, object]) -> Constraint:
@@ -116,6 +118,29 @@ class Grammars:
                 self._matchers.popitem(last=False)
         self._matchers.move_to_end(text)
         return Constraint(matcher.deep_copy(), self._size, self.token_text)
+
+    def thinking(self) -> Constraint:
+        """A new constraint for thoughts: any text between the think tags, then the tag that begins the answer."""
+        if self._thoughts is None:
+            grammar = LLMatcher.grammar_from_lark(self._thinking_grammar())
+            self._thoughts = LLMatcher(self._tokenizer, grammar, log_level=0)
+        return Constraint(self._thoughts.deep_copy(), self._size, self.token_text)
+
+    def _thinking_grammar(self) -> str:
+        """The grammar of thoughts in Lark's format. A tag that is a token of its own, as Qwen3's, is not quoted."""
+        think, end, answer = (tag if self._is_token(tag) else f'"{tag}"' for tag in (THINK, THINK_END, ANSWER))
+        if end == THINK_END:
+            return f"start: {think} thoughts {end} {answer}\nthoughts: /(?s:.*)/\n"
+        return f"start: {think} thoughts {answer}\nthoughts[lazy]: /(?s:.*)<\\/think>/\n"
+
+    def _is_token(self, text: str) -> bool:
+        """Whether llguidance takes a text for a special token, as it does every added token in angle brackets."""
+        tokens = self.tokens(text)
+        return len(tokens) == 1 and bool(self._tokenizer.is_special_token(tokens[0]))
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text."""
+        return list(self._tokenizer.tokenize_str(text))
 
     def token_text(self, token: int) -> str:
         """The text of one token."""

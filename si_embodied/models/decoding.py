@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,91 +19,13 @@ from si_embodied.models.drafts import Drafts
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from si_embodied.models.constraint import Constraint
     from si_embodied.models.inputs import ModelInputs
-
-
-Check: TypeAlias = "Callable[[], object]"
-"""Raises `DeadlineExceeded` or `BackendError` if the work is to be aborted."""
-
-PREFILL_CHUNK = 512
-"""Tokens read in one forward pass. Larger chunks are hardly faster, and the deadline is checked between them."""
-
-
-def unchecked() -> None:
-    """Never abort."""
-
-
-def prefill_chunks(
-    start: int, stop: int, keep: int, ends: NDArray[np.int64] | None = None
-) -> Iterator[tuple[int, int]]:  # fmt: skip
-    """Split tokens `start` to `stop` into chunks for a prefill; the last one contains the last `keep` tokens.
-
-    A chunk is longer where it would end inside one of the prompt's blocks, given by their `ends` (`models.blocks`).
-    """
-    while stop - start > PREFILL_CHUNK + keep:
-        end = start + PREFILL_CHUNK if ends is None else int(ends[start + PREFILL_CHUNK - 1]) + 1
-        yield start, end
-        start = end
-    yield start, stop
-
-
-class ModelRunner(Protocol):
-    """One model with one key/value cache.
-
-    A forward pass that fails resets the runner: the next prompt starts from an empty cache. One that was aborted by a
-    check does not.
-    """
-
-    def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> object:
-        """Image features for `prefill`; returns once they are computed.
-
-        Features of recently seen images may come from a bounded cache, keyed by image content.
-
-        Args:
-            inputs: the prompt.
-            check: called between images and as often within one as the runtime allows; raises to abort.
-        """
-
-    def prefill(
-        self, inputs: ModelInputs, features: object, forced: Sequence[int], *, check: Check = unchecked
-    ) -> int:  # fmt: skip
-        """Read the prompt, followed by the answer's first `forced` tokens.
-
-        The key/value cache is reused for the longest common prefix of tokens and image contents.
-
-        Args:
-            inputs: the prompt.
-            features: from `encode_images`.
-            forced: the answer's first tokens.
-            check: called between chunks of `PREFILL_CHUNK` tokens and as often within one as the runtime allows;
-                raises to abort. The chunks that were read stay in the cache.
-
-        Returns:
-            How many tokens were reused.
-        """
-
-    def step(self, tokens: Sequence[int]) -> None:
-        """Append one or more tokens of the answer, in one forward pass."""
-
-    def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
-        """The logits of the `allowed` (V,) tokens, in ascending order of token id: (n_allowed,).
-
-        Args:
-            allowed: the tokens that may come next; if they are few, the output layer is computed only for them.
-            after: the position whose next-token logits to return, counted back from the last token (-1). It reaches
-                back to the first token of the last `step`, or after a `prefill` to the prompt's last token.
-        """
-
-    def trim(self, count: int) -> None:
-        """Remove the last `count` tokens, at most those of the last `step`, or those `forced` by the last `prefill`."""
-
-    def forget(self) -> None:
-        """Empty the key/value cache and the cache of image features."""
+    from si_embodied.models.runner import ModelRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +54,8 @@ class Decoded:
     vision_s: float
     prefill_s: float
     decode_s: float
+    thoughts: tuple[int, ...] = ()  # tokens before the answer, with their tags; see `thinking`
+    think_s: float = 0.0
 
 
 def decode(
@@ -140,6 +64,7 @@ def decode(
     constraint: Constraint,
     options: Decoding,
     *,
+    features: object = None,
     last_answer: Sequence[int] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Decoded:
@@ -150,6 +75,7 @@ def decode(
         inputs: the prompt.
         constraint: a new constraint; decoding advances it to its end.
         options: decoding options.
+        features: of the prompt's images, if they were computed before.
         last_answer: tokens that the answer is likely to repeat, used as the first draft.
         clock: monotonic time in seconds. Deadline and cancellation are checked before every forward pass and token,
             and within the passes over images and prompt.
@@ -164,7 +90,8 @@ def decode(
     if options.drafts:
         answer.drafts = Drafts(last_answer, inputs.input_ids.tolist(), constraint.token_text)
     started = answer.check()
-    features = runner.encode_images(inputs, check=answer.check)
+    if features is None:
+        features = runner.encode_images(inputs, check=answer.check)
     seen = answer.check()
     pending = answer.forced()
     guess = answer.guess()

@@ -10,6 +10,7 @@ from si_embodied.errors import CheckpointError, extra
 from si_embodied.models.bagel.config import BagelConfig
 from si_embodied.models.bagel.images import BagelImageProcessor
 from si_embodied.models.family import Family
+from si_embodied.models.image_budget import BAGEL_TOKENS, QWEN_TOKENS, TILES
 from si_embodied.models.inputs import EncodedImage, ModelInputs
 from si_embodied.models.points import RELATIVE_MAX, Size
 from si_embodied.models.regions import json_question, json_schema, read_json, read_ref, ref_question, ref_schema
@@ -27,19 +28,10 @@ if TYPE_CHECKING:
     from si_embodied.models.family import Segments
     from si_embodied.models.regions import Form, Region
 
-__all__ = ["FAMILIES", "Bagel", "Family", "InternVL", "ModelInputs", "Qwen3VL", "Qwen25VL", "tile_budget"]
+__all__ = ["FAMILIES", "Bagel", "Family", "InternVL", "ModelInputs", "Qwen3VL", "Qwen25VL"]
 
 GROUNDING = "grounding/v1"
 """Prompt version of the families' own grounding questions."""
-
-MAX_TILES_PER_IMAGE = 6
-MAX_TILES_PER_PROMPT = 64
-"""Limits used in training SenseNova-SI 1.3 and later (model cards)."""
-
-
-def tile_budget(n_images: int) -> int:
-    """InternVL: maximum number of tiles for each of `n_images`, not counting its thumbnail."""
-    return max(1, min(MAX_TILES_PER_IMAGE, MAX_TILES_PER_PROMPT // max(1, n_images)))
 
 
 class _JsonRegions(Family):
@@ -65,6 +57,8 @@ class _JsonRegions(Family):
 class _QwenVL(_JsonRegions):
     """Common to Qwen2.5-VL and Qwen3-VL: each image is one grid of patches with its own aspect ratio."""
 
+    budget = QWEN_TOKENS
+
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
         """Qwen2-VL's image processor, which its successors also use.
@@ -83,9 +77,12 @@ class _QwenVL(_JsonRegions):
 
     def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
         """Patches, their grid, and the resized size."""
-        batch = self.image_processor([image], input_data_format="channels_last", return_tensors="np")
+        processor = self.image_processor
+        patch, merge = processor.patch_size, processor.merge_size
+        least, most = processor.size.shortest_edge, processor.size.longest_edge
+        size = {"shortest_edge": least, "longest_edge": max(least, min(most, budget * (patch * merge) ** 2))}
+        batch = processor([image], size=size, input_data_format="channels_last", return_tensors="np")
         grids = np.asarray(batch["image_grid_thw"], dtype=np.int64)
-        patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
         _, rows, columns = (int(value) for value in grids[0])
         return EncodedImage(
             {"pixel_values": np.asarray(batch["pixel_values"], dtype=np.float32), "image_grid_thw": grids},
@@ -126,6 +123,7 @@ class InternVL(Family):
     model_class = "InternVLForConditionalGeneration"
     tokens = ("<img>", "<IMG_CONTEXT>", "</img>")
     numbers_images = True
+    budget = TILES
 
     @classmethod
     def load_image_processor(cls, directory: Path) -> Any:
@@ -136,10 +134,6 @@ class InternVL(Family):
     def system_message(self) -> str:
         """The original conversation template's, for checkpoints converted from the original format."""
         return str(getattr(self._config, "system_message", None) or "")
-
-    def _budget(self, count: int) -> int:
-        """The most tiles of an image."""
-        return tile_budget(count)
 
     def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
         """The image's tiles."""
@@ -179,6 +173,7 @@ class Bagel(_JsonRegions):
     model_type = "bagel"
     model_class = "BagelForConditionalGeneration"
     blocks = True
+    budget = BAGEL_TOKENS
 
     @classmethod
     def network(cls) -> Any:
@@ -199,7 +194,7 @@ class Bagel(_JsonRegions):
 
     def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
         """Patches, their positions, and the resized size."""
-        patches, positions, size = self.image_processor(image)
+        patches, positions, size = self.image_processor(image, most_patches=budget)
         return EncodedImage({"pixel_values": patches, "patch_positions": positions}, len(positions), size, digest)
 
     def _conversation(self, system: str, content: Segments) -> Segments:

@@ -14,15 +14,8 @@ import numpy as np
 
 from si_embodied.errors import CheckpointError, ObservationError, extra
 from si_embodied.models.blocks import image_blocks
+from si_embodied.models.convention import PointConvention
 from si_embodied.models.inputs import EncodedImage, ModelInputs
-from si_embodied.models.points import (
-    answer_to_pixels,
-    answer_to_relative,
-    pairs_to_pixels,
-    pixel_note,
-    schema_in_pixels,
-    view_sizes,
-)
 from si_embodied.models.prefix import BoundedStore
 from si_embodied.models.regions import SpecialToken
 
@@ -30,12 +23,12 @@ with extra("models"):
     from tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from si_embodied.models.points import Size
+    from si_embodied.models.image_budget import ImageBudget
     from si_embodied.models.regions import Form, Region
     from si_embodied.types import Prompt
 
@@ -43,7 +36,7 @@ Segments: TypeAlias = "list[str | list[int]]"
 """Parts of a prompt: text to be tokenized, and tokens."""
 
 
-class Family(ABC):
+class Family(PointConvention, ABC):
     """One model family; an instance serves one checkpoint."""
 
     model_type: ClassVar[str]  # transformers' name, in config.json
@@ -51,6 +44,7 @@ class Family(ABC):
     tokens: ClassVar[tuple[str, str, str]]  # before, in place of, and after an image's features
     turn_tokens: ClassVar[tuple[str, str]] = ("<|im_start|>", "<|im_end|>")
     numbers_images: ClassVar[bool] = False  # whether it was trained with a number before each of several images
+    budget: ImageBudget  # the family's own; an instance may be given another
     blocks: ClassVar[bool] = False  # whether an image and its two markers are a block (`models.blocks`)
 
     def __init__(self, tokenizer_json: str, image_processor: Any, config: Any) -> None:
@@ -82,11 +76,7 @@ class Family(ABC):
 
     @abstractmethod
     def _encode_image(self, image: NDArray[np.uint8], budget: int, digest: bytes) -> EncodedImage:
-        """Preprocess an image, and count its tokens; `budget` is from `_budget`."""
-
-    def _budget(self, count: int) -> int:
-        """What the encoding of one of `count` images depends on besides the image."""
-        return 0
+        """Preprocess an image, and count its tokens; `budget` is its share (`ImageBudget`)."""
 
     @abstractmethod
     def grounding_prompt(self, image: NDArray[np.uint8], phrase: str, form: Form = "box") -> Prompt:
@@ -129,11 +119,6 @@ class Family(ABC):
         """System text that precedes a prompt's own."""
         return ""
 
-    @property
-    def in_pixels(self) -> bool:
-        """Whether points are in pixels of the resized image, instead of 0..1000 relative to it."""
-        return False
-
     def image_text(self, number: int, count: int, *, numbered: bool = False) -> tuple[str, str]:
         """Plain text before and after image `number` (from 1) of `count`: `Image-1: ` and a newline.
 
@@ -145,35 +130,6 @@ class Family(ABC):
         if numbered or (self.numbers_images and count > 1):
             return f"Image-{number}: ", "\n"
         return "", "\n" if self.numbers_images else ""
-
-    def _notes(self, prompt: Prompt, sizes_px: Sequence[Size]) -> str:
-        """Text appended to the system text: pixels override the prompt's 0..1000, and need the views' sizes."""
-        sizes = view_sizes(prompt.schema, sizes_px) if self.in_pixels else {}
-        return pixel_note(sizes) if sizes else ""
-
-    def schema(self, prompt: Prompt, inputs: ModelInputs) -> Mapping[str, Any]:
-        """The schema of the answer in this family's point convention: pixels are bounded by the size of their view."""
-        if not self.in_pixels:
-            return prompt.schema
-        return schema_in_pixels(prompt.schema, view_sizes(prompt.schema, inputs.image_sizes_px))
-
-    def answer(self, text: str, prompt: Prompt, inputs: ModelInputs) -> str:
-        """Convert an answer's points to 0..1000 relative to their view."""
-        if not self.in_pixels or prompt.schema.get("type") == "text":  # a letter or a number
-            return text
-        return answer_to_relative(text, view_sizes(prompt.schema, inputs.image_sizes_px))
-
-    def own_answer(self, text: str, form: str, sizes_px: Sequence[Size]) -> str:
-        """Convert points in 0..1000 to this family's convention; the inverse of `answer`, for training.
-
-        Args:
-            text: the answer.
-            form: "plan" (JSON with each point next to its view) or "points" (only pairs of numbers).
-            sizes_px: sizes of the views, from `ModelInputs.image_sizes_px`.
-        """
-        if not self.in_pixels:
-            return text
-        return answer_to_pixels(text, dict(enumerate(sizes_px))) if form == "plan" else pairs_to_pixels(text, sizes_px)
 
     def encode_answer(self, text: str) -> NDArray[np.int64]:
         """The assistant's turn as it is generated: the text, tokenized without special tokens, and the end token."""
@@ -228,7 +184,7 @@ class Family(ABC):
         Raises:
             ObservationError: an image's aspect ratio is too extreme for this family.
         """
-        budget = self._budget(len(images))
+        budget = self.budget.share(len(images))
         return tuple(self._encode(image, budget) for image in images)
 
     def _encode(self, image: NDArray[np.uint8], budget: int) -> EncodedImage:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from si_embodied.models.blocks import extended
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +40,13 @@ class ModelInputs:
     is_image: NDArray[np.bool_]  # (T,), where an image feature replaces the token's embedding
     images: tuple[EncodedImage, ...]
     block_ends: NDArray[np.int64] | None = None  # (T,), see `blocks`; None: plain causal attention
+
+    def followed_by(self, tokens: Sequence[int]) -> ModelInputs:
+        """The prompt with more tokens of text after it."""
+        input_ids = np.append(self.input_ids, np.array(tokens, dtype=np.int64))
+        is_image = np.append(self.is_image, np.zeros(len(tokens), dtype=np.bool_))
+        ends = None if self.block_ends is None else extended(self.block_ends, len(input_ids))
+        return replace(self, input_ids=input_ids, is_image=is_image, block_ends=ends)
 
     @property
     def pixels(self) -> dict[str, NDArray[Any]]:

@@ -10,9 +10,9 @@ from si_embodied.errors import CheckpointError, ConfigError, extra
 from si_embodied.models.onnx.manifest import is_exported
 
 if TYPE_CHECKING:
-    from si_embodied.models.decoding import ModelRunner
     from si_embodied.models.families import Family
     from si_embodied.models.footprint import Weights
+    from si_embodied.models.runner import ModelRunner
 
 
 @dataclass(frozen=True, slots=True, eq=False)

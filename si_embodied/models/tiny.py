@@ -168,7 +168,7 @@ def _make_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "head_dim": 32,
-            "max_position_embeddings": 8192,
+            "max_position_embeddings": 32_768,
             # mrope_section: time, row and column, which add up to half of head_dim
             "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0, "mrope_section": [6, 5, 5]},
             "bos_token_id": ids["<|endoftext|>"],

@@ -11,9 +11,9 @@ import numpy as np
 from si_embodied.errors import BackendError, DeadlineExceeded, extra
 from si_embodied.models.blocks import attention, block_positions, extended, has_block, whole_blocks
 from si_embodied.models.compiled import compiled_pass
-from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.patches import embed_patches_linearly
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
+from si_embodied.models.runner import prefill_chunks, unchecked
 
 with extra("models"):
     import torch
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from si_embodied.models.decoding import Check
     from si_embodied.models.inputs import ModelInputs
+    from si_embodied.models.runner import Check
 
 _FEW_ROWS = 1 / 8  # fraction of the vocabulary; gathering a row costs at least three times as much as computing it
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from si_embodied.conversation import Conversation, Ending, Turn
     from si_embodied.models.constraint import Constraint, Grammars
-    from si_embodied.models.decoding import ModelRunner
     from si_embodied.models.families import Family, ModelInputs
+    from si_embodied.models.runner import ModelRunner
 
 _ANY_TEXT = {"type": "text", "pattern": "(?s:.*)"}
 _UNLIMITED = 1 << 62

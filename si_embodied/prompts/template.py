@@ -103,7 +103,7 @@ class PromptTemplate:
         if observation.skills is not None:
             schema = with_names(schema, names_by_skill(observation.skills))
         elif "objects" in self.shown:
-            schema = with_names(schema, {"navigate": [seen.name for seen in observation.objects]})
+            schema = with_names(schema, {"navigate": [*observation.places]})
         return Prompt(
             self.version,
             _with_skills(self.system, skill_list(task.kind, self.shown, self.without)),

@@ -265,6 +265,8 @@ _RECORD = Record(
     floor_m2=_ANY,
     decision_probability=_PROBABILITY,
     point_probability=_PROBABILITY,
+    thoughts=Many(_ANSWER, 2),
+    shortened=_COUNT,
 )
 DECISION: Codec[types.Decision] = Union(
     Record(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from si_embodied.skills.base import ObjectName, PointedSubgoal, Subgoal
 from si_embodied.skills.calling import NO_LIST, CallSkill, call_at, call_by_name
 from si_embodied.skills.navigation import NavigateTo
-from si_embodied.types import Code, Refusal
+from si_embodied.types import POINT_GOAL, Code, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ class Navigate(Subgoal):
     """Drive to a place by its name in the robot's list, seen or not, or to a known object."""
 
     prompt = {
-        "navigation": "drive to a known object by its name.",
+        "navigation": f"drive to a known object by its name, or to the point to reach: `{POINT_GOAL}`.",
         "rearrangement": "drive to a place by its name, seen or not.",
     }
     goals = (NavigateTo, CallSkill)
@@ -35,13 +35,15 @@ class Navigate(Subgoal):
     object: ObjectName
 
     def ground(self, observation: Observation, grounder: Grounder) -> Goal | Refusal:
-        """The list's `navigate` entry with that name; without a list, the best standoff from the known object."""
+        """The list's `navigate` entry with that name; without a list, the point goal, or a standoff from the object."""
         if observation.skills is not None:
             return call_by_name(self.object, observation.skills)
-        known = next((seen for seen in reversed(observation.objects) if seen.name == self.object), None)
+        known = observation.places.get(self.object)
         if known is None:
-            names = ", ".join(dict.fromkeys(seen.name for seen in observation.objects)) or "nothing"
+            names = ", ".join(observation.places) or "nothing"
             return Refusal(Code.PLAN_INVALID, f"no {self.object} has been seen yet; known: {names}")
+        if self.object == POINT_GOAL and observation.goal_point_m is not None:
+            return grounder.arrival(known.position_m, observation)
         old = grounder.check_age(f"the sight of the {self.object}", known.stamp_s, observation)
         return old or grounder.standoff(known.position_m, observation)
 

@@ -115,8 +115,15 @@ def _lines(options: Sequence[str]) -> str:
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
-def ask_all(run: QuestionsRun, *, report: Say) -> tuple[list[Asked], dict[Key, float]]:
+def ask_all(
+    run: QuestionsRun, *, controls: bool = True, report: Say
+) -> tuple[list[Asked], dict[Key, float]]:  # fmt: skip
     """Ask what was not asked before; returns the questions, and the scores of all answers.
+
+    Args:
+        run: what to ask.
+        controls: whether to ask with blank images, without images and with the options reordered, too.
+        report: takes lines of progress.
 
     Raises:
         DataError: the data set or the recorded answers are broken.
@@ -128,7 +135,7 @@ def ask_all(run: QuestionsRun, *, report: Say) -> tuple[list[Asked], dict[Key, f
     scores = _recorded(lines)
     backend: LocalBackend | None = None
     for number, one in enumerate(questions, start=1):
-        for key in _keys(one):
+        for key in _keys(one) if controls else [as_posed(one)]:
             if key in scores:
                 continue
             if backend is None:
@@ -151,6 +158,11 @@ def _questions(run: QuestionsRun) -> Iterator[Asked]:
     labels = [label for _, label in read_dataset(run.data)]
     for record, label in list(zip(records, labels, strict=True))[: run.count]:
         yield Asked(record.conversation, label, tuple(load_image(record, path) for path in record.images))
+
+
+def as_posed(one: Asked) -> Key:
+    """With its images, and its options in their original order."""
+    return one.labels.id, "images", 0
 
 
 def _keys(one: Asked) -> Iterator[Key]:

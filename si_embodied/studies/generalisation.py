@@ -63,7 +63,7 @@ def measured_places(run: PlannerRun, *, report: Say = lambda _: None) -> tuple[P
     for world in own.WORLDS:
         for place, part in PLACES.items():
             tests = own.first_images(run.shards / part, world, run.images)
-            rows.append(PlaceRow(world, place, own.score_questions(model, tests)))
+            rows.append(PlaceRow(world, place, own.score_questions(model, tests, prompts=run.prompts)))
             report(f"{world}, places {place}: {sum(len(chosen) for _, chosen in tests)} images")
     return tuple(rows)
 

@@ -18,6 +18,7 @@ from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import Labelled, load
 from si_embodied.training.forward import CELLS
 from si_embodied.training.measure import verdicts
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.questions import Question
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from si_embodied.config import Prompts
 
 WORLDS = ("tabletop", "apartment")
 KINDS = {
@@ -66,6 +69,7 @@ def score_questions(
     tests: Iterable[tuple[Labelled, NDArray[np.int64]]],
     group: Callable[[Question], str] = lambda _: "all",
     cells: int = CELLS,
+    prompts: Prompts = IMAGE_PROMPTS,
 ) -> tuple[KindScore, ...]:
     """Score a model's answers by kind and group.
 
@@ -74,10 +78,11 @@ def score_questions(
         tests: images, and which of their rows to ask about.
         group: names a question's group.
         cells: how many cells of an image the model sees, as in `verdicts`.
+        prompts: those that it was trained with.
     """
     right: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for data, rows in tests:
-        for verdict in verdicts(model, data, rows, cells=cells):
+        for verdict in verdicts(model, data, rows, cells=cells, prompts=prompts):
             right[verdict.question.kind, group(verdict.question)].append(verdict.right)
     return tuple(
         KindScore(kind=kind, group=name, **asdict(Score.of(values))) for (kind, name), values in sorted(right.items())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from si_embodied.studies.results import OverSeeds, Results, Score
+    from si_embodied.studies.results import OverSeeds, Rate, Results, Score
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 """The colour-blind-safe palette of Okabe and Ito."""
@@ -40,7 +40,7 @@ def draw(results: Results, file: Path) -> Any:
     return figure
 
 
-def bars(scores: Sequence[Score] | Sequence[OverSeeds]) -> tuple[list[float], list[list[float]]]:
+def bars(scores: Sequence[Score] | Sequence[OverSeeds] | Sequence[Rate]) -> tuple[list[float], list[list[float]]]:
     """Means in percent, and how far their intervals reach below and above."""
     means = [100 * score.mean for score in scores]
     low = [100 * (score.mean - score.interval[0]) for score in scores]

@@ -17,6 +17,7 @@ from si_embodied.studies.plots import COLOURS, grouped_bars, percent_axis
 from si_embodied.studies.results import Results, Score, markdown
 from si_embodied.studies.settings import ReasoningRun
 from si_embodied.training.nano import Recipe, Training
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,9 @@ def _trained(run: ReasoningRun, data: Path, arm: str, report: Say) -> tuple[Path
     """The checkpoint trained further with or without reasoning in its plans, and for how many steps."""
 
     def start() -> Training:
-        recipe = run.recipe or Recipe(cycle="t", learning_rate=_LEARNING_RATE, seed=run.seed, threads=run.threads)
+        recipe = run.recipe or Recipe(
+            cycle="t", prompts=IMAGE_PROMPTS, learning_rate=_LEARNING_RATE, seed=run.seed, threads=run.threads
+        )
         training = Training(replace(recipe, dense_share=0.0))
         training.start_from(run.model)
         return training

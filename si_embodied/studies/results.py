@@ -65,6 +65,31 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """A score or a success rate from 0 to 1 that keeps its 95% interval, whatever method made it."""
+
+    count: int  # questions or episodes
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Rate:
+        """Of single answers or episodes, with Wilson's interval if each is right or wrong."""
+        score = Score.of(values)
+        return cls(score.count, score.mean, *score.interval)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its ends."""
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        """As tables show it: percent, interval, and number of questions or episodes."""
+        return f"{100 * self.mean:.0f}% ({100 * self.low:.0f} to {100 * self.high:.0f}, n = {self.count})"
+
+
+@dataclass(frozen=True, slots=True)
 class OverSeeds:
     """The scores of trainings that differ only in their seed."""
 

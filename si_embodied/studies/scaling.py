@@ -21,6 +21,7 @@ from si_embodied.studies.plots import BLACK, COLOURS, GREY, bars, percent_axis
 from si_embodied.studies.results import OverSeeds, Results, Score, markdown, total
 from si_embodied.studies.settings import ScalingRun
 from si_embodied.training.nano import Recipe, Training
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -122,7 +123,7 @@ def _known(run: ScalingRun, count: int) -> SizeRow | None:
 def _measured(run: ScalingRun, data: Labelled, tests: tuple[Labelled, Labelled], report: Say) -> SizeRow:
     """Train on some images, ask about others, and play."""
     folder = _folder(run, len(data))
-    recipe = run.recipe or Recipe(cycle="ttd", seed=run.seed, threads=run.threads)
+    recipe = run.recipe or Recipe(cycle="ttd", prompts=IMAGE_PROMPTS, seed=run.seed, threads=run.threads)
     notes = f"Trained on {len(data)} tables by `si-embodied study scaling`: not for use."
     trained, checkpoint = train_checkpoint(
         run, folder, lambda: Training(recipe), lambda: (data, tests[0]), notes=notes, report=report

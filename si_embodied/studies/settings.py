@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import Doc
 
+from si_embodied.config import Prompts, checkpoint_prompts
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.runs import claim
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.types import Latency
 
 if TYPE_CHECKING:
@@ -166,6 +168,36 @@ class LatencyRun(PlayingRun):
         return {**PlayingRun.settings(self), "policy": self.policy, "latencies": list(self.latencies)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRun(PlayingRun):
+    """Checkpoints that answer spatial questions and then plan in episodes."""
+
+    models: Annotated[tuple[Path, ...], Doc("the checkpoints, three or more")] = ()
+    tasks: Annotated[tuple[str, ...], Doc("what to play, each as WORLD:TASK")] = (
+        "Tabletop-v0:base", "Tabletop-v0:spatial", "Apartment-v0:objectnav"
+    )  # fmt: skip
+    shards: Annotated[
+        Path | None, Doc("held-out shards of `train nano`, to ask small planners their own questions")
+    ] = None
+    images: Annotated[int, Doc("images of each world for these questions")] = 240
+    data: Annotated[Path | None, Doc("a folder of `si-embodied data generate`, to ask its questions")] = None
+    questions: Annotated[int | None, Doc("only the first questions of the data; types alternate there")] = None
+    benchmark_results: Annotated[tuple[Path, ...], Doc("folders of `benchmark spatial`, one for each checkpoint")] = ()
+    threads: Annotated[int, Doc("threads of the CPU for the questions")] = 1
+    recipe: Annotated[Recipe | None, Doc("for small planners of other sizes than the shipped one")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        from si_embodied.training.conversations import fingerprint
+        from si_embodied.training.scenes import digest
+
+        return {
+            "tasks": list(self.tasks), "episodes": self.episodes, "seed": self.seed, "image_size": self.image_size,
+            "shards": digest(self.shards) if self.shards else None, "images": self.images,
+            "data": fingerprint([self.data]) if self.data else None, "questions": self.questions,
+        }  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class QuestionsRun:
     """Questions to a checkpoint."""
@@ -188,6 +220,11 @@ class PlannerRun:
     images: Annotated[int, Doc("of each world and kind of place")]
     threads: Annotated[int, _THREADS] = 1
     recipe: Annotated[Recipe | None, Doc("for checkpoints of other sizes than the shipped one")] = None
+
+    @property
+    def prompts(self) -> Prompts:
+        """The prompts that the checkpoint was trained with."""
+        return checkpoint_prompts(self.model).or_else(IMAGE_PROMPTS)
 
     def load(self) -> Any:
         """Load the model.

@@ -132,7 +132,8 @@ def own_questions(run: PlannerRun, *, report: Say = lambda _: None) -> list[OwnR
         chosen = np.arange(min(run.images, len(data)))
         for sight in SIGHTS:
             shown = own.blanked(data) if sight == "blank" else data
-            found = own.score_questions(model, [(shown, chosen)], cells=0 if sight == "none" else CELLS)
+            cells = 0 if sight == "none" else CELLS
+            found = own.score_questions(model, [(shown, chosen)], cells=cells, prompts=run.prompts)
             rows += [OwnRow(own=world, sight=sight, **asdict(one)) for one in found]
         report(f"own questions, {world}: {len(chosen)} images")
     return rows

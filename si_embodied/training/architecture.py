@@ -10,6 +10,7 @@ from typing import Any
 
 from si_embodied.errors import ConfigError, extra
 from si_embodied.models.tiny import SPECIAL_TOKENS
+from si_embodied.training.attention import PRODUCTS
 from si_embodied.training.pictures import CELL_PX, IMAGE_PX, SMALL_IMAGE_PX
 from si_embodied.training.vocabulary import NUMBERS, make_tokenizer, word_id
 
@@ -90,6 +91,7 @@ def make_model(sizes: Sizes, seed: int) -> Qwen3VLForConditionalGeneration:
     )
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(config)
+    model.set_attn_implementation({"text_config": PRODUCTS})
     _start(model, torch.Generator().manual_seed(seed))
     model.generation_config = GenerationConfig(
         bos_token_id=ids["<|endoftext|>"],

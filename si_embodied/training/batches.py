@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from si_embodied.errors import extra
-from si_embodied.prompts import load_prompt
 from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import NO_LABEL, Labelled
+from si_embodied.training.forms import Form, forms_of
 from si_embodied.training.forward import CELLS
-from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.questions import Question, QuestionCounts, questions
 from si_embodied.training.rows import Packed, Row, pad
 from si_embodied.training.vocabulary import NUMBERS, POINT_PIECES, make_tokenizer
@@ -26,9 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-PROMPTS = (IMAGE_PROMPTS.manipulation, IMAGE_PROMPTS.navigation)
-"""Of questions about one image, by world: 0 is the tabletop, 1 the apartment."""
-APARTMENT = 1
+    from si_embodied.config import Prompts
+
 EXPLORE = "explore"
 """The skill for a target that is not in view. In training it is also the answer to a fragment that has no point."""
 SKILL_WEIGHT, EARLY_WEIGHT = 2.0, 1.0
@@ -69,9 +66,9 @@ def text_tokens(text: str) -> tuple[int, ...]:
 
 
 @cache
-def head_tokens(world: int) -> tuple[int, ...]:
+def head_tokens(form: Form) -> tuple[int, ...]:
     """The tokens before the image."""
-    return (*opening_tokens(load_prompt(PROMPTS[world]).system), special("<|vision_start|>"))
+    return (*opening_tokens(form.system), *text_tokens(form.before), special("<|vision_start|>"))
 
 
 @cache
@@ -87,23 +84,22 @@ def closing_tokens() -> tuple[int, ...]:
     return special("<|im_end|>"), *text_tokens("\n"), special("<|im_start|>"), *text_tokens("assistant\n")
 
 
-def answered(question: Question, world: int) -> Answered:
+def answered(question: Question, form: Form) -> Answered:
     """A question and its answer as tokens."""
     asked: tuple[int, ...] = ()
-    said = make_tokenizer().encode(question.answer, add_special_tokens=False)
+    said = make_tokenizer().encode(question.answer_in(form.view), add_special_tokens=False)
     early = None
     if question.instruction is not None:
-        user = Template(load_prompt(PROMPTS[world]).user)
-        asked = text_tokens(user.substitute(first_view="", instruction=question.instruction, last=question.last))
-        if world == APARTMENT:
-            # The instruction ends with the target's name and follows the image, so its last token is the first that
-            # can know where the target is, or that it is absent. The model learns it there soonest, and the answer
-            # only has to copy it.
-            early = (len(asked) - 1, next((token for token in said if token < NUMBERS), text_tokens(EXPLORE)[0]))
-            if question.glance:
-                return Answered([*asked], [0.0] * len(asked), early)
+        asked = text_tokens(form.asked(question))
+        # The instruction ends with the target's name and follows the image, so its last token is the first that can
+        # know where the target is, or that it is absent. The model learns it there soonest, and the answer only has to
+        # copy it.
+        early = (len(asked) - 1, next((token for token in said if token < NUMBERS), said[1]))  # or a skill, or the end
+        if question.glance:
+            return Answered([*asked], [0.0] * len(asked), early)
     asked = (*asked, *closing_tokens())
-    weights = [0.0] * len(asked) + answer_weights(said, question.instruction is None)
+    fragment, names = question.instruction is None, form.stepwise and question.kind == "point pick"
+    weights = [0.0] * len(asked) + answer_weights(said, only_points=fragment, names=names)
     if question.absent:
         said, weights = [*said, text_tokens(EXPLORE)[0]], [*weights, _COORDINATE]
     return Answered([*asked, *said], weights, early)
@@ -124,15 +120,22 @@ def _name_ends() -> frozenset[int]:
     return frozenset(text_tokens(piece)[0] for piece in (*POINT_PIECES, '"}],"done":', '"},{"skill":"', '"'))
 
 
-def answer_weights(said: list[int], only_points: bool) -> list[float]:
-    """The weight in the loss of each token of an answer."""
+def answer_weights(said: list[int], *, only_points: bool, names: bool = False) -> list[float]:
+    """The weight in the loss of each token of an answer.
+
+    Args:
+        said: the answer.
+        only_points: whether it is a fragment, whose words are given.
+        names: whether a fragment's names count: all objects in view are asked for alike, so that the model learns which
+            there are.
+    """
     first, second = text_tokens('{"subgoals":[{"skill":"')[0], text_tokens(']},{"skill":"')[0]
     opening, bridge = text_tokens('{"reasoning":"'), text_tokens('","subgoals":[{"skill":"')
     if tuple(said[: len(opening)]) == opening:  # reasoning, then a plan with a different opening
         end = said.index(bridge[0])
         # The closing quote counts too: the grammar does not force it, since longer tokens such as `","` begin with it.
         words = [0.0] * (len(opening) - 1) + [_NAME] * (end + 2 - len(opening)) + [_PIECE] * (len(bridge) - 1)
-        return words + answer_weights([first, *said[end + len(bridge) :]], only_points)[1:]
+        return words + answer_weights([first, *said[end + len(bridge) :]], only_points=only_points)[1:]
     named = text_tokens('","object":"')[0]
     weights: list[float] = []
     in_name = False
@@ -148,7 +151,7 @@ def answer_weights(said: list[int], only_points: bool) -> list[float]:
             weight = _NAME
         else:
             weight = _roles().get(token, _PIECE)
-        weights.append(0.0 if only_points else weight)
+        weights.append(weight if not only_points or (names and in_name) else 0.0)
     return weights
 
 
@@ -171,10 +174,11 @@ def make_batch(
     *,
     kept: int,
     counts: QuestionCounts | None,
+    prompts: Prompts,
 ) -> Batch:
     """Draw new questions about the images in `rows` and pack them; without `counts`, the batch trains cells alone.
 
-    `kept` is the number of cells of each image that the model sees.
+    `kept` is the number of cells of each image that the model sees, and `prompts` are those that ask.
     """
     labels = data.labels[rows]
     cells = choose_cells(labels, kept, rng)
@@ -182,20 +186,22 @@ def make_batch(
     inputs = torch.from_numpy(data.images[rows]), torch.from_numpy(cells), torch.from_numpy(shown.astype(np.int64))
     if counts is None:
         return Batch(*inputs, None)
-    drawn = [questions(data.annotations[row], rng, counts, reasoning=data.reasoning) for row in rows]
-    worlds = [int(data.world[row]) for row in rows]
-    asked = [[answered(one, world) for one in some] for some, world in zip(drawn, worlds, strict=True)]
-    return Batch(*inputs, pack(worlds, asked, cells))
+    forms = [forms_of(prompts)[int(data.world[row])] for row in rows]
+    asked = []
+    for row, form in zip(rows, forms, strict=True):
+        drawn = questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
+        asked.append([answered(one.step(rng) if form.stepwise else one, form) for one in drawn])
+    return Batch(*inputs, pack(forms, asked, cells))
 
 
-def pack(worlds: list[int], asked: list[list[Answered]], cells: NDArray[np.int64]) -> Packed:
+def pack(forms: list[Form], asked: list[list[Answered]], cells: NDArray[np.int64]) -> Packed:
     """Pack each image and its questions into a sequence, in which the model sees some `cells` (B, K) of the image."""
     rows = []
-    for world, questions_of_row, shown in zip(worlds, asked, cells, strict=True):
+    for form, questions_of_row, shown in zip(forms, asked, cells, strict=True):
         row = Row()
-        row.write(head_tokens(world))
+        row.write(head_tokens(form))
         row.show(GRID, GRID, shown)
-        row.write([special("<|vision_end|>")])
+        row.write([special("<|vision_end|>"), *text_tokens(form.shared)])
         after = row.next_position
         for number, one in enumerate(questions_of_row, start=1):
             row.next_position = after  # each question follows the image

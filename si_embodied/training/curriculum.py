@@ -25,32 +25,38 @@ _LESSON_EPISODES = 10
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A task, and how many of its episodes a round has: about as many decisions for each task."""
+    """A task, how many of its episodes a round has, and how often its decisions are drawn.
+
+    A task needs a larger share the more its decisions depend on what was tried, or on relations between things.
+    """
 
     env: str
-    task: str | None
+    task: str
     episodes: int
+    share: float = 1.0
 
 
 COURSES = (
     Course("Tabletop-v0", "base", 80),
     Course("Tabletop-v0", "stack", 120),
-    Course("Tabletop-v0", "sort", 100),
-    Course("Tabletop-v0", "spatial", 140),
-    Course("Tabletop-v0", "visual", 100),
-    Course("Tabletop-v0", "complex", 80),
+    Course("Tabletop-v0", "sort", 100, 3.0),
+    Course("Tabletop-v0", "spatial", 140, 2.0),
+    Course("Tabletop-v0", "visual", 100, 2.0),
+    Course("Tabletop-v0", "complex", 80, 3.0),
     Course("Apartment-v0", "objectnav", 32),
     Course("Apartment-v0", "spatial", 32),
-    Course("Apartment-v0", "route", 24),
-    Course("HabitatPointNav-v0", None, 32),
-    Course("HabitatObjectNav-v0", None, 24),
-    Course("HabitatImageNav-v0", None, 24),
-    Course("HabitatInstructionNav-v0", None, 24),
+    Course("Apartment-v0", "route", 24, 2.0),
+    Course("HabitatPointNav-v0", "pointnav", 32, 2.0),
+    Course("HabitatObjectNav-v0", "objectnav", 24),
+    Course("HabitatInstructionNav-v0", "instructionnav", 24, 2.0),
     Course("HabitatRearrange-v0", "base", 40),
-    Course("HabitatRearrange-v0", "swap", 40),
-    Course("HabitatRearrange-v0", "clear", 30),
-    Course("HabitatRearrange-v0", "store", 40),
+    Course("HabitatRearrange-v0", "swap", 80, 3.0),
+    Course("HabitatRearrange-v0", "clear", 60, 3.0),
+    Course("HabitatRearrange-v0", "store", 40, 2.0),
 )
+"""Without ImageNav: its success is 0.2 m around where a picture was taken, and its teacher knows the way, which no
+image shows."""
+SHARES = {f"si_embodied/{course.env} {course.task}": course.share for course in COURSES}
 
 
 def lessons_of(number: int, prompts: Prompts, student: Path | None, *, scale: float = 1.0) -> list[Lesson]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import extra
 from si_embodied.training.architecture import GRID
+from si_embodied.training.attention import attend
 from si_embodied.training.pictures import CELL_PX
 
 with extra("models"):
@@ -95,8 +96,8 @@ def _attend(attention: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Te
     batch, length, width = hidden.shape
     query, key, value = attention.qkv(hidden).reshape(batch, length, 3, attention.num_heads, -1).unbind(2)
     query, key = apply_rotary_pos_emb_vision(query, key, *rotary)
-    heads = [part.transpose(1, 2) for part in (query, key, value)]
-    mixed = functional.scaled_dot_product_attention(*heads)
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    mixed = attend(query, key, value, None, query.shape[-1] ** -0.5)
     out: Tensor = attention.proj(mixed.transpose(1, 2).reshape(batch, length, width))
     return out
 

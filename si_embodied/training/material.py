@@ -20,7 +20,7 @@ with extra("models"):
     import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,10 +36,16 @@ three times as many images; or their cells and decisions of all tasks."""
 
 
 class DecisionPool:
-    """Decisions, drawn evenly from the tasks; within a task, frequent answers less often than they occur."""
+    """Decisions, drawn by the tasks' shares; within a task, frequent answers less often than they occur."""
 
-    def __init__(self, episodes: Iterable[TaughtEpisode]) -> None:
-        """Sort decisions by task and by the skills of their answers."""
+    def __init__(self, episodes: Iterable[TaughtEpisode], shares: Mapping[str, float] | None = None) -> None:
+        """Sort decisions by task and by the skills of their answers.
+
+        Args:
+            episodes: the decisions.
+            shares: how often each task is drawn, relative to 1 for those that are not named.
+        """
+        self._shares = shares or {}
         self._by_task: dict[str, dict[str, list[Taught]]] = defaultdict(lambda: defaultdict(list))
         for episode in episodes:
             for decision in episode.decisions:
@@ -55,14 +61,15 @@ class DecisionPool:
         return {task: sum(map(len, kinds.values())) for task, kinds in self._by_task.items()}
 
     def draw(self, rng: np.random.Generator, count: int, tasks: Sequence[str] = ()) -> list[Taught]:
-        """`count` decisions of some tasks, by default of all, with replacement.
+        """`count` decisions of some tasks, by default of all by their shares, with replacement.
 
         Of a task's answers, a kind is drawn in proportion to the square root of its number: most of an episode may be
         exploring, and what ends it occurs once.
         """
         known = tasks or self.tasks
+        share = np.array([1.0 if tasks else self._shares.get(task, 1.0) for task in known])
         drawn = []
-        for index in rng.integers(len(known), size=count):
+        for index in rng.choice(len(known), size=count, p=share / share.sum()):
             kinds = list(self._by_task[known[index]].values())
             shares = np.sqrt([len(same) for same in kinds])
             same = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
@@ -104,7 +111,9 @@ def draw_step(
     rows = rng.choice(material.worlds[world], size=count)
     kept = (recipe.late_cells if progress >= 1 - recipe.late_share else recipe.kept_cells)[world]
     asked = QuestionCounts(recipe.fragments[world], recipe.plans[world], recipe.glances[world])
-    batch = make_batch(material.images, rows, rng, kept=kept, counts=asked if task == "ask" else None)
+    batch = make_batch(
+        material.images, rows, rng, kept=kept, counts=asked if task == "ask" else None, prompts=recipe.prompts
+    )
     pictures = [like_cameras([pixels], rng, recipe.camera_share)[0] for pixels in batch.images.numpy()]
     batch = replace(batch, images=torch.from_numpy(np.stack(pictures)))
     if pool is None or task != "decide":

@@ -13,7 +13,9 @@ from si_embodied.grounding import pixel_of
 from si_embodied.training.annotations import Annotation, TabletopAnnotation
 from si_embodied.training.batches import Answered, answered, pack
 from si_embodied.training.examples import Labelled
+from si_embodied.training.forms import forms_of
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.questions import MIN_VISIBLE_PX, Question, QuestionCounts, fragment, questions
 from si_embodied.training.scenes import RENDER_PX
 from si_embodied.training.vocabulary import NUMBERS
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from si_embodied.config import Prompts
+    from si_embodied.training.forms import Form
     from si_embodied.training.rows import Packed
 
 NEAR = 40
@@ -48,7 +52,9 @@ class Verdict:
         return all(self.words) and all(self.points)
 
 
-def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16) -> dict[str, float]:
+def measure(
+    model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16, prompts: Prompts = IMAGE_PROMPTS
+) -> dict[str, float]:
     """Accuracy by kind of question, on the first `images` images of each world.
 
     `point …` is the share of fragments whose point lies on the named object. For a kind of plan, `… words` is the share
@@ -57,7 +63,7 @@ def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16
     """
     rows = np.concatenate([np.flatnonzero(held_out.world == world)[:images] for world in (0, 1)])
     found: dict[str, list[bool]] = defaultdict(list)
-    for verdict in verdicts(model, held_out, rows, batch=batch):
+    for verdict in verdicts(model, held_out, rows, batch=batch, prompts=prompts):
         kind = verdict.question.kind
         if verdict.words:
             found[f"{kind} words"] += verdict.words
@@ -67,8 +73,9 @@ def measure(model: Any, held_out: Labelled, *, images: int = 48, batch: int = 16
 
 
 def verdicts(
-    model: Any, data: Labelled, rows: NDArray[np.int64], *, batch: int = 16, cells: int = CELLS
-) -> Iterator[Verdict]:
+    model: Any, data: Labelled, rows: NDArray[np.int64], *, batch: int = 16, cells: int = CELLS,
+    prompts: Prompts = IMAGE_PROMPTS,
+) -> Iterator[Verdict]:  # fmt: skip
     """Ask about some images: up to eight fragments and five plans each.
 
     Args:
@@ -77,6 +84,7 @@ def verdicts(
         rows: which of them to ask about.
         batch: how many images go through the model at a time.
         cells: how many of an image's cells the model sees, in raster order; with 0 it reads the question alone.
+        prompts: those that ask.
 
     Yields:
         Verdicts, all tabletops first.
@@ -85,23 +93,21 @@ def verdicts(
     model.eval()
     with torch.inference_mode():
         for world in (0, 1):
-            own = rows[data.world[rows] == world]
+            own, form = rows[data.world[rows] == world], forms_of(prompts)[world]
             for at in range(0, len(own), batch):
                 chunk = own[at : at + batch]
                 shown = torch.arange(cells).expand(len(chunk), -1)
                 images = torch.from_numpy(data.images[chunk])
                 tokens = encode_images(model, images, shown) if cells else torch.zeros(len(chunk), 0, width)
-                yield from _pointing(model, data, chunk, tokens)
-                yield from _plans(model, data, chunk, tokens)
+                yield from _pointing(model, data, chunk, tokens, form)
+                yield from _plans(model, data, chunk, tokens, form)
     model.train(was_training)
 
 
-def _ask(
-    model: Any, data: Labelled, rows: NDArray[np.int64], asked: list[list[Answered]], tokens: Tensor
-) -> tuple[Packed, Tensor]:
+def _ask(model: Any, form: Form, asked: list[list[Answered]], tokens: Tensor) -> tuple[Packed, Tensor]:
     """The packed questions, and the predicted next tokens (B, L)."""
-    cells = np.tile(np.arange(tokens.shape[1]), (len(rows), 1))
-    packed = pack([int(data.world[row]) for row in rows], asked, cells)
+    cells = np.tile(np.arange(tokens.shape[1]), (len(asked), 1))
+    packed = pack([form] * len(asked), asked, cells)
     hidden = read(model, packed, tokens)
     said = torch.zeros_like(packed.targets)
     counted = packed.weights > 0
@@ -111,19 +117,16 @@ def _ask(
     return packed, said
 
 
-def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
+def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor, form: Form) -> Iterator[Verdict]:
     """Point at named objects: predict x first, then y given the predicted x."""
     targets = [_targets(data.annotations[row])[:_FRAGMENTS] for row in rows]
 
     def ask(points: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
         asked = [
-            [
-                answered(fragment(skill, name, point), int(data.world[row]))
-                for (skill, name, _), point in zip(some, where, strict=True)
-            ]
-            for row, some, where in zip(rows, targets, points, strict=True)
+            [answered(fragment(skill, name, point), form) for (skill, name, _), point in zip(some, where, strict=True)]
+            for some, where in zip(targets, points, strict=True)
         ]
-        packed, said = _ask(model, data, rows, asked, tokens)
+        packed, said = _ask(model, form, asked, tokens)
         coordinates = (packed.weights > 0) & (packed.targets < NUMBERS)
         answers = []
         for index, some in enumerate(targets):
@@ -151,16 +154,15 @@ def _targets(annotation: Annotation) -> list[tuple[str, str, int]]:
     ]
 
 
-def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor) -> Iterator[Verdict]:
+def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor, form: Form) -> Iterator[Verdict]:
     counts = QuestionCounts(fragments=0, plans=_PLANS)
-    drawn = [
-        questions(data.annotations[row], np.random.default_rng(row), counts, reasoning=data.reasoning) for row in rows
-    ]
-    asked = [
-        [replace(answered(q, int(data.world[row])), early=None) for q in some]
-        for row, some in zip(rows, drawn, strict=True)
-    ]
-    packed, said = _ask(model, data, rows, asked, tokens)
+    drawn = []
+    for row in rows:
+        rng = np.random.default_rng(row)
+        some = questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
+        drawn.append([one.step(rng) for one in some] if form.stepwise else some)
+    asked = [[replace(answered(one, form), early=None) for one in some] for some in drawn]
+    packed, said = _ask(model, form, asked, tokens)
     for index, some in enumerate(drawn):
         for segment, question in enumerate(some, start=1):
             own = (packed.segments[index] == segment) & (packed.weights[index] >= 0.4)

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from si_embodied.config import Prompts
 from si_embodied.errors import ConfigError, extra
 from si_embodied.runs import replacing
 from si_embodied.training.architecture import Sizes, make_model
@@ -21,6 +22,7 @@ from si_embodied.training.losses import CellReaders, losses
 from si_embodied.training.material import draw_step
 from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
+from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
 
 with extra("models"):
     import torch
@@ -43,13 +45,13 @@ class Recipe:
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     batch_images: int = 8
-    fragments: tuple[int, int] = (5, 3)  # pointing questions of a tabletop and an apartment image
-    plans: tuple[int, int] = (2, 3)  # whole plans
-    glances: tuple[int, int] = (0, 12)  # instructions without a plan: whether the target is in view is the hard part
+    fragments: tuple[int, int] = (3, 2)  # pointing questions of a tabletop and an apartment image
+    plans: tuple[int, int] = (6, 4)  # whole plans
+    glances: tuple[int, int] = (0, 10)  # instructions without a plan: whether the target is in view is the hard part
     cycle: str = "aatabaatad"  # the kinds of step in turn, see `material.STEPS`
     decisions: int = 12  # decisions of whole episodes in a step that trains them
-    decisions_from: float = 0.5  # share of the budget from which they are trained; before, single images teach to point
-    decisions_cycle: str = "qaptqbpaqd"  # the kinds of step from then on
+    decisions_from: float = 0.3  # share of the budget from which they are trained; before, single images teach to point
+    decisions_cycle: str = "qtptqapaqt"  # the kinds of step from then on
     kept_cells: tuple[int, int] = (32, 64)  # cells of a tabletop and an apartment image that the model sees
     late_cells: tuple[int, int] = (CELLS, CELLS)  # the same during `late_share`
     learning_rate: float = 1.5e-3
@@ -57,9 +59,10 @@ class Recipe:
     weight_decay: float = 0.02
     cell_weight: float = 0.5  # weight of the cell loss relative to the answer loss
     camera_share: float = 0.25  # share of the images that look as if a real camera had taken them
+    prompts: Prompts = NANO_PROMPTS  # of the questions about single images
     average: float = 0.995  # decay of the weights' running mean, which is measured and exported
     dense_share: float = 0.2  # share of the budget at the start that trains cells only
-    late_share: float = 0.3  # share at the end with `late_cells` and a learning rate that falls to a tenth
+    late_share: float = 0.4  # share at the end with `late_cells` and a learning rate that falls to a tenth
     bfloat16: bool = True  # the layers' arithmetic; weights, logits and losses are float32
     threads: int = 2
 
@@ -132,6 +135,7 @@ class Training:
             raise ConfigError(f"no training state at {file}: start without --resume")
         state = torch.load(file, weights_only=True)
         recipe = {**state["recipe"], "sizes": Sizes(**state["recipe"]["sizes"])}
+        recipe["prompts"] = Prompts(**recipe["prompts"]) if "prompts" in recipe else IMAGE_PROMPTS
         recipe["late_share"] = recipe.pop("whole_share", recipe.get("late_share"))  # its name in older states
         run = cls(replace(Recipe(**recipe), **changes))
         for name in ("model", "mean", "readers", "optimizer"):
@@ -214,7 +218,7 @@ def train(
             log.flush()
 
         def evaluate() -> None:
-            scores = measure(run.mean, held_out.images)
+            scores = measure(run.mean, held_out.images, prompts=run.recipe.prompts)
             if held_out.decisions is not None:
                 scores |= measure_decisions(run.mean, held_out.decisions)
             write(step=run.step, minutes=round(run.seconds / 60, 2), held_out=scores)

@@ -32,7 +32,7 @@ class NanoRun:
     """
 
     out: Annotated[Path, Doc("for the shards, the training state and the checkpoint")]
-    steps: Annotated[int | None, Doc("training steps")] = 8_000
+    steps: Annotated[int | None, Doc("training steps")] = 24_000
     minutes: Annotated[float | None, Doc("stop after this time even if steps are left")] = None
     resume: Annotated[bool, Doc("continue from the last saved state")] = False
     start: Annotated[Path | None, Doc("a checkpoint whose weights to start from, instead of from scratch")] = None

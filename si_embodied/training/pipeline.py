@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
 from si_embodied.training.architecture import GRID
-from si_embodied.training.curriculum import held_out_lessons, lessons_of
+from si_embodied.training.curriculum import SHARES, held_out_lessons, lessons_of
 from si_embodied.training.decisions import read_decisions
 from si_embodied.training.examples import load
 from si_embodied.training.export import Story, export
@@ -69,7 +69,8 @@ def _begin(run: NanoRun, state: Path) -> Training:
     """The training as it was saved, or a new one."""
     if run.resume:
         return Training.load(state, threads=run.threads)
-    recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads)
+    prompts = run.prompts if run.rounds else IMAGE_PROMPTS
+    recipe = run.recipe or Recipe(seed=run.seed, threads=run.threads, prompts=prompts)
     if run.start is None:
         return Training(recipe)
     trained = Training(replace(recipe, dense_share=0.0, decisions_from=0.0))  # it has learned to see and to point
@@ -92,7 +93,7 @@ def _taught(
         collect(wanted, folder / name, workers=run.threads, done=done)
     files = [file for earlier in range(number + 1) for file in sorted((folder / str(earlier)).glob("*.json"))]
     held = sorted((folder / "held_out").glob("*.json"))
-    return DecisionPool(read_decisions(files)), DecisionPool(read_decisions(held))
+    return DecisionPool(read_decisions(files), SHARES), DecisionPool(read_decisions(held))
 
 
 def _story(
@@ -100,7 +101,7 @@ def _story(
     unseen: DecisionPool | None,
 ) -> Story:  # fmt: skip
     """What the checkpoint's card tells."""
-    held_out = measure(trained.mean, measured, images=run.held_out)
+    held_out = measure(trained.mean, measured, images=run.held_out, prompts=trained.recipe.prompts)
     if unseen is not None:
         held_out |= measure_decisions(trained.mean, unseen, each=run.held_out)
     return Story(

@@ -45,7 +45,7 @@ _BESIDE = {
 _CODES = tuple(code for code in Code if code not in (Code.NO_TRANSFORM, Code.EMERGENCY_STOP))
 """Without the codes that only a real robot reports: they were added later, and with them the recipe of the shipped
 checkpoint would draw different examples."""
-_FLAT = ("cube", "cylinder", "hexagonal prism")  # shapes that another object can be stacked on
+FLAT = ("cube", "cylinder", "hexagonal prism")  # shapes that another object can be stacked on
 _RANGE_STEP_M, _SIDE_STEP_M, _RANK_STEP_M = 0.06, 0.12, 0.05
 """How much two containers must differ in range or sideways, and the first two objects in an order."""
 
@@ -58,8 +58,29 @@ class Question:
     answer: str  # the plan's JSON; a fragment stops after the point's y
     kind: str  # accuracy is reported by kind
     last: str = NOTHING_YET  # what the robot did before, as `Memory.last` says it
+    earlier: tuple[str, ...] = ()  # what it did before that
     absent: bool = False  # a fragment that asks for the point of an object that is not in view
     glance: bool = False  # stop after the instruction: is its target in view, and where?
+
+    def answer_in(self, view: int) -> str:
+        """The answer in a prompt that gives the image the number `view`."""
+        return self.answer.replace('"view":0', f'"view":{view}')
+
+    def step(self, rng: np.random.Generator) -> Question:
+        """One step of the plan, after the steps before it, for a prompt that shows what was tried.
+
+        Such a prompt asks again after each step, and `done` is an answer of its own.
+        """
+        if self.instruction is None:
+            return self
+        plan = json.loads(self.answer)
+        subgoals = plan["subgoals"]
+        if plan["done"] and self.last != NOTHING_YET:  # what it drove up to is in front of it
+            return replace(self, answer=plan_json([], done=True))
+        number = int(rng.integers(len(subgoals)))
+        tried = [f"{one['skill']} {one['object']}: {outcome_words(Code.OK)}" for one in subgoals[:number]]
+        *earlier, last = tried or [self.last]
+        return replace(self, answer=plan_json([subgoals[number]], done=False), last=last, earlier=tuple(earlier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +115,27 @@ def absent_fragment(skill: str, name: str) -> Question:
 
 
 def questions(
-    annotation: Annotation, rng: np.random.Generator, counts: QuestionCounts, *, reasoning: bool = False
+    annotation: Annotation,
+    rng: np.random.Generator,
+    counts: QuestionCounts,
+    *,
+    reasoning: bool = False,
+    longer: bool = False,
 ) -> list[Question]:
-    """Draw questions about one image; `reasoning` makes plans begin with where the objects are."""
+    """Draw questions about one image.
+
+    Args:
+        annotation: what the image shows.
+        rng: draws the questions.
+        counts: how many of them.
+        reasoning: whether plans begin with where the objects are.
+        longer: whether plans may have more steps than an answer may, for `Question.step`.
+    """
     if isinstance(annotation, TabletopAnnotation):
-        draw: _TabletopQuestions | _ApartmentQuestions = _TabletopQuestions(annotation, rng)
+        from si_embodied.training.longer_questions import LongerQuestions
+
+        tabletop = LongerQuestions if longer else TabletopQuestions
+        draw: TabletopQuestions | _ApartmentQuestions = tabletop(annotation, rng)
     else:
         draw = _ApartmentQuestions(annotation, rng)
     pointing = draw.fragments()
@@ -116,7 +153,8 @@ def _reasoned(question: Question, objects: Sequence[VisibleObject]) -> Question:
     return replace(question, answer=with_reasoning(question.answer, question.instruction, objects))
 
 
-def _choose(rng: np.random.Generator, options: Sequence[_T]) -> _T:
+def choose(rng: np.random.Generator, options: Sequence[_T]) -> _T:
+    """One of the options, at random."""
     return options[int(rng.integers(len(options)))]
 
 
@@ -141,9 +179,9 @@ class _ApartmentQuestions:
 
     def plan(self) -> Question | None:
         rng = self._rng
-        verb = _choose(rng, _VERBS)
+        verb = choose(rng, _VERBS)
         if self._seen and rng.random() < _SEEN_SHARE:
-            target = _choose(rng, self._seen)
+            target = choose(rng, self._seen)
             near = math.dist(target.xy, self._camera_xy) < NEAR_M
             last = self._last(target.name, arrived_share=0.6 if near else 0.15)
             done = near and last == _arrived(target.name)
@@ -158,16 +196,16 @@ class _ApartmentQuestions:
         """A plausible name for an object that is not in view, or None."""
         resembling = self._rng.random() < _RESEMBLING_SHARE
         pools = (self._resembling(), self._elsewhere) if resembling else (self._elsewhere, self._resembling())
-        return next((_choose(self._rng, pool) for pool in pools if pool), None)
+        return next((choose(self._rng, pool) for pool in pools if pool), None)
 
     def _last(self, name: str, *, arrived_share: float) -> str:
         """A plausible last attempt: drove up to what it took for `name`, explored, failed, or nothing yet."""
         rng = self._rng
         if rng.random() < arrived_share:
             return _arrived(name)
-        what, code = _choose(rng, ("explore", f"goto {name}", "plan")), _choose(rng, _CODES)
+        what, code = choose(rng, ("explore", f"goto {name}", "plan")), choose(rng, _CODES)
         failed = f"{what}: {outcome_words(code)}" if code is not Code.OK else NOTHING_YET
-        return _choose(rng, (f"explore: {outcome_words(Code.OK)}",) * 3 + (NOTHING_YET, NOTHING_YET, failed))
+        return choose(rng, (f"explore: {outcome_words(Code.OK)}",) * 3 + (NOTHING_YET, NOTHING_YET, failed))
 
     def _resembling(self) -> list[str]:
         """Names of objects that are not in view but share their colour or category with one that is.
@@ -185,7 +223,7 @@ class _ApartmentQuestions:
         return sorted(f"{colour} {category}" for colour, category in pairs if (family(category), colour) not in visible)
 
 
-class _TabletopQuestions:
+class TabletopQuestions:
     """Questions about an image of a table, in the wording of the tabletop tasks."""
 
     def __init__(self, annotation: TabletopAnnotation, rng: np.random.Generator) -> None:
@@ -197,10 +235,12 @@ class _TabletopQuestions:
         self._named = [c for c in self._containers if names.count(c.name) == 1]
 
     def fragments(self) -> list[Question]:
+        """Where everything is that can be picked up or filled."""
         found = [fragment("pick", name, point) for name, point in self._picks.items()]
         return found + [fragment("place", c.name, self._openings[c.key]) for c in self._named]
 
     def plan(self) -> Question | None:
+        """An instruction and its plan; None if there is nothing to pick up."""
         if not self._picks:
             return None
         drawers = (self._base, self._base, self._beside, self._beside, self._one_of_two, self._extreme, self._stack)
@@ -218,17 +258,17 @@ class _TabletopQuestions:
     def _base(self) -> Question | None:
         if not self._named:
             return None
-        name, container = _choose(self._rng, list(self._picks)), _choose(self._rng, self._named)
-        return self._into(_choose(self._rng, _PUT).format(name, container.name), name, container, "base")
+        name, container = choose(self._rng, list(self._picks)), choose(self._rng, self._named)
+        return self._into(choose(self._rng, _PUT).format(name, container.name), name, container, "base")
 
     def _stack(self) -> Question | None:
         onto = self._annotation.onto
-        flat = [name for name in onto if name in self._objects and self._objects[name].category in _FLAT]
+        flat = [name for name in onto if name in self._objects and self._objects[name].category in FLAT]
         pairs = [(a, b) for b in flat for a in self._picks if a != b and self._objects[a].category != "ball"]
         if not pairs:
             return None
-        above, below = _choose(self._rng, pairs)
-        return Question(_choose(self._rng, _STACK).format(above, below), self._move(above, below, onto[below]), "stack")
+        above, below = choose(self._rng, pairs)
+        return Question(choose(self._rng, _STACK).format(above, below), self._move(above, below, onto[below]), "stack")
 
     def _beside(self) -> Question | None:
         spots = [
@@ -237,7 +277,7 @@ class _TabletopQuestions:
         ]  # fmt: skip
         if not spots:
             return None
-        name, anchor, direction, point = _choose(self._rng, spots)
+        name, anchor, direction, point = choose(self._rng, spots)
         return Question(_BESIDE[direction].format(name, anchor), self._move(name, "table", point), "beside")
 
     def _one_of_two(self) -> Question | None:
@@ -255,18 +295,18 @@ class _TabletopQuestions:
             options += [("on your left", left), ("on your right", right)]
         if not options:
             return None
-        where, container = _choose(self._rng, options)
-        name = _choose(self._rng, list(self._picks))
+        where, container = choose(self._rng, options)
+        name = choose(self._rng, list(self._picks))
         return self._into(f"put the {name} in the {one.kind} that is {where}", name, container, "container")
 
     def _extreme(self) -> Question | None:
         """Ask for the object that is farthest to one side, or nearest to a container."""
         if not self._named or len(self._objects) < 3:
             return None
-        container = _choose(self._rng, self._named)
+        container = choose(self._rng, self._named)
         objects = [o for o in self._objects.values() if o.category not in ("bowl", "bin", "shape sorter")]
         sides = ("farthest to the left", "farthest to the right", f"nearest to the {container.name}")
-        where = _choose(self._rng, sides)
+        where = choose(self._rng, sides)
 
         def rank(one: VisibleObject) -> float:
             if where.startswith("nearest"):

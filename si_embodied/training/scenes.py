@@ -43,7 +43,7 @@ WORLDS: tuple[World, ...] = ("tabletop", "apartment")
 RENDER_PX = 224  # the worlds' default image size
 NOTHING = 255  # pixels of an instance image that show no object
 
-TABLETOP_TASKS = ("base", "spatial", "base", "spatial", "base", "spatial", "stack", "base", "spatial", "stack")
+TABLETOP_TASKS = ("base", "spatial", "sort", "spatial", "complex", "spatial", "stack", "sort", "visual", "stack")
 VIEWS_PER_APARTMENT = 12
 HELD_OUT_SEED = 80_000
 """Seeds from here to 99,999 are for measuring during training."""

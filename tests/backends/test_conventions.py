@@ -95,3 +95,11 @@ def test_retry_after_is_parsed(value: str | None, seconds: float | None) -> None
 
     ten = datetime(2026, 11, 24, 10, 0, 0, tzinfo=timezone.utc)
     assert retry_after_s(value, now=lambda: ten) == seconds
+
+
+def test_qwen25_gets_the_frames_of_a_video_smaller_than_images() -> None:
+    """720 cells of 28 px of the 768 that its own code allows a frame; alone, such an image keeps 46 x 26."""
+    image = np.zeros((720, 1280, 3), np.uint8)
+    for count, size in ((1, (26 * 28, 46 * 28)), (32, (20 * 28, 36 * 28))):
+        asked = question(Prompt("v", "", (image,) * count, {"type": "boolean"}), "qwen2_5_vl")
+        assert {part.shape[:2] for part in asked.content if not isinstance(part, str)} == {size}

@@ -78,3 +78,13 @@ def test_an_unreachable_server_fails_at_once(base: MobileBase, url: str) -> None
     pytest.importorskip("websockets")
     with pytest.raises(BackendError, match="127.0.0.1:9"):
         si_embodied.open_planner(url, base)
+
+
+def test_a_planning_server_has_thinking_tokens_of_its_own() -> None:
+    with pytest.raises(ConfigError, match="start the server with it"):
+        BackendConfig("remote", url="ws://127.0.0.1:9", thinking_tokens=10)
+
+
+def test_a_negative_number_of_thinking_tokens_is_rejected() -> None:
+    with pytest.raises(ConfigError, match="thinking_tokens to be at least 0, got: -1"):
+        BackendConfig(thinking_tokens=-1)

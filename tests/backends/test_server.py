@@ -31,8 +31,9 @@ from si_embodied.backends.logprobs import tokens_of
 from si_embodied.backends.retries import Retries
 from si_embodied.backends.server import ServerBackend
 from si_embodied.certainty import Token
-from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, UnknownNameError
+from si_embodied.errors import BackendError, ConfigError, DeadlineExceeded, PromptTooLong, UnknownNameError
 from si_embodied.plan import plan_schema
+from si_embodied.thinking import REQUEST
 
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 AT_ONCE = Retries(attempts=3, first_wait_s=0.0, longest_wait_s=0.0)
@@ -99,6 +100,25 @@ def test_the_answer_includes_tokens_and_latency(make: Make) -> None:
     assert completion.text == TURN
     assert (completion.prompt_tokens, completion.completion_tokens) == (21, 13)
     assert set(completion.latency_s) == {"encode", "request"}
+
+
+def test_a_model_that_is_to_think_is_asked_to_and_gets_the_tokens_for_it(make: Make) -> None:
+    """The sentence that SenseNova-SI 1.5 was trained with comes last; the limit of tokens is for both parts."""
+    backend = make("ok", thinking_tokens=300, options=ServerOptions(max_tokens=200))
+    backend.generate(prompt((8, 8)), deadline_s=5)
+    (request,) = seen(backend)
+    assert request["body"]["max_tokens"] == 500
+    assert request["body"]["messages"][-1]["content"][-1]["text"].endswith(REQUEST)
+
+
+def test_a_prompt_beyond_the_servers_context_is_told_apart_from_a_failure(make: Make) -> None:
+    """Not asked again as it is, and not counted by the circuit breaker: the planner shows less instead."""
+    backend = make("context", "context", "context", "ok")
+    for _ in range(3):
+        with pytest.raises(PromptTooLong, match=r"context length is 8192 .*; show fewer or smaller images"):
+            backend.generate(prompt((8, 8)), deadline_s=5)
+    assert len(seen(backend)) == 3
+    assert backend.generate(prompt((8, 8)), deadline_s=5).text == TURN
 
 
 def test_text_and_images_are_sent_in_reading_order(make: Make) -> None:

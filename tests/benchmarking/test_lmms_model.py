@@ -19,7 +19,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.benchmarking.answering import Answering, Engine, Question
 from si_embodied.errors import BackendError, ConfigError, DataError
-from si_embodied.types import Prompt
+from si_embodied.types import Completion, Prompt
 
 DOCUMENTS = [{"question": f"question {number}?", "shade": 40 * number} for number in range(4)]
 
@@ -77,6 +77,20 @@ def test_requests_are_answered_in_order_and_cut_at_the_stop_text(
     open_model: Callable[..., Any], batch_size: Any
 ) -> None:  # fmt: skip
     assert open_model(batch_size=batch_size).generate_until(requests(3)) == ["A", "B", "C"]
+
+
+def test_thoughts_are_recorded_and_not_scored(tmp_path: Path) -> None:
+    class Thinker(ScriptedBackend):
+        def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+            return Completion("B", thought="left of it")
+
+    file = tmp_path / "answers.jsonl"
+    assert Answering([Thinker([])], "images", file).answer(questions(1)) == ["B"]
+    (row,) = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    assert (row["text"], row["thought"]) == ("B", "left of it")
+    del row["thought"]  # as in a file from before there were any
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert Answering([ScriptedBackend([])], "images", file).answer(questions(1)) == ["B"]
 
 
 def test_what_answers_is_recorded(open_model: Callable[..., Any], tmp_path: Path) -> None:

@@ -34,10 +34,13 @@ def test_records_survive_a_round_trip(tmp_path: Path) -> None:
 def test_records_without_probabilities_stay_readable(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records = RecordFile(path, {})
-    certain = dataclasses.replace(plan().record, decision_probability=0.5, point_probability=0.25)
+    certain = dataclasses.replace(
+        plan().record, decision_probability=0.5, point_probability=0.25, thoughts=("hm",), shortened=1
+    )
     records.add(episode(0, PlanEntry(certain, True, None)))
     assert RecordFile(path, {}).episodes[0].plans[0].record == certain
-    path.write_text(path.read_text().replace(', "decision_probability": 0.5, "point_probability": 0.25', ""))
+    new = ', "decision_probability": 0.5, "point_probability": 0.25, "thoughts": ["hm"], "shortened": 1'
+    path.write_text(path.read_text().replace(new, ""))
     assert RecordFile(path, {}).episodes[0].plans[0].record == plan().record
 
 

@@ -25,8 +25,9 @@ pytest.importorskip("websockets")
 
 from si_embodied import Execute, Hold, Observation, Prompt, Task
 from si_embodied.backends.breaker import CircuitBreaker
-from si_embodied.backends.chat import chat_answer, model_names, only_json_object, without_reasoning
+from si_embodied.backends.chat import chat_answer, model_names, only_json_object
 from si_embodied.backends.config import ServerOptions
+from si_embodied.backends.reasoning import split_reasoning
 from si_embodied.backends.retries import Retries, retry_after_s
 from si_embodied.backends.server import ServerBackend
 from si_embodied.embodiment import MobileBase
@@ -60,6 +61,8 @@ UNDERSTOOD = {
     "prose around": message(f"Sure! {PLAN} Let me know if {{that}} helps."),
     "thinking": message(f"<think>\nThe cup is left.\n</think>\n\n{PLAN}"),
     "thinking with a draft": message(f"<think>Maybe {PLAN.replace('500', '1')}?</think>{PLAN}"),
+    "thinking and answer tags": message(f"<think>Left.</think><answer>{PLAN}</answer>"),
+    "answer tags": message(f"<answer>\n{PLAN}\n</answer>"),
     "empty thinking": message(f"<think>\n\n</think>\n\n{PLAN}"),
     "thinking whose start the template wrote": message(f"The cup is left.</think>{PLAN}"),
     "thinking in other words": message(f"<thinking>The cup is left.</Thinking>{PLAN}"),
@@ -179,17 +182,43 @@ def test_an_answer_without_one_clear_plan_is_left_for_the_parser_to_reject(name:
         parse_plan(ask(REJECTED[name]), "navigation", 2)
 
 
+THOUGHT = {
+    "before the answer": f"<think>\nThe cup is left.\n</think>\n\n{PLAN}",
+    "whose start the template wrote": f"The cup is left.</think>{PLAN}",
+    "with answer tags": f"<think>The cup is left.</think>\n<answer>{PLAN}</answer>",
+    "in brackets": f"[THINK]The cup is left.[/THINK]{PLAN}",
+}
+
+
+@pytest.mark.parametrize("name", THOUGHT)
+def test_what_was_thought_is_kept_apart(name: str) -> None:
+    thought, answer = split_reasoning(THOUGHT[name])
+    assert (thought, answer) == ("The cup is left.", PLAN)
+
+
+def test_reasoning_in_a_field_of_its_own_is_the_thought() -> None:
+    for field in ("reasoning_content", "reasoning"):
+        reply = json.dumps(message(PLAN, **{field: "\nThe cup is left."})).encode()
+        answer = chat_answer(reply, "server", ServerOptions())
+        assert (answer.thought, answer.text) == ("The cup is left.", PLAN)
+
+
+def test_a_letter_is_taken_out_of_its_tags() -> None:
+    assert split_reasoning("<think>Left of it.</think><answer>B</answer><|im_end|>") == ("Left of it.", "B")
+
+
 def test_a_plan_whose_text_contains_a_marker_is_kept() -> None:
     plan = '{"reasoning":"</think><|im_end|>","subgoals":[],"done":true}'
-    assert only_json_object(without_reasoning(plan)) == plan
+    assert only_json_object(split_reasoning(plan)[1]) == plan
 
 
 @pytest.mark.parametrize(
-    "text", ["</s>" * 200_000, " " * 1_000_000 + "x", "{" * 500_000, "{}" * 300_000, "<think>" * 100_000]
+    "text",
+    ["</s>" * 200_000, " " * 1_000_000 + "x", "{" * 500_000, "{}" * 300_000, "<think>" * 100_000, "</think>" * 99_999],
 )
 def test_a_long_answer_is_cleaned_in_linear_time(text: str) -> None:
     """A second for a megabyte would be quadratic."""
-    only_json_object(without_reasoning(text))
+    only_json_object(split_reasoning(text)[1])
 
 
 JSON = st.recursive(

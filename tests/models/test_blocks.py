@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from si_embodied.models import decoding
+from si_embodied.models import runner as running
 from si_embodied.models.blocks import attention, block_positions, extended, has_block, image_blocks, whole_blocks
-from si_embodied.models.decoding import prefill_chunks
+from si_embodied.models.runner import prefill_chunks
 
 #         0  1  2  3  4  5  6  7  8  9
 _IMAGE = [0, 0, 1, 1, 0, 0, 0, 1, 0, 0]  # the blocks are 1..4 and 6..8
@@ -58,7 +58,7 @@ def test_a_prefix_has_whole_blocks() -> None:
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_chunks_end_where_blocks_end(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "PREFILL_CHUNK", size)
+    monkeypatch.setattr(running, "PREFILL_CHUNK", size)
     chunks = list(prefill_chunks(0, 12, 3, extended(_ENDS, 12)))
     assert [start for start, _ in chunks[1:]] == [stop for _, stop in chunks[:-1]]
     assert (chunks[0][0], chunks[-1][1]) == (0, 12)

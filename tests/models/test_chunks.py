@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from si_embodied.errors import BackendError, DeadlineExceeded
-from si_embodied.models import decoding
+from si_embodied.models import runner as running
 from si_embodied.models.opening import open_model
 from si_embodied.types import Prompt
 
@@ -39,7 +39,7 @@ def test_chunks_give_the_hidden_state_of_one_pass(
     inputs = family.encode(draw_prompt(np.random.default_rng(chunk)))
     forced = [5, 6, 7]
     whole.prefill(inputs, whole.encode_images(inputs), forced)
-    monkeypatch.setattr(decoding, "PREFILL_CHUNK", chunk)
+    monkeypatch.setattr(running, "PREFILL_CHUNK", chunk)
     calls: list[int] = []
     parts.prefill(inputs, parts.encode_images(inputs), forced, check=lambda: calls.append(1))
     assert len(calls) >= len(inputs.input_ids) // (chunk + 8)
@@ -53,7 +53,7 @@ def test_what_was_read_before_an_abort_is_reused(
     checkpoints: dict[str, Path], family_name: str, draw_prompt: Callable[..., Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Aborted at every check in turn: the next prefill continues from the chunks that were read."""
-    monkeypatch.setattr(decoding, "PREFILL_CHUNK", 16)
+    monkeypatch.setattr(running, "PREFILL_CHUNK", 16)
     family, fresh = reader(checkpoints, family_name)
     _, runner = reader(checkpoints, family_name)
     inputs = family.encode(draw_prompt(np.random.default_rng(3)))

@@ -14,7 +14,8 @@ from si_embodied.types import Prompt
 pytest.importorskip("transformers")
 
 from si_embodied.models.checkpoints import SUPPORTED
-from si_embodied.models.families import FAMILIES, Family, tile_budget
+from si_embodied.models.families import FAMILIES, Family
+from si_embodied.models.image_budget import TILES
 from si_embodied.models.loading import load_checkpoint
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_ids_and_pixels_equal_the_familys_own_processor(
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     prompt = _prompt("Look: ", *images, " find it's red chair 12, <ref> now.")
     ours = families[family_name].encode(prompt)
-    keywords = {"max_patches": tile_budget(len(images)), "min_patches": 1} if family_name == "internvl" else {}
+    keywords = {"max_patches": TILES.share(len(images)), "min_patches": 1} if family_name == "internvl" else {}
     theirs = _own_processor(family_name, checkpoints[family_name])(
         images=images,
         text=_chatml(prompt, _PLACEHOLDER[family_name]),
@@ -142,12 +143,6 @@ def test_a_prompt_without_images_has_no_pixels(family_name: str, families: dict[
     inputs = families[family_name].encode(_prompt("hello"))
     assert not inputs.pixels
     assert not inputs.is_image.any()
-
-
-@pytest.mark.parametrize(("images", "budget"), [(1, 6), (10, 6), (11, 5), (16, 4), (21, 3), (32, 2), (33, 1), (99, 1)])
-def test_tile_budget(images: int, budget: int) -> None:
-    """At most 6 per image and 64 in total: 64 // 10 = 6, 64 // 11 = 5, 64 // 33 = 1."""
-    assert tile_budget(images) == budget
 
 
 def test_internvl_tile_counts(families: dict[str, Family]) -> None:

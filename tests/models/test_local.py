@@ -15,13 +15,14 @@ pytest.importorskip("transformers")
 
 from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.backends import BlankImages, LocalBackend
-from si_embodied.embodiment import TaskKind
+from si_embodied.embodiment import MobileBase, TaskKind
 from si_embodied.errors import BackendError, CheckpointError, ConfigError, DeadlineExceeded
-from si_embodied.memory import Memory
+from si_embodied.memory import Attempt, Memory
 from si_embodied.models.decoding import Decoding
 from si_embodied.plan import parse_plan, plan_schema
+from si_embodied.planner import Planner
 from si_embodied.prompts import load_prompt
-from si_embodied.types import Prompt, SkillOption, SkillState
+from si_embodied.types import Code, Hold, Outcome, Prompt, SkillOption, SkillState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,3 +324,32 @@ def test_a_thread_that_waits_for_the_model_keeps_its_own_deadline(
     backend._lock.acquire()  # as a thread does that is answered
     with pytest.raises(DeadlineExceeded, match=r"busy with another prompt"):
         backend.generate(draw_prompt(np.random.default_rng(7), side=64), deadline_s=0.05)
+
+
+def test_a_planner_shows_a_small_model_less_of_its_memory(
+    family_name: str,
+    backends: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    base: MobileBase,
+    wall_ahead: Observation,
+    find_chair: Task,
+) -> None:
+    """By one token too long, the prompt is made again with half of the memory; with a tiny context, the robot holds."""
+    (frame,) = wall_ahead.frames
+    memory = Memory(keyframes=tuple(replace(frame, stamp_s=frame.stamp_s - age) for age in (4.0, 3.0, 2.0, 1.0)))
+    for number in range(12):
+        memory = memory.pointed_at(f"red chair {number}", np.array([number, 0.0, 0.0]), frame.stamp_s, None)
+        memory = memory.add(Attempt(f"turn {number}", None, wall_ahead.T_map_base, Outcome(Code.OK)))
+    planner, family = Planner(backends[family_name], base), backends[family_name].family
+    whole = planner.plan(find_chair, wall_ahead, memory).record
+    assert whole.shortened == 0
+    monkeypatch.setattr(type(family), "context_tokens", whole.prompt_tokens + 127)
+    half = planner.plan(find_chair, wall_ahead, memory).record
+    assert half.shortened == 1
+    assert half.prompt_tokens < whole.prompt_tokens
+    assert len(half.raw_text) == 1
+    monkeypatch.setattr(type(family), "context_tokens", 200)
+    decision = planner.plan(find_chair, wall_ahead, memory)
+    assert isinstance(decision, Hold)
+    assert decision.code is Code.PROMPT_TOO_LONG
+    assert "context is 200; show fewer or smaller images" in decision.message

@@ -118,6 +118,20 @@ def test_answers_equal_torch(
         assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_thoughts_and_answers_equal_torch(
+    family: str, checkpoints: dict[str, Path], export: Callable[..., Path], draw_prompt: Callable[..., Prompt]
+) -> None:
+    from si_embodied.backends import LocalBackend
+
+    both = [LocalBackend(path, device="cpu", thinking_tokens=12) for path in (checkpoints[family], export(family))]
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        prompt = draw_prompt(rng, side=100)
+        ours, torchs = (backend.generate(prompt, deadline_s=60.0) for backend in both)
+        assert (ours.thought, ours.text) == (torchs.thought, torchs.text)
+
+
 @pytest.mark.slow
 def test_the_shipped_planner_answers_as_in_torch(tmp_path: Path, draw_prompt: Callable[..., Prompt]) -> None:
     """Its model has no DeepStack, and it comes with a planner.yaml."""

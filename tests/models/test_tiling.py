@@ -19,7 +19,7 @@ pytest.importorskip("transformers")
 from PIL import Image
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from si_embodied.models.families import tile_budget
+from si_embodied.models.image_budget import TILES
 from si_embodied.models.loading import load_checkpoint
 from si_embodied.models.original import original_image_processor
 from si_embodied.types import Prompt
@@ -117,6 +117,6 @@ def test_the_family_tiles_a_prompt_by_the_rule(original_internvl: Path) -> None:
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((56, 56), (60, 130), (200, 90))]
     inputs = family.encode(Prompt("test/v1", "", tuple(images), {"type": "boolean"}))
-    expected = [_tiles(image, 56, tile_budget(3)) for image in images]
+    expected = [_tiles(image, 56, TILES.share(3)) for image in images]
     np.testing.assert_allclose(inputs.pixels["pixel_values"], np.concatenate(expected), rtol=0, atol=1e-5)
     assert int(inputs.is_image.sum()) == 4 * sum(len(tiles) for tiles in expected)

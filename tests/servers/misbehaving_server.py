@@ -41,6 +41,9 @@ async def misbehave(how: str, body: dict, writer: asyncio.StreamWriter) -> bool:
     elif name == "unsure":
         refusal = json.dumps({"error": {"message": f"{'x' * 400} Unsupported: logprobs"}}).encode()
         writer.write(reply(int(value), refusal) if "logprobs" in body else reply(200, good))
+    elif name == "context":
+        words = "This model's maximum context length is 8192 tokens. However, your request has 9001 input tokens."
+        writer.write(reply(400, json.dumps({"object": "error", "message": words, "code": 400}).encode()))
     elif name == "slow":
         await asyncio.sleep(float(value))
         writer.write(reply(200, good))

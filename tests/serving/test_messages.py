@@ -137,6 +137,8 @@ RECORD = types.PlanRecord(
     latency_s={"decode": 0.25, "total": 0.5},
     code=Code.OK,
     message="",
+    thoughts=("The chair is \udcff left.", ""),
+    shortened=3,
 )
 SUBGOALS = (Goto(object="red chair", view=1, point=(512, 730)), Turn(degrees=-90), Stop())
 

@@ -22,9 +22,11 @@ from si_embodied.studies.reasoning import ReasoningResults
 from si_embodied.studies.results import Results, Score
 from si_embodied.studies.scaling import ScalingResults
 from si_embodied.studies.shortcuts import ShortcutsResults
+from si_embodied.studies.transfer import TransferResults
 
 STUDIES = (
     ScalingResults, GeneralisationResults, ShortcutsResults, ReasoningResults, AblationsResults, LatencyResults,
+    TransferResults,
 )  # fmt: skip
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "index.md"
 

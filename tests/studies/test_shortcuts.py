@@ -125,6 +125,17 @@ def test_a_run_resumes_where_it_was_interrupted(
     assert len(keys) == len(lines)
 
 
+def test_without_controls_each_question_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, planner: Path, data: Path, tmp_path: Path
+) -> None:
+    answers = Answers(looks)
+    monkeypatch.setattr(asking, "LocalBackend", lambda *_, **__: answers)
+    run_of_all = QuestionsRun(planner, data, tmp_path / "out")
+    questions, scores = asking.ask_all(run_of_all, controls=False, report=lambda _: None)
+    assert answers.asked == len(questions) == 24
+    assert set(scores) == {asking.as_posed(one) for one in questions}
+
+
 def test_the_planners_own_questions_are_asked_in_every_sight(planner: Path, shards: Path, micro: Any) -> None:
     rows = shortcuts.own_questions(PlannerRun(planner, shards / "held_out", images=1, recipe=micro))
     kinds = {(row.own, row.sight): {one.kind for one in rows if one.own == row.own} for row in rows}

@@ -19,13 +19,16 @@ from si_embodied.training.annotations import (
     VisibleObject,
     read_annotation,
 )
-from si_embodied.training.batches import APARTMENT, EXPLORE, answered
+from si_embodied.training.batches import EXPLORE, answered
 from si_embodied.training.examples import NO_LABEL, cell_labels
-from si_embodied.training.questions import Question, QuestionCounts, fragment, questions
+from si_embodied.training.forms import forms_of
+from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
+from si_embodied.training.questions import Question, QuestionCounts, fragment, plan_json, questions, subgoal
 from si_embodied.training.vocabulary import make_tokenizer
 
 CATEGORIES, COLOURS = ("cube", "bowl", "chair"), ("red", "blue")
 RED, BLUE = "red cube", "blue cube"
+_, ASKED = forms_of(IMAGE_PROMPTS)
 
 
 def visible(number: int, name: str, xy: tuple[float, float], pixels: int = 400) -> VisibleObject:
@@ -132,7 +135,7 @@ def test_a_glance_stops_at_the_end_of_the_instruction() -> None:
     assert {q.kind for q in asked} == {"glance"}
     tokenizer = make_tokenizer()
     for question in asked:
-        one = answered(question, APARTMENT)
+        one = answered(question, ASKED)
         assert tokenizer.decode(one.tokens).endswith(f"Task: {question.instruction}")
         assert one.early is not None
         index, token = one.early
@@ -146,8 +149,32 @@ def test_pointing_at_an_absent_object_stops_before_the_point() -> None:
     absent = [q for q in asked if q.absent]
     assert absent
     for question in absent:
-        one = answered(question, APARTMENT)
+        one = answered(question, ASKED)
         assert question.answer.endswith('"point":[')
         assert '"blue chair"' not in question.answer  # 20 pixels of it are in view
         assert make_tokenizer().decode([one.tokens[-1]]) == EXPLORE
         assert one.weights[-1] == max(one.weights)
+
+
+def test_a_plan_becomes_one_step_where_the_prompt_shows_what_was_tried() -> None:
+    tabletop, apartment = forms_of(NANO_PROMPTS)
+    plan = questions(table(), np.random.default_rng(0), QuestionCounts(0, 1))[0]
+    pick, place = (f'"skill":"{skill}"' for skill in ("pick", "place"))
+    assert pick in plan.answer
+    assert place in plan.answer
+    steps = {plan.step(np.random.default_rng(seed)) for seed in range(9)}
+    assert {(pick in one.answer, place in one.answer) for one in steps} == {(True, False), (False, True)}
+    for one in steps:
+        asked = make_tokenizer().decode(answered(one, tabletop).tokens)
+        assert asked.startswith("1. pick ") == (place in one.answer)
+        assert '"view":1' in asked
+        assert asked.endswith('"done":false}')
+    arrived = Question(
+        "find the red chair",
+        plan_json([subgoal("goto", "red chair", [1, 2])], done=True),
+        "goto",
+        "goto red chair: done",
+    )
+    end = make_tokenizer().decode(answered(arrived.step(np.random.default_rng(0)), apartment).tokens)
+    assert end.startswith("1. goto red chair: done\nTo reach: (none)")
+    assert end.endswith('{"subgoals":[],"done":true}')

@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 
 import torch
 
+from si_embodied.config import Prompts
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.memory import Memory
 from si_embodied.prompts import load_prompt
@@ -22,7 +23,9 @@ from si_embodied.training.batches import answered, pack
 from si_embodied.training.decision_batches import decision_batch, image_tokens
 from si_embodied.training.decisions import Taught
 from si_embodied.training.export import Story, export
+from si_embodied.training.forms import forms_of
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
+from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
 from si_embodied.training.pictures import Picture, fitted
 from si_embodied.training.questions import Question, plan_json, subgoal
 from si_embodied.types import CameraFrame, Observation, Prompt, Task
@@ -44,16 +47,21 @@ def observation(image: np.ndarray) -> Observation:
     return Observation(0.0, (frame,), Pose.identity())
 
 
-def test_a_packed_batch_gives_the_logits_of_the_loaded_checkpoint(exported: tuple[Any, Path]) -> None:
+@pytest.mark.parametrize("prompts", [IMAGE_PROMPTS, NANO_PROMPTS], ids=["one view", "many views"])
+def test_a_packed_batch_gives_the_logits_of_the_loaded_checkpoint(exported: tuple[Any, Path], prompts: Prompts) -> None:
     from si_embodied.models.loading import load_checkpoint
 
     model, directory = exported
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (224, 224, 3), dtype=np.uint8)
     loaded = load_checkpoint(directory, device="cpu")
-    prompt = load_prompt("nav/nano").render(Task("find the red chair", "navigation"), observation(image), Memory())
+    prompt = load_prompt(prompts.navigation).render(
+        Task("find the red chair", "navigation"), observation(image), Memory()
+    )
     inputs = loaded.family.encode(prompt)
-    said = [int(i) for i in loaded.family._tokenizer.encode(PLAN).ids]
+    _, form = forms_of(prompts)
+    asked = Question("find the red chair", PLAN, "goto")
+    said = [int(i) for i in loaded.family._tokenizer.encode(asked.answer_in(form.view)).ids]
     ids = torch.tensor([[*inputs.input_ids.tolist(), *said]])
     kinds = (ids == loaded.model.config.image_token_id).int()
     with torch.inference_mode():
@@ -65,9 +73,8 @@ def test_a_packed_batch_gives_the_logits_of_the_loaded_checkpoint(exported: tupl
         ).logits[0, -len(said) :]
         model = model.half().float()  # as it was written
         other = Question("go to the sofa", plan_json([{"skill": "explore"}], done=False), "explore")
-        asked = [answered(other, 1), answered(Question("find the red chair", PLAN, "goto"), 1)]
         cells = np.arange(CELLS)[None]
-        packed = pack([1], [asked], cells)
+        packed = pack([form], [[answered(other, form), answered(asked, form)]], cells)
         tokens = encode_images(model, torch.from_numpy(fitted(image))[None], torch.from_numpy(cells))
         found = logits_of(model, read(model, packed, tokens)[0, -len(said) :])
     assert packed.tokens[0, -len(said) :].tolist() == said

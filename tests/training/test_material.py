@@ -58,13 +58,14 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
     return load(directory, CATEGORIES, COLOURS, GRID)
 
 
-def pool() -> DecisionPool:
+def pool(**shares: float) -> DecisionPool:
     many = tuple(decision(EXPLORE) for _ in range(81))
     return DecisionPool(
         [
             TaughtEpisode("si_embodied/Apartment-v0", "route", 1, True, (*many, decision(GOTO))),
             TaughtEpisode("si_embodied/Tabletop-v0", "base", 1, True, (decision(DONE),)),
-        ]
+        ],
+        {f"si_embodied/Tabletop-v0 {task}": share for task, share in shares.items()},
     )
 
 
@@ -72,6 +73,8 @@ def test_decisions_are_drawn_evenly_from_tasks_and_rare_answers_more_often_than_
     drawn = Counter(one.answer for one in pool().draw(np.random.default_rng(0), 4000))
     assert drawn[DONE] == pytest.approx(2000, abs=150)
     assert drawn[GOTO] == pytest.approx(200, abs=60), "one of 1 + sqrt(81) = 10"
+    drawn = Counter(one.answer for one in pool(base=3.0).draw(np.random.default_rng(0), 4000))
+    assert drawn[DONE] == pytest.approx(3000, abs=150), "a share of 3 to 1"
 
 
 def test_what_to_do_and_where_to_point_weighs_most_in_an_answer() -> None:

@@ -11,9 +11,12 @@ import pytest
 
 from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.training.annotations import Container, FreeSpot, TabletopAnnotation, VisibleObject
+from si_embodied.training.forms import forms_of
+from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.questions import Question, QuestionCounts, questions
 from si_embodied.training.reasoning import REASONING, where, with_reasoning
 
+TABLETOP, _ = forms_of(IMAGE_PROMPTS)
 TWENTY_PLANS = QuestionCounts(fragments=2, plans=20)
 
 
@@ -95,7 +98,7 @@ def test_the_grammar_allows_the_tokens_that_training_uses() -> None:
     question = questions(table(), np.random.default_rng(0), QuestionCounts(0, 1), reasoning=True)[0]
     tokenizer = make_tokenizer()
     tokens = tokenizer.encode(question.answer, add_special_tokens=False)
-    one = answered(question, 0)
+    one = answered(question, TABLETOP)
     assert one.tokens[-len(tokens) :] == tokens
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     grammars = Grammars(tokenizer.backend_tokenizer.to_str(), vocabulary_size=len(tokenizer), end_token=end)
@@ -120,7 +123,7 @@ def test_words_of_the_reasoning_have_a_loss_and_forced_tokens_do_not() -> None:
     )
     plain = Question("put the red cube in the red bowl", answer, "base")
     with_answer = reasoned("put the red cube in the red bowl", answer)
-    with_words, without = answered(replace(plain, answer=with_answer), 0), answered(plain, 0)
+    with_words, without = (answered(one, TABLETOP) for one in (replace(plain, answer=with_answer), plain))
     told = dict(zip(map(make_tokenizer().decode, with_words.tokens), with_words.weights, strict=True))
     assert told[" left"] > 0
     assert told["e"] == 0  # of "reasoning"

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from si_embodied.arm_actions import DISCRETE_LEVELS
-from si_embodied.backends.chat import only_json_object, without_reasoning
+from si_embodied.backends.chat import only_json_object
+from si_embodied.backends.reasoning import split_reasoning
 from si_embodied.benchmarking.embodied.situation import INVALID, QUIT
 from si_embodied.errors import PlanParseError, shown
 
@@ -93,7 +94,7 @@ def parse_skills(text: str, count: int) -> tuple[int, ...]:
 
 def _plan(text: str) -> list[Any]:
     """The executable plan of an answer; it may be a list in a string, and inside `properties`."""
-    answer = json.loads(only_json_object(without_reasoning(text)), strict=False)
+    answer = json.loads(only_json_object(split_reasoning(text)[1]), strict=False)
     plan = _read(answer[PLAN] if PLAN in answer else answer["properties"][PLAN])
     if not isinstance(plan, list | tuple):
         raise TypeError(f"{PLAN} is not a list: {shown(plan)}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from si_embodied.benchmarking.embodied.answers import parse_seven, parse_skills
 from si_embodied.benchmarking.embodied.situation import INVALID
-from si_embodied.errors import AnswerCutOff, PlanParseError
+from si_embodied.errors import AnswerCutOff, PlanParseError, PromptTooLong
 from si_embodied.plan import Plan
-from si_embodied.planner import printable
+from si_embodied.planning_record import printable
 from si_embodied.policies.base import Policy
 from si_embodied.types import Code, Completion, Execute, Hold, PlanRecord
 
@@ -62,18 +63,30 @@ class ProtocolPolicy(Policy):
     def _ask(self, situation: Situation, stamp_s: float) -> tuple[Action, ...]:
         """The actions of the model's next answer, at least one."""
         started_s = time.perf_counter()
-        completion, code, message = Completion(""), Code.OK, ""
+        completion, shortened, code, message = Completion(""), 0, Code.OK, ""
         actions: tuple[Action, ...] = (INVALID,)
         try:
-            completion = self._backend.generate(self._prompter.prompt(situation), deadline_s=DEADLINE_S)
+            completion, shortened = self._generate(situation)
             actions = self._parse(completion.text, situation)
         except PlanParseError as error:
             code, message = Code.PLAN_INVALID, error.offence
         except AnswerCutOff as error:
             code, message = Code.PLAN_INVALID, str(error)
         latency_s = {**completion.latency_s, "total": time.perf_counter() - started_s}
-        self._decisions.append(self._decision(completion, latency_s, code, message, stamp_s))
+        self._decisions.append(self._decision(completion, latency_s, code, message, stamp_s, shortened))
         return actions
+
+    def _generate(self, situation: Situation) -> tuple[Completion, int]:
+        """The answer, and how often the older half of the past was left out so that the prompt fits the context."""
+        shortened = 0
+        while True:
+            try:
+                return self._backend.generate(self._prompter.prompt(situation), deadline_s=DEADLINE_S), shortened
+            except PromptTooLong:
+                if not situation.past:
+                    raise
+                situation = replace(situation, past=situation.past[(len(situation.past) + 1) // 2 :])
+                shortened += 1
 
     def _parse(self, text: str, situation: Situation) -> tuple[Action, ...]:
         if situation.skills:
@@ -82,11 +95,13 @@ class ProtocolPolicy(Policy):
         return tuple(each if isinstance(each, int) else np.array(each) for each in found)
 
     def _decision(
-        self, completion: Completion, latency_s: dict[str, float], code: Code, message: str, stamp_s: float
-    ) -> Decision:
+        self, completion: Completion, latency_s: dict[str, float], code: Code, message: str, stamp_s: float,
+        shortened: int,
+    ) -> Decision:  # fmt: skip
         info = self._backend.info
         record = PlanRecord(
             stamp_s, self._prompter.version, info.model, info.kernel, info.dtype, (printable(completion.text),),
             completion.prompt_tokens, completion.completion_tokens, latency_s, code, printable(message),
+            thoughts=(printable(completion.thought),) if completion.thought else (), shortened=shortened,
         )  # fmt: skip
         return Execute((), (), _NO_PLAN, record) if code is Code.OK else Hold(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from si_embodied.envs.scenes.tabletop_tasks import LIKENESS, Inside
+from si_embodied.envs.scenes.tabletop_tasks import LIKE, Inside
 
 if TYPE_CHECKING:
     from si_embodied.envs.scenes.tabletop import ContainerKind, Shape
@@ -48,5 +48,5 @@ def common_sense(task: TabletopTask) -> str:
     (condition,) = task.conditions
     assert isinstance(condition, Inside)  # draw_task's "base"
     item, container = task.scene.object(condition.object), task.scene.container(condition.container)
-    looks = f"the thing that is shaped like {_SHAPED_LIKE[item.shape]} and has the colour of {LIKENESS[item.colour]}"
+    looks = f"the thing that is shaped like {_SHAPED_LIKE[item.shape]} and has the colour of {LIKE[item.colour]}"
     return f"put {looks} into {_USED_FOR[container.kind]}"

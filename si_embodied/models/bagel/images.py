@@ -6,6 +6,7 @@ Source: the BAGEL repository (ByteDance-Seed/Bagel), `data/transforms.py` and `d
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,8 +63,10 @@ class BagelImageProcessor:
         values = {"image_processor_type": type(self).__name__, **asdict(self)}
         (Path(directory) / _FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
-    def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int64], Size]:
-        """Preprocess an image (H, W, 3).
+    def __call__(
+        self, image: NDArray[np.uint8], *, most_patches: int = _MAX_PIXELS
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], Size]:
+        """Preprocess an image (H, W, 3), with the last resize to a size of at most so many patches.
 
         Returns:
             The patches (n, patch² x 3) in reading order, each by row, column and channel; their places in the grid
@@ -72,10 +75,12 @@ class BagelImageProcessor:
         Raises:
             ValueError: the resized image has more rows or columns of patches than the grid.
         """
-        picture = Image.fromarray(image)
-        for resize in self.resizes:
-            picture = picture.resize(resized(picture.size, resize), Image.Resampling.BICUBIC)
-        size = self.patch_size
+        picture, size = Image.fromarray(image), self.patch_size
+        for number, resize in enumerate(self.resizes, 1):
+            target = resized(picture.size, resize)
+            if number == len(self.resizes):
+                target = reduced(target, size, most_patches)
+            picture = picture.resize(target, Image.Resampling.BICUBIC)
         rows, columns = picture.height // size, picture.width // size
         if max(rows, columns) > self.grid_side:
             raise ValueError(f"{rows} x {columns} patches do not fit into a grid of {self.grid_side}")
@@ -105,6 +110,16 @@ def resized(size: Size, resize: Resize) -> Size:
     if max(width, height) > most:
         width, height = _scaled((width, height), most / max(width, height), step)
     return width, height
+
+
+def reduced(size: Size, patch_size: int, most_patches: int) -> Size:
+    """The largest size of at most `most_patches` whole patches with nearly the same ratio; `size` if it has no more."""
+    width, height = size
+    if width * height <= most_patches * patch_size**2:
+        return size
+    scale = math.sqrt(most_patches * patch_size**2 / (width * height))
+    columns, rows = (max(1, math.floor(side * scale / patch_size)) for side in size)
+    return min(columns, most_patches) * patch_size, min(rows, most_patches) * patch_size
 
 
 def _scaled(size: Size, scale: float, step: int) -> Size:

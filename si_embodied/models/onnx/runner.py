@@ -13,19 +13,19 @@ import numpy as np
 
 from si_embodied.errors import BackendError
 from si_embodied.models.blocks import block_positions, extended, whole_blocks
-from si_embodied.models.decoding import prefill_chunks, unchecked
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
 from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
+from si_embodied.models.runner import prefill_chunks, unchecked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from si_embodied.models.decoding import Check
     from si_embodied.models.inputs import ModelInputs
+    from si_embodied.models.runner import Check
 
 _FEW_ROWS = 4096  # for more tokens, gathering their rows costs as much as the whole output layer
 

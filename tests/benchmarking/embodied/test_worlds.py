@@ -22,7 +22,7 @@ from si_embodied.benchmarking.embodied.situation import INVALID, QUIT
 from si_embodied.benchmarking.embodied.table import MAX_STEPS, ProtocolTabletop, levels_of
 from si_embodied.benchmarking.embodied.worlds import ProtocolWorld
 from si_embodied.envs.habitat.rearrange import MAX_INVALID
-from si_embodied.errors import AnswerCutOff, BackendError, UnknownNameError
+from si_embodied.errors import AnswerCutOff, BackendError, PromptTooLong, UnknownNameError
 from si_embodied.evaluation.episode import EpisodeResult, run_episode
 from si_embodied.evaluation.registry import observe
 from si_embodied.types import Code, Prompt
@@ -123,6 +123,26 @@ def test_an_answer_that_does_not_end_is_no_plan_but_a_failing_model_is_nobodys_a
     assert {plan.record.code for plan in result.plans} == {Code.PLAN_INVALID}
     with pytest.raises(BackendError, match="connection"):
         fail(BackendError("no connection"))
+
+
+def test_a_past_that_does_not_fit_the_context_is_halved(table: ProtocolTabletop) -> None:
+    def complete(prompt: Prompt) -> str:
+        if "3. [" in prompt.text:
+            raise PromptTooLong("three are too many")
+        return json.dumps({"executable_plan": [ABOVE]})
+
+    policy = ProtocolPolicy(ScriptedBackend(complete), table, load_prompter("manipulation"))
+    result = run_episode(table, policy, 70_002, observe=observe)
+    assert [plan.record.shortened for plan in result.plans[:7]] == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        2,
+    ]  # 5 leave 2; 6 leave 3, and then 1
+    assert result.metrics["environment_steps"] == MAX_STEPS
 
 
 def test_a_plan_is_carried_out_whole_before_the_next_answer(table: ProtocolTabletop) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from si_embodied.certainty import Certainty
 from si_embodied.config import Prompts
-from si_embodied.errors import BackendError, DataError, DeadlineExceeded
+from si_embodied.errors import BackendError, DataError, DeadlineExceeded, PromptTooLong
 from si_embodied.geometry import Pose
 from si_embodied.memory import Attempt, Memory
 from si_embodied.plan import Plan
@@ -91,7 +91,7 @@ def test_records_of_version_0_1_0_stay_readable() -> None:
 
 def test_records_without_probabilities_stay_readable() -> None:
     plain = json.loads(full().to_json())
-    for name in ("decision_probability", "point_probability"):
+    for name in ("decision_probability", "point_probability", "thoughts", "shortened"):
         del plain["decision"][1]["record"][name]
     assert DecisionRecord.from_json(json.dumps(plain)).decision.record == full().decision.record
 
@@ -105,6 +105,27 @@ def test_a_recorded_answer_is_as_sure_as_the_model_was() -> None:
             dataclasses.replace(plan_record(Code.OK, "{}"), decision_probability=decision, point_probability=point)
         )
         assert model.generate(PROMPT, deadline_s=1.0).certainty == certainty
+
+
+def test_recorded_thoughts_come_with_their_answers() -> None:
+    model = RecordedAnswers()
+    model.load(dataclasses.replace(plan_record(Code.PLAN_INVALID, "first", "second"), thoughts=("hm", "so")))
+    given = [model.generate(PROMPT, deadline_s=1.0) for _ in range(2)]
+    assert [(each.thought, each.text) for each in given] == [("hm", "first"), ("so", "second")]
+
+
+def test_a_recorded_prompt_that_was_too_long_is_too_long_again() -> None:
+    """As often as it was shortened, so that the answer meets the same views; without an answer, for ever."""
+    model = RecordedAnswers()
+    model.load(dataclasses.replace(plan_record(Code.OK, "{}"), shortened=2))
+    for _ in range(2):
+        with pytest.raises(PromptTooLong):
+            model.generate(PROMPT, deadline_s=1.0)
+    assert model.generate(PROMPT, deadline_s=1.0).text == "{}"
+    model.load(dataclasses.replace(plan_record(Code.PROMPT_TOO_LONG), shortened=1))
+    for _ in range(3):
+        with pytest.raises(PromptTooLong):
+            model.generate(PROMPT, deadline_s=1.0)
 
 
 def test_records_of_format_3_stay_readable() -> None:
