@@ -21,7 +21,12 @@ setup(
     python_requires=">=3.10,<3.13",
     # Follows the links si_embodied/envs, policies and ros_nodes, and installs no top-level package of those names.
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed"], f"{PACKAGE}.prompts": ["**/*.md"], f"{PACKAGE}.models": ["nano/*"]},
+    package_data={
+        PACKAGE: ["py.typed"],
+        f"{PACKAGE}.prompts": ["**/*.md"],
+        f"{PACKAGE}.benchmarking.embodied": ["*.md", "*.json"],
+        f"{PACKAGE}.models": ["nano/*"],
+    },
     entry_points={
         "console_scripts": [
             "si-embodied = si_embodied.cli.main:main",

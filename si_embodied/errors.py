@@ -125,6 +125,10 @@ class BackendError(SiEmbodiedError, RuntimeError):
     """A backend could not complete a prompt."""
 
 
+class AnswerCutOff(BackendError):
+    """The model did not end its answer within the limit of tokens."""
+
+
 class PromptTooLong(BackendError):
     """A prompt and its answer exceed the model's context. Nothing was computed."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.logprobs import LOGPROBS, tokens_of
 from si_embodied.backends.reasoning import BLANK, THOUGHT, message_text, split_reasoning
-from si_embodied.errors import BackendError, extra
+from si_embodied.errors import AnswerCutOff, BackendError, extra
 
 with extra("serve"):
     from PIL import Image
@@ -95,7 +95,7 @@ def chat_answer(reply: bytes, where: str, options: ServerOptions) -> ChatAnswer:
     except (KeyError, IndexError, TypeError, AttributeError):
         text, reasoning, tokens, ended, refusal = None, "", (), None, None
     if ended in _TRUNCATED:
-        raise BackendError(
+        raise AnswerCutOff(
             f"the answer was cut off at max_tokens={options.max_tokens}; raise it (or thinking_tokens, if the model "
             f"thinks): {(text or '')[:80]!r}"
         )

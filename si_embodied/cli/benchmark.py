@@ -1,4 +1,4 @@
-"""`si-embodied benchmark`: public benchmarks of vision-language models, with the controls that they lack."""
+"""`si-embodied benchmark`: public benchmarks and a public protocol, with the controls that they lack."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
+from typing_extensions import Doc
+from tyro.conf import UseAppendAction
+
 from si_embodied.backends.config import BackendConfig
+from si_embodied.benchmarking.embodied.settings import Control, EmbodiedRun
 from si_embodied.benchmarking.settings import SpatialRun
-from si_embodied.cli.options import EndWithJson, Model, Server
+from si_embodied.cli.options import EndWithJson, Model, Server, Workers
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import COUNT, flags, reader
 
@@ -58,4 +62,42 @@ class Spatial:
         return 0
 
 
-SUBCOMMANDS = {"spatial": Spatial}
+@dataclass(frozen=True, slots=True)
+class Embodied:
+    """Play our worlds by EmbodiedBench's rules: its answers, actions, limits and metrics.
+
+    An answer that is no plan is counted, and nothing moves. The same command continues after an interruption.
+    """
+
+    local: Annotated[BackendConfig, flags("device", "weights", "adapter", model="DIR|ID")] = BackendConfig()
+    server: Server = Server()
+    benchmark: Annotated[
+        EmbodiedRun,
+        flags(
+            "env", "oracle", "prompt_file", "shots", "answers", "image_size", "seed", "out",
+            subset=_listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT,
+        ),
+    ] = EmbodiedRun()  # fmt: skip
+    control: Annotated[
+        tuple[Control, ...],
+        Doc("also run this on the same seeds: black pictures, or answers in the same format from ground truth"),
+        UseAppendAction,
+    ] = ()
+    workers: Workers = 1
+    json: EndWithJson = False
+
+    def run(self) -> int:
+        """Run the episodes, and print the table; the exit code is 130 if Ctrl-C cut it short."""
+        from si_embodied.benchmarking.embodied.run import run_embodied
+        from si_embodied.cli.eval import episode_bar
+
+        backend = self.server.backend(Model(self.local))
+        run = replace(self.benchmark, backend=backend)
+        report = run_embodied(run, self.control, workers=self.workers, watch=episode_bar)
+        say("", *report.table(), "", f"records and results are in {run.folder}")
+        if self.json:
+            say(json.dumps(asdict(report)))
+        return 130 if report.interrupted else 0
+
+
+SUBCOMMANDS = {"spatial": Spatial, "embodied": Embodied}

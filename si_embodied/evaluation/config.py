@@ -42,6 +42,7 @@ class EvaluationConfig:
     seed: Annotated[int, Doc("of the first episode; each next episode has the next seed")] = 0
     python: Annotated[Path | None, Doc("run the world in this Python: docs/habitat.md")] = None
     env_args: Annotated[tuple[tuple[str, Any], ...], Doc("another argument of the world, see `si-embodied envs`")] = ()
+    policy_args: tuple[tuple[str, Any], ...] = ()  # of a policy that takes some
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -79,6 +80,8 @@ class EvaluationConfig:
             identity["python"] = str(self.python)
         if self.env_args:
             identity["env_args"] = dict(self.env_args)
+        if self.policy_args:
+            identity["policy_args"] = dict(self.policy_args)
         return identity
 
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from si_embodied.backends.config import BackendConfig
@@ -43,6 +43,7 @@ class PolicySettings:
     control: Control | None = None
     latency: Latency = 0.0
     planner: PlannerConfig = PlannerConfig()
+    args: Mapping[str, Any] = field(default_factory=dict)  # of a policy that takes some
 
 
 MakePolicy: TypeAlias = Callable[["Env", int], "Policy"]

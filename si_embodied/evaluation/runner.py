@@ -85,7 +85,10 @@ class EpisodeRunner:
     def _policy(self, seed: int) -> Policy:
         if self._make_policy is None:
             config = self._config
-            settings = PolicySettings(config.backend or BackendConfig(), config.control, config.latency, config.planner)
+            settings = PolicySettings(
+                config.backend or BackendConfig(), config.control, config.latency, config.planner,
+                dict(config.policy_args),
+            )  # fmt: skip
             self._make_policy = find_policy(config.policy).prepare(settings)
         return self._make_policy(self._env, seed)
 

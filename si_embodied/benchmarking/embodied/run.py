@@ -1,0 +1,55 @@
+"""`benchmark embodied`: evaluate a model on each subset, with controls on the same seeds, and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.backends.opening import located
+from si_embodied.benchmarking.embodied.registration import ORACLE
+from si_embodied.benchmarking.embodied.report import ProtocolReport, ProtocolRow, make_row
+from si_embodied.evaluation.report import versions
+from si_embodied.evaluation.session import Session, Watch
+
+if TYPE_CHECKING:
+    from si_embodied.benchmarking.embodied.settings import Control, EmbodiedRun
+
+
+def run_embodied(
+    run: EmbodiedRun, controls: Sequence[Control] = (), *, workers: int = 1, watch: Watch | None = None
+) -> ProtocolReport:
+    """Run the episodes that the folder lacks, and write the report.
+
+    Args:
+        run: what to measure.
+        controls: "blank" for black pictures, "oracle" for answers from ground truth.
+        workers: processes.
+        watch: shows progress.
+
+    Raises:
+        ConfigError: the folder holds another run, or the prompt file is not a prompt.
+        CheckpointError: the model cannot be found or loaded.
+        BackendError: the model or its server failed; the episodes before are recorded, and the same call continues.
+    """
+    if not run.oracle:
+        run = replace(run, backend=located(run.backend))
+    names = [ORACLE if control == "oracle" else control for control in controls]
+    session = Session(run.folder, workers=workers)
+    if watch is not None:
+        session = replace(session, watch=watch)
+    rows: list[ProtocolRow] = []
+    settings: dict[str, Any] = {}
+    interrupted = False
+    for subset in run.subset or run.subsets():
+        config = run.evaluation(subset)
+        report, comparisons = replace(session, out=run.folder / subset).run_with_controls(config, names)
+        rows.append(make_row(subset, report))
+        rows += [make_row(subset, each.report, each.paired) for each in comparisons]
+        settings[subset] = config.identity()
+        interrupted = report.interrupted or any(each.report.interrupted for each in comparisons)
+        if interrupted:
+            break
+    result = ProtocolReport(run.env, run.seed, run.episodes, settings, versions(), tuple(rows), interrupted)
+    result.write(run.folder)
+    return result
