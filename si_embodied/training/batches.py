@@ -13,7 +13,8 @@ from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import NO_LABEL, Labelled
 from si_embodied.training.forms import Form, forms_of
 from si_embodied.training.forward import CELLS
-from si_embodied.training.questions import Question, QuestionCounts, questions
+from si_embodied.training.question_drawing import draw_questions
+from si_embodied.training.questions import Question, QuestionCounts
 from si_embodied.training.rows import Packed, Row, pad
 from si_embodied.training.vocabulary import NUMBERS, POINT_PIECES, make_tokenizer
 
@@ -189,7 +190,7 @@ def make_batch(
     forms = [forms_of(prompts)[int(data.world[row])] for row in rows]
     asked = []
     for row, form in zip(rows, forms, strict=True):
-        drawn = questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
+        drawn = draw_questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
         asked.append([answered(one.step(rng) if form.stepwise else one, form) for one in drawn])
     return Batch(*inputs, pack(forms, asked, cells))
 

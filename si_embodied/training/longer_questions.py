@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.envs.scenes.tabletop import SORTER_HOLES
 from si_embodied.envs.scenes.tabletop_tasks import LIKE, LOOKS
-from si_embodied.training.questions import FLAT, Question, TabletopQuestions, choose, plan_json, subgoal
+from si_embodied.training.questions import Question, choose, plan_json, subgoal
+from si_embodied.training.tabletop_questions import FLAT, TabletopQuestions
 
 if TYPE_CHECKING:
     from si_embodied.training.annotations import Container

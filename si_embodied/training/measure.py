@@ -16,7 +16,8 @@ from si_embodied.training.examples import Labelled
 from si_embodied.training.forms import forms_of
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
-from si_embodied.training.questions import MIN_VISIBLE_PX, Question, QuestionCounts, fragment, questions
+from si_embodied.training.question_drawing import draw_questions
+from si_embodied.training.questions import MIN_VISIBLE_PX, Question, QuestionCounts, fragment
 from si_embodied.training.scenes import RENDER_PX
 from si_embodied.training.vocabulary import NUMBERS
 
@@ -159,7 +160,7 @@ def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor, 
     drawn = []
     for row in rows:
         rng = np.random.default_rng(row)
-        some = questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
+        some = draw_questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
         drawn.append([one.step(rng) for one in some] if form.stepwise else some)
     asked = [[replace(answered(one, form), early=None) for one in some] for some in drawn]
     packed, said = _ask(model, form, asked, tokens)

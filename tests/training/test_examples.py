@@ -23,7 +23,8 @@ from si_embodied.training.batches import EXPLORE, answered
 from si_embodied.training.examples import NO_LABEL, cell_labels
 from si_embodied.training.forms import forms_of
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
-from si_embodied.training.questions import Question, QuestionCounts, fragment, plan_json, questions, subgoal
+from si_embodied.training.question_drawing import draw_questions
+from si_embodied.training.questions import Question, QuestionCounts, fragment, plan_json, subgoal
 from si_embodied.training.vocabulary import make_tokenizer
 
 CATEGORIES, COLOURS = ("cube", "bowl", "chair"), ("red", "blue")
@@ -55,7 +56,7 @@ def flat() -> ApartmentAnnotation:
 
 def drawn(annotation: Annotation, kind: str, count: int = 200) -> list[Question]:
     rng, counts = np.random.default_rng(0), QuestionCounts(fragments=0, plans=1)
-    return [q for _ in range(count) for q in questions(annotation, rng, counts) if q.kind == kind]
+    return [q for _ in range(count) for q in draw_questions(annotation, rng, counts) if q.kind == kind]
 
 
 @pytest.mark.parametrize("annotation", [table(), flat()])
@@ -85,7 +86,7 @@ def test_the_planner_parses_every_plan() -> None:
     rng = np.random.default_rng(1)
     cases: tuple[tuple[Annotation, TaskKind], ...] = ((table(), "manipulation"), (flat(), "navigation"))
     for annotation, kind in cases:
-        asked = [q for _ in range(50) for q in questions(annotation, rng, QuestionCounts(0, 2))]
+        asked = [q for _ in range(50) for q in draw_questions(annotation, rng, QuestionCounts(0, 2))]
         assert len(asked) > 50
         for question in asked:
             parse_plan(question.answer, kind, 1)
@@ -131,7 +132,7 @@ def test_the_robot_explores_for_objects_that_resemble_visible_ones() -> None:
 
 def test_a_glance_stops_at_the_end_of_the_instruction() -> None:
     rng = np.random.default_rng(0)
-    asked = questions(flat(), rng, QuestionCounts(fragments=0, plans=0, glances=40))
+    asked = draw_questions(flat(), rng, QuestionCounts(fragments=0, plans=0, glances=40))
     assert {q.kind for q in asked} == {"glance"}
     tokenizer = make_tokenizer()
     for question in asked:
@@ -145,7 +146,7 @@ def test_a_glance_stops_at_the_end_of_the_instruction() -> None:
 
 
 def test_pointing_at_an_absent_object_stops_before_the_point() -> None:
-    asked = [q for _ in range(40) for q in questions(flat(), np.random.default_rng(2), QuestionCounts(9, 0))]
+    asked = [q for _ in range(40) for q in draw_questions(flat(), np.random.default_rng(2), QuestionCounts(9, 0))]
     absent = [q for q in asked if q.absent]
     assert absent
     for question in absent:
@@ -158,7 +159,7 @@ def test_pointing_at_an_absent_object_stops_before_the_point() -> None:
 
 def test_a_plan_becomes_one_step_where_the_prompt_shows_what_was_tried() -> None:
     tabletop, apartment = forms_of(NANO_PROMPTS)
-    plan = questions(table(), np.random.default_rng(0), QuestionCounts(0, 1))[0]
+    plan = draw_questions(table(), np.random.default_rng(0), QuestionCounts(0, 1))[0]
     pick, place = (f'"skill":"{skill}"' for skill in ("pick", "place"))
     assert pick in plan.answer
     assert place in plan.answer

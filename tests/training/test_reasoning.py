@@ -13,7 +13,8 @@ from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.training.annotations import Container, FreeSpot, TabletopAnnotation, VisibleObject
 from si_embodied.training.forms import forms_of
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
-from si_embodied.training.questions import Question, QuestionCounts, questions
+from si_embodied.training.question_drawing import draw_questions
+from si_embodied.training.questions import Question, QuestionCounts
 from si_embodied.training.reasoning import REASONING, where, with_reasoning
 
 TABLETOP, _ = forms_of(IMAGE_PROMPTS)
@@ -73,7 +74,8 @@ def test_a_place_beside_an_object_names_that_object() -> None:
 
 def test_pointing_fragments_have_no_reasoning() -> None:
     plain, asked = (
-        questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=reasoning) for reasoning in (False, True)
+        draw_questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=reasoning)
+        for reasoning in (False, True)
     )
     fragments = [q for q in asked if q.instruction is None]
     assert len(fragments) == 2
@@ -81,11 +83,11 @@ def test_pointing_fragments_have_no_reasoning() -> None:
 
 
 def test_plans_begin_with_reasoning_when_asked_to() -> None:
-    asked = questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=True)
+    asked = draw_questions(table(), np.random.default_rng(0), TWENTY_PLANS, reasoning=True)
     plans = [q for q in asked if q.instruction is not None]
     assert len(plans) > 10
     assert all(getattr(parse_plan(q.answer, "manipulation", 1), REASONING) for q in plans)
-    plain = questions(table(), np.random.default_rng(0), TWENTY_PLANS)
+    plain = draw_questions(table(), np.random.default_rng(0), TWENTY_PLANS)
     assert [q.instruction for q in plain] == [q.instruction for q in asked], "the same questions are drawn"
 
 
@@ -95,7 +97,7 @@ def test_the_grammar_allows_the_tokens_that_training_uses() -> None:
     from si_embodied.training.batches import answered
     from si_embodied.training.vocabulary import make_tokenizer
 
-    question = questions(table(), np.random.default_rng(0), QuestionCounts(0, 1), reasoning=True)[0]
+    question = draw_questions(table(), np.random.default_rng(0), QuestionCounts(0, 1), reasoning=True)[0]
     tokenizer = make_tokenizer()
     tokens = tokenizer.encode(question.answer, add_special_tokens=False)
     one = answered(question, TABLETOP)

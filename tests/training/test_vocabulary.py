@@ -132,7 +132,7 @@ def test_no_instruction_of_any_task_falls_back_to_bytes() -> None:
 def test_the_texts_of_the_small_models_prompts_are_words() -> None:
     prompts = [load_prompt(f"{kind}/nano2") for kind in ("nav", "manip", "rearrange")]
     texts = [re.sub(r"\$\w+", "", f"{prompt.system}\n{prompt.user}") for prompt in prompts]
-    texts += [f"3. explore: {outcome_words(code)}" for code in Code]
+    texts += [f"3. explore: {outcome_words(code)}" for code in Code if code is not Code.PROMPT_TOO_LONG]
     texts += [str(skill.model_fields["skill"].default) for skill in skills_of(None)]
     texts += [words.format("red mug") for words in SKILL_WORDS.values()]
     texts += ITEMS
