@@ -12,6 +12,7 @@ from si_embodied import Code, Observation, Outcome, Pose
 from si_embodied.config import MemoryConfig, PlannerConfig, Prompts
 from si_embodied.memory import Attempt, Memory
 from si_embodied.skills import NavigateTo
+from si_embodied.types import SeenObject
 
 
 def attempt(words: str, code: Code = Code.OK) -> Attempt:
@@ -186,3 +187,35 @@ def test_the_next_task_knows_the_views_and_objects_and_not_the_attempts(wall_ahe
     memory = Memory().saw(wall_ahead).planned(wall_ahead).add(attempt("explore"))
     memory = memory.pointed_at("red mug", np.zeros(3), 1.0, None).next_task()
     assert (len(memory.keyframes), len(memory.objects), memory.attempts, memory.before) == (1, 1, (), None)
+
+
+# --- the goal picture -----------------------------------------------------------------------------------------------
+
+
+def goal_at(x: float, agreement: float) -> SeenObject:
+    return SeenObject("goal", np.array([x, 0.0, 0.0]), 1.0, agreement)
+
+
+def test_a_localised_goal_is_a_point_goal_for_the_plan(wall_ahead: Observation) -> None:
+    recalled = Memory().localised(goal_at(2.0, 0.9)).recall(wall_ahead)
+    np.testing.assert_array_equal(recalled.places["goal"].position_m, [2.0, 0.0, 0.0])
+    assert Memory().recall(wall_ahead).goal_point_m is None
+
+
+def test_a_given_point_goal_is_not_replaced(wall_ahead: Observation) -> None:
+    given = dataclasses.replace(wall_ahead, goal_point_m=np.array([7.0, 0.0, 0.0]))
+    recalled = Memory().localised(goal_at(2.0, 0.9)).recall(given)
+    np.testing.assert_array_equal(recalled.goal_point_m, [7.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("agreements", [(0.9, 0.95), (0.95, 0.9)])
+def test_the_view_that_agrees_best_with_the_picture_tells_where_the_goal_is(agreements: tuple[float, float]) -> None:
+    memory = Memory()
+    for agreement in agreements:
+        memory = memory.localised(goal_at(10 * agreement, agreement))
+    assert memory.goal is not None
+    assert (memory.goal.position_m[0], memory.goal.sightings) == (9.5, 2)
+
+
+def test_the_next_task_has_another_goal() -> None:
+    assert Memory().localised(goal_at(2.0, 0.9)).next_task().goal is None
