@@ -9,7 +9,7 @@ tiles and chairs repeat, so matching features alone prove nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,8 @@ _LEAST_COVER = 0.2
 _FEWEST_INLIERS = 4
 _CELL_M, _RANGE_M, _HEADINGS = 0.1, 4.0, 72
 """The vote's grid: cells, half its side, and headings 5 degrees apart."""
+_AT_ONCE = 64
+"""So many matches vote at once: more need more memory and are no faster."""
 _PEAKS, _FEWEST_VOTES = 4, 2.5
 _CLOSER_RAD = (0.08, 0.05, 0.03, 0.02, 0.02, 0.02)
 """A match counts for the fit up to this angle, which shrinks from one iteration to the next."""
@@ -57,6 +59,10 @@ class _Matches:
     elevation_rad: NDArray[np.float64]  # (N,), of the ray above the horizon
     point_m: NDArray[np.float64]  # (N, 3), from the camera's height: z is 0 at the height of the camera
     weight: NDArray[np.float64]  # (N,), one divided by the number of matches of the same feature
+
+    def some(self, which: slice) -> _Matches:
+        """A part of the matches."""
+        return _Matches(*(getattr(self, each.name)[which] for each in fields(self)))
 
 
 def camera_pose_of(picture: NDArray[np.uint8], view: CameraFrame) -> Localisation | None:
@@ -135,17 +141,14 @@ def _nearest_depth(view: CameraFrame, pixels: NDArray[np.float64]) -> NDArray[np
 
 
 def _voted(matches: _Matches, view: CameraFrame) -> Iterator[NDArray[np.float64]]:
-    """The poses (3,) with the most votes, best first. Each match votes where it is seen at the right elevation."""
+    """The poses (3,) with the most votes, best first."""
     offsets = np.arange(-_RANGE_M, _RANGE_M + _CELL_M, _CELL_M)
     ahead = view.T_map_camera.translation + _RANGE_M / 2 * view.T_map_camera.rotation[:, 2]
     grid = np.stack(np.meshgrid(ahead[0] + offsets, ahead[1] + offsets), axis=-1).reshape(-1, 2)
-    bearing, elevation, away = _directions(grid[:, None], matches)
-    tolerance = _CLOSER_RAD[-1] + _CELL_M / 4 * np.abs(np.sin(2 * elevation)) / np.maximum(away, _CELL_M)
-    cells, which = np.nonzero((np.abs(elevation - matches.elevation_rad) < tolerance) & (away > 2 * _CELL_M))
-    heading = (bearing[cells, which] - matches.bearing_rad[which]) % (2 * math.pi)
-    bins = cells * _HEADINGS + (heading / (2 * math.pi) * _HEADINGS).astype(np.intp) % _HEADINGS
-    votes = np.bincount(bins, matches.weight[which], len(grid) * _HEADINGS).reshape(-1, _HEADINGS)
-    votes = votes + np.roll(votes, -1, axis=1)  # of this heading and the next
+    votes = np.zeros((len(grid), _HEADINGS))
+    for start in range(0, len(matches.weight), _AT_ONCE):
+        votes += _votes(grid, matches.some(np.s_[start : start + _AT_ONCE]))
+    votes += np.roll(votes, -1, axis=1)  # of this heading and the next
     for _ in range(_PEAKS):
         cell, turn = (int(index) for index in np.unravel_index(int(np.argmax(votes)), votes.shape))
         if votes[cell, turn] < _FEWEST_VOTES:
@@ -153,6 +156,16 @@ def _voted(matches: _Matches, view: CameraFrame) -> Iterator[NDArray[np.float64]
         yield np.array([*grid[cell], (turn + 1) * 2 * math.pi / _HEADINGS])
         near = np.flatnonzero(np.hypot(*(grid - grid[cell]).T) < 3.5 * _CELL_M)
         votes[np.ix_(near, np.arange(turn - 2, turn + 3) % _HEADINGS)] = 0
+
+
+def _votes(grid: NDArray[np.float64], matches: _Matches) -> NDArray[np.float64]:
+    """Votes (cells, headings). Each match votes from where it would be seen at the right elevation."""
+    bearing, elevation, away = _directions(grid[:, None], matches)
+    tolerance = _CLOSER_RAD[-1] + _CELL_M / 4 * np.abs(np.sin(2 * elevation)) / np.maximum(away, _CELL_M)
+    cells, which = np.nonzero((np.abs(elevation - matches.elevation_rad) < tolerance) & (away > 2 * _CELL_M))
+    heading = (bearing[cells, which] - matches.bearing_rad[which]) % (2 * math.pi)
+    bins = cells * _HEADINGS + (heading / (2 * math.pi) * _HEADINGS).astype(np.intp) % _HEADINGS
+    return np.bincount(bins, matches.weight[which], len(grid) * _HEADINGS).reshape(-1, _HEADINGS)
 
 
 def _directions(
