@@ -165,7 +165,8 @@ def _votes(grid: NDArray[np.float64], matches: _Matches) -> NDArray[np.float64]:
     cells, which = np.nonzero((np.abs(elevation - matches.elevation_rad) < tolerance) & (away > 2 * _CELL_M))
     heading = (bearing[cells, which] - matches.bearing_rad[which]) % (2 * math.pi)
     bins = cells * _HEADINGS + (heading / (2 * math.pi) * _HEADINGS).astype(np.intp) % _HEADINGS
-    return np.bincount(bins, matches.weight[which], len(grid) * _HEADINGS).reshape(-1, _HEADINGS)
+    votes = np.bincount(bins, matches.weight[which], len(grid) * _HEADINGS).astype(np.float64)
+    return votes.reshape(-1, _HEADINGS)
 
 
 def _directions(
