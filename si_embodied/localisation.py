@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from si_embodied.types import CameraFrame, Observation
 
-LEAST_AGREEMENT = 0.8
+LEAST_AGREEMENT = 0.9
 """Correlation of a picture with its synthesis from which on its pose is believed; see docs/planner.md."""
 _LEAST_COVER = 0.2
 """The view must show this much of the picture."""
