@@ -40,11 +40,11 @@ def explore_and_navigate(prompt: Prompt) -> Plan:
 
 
 def test_a_planner_that_explores_finds_where_the_goal_picture_was_taken() -> None:
-    """It ends the episode itself, by what it was told of the goal. Seed 104 is won in 76 steps."""
+    """It ends the episode itself, by what it was told of the goal. Seed 205 is won in 70 steps."""
     env = gymnasium.make("si_embodied/HabitatImageNav-v0", max_episode_steps=150).unwrapped
     backend = ScriptedBackend(lambda prompt: plan_text(explore_and_navigate(prompt)), name="explore-and-navigate")
     policy = SpatialPlannerPolicy(Planner(backend, env.embodiment))
-    raw, info = env.reset(seed=104)
+    raw, info = env.reset(seed=205)
     policy.reset(Task(raw["instruction"], "navigation"))
     over = False
     while not over:
