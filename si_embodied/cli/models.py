@@ -61,7 +61,7 @@ class Convert:
     def run(self) -> int:
         """Convert."""
         from si_embodied.models.hub import resolve_model
-        from si_embodied.models.original import convert_checkpoint
+        from si_embodied.models.portable import convert_checkpoint
 
         path = convert_checkpoint(resolve_model(self.model), self.out)
         say(f"wrote {_megabytes(path):.1f} MB in the format of transformers to {path}: give it to --model")
