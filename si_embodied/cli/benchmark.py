@@ -34,7 +34,8 @@ class Spatial:
     """
 
     local: Annotated[BackendConfig, flags("device", "weights", "adapter", model="DIR|ID")] = BackendConfig()
-    server: Server = Server()
+    # Without --answer-format: benchmarks are answered in words.
+    server: Annotated[Server, flags("server", options=flags("family", "image_format"))] = Server()
     benchmarks: Annotated[
         SpatialRun,
         flags(
