@@ -33,7 +33,10 @@ with extra("models"):
 _LOG = logging.getLogger(__name__)
 
 _CONFIG, _TOKENIZER, _IMAGES = "config.json", "tokenizer_config.json", "preprocessor_config.json"
-_PROCESSOR, _GENERATION = "processor_config.json", "generation_config.json"
+_VIDEOS, _PROCESSOR = "video_preprocessor_config.json", "processor_config.json"
+_GENERATION = "generation_config.json"
+_PARTS = {"image_processor": _IMAGES, "video_processor": _VIDEOS}
+"""Parts of the processor: transformers 5 may keep them in processor_config.json, 4.57 reads a file for each."""
 _END_TOKEN = "<|im_end|>"  # nosec B105  # a token of the vocabulary
 _INTERNVL_TOKENS = {
     "start_image_token": "<img>",
@@ -87,8 +90,9 @@ def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config.json with rotary settings, tied embeddings and dtype as transformers 4.57 and 5 both read them."""
     values = dict(config)
     if isinstance(text := values.get("text_config"), Mapping):
-        tied = {key: values[key] for key in ("tie_word_embeddings",) if key in values}  # 4.57 reads the inner one
-        values["text_config"] = {**(_older_rope(text) if "rope_parameters" in text else text), **tied}
+        values["text_config"] = text = _older_rope(text)
+        if "tie_word_embeddings" in values:  # 4.57 reads it inside
+            text["tie_word_embeddings"] = values["tie_word_embeddings"]
     if dtype := values.get("dtype"):
         values["torch_dtype"] = dtype
     return values
@@ -113,19 +117,25 @@ def portable_tokenizer_config(config: Mapping[str, Any], named: Mapping[str, str
 def _is_new(directory: Path) -> bool:
     """Whether transformers 4.57 would misread a checkpoint that transformers 5 wrote."""
     config, tokenizer = read_json(directory / _CONFIG), _read(directory / _TOKENIZER)
-    text = config.get("text_config")
+    text, processor = config.get("text_config"), _read(directory / _PROCESSOR)
     return config.get("model_type") != "bagel" and (
         (isinstance(text, Mapping) and "rope_parameters" in text)
         or isinstance(tokenizer.get("extra_special_tokens"), list)
+        or any(key in processor for key in _PARTS)
     )
 
 
 def _older_rope(text: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a language model with `rope_theta` and `rope_scaling` instead of `rope_parameters`."""
-    values = {key: value for key, value in text.items() if key != "rope_parameters"}
-    parameters = dict(text["rope_parameters"])
+    values = dict(text)
+    if not isinstance(found := values.pop("rope_parameters", None), Mapping):
+        return values
+    if "rope_theta" not in found:
+        raise CheckpointError("config.json lacks text_config.rope_parameters.rope_theta: download it again")
+    parameters = dict(found)
     values["rope_theta"] = parameters.pop("rope_theta")
-    kind = parameters.pop("rope_type", None) or parameters.pop("type", "default")
+    kinds = [parameters.pop(key, None) for key in ("rope_type", "type")]
+    kind = kinds[0] or kinds[1] or "default"
     plain = kind == "default" and not parameters
     values["rope_scaling"] = None if plain else {**parameters, "rope_type": kind, "type": kind}
     return values
@@ -158,6 +168,11 @@ def _copy(files: CheckpointFiles, path: Path) -> dict[str, Any]:
 
 def _rename_settings(path: Path, config: Mapping[str, Any]) -> None:
     """Rewrite the settings of tokenizer and processors; InternVL gets the files that its processor asks for."""
+    processor = _read(path / _PROCESSOR)
+    for key, file in _PARTS.items():
+        if isinstance(part := processor.pop(key, None), Mapping):
+            write_json(path / file, part)
+            write_json(path / _PROCESSOR, processor)
     internvl = config["model_type"] == "internvl"
     named = _INTERNVL_TOKENS if internvl else {}
     write_json(path / _TOKENIZER, portable_tokenizer_config(_read(path / _TOKENIZER), named))
@@ -167,7 +182,7 @@ def _rename_settings(path: Path, config: Mapping[str, Any]) -> None:
     # vLLM accepts only the processor of this name.
     images = {**_read(path / _IMAGES), **name, "image_processor_type": "GotOcr2ImageProcessorFast"}
     write_json(path / _IMAGES, images)
-    write_json(path / _PROCESSOR, {**name, "image_seq_length": config["image_seq_length"]})
+    write_json(path / _PROCESSOR, {**processor, **name, "image_seq_length": config.get("image_seq_length", 256)})
     video = {
         **name,
         "video_processor_type": "InternVLVideoProcessor",
@@ -175,7 +190,7 @@ def _rename_settings(path: Path, config: Mapping[str, Any]) -> None:
         "image_mean": list(IMAGENET_MEAN),
         "image_std": list(IMAGENET_STD),
     }
-    write_json(path / "video_preprocessor_config.json", video)
+    write_json(path / _VIDEOS, video)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -302,6 +302,19 @@ def test_a_checkpoint_of_transformers_5_gets_the_settings_of_4_57(
         convert_checkpoint(out, tmp_path / "again")
 
 
+def test_a_processor_in_one_file_is_split(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """transformers 5 saves a processor in one file; 4.57 does not find its parts there."""
+    whole = Path(shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "whole"))
+    parts = {"image_processor": "preprocessor_config.json", "video_processor": "video_preprocessor_config.json"}
+    nested = {key: json.loads((whole / name).read_text()) for key, name in parts.items()}
+    for name in parts.values():
+        (whole / name).unlink()
+    _edit(whole, "processor_config.json", **nested)
+    out = convert_checkpoint(whole, tmp_path / "out")
+    assert {key: json.loads((out / name).read_text()) for key, name in parts.items()} == nested
+    assert json.loads((out / "processor_config.json").read_text()) == {"processor_class": "Qwen3VLProcessor"}
+
+
 def test_bagel_is_converted_from_its_original_format_only(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     """No other program reads what this package writes of it."""
     with pytest.raises(CheckpointError, match="nothing to convert"):
