@@ -11,7 +11,7 @@ from typing_extensions import Doc
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.models.footprint import WEIGHTS, Weights
 
-Family: TypeAlias = Literal["internvl", "qwen2_5_vl", "qwen3_vl"]
+Family: TypeAlias = Literal["bagel", "internvl", "qwen2_5_vl", "qwen3_vl"]
 AnswerFormat: TypeAlias = Literal["json_schema", "json_object", "guided_json", "none"]
 ImageFormat: TypeAlias = Literal["png", "jpeg"]
 BackendKind: TypeAlias = Literal["local", "server", "remote", "scripted"]
@@ -25,7 +25,7 @@ DEVICE = Doc("auto, cpu, cuda or cuda:1; for an ONNX export, its execution provi
 PRECISION = Doc("precision of a local model's weights: full, or 8bit or 4bit to save memory on CUDA")
 THINKING = Doc("most tokens that the model may think before its answer, in a <think> block; 0: it answers at once")
 ADAPTER = Doc("directory of a LoRA adapter to merge into a local checkpoint; none is applied unasked")
-FAMILY = Doc("family of a server's model: internvl, qwen2_5_vl or qwen3_vl")
+FAMILY = Doc("family of a server's model: bagel, internvl, qwen2_5_vl or qwen3_vl")
 URL = Doc("address of the OpenAI-compatible server (server) or the planning server (remote)")
 SCRIPT_DELAY = Doc("time that each scripted answer takes")
 

@@ -63,11 +63,11 @@ def question(prompt: Prompt, family: Family) -> Question:
         UnknownNameError: unknown family.
         MissingExtraError: images for Qwen2.5-VL must be resized, and Pillow is not installed.
     """
-    if family != "internvl":
+    if family in ("qwen3_vl", "qwen2_5_vl"):
         _check_aspects(prompt)
     if prompt.numbered or (family == "internvl" and len(prompt.images) > 1):
         prompt = replace(prompt, content=numbered_images(prompt.content))
-    if family in ("qwen3_vl", "internvl"):
+    if family in ("qwen3_vl", "internvl", "bagel"):  # how BAGEL writes points is not known; the prompt asks for these
         return Question(prompt.system, prompt.content, prompt.schema)
     if family == "qwen2_5_vl":
         return _in_pixels(prompt)

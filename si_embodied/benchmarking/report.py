@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ from si_embodied.benchmarking.answering import Answer
 from si_embodied.benchmarking.benchmarks import Benchmark, Task
 from si_embodied.benchmarking.harness import Scored
 from si_embodied.benchmarking.messages import SIGHTS, Sight
-from si_embodied.benchmarking.scores import Piece, interval
+from si_embodied.benchmarking.scores import Piece, interval, mean_of
 from si_embodied.evaluation.statistics import mean, percentiles, sign_flip
 from si_embodied.models.registry import find_release
 from si_embodied.runs import write_json, write_text
+
+ALL_PARTS = "all parts"
+"""The task in the row of a benchmark that has several."""
 
 _SHOWN: Mapping[Sight, str] = {"images": "images", "blank": "blank images", "none": "no images"}
 
@@ -43,10 +46,17 @@ class Row:
     p_value: float | None = None  # of the images' score being equal, on the same questions; None: not comparable
 
 
-def make_row(
-    name: str, task: Task, sight: Sight, scored: Scored, answers: Sequence[Answer]
-) -> tuple[Row, tuple[Piece, ...]]:  # fmt: skip
-    """The row of one task and sight, and the pieces of its score.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A row, and what it was made of."""
+
+    row: Row
+    pieces: tuple[Piece, ...]
+    answers: tuple[Answer, ...]
+
+
+def measure(name: str, task: Task, sight: Sight, scored: Scored, answers: Sequence[Answer]) -> Measured:
+    """One task with one sight.
 
     Raises:
         RecordError: lmms-eval's files lack the metric.
@@ -55,22 +65,52 @@ def make_row(
     score = scored.metric(task.metric) / (100 if task.percent else 1)
     samples = sorted(scored.samples, key=lambda sample: int(sample["doc_id"]))
     pieces = tuple(task.pieces(samples, score))
+    return Measured(
+        _row(name, task.name, task.metric, sight, len(samples), score, pieces, answers), pieces, (*answers,)
+    )
+
+
+def join(parts: Sequence[Measured]) -> Measured:
+    """The parts of a benchmark as one score: that of all their questions together.
+
+    For chance-adjusted accuracy this is what was gained in all parts, of what could be gained in all (SITE-Bench,
+    arXiv 2505.05456), so that each part counts by its questions.
+
+    Args:
+        parts: of one benchmark, with one sight.
+    """
+    pieces = tuple(piece for part in parts for piece in part.pieces)
+    answers = tuple(answer for part in parts for answer in part.answers)
+    first, asked = parts[0].row, sum(part.row.questions for part in parts)
+    row = _row(first.benchmark, ALL_PARTS, first.metric, first.sight, asked, mean_of(pieces), pieces, answers)
+    return Measured(row, pieces, answers)
+
+
+def _row(
+    name: str, task: str, metric: str, sight: Sight, asked: int, score: float, pieces: tuple[Piece, ...],
+    answers: Sequence[Answer],
+) -> Row:  # fmt: skip
     bounds = interval(pieces, score)
     took = percentiles([answer.seconds for answer in answers])
-    prompts = "".join(answer.prompt for answer in sorted(answers, key=lambda each: each.document))
-    row = Row(
-        name, task.name, task.metric, sight, len(samples), len(pieces), 100 * score, 100 * bounds.low,
-        100 * bounds.high, bounds.method, took.p50, took.p99, mean([answer.prompt_tokens for answer in answers]),
+    prompts = "".join(answer.prompt for answer in sorted(answers, key=lambda each: (each.task, each.document)))
+    return Row(
+        name, task, metric, sight, asked, len(pieces), 100 * score, 100 * bounds.low, 100 * bounds.high,
+        bounds.method, took.p50, took.p99, mean([answer.prompt_tokens for answer in answers]),
         mean([answer.completion_tokens for answer in answers]), hashlib.sha256(prompts.encode()).hexdigest(),
     )  # fmt: skip
-    return row, pieces
 
 
-def beside(pieces: Sequence[Piece], control: Sequence[Piece]) -> float | None:
-    """The p-value of a control's score being equal, question by question; None if questions have no score each."""
-    if len(pieces) != len(control):
-        return None
-    return sign_flip([each.gained for each in pieces], [each.gained for each in control]).p_value
+def compare(found: Mapping[Sight, Measured]) -> list[Row]:
+    """A row per sight; each control is compared with the images, question by question, if questions have a score."""
+    images = found.get("images")
+    rows = []
+    for sight, measured in found.items():
+        row = measured.row
+        if images is not None and sight != "images" and len(images.pieces) == len(measured.pieces) == row.questions:
+            gained = [[piece.gained for piece in each.pieces] for each in (images, measured)]
+            row = replace(row, p_value=sign_flip(*gained).p_value)
+        rows.append(row)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

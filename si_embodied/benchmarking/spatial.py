@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from si_embodied.benchmarking.benchmarks import Task
 from si_embodied.benchmarking.environment import ensure_environment
 from si_embodied.benchmarking.harness import ANSWERS_FILE, Harness, Scored, log_file
 from si_embodied.benchmarking.messages import Sight
-from si_embodied.benchmarking.report import Row, SpatialReport, beside, in_order, make_row, published
-from si_embodied.benchmarking.scores import Piece
+from si_embodied.benchmarking.report import Measured, Row, SpatialReport, compare, in_order, join, measure, published
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.benchmarking.task_files import check_data, task_name, write_task_files
 from si_embodied.errors import RecordError
@@ -48,8 +47,11 @@ def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None)
         found[sight] = harness.run(engine, [_own(run, task) for task in run.lmms_tasks], _folder(run, sight))
     rows: list[Row] = []
     for name, benchmark in run.benchmarks.items():
-        for task in benchmark.tasks:
-            rows += _rows(run, name, task, {sight: scored[_own(run, task)] for sight, scored in found.items()})
+        parts = [_measured(run, name, task, found) for task in benchmark.tasks]
+        for part in parts:
+            rows += compare(part)
+        if len(parts) > 1:
+            rows += compare({sight: join([part[sight] for part in parts]) for sight in found})
     report = _report(run, rows)
     report.write(run.out)
     return report
@@ -71,18 +73,15 @@ def _own(run: SpatialRun, task: Task) -> str:
     return task_name(task, run.data, run.limit)
 
 
-def _rows(run: SpatialRun, name: str, task: Task, found: dict[Sight, Scored]) -> list[Row]:
-    """A row per sight; those of the controls are compared with that of the images."""
-    rows: list[Row] = []
-    with_images: tuple[Piece, ...] | None = None
-    for sight, scored in found.items():
-        row, pieces = make_row(name, task, sight, scored, _answers(_folder(run, sight), _own(run, task)))
-        if sight == "images":
-            with_images = pieces
-        elif with_images is not None and len(pieces) == row.questions:
-            row = replace(row, p_value=beside(with_images, pieces))
-        rows.append(row)
-    return rows
+def _measured(
+    run: SpatialRun, name: str, task: Task, found: Mapping[Sight, Mapping[str, Scored]]
+) -> dict[Sight, Measured]:
+    """One task, by sight."""
+    own = _own(run, task)
+    return {
+        sight: measure(name, task, sight, scored[own], _answers(_folder(run, sight), own))
+        for sight, scored in found.items()
+    }
 
 
 def _answers(folder: Path, task: str) -> list[Answer]:

@@ -40,7 +40,8 @@ class Spatial:
     local: Annotated[BackendConfig, flags("device", "weights", "adapter", "thinking_tokens", model="DIR|ID")] = (
         BackendConfig()
     )
-    server: Server = Server()
+    # Without --answer-format: benchmarks are answered in words.
+    server: Annotated[Server, flags("server", options=flags("family", "image_format"))] = Server()
     benchmarks: Annotated[
         SpatialRun,
         flags(

@@ -48,11 +48,12 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Convert:
-    """Write an InternVL checkpoint of the original format in that of transformers.
+    """Write a checkpoint so that transformers 4.57 and 5, and servers built on them, load it without remote code.
 
-    For tools that would otherwise need the remote code of the original format (InternVLChatModel), in which the
-    SenseNova-SI checkpoints are released. This package needs no conversion: it converts such a checkpoint on loading.
-    A BAGEL checkpoint is written with its understanding branch alone, which only this package loads.
+    An InternVL checkpoint of the original format (InternVLChatModel), in which SenseNova-SI is released, is converted
+    to that of transformers. A checkpoint that transformers 5 wrote gets the settings that 4.57 reads. This package
+    needs neither: it converts on loading. A BAGEL checkpoint is written with its understanding branch alone, which only
+    this package loads.
     """
 
     model: Checkpoint
@@ -61,7 +62,7 @@ class Convert:
     def run(self) -> int:
         """Convert."""
         from si_embodied.models.hub import resolve_model
-        from si_embodied.models.original import convert_checkpoint
+        from si_embodied.models.portable import convert_checkpoint
 
         path = convert_checkpoint(resolve_model(self.model), self.out)
         say(f"wrote {_megabytes(path):.1f} MB in the format of transformers to {path}: give it to --model")

@@ -128,7 +128,7 @@ def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any
     inlined: dict[str, Callable[..., Any]] = {}
     for field, plain, notes in _fields(cls, chosen):
         default = _default(field) if base is _MISSING else getattr(base, field.name)
-        within = next((note for note in notes if isinstance(note, _Chosen)), None)
+        within = next((note for note in reversed(notes) if isinstance(note, _Chosen)), None)  # the outer choice wins
         if not dataclasses.is_dataclass(plain):
             parameters.append(_keyword(field.name, annotation=_flag(plain, notes, default), default=default))
         elif within is None:

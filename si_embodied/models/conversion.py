@@ -1,8 +1,9 @@
 """Maps InternVL's original format to transformers' own `internvl`: configuration and weight names.
 
 The released SenseNova-SI-InternVL3 checkpoints are `InternVLChatModel`s, whose classes come as Python files beside the
-weights. transformers has the same layers under other names. This module maps the names, and rejects checkpoints that
-would not give the same network. It needs neither torch nor transformers.
+weights. transformers has the same layers under other names. This module maps the names to those of the released
+`InternVL3-…-hf` checkpoints, which transformers, vLLM and TensorRT-Edge-LLM know, and rejects checkpoints that would
+not give the same network. It needs neither torch nor transformers.
 
 Sources: config.json of the released checkpoints; the InternVL repository's `InternVLChatConfig` and `conversation.py`.
 """
@@ -57,29 +58,28 @@ _TEXT = (
 _QK_NORM_EPS = 1e-6  # hard-coded in transformers' InternVL
 
 _KEYS = (
-    (r"vision_model\.embeddings\.class_embedding", r"model.vision_tower.embeddings.cls_token"),
-    (r"vision_model\.embeddings\.position_embedding", r"model.vision_tower.embeddings.position_embeddings"),
+    (r"vision_model\.embeddings\.class_embedding", r"vision_tower.embeddings.cls_token"),
+    (r"vision_model\.embeddings\.position_embedding", r"vision_tower.embeddings.position_embeddings"),
     (
         r"vision_model\.embeddings\.patch_embedding\.(weight|bias)",
-        r"model.vision_tower.embeddings.patch_embeddings.projection.\1",
+        r"vision_tower.embeddings.patch_embeddings.projection.\1",
     ),
-    (r"vision_model\.encoder\.layers\.(\d+)\.ls([12])", r"model.vision_tower.encoder.layer.\1.lambda_\2"),
-    (r"vision_model\.encoder\.layers\.(\d+)\.norm1\.(\w+)", r"model.vision_tower.encoder.layer.\1.layernorm_before.\2"),
-    (r"vision_model\.encoder\.layers\.(\d+)\.norm2\.(\w+)", r"model.vision_tower.encoder.layer.\1.layernorm_after.\2"),
-    (r"vision_model\.encoder\.layers\.(\d+)\.(mlp\.fc[12]\.\w+)", r"model.vision_tower.encoder.layer.\1.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.ls([12])", r"vision_tower.encoder.layer.\1.lambda_\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.norm1\.(\w+)", r"vision_tower.encoder.layer.\1.layernorm_before.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.norm2\.(\w+)", r"vision_tower.encoder.layer.\1.layernorm_after.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.(mlp\.fc[12]\.\w+)", r"vision_tower.encoder.layer.\1.\2"),
     (
         r"vision_model\.encoder\.layers\.(\d+)\.attn\.proj\.(\w+)",
-        r"model.vision_tower.encoder.layer.\1.attention.projection_layer.\2",
+        r"vision_tower.encoder.layer.\1.attention.projection_layer.\2",
     ),
     (
         r"vision_model\.encoder\.layers\.(\d+)\.attn\.([qk]_norm)\.(\w+)",
-        r"model.vision_tower.encoder.layer.\1.attention.\2.\3",
+        r"vision_tower.encoder.layer.\1.attention.\2.\3",
     ),
-    (r"mlp1\.0\.(\w+)", r"model.multi_modal_projector.layer_norm.\1"),
-    (r"mlp1\.1\.(\w+)", r"model.multi_modal_projector.linear_1.\1"),
-    (r"mlp1\.3\.(\w+)", r"model.multi_modal_projector.linear_2.\1"),
-    (r"language_model\.model\.(.+)", r"model.language_model.\1"),
-    (r"language_model\.lm_head\.weight", r"lm_head.weight"),
+    (r"mlp1\.0\.(\w+)", r"multi_modal_projector.layer_norm.\1"),
+    (r"mlp1\.1\.(\w+)", r"multi_modal_projector.linear_1.\1"),
+    (r"mlp1\.3\.(\w+)", r"multi_modal_projector.linear_2.\1"),
+    (r"language_model\.(model\..+|lm_head\.weight)", r"language_model.\1"),
 )
 _QKV = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.attn\.qkv\.(weight|bias)")
 
@@ -160,7 +160,7 @@ def convert_keys(key: str) -> tuple[str, ...]:
     """
     if match := _QKV.fullmatch(key):
         layer, kind = match.groups()
-        return tuple(f"model.vision_tower.encoder.layer.{layer}.attention.{part}_proj.{kind}" for part in "qkv")
+        return tuple(f"vision_tower.encoder.layer.{layer}.attention.{part}_proj.{kind}" for part in "qkv")
     for pattern, new in _KEYS:
         if match := re.fullmatch(pattern, key):
             return (match.expand(new),)

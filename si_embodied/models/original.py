@@ -1,4 +1,4 @@
-"""Reads checkpoints in InternVL's or BAGEL's original format, and converts them to transformers' format on disk.
+"""Reads checkpoints in InternVL's or BAGEL's original format.
 
 Tokenizer, image processor and chat template, which their own code builds at run time, are built here from their
 settings and vocabulary. Their Python files are never read, nor are weights that the network here does not have.
@@ -7,34 +7,23 @@ settings and vocabulary. Their Python files are never read, nor are weights that
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import CheckpointError, RecordError, extra
+from si_embodied.errors import CheckpointError, extra
 from si_embodied.models.bagel import config as bagel
 from si_embodied.models.bagel.images import BagelImageProcessor
-from si_embodied.models.checkpoints import (
-    LLM_CONFIG,
-    VIT_CONFIG,
-    CheckpointFiles,
-    inspect_checkpoint,
-    new_directory,
-    read_json,
-)
+from si_embodied.models.checkpoints import LLM_CONFIG, VIT_CONFIG, CheckpointFiles, read_json
 from si_embodied.models.conversion import convert_config, convert_keys
 
 with extra("models"):
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import save_file
+    from safetensors import safe_open
     from transformers import GotOcr2ImageProcessorPil, InternVLConfig, Qwen2Tokenizer
     from transformers.utils import logging as transformers_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-_LOG = logging.getLogger(__name__)
 
 IMAGE_TOKEN, BAGEL_IMAGE_TOKEN = "<IMG_CONTEXT>", "<|image_pad|>"  # nosec B105  # tokens of the vocabulary
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # InternVL's `build_transform`
@@ -51,7 +40,8 @@ CHAT_TEMPLATE = """\
 {{- message.content -}}
 {%- else -%}
 {%- for part in message.content -%}
-{%- if part.type == 'image' -%}{{- '<IMG_CONTEXT>\\n' -}}{%- elif part.type == 'text' -%}{{- part.text -}}{%- endif -%}
+{%- if part.type == 'image' -%}{{- '<IMG_CONTEXT>\\n' -}}{%- elif part.type == 'video' -%}{{- '<video>\\n' -}}
+{%- elif part.type == 'text' -%}{{- part.text -}}{%- endif -%}
 {%- endfor -%}
 {%- endif -%}
 {{- '<|im_end|>\\n' -}}
@@ -146,48 +136,10 @@ def new_names(files: CheckpointFiles) -> Callable[[str], tuple[str, ...]]:
 
 def stored_weights(files: CheckpointFiles) -> dict[str, Any]:
     """All weights under their names in the network, memory-mapped from the files."""
-    return {name: tensor for shard in _shards(files) for name, tensor in shard.items()}
+    return {name: tensor for shard in stored_shards(files) for name, tensor in shard.items()}
 
 
-def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
-    """Write an original InternVL checkpoint in transformers' own format, one shard at a time.
-
-    A BAGEL checkpoint is written in the same way, with its understanding branch alone; only this package loads it.
-
-    Args:
-        directory: the original checkpoint.
-        out: a new or empty directory; loadable only once everything is written.
-
-    Returns:
-        The new directory.
-
-    Raises:
-        CheckpointError: not an original checkpoint, or one that cannot be converted.
-        ConfigError: `out` is not empty.
-        RecordError: `out` cannot be written.
-    """
-    files = inspect_checkpoint(directory)
-    if not files.original:
-        raise CheckpointError(f"{files.directory} is already in transformers' own format: nothing to convert")
-    path = new_directory(out)
-    how, tokenizer = original_format(files), original_tokenizer(files.directory)
-    config = how.config(files.directory)
-    tokenizer.chat_template = how.chat_template(config) if how.chat_template else None
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        _write_weights(files, path)
-        tokenizer.save_pretrained(path)
-        how.image_processor(config).save_pretrained(path)
-        if (generation := files.directory / "generation_config.json").is_file():
-            (path / generation.name).write_bytes(generation.read_bytes())
-        config.save_pretrained(path)  # last: a directory without config.json does not load
-    except (OSError, SafetensorError) as error:
-        raise RecordError(f"cannot write to {path} ({error}): free some space or give another directory") from error
-    _LOG.info("converted %s to %s", files.directory, path)
-    return path
-
-
-def _shards(files: CheckpointFiles) -> Iterator[dict[str, Any]]:
+def stored_shards(files: CheckpointFiles) -> Iterator[dict[str, Any]]:
     """The weights of each file under their names in the network."""
     renamed = new_names(files)
     for file in files.weights:
@@ -199,17 +151,3 @@ def _shards(files: CheckpointFiles) -> Iterator[dict[str, Any]]:
                     parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
                     shard.update(zip(names, parts, strict=True))
         yield shard
-
-
-def _write_weights(files: CheckpointFiles, path: Path) -> None:
-    """Write one file per original shard, and their index."""
-    index: dict[str, str] = {}
-    total = 0
-    for number, weights in enumerate(_shards(files), start=1):
-        name = f"model-{number:05d}-of-{len(files.weights):05d}.safetensors"
-        # The parts of a split weight share memory, which safetensors refuses to write.
-        save_file({key: tensor.clone() for key, tensor in weights.items()}, path / name, metadata={"format": "pt"})
-        index |= dict.fromkeys(weights, name)
-        total += sum(tensor.nbytes for tensor in weights.values())
-    text = json.dumps({"metadata": {"total_size": total}, "weight_map": index}, indent=2) + "\n"
-    (path / "model.safetensors.index.json").write_text(text, encoding="utf-8")

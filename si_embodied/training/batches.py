@@ -100,7 +100,10 @@ def answered(question: Question, form: Form) -> Answered:
             return Answered([*asked], [0.0] * len(asked), early)
     asked = (*asked, *closing_tokens())
     fragment, names = question.instruction is None, form.stepwise and question.kind == "point pick"
-    weights = [0.0] * len(asked) + answer_weights(said, only_points=fragment, names=names)
+    weights = answer_weights(said, only_points=fragment, names=names)
+    if form.stepwise and not fragment:
+        weights[0] = SKILL_WEIGHT  # whether anything is left to do
+    weights = [0.0] * len(asked) + weights
     if question.absent:
         said, weights = [*said, text_tokens(EXPLORE)[0]], [*weights, _COORDINATE]
     return Answered([*asked, *said], weights, early)

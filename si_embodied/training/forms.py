@@ -11,9 +11,9 @@ import numpy as np
 from si_embodied.backends.conventions import numbered_images
 from si_embodied.embodiment import TaskKind
 from si_embodied.geometry import Intrinsics, Pose
-from si_embodied.memory import NOTHING_YET, Memory
+from si_embodied.memory import NOTHING_YET, Memory, outcome_words
 from si_embodied.prompts import load_prompt
-from si_embodied.types import CameraFrame, Observation, Task
+from si_embodied.types import CameraFrame, Code, Observation, Task
 
 if TYPE_CHECKING:
     from si_embodied.config import Prompts
@@ -36,10 +36,14 @@ class Form:
 
     def asked(self, question: Question) -> str:
         """The text after `shared`, for a question with an instruction."""
-        tried = question.last
+        tried = reached = question.last
         if self.stepwise and tried != NOTHING_YET:
             tried = "\n".join(f"{number}. {one}" for number, one in enumerate((*question.earlier, tried), start=1))
-        return self.rest.replace(NOTHING_YET, tried, 1).replace(_INSTRUCTION, str(question.instruction))
+            arrived = reached.startswith("goto") and reached.endswith(f": {outcome_words(Code.OK)}")
+            reached = reached.rpartition(":")[0] if arrived else NOTHING_YET
+        before, found, after = self.rest.partition(NOTHING_YET)
+        text = before + (tried if found else "") + after.replace(NOTHING_YET, reached)  # which `$achieved` says
+        return text.replace(_INSTRUCTION, str(question.instruction))
 
 
 @cache

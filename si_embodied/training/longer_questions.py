@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.envs.scenes.tabletop import SORTER_HOLES
 from si_embodied.envs.scenes.tabletop_tasks import LIKE, LOOKS
+from si_embodied.memory import outcome_words
 from si_embodied.training.questions import Question, choose, plan_json, subgoal
 from si_embodied.training.tabletop_questions import FLAT, TabletopQuestions
+from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from si_embodied.training.annotations import Container
@@ -52,6 +54,7 @@ class LongerQuestions(TabletopQuestions):
         return Question(words, plan_json([self._pick(one.name), self._release(bins[one.colour])], done=True), "sort")
 
     def _fitting(self) -> Question | None:
+        """Pick up what fits a hole; or name the hole, once it is picked up."""
         if not any(c.kind == "shape sorter" for c in self._annotation.containers):
             return None
         shapes = [o.category for o in self._objects.values()]
@@ -65,7 +68,10 @@ class LongerQuestions(TabletopQuestions):
         name = choose(self._rng, fitting)
         words = ("into its hole of the shape sorter", "into the hole of the shape sorter that fits its shape")
         instruction = f"put the {self._objects[name].category} {choose(self._rng, words)}"
-        return Question(instruction, plan_json([self._pick(name)], done=False), "sort")
+        if self._rng.random() < 0.5:
+            return Question(instruction, plan_json([self._pick(name)], done=False), "sort")
+        place = plan_json([subgoal("place", _HOLES[self._objects[name].category], [0, 0])], done=False)
+        return Question(instruction, place[: place.index('","view"')], "sort", f"pick {name}: {outcome_words(Code.OK)}")
 
     def _described(self) -> Question | None:
         """An object by what its shape or its colour is like."""

@@ -24,7 +24,7 @@ class Question:
     """One instruction and the plan that answers it; without an instruction, a pointing fragment."""
 
     instruction: str | None
-    answer: str  # the plan's JSON; a fragment stops after the point's y
+    answer: str  # the plan's JSON; a fragment stops after the point's y, and a step without a point after its name
     kind: str  # accuracy is reported by kind
     last: str = NOTHING_YET  # what the robot did before, as `Memory.last` says it
     earlier: tuple[str, ...] = ()  # what it did before that
@@ -40,7 +40,7 @@ class Question:
 
         Such a prompt asks again after each step, and `done` is an answer of its own.
         """
-        if self.instruction is None:
+        if self.instruction is None or not self.answer.endswith("}"):  # a fragment, or a part of one step
             return self
         plan = json.loads(self.answer)
         subgoals = plan["subgoals"]

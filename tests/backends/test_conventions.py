@@ -51,6 +51,13 @@ def test_an_image_too_long_for_the_family_is_an_error_before_it_is_sent(family: 
         question(Prompt("v", "", (image,), plan_schema("navigation", 1)), family)
 
 
+@pytest.mark.parametrize("family", ["internvl", "bagel"])
+def test_other_families_take_images_of_any_shape(family: Family) -> None:
+    image = np.zeros((10, 2001, 3), np.uint8)
+    asked = question(Prompt("v", "You plan.", ("go", image), plan_schema("navigation", 1)), family)
+    assert asked.content == ("go", image)
+
+
 def test_an_invalid_plan_is_passed_on_to_the_planners_repair() -> None:
     image = np.zeros((56, 56, 3), np.uint8)
     asked = question(Prompt("v", "", (image,), plan_schema("navigation", 1)), "qwen2_5_vl")

@@ -15,14 +15,15 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.benchmarks import BENCHMARKS
 from si_embodied.benchmarking.environment import DEFAULT
 from si_embodied.benchmarking.harness import Scored
-from si_embodied.benchmarking.report import make_row, published
+from si_embodied.benchmarking.messages import Sight
+from si_embodied.benchmarking.report import ALL_PARTS, Measured, SpatialReport, compare, join, measure, published
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.benchmarking.spatial import run_spatial
 from si_embodied.benchmarking.task_files import check_data, write_task_files
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
 
 SAMPLES = Path(__file__).parent / "samples"
-VSI = BENCHMARKS["vsi"].tasks
+VSI, SITE = BENCHMARKS["vsi"].tasks, BENCHMARKS["site"].tasks
 EVERY_TASK = [task for benchmark in BENCHMARKS.values() for task in benchmark.tasks]
 
 
@@ -74,8 +75,9 @@ def test_a_limited_task_calls_the_subset(tmp_path: Path) -> None:
 def test_a_row_has_lmms_evals_score_and_an_interval() -> None:
     samples = [{"doc_id": k, "average": {"score": float(k < 3)}} for k in range(4)]
     (task,) = BENCHMARKS["mmsi"].tasks
-    row, pieces = make_row("mmsi", task, "images", Scored({"average,none": 0.75}, samples), [])
-    assert (row.score, row.questions, row.interval, len(pieces)) == (75.0, 4, "Wilson", 4)
+    found = measure("mmsi", task, "images", Scored({"average,none": 0.75}, samples), [])
+    row = found.row
+    assert (row.score, row.questions, row.interval, len(found.pieces)) == (75.0, 4, "Wilson", 4)
     # Wilson's interval of 3 of 4, by its formula: (0.75 + z²/8 ± z sqrt(0.1875/4 + z²/64)) / (1 + z²/4), z = 1.96.
     assert (row.low, row.high) == pytest.approx((30.06, 95.44), abs=0.01)
 
@@ -83,7 +85,28 @@ def test_a_row_has_lmms_evals_score_and_an_interval() -> None:
 def test_results_without_the_metric_are_rejected() -> None:
     (task,) = BENCHMARKS["mmsi"].tasks
     with pytest.raises(RecordError, match="average"):
-        make_row("mmsi", task, "images", Scored({}, []), [])
+        measure("mmsi", task, "images", Scored({}, []), [])
+
+
+def test_the_parts_of_a_benchmark_make_one_score_of_all_their_questions() -> None:
+    """Of two options 2 of 2 right, and of four options 1 of 4: gained 0.5 x 2 + (0.75 - 3 x 0.25), possible 1 + 3."""
+
+    def part(task: int, options: int, right: int, count: int, sight: Sight) -> Measured:
+        gained = [(k < right) - 1 / options for k in range(count)]
+        samples = [
+            {"doc_id": k, "chance_adjusted_acc": {"overall": each, "total": 1 - 1 / options}}
+            for k, each in enumerate(gained)
+        ]
+        score = 100 * sum(gained) / (count * (1 - 1 / options))
+        return measure("site", SITE[task], sight, Scored({"chance_adjusted_acc,none": score}, samples), [])
+
+    seeing = join([part(0, 2, 2, 2, "images"), part(1, 4, 1, 4, "images")])
+    row = seeing.row
+    assert (row.task, row.questions, row.scored) == (ALL_PARTS, 6, 6)
+    assert row.score == pytest.approx(100 * 1.0 / 4.0)
+    assert row.low < row.score < row.high
+    blind = join([part(0, 2, 2, 2, "none"), part(1, 4, 1, 4, "none")])
+    assert [each.p_value for each in compare({"images": seeing, "none": blind})] == [None, 1.0]
 
 
 def test_published_figures_stand_beside_the_scores() -> None:
@@ -105,17 +128,23 @@ def test_the_planted_scores_come_out_of_lmms_eval(tmp_path: Path) -> None:
     backend, place = BackendConfig("scripted", script=("A 2",)), Path(os.environ.get("LMMS_EVAL_ENVIRONMENT", DEFAULT))
     run = SpatialRun(backend, data=SAMPLES, sights=("images", "none"), environment=place, out=tmp_path)
     report = run_spatial(run)
-    scores = {row.task: row.score for row in report.rows if row.sight == "images"}
+    scores = _by_task(report, "images")
     planted = json.loads((SAMPLES / "planted.json").read_text())
+    planted["site " + ALL_PARTS] = [row for task in SITE for row in planted[task.name]]
     assert scores == pytest.approx({task: planted_score(task, rows) for task, rows in planted.items()}, abs=1e-3)
-    blind = {row.task: row.score for row in report.rows if row.sight == "none"}
-    assert blind == scores
+    assert _by_task(report, "none") == scores
     assert all(row.p_value in (None, 1.0) for row in report.rows)
     file = tmp_path / "images" / "answers.jsonl"
     answered = file.read_text()
     again = run_spatial(replace(run, tasks=("viewspatial",), sights=("images",)))
     assert [row.score for row in again.rows] == [scores["viewspatial"]]
     assert file.read_text() == answered, "a second run reads the answers of the first"
+
+
+def _by_task(report: SpatialReport, sight: Sight) -> dict[str, float]:
+    """The scores with a sight; those of a whole benchmark are under its name too."""
+    rows = [row for row in report.rows if row.sight == sight]
+    return {f"{row.benchmark} {row.task}" if row.task == ALL_PARTS else row.task: row.score for row in rows}
 
 
 def planted_score(task: str, rows: list[list[str]]) -> float:

@@ -103,7 +103,7 @@ def make_bagel(path: Path) -> None:
     """BAGEL's understanding branch, converted from the original format; its only shard is named like the others'."""
     from original_bagel import make_original
 
-    from si_embodied.models.original import convert_checkpoint
+    from si_embodied.models.portable import convert_checkpoint
 
     convert_checkpoint(make_original(path.parent / "original_bagel"), path)
     (path / "model-00001-of-00001.safetensors").rename(path / "model.safetensors")

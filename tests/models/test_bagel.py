@@ -29,7 +29,7 @@ from si_embodied.models import loading, original
 from si_embodied.models.bagel.config import RESIZES, convert_config, convert_keys
 from si_embodied.models.bagel.images import BagelImageProcessor, resized
 from si_embodied.models.loading import Checkpoint, load_checkpoint
-from si_embodied.models.original import convert_checkpoint
+from si_embodied.models.portable import convert_checkpoint
 from si_embodied.models.torch_runner import TorchRunner
 
 if TYPE_CHECKING:

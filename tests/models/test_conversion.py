@@ -19,7 +19,7 @@ from si_embodied.types import Prompt
 pytest.importorskip("transformers")
 
 from si_embodied.models.loading import load_checkpoint
-from si_embodied.models.original import convert_checkpoint
+from si_embodied.models.portable import convert_checkpoint, portable_tokenizer_config
 
 VARIANTS = {
     "as released (8B, 2B)": {},
@@ -258,7 +258,7 @@ def test_a_fast_tokenizer_is_sufficient(original_internvl: Path, broken: Path) -
 def test_packed_attention_is_split_in_three() -> None:
     """In the order query, key, value."""
     assert convert_keys("vision_model.encoder.layers.7.attn.qkv.bias") == tuple(
-        f"model.vision_tower.encoder.layer.7.attention.{part}_proj.bias" for part in ("q", "k", "v")
+        f"vision_tower.encoder.layer.7.attention.{part}_proj.bias" for part in ("q", "k", "v")
     )
 
 
@@ -284,6 +284,64 @@ def test_a_full_disk_is_a_record_error(original_internvl: Path, tmp_path: Path) 
         inspect_checkpoint(tmp_path / "out")
 
 
-def test_a_checkpoint_in_transformers_format_is_not_converted(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "internvl"])
+def test_a_checkpoint_of_transformers_5_gets_the_settings_of_4_57(
+    family: str, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    """And stays the same model. Converted once, there is nothing to convert."""
+    out = convert_checkpoint(checkpoints[family], tmp_path / "out")
+    before, after = (json.loads((path / "config.json").read_text()) for path in (checkpoints[family], out))
+    text = after["text_config"]
+    assert text["rope_theta"] == before["text_config"]["rope_parameters"]["rope_theta"]
+    assert "rope_parameters" not in text
+    assert text["tie_word_embeddings"] == before["tie_word_embeddings"]
+    assert load_checkpoint(out, device="cpu").model.config.get_text_config().rope_parameters.items() >= (
+        before["text_config"]["rope_parameters"].items()
+    )
     with pytest.raises(CheckpointError, match="nothing to convert"):
-        convert_checkpoint(checkpoints["internvl"], tmp_path / "out")
+        convert_checkpoint(out, tmp_path / "again")
+
+
+def test_a_processor_in_one_file_is_split(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """transformers 5 saves a processor in one file; 4.57 does not find its parts there."""
+    whole = Path(shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "whole"))
+    parts = {"image_processor": "preprocessor_config.json", "video_processor": "video_preprocessor_config.json"}
+    nested = {key: json.loads((whole / name).read_text()) for key, name in parts.items()}
+    for name in parts.values():
+        (whole / name).unlink()
+    _edit(whole, "processor_config.json", **nested)
+    out = convert_checkpoint(whole, tmp_path / "out")
+    assert {key: json.loads((out / name).read_text()) for key, name in parts.items()} == nested
+    assert json.loads((out / "processor_config.json").read_text()) == {"processor_class": "Qwen3VLProcessor"}
+
+
+def test_bagel_is_converted_from_its_original_format_only(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """No other program reads what this package writes of it."""
+    with pytest.raises(CheckpointError, match="nothing to convert"):
+        convert_checkpoint(checkpoints["bagel"], tmp_path / "out")
+
+
+def test_a_plain_tokenizer_has_the_name_that_4_57_knows() -> None:
+    """And no trace of how it was loaded; the list of special tokens is under its older name."""
+    new = {"tokenizer_class": "TokenizersBackend", "backend": "tokenizers", "extra_special_tokens": ["<img>"]}
+    assert portable_tokenizer_config(new, {"start_image_token": "<img>"}) == {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<img>"],
+        "extra_special_tokens": {"start_image_token": "<img>"},
+    }
+
+
+def test_generation_ends_where_a_turn_ends(original_internvl: Path, tmp_path: Path) -> None:
+    """The original names no end token in its settings; `generate` would write on."""
+    out = convert_checkpoint(original_internvl, tmp_path / "converted")
+    ids = json.loads((original_internvl / "added_tokens.json").read_text())
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == ids["<|im_end|>"]
+
+
+def test_weights_have_the_names_of_the_released_checkpoints(original_internvl: Path, tmp_path: Path) -> None:
+    """Under which vLLM and TensorRT-Edge-LLM look for them."""
+    out = convert_checkpoint(original_internvl, tmp_path / "converted")
+    names = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
+    parts = ("language_model.model.", "language_model.lm_head.", "vision_tower.", "multi_modal_projector.")
+    assert {part for part in parts for name in names if name.startswith(part)} == set(parts)
+    assert all(name.startswith(parts) for name in names)

@@ -103,6 +103,19 @@ def test_logits_equal_torch(family: str, checkpoints: dict[str, Path], export: C
         np.testing.assert_allclose(_all(models[1]), _all(models[0]), atol=LOGITS)
 
 
+def test_a_dynamic_rope_is_exported(original_internvl: Path, tmp_path: Path) -> None:
+    """The released InternVL3 checkpoints have it; up to the trained length, it changes nothing."""
+    written = json.loads((original_internvl / "config.json").read_text())
+    assert written["llm_config"]["rope_scaling"]["type"] == "dynamic"
+    exported = export_model(original_internvl, tmp_path / "export")
+    models = [open_model(path, device="cpu") for path in (original_internvl, exported)]
+    for count in (0, 2):
+        prompt = _prompt(*_images(np.random.default_rng(0), count))
+        for model in models:
+            _take(model, prompt)
+        np.testing.assert_allclose(_all(models[1]), _all(models[0]), atol=LOGITS)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_equal_torch(
     family: str, checkpoints: dict[str, Path], export: Callable[..., Path], draw_prompt: Callable[..., Prompt]

@@ -133,7 +133,7 @@ def test_the_chosen_placement_is_passed_to_transformers(
     with pytest.raises(CheckpointError, match="enough"):
         load_checkpoint(original_internvl, weights=weights)
     assert asked["name"] is None
-    assert "model.vision_tower.embeddings.cls_token" in asked["state_dict"]
+    assert "vision_tower.embeddings.cls_token" in asked["state_dict"]
     assert asked["device_map"] == {"": torch.device("cuda")}
     assert (asked["dtype"], asked["attn_implementation"]) == (torch.bfloat16, "flash_attention_2")
     settings = asked["quantization_config"]

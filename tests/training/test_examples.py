@@ -19,7 +19,7 @@ from si_embodied.training.annotations import (
     VisibleObject,
     read_annotation,
 )
-from si_embodied.training.batches import EXPLORE, answered
+from si_embodied.training.batches import EXPLORE, SKILL_WEIGHT, answered
 from si_embodied.training.examples import NO_LABEL, cell_labels
 from si_embodied.training.forms import forms_of
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
@@ -176,6 +176,8 @@ def test_a_plan_becomes_one_step_where_the_prompt_shows_what_was_tried() -> None
         "goto",
         "goto red chair: done",
     )
-    end = make_tokenizer().decode(answered(arrived.step(np.random.default_rng(0)), apartment).tokens)
-    assert end.startswith("1. goto red chair: done\nTo reach: (none)")
-    assert end.endswith('{"subgoals":[],"done":true}')
+    end = answered(arrived.step(np.random.default_rng(0)), apartment)
+    text = make_tokenizer().decode(end.tokens)
+    assert text.startswith("1. goto red chair: done\nTo reach: (none)\nReached: goto red chair\nTask:")
+    assert text.endswith('{"subgoals":[],"done":true}')
+    assert next(weight for weight in end.weights if weight) == SKILL_WEIGHT, "whether anything is left to do"

@@ -298,12 +298,12 @@ def test_two_processes_have_the_losses_of_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("family", "processes"), [*((family, 1) for family in RECIPES), ("qwen3_vl", 2)])
 def test_a_killed_run_resumes_to_the_same_losses(
-    checkpoints: dict[str, Path], data: Path, tmp_path: Path, processes: int
+    checkpoints: dict[str, Path], data: Path, tmp_path: Path, family: str, processes: int
 ) -> None:
     out = tmp_path / "run"
-    job = {"family": "qwen3_vl", "model": str(checkpoints["qwen3_vl"]), "data": str(data), "out": str(out), "steps": 12}
+    job = {"family": family, "model": str(checkpoints[family]), "data": str(data), "out": str(out), "steps": 12}
     process = start([job], processes)
     while not (out / "checkpoints" / "checkpoint-4" / "trainer_state.json").is_file():
         assert process.poll() is None
@@ -314,8 +314,8 @@ def test_a_killed_run_resumes_to_the_same_losses(
     process.wait(timeout=60)
     logged = len((out / "log.jsonl").read_text().splitlines())
     assert start([job], processes).wait(timeout=200) == 0
-    config = replace(config_for("qwen3_vl"), steps=12)
-    whole = tune_full(checkpoints["qwen3_vl"], [data], tmp_path / "whole", config)
+    config = replace(config_for(family), steps=12)
+    whole = tune_full(checkpoints[family], [data], tmp_path / "whole", config)
     assert logged < 12
     assert json.loads((out / "losses.json").read_text()) == pytest.approx(whole.losses, abs=1e-4)
 

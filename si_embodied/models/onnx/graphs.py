@@ -80,7 +80,11 @@ def attention(
 
 @contextmanager
 def exportable(model: Any) -> Iterator[None]:
-    """Give `model` exportable attention, and DeepStack features for every position instead of only the images'."""
+    """Make `model` exportable: attention, DeepStack features for every position, rotary frequencies that stay.
+
+    Rotary positions of the type "dynamic" have those of "default" up to `max_position_embeddings` tokens, and others
+    beyond; a graph cannot change between the two.
+    """
     AttentionInterface.register(_ATTENTION, attention)
     configs = (model.config, model.config.get_text_config(), model.config.vision_config)
     before = [config._attn_implementation for config in configs]
@@ -89,9 +93,12 @@ def exportable(model: Any) -> Iterator[None]:
     text = model.model.language_model
     if hasattr(text, "_deepstack_process"):
         text._deepstack_process = lambda hidden, _mask, features: hidden + features
+    rotary, rope_type = text.rotary_emb, text.rotary_emb.rope_type
+    rotary.rope_type = "default" if rope_type == "dynamic" else rope_type
     try:
         yield
     finally:
+        rotary.rope_type = rope_type
         vars(text).pop("_deepstack_process", None)
         for config, kernel in zip(configs, before, strict=True):
             config._attn_implementation = kernel
