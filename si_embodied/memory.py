@@ -161,9 +161,10 @@ class Memory:
         before = self.before
         if before is not None and before.stamp_s < latest and all(view.stamp_s != before.stamp_s for view in views):
             views.append(before)
-        given = observation.goal_point_m
-        goal = self.goal.position_m if given is None and self.goal is not None else given
-        return replace(observation, keyframes=tuple(views), objects=self.objects, goal_point_m=goal)
+        recalled = replace(observation, keyframes=tuple(views), objects=self.objects)
+        if self.goal is None or observation.goal_point_m is not None:
+            return recalled
+        return replace(recalled, goal_point_m=self.goal.position_m, goal_seen_s=self.goal.stamp_s)
 
     def shortened(self) -> Iterator[Memory]:
         """This memory, and copies for models whose context is too small for it.
@@ -205,12 +206,13 @@ class Memory:
         return replace(self, objects=tuple(seen for seen in self.objects if seen.name != name))
 
     def localised(self, goal: SeenObject) -> Memory:
-        """A copy that knows where the goal picture was taken, from the view that agrees best with the picture."""
+        """A copy that knows where the goal picture was taken, from the view that agrees best, and when it was seen."""
         known = self.goal
         if known is None:
             return replace(self, goal=goal)
         best = max(known, goal, key=lambda each: each.probability or 0.0)
-        return replace(self, goal=replace(best, sightings=known.sightings + goal.sightings))
+        sightings = known.sightings + goal.sightings
+        return replace(self, goal=replace(best, stamp_s=goal.stamp_s, sightings=sightings))
 
     def next_task(self) -> Memory:
         """A copy for the next task in the same place: without the attempts and the goal, with the views and objects."""

@@ -8,11 +8,15 @@ import math
 import numpy as np
 import pytest
 
-from si_embodied import Code, Observation, Outcome, Pose
+from si_embodied import Code, Hold, NavigationMap, Observation, Outcome, Pose, Task
+from si_embodied.backends import ScriptedBackend
 from si_embodied.config import MemoryConfig, PlannerConfig, Prompts
+from si_embodied.embodiment import MobileBase
+from si_embodied.grounding import Grounder
 from si_embodied.memory import Attempt, Memory
-from si_embodied.skills import NavigateTo
-from si_embodied.types import SeenObject
+from si_embodied.planner import Planner
+from si_embodied.skills import Navigate, NavigateTo
+from si_embodied.types import Refusal, SeenObject
 
 
 def attempt(words: str, code: Code = Code.OK) -> Attempt:
@@ -215,6 +219,32 @@ def test_the_view_that_agrees_best_with_the_picture_tells_where_the_goal_is(agre
         memory = memory.localised(goal_at(10 * agreement, agreement))
     assert memory.goal is not None
     assert (memory.goal.position_m[0], memory.goal.sightings) == (9.5, 2)
+
+
+def test_a_goal_that_was_last_seen_long_ago_is_not_driven_to(wall_ahead: Observation, base: MobileBase) -> None:
+    """Odometry drifts: where the picture was taken is known for as long as a view or an object."""
+    memory = Memory().localised(goal_at(1.0, 0.95))
+    seen_again = memory.localised(dataclasses.replace(goal_at(1.0, 0.9), stamp_s=990.0))
+    later = dataclasses.replace(wall_ahead, stamp_s=1000.0)
+    refusal = Navigate(object="goal").ground(memory.recall(later), Grounder(base))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.STALE_OBSERVATION
+    assert isinstance(Navigate(object="goal").ground(seen_again.recall(later), Grounder(base)), NavigateTo)
+    given = dataclasses.replace(later, goal_point_m=np.array([1.0, 0.0, 0.0]))
+    assert isinstance(Navigate(object="goal").ground(memory.recall(given), Grounder(base)), NavigateTo)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_point_goal_that_is_not_a_number_moves_nothing(
+    wall_ahead: Observation, base: MobileBase, value: float, mapped: bool
+) -> None:
+    grid = NavigationMap(0.1, (-4.0, -4.0), np.zeros((80, 80), np.float32)) if mapped else None
+    nowhere = dataclasses.replace(wall_ahead, goal_point_m=np.array([value, 0.0, 0.0]), navigation_map=grid)
+    answer = '{"subgoals":[{"skill":"navigate","object":"goal"}],"done":false}'
+    config = PlannerConfig(prompts=Prompts(navigation="nav/v2"))
+    decision = Planner(ScriptedBackend([answer] * 2), base, config).plan(Task("go", "navigation"), nowhere, Memory())
+    assert isinstance(decision, Hold)
 
 
 def test_the_next_task_has_another_goal() -> None:

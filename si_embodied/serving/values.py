@@ -137,7 +137,7 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
         skills=Maybe(_SKILLS),
         goal_image=Maybe(Picture("|u1", 3, "jpeg" if compressed else "raw")),
         goal_point_m=Maybe(_POINT),
-        left_out=("keyframes", "objects"),  # the planner takes them from the memory
+        left_out=("goal_seen_s", "keyframes", "objects"),  # the planner takes them from the memory
     )
 
 
