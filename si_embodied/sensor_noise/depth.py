@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PATCH_M = 0.1
 """Edge of the cubes of the map in which a surface mirrors or does not."""
+_OFFSET = (0.37, 0.61, 0.53)
+"""Of the cubes, in edges: floors and tables, at round heights, would lie on the border of two."""
 
 
 def measured(
@@ -86,14 +88,15 @@ def _frayed(depth_m: NDArray[np.float32], edge_px: float, rng: np.random.Generat
     height, width = depth_m.shape
     v, u = np.indices(depth_m.shape)
     dv, du = np.rint(rng.normal(0.0, edge_px, (2, height, width))).astype(np.intp)
-    return depth_m[np.clip(v + dv, 0, height - 1), np.clip(u + du, 0, width - 1)]
+    moved: NDArray[np.float32] = depth_m[np.clip(v + dv, 0, height - 1), np.clip(u + du, 0, width - 1)]
+    return moved
 
 
 def _mirrors(depth_m: NDArray[np.float32], k: Intrinsics, T_map_camera: Pose, salt: int) -> NDArray[np.float64]:
     """(H, W), a number from 0 to 1 that each surface has, the same from everywhere: a hash of its cube of the map."""
     v, u = np.indices(depth_m.shape)
     points = np.stack([(u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones(depth_m.shape)], axis=-1) * depth_m[..., None]
-    cubes = np.floor(T_map_camera.apply(points) / PATCH_M).astype(np.int64).astype(np.uint64)
+    cubes = np.floor(T_map_camera.apply(points) / PATCH_M + _OFFSET).astype(np.int64).astype(np.uint64)
     mixed = np.full(depth_m.shape, salt, np.uint64)
     for axis in range(3):  # the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), once for each axis
         mixed = (mixed + cubes[..., axis]) * np.uint64(0x9E3779B97F4A7C15)

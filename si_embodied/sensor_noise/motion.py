@@ -98,4 +98,5 @@ def _sampled(image: NDArray[np.uint8], u: NDArray[np.float64], v: NDArray[np.flo
     a, b = (u - left)[..., None], (v - top)[..., None]
     upper = (1 - a) * image[top, left] + a * image[top, right]
     lower = (1 - a) * image[below, left] + a * image[below, right]
-    return (1 - b) * upper + b * lower
+    found: NDArray[np.float64] = (1 - b) * upper + b * lower
+    return found
