@@ -39,7 +39,7 @@ class _State:
     late: dict[str, Any] = field(default_factory=dict)  # images under way, for the next observation
 
 
-class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
+class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any], gymnasium.utils.RecordConstructorArgs):
     """Adds a profile's noise to what an environment's sensors see; its state, measures and ground truth stay exact.
 
     All noise depends on the episode's seed and on what the robot does. Observations stay within their space.
@@ -64,7 +64,8 @@ class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
 
     def __init__(self, env: gymnasium.Env[dict[str, Any], Any], profile: NoiseProfile) -> None:
         """Wrap an environment with the contract of docs/evaluation.md."""
-        super().__init__(env)
+        gymnasium.utils.RecordConstructorArgs.__init__(self, profile=profile)
+        gymnasium.Wrapper.__init__(self, env)
         self.profile = profile
         world: Any = env.unwrapped
         self._names: Sequence[str] = world.embodiment.cameras
@@ -132,7 +133,7 @@ class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
         return self._state.cameras[index].take(frame, self.profile, moves=self._moves)
 
     def _arrived(self, images: dict[str, Any], period_s: float | None) -> dict[str, Any]:
-        """The newest images that have arrived."""
+        """The newest images that have arrived, as a copy: observations share no arrays."""
         state, transfer = self._state, self.profile.transfer
         dropped, late = state.rng.random(2)
         under_way, state.late = state.late, {}
@@ -144,7 +145,7 @@ class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any]):
             state.late, state.delivered = images, under_way or state.delivered
         else:
             state.delivered = images
-        return state.delivered
+        return {key: np.array(value) for key, value in state.delivered.items()}
 
 
 def _point_goal(pointgoal: NDArray[np.float32], T_believed_true: Pose) -> NDArray[np.float32]:

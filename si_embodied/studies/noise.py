@@ -72,7 +72,7 @@ class NoiseResults(Results):
                           sum(_kept(self._quiet(row), row)[0] for row in rows))  # fmt: skip
             worst = min(rows, key=lambda row: _share(self._quiet(row), row))
             least = _words(_share(self._quiet(worst), worst))
-            parts.append(f"{profile} keeps {_words(kept)} of the success, and {least} on {worst.task}")
+            parts.append(f"{profile} keeps {_words(kept)} of the success (least: {least} on {worst.task})")
         return f"With noise: {'; '.join(parts) or 'nothing was played'}"
 
     def table(self) -> list[str]:

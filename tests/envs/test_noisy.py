@@ -158,6 +158,16 @@ def test_a_point_goal_keeps_its_place_in_the_map() -> None:
         assert np.allclose(goal, (3.0, 1.0, 0.0), atol=1e-5)
 
 
+def test_gymnasiums_checker_is_content() -> None:
+    pytest.importorskip("mujoco")
+    from gymnasium.utils.env_checker import check_env
+
+    config = EvaluationConfig("si_embodied/Apartment-v0", "random", "objectnav", image_size=32, noise=REALSENSE)
+    env = make_env(config)
+    check_env(env, skip_render_check=True)
+    env.close()
+
+
 # --- evaluations ----------------------------------------------------------------------------------------------------
 
 

@@ -67,7 +67,7 @@ def test_the_table_compares_the_same_seeds() -> None:
     found = NoiseResults({}, rows)
     cells = [cell.strip() for cell in found.table()[2].split("|")[1:-1]]
     assert [cells[0], cells[1], *cells[4:8]] == ["World:a", "zed", "0.50", "2", "0", "0.5"]
-    assert found.headline() == "With noise: zed keeps 0.83 of the success, and 0.50 on World:a"
+    assert found.headline() == "With noise: zed keeps 0.83 of the success (least: 0.50 on World:a)"
 
 
 def test_without_any_success_nothing_can_be_lost() -> None:
