@@ -11,7 +11,7 @@ import numpy as np
 
 from si_embodied.embodiment import MobileBase
 from si_embodied.geometry import Intrinsics, Pose
-from si_embodied.sensor_noise.camera import NoisyCamera
+from si_embodied.sensor_noise.camera import NoisyCamera, noisy_cameras
 from si_embodied.sensor_noise.localisation import Localisation
 from si_embodied.types import CameraFrame
 
@@ -91,7 +91,7 @@ class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any], 
 
     def _started(self) -> _State:
         rng = np.random.default_rng(self._seeds)
-        return _State(rng, [NoisyCamera(rng) for _ in self._names])
+        return _State(rng, noisy_cameras(len(self._names), rng))
 
     # --- one observation --------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from si_embodied.ros_nodes.sensing.qos import LATCHED
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine, failed
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher, optical_frame
 from si_embodied.ros_nodes.simulator.settings import FIXED, SimulatorSettings
-from si_embodied.sensor_noise.camera import NoisyCamera
+from si_embodied.sensor_noise.camera import noisy_cameras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +118,7 @@ class Simulator:
         seed = self._settings.seed
         self._robot.reset(seed)
         self._rng = np.random.default_rng([seed, 0x51])
-        self._noisy = [NoisyCamera(self._rng) for _ in self._cameras]
+        self._noisy = noisy_cameras(len(self._cameras), self._rng)
         self._commands.clear()
         self._exposed.clear()
         self._drivers.start(self._now_s)

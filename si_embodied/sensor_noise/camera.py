@@ -27,12 +27,12 @@ class NoisyCamera:
     at its start; exposure and white balance change slowly; everything else is drawn for each image.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        """Start an episode, in which `rng` draws everything."""
+    def __init__(self, rng: np.random.Generator, salt: int = 0) -> None:
+        """Start an episode, in which `rng` draws everything; `salt` decides which surfaces of the world mirror."""
         self._rng, self._light = rng, Light()
         self._before: tuple[float, Pose] | None = None  # stamp and true pose of the last frame
         self._bias, self._misplaced = float(rng.normal()), rng.normal(size=6)
-        self._salt = int(rng.integers(2**62))
+        self._salt = salt
 
     def take(self, frame: CameraFrame, noise: NoiseProfile, *, moves: bool = True) -> CameraFrame:
         """The frame as this camera delivers it.
@@ -69,3 +69,9 @@ class NoisyCamera:
             return Pose.identity()
         roll, pitch, yaw = noise.calibration_rad * self._misplaced[3:]
         return Pose.from_rpy(roll, pitch, yaw, noise.calibration_m * self._misplaced[:3])
+
+
+def noisy_cameras(count: int, rng: np.random.Generator) -> list[NoisyCamera]:
+    """The cameras of one robot in one episode, to which the same surfaces mirror."""
+    salt = int(rng.integers(2**62))
+    return [NoisyCamera(rng, salt) for _ in range(count)]
