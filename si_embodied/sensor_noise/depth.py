@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from si_embodied.geometry import Intrinsics, Pose
     from si_embodied.sensor_noise.profiles import DepthNoise
 
-PATCH_M = 0.1
+PATCH_M = 0.05
 """Edge of the cubes of the map in which a surface mirrors or does not."""
+_DIRECTIONS = 3
+"""It mirrors from some directions only, as highlights do: each axis of the unit vector to it has bins of 1 / 3."""
 _OFFSET = (0.37, 0.61, 0.53)
 """Of the cubes, in edges: floors and tables, at round heights, would lie on the border of two."""
 
@@ -41,7 +43,7 @@ def measured(
         T_map_camera: where it is: surfaces that mirror stay where they are.
         noise: how much.
         bias: of this camera in this episode, in standard deviations of `noise.bias_m`.
-        salt: decides which surfaces mirror.
+        salt: decides which surfaces mirror, and from where.
         rng: draws what differs from image to image.
 
     Returns:
@@ -93,10 +95,13 @@ def _frayed(depth_m: NDArray[np.float32], edge_px: float, rng: np.random.Generat
 
 
 def _mirrors(depth_m: NDArray[np.float32], k: Intrinsics, T_map_camera: Pose, salt: int) -> NDArray[np.float64]:
-    """(H, W), a number from 0 to 1 that each surface has, the same from everywhere: a hash of its cube of the map."""
+    """(H, W), a number from 0 to 1: a hash of the cube of the map that a pixel shows, and of the direction to it."""
     v, u = np.indices(depth_m.shape)
-    points = np.stack([(u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones(depth_m.shape)], axis=-1) * depth_m[..., None]
-    cubes = np.floor(T_map_camera.apply(points) / PATCH_M + _OFFSET).astype(np.int64).astype(np.uint64)
+    rays = np.stack([(u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones(depth_m.shape)], axis=-1)
+    directions = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)) @ T_map_camera.rotation.T
+    cubes = np.floor(T_map_camera.apply(rays * depth_m[..., None]) / PATCH_M + _OFFSET)
+    bins = np.floor((directions + 1.0) * _DIRECTIONS)  # 0 to 6
+    cubes = (cubes * (2 * _DIRECTIONS + 1) + bins).astype(np.int64).astype(np.uint64)
     mixed = np.full(depth_m.shape, salt, np.uint64)
     for axis in range(3):  # the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), once for each axis
         mixed = (mixed + cubes[..., axis]) * np.uint64(0x9E3779B97F4A7C15)

@@ -56,7 +56,7 @@ class DepthNoise:
         float, Doc("standard deviation of the place that a pixel's depth comes from, which frays edges")
     ] = 0.0
     dropout_ratio: Annotated[float, Doc("share of single pixels without a return")] = 0.0
-    reflection_ratio: Annotated[float, Doc("share of surface patches of 10 cm that mirror, without a return")] = 0.0
+    reflection_ratio: Annotated[float, Doc("share of surface patches of 5 cm that mirror, without a return")] = 0.0
     min_m: Annotated[float, Doc("no return nearer than this")] = 0.0
     max_m: Annotated[float, Doc("no return farther than this")] = _FARTHEST_M
 
