@@ -147,7 +147,7 @@ REALSENSE = NoiseProfile(
 
 From its data sheet: baseline 50 mm; 87 degrees at 848 pixels, so a focal length of 447 pixels; range to about 10 m; at
 848 x 480 nothing nearer than about 0.2 to 0.3 m. From Intel's "Tuning depth cameras for best performance": the error is
-distance^2 * subpixel / (focal length * baseline), with a subpixel error of 0.08, which is 3.6 mm at 1 m. From its
+distance^2 * subpixel / (focal length * baseline); a subpixel error of 0.08 (from memory) is 3.6 mm at 1 m. From its
 white paper on subpixel linearity: disparities in steps of 1/32 pixel. The bias fits the data sheet's accuracy of 2% at
 2 m. Guesses: edges, dropout, reflections, delay, dropped images, and all of the colour camera.
 """
@@ -163,8 +163,9 @@ ORBBEC = NoiseProfile(
 )  # fmt: skip
 """Orbbec Gemini 2: structured light seen by two infrared cameras, and a rolling-shutter colour camera.
 
-From its data sheet: baseline 50 mm; 91 degrees at 1280 pixels, so a focal length of 629 pixels; range 0.15 to 10 m;
-accuracy 2% at 2 m, which the bias fits. The noise is that of a subpixel error of 0.08, as for a RealSense; the step is
+From its data sheet, quoted from memory and not checked: baseline 50 mm; 91 degrees at 1280 pixels, so a focal length
+of 629 pixels; range 0.15 to 10 m; accuracy 2% at 2 m, which the bias fits.
+The noise is that of a subpixel error of 0.08, as for a RealSense; the step is
 that of 1/16 pixel. These two and all the rest are guesses.
 """
 
@@ -179,8 +180,9 @@ ZED = NoiseProfile(
 )  # fmt: skip
 """Stereolabs ZED 2: stereo without a projector, matched by a network on the computer.
 
-From its data sheet: baseline 120 mm; range 0.3 to 20 m; error below 1% up to 3 m and below 5% at 15 m, which the noise
-and the bias together fit (both grow with the distance squared). From its maker: 720 rows at 25.6 us, which is 18 ms.
+From its data sheet: baseline 120 mm; range 0.3 to 20 m; from memory, an error below 1% up to 3 m and below 5% at 15 m,
+which the noise and the bias together fit (both grow with the distance squared).
+From its maker: 720 rows at 25.6 us, which is 18 ms.
 Disparities are floating-point numbers, so without steps. Guesses: edges (networks smooth them), reflections, delay,
 dropped images, and the rest of the colour camera.
 """
