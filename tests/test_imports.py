@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
     "backends", "benchmarking", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving",
-    "studies", "training",
+    "sensor_noise", "studies", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -136,6 +136,14 @@ def module_name(file: Path) -> str:
     parts = file.relative_to(ROOT).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     return ".".join(parts if parts[0] == "si_embodied" else ("si_embodied", *parts))
+
+
+def test_noise_is_for_everybody_and_knows_nobody() -> None:
+    found = offences("sensor_noise", *ours(*(name for name in PACKAGES if name != "sensor_noise")))
+    found += offences("sensor_noise", *SIMULATORS, *LEARNING, *ROBOT, *SERVING)
+    assert not found, "worlds, simulated robots and training share the noise, which imports the core:\n" + "\n".join(
+        found
+    )
 
 
 def test_policies_see_observations_only() -> None:

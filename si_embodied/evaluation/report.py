@@ -61,6 +61,7 @@ class Report:
     kernel: str | None
     dtype: str | None
     latency: Latency
+    noise: str  # the profile's name
     wall_s: float
     resumed: int
     interrupted: bool
@@ -105,6 +106,7 @@ def make_report(run: Run) -> Report:
         kernel=first.kernel if first else None,
         dtype=first.dtype if first else None,
         latency=config.latency,
+        noise="none" if config.noise is None else config.noise.name,
         wall_s=math.fsum(episode.wall_s for episode in episodes),
         resumed=run.resumed,
         interrupted=run.interrupted,
@@ -162,6 +164,8 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
     last = report.seed + report.asked - 1
     earlier = f" ({report.resumed} from an earlier run)" if report.resumed else ""
     lines = [f"seeds {report.seed} to {last}{earlier}, {report.wall_s:.1f} s of episodes"]
+    if report.noise != "none":
+        lines.append(f"noise of the sensors: {report.noise}")
     if report.metrics:
         lines.append("means: " + ", ".join(f"{name} {value:.3g}" for name, value in report.metrics.items()))
     if report.plans:

@@ -17,9 +17,10 @@ import torch
 
 from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError
+from si_embodied.sensor_noise.colour import CameraEffects
 from si_embodied.training import curriculum, pipeline
 from si_embodied.training.architecture import GRID, MICRO
-from si_embodied.training.camera_effects import CameraEffects, like_cameras
+from si_embodied.training.camera_effects import drawn_camera, like_cameras
 from si_embodied.training.curriculum import Course, held_out_lessons, lessons_of
 from si_embodied.training.decision_batches import decision_batch, decision_row
 from si_embodied.training.decisions import Taught, TaughtEpisode, read_decisions
@@ -162,7 +163,7 @@ def test_camera_effects_change_the_light_and_keep_the_scene() -> None:
     image[:20] = 180
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        seen = CameraEffects.draw(rng).apply(image, rng)
+        seen = drawn_camera(rng).apply(image, rng)
         assert seen.shape == image.shape
         assert seen.dtype == np.uint8
         assert (seen[:18].mean(axis=(0, 1)) > seen[22:].mean(axis=(0, 1)) + 30).all()
