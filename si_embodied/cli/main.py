@@ -24,7 +24,7 @@ VERBS: Mapping[str, str] = {
     "models": "list, convert and export model checkpoints",
     "data": "make spatial questions and demonstrations",
     "train": "train a model",
-    "benchmark": "score a model on public benchmarks",
+    "benchmark": "score a model on public benchmarks, and measure its speed",
     "study": "measure what data, images and reasoning are worth",
     "serve": "plan for robots on the network",
     "ros": "start the ROS 2 nodes",
