@@ -71,7 +71,7 @@ class Report:
         row = dataclasses.asdict(self)
         row["controls"] = {comparison.name: _control_json(comparison) for comparison in comparisons}
         row["versions"] = versions()
-        plain: dict[str, Any] = _without_nan(row)
+        plain: dict[str, Any] = without_nan(row)
         return plain
 
 
@@ -234,11 +234,12 @@ def _control_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The value for JSON: NaN and infinity become null, tuples become lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return value
