@@ -204,11 +204,12 @@ def test_nobody_imports_the_command_line() -> None:
     assert not found, "the command line is the last user, of everything:\n" + "\n".join(found)
 
 
-def test_studies_are_the_command_lines_alone_and_draw_in_one_place() -> None:
+def test_studies_are_for_the_command_line_and_benchmarks_and_draw_in_one_place() -> None:
     found = [
         str(entry)
         for entry in ALL
-        if entry.module.startswith("si_embodied.studies") and area(entry.file) not in ("cli", "studies", "tests")
+        if entry.module.startswith("si_embodied.studies")
+        and area(entry.file) not in ("cli", "studies", "tests", "benchmarks")
     ]
     found += offences("studies", *ours("cli", "envs", "policies", "ros_nodes", "serving"), "mujoco", "gymnasium")
     found += [
