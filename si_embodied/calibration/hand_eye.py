@@ -16,14 +16,14 @@ import numpy as np
 from typing_extensions import Doc
 
 from si_embodied.calibration.board import Board
-from si_embodied.calibration.detection import BoardPose, View, board_pose, check_size, pinhole_pixels, rms
-from si_embodied.calibration.findings import Finding, Report, judged
-from si_embodied.errors import ConfigError, DataError, extra
+from si_embodied.calibration.detection import View, check_size
+from si_embodied.calibration.findings import Finding, Report, Verdict, judged
+from si_embodied.calibration.mount_fit import Fit, Problem
+from si_embodied.errors import ConfigError, DataError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
     from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
@@ -32,8 +32,6 @@ _TOLERANCE_M, _TOLERANCE_RAD = 0.005, np.radians(0.3)
 """Of the mount: 0.3° moves a point at 3 m by 16 mm."""
 _LEAST_TURN_RAD = np.radians(5.0)
 _SCALE_TOLERANCE = 0.01
-_HEIGHT_SIGMA_M = 0.001
-"""Of a tape measure."""
 _MOST_VIEW_M = 0.02
 """A view whose board is farther from where the others expect it has a wrong pose, or was taken in motion."""
 
@@ -71,120 +69,6 @@ class HandEyeSettings:
         return Pose.from_quaternion((qx, qy, qz, qw), (x, y, z))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """The fitted mount and the board's place."""
-
-    mount: Pose  # X
-    board: Pose  # Y
-    scale: float  # of the board's squares; 1 unless it was fitted
-    covariance: NDArray[np.float64]  # of X's rotation vector (in the camera), X's position, Y's, and the scale
-    rms_px: float
-
-    @property
-    def sigma_m(self) -> float:
-        """Standard deviation of the camera's position, metres."""
-        return float(np.sqrt(np.trace(self.covariance[3:6, 3:6])))
-
-    @property
-    def sigma_rad(self) -> float:
-        """Standard deviation of the camera's orientation, radians."""
-        return float(np.sqrt(np.trace(self.covariance[:3, :3])))
-
-
-class _Problem:
-    """The least-squares problem: the corners' pixels in all views."""
-
-    def __init__(
-        self, camera: CameraModel, board: Board, views: list[View], poses: list[BoardPose], settings: HandEyeSettings
-    ) -> None:
-        self._camera = camera
-        self._settings = settings
-        self._points = [board.corners_m()[view.ids] for view in views]
-        # What the pixels would be without distortion: as expected at the single view's pose, plus its residuals.
-        self._pixels = [
-            pinhole_pixels(camera, pose.T_camera_board.apply(points)) + pose.residuals_px
-            for pose, points in zip(poses, self._points, strict=True)
-        ]
-        self.motions = []
-        for view in views:
-            if (T_fixed_mount := view.picture.T_fixed_mount) is None:
-                raise DataError(
-                    f"{view.picture.name} has no pose; add it to poses.txt, or check --fixed and --mount of a recording"
-                )
-            self.motions.append(T_fixed_mount if settings.board_held else T_fixed_mount.inverse())
-        self._poses = poses
-
-    def start(self, published: Pose | None) -> tuple[Pose, Pose]:
-        """X and Y to start from: OpenCV's, or what is published if the motion does not determine all of X."""
-        mount = published if self._settings.board_height is not None else self._park()
-        if mount is None:
-            raise ConfigError("--board-height needs the mount that is set to start from; give --published")
-        return mount, self.motions[0].inverse() @ mount @ self._poses[0].T_camera_board
-
-    def _park(self) -> Pose:
-        cv2 = import_opencv()
-        grippers = [motion.inverse() for motion in self.motions]
-        targets = [pose.T_camera_board for pose in self._poses]
-        rotation, translation = cv2.calibrateHandEye(
-            [each.rotation for each in grippers], [each.translation for each in grippers],
-            [each.rotation for each in targets], [each.translation for each in targets],
-            method=cv2.CALIB_HAND_EYE_PARK,
-        )  # fmt: skip
-        if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
-            raise DataError("the poses do not determine the mount; turn it about two axes by 30° or more between views")
-        u, _, vt = np.linalg.svd(rotation)
-        return Pose(u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt, np.ravel(translation))
-
-    def solve(self, mount: Pose, place: Pose, *, with_scale: bool = False) -> Fit:
-        """Fit X and Y, and the board's scale if asked.
-
-        Raises:
-            DataError: the views do not determine them.
-            MissingExtraError: scipy is not installed.
-        """
-        with extra("bags"):
-            from scipy.optimize import least_squares
-        count = 13 if with_scale else 12
-        found = least_squares(lambda step: np.concatenate(self._residuals(mount, place, step)), np.zeros(count))
-        x, y, scale = _stepped(mount, place, found.x)
-        residuals = self._residuals(mount, place, found.x)
-        hessian = found.jac.T @ found.jac
-        ends = np.cumsum([len(each) for each in residuals])
-        slopes = [found.jac[end - len(each) : end].T @ each for each, end in zip(residuals, ends, strict=True)]
-        pixels = np.concatenate(residuals[: len(self.motions)]).reshape(-1, 2)
-        values = np.linalg.eigvalsh(hessian)
-        if values[0] <= 1e-12 * values[-1]:
-            raise DataError(
-                "the views do not determine the mount: it needs turns about two axes, and for a base that only drives "
-                "(--board-height) turns and drives of a metre or more"
-            )
-        inverse = np.linalg.inv(hessian)
-        n = len(self.motions)
-        covariance = inverse @ sum(np.outer(slope, slope) for slope in slopes) @ inverse * n / max(1, n - count / 6)
-        return Fit(x, y, scale, covariance, rms(pixels))
-
-    def _residuals(self, mount: Pose, place: Pose, step: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """Pixels of each view's corners, expected less found; then the height of the board in tape measure errors."""
-        x, y, scale = _stepped(mount, place, step)
-        found = []
-        for motion, points, pixels in zip(self.motions, self._points, self._pixels, strict=True):
-            seen = (x.inverse() @ motion @ y).apply(scale * points)
-            seen[:, 2] = np.maximum(seen[:, 2], 1e-3)  # a bad step may move the board behind the camera
-            found.append((pinhole_pixels(self._camera, seen) - pixels).ravel())
-        if self._settings.board_height is not None:
-            found.append(np.array([(y.translation[2] - self._settings.board_height) / _HEIGHT_SIGMA_M]))
-        return found
-
-
-def _stepped(mount: Pose, place: Pose, step: NDArray[np.float64]) -> tuple[Pose, Pose, float]:
-    """X and Y after a step: rotation vectors on the right, positions added; and the board's scale."""
-    cv2 = import_opencv()
-    x = Pose(mount.rotation @ cv2.Rodrigues(step[:3])[0], mount.translation + step[3:6])
-    y = Pose(place.rotation @ cv2.Rodrigues(step[6:9])[0], place.translation + step[9:12])
-    return x, y, 1.0 + (float(step[12]) if len(step) > 12 else 0.0)
-
-
 def check_hand_eye(
     views: list[View],
     board: Board,
@@ -207,13 +91,12 @@ def check_hand_eye(
         DataError: a view has no pose, or the views do not determine the mount.
     """
     check_size(camera, views)
-    poses = [board_pose(camera, board, view) for view in views]
-    problem = _Problem(camera, board, views, poses, settings)
+    problem = Problem(camera, board, views, held=settings.board_held, board_height_m=settings.board_height)
     _check_motion(problem.motions, settings)
     fit = problem.solve(*problem.start(published))
     errors = [
-        _apart(motion.inverse() @ fit.mount @ pose.T_camera_board, fit.board)
-        for motion, pose in zip(problem.motions, poses, strict=True)
+        _apart(motion.inverse() @ fit.mount @ T_camera_board, fit.board)
+        for motion, T_camera_board in zip(problem.motions, problem.poses, strict=True)
     ]
     findings = [
         _comparison(fit, published),
@@ -264,14 +147,14 @@ def _comparison(fit: Fit, published: Pose | None) -> Finding:
         return Finding("mount", "unknown", f"none is given to compare with; {measured}", fix)
     by_m, by_rad = _apart(published, fit.mount)
     verdicts = {judged(by_m, fit.sigma_m, _TOLERANCE_M), judged(by_rad, fit.sigma_rad, _TOLERANCE_RAD)}
-    verdict = "off" if "off" in verdicts else "unknown" if "unknown" in verdicts else "fine"
+    verdict: Verdict = "off" if "off" in verdicts else "unknown" if "unknown" in verdicts else "fine"
     x, y, z = 1e3 * (fit.mount.translation - published.translation)
     by = "off by" if verdict == "off" else "within"
     says = (
         f"{by} {1e3 * by_m:.1f} mm (add x {x:+.1f}, y {y:+.1f}, z {z:+.1f}) and {np.degrees(by_rad):.2f}°; {measured}"
     )
     fixes = {"off": "set the transform below", "unknown": "take more views, with larger turns", "fine": ""}
-    return Finding("mount", verdict, says, fixes[verdict])  # type: ignore[arg-type]
+    return Finding("mount", verdict, says, fixes[verdict])
 
 
 def _views(views: list[View], errors: list[tuple[float, float]]) -> list[Finding]:

@@ -7,7 +7,7 @@ camera calibration", TPAMI 2000), which also gives their standard deviations, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +42,15 @@ class Fit:
     camera: CameraModel
     sigmas: NDArray[np.float64]  # (4,), of fx, fy, cx, cy, pixels
     rms_px: float
+
+    def figures(self) -> dict[str, Any]:
+        """For programs."""
+        k = self.camera.intrinsics
+        return {
+            "fitted": {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "distortion": self.camera.distortion},
+            "sigmas": dict(zip(("fx", "fy", "cx", "cy"), map(float, self.sigmas), strict=True)),
+            "rms_px": self.rms_px,
+        }
 
 
 def fit_intrinsics(views: list[View], board: Board, like: CameraModel | None) -> Fit:
@@ -84,36 +93,25 @@ def check_intrinsics(views: list[View], board: Board, given: CameraModel | None)
     if given is not None:
         check_size(given, views)
     fit = fit_intrinsics(views, board, given)
-    poses = [board_pose(fit.camera, board, view) for view in views]
-    covered = coverage(views)
-    findings = [*_sufficiency(poses, covered)]
-    rows, off = [], given is None
+    poses, covered = [board_pose(fit.camera, board, view) for view in views], coverage(views)
     given_poses = poses if given is None else [board_pose(given, board, view) for view in views]
     if given is None:
-        findings.append(Finding("camera_info", "unknown", "none is given to compare with", "set the one below"))
+        compared = [Finding("camera_info", "unknown", "none is given to compare with", "set the one below")]
     else:
-        compared = [
-            _reprojection(rms(np.vstack([pose.residuals_px for pose in given_poses])), fit.rms_px),
-            *_parameters(given, fit),
-        ]
-        off = any(each.verdict == "off" for each in compared)
-        findings += compared
-    for view, pose, with_given in zip(views, poses, given_poses, strict=True):
-        tilt = np.degrees(np.arccos(np.clip(pose.normal[2], -1, 1)))
-        rows.append((
-            view.picture.name, str(len(view.ids)), f"{pose.distance_m:.2f}", f"{tilt:.0f}", f"{with_given.rms_px:.2f}",
-            f"{pose.rms_px:.2f}",
-        ))  # fmt: skip
+        given_px = rms(np.vstack([pose.residuals_px for pose in given_poses]))
+        compared = [_reprojection(given_px, fit.rms_px), *_parameters(given, fit)]
+    off = given is None or any(each.verdict == "off" for each in compared)
+    rows = [_row(*each) for each in zip(views, poses, given_poses, strict=True)]
     columns = dict.fromkeys(("picture", "corners", "distance, m", "tilt, °", "error as set, px", "fitted, px"), "right")
-    k = fit.camera.intrinsics
-    figures = {
-        "fitted": {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "distortion": fit.camera.distortion},
-        "sigmas": dict(zip(("fx", "fy", "cx", "cy"), map(float, fit.sigmas), strict=True)),
-        "rms_px": fit.rms_px,
-        "coverage": float(covered.mean()),
-    }
     settings = tuple(camera_yaml(fit.camera).splitlines()) if off else ()
-    return Report(tuple(findings), {"picture": "left", **columns}, rows, settings, figures)
+    figures = {**fit.figures(), "coverage": float(covered.mean())}
+    return Report((*_sufficiency(poses, covered), *compared), columns, rows, settings, figures)
+
+
+def _row(view: View, pose: BoardPose, with_given: BoardPose) -> tuple[str, ...]:
+    tilt = np.degrees(np.arccos(np.clip(pose.normal[2], -1, 1)))
+    errors = (f"{with_given.rms_px:.2f}", f"{pose.rms_px:.2f}")
+    return (view.picture.name, str(len(view.ids)), f"{pose.distance_m:.2f}", f"{tilt:.0f}", *errors)
 
 
 def coverage(views: list[View]) -> NDArray[np.bool_]:

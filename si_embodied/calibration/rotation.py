@@ -39,7 +39,9 @@ def camera_turns(pictures: Iterable[Picture], camera: CameraModel) -> Turns:
     Raises:
         DataError: fewer than two images have stamps, or features cannot be followed in most of them.
     """
-    found, lost, last = [], 0, None
+    found: list[tuple[float, float, NDArray[np.float64]]] = []
+    last: tuple[float, NDArray[np.uint8]] | None = None
+    lost = 0
     cv2 = import_opencv()
     for picture in pictures:
         if not np.isfinite(picture.stamp_s):

@@ -89,7 +89,8 @@ def mount_angle(
         DataError: the transforms are not known, or it hardly turned.
     """
     cv2 = import_opencv()
-    known = []
+    known: list[tuple[float, NDArray[np.float64]]] = []
+    reason = ""
     for stamp_s in np.arange(from_s, to_s, 2 * _STEP_S):
         try:
             known.append((float(stamp_s), pose_at(float(stamp_s)).rotation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -122,8 +122,6 @@ class Depth:
 
     def run(self) -> int:
         """Compare depth with the board's plane, or with the wall."""
-        from dataclasses import replace
-
         from si_embodied.calibration.board import read_board
         from si_embodied.calibration.depth import LEAST_VIEWS, board_planes, check_depth, wall_planes
         from si_embodied.calibration.detection import find_board
