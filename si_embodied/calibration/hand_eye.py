@@ -24,7 +24,6 @@ from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 if TYPE_CHECKING:
-
     from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
 LEAST_VIEWS = 4
@@ -131,7 +130,7 @@ def _check_motion(motions: list[Pose], settings: HandEyeSettings) -> None:
     axis = np.linalg.svd(turns)[2][0]
     second_rad = float(np.linalg.norm(turns - np.outer(turns @ axis, axis), axis=1).max())
     if second_rad < _LEAST_TURN_RAD and settings.board_height is None:
-        x, y, z = axis * np.sign(axis[np.abs(axis).argmax()])
+        x, y, z = np.round(axis * np.sign(axis[np.abs(axis).argmax()]), 2) + 0.0  # no -0.00
         raise DataError(
             f"the mount turned about one axis alone, ({x:.2f}, {y:.2f}, {z:.2f}): the camera's position along it is "
             "not determined. Turn an arm about two axes by 30° or more; for a head that pans and tilts give its link "

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _MOST_FEATURES, _LEAST_FEATURES = 300, 20
 _QUALITY, _SPACING_PX = 0.01, 8
+_MOST_ASTRAY_PX = 1.0
+"""A feature that is followed to the next image and back ends where it began."""
+_MOST_ERROR_RAD = 0.01
+"""Median angle between a feature and where the rotation expects it; more means that most were followed wrongly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,12 +72,16 @@ def _rotation(before: NDArray[np.uint8], after: NDArray[np.uint8], camera: Camer
     corners = cv2.goodFeaturesToTrack(before, _MOST_FEATURES, _QUALITY, _SPACING_PX)
     if corners is None or len(corners) < _LEAST_FEATURES:
         return None
-    moved, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None)
-    tracked = status.ravel() == 1
+    options = {"winSize": (31, 31), "maxLevel": 4}
+    moved, there, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **options)
+    returned, back, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **options)
+    astray_px = np.linalg.norm((returned - corners).reshape(-1, 2), axis=1)
+    tracked = (there.ravel() == 1) & (back.ravel() == 1) & (astray_px < _MOST_ASTRAY_PX)
     if tracked.sum() < _LEAST_FEATURES:
         return None
     rays = [_rays(camera, each[tracked].reshape(-1, 2).astype(np.float64)) for each in (corners, moved)]
-    return fit_rotation(*rays)
+    rotation, error_rad = fit_rotation(*rays)
+    return rotation if error_rad < _MOST_ERROR_RAD else None
 
 
 def _rays(camera: CameraModel, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -85,8 +93,8 @@ def _rays(camera: CameraModel, pixels: NDArray[np.float64]) -> NDArray[np.float6
     return unit
 
 
-def fit_rotation(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation vector (3,) of a camera that sees unit rays (n, 3) before and after it turned.
+def fit_rotation(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The rotation vector (3,) of a camera that sees unit rays (n, 3) before and after it turned, and the median error.
 
     By Kabsch's method ("A solution for the best rotation to relate two sets of vectors", 1976), without the rays that
     the others contradict.
@@ -97,4 +105,5 @@ def fit_rotation(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDA
         turned = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
         errors = np.linalg.norm(before - after @ turned.T, axis=1)
         kept = errors <= max(3 * float(np.median(errors)), 1e-6)
-    return np.asarray(import_opencv().Rodrigues(turned)[0], dtype=np.float64).ravel()
+    rotation = np.asarray(import_opencv().Rodrigues(turned)[0], dtype=np.float64).ravel()
+    return rotation, float(np.median(errors))

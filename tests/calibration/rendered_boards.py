@@ -19,7 +19,7 @@ from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
 BOARD = Board()
-PINHOLE = CameraModel(Intrinsics(400, 300, 330.0, 331.0, 201.0, 147.0))
+PINHOLE = CameraModel(Intrinsics(400, 300, 330.0, 331.0, 201.0, 147.0), "plumb_bob", (0.0,) * 5)
 LENS = CameraModel(Intrinsics(400, 300, 330.0, 331.0, 201.0, 147.0), "plumb_bob", (-0.22, 0.08, 0.001, -0.0005, 0.0))
 MARGIN_M = 0.015  # of white paper around the pattern
 BACKGROUND_M = 3.0
@@ -157,5 +157,9 @@ def panorama_frame(camera: CameraModel, angle_rad: float, rng: np.random.Generat
 
 @lru_cache
 def _wall() -> np.ndarray:
-    blots = np.random.default_rng(7).uniform(0, 255, (100, 200)).astype(np.float32)
-    return cv2.resize(blots, (1200, 600), interpolation=cv2.INTER_CUBIC)
+    """Texture at all scales, as real scenes have it."""
+    rng, wall = np.random.default_rng(7), np.full((600, 1200), 128.0, np.float32)
+    for scale in (4, 8, 16, 32, 64):
+        blots = rng.normal(0, 25.0, (600 // scale + 1, 1200 // scale + 1)).astype(np.float32)
+        wall += cv2.resize(blots, (1200, 600), interpolation=cv2.INTER_CUBIC)
+    return wall

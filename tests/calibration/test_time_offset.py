@@ -58,7 +58,8 @@ def test_late_stamps_are_off_and_say_what_to_subtract() -> None:
     (offset,) = check_time_offset(turns(0.06), transforms()).findings
     assert offset.verdict == "off"
     assert "late" in offset.says
-    assert offset.fix.startswith(("subtract from the images' stamps 60 ms", "subtract from the images' stamps 59 ms"))
+    assert offset.fix.startswith("subtract from the images' stamps ")
+    assert float(offset.fix.split()[4]) == pytest.approx(60, abs=4)
 
 
 def test_right_stamps_are_fine() -> None:
@@ -100,4 +101,4 @@ def test_a_rotation_is_found_among_rays_that_contradict_it() -> None:
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     turned = rays @ Pose.from_rpy(0.0, angle, 0.0).rotation  # R^T applied to each
     turned[:8] = rays[:8]  # something that moves with the camera
-    assert fit_rotation(rays, turned) == pytest.approx((0.0, angle, 0.0), abs=1e-6)
+    assert fit_rotation(rays, turned)[0] == pytest.approx((0.0, angle, 0.0), abs=1e-6)
