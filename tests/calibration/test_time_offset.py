@@ -59,7 +59,7 @@ def test_late_stamps_are_off_and_say_what_to_subtract() -> None:
     assert offset.verdict == "off"
     assert "late" in offset.says
     assert offset.fix.startswith("subtract from the images' stamps ")
-    assert float(offset.fix.split()[4]) == pytest.approx(60, abs=4)
+    assert float(offset.fix.split()[5]) == pytest.approx(60, abs=4)
 
 
 def test_right_stamps_are_fine() -> None:

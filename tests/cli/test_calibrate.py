@@ -64,7 +64,9 @@ def test_hand_eye(pictures: Path, board: list[str], capsys: pytest.CaptureFixtur
     assert main(["calibrate", "hand-eye", str(pictures), *board, "--published", published]) == 0
     shown = capsys.readouterr().out
     assert "fine:    mount: within" in shown
-    assert "static_transform_publisher --x 0.1" in shown
+    assert "static_transform_publisher --x " in shown
+    xyz = [float(each) for each in shown.split('<origin xyz="')[1].split('"')[0].split()]
+    assert xyz == pytest.approx(MOUNT.translation, abs=0.001)
 
 
 def test_depth(pictures: Path, board: list[str], capsys: pytest.CaptureFixture[str]) -> None:
