@@ -148,7 +148,7 @@ def _normal(points: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         normal: NDArray[np.float64] = np.linalg.svd(kept - centre, full_matrices=False)[2][2]
         distances = np.abs((points - centre) @ normal)
         kept = points[distances <= 3 * max(float(np.median(distances)), 1e-4)]
-    return normal * np.sign(normal[2])
+    return -normal if normal[2] < 0 else normal
 
 
 def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Report:

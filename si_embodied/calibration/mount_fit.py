@@ -104,7 +104,11 @@ class Problem:
         with extra("bags"):
             from scipy.optimize import least_squares
         count = 13 if with_scale else 12
-        found = least_squares(lambda step: np.concatenate(self._residuals(mount, place, step)), np.zeros(count))
+
+        def residuals_of(step: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.concatenate(self._residuals(mount, place, step))
+
+        found = least_squares(residuals_of, np.zeros(count))
         x, y, scale = _stepped(mount, place, found.x)
         residuals, jacobian = self._residuals(mount, place, found.x), np.asarray(found.jac, dtype=np.float64)
         pixels = np.concatenate(residuals[: len(self.motions)]).reshape(-1, 2)

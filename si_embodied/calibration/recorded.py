@@ -12,7 +12,7 @@ from si_embodied.calibration.camera_info import read_camera
 from si_embodied.calibration.pictures import MOST_PICTURES, Picture, SourceSettings, moved
 from si_embodied.errors import DataError, ObservationError, TransformError
 from si_embodied.ros_nodes.recording.bag_files import BagFiles
-from si_embodied.ros_nodes.recording.messages import TRANSFORMS, RecordedMessages
+from si_embodied.ros_nodes.recording.messages import TRANSFORMS, RecordedMessages, Transform
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.encodings import DepthLimits
 
@@ -48,7 +48,7 @@ class RecordedPictures(RecordedMessages):
         self._image = self._topic(settings.image, "image", depth=False)
         self.camera_frame = ""
         info: Message | None = None
-        transforms = []
+        transforms: list[Transform] = []
         for topic, _, message in self._messages(*TRANSFORMS, self._info_topic()):
             if hasattr(message, "transforms"):
                 transforms += self._transforms_in(message, static=topic.endswith("/tf_static"))

@@ -131,7 +131,7 @@ def _best_shift(
         return None
     right = peak(scores[row, column - 1], scores[row, column], scores[row, column + 1])
     down = peak(scores[row - 1, column], scores[row, column], scores[row + 1, column])
-    return np.array([column + right, row + down]) - _SEARCH_PX
+    return np.array([column + right - _SEARCH_PX, row + down - _SEARCH_PX], dtype=np.float64)
 
 
 def peak(before: float, at: float, after: float) -> float:
