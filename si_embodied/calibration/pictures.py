@@ -103,38 +103,6 @@ MOST_PICTURES = 60
 """Of a recording: more add seconds, and hardly any accuracy."""
 
 
-def open_source(settings: SourceSettings) -> Source:
-    """Open a folder of pictures, or a recording.
-
-    Raises:
-        ConfigError: the path does not exist, or its camera's calibration cannot be read.
-        DataError: it holds neither pictures nor a recording.
-    """
-    from si_embodied.calibration.folder import Folder, picture_files
-    from si_embodied.calibration.recorded import RecordedPictures
-
-    path = settings.source
-    if not path.exists():
-        raise ConfigError(f"no such folder or recording: {str(path)!r}")
-    if path.is_dir() and picture_files(path):
-        return Folder(settings)
-    return RecordedPictures(settings)
-
-
-def camera_of(source: Source) -> CameraModel:
-    """The camera's calibration, for the checks that need one.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if source.camera is None:
-        raise ConfigError(
-            "this check needs the camera's calibration; put camera.yaml (ROS's format) into the folder, or give "
-            "--camera FILE. `si-embodied calibrate intrinsics` writes one with --out"
-        )
-    return source.camera
-
-
 def moved(source: Source, a_s: float, b_s: float, *, by_m: float, by_rad: float) -> bool:
     """Whether the mount moved between two times; also if that is not known."""
     try:

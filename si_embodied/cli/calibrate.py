@@ -64,7 +64,7 @@ class Intrinsics:
         from si_embodied.calibration.camera_info import camera_yaml
         from si_embodied.calibration.detection import find_board
         from si_embodied.calibration.intrinsics import LEAST_VIEWS, check_intrinsics, fit_intrinsics
-        from si_embodied.calibration.pictures import open_source
+        from si_embodied.calibration.sources import open_source
         from si_embodied.runs import write_text
 
         source, board = open_source(self.pictures), read_board(self.board)
@@ -96,7 +96,7 @@ class HandEye:
         from si_embodied.calibration.board import read_board
         from si_embodied.calibration.detection import find_board
         from si_embodied.calibration.hand_eye import LEAST_VIEWS, check_hand_eye
-        from si_embodied.calibration.pictures import camera_of, open_source
+        from si_embodied.calibration.sources import camera_of, open_source
 
         source, board = open_source(self.pictures), read_board(self.board)
         camera = camera_of(source)
@@ -125,8 +125,8 @@ class Depth:
         from si_embodied.calibration.board import read_board
         from si_embodied.calibration.depth import LEAST_VIEWS, board_planes, check_depth, wall_planes
         from si_embodied.calibration.detection import find_board
-        from si_embodied.calibration.pictures import camera_of, open_source
         from si_embodied.calibration.registration import check_registration
+        from si_embodied.calibration.sources import camera_of, open_source
 
         source = open_source(self.pictures)
         camera, pictures, scale_m = camera_of(source), source.pictures(depth=True), self.pictures.depth_scale
@@ -153,8 +153,8 @@ class TimeOffset:
 
     def run(self) -> int:
         """Compare both rotations."""
-        from si_embodied.calibration.pictures import camera_of, open_source
         from si_embodied.calibration.rotation import camera_turns
+        from si_embodied.calibration.sources import camera_of, open_source
         from si_embodied.calibration.time_offset import check_time_offset
 
         source = open_source(self.pictures)

@@ -12,7 +12,8 @@ from rendered_boards import BOARD, PINHOLE, board_poses, mount_poses, rendered
 
 from si_embodied.calibration.detection import find_board
 from si_embodied.calibration.hand_eye import HandEyeSettings, check_hand_eye
-from si_embodied.calibration.pictures import SourceSettings, open_source
+from si_embodied.calibration.pictures import SourceSettings
+from si_embodied.calibration.sources import open_source
 from si_embodied.errors import ConfigError, DataError
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.recording.bags import BagWriter, Topic
