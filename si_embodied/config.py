@@ -288,10 +288,10 @@ def checkpoint_prompts(directory: Path) -> Prompts:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that maps names to settings.
+    """Read a YAML file that maps names to values; an empty file has none.
 
     Raises:
-        ConfigError: if the file is missing, not YAML, or not a mapping.
+        ConfigError: if the file is missing, not YAML, or something else than a mapping.
     """
     import yaml
 
