@@ -6,19 +6,20 @@ scores each rotation as a question of its own; here rotations are made, and thei
 
 from __future__ import annotations
 
+import json
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, TypeAlias
 
 from si_embodied.benchmarking.scores import Piece
-from si_embodied.errors import DataError
+from si_embodied.errors import DataError, RecordError
+from si_embodied.runs import write_json
 
 LETTERS = ascii_uppercase
-QUESTION, OPTIONS = "si_question", "si_options"
-"""The columns that name a rotation's question, and the number of its options; lmms-eval logs them with each answer."""
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -130,14 +131,15 @@ FORMS: Mapping[str, Form] = {
 """By task of lmms-eval. MMBench has none: its data set has the rotations already."""
 
 
-def circular(documents: Any, task: str) -> Any:
+def circular(documents: Any, task: str, counts: Path) -> Any:
     """The multiple-choice questions of a `datasets.Dataset`, once per rotation; a generated task file calls this.
 
-    Images are neither decoded nor copied.
+    Images are not decoded, and copied only from a part of a data set (`subset`).
 
     Args:
         documents: the data set.
         task: the name of lmms-eval's task.
+        counts: file for the number of options of each question, which lmms-eval's record lacks; see `counts_in`.
 
     Raises:
         DataError: no question has options that can be moved.
@@ -151,6 +153,7 @@ def circular(documents: Any, task: str) -> Any:
     most = max((len(each.options) for each in asked if each is not None), default=0)
     if not most:
         raise DataError(f"no question of {task} has options in the expected form: run without --circular")
+    write_json(counts, [len(each.options) for each in asked if each is not None])
     turned = [_turned(documents, rows, asked, form, turns) for turns in range(most)]
     order = [
         turns * len(rows) + place
@@ -170,16 +173,15 @@ def _turned(
         values = [change.get(name, row[name]) for change, row in zip(changes, rows, strict=True)]
         feature = documents.features[name]
         documents = documents.remove_columns(name).add_column(name, values, feature=feature)
-    counts = [0 if each is None else len(each.options) for each in asked]
-    return documents.add_column(QUESTION, list(range(len(rows)))).add_column(OPTIONS, counts)
+    return documents
 
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
     """A multiple-choice question, and which of its rotations were right."""
 
-    documents: tuple[int, ...]  # the rotations' numbers
-    right: tuple[bool, ...]  # the first is the question as the data set has it
+    first: int  # the number of its first rotation, which is the question as the data set has it
+    right: tuple[bool, ...]
 
     @property
     def chance(self) -> float:
@@ -192,22 +194,33 @@ class Rotated:
         return self.chance ** len(self.right)
 
 
-def joined(samples: Sequence[Mapping[str, Any]], pieces: Sequence[Piece]) -> list[Rotated]:
-    """The questions of lmms-eval's samples, which are rotations, and what each gained.
+def counts_in(file: Path) -> list[int]:
+    """The number of options of each question that `circular` rotated.
 
     Raises:
-        DataError: a question lacks a rotation.
+        RecordError: the file is missing or malformed.
     """
-    found: dict[int, list[tuple[int, bool, int]]] = defaultdict(list)
-    for sample, piece in zip(samples, pieces, strict=True):
-        document = sample["doc"]
-        found[document[QUESTION]].append((int(sample["doc_id"]), piece.gained > 0, document[OPTIONS]))
-    for question, rotations in found.items():
-        if len(rotations) != rotations[0][2]:
-            raise DataError(
-                f"question {question} has {rotations[0][2]} options, but lmms-eval's record has {len(rotations)} "
-                "rotations of it: run the benchmark again into another --out"
-            )
-    return [
-        Rotated(tuple(number for number, _, _ in each), tuple(right for _, right, _ in each)) for each in found.values()
-    ]
+    try:
+        return [int(count) for count in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordError(f"{str(file)!r} does not say what was rotated ({error}): repeat the command") from error
+
+
+def joined(pieces: Sequence[Piece], counts: Sequence[int]) -> list[Rotated]:
+    """The questions that rotations belong to.
+
+    Args:
+        pieces: what each rotation gained, in the data set's order.
+        counts: the number of rotations of each question.
+
+    Raises:
+        DataError: there are not as many rotations.
+    """
+    if len(pieces) != sum(counts):
+        raise DataError(
+            f"expected {sum(counts)} rotations of {len(counts)} questions in lmms-eval's record, got {len(pieces)}: "
+            "run the benchmark again into another --out"
+        )
+    right, ends = [piece.gained > 0 for piece in pieces], list(accumulate(counts))
+    starts = [end - count for end, count in zip(ends, counts, strict=True)]
+    return [Rotated(start, tuple(right[start:end])) for start, end in zip(starts, ends, strict=True)]

@@ -72,7 +72,7 @@ def measure(name: str, task: Task, sight: Sight, scored: Scored, answers: Sequen
 
 
 def measure_circular(
-    name: str, task: Task, sight: Sight, scored: Scored, answers: Sequence[Answer]
+    name: str, task: Task, sight: Sight, scored: Scored, counts: Sequence[int], answers: Sequence[Answer]
 ) -> tuple[Measured, Measured]:  # fmt: skip
     """A task's multiple-choice questions as the data set has them, and in every rotation of their options.
 
@@ -83,14 +83,15 @@ def measure_circular(
         task: whose questions were rotated.
         sight: what the model saw.
         scored: lmms-eval's scores of the rotations.
+        counts: the number of options of each question.
         answers: to all rotations.
 
     Raises:
-        DataError: a question lacks a rotation.
+        DataError: a rotation is missing.
     """
     samples = sorted(scored.samples, key=lambda sample: int(sample["doc_id"]))
-    asked = joined(samples, task.pieces(samples, math.nan))
-    first = {each.documents[0] for each in asked}
+    asked = joined(task.pieces(samples, math.nan), counts)
+    first = {each.first for each in asked}
 
     def counted(kind: str, right: list[bool], chance: list[float], given: Sequence[Answer]) -> Measured:
         pieces = tuple(Piece(float(each)) for each in right)

@@ -12,6 +12,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.opening import located
 from si_embodied.benchmarking.answering import Answer, Engine, answers_of
 from si_embodied.benchmarking.benchmarks import Task
+from si_embodied.benchmarking.circular import counts_in
 from si_embodied.benchmarking.environment import ensure_environment
 from si_embodied.benchmarking.harness import ANSWERS_FILE, Harness, Scored, log_file
 from si_embodied.benchmarking.messages import Sight
@@ -28,11 +29,11 @@ from si_embodied.benchmarking.report import (
 )
 from si_embodied.benchmarking.results import write_results
 from si_embodied.benchmarking.settings import SpatialRun
-from si_embodied.benchmarking.task_files import check_data, circular_name, task_name, write_task_files
+from si_embodied.benchmarking.task_files import check_data, circular_name, counts_file, task_name, write_task_files
 from si_embodied.errors import RecordError
 from si_embodied.runs import JsonLines, claim
 
-_ENGINE_FACTS = "engine.json"
+_ENGINE_FACTS, _TASK_FILES = "engine.json", "tasks"
 _SERVER_TOKENS = 4096
 
 
@@ -49,7 +50,7 @@ def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None)
     run = replace(run, backend=_plain(located(run.backend)))
     claim(run.out / "settings.json", run.identity())
     python = ensure_environment(run.environment, say)
-    harness = Harness(python, run.out / "tasks", run.data, run.batch)
+    harness = Harness(python, run.out / _TASK_FILES, run.data, run.batch)
     write_task_files(harness.task_files, run.lmms_tasks, harness.package(), run.data, run.limit, run.circular_tasks)
     found: dict[Sight, dict[str, Scored]] = {}
     for sight in run.sights:
@@ -101,9 +102,9 @@ def _measured(
 
 def _rotated(run: SpatialRun, name: str, task: Task, found: Mapping[Sight, Mapping[str, Scored]]) -> list[Row]:
     """The multiple-choice questions of a task, asked once and in every rotation, by sight."""
-    own = circular_name(task)
+    own, counts = circular_name(task), counts_in(run.out / _TASK_FILES / counts_file(task))
     measured = {
-        sight: measure_circular(name, task, sight, scored[own], _answers(_folder(run, sight), own))
+        sight: measure_circular(name, task, sight, scored[own], counts, _answers(_folder(run, sight), own))
         for sight, scored in found.items()
     }
     return [

@@ -17,8 +17,12 @@ from si_embodied.runs import write_text
 _PREFIX, _CIRCULAR = "si_", "si_circular_"
 _SUBSET = '''"""Written by `si-embodied benchmark spatial`; the task files of this folder call it."""
 
+from pathlib import Path
+
 from si_embodied.benchmarking.circular import circular
 from si_embodied.benchmarking.subset import subset
+
+FOLDER = Path(__file__).parent
 
 '''
 _FUNCTION = """
@@ -35,6 +39,11 @@ def task_name(task: Task, data: Path | None, limit: int | None) -> str:
 def circular_name(task: Task) -> str:
     """The name of the task that asks a task's questions once per rotation of their options."""
     return f"{_CIRCULAR}{task.name}"
+
+
+def counts_file(task: Task) -> str:
+    """The file in the folder of task files that says how many options each rotated question has."""
+    return f"{_CIRCULAR}{task.name}.json"
 
 
 def write_task_files(
@@ -69,7 +78,7 @@ def write_task_files(
             _write(folder, name, task, lmms_eval, data, function=None if limit is None else task.name)
     for task in circular:
         name = circular_name(task)
-        functions[name] = f"circular({_documents(task, limit)}, {task.name!r})"
+        functions[name] = f"circular({_documents(task, limit)}, {task.name!r}, FOLDER / {counts_file(task)!r})"
         _write(folder, name, task, lmms_eval, data, function=name)
     texts = [_FUNCTION.format(name=name, documents=documents) for name, documents in functions.items()]
     write_text(folder / "subsets.py", _SUBSET + "".join(texts))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from si_embodied.benchmarking.benchmarks import BENCHMARKS
-from si_embodied.benchmarking.circular import FORMS, OPTIONS, QUESTION, joined
+from si_embodied.benchmarking.circular import FORMS, joined
 from si_embodied.benchmarking.harness import Scored
 from si_embodied.benchmarking.report import measure_circular
 from si_embodied.benchmarking.scores import Piece
@@ -68,10 +68,9 @@ def test_a_question_without_options_that_can_be_moved_is_left_out(task: str, doc
 
 def samples(right: list[list[int]]) -> list[dict[str, Any]]:
     """MMSI's samples of questions, whose rotations are right or wrong."""
-    rows = [(question, len(each), score) for question, each in enumerate(right) for score in each]
     return [
-        {"doc_id": number, "doc": {QUESTION: question, OPTIONS: count}, "average": {"score": score}}
-        for number, (question, count, score) in enumerate(rows)
+        {"doc_id": number, "average": {"score": score}}
+        for number, score in enumerate(score for each in right for score in each)
     ]
 
 
@@ -79,7 +78,7 @@ def test_a_question_is_right_if_every_rotation_is() -> None:
     """Once 3 of 4 are right, in all rotations 1; by chance 1/2, 1/2, 1/4, 1/4 and 1/4, 1/4, 1/256, 1/256."""
     (task,) = BENCHMARKS["mmsi"].tasks
     scored = Scored({}, samples([[1, 1], [1, 0], [1, 1, 1, 0], [0, 1, 1, 1]]))
-    once, rotated = (measured.row for measured in measure_circular("mmsi", task, "images", scored, []))
+    once, rotated = (measured.row for measured in measure_circular("mmsi", task, "images", scored, [2, 2, 4, 4], []))
     assert (once.task, once.score, once.interval, once.scored) == ("mmsi_bench, once", 75.0, "Wilson", 4)
     assert (rotated.task, rotated.score, rotated.interval, rotated.scored) == (
         "mmsi_bench, circular",
@@ -94,8 +93,8 @@ def test_a_question_is_right_if_every_rotation_is() -> None:
 
 
 def test_a_missing_rotation_is_an_error() -> None:
-    with pytest.raises(DataError, match="4 options, but .* 3 rotations"):
-        joined(samples([[1, 1, 1, 1]])[1:], [Piece(1.0)] * 3)
+    with pytest.raises(DataError, match="expected 4 rotations of 1 questions .*, got 3"):
+        joined([Piece(1.0)] * 3, [4])
 
 
 def test_each_rotated_task_has_a_file_beside_its_own(tmp_path: Path) -> None:
@@ -106,7 +105,10 @@ def test_each_rotated_task_has_a_file_beside_its_own(tmp_path: Path) -> None:
     assert "task: si_circular_mmsi_bench" in words
     assert "process_docs: !function subsets.si_circular_mmsi_bench" in words
     functions = (tmp_path / "subsets.py").read_text()
-    assert "return circular(subset(documents, 'question_type', 3), 'mmsi_bench')" in functions
+    assert (
+        "circular(subset(documents, 'question_type', 3), 'mmsi_bench', FOLDER / 'si_circular_mmsi_bench.json')"
+        in functions
+    )
 
 
 def test_mmbench_alone_has_nothing_to_rotate() -> None:
