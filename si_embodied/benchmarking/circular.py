@@ -153,7 +153,7 @@ def circular(documents: Any, task: str, counts: Path) -> Any:
     most = max((len(each.options) for each in asked if each is not None), default=0)
     if not most:
         raise DataError(f"no question of {task} has options in the expected form: run without --circular")
-    write_json(counts, [len(each.options) for each in asked if each is not None])
+    write_json(counts, {"options": [len(each.options) for each in asked if each is not None]})
     turned = [_turned(documents, rows, asked, form, turns) for turns in range(most)]
     order = [
         turns * len(rows) + place
@@ -201,8 +201,8 @@ def counts_in(file: Path) -> list[int]:
         RecordError: the file is missing or malformed.
     """
     try:
-        return [int(count) for count in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        return [int(count) for count in json.loads(file.read_text(encoding="utf-8"))["options"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{str(file)!r} does not say what was rotated ({error}): repeat the command") from error
 
 

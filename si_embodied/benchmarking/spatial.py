@@ -47,7 +47,7 @@ def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None)
     """
     if run.data is not None:
         check_data(run.data, run.lmms_tasks)
-    run = replace(run, backend=_plain(located(run.backend)))
+    run = replace(run, backend=for_lmms_eval(located(run.backend)))
     claim(run.out / "settings.json", run.identity())
     python = ensure_environment(run.environment, say)
     harness = Harness(python, run.out / _TASK_FILES, run.data, run.batch)
@@ -73,8 +73,11 @@ def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None)
     return report
 
 
-def _plain(backend: BackendConfig) -> BackendConfig:
-    """The same model, with answers in words: a server is not asked for JSON."""
+def for_lmms_eval(backend: BackendConfig) -> BackendConfig:
+    """The same model for lmms-eval's process: by absolute paths, since it runs in another folder, and without JSON."""
+    if backend.kind == "local":
+        model, adapter = (str(Path(each).absolute()) if each else "" for each in (backend.model, backend.adapter))
+        return replace(backend, model=model, adapter=adapter)
     if backend.kind != "server":
         return backend
     most = max(backend.server.max_tokens, _SERVER_TOKENS)

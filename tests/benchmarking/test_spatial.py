@@ -18,7 +18,7 @@ from si_embodied.benchmarking.harness import Scored
 from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import ALL_PARTS, Measured, SpatialReport, compare, join, measure, published
 from si_embodied.benchmarking.settings import SpatialRun
-from si_embodied.benchmarking.spatial import run_spatial
+from si_embodied.benchmarking.spatial import for_lmms_eval, run_spatial
 from si_embodied.benchmarking.task_files import check_data, write_task_files
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
 
@@ -70,6 +70,13 @@ def test_a_limited_task_calls_the_subset(tmp_path: Path) -> None:
     write_task_files(tmp_path, VSI, Path("/lmms_eval"), None, 20)
     assert "process_docs: !function subsets.vsibench_multiimage" in (tmp_path / "vsibench_multiimage.yaml").read_text()
     assert "subset(documents, 'question_type', 20)" in (tmp_path / "subsets.py").read_text()
+
+
+def test_a_relative_model_is_found_from_lmms_evals_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = for_lmms_eval(BackendConfig(model="runs/tiny", adapter="runs/adapter"))
+    assert (found.model, found.adapter) == (f"{tmp_path}/runs/tiny", f"{tmp_path}/runs/adapter")
+    assert for_lmms_eval(BackendConfig(model="/runs/tiny")).adapter == ""
 
 
 def test_a_row_has_lmms_evals_score_and_an_interval() -> None:
