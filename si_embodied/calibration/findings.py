@@ -55,7 +55,7 @@ def judged(difference: float, sigma: float, tolerance: float) -> Verdict:
 
     Args:
         difference: of what is set from what was measured.
-        sigma: its standard deviation; infinite or NaN if the pictures do not tell.
+        sigma: its standard deviation; infinite or NaN if the pictures do not determine it.
         tolerance: the largest difference that does no harm.
     """
     size = abs(difference)
