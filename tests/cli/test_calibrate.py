@@ -82,9 +82,11 @@ def test_depth_of_a_wall(tmp_path: Path, truth_m: float, code: int, capsys: pyte
     folder = write_folder(tmp_path / "wall", PINHOLE, ((f"{i}.png", np.zeros((300, 400, 3))) for i in range(3)))
     for i in range(3):
         cv2.imwrite(str(folder / f"{i}_depth.png"), np.full((300, 400), round(1000 * truth_m), np.uint16))
-    assert main(["calibrate", "depth", str(folder), "--wall", "1.5"]) == code
+    assert main(["calibrate", "depth", str(folder), "--wall", "1.5", "--json"]) == code
     shown = capsys.readouterr().out
-    assert "offset" not in shown
+    figures = json.loads(shown[shown.index("{") :], parse_constant=pytest.fail)  # NaN is not JSON
+    assert figures["offset_m"] is None
+    assert "depth offset" not in shown
     assert ("depth scale: off by +4.0%" in shown) == bool(code)
     assert main(["calibrate", "depth", str(folder), "--wall", "0"]) == 2
     assert "--wall" in capsys.readouterr().err
