@@ -216,7 +216,10 @@ def _scale(scale: float, sigma: float, scale_m: float, board: Board | None) -> F
     says = f"{by}depth is {scale:.4f} ± {sigma:.4f} of what the {'wall' if board is None else 'board'} says"
     if verdict != "off":
         return Finding("depth scale", verdict, says, "take more views" if verdict == "unknown" else "")
-    fix = f"set depth_scale to {scale_m / scale:.6g} (now {scale_m:g})"
+    fix = (
+        f"set depth_scale to {scale_m / scale:.6g} (now {scale_m:g}); it applies to integer depth only: correct depth "
+        "in metres (32FC1, .npy) in the camera's driver"
+    )
     if board is not None:
         fix += (
             f". First measure a square with a ruler: a board printed at another size looks the same, and this one "

@@ -196,16 +196,9 @@ def _apart(a: Pose, b: Pose) -> tuple[float, float]:
     return float(np.linalg.norm(between.translation)), float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def roll_pitch_yaw(pose: Pose) -> tuple[float, float, float]:
-    """Fixed-axis roll, pitch and yaw in radians, as in URDF (REP 103)."""
-    r = pose.rotation
-    pitch = float(np.arctan2(-r[2, 0], np.hypot(r[0, 0], r[1, 0])))
-    return float(np.arctan2(r[2, 1], r[2, 2])), pitch, float(np.arctan2(r[1, 0], r[0, 0]))
-
-
 def mount_lines(mount: Pose, parent: str, child: str) -> list[str]:
     """The mount as a command for ROS, and as an origin for URDF. The camera's frame is the optical one."""
-    (x, y, z), (qx, qy, qz, qw), (roll, pitch, yaw) = mount.translation, mount.quaternion(), roll_pitch_yaw(mount)
+    (x, y, z), (qx, qy, qz, qw), (roll, pitch, yaw) = mount.translation, mount.quaternion(), mount.roll_pitch_yaw()
     turned = f"--qx {qx:.6f} --qy {qy:.6f} --qz {qz:.6f} --qw {qw:.6f}"
     command = "ros2 run tf2_ros static_transform_publisher"
     return [

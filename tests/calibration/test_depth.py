@@ -52,6 +52,7 @@ def test_a_wrong_scale_is_off_by_its_error_and_says_what_to_set() -> None:
     assert "off by +5" in scale.says or "off by +4.9" in scale.says
     assert float(scale.fix.split()[3]) == pytest.approx(0.001 / 1.05, abs=6e-6)
     assert "measure a square with a ruler" in scale.fix
+    assert "correct depth in metres (32FC1, .npy) in the camera's driver" in scale.fix  # depth_scale does not change it
 
 
 def test_an_offset_is_told_from_the_scale() -> None:
