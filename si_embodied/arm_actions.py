@@ -24,17 +24,10 @@ ROTATION_LEVELS = 121
 DISCRETE_LEVELS = (POSITION_LEVELS,) * 3 + (ROTATION_LEVELS,) * 3 + (2,)
 
 
-def roll_pitch_yaw(pose: Pose) -> tuple[float, float, float]:
-    """Fixed-axis roll, pitch and yaw in radians, the inverse of `Pose.from_rpy`."""
-    r = pose.rotation
-    pitch = math.asin(float(np.clip(-r[2, 0], -1.0, 1.0)))
-    return math.atan2(r[2, 1], r[2, 2]), pitch, math.atan2(r[1, 0], r[0, 0])
-
-
 def encode_pose(pose: Pose, opening: float) -> NDArray[np.float32]:
     """The (7,) action x, y, z (metres), roll, pitch, yaw (radians), opening (0 closed to 1 open)."""
     limit = np.float32(math.pi)
-    rotation = np.clip(np.asarray(roll_pitch_yaw(pose), dtype=np.float32), -limit, limit)
+    rotation = np.clip(np.asarray(pose.roll_pitch_yaw(), dtype=np.float32), -limit, limit)
     return np.concatenate([pose.translation.astype(np.float32), rotation, np.array([opening], np.float32)])
 
 
@@ -54,7 +47,7 @@ def decode_pose(action: ArrayLike) -> tuple[Pose, float]:
 def encode_discrete(pose: Pose, opening: float, arm: TableArm) -> NDArray[np.int64]:
     """The seven integers nearest to a tool pose; an opening of at least half is open."""
     position = np.rint((pose.translation - np.asarray(arm.workspace_m[0])) / POSITION_STEP_M)
-    rotation = np.rint((np.asarray(roll_pitch_yaw(pose)) + math.pi) / ROTATION_STEP_RAD)
+    rotation = np.rint((np.asarray(pose.roll_pitch_yaw()) + math.pi) / ROTATION_STEP_RAD)
     levels = np.concatenate([position, rotation, [float(opening >= 0.5)]])
     action: NDArray[np.int64] = np.clip(levels, 0, np.asarray(DISCRETE_LEVELS) - 1).astype(np.int64)
     return action

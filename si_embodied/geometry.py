@@ -124,6 +124,12 @@ class Pose:
         q: NDArray[np.float64] = np.linalg.eigh(k / 3.0)[1][:, -1]
         return -q if q[3] < 0 else q
 
+    def roll_pitch_yaw(self) -> tuple[float, float, float]:
+        """Fixed-axis roll, pitch and yaw in radians, as in URDF (REP 103): the inverse of `from_rpy`."""
+        r = self.rotation
+        pitch = math.atan2(-r[2, 0], math.hypot(r[0, 0], r[1, 0]))  # exact near 90°, unlike the arcsine
+        return math.atan2(r[2, 1], r[2, 2]), pitch, self.yaw
+
     @property
     def yaw(self) -> float:
         """Heading of the x axis about the map's z axis, in radians, in (-pi, pi]."""

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from si_embodied.arm_actions import decode_discrete, decode_pose, encode_discrete, encode_pose, roll_pitch_yaw
+from si_embodied.arm_actions import decode_discrete, decode_pose, encode_discrete, encode_pose
 from si_embodied.embodiment import TableArm
 from si_embodied.errors import ConfigError
 from si_embodied.geometry import Pose
@@ -59,7 +59,3 @@ def test_a_pose_action_gives_the_pose_back() -> None:
     back, opening = decode_pose(encode_pose(pose, 0.25))
     np.testing.assert_allclose(back.matrix(), pose.matrix(), atol=1e-6)
     assert opening == 0.25
-
-
-def test_roll_pitch_and_yaw_are_those_of_from_rpy() -> None:
-    np.testing.assert_allclose(roll_pitch_yaw(Pose.from_rpy(0.3, -0.4, 1.2)), (0.3, -0.4, 1.2))

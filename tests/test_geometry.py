@@ -34,6 +34,11 @@ def test_rpy_and_quaternion_agree_with_scipy(roll: float, pitch: float, yaw: flo
     np.testing.assert_allclose(Pose.from_quaternion(expected.as_quat()).rotation, expected.as_matrix(), atol=1e-9)
 
 
+@pytest.mark.parametrize("rpy", [(0.3, -0.4, 1.2), (0.0, math.pi / 2 - 1e-6, 0.0)])
+def test_roll_pitch_and_yaw_are_those_of_from_rpy(rpy: tuple[float, float, float]) -> None:
+    assert Pose.from_rpy(*rpy).roll_pitch_yaw() == pytest.approx(rpy, abs=1e-12)
+
+
 def test_quaternion_survives_a_half_turn() -> None:
     pose = Pose.from_rpy(math.pi, 0.0, 0.0)
     np.testing.assert_allclose(np.abs(pose.quaternion()), [1, 0, 0, 0], atol=1e-9)

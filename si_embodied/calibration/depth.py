@@ -6,6 +6,7 @@ The board's pose in the colour image says what the depth of each of its pixels s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import numpy as np
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.detection import View, board_pose, check_size, pinhole_pixels
 from si_embodied.calibration.findings import SIGMAS, Finding, Report, judged
-from si_embodied.errors import DataError
+from si_embodied.errors import ConfigError, DataError
 from si_embodied.geometry import deproject, deproject_image, is_return
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
@@ -31,7 +32,7 @@ _TOLERANCE, _TOLERANCE_M = 0.01, 0.01
 """Of the scale, and of the offset: what a planner's goals do not feel."""
 _LEAST_DISTANCES = 1.4
 """Nearest to farthest view: closer together, scale and offset cannot be told apart."""
-_LEAST_RETURNS = 0.5
+_LEAST_RETURNS, _LEAST_RETURNS_PX = 0.5, 20
 _POSE_SIGMA = 0.005
 """Of the distance by the board's pose in a single view, by the distance."""
 _INSIDE = 0.95
@@ -100,7 +101,7 @@ def _board_plane(view: View, board: Board, camera: CameraModel, pose: BoardPose)
 
 def _plane(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float64], tilt_rad: float) -> Plane:
     valid = is_return(depth_m)
-    if valid.sum() < 20:
+    if valid.sum() < _LEAST_RETURNS_PX:
         return Plane(name, float(np.median(expected_m)), np.nan, np.nan, float(valid.mean()), tilt_rad)
     measured, expected = depth_m[valid].astype(np.float64), expected_m[valid]
     ratio = float(np.median(measured / expected))
@@ -119,8 +120,11 @@ def wall_planes(pictures: Iterable[Picture], camera: CameraModel, distance_m: fl
         distance_m: from the camera to the wall, at right angles to it.
 
     Raises:
+        ConfigError: the distance is not positive.
         DataError: no picture has depth.
     """
+    if not 0 < distance_m < math.inf:
+        raise ConfigError(f"expected --wall to be the distance to the wall in metres, above 0, got: {distance_m:g}")
     planes = []
     for picture in pictures:
         if picture.depth_m is None:
@@ -152,7 +156,7 @@ def _normal(points: NDArray[np.float64], name: str) -> NDArray[np.float64]:
 
 
 def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Report:
-    """Fit depth's scale and offset.
+    """Fit depth's scale, and with a board its offset: a wall is at one distance, which determines the scale alone.
 
     Args:
         planes: at any distances.
@@ -164,7 +168,10 @@ def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Rep
     scale, offset_m, sigma, sigma_m = np.nan, np.nan, np.nan, np.nan
     if usable:
         scale, offset_m, sigma, sigma_m = fit_line(usable)
-        findings = [_scale(scale, sigma, scale_m, board), *_offset(offset_m, sigma_m, usable), *findings]
+        offset = [] if board is None else _offset(offset_m, sigma_m, usable)
+        findings = [_scale(scale, sigma, scale_m, board), *offset, *findings]
+    else:
+        findings = [_no_depth(board), *findings]
     rows = [
         (
             plane.name, f"{plane.expected_m:.3f}", f"{np.degrees(plane.tilt_rad):.0f}", f"{100 * plane.returns:.0f}%",
@@ -178,7 +185,7 @@ def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Rep
 
 
 def fit_line(planes: list[Plane]) -> tuple[float, float, float, float]:
-    """Scale, offset in metres, and their standard deviations; the offset is NaN if the distances do not tell it.
+    """Scale, offset in metres, and their standard deviations; the offset is NaN if the distances do not determine it.
 
     A plane counts as one measurement: its pixels share the errors of its pose. Its weight falls with the distance. An
     offset that may be chance is not taken out of the scale.
@@ -209,13 +216,21 @@ def _scale(scale: float, sigma: float, scale_m: float, board: Board | None) -> F
     says = f"{by}depth is {scale:.4f} ± {sigma:.4f} of what the {'wall' if board is None else 'board'} says"
     if verdict != "off":
         return Finding("depth scale", verdict, says, "take more views" if verdict == "unknown" else "")
-    fix = f"set depth_scale to {scale_m / scale:.6g} (now {scale_m:g})"
+    fix = (
+        f"set depth_scale to {scale_m / scale:.6g} (now {scale_m:g}); it applies to integer depth only: correct depth "
+        "in metres (32FC1, .npy) in the camera's driver"
+    )
     if board is not None:
         fix += (
             f". First measure a square with a ruler: a board printed at another size looks the same, and this one "
             f"would have squares of {1e3 * board.square_m * scale:.2f} mm instead of {1e3 * board.square_m:.2f} mm"
         )
     return Finding("depth scale", verdict, says, fix)
+
+
+def _no_depth(board: Board | None) -> Finding:
+    says = f"no picture has {_LEAST_RETURNS_PX} pixels with depth on the {'wall' if board is None else 'board'}"
+    return Finding("depth scale", "unknown", says, "move closer, within the sensor's range")
 
 
 def _offset(offset_m: float, sigma_m: float, planes: list[Plane]) -> list[Finding]:

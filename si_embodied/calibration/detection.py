@@ -98,11 +98,11 @@ def find_board(board: Board, pictures: Iterable[Picture], *, least: int) -> tupl
 
 
 def _view(detector: Any, board: Board, picture: Picture) -> View | None:
-    corners, ids, _, _ = detector.detectBoard(_grey(picture.rgb))
+    corners, ids, _, _ = detector.detectBoard(grey_of(picture.rgb))
     if ids is None or len(ids) < _LEAST_CORNERS:
         return None
     numbers = np.asarray(ids, dtype=np.int64).ravel()
-    pixels = _refined(_grey(picture.rgb), np.asarray(corners, dtype=np.float32).reshape(-1, 2))
+    pixels = _refined(grey_of(picture.rgb), np.asarray(corners, dtype=np.float32).reshape(-1, 2))
     across = board.columns - 1
     if min(len(np.unique(numbers % across)), len(np.unique(numbers // across))) < 2:
         return None  # on one line: no plane
@@ -124,7 +124,7 @@ def _refined(grey: NDArray[np.uint8], corners: NDArray[np.float32]) -> NDArray[n
 
 
 def _too_few(board: Board, views: list[View], without: list[Picture], least: int) -> str:
-    """The error's text, with the reason why the first picture without a board is one."""
+    """The error's text, with the likely reason, found in the middle one of the pictures without a board."""
     count = len(views) + len(without)
     names = ", ".join(picture.name for picture in without[:5]) + (", …" if len(without) > 5 else "")
     found = f"the board ({board.words}) was found in {len(views)} of {count} pictures, but {least} are needed"
@@ -136,7 +136,7 @@ def _too_few(board: Board, views: list[View], without: list[Picture], least: int
 def _reason(board: Board, picture: Picture) -> str:
     """Why the board is not found in a picture: the causes that can be tested, then those that a person can see."""
     cv2 = import_opencv()
-    grey = _grey(picture.rgb)
+    grey = grey_of(picture.rgb)
     mirrored = _markers(cv2, grey[:, ::-1].copy(), board.dictionary)
     upright = _markers(cv2, grey, board.dictionary)
     if mirrored > max(2, upright):
@@ -165,7 +165,8 @@ def _markers(cv2: Any, grey: NDArray[np.uint8], dictionary: str) -> int:
     return 0 if ids is None else len(ids)
 
 
-def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def grey_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The brightness (H, W) of an image (H, W, 3)."""
     grey: NDArray[np.uint8] = import_opencv().cvtColor(np.ascontiguousarray(rgb), import_opencv().COLOR_RGB2GRAY)
     return grey
 

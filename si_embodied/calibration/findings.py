@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Verdict: TypeAlias = Literal["fine", "off", "unknown"]
+Verdict: TypeAlias = Literal["fine", "off", "unknown", "note"]
 
 SIGMAS = 3.0
 """A difference of fewer standard deviations may be chance."""
@@ -18,7 +18,7 @@ class Finding:
     """One thing that was checked."""
 
     what: str  # "focal length"
-    verdict: Verdict  # unknown: the pictures do not determine it
+    verdict: Verdict  # unknown: the pictures do not determine it; note: the same, but the check does without it
     says: str  # by how much, with the uncertainty
     fix: str = ""  # what to set or do
 
@@ -35,7 +35,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """`off` if anything is, else `unknown` if anything is."""
+        """`off` if anything is, else `unknown` if anything is; a note changes nothing."""
         verdicts = {each.verdict for each in self.findings}
         return "off" if "off" in verdicts else "unknown" if "unknown" in verdicts else "fine"
 
@@ -55,7 +55,7 @@ def judged(difference: float, sigma: float, tolerance: float) -> Verdict:
 
     Args:
         difference: of what is set from what was measured.
-        sigma: its standard deviation; infinite or NaN if the pictures do not tell.
+        sigma: its standard deviation; infinite or NaN if the pictures do not determine it.
         tolerance: the largest difference that does no harm.
     """
     size = abs(difference)

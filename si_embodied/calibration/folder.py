@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _DEPTHS = ("_depth.png", "_depth.npy", "_depth.tif", "_depth.tiff")
+_MOST_GAP_S = 0.5
+"""Poses farther apart in time are not interpolated: robots report faster, and names like 0001 and 0003 are numbers."""
 _READ_SCALE_M = 0.001
 """What `read_depth` takes an integer for."""
 
@@ -38,7 +40,7 @@ class Folder:
 
     poses.txt has a line for each pose of the mount in the fixed frame, `KEY x y z qx qy qz qw`. KEY is a picture's
     name, or a time in seconds (the trajectory format of the TUM RGB-D benchmark); then pictures are named by their time
-    too, as in 12.345.png, and have the pose at it.
+    too, as in 12.345.png, and have the pose at it, interpolated between poses up to 0.5 s apart.
     """
 
     def __init__(self, settings: SourceSettings) -> None:
@@ -53,7 +55,7 @@ class Folder:
         self.camera: CameraModel | None = read_camera(calibration) if settings.camera or calibration.is_file() else None
         self.camera_frame = "camera_optical_frame"
         self._by_name: dict[str, Pose] = {}
-        self._by_time = TransformBuffer(keep_s=math.inf)
+        self._by_time = TransformBuffer(keep_s=math.inf, most_gap_s=_MOST_GAP_S)
         poses = self._folder / "poses.txt"
         if poses.is_file():
             self._read_poses(poses)

@@ -9,6 +9,7 @@ a view share, such as those of its recorded pose (the sandwich estimator, with v
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +101,7 @@ def check_hand_eye(
     findings = [
         _comparison(fit, published),
         *_views(views, errors),
-        _square(problem.solve(fit.mount, fit.board, with_scale=True), board),
+        _square(problem, fit, board),
     ]
     rows = [
         (view.picture.name, str(len(view.ids)), f"{1e3 * by_m:.1f}", f"{np.degrees(by_rad):.2f}")
@@ -148,7 +149,7 @@ def _comparison(fit: Fit, published: Pose | None) -> Finding:
     verdicts = {judged(by_m, fit.sigma_m, _TOLERANCE_M), judged(by_rad, fit.sigma_rad, _TOLERANCE_RAD)}
     verdict: Verdict = "off" if "off" in verdicts else "unknown" if "unknown" in verdicts else "fine"
     x, y, z = 1e3 * (fit.mount.translation - published.translation)
-    by = "off by" if verdict == "off" else "within"
+    by = {"off": "off by", "unknown": "differs by", "fine": "within"}[verdict]
     says = (
         f"{by} {1e3 * by_m:.1f} mm (add x {x:+.1f}, y {y:+.1f}, z {z:+.1f}) and {np.degrees(by_rad):.2f}°; {measured}"
     )
@@ -167,14 +168,25 @@ def _views(views: list[View], errors: list[tuple[float, float]]) -> list[Finding
     return [Finding("residuals", "off", says, fix)]
 
 
-def _square(fit: Fit, board: Board) -> Finding:
-    """Whether the board is as large as its file says, by how far the robot moved."""
-    sigma = float(np.sqrt(fit.covariance[12, 12]))
-    verdict = judged(fit.scale - 1, sigma, _SCALE_TOLERANCE)
-    measured = f"{1e3 * board.square_m * fit.scale:.2f} ± {1e3 * board.square_m * sigma:.2f} mm by the robot's motion"
-    says = f"{1e3 * board.square_m:.2f} mm by the board file, {measured}"
-    fix = f"measure a square with a ruler; set square_m to {board.square_m * fit.scale:.5f} if it agrees"
-    return Finding("square size", verdict, says, fix if verdict == "off" else "")
+def _square(problem: Problem, fit: Fit, board: Board) -> Finding:
+    """Whether the board is as large as its file says, by how far the robot moved.
+
+    The mount may be well determined where the size is not: a head whose axes meet turns about a fixed point.
+    """
+    what, by_file = "square size", f"{1e3 * board.square_m:.2f} mm by the board file"
+    with suppress(DataError):
+        scaled = problem.solve(fit.mount, fit.board, with_scale=True)
+        sigma = float(np.sqrt(scaled.covariance[12, 12]))
+        verdict = judged(scaled.scale - 1, sigma, _SCALE_TOLERANCE)
+        square_mm, sigma_mm = 1e3 * board.square_m * scaled.scale, 1e3 * board.square_m * sigma
+        says = f"{by_file}, {square_mm:.2f} ± {sigma_mm:.2f} mm by the robot's motion"
+        if verdict == "off":
+            fix = f"measure a square with a ruler; set square_m to {1e-3 * square_mm:.5f} if it agrees"
+            return Finding(what, verdict, says, fix)
+        if sigma <= _SCALE_TOLERANCE:
+            return Finding(what, verdict, says)
+    says = f"{by_file}; the robot's motion does not determine it"
+    return Finding(what, "note", says, "measure a square with a ruler")
 
 
 def _apart(a: Pose, b: Pose) -> tuple[float, float]:
@@ -184,16 +196,9 @@ def _apart(a: Pose, b: Pose) -> tuple[float, float]:
     return float(np.linalg.norm(between.translation)), float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-def roll_pitch_yaw(pose: Pose) -> tuple[float, float, float]:
-    """Fixed-axis roll, pitch and yaw in radians, as in URDF (REP 103)."""
-    r = pose.rotation
-    pitch = float(np.arctan2(-r[2, 0], np.hypot(r[0, 0], r[1, 0])))
-    return float(np.arctan2(r[2, 1], r[2, 2])), pitch, float(np.arctan2(r[1, 0], r[0, 0]))
-
-
 def mount_lines(mount: Pose, parent: str, child: str) -> list[str]:
     """The mount as a command for ROS, and as an origin for URDF. The camera's frame is the optical one."""
-    (x, y, z), (qx, qy, qz, qw), (roll, pitch, yaw) = mount.translation, mount.quaternion(), roll_pitch_yaw(mount)
+    (x, y, z), (qx, qy, qz, qw), (roll, pitch, yaw) = mount.translation, mount.quaternion(), mount.roll_pitch_yaw()
     turned = f"--qx {qx:.6f} --qy {qy:.6f} --qz {qz:.6f} --qw {qw:.6f}"
     command = "ros2 run tf2_ros static_transform_publisher"
     return [

@@ -25,7 +25,7 @@ class Picture:
     """One image as the camera took it, lens distortion included."""
 
     name: str  # the file's, or the stamp
-    stamp_s: float  # NaN if unknown
+    stamp_s: float  # infinity if unknown
     rgb: NDArray[np.uint8]  # (H, W, 3)
     depth_m: NDArray[np.float32] | None = None  # (H, W), metres along the optical axis, 0 = no return
     T_fixed_mount: Pose | None = None  # of the link that the camera is mounted on, or that holds the board

@@ -52,7 +52,7 @@ class RecordedPictures(RecordedMessages):
         for topic, _, message in self._messages(*TRANSFORMS, self._info_topic()):
             if hasattr(message, "transforms"):
                 transforms += self._transforms_in(message, static=topic.endswith("/tf_static"))
-            else:
+            elif topic == self._info_topic():  # not another camera's that ends alike
                 info = info or message
         self._buffer_of_all = self._buffer(transforms)
         if info is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.calibration.detection import undistorted_pixels
+from si_embodied.calibration.detection import grey_of, undistorted_pixels
 from si_embodied.errors import DataError
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
@@ -46,11 +46,10 @@ def camera_turns(pictures: Iterable[Picture], camera: CameraModel) -> Turns:
     found: list[tuple[float, float, NDArray[np.float64]]] = []
     last: tuple[float, NDArray[np.uint8]] | None = None
     lost = 0
-    cv2 = import_opencv()
     for picture in pictures:
         if not np.isfinite(picture.stamp_s):
             raise DataError(f"{picture.name} has no stamp; name pictures by their time in seconds, as in 12.345.png")
-        grey = cv2.cvtColor(np.ascontiguousarray(picture.rgb), cv2.COLOR_RGB2GRAY)
+        grey = grey_of(picture.rgb)
         if last is not None and picture.stamp_s > last[0]:
             rotation = _rotation(last[1], grey, camera)
             lost += rotation is None

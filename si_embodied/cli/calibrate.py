@@ -145,7 +145,7 @@ class TimeOffset:
     """Measure the time between the camera's stamps and the transforms, from a recorded turn. Needs no board.
 
     Turn the base or the head to and fro for 20 s, with quick starts and stops, in a textured place. The exit code is 1
-    if the stamps are off or the turn does not tell.
+    if the stamps are off or the turn does not determine the offset.
     """
 
     pictures: Annotated[SourceSettings, flags("camera", "image", "rectified", "fixed", "mount", **_SOURCE)]
@@ -179,6 +179,9 @@ def _show(report: Report, without: list[str], *, json_too: bool) -> int:
         say(f"No board in {len(without)} pictures: {', '.join(without[:5])}{', …' if len(without) > 5 else ''}")
     say(*report.lines())
     if json_too:
+        from si_embodied.evaluation.report import without_nan
+
         findings = [asdict(each) for each in report.findings]
-        say(json.dumps({"verdict": report.verdict, "findings": findings, **report.figures}))
+        plain = without_nan({"verdict": report.verdict, "findings": findings, **report.figures})
+        say(json.dumps(plain, allow_nan=False))
     return 0 if report.verdict == "fine" else 1

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from rendered_boards import BOARD, PINHOLE, board_poses, depth_of, rendered
 
-from si_embodied.calibration.depth import board_planes, check_depth, wall_planes
+from si_embodied.calibration.depth import Plane, board_planes, check_depth, wall_planes
 from si_embodied.calibration.detection import find_board
 from si_embodied.calibration.findings import Report
 from si_embodied.calibration.pictures import Picture
 from si_embodied.calibration.registration import check_registration
-from si_embodied.errors import DataError
+from si_embodied.errors import ConfigError, DataError
 
 DISTANCES = (0.38, 0.5, 0.7)
 COLOURS = {}
@@ -52,6 +52,7 @@ def test_a_wrong_scale_is_off_by_its_error_and_says_what_to_set() -> None:
     assert "off by +5" in scale.says or "off by +4.9" in scale.says
     assert float(scale.fix.split()[3]) == pytest.approx(0.001 / 1.05, abs=6e-6)
     assert "measure a square with a ruler" in scale.fix
+    assert "correct depth in metres (32FC1, .npy) in the camera's driver" in scale.fix  # depth_scale does not change it
 
 
 def test_an_offset_is_told_from_the_scale() -> None:
@@ -103,3 +104,17 @@ def test_a_wall_at_a_known_distance_gives_the_scale() -> None:
     across = 1.5 / np.sqrt(1 + (0.5 * 0.2 / 400 * 330) ** 2)  # a tilted plane is nearer than it is along the axis
     (plane,) = wall_planes([picture], PINHOLE, across)
     assert plane.measured_m / plane.expected_m == pytest.approx(1.03, abs=0.003)
+
+
+@pytest.mark.parametrize("distance_m", [0.0, -1.5, float("nan"), float("inf")])
+def test_a_wall_at_an_impossible_distance_is_refused(distance_m: float) -> None:
+    with pytest.raises(ConfigError, match=f"--wall .* above 0, got: {distance_m:g}"):
+        wall_planes([], PINHOLE, distance_m)
+
+
+@pytest.mark.parametrize("board", [BOARD, None])
+def test_too_few_returns_leave_the_scale_unknown(board) -> None:
+    planes = [Plane(f"{i}.png", 3.0, np.nan, np.nan, 0.8, 0.0) for i in range(3)]  # of a few pixels, far away
+    report = check_depth(planes, 0.001, board)
+    assert report.verdict == "unknown"
+    assert finding(report, "depth scale").says.endswith("on the wall" if board is None else "on the board")

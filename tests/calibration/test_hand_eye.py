@@ -86,6 +86,31 @@ def test_a_board_printed_at_another_size_shows_by_the_robot_s_motion() -> None:
     assert "measure a square with a ruler; set square_m to 0.037" in square.fix  # 36 mm * 1.05 = 37.8 mm
 
 
+@pytest.mark.parametrize("noise", [(0.0, 0.0), (0.0001, 0.0002)])
+def test_a_head_whose_axes_meet_needs_no_square_size(noise: tuple[float, float]) -> None:
+    """It turns about a fixed point: a larger board, and a camera farther from that point, look the same."""
+    rng, taken = np.random.default_rng(0), []
+    camera = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.06, 0.02, 0.05]))
+    board = Pose(camera.rotation, np.array([0.6, 0.11, 1.28]))
+    for i, (pan, tilt) in enumerate((p, t) for p in (-0.25, -0.1, 0.1, 0.25) for t in (-0.25, -0.1, 0.1, 0.25)):
+        head = Pose.from_rpy(0.0, tilt, pan, (0.0, 0.0, 1.1))
+        apparent = (head @ camera).inverse() @ board
+        pose = shaken(head, rng, *noise)
+        taken.append(projected_view(PINHOLE, apparent, rng, noise[0] and 0.1, name=f"{i}.png", T_fixed_mount=pose))
+    report = check(taken, camera)
+    assert report.verdict == "fine", report.lines()
+    assert report.figures["position_m"] == pytest.approx(camera.translation, abs=0.003)
+    (square,) = [each for each in report.findings if each.what == "square size"]
+    assert (square.verdict, square.fix) == ("note", "measure a square with a ruler")
+
+
+def test_a_difference_that_may_be_chance_is_not_called_an_upper_limit() -> None:
+    published = Pose(MOUNT.rotation, MOUNT.translation + np.array([0.02, 0.0, 0.0]))
+    (mount, *_) = check(views(5, noise=(0.02, 0.02)), published).findings
+    assert mount.verdict == "unknown"
+    assert mount.says.startswith("differs by ")
+
+
 def driven(rng: np.random.Generator):
     """Views from a base that drives and turns on the floor before a board on the wall."""
     camera = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.1, 0.02, 0.9]))

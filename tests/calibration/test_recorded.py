@@ -141,10 +141,35 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_poses_by_time_are_interpolated(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "10.5.png"), np.zeros((4, 4, 3), np.uint8))
-    (tmp_path / "poses.txt").write_text("# stamp x y z qx qy qz qw\n10 0 0 0 0 0 0 1\n11 1 0 0 0 0 0 1\n")
+    (tmp_path / "poses.txt").write_text("# stamp x y z qx qy qz qw\n10.3 0 0 0 0 0 0 1\n10.7 1 0 0 0 0 0 1\n")
     (picture,) = open_source(SourceSettings(tmp_path)).pictures()
     assert picture.T_fixed_mount is not None
     assert picture.T_fixed_mount.translation == pytest.approx((0.5, 0, 0))
     (tmp_path / "poses.txt").write_text("10.5 0 0 0 1\n")
     with pytest.raises(ConfigError, match=r"line 1: expected KEY x y z qx qy qz qw, got: '10.5 0 0 0 1'"):
         open_source(SourceSettings(tmp_path))
+
+
+def test_a_numbered_picture_without_a_pose_gets_none(tmp_path: Path) -> None:
+    for number in ("0001", "0002", "0003"):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "poses.txt").write_text("0001 0 0 0 0 0 0 1\n0003 1 0 0 0 0 0 1\n")
+    poses = {each.name: each.T_fixed_mount for each in open_source(SourceSettings(tmp_path)).pictures()}
+    assert [name for name, pose in poses.items() if pose is None] == ["0002.png"]
+
+
+def test_the_calibration_of_another_camera_is_not_used(tmp_path: Path) -> None:
+    """usb_cam's `/camera_info` beside a depth camera whose `/depth/camera_info` comes first."""
+    writer, other = BagWriter(tmp_path / "bag"), info()
+    other.k[0] = 999.0
+    kinds = {
+        "/depth/camera_info": ("sensor_msgs/msg/CameraInfo", other),
+        "/camera_info": ("sensor_msgs/msg/CameraInfo", info()),
+        "/image_raw": ("sensor_msgs/msg/Image", image(1.0, np.zeros((300, 400, 3), np.uint8), "rgb8")),
+    }
+    for topic, (kind, _) in kinds.items():
+        writer.add(Topic(topic, kind, "", latched=False))
+    for stamp_ns, (topic, (kind, each)) in enumerate(kinds.items(), 10**9):
+        writer.write(topic, bytes(TYPES.serialize_cdr(each, kind)), stamp_ns)
+    writer.close()
+    assert open_source(SourceSettings(tmp_path / "bag")).camera == PINHOLE

@@ -77,6 +77,21 @@ def test_depth(pictures: Path, board: list[str], capsys: pytest.CaptureFixture[s
     assert "fine:    registration" in shown
 
 
+@pytest.mark.parametrize(("truth_m", "code"), [(1.5, 0), (1.56, 1)])
+def test_depth_of_a_wall(tmp_path: Path, truth_m: float, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "wall", PINHOLE, ((f"{i}.png", np.zeros((300, 400, 3))) for i in range(3)))
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}_depth.png"), np.full((300, 400), round(1000 * truth_m), np.uint16))
+    assert main(["calibrate", "depth", str(folder), "--wall", "1.5", "--json"]) == code
+    shown = capsys.readouterr().out
+    figures = json.loads(shown[shown.index("{") :], parse_constant=pytest.fail)  # NaN is not JSON
+    assert figures["offset_m"] is None
+    assert "depth offset" not in shown
+    assert ("depth scale: off by +4.0%" in shown) == bool(code)
+    assert main(["calibrate", "depth", str(folder), "--wall", "0"]) == 2
+    assert "--wall" in capsys.readouterr().err
+
+
 def test_time_offset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng, late_s = np.random.default_rng(0), 0.05
     frames = ((f"{t + late_s:.4f}.png", panorama_frame(PINHOLE, swing(t), rng)) for t in np.arange(1, 4, 1 / 12))
