@@ -10,13 +10,14 @@ from si_embodied.benchmarking.comparison.asking import RECORDS, pairs_of_episode
 from si_embodied.benchmarking.comparison.report import ComparisonReport, Success, distance_of, side_of
 from si_embodied.benchmarking.comparison.verdict import Criterion, criteria_of
 from si_embodied.benchmarking.latency.cold import peak_memory
-from si_embodied.errors import DataError
+from si_embodied.errors import BackendError, DataError
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import Comparison, compare, make_report, versions
 from si_embodied.evaluation.runner import evaluate
 from si_embodied.runs import claim, write_json, write_text
 
 if TYPE_CHECKING:
+    from si_embodied.backends.config import BackendConfig
     from si_embodied.benchmarking.comparison.settings import ComparisonRun
     from si_embodied.evaluation.report import Report
     from si_embodied.evaluation.session import Watch
@@ -52,7 +53,7 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
         success = Success.of(first, second)
         criteria += (Criterion.of_success(second.paired, second.episodes, run.thresholds.margin),)
     say("measuring memory" if not run.no_memory else "memory is not measured")
-    memory = [None if run.no_memory else peak_memory(each) for each in (run.model, run.against)]
+    memory = [None if run.no_memory else _memory(each, say) for each in (run.model, run.against)]
     report = ComparisonReport(
         side_of([pair.first for pair in pairs], memory[0]), side_of([pair.second for pair in pairs], memory[1]),
         sum(pair.same_plan for pair in pairs), len(pairs), distance_of(pairs), success, criteria,
@@ -62,6 +63,15 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
     write_json(run.out / "results.json", report.to_json())
     write_text(run.out / "results.md", "\n".join(report.table()) + "\n")
     return report
+
+
+def _memory(backend: BackendConfig, say: Callable[[str], None]) -> int | None:
+    """The model's peak memory; None if it cannot be measured, which must not cost the comparison."""
+    try:
+        return peak_memory(backend)
+    except BackendError as error:
+        say(f"memory is not measured: {error}")
+        return None
 
 
 def _success(run: ComparisonRun, watch: Watch) -> tuple[Report, Comparison]:

@@ -35,14 +35,19 @@ def cold_start(backend: BackendConfig, *, image_size: int = _IMAGE_PX) -> ColdSt
     """Start a process that plans with this model.
 
     Raises:
-        BackendError: the process failed; the message is its last line.
+        BackendError: the process failed; the message is its last line. Or it did not end in time.
     """
     settings = json.dumps({"backend": asdict(backend), "image_size": image_size})
     started_s = time.time()
-    done = subprocess.run(  # nosec B603
-        (sys.executable, "-m", __name__), input=settings, capture_output=True, text=True, timeout=_TIMEOUT_S,
-        check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(  # nosec B603
+            (sys.executable, "-m", __name__), input=settings, capture_output=True, text=True, timeout=_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(
+            f"a process that opens {backend.model!r} and plans {_PLANS} times was still running after {_TIMEOUT_S:.0f} s"
+        ) from error
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     if done.returncode != 0 or not lines:
         raise BackendError(f"a process that opens {backend.model!r} failed: {lines[-1] if lines else done.returncode}")
@@ -54,6 +59,9 @@ def peak_memory(backend: BackendConfig) -> int | None:
     """Peak memory of a process that has only this model, in bytes: of torch's CUDA device if it uses one, else host.
 
     None for a model that another process serves.
+
+    Raises:
+        BackendError: as `cold_start`.
     """
     if backend.kind != "local":
         return None

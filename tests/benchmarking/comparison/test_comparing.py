@@ -15,13 +15,14 @@ import pytest
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.comparison import asking
+from si_embodied.benchmarking.comparison import run as module
 from si_embodied.benchmarking.comparison.report import ComparisonReport
 from si_embodied.benchmarking.comparison.run import run_comparison
 from si_embodied.benchmarking.comparison.settings import ComparisonRun, Thresholds
 from si_embodied.benchmarking.latency.cold import peak_memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
-from si_embodied.errors import ConfigError
+from si_embodied.errors import BackendError, ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 
 STOP = '{"subgoals": [{"skill": "stop"}], "done": false}'
@@ -107,6 +108,21 @@ def test_the_exit_code_is_the_verdict(
     assert "73 decisions are needed" in capsys.readouterr().out
     assert main([*shared, str(tmp_path / "b"), "--against", "other"]) == EXIT_CODES["different"] == 1
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["verdict"] == "different"
+
+
+def test_a_comparison_survives_memory_that_cannot_be_measured(
+    fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(_: BackendConfig) -> None:
+        raise BackendError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "peak_memory", too_large)
+    said: list[str] = []
+    report = run_comparison(comparison(fake_world, tmp_path, STOP), lambda *_: nullcontext(lambda _: None), said.append)
+    assert report.verdict == "the same"
+    assert said.count("memory is not measured: CUDA out of memory") == 2
+    assert json.loads((tmp_path / "results.json").read_text())["verdict"] == "the same"
+    assert "| peak memory |  | not measured |" in (tmp_path / "results.md").read_text()
 
 
 def test_along_a_recording_both_make_the_same_decisions_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
