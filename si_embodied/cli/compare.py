@@ -27,7 +27,8 @@ class Compare:
 
     The observations are those of episodes that the first model plays (--env), or of a robot's recording (--recording).
     A model is a checkpoint, an ONNX export, or a server's address. The exit code is 0 if they are the same, 1 if they
-    are different, and 3 if there were too few observations to say. The same command continues after an interruption.
+    are different, and 3 if there were too few observations to say. After an interruption, the same command continues
+    with --env, and starts anew with --recording.
     """
 
     against: Annotated[str, Doc("the second model, as for --model"), arg(metavar="DIR|ID|URL")]

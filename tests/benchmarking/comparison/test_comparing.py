@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stand_in import EARLIER_S, MIDDLE_S, remembering
 
 from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.benchmarking.comparison import asking
 from si_embodied.benchmarking.comparison import run as module
 from si_embodied.benchmarking.comparison.report import ComparisonReport
@@ -22,7 +24,8 @@ from si_embodied.benchmarking.comparison.settings import ComparisonRun, Threshol
 from si_embodied.benchmarking.latency.cold import peak_memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
-from si_embodied.errors import BackendError, ConfigError
+from si_embodied.config import GuardConfig, PlannerConfig, Prompts
+from si_embodied.errors import BackendError, ConfigError, DataError, SiEmbodiedError
 from si_embodied.evaluation.config import EvaluationConfig
 
 STOP = '{"subgoals": [{"skill": "stop"}], "done": false}'
@@ -125,21 +128,72 @@ def test_a_comparison_survives_memory_that_cannot_be_measured(
     assert "| peak memory |  | not measured |" in (tmp_path / "results.md").read_text()
 
 
-def test_along_a_recording_both_make_the_same_decisions_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With the robot's memory and images; what was not recorded is left out."""
-    records = Path(__file__).parents[2] / "ros_nodes" / "recording" / "records_0_1_0.jsonl"
-    from si_embodied.ros_nodes.recording.decision_records import DecisionRecord
-    from si_embodied.ros_nodes.recording.replay import Replayed
+OLD_AT_ONCE = PlannerConfig(Prompts(navigation="nav/v2"), guard=GuardConfig(max_plan_age_s=0.001))
+"""What the robot was set to: a model that is slower here must not be refused for it."""
 
-    made = [DecisionRecord.from_json(line) for line in records.read_text(encoding="utf-8").splitlines()]
-    again = [Replayed(each.decision, each.decision, "identical", 0.0) for each in made]
-    again.append(Replayed(made[0].decision, None, "not replayed", None, "images are missing"))
-    monkeypatch.setattr(asking, "Recording", lambda _: SimpleNamespace(records=made))
-    monkeypatch.setattr(asking, "Replayer", lambda *_: SimpleNamespace(replay=lambda _: iter(again)))
-    config = EvaluationConfig("", "planner", backend=scripted(STOP))
-    report = compared(ComparisonRun(config, scripted(STOP), tmp_path, recording=tmp_path))
-    assert report.decisions == report.same_plans == len(made)
-    assert report.success is None
+
+def along_a_recording(
+    monkeypatch: pytest.MonkeyPatch, out: Path, against: str, *, without: float | None = None
+) -> ComparisonReport:
+    """One decision of a robot made again by a model that stops, and by another one."""
+    recorded = remembering(EARLIER_S, MIDDLE_S, without=without, planner=OLD_AT_ONCE)
+    monkeypatch.setattr(asking, "Recording", lambda _: recorded)
+    config = EvaluationConfig(
+        "", "planner", backend=replace(scripted(STOP), script_delay_s=0.01),
+        planner=PlannerConfig(Prompts(navigation="nav/v1")),
+    )  # fmt: skip
+    return compared(ComparisonRun(config, scripted(against), out, recording=out, thresholds=LENIENT))
+
+
+def test_along_a_recording_a_model_makes_its_own_decisions_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = along_a_recording(monkeypatch, tmp_path, STOP)
+    assert (report.same_plans, report.decisions, report.success) == (1, 1, None)
+    assert report.first.prompt_version == report.second.prompt_version == "nav/v1"  # the models', not the robot's
+
+
+def test_along_a_recording_another_decision_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    report = along_a_recording(monkeypatch, tmp_path, TURN)
+    assert (report.same_plans, report.decisions) == (0, 1)
+    (row,) = (json.loads(line) for line in (tmp_path / asking.PAIRS).read_text().splitlines())
+    assert (row["first"]["skill"], row["second"]["skill"]) == ("stop", "turn")
+
+
+def test_a_recording_is_asked_about_anew_by_the_same_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert along_a_recording(monkeypatch, tmp_path, STOP).decisions == 1
+    assert len((tmp_path / asking.PAIRS).read_text().splitlines()) == 1
+
+
+def test_a_decision_whose_images_were_not_recorded_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no decision of .* can be made again"):
+        along_a_recording(monkeypatch, tmp_path, STOP, without=EARLIER_S)
+
+
+def closings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first answer of every scripted model that is closed from now on."""
+    closed: list[str] = []
+    monkeypatch.setattr(ScriptedBackend, "close", lambda self: closed.append(self.info.model))
+    return closed
+
+
+def test_both_models_are_closed_after_a_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before memory is measured, for which each is loaded once more."""
+    closed = closings(monkeypatch)
+    monkeypatch.setattr(module, "peak_memory", lambda _: pytest.fail("loaded too early") if len(closed) < 2 else None)
+    along_a_recording(monkeypatch, tmp_path, STOP)
+    assert len(closed) == 2
+
+
+def test_the_first_model_is_closed_if_the_second_cannot_be_opened(
+    fake_world: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed = closings(monkeypatch)
+    run = replace(comparison(fake_world, tmp_path, STOP), against=BackendConfig(model=str(tmp_path / "missing")))
+    with pytest.raises(SiEmbodiedError, match="missing"):
+        asking.pairs_of_episodes(run)
+    assert len(closed) == 1
 
 
 def test_a_planning_server_is_refused_along_a_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
