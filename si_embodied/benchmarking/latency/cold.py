@@ -46,7 +46,8 @@ def cold_start(backend: BackendConfig, *, image_size: int = _IMAGE_PX) -> ColdSt
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise BackendError(
-            f"a process that opens {backend.model!r} and plans {_PLANS} times was still running after {_TIMEOUT_S:.0f} s"
+            f"a process that opens {backend.model!r} and plans {_PLANS} times was still running after "
+            f"{_TIMEOUT_S:.0f} s"
         ) from error
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     if done.returncode != 0 or not lines:

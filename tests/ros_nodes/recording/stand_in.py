@@ -69,9 +69,10 @@ EARLIER_S, MIDDLE_S = 2.0, 4.0
 GOTO = Goto(object="chair", view=1, point=(500, 500))
 
 
-def remembering(
-    *stamps: float, without: float | None = None, planner: PlannerConfig = PlannerConfig(Prompts(navigation="nav/v2"))
-) -> StandIn:
+_PLANNER = PlannerConfig(Prompts(navigation="nav/v2"))
+
+
+def remembering(*stamps: float, without: float | None = None, planner: PlannerConfig = _PLANNER) -> StandIn:
     """A decision at 5 s that points at Image-1 of its prompt. The base moves along x at 0.25 m/s."""
     answer = Plan(subgoals=(GOTO,), done=False).model_dump_json(exclude_none=True)
     plan = PlanRecord(STAMP_S, "nav/v2", "m", "sdpa", "float32", (answer,), 0, 0, {"total": 0.1}, Code.NO_STANDOFF, "")
