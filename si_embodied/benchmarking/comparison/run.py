@@ -19,6 +19,7 @@ from si_embodied.runs import claim, write_json, write_text
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendConfig
     from si_embodied.benchmarking.comparison.settings import ComparisonRun
+    from si_embodied.benchmarking.latency.memory import Memory
     from si_embodied.evaluation.report import Report
     from si_embodied.evaluation.session import Watch
 
@@ -65,7 +66,7 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
     return report
 
 
-def _memory(backend: BackendConfig, say: Callable[[str], None]) -> int | None:
+def _memory(backend: BackendConfig, say: Callable[[str], None]) -> Memory | None:
     """The model's peak memory; None if it cannot be measured, which must not cost the comparison."""
     try:
         return peak_memory(backend)
@@ -78,10 +79,13 @@ def _success(run: ComparisonRun, watch: Watch) -> tuple[Report, Comparison]:
     """The first model's episodes, and the second one's own on the same seeds, played if the folder lacks them."""
     theirs = replace(run.evaluation, backend=run.against)
     played = []
-    for config, name in ((run.evaluation, RECORDS), (theirs, AGAINST_RECORDS)):
+    for config, name, whose in (
+        (run.evaluation, RECORDS, "the first model's episodes"),
+        (theirs, AGAINST_RECORDS, "the second model's own episodes"),
+    ):
         records = RecordFile(run.out / name, config.identity(), versions())
         done = sum(seed in records.episodes for seed in config.seeds)
-        with watch("the second model's own episodes", config.episodes, done) as on_episode:
+        with watch(whose, config.episodes, done) as on_episode:
             played.append(evaluate(config, records, on_episode=on_episode))
         if played[-1].interrupted:
             raise KeyboardInterrupt

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from si_embodied.benchmarking.latency.memory import Memory, peak
 from si_embodied.errors import BackendError
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def cold_start(backend: BackendConfig, *, image_size: int = _IMAGE_PX) -> ColdSt
     return ColdStart(row.pop("ended_s") - started_s, **row)
 
 
-def peak_memory(backend: BackendConfig) -> int | None:
-    """Peak memory of a process that has only this model, in bytes: of torch's CUDA device if it uses one, else host.
+def peak_memory(backend: BackendConfig) -> Memory | None:
+    """Peak memory of a process that has only this model.
 
     None for a model that another process serves.
 
@@ -67,7 +68,7 @@ def peak_memory(backend: BackendConfig) -> int | None:
     if backend.kind != "local":
         return None
     start = cold_start(backend)
-    return start.gpu_bytes or start.host_bytes
+    return Memory(start.host_bytes, start.gpu_bytes)
 
 
 def main() -> None:
@@ -77,7 +78,6 @@ def main() -> None:
 
     from si_embodied.backends.config import BackendConfig
     from si_embodied.backends.opening import open_planner
-    from si_embodied.benchmarking.latency.memory import peak
     from si_embodied.benchmarking.latency.scenes import ROBOT, turned
     from si_embodied.config import PlannerConfig
 

@@ -22,6 +22,7 @@ from si_embodied.benchmarking.comparison.report import ComparisonReport
 from si_embodied.benchmarking.comparison.run import run_comparison
 from si_embodied.benchmarking.comparison.settings import ComparisonRun, Thresholds
 from si_embodied.benchmarking.latency.cold import peak_memory
+from si_embodied.benchmarking.latency.memory import Memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
 from si_embodied.config import GuardConfig, PlannerConfig, Prompts
@@ -58,6 +59,20 @@ def test_a_model_is_the_same_as_itself(fake_world: str, tmp_path: Path) -> None:
     table = "\n".join(report.table())
     assert "verdict: the same by every threshold" in table
     assert "McNemar p = 1" in table
+
+
+def test_progress_names_the_model_that_plays(fake_world: str, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def watch(name: str, *_: object) -> Any:
+        shown.append(name)
+        return nullcontext(lambda _: None)
+
+    run_comparison(comparison(fake_world, tmp_path, STOP, no_memory=True), watch)
+    assert shown == [
+        "the first model, with the second asked beside it", "the first model's episodes",
+        "the second model's own episodes",
+    ]  # fmt: skip
 
 
 def test_another_decision_is_found_and_costs_success(fake_world: str, tmp_path: Path) -> None:
@@ -169,6 +184,25 @@ def test_a_recording_is_asked_about_anew_by_the_same_command(monkeypatch: pytest
 def test_a_decision_whose_images_were_not_recorded_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no decision of .* can be made again"):
         along_a_recording(monkeypatch, tmp_path, STOP, without=EARLIER_S)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (Memory(3 * 10**9, 2 * 10**9), Memory(10**9, 10**9), "GPU 2000 MB and GPU 1000 MB, ratio 0.50"),
+        (Memory(4 * 10**8, None), Memory(3 * 10**8, None), "host 400 MB and host 300 MB, ratio 0.75"),
+        (Memory(3 * 10**9, 2 * 10**9), Memory(10**9, None), "GPU 2000 MB and host 1000 MB"),
+        (None, Memory(10**9, None), "not measured and host 1000 MB"),
+    ],
+)
+def test_only_memory_of_the_same_kind_has_a_ratio(
+    first: Memory | None, second: Memory | None, words: str, fake_world: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    measured = iter((first, second))
+    monkeypatch.setattr(module, "peak_memory", lambda _: next(measured))
+    report = compared(comparison(fake_world, tmp_path, STOP, decisions_only=True))
+    assert f"| peak memory |  | {words} |" in "\n".join(report.table())
 
 
 def closings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
