@@ -36,7 +36,9 @@ class _State:
     base: Localisation = field(default_factory=Localisation)
     stamp_s: float | None = None  # of the last exposure
     delivered: dict[str, Any] = field(default_factory=dict)  # the images that the policy has
-    late: dict[str, Any] = field(default_factory=dict)  # images under way, for the next observation
+    observed: int = 0  # observations so far
+    under_way: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """Images in order of exposure, each with the number of the observation that they arrive with."""
 
 
 class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any], gymnasium.utils.RecordConstructorArgs):
@@ -136,15 +138,16 @@ class NoisySensors(gymnasium.Wrapper[dict[str, Any], Any, dict[str, Any], Any], 
         """The newest images that have arrived, as a copy: observations share no arrays."""
         state, transfer = self._state, self.profile.transfer
         dropped, late = state.rng.random(2)
-        under_way, state.late = state.late, {}
+        state.observed += 1
         if period_s is None or period_s <= 0:
-            state.delivered = images
-        elif dropped < transfer.dropped_ratio:
-            state.delivered = under_way or state.delivered
-        elif late < transfer.delay_s / period_s:
-            state.late, state.delivered = images, under_way or state.delivered
-        else:
-            state.delivered = images
+            state.under_way.append((state.observed, images))
+        elif dropped >= transfer.dropped_ratio:
+            whole, part = divmod(transfer.delay_s / period_s, 1)
+            state.under_way.append((state.observed + int(whole) + int(late < part), images))
+        arrived = [place for place, (due, _) in enumerate(state.under_way) if due <= state.observed]
+        if arrived:
+            state.delivered = state.under_way[arrived[-1]][1]
+            del state.under_way[: arrived[-1] + 1]  # older ones that arrive later are of no use
         return {key: np.array(value) for key, value in state.delivered.items()}
 
 

@@ -55,7 +55,16 @@ class Form:
     write: Callable[[Document, Choices], dict[str, Any]]  # the columns that change
 
 
+_REFERS = re.compile(
+    r"\b(?i:all|none|both|any|either|neither)(?i: of)?(?i: the above)\b|\b(?i:options?|choices?|answers?) [A-Z]\b"
+    r"|\b[A-Z] ?(?:,|&|and|or|nor) ?[A-Z]\b"
+)
+"""What an option says that means others by their letter or place: "both A and B", "none of the above"."""
+
+
 def _checked(options: Sequence[str], letter: object) -> Choices | None:
+    if any(_REFERS.search(option) for option in options):  # moved, the question would have another answer
+        return None
     right = LETTERS.find(str(letter).strip()[:1] or "-")
     return Choices(tuple(options), right) if 2 <= len(options) <= len(LETTERS) and 0 <= right < len(options) else None
 

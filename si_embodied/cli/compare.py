@@ -1,4 +1,4 @@
-"""`si-embodied compare`: whether another model, or the same one with fewer bits, decides the same."""
+"""`si-embodied compare`: whether another model, or the same one with fewer bits, makes the same decisions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ EXIT_CODES = {"the same": 0, "different": 1, "undecided": 3}
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Show two models the same observations, and say whether they decide the same.
+    """Show two models the same observations, and say whether they make the same decisions.
 
     The observations are those of episodes that the first model plays (--env), or of a robot's recording (--recording).
-    A model is a checkpoint, an ONNX export, or a server's address. The exit code is 0 if they are the same, 1 if they
-    are different, and 3 if there were too few observations to say. The same command continues after an interruption.
+    A model is a checkpoint, an ONNX export, or a server's address. The exit code is the verdict: 0 for the same, 1 for
+    different, and 3 if there were too few observations to say. After an interruption, the same command continues with
+    --env, and starts anew with --recording.
     """
 
     against: Annotated[str, Doc("the second model, as for --model"), arg(metavar="DIR|ID|URL")]

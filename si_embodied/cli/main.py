@@ -29,7 +29,7 @@ VERBS: Mapping[str, str] = {
     "serve": "plan for robots on the network",
     "ros": "start the ROS 2 nodes",
     "replay": "repeat the decisions of a robot's recording",
-    "compare": "say whether two models decide the same",
+    "compare": "say whether two models make the same decisions",
     "calibrate": "check a robot's camera with a printed board",
     "doctor": "show what is installed and what can run",
 }

@@ -5,6 +5,7 @@ Each task is played without noise and with each profile, on the same seeds.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,9 +71,12 @@ class NoiseResults(Results):
             rows = [row for row in self.rows if row.profile == profile]
             kept = _ratio(sum(_kept(self._quiet(row), row)[1] for row in rows),
                           sum(_kept(self._quiet(row), row)[0] for row in rows))  # fmt: skip
-            worst = min(rows, key=lambda row: _share(self._quiet(row), row))
-            least = _words(_share(self._quiet(worst), worst))
-            parts.append(f"{profile} keeps {_words(kept)} of the success (least: {least} on {worst.task})")
+            shares = [(share, row.task) for row in rows if math.isfinite(share := _share(self._quiet(row), row))]
+            if not shares:
+                parts.append(f"{profile}: no success without noise that could be lost")
+                continue
+            least, task = min(shares)
+            parts.append(f"{profile} keeps {_words(kept)} of the success (least: {_words(least)} on {task})")
         return f"With noise: {'; '.join(parts) or 'nothing was played'}"
 
     def table(self) -> list[str]:
@@ -121,14 +125,14 @@ def _kept(quiet: NoiseRow, row: NoiseRow) -> tuple[int, int]:
 
 
 def _share(quiet: NoiseRow, row: NoiseRow) -> float:
-    """The share of the success that is left; 1 if there was none."""
+    """The share of the success that is left; NaN if there was none."""
     before, after = _kept(quiet, row)
     return _ratio(after, before)
 
 
 def _ratio(after: int, before: int) -> float:
-    return after / before if before else 1.0
+    return after / before if before else math.nan
 
 
 def _words(share: float) -> str:
-    return f"{share:.2f}"
+    return f"{share:.2f}" if math.isfinite(share) else "–"

@@ -60,10 +60,20 @@ def test_options_move_and_the_answer_with_them(task: str) -> None:
         ("mindcube_tiny", {"input_prompt": "Which? A. Left B. Right\nAnswer with a letter.", "gt_answer": "A"}),
         ("viewspatial", {"choices": "A. front\nB. back", "answer": "C. left"}),
         ("site_bench_image", {"options": ["<image>", "<image>"], "answer": "A"}),
+        ("site_bench_image", {"options": ["left", "right", "Both A and B"], "answer": "C"}),
+        ("site_bench_image", {"options": ["left", "right", "None of the above"], "answer": "C"}),
+        ("site_bench_image", {"options": ["left", "right", "all the above"], "answer": "C"}),
+        ("site_bench_image", {"options": ["left", "right", "the same as option B"], "answer": "C"}),
+        ("mmsi_bench", {"question": "Where?\nOptions: A: west, B: north, C: A or B", "answer": "C"}),
     ],
 )
 def test_a_question_without_options_that_can_be_moved_is_left_out(task: str, document: dict[str, Any]) -> None:
     assert FORMS[task].read(document) is None
+
+
+@pytest.mark.parametrize("option", ["above", "Both above and below", "from point A to point B", "A chair and a Box"])
+def test_a_place_above_or_a_lettered_point_is_no_other_option(option: str) -> None:
+    assert FORMS["site_bench_image"].read({"options": [option, "below"], "answer": "A"}) is not None
 
 
 def samples(right: list[list[int]]) -> list[dict[str, Any]]:

@@ -124,6 +124,21 @@ def test_a_short_delay_is_right_on_average() -> None:
     assert np.mean(ages) == pytest.approx(0.1, abs=0.03)
 
 
+def test_a_delay_of_many_observations_is_not_cut_short() -> None:
+    """2.5 s are 5 observations; until the first image has arrived, the robot has that of the start."""
+    seen = episode(NoiseProfile(transfer=TransferNoise(delay_s=2.5)), steps=8)
+    assert [float(each["stamp_s"]) for each in seen] == [0.0] * 6 + [0.5, 1.0, 1.5]
+
+
+def test_a_later_image_that_overtakes_an_earlier_one_stays() -> None:
+    """1.2 s are 2 or 3 observations."""
+    seen = episode(NoiseProfile(transfer=TransferNoise(delay_s=1.2)), steps=60)
+    stamps = [float(each["stamp_s"]) for each in seen]
+    assert stamps == sorted(stamps)
+    ages = {round(0.5 * step - stamp, 6) for step, stamp in enumerate(stamps) if step > 2}
+    assert ages == {1.0, 1.5}
+
+
 def test_a_late_pose_is_where_the_base_was() -> None:
     """0.4 m/s for 0.25 s."""
     seen = episode(NoiseProfile(pose=PoseNoise(delay_s=0.25)))

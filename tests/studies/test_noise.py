@@ -70,9 +70,19 @@ def test_the_table_compares_the_same_seeds() -> None:
     assert found.headline() == "With noise: zed keeps 0.83 of the success (least: 0.50 on World:a)"
 
 
-def test_without_any_success_nothing_can_be_lost() -> None:
+def test_without_any_success_no_share_of_it_is_kept() -> None:
     rows = NoiseRow("World:a", QUIET, played(0, 0)), NoiseRow("World:a", "zed", played(0, 0))
-    assert "keeps 1.00" in NoiseResults({}, rows).headline()
+    found = NoiseResults({}, rows)
+    assert found.headline() == "With noise: zed: no success without noise that could be lost"
+    assert [cell.strip() for cell in found.table()[2].split("|")[1:-1]][4] == "–"
+
+
+def test_the_worst_task_is_one_that_had_success_to_lose() -> None:
+    rows = (
+        NoiseRow("World:a", QUIET, played(0, 0)), NoiseRow("World:a", "zed", played(0, 0)),
+        NoiseRow("World:b", QUIET, played(1, 1)), NoiseRow("World:b", "zed", played(1, 0)),
+    )  # fmt: skip
+    assert NoiseResults({}, rows).headline() == "With noise: zed keeps 0.50 of the success (least: 0.50 on World:b)"
 
 
 def test_the_plot_is_drawn(tmp_path: Path) -> None:

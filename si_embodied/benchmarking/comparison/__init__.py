@@ -1,4 +1,4 @@
-"""Whether two models decide the same: both are shown the same observations, and play the same episodes.
+"""Whether two models make the same decisions: both are shown the same observations, and play the same episodes.
 
 Not here: how well a model does (`evaluation/`), and what its plans cost (`benchmarking/latency/`).
 """

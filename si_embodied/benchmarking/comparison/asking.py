@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from si_embodied.evaluation.report import versions
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
 from si_embodied.ros_nodes.recording.reader import Recording
 from si_embodied.ros_nodes.recording.replay import Replayer
-from si_embodied.runs import JsonLines
+from si_embodied.runs import JsonLines, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,32 +108,33 @@ def pairs_of_episodes(
     records = RecordFile(run.out / RECORDS, config.identity(), versions())
     kept = JsonLines(run.out / PAIRS)
     pairs = _by_episode(run.out / PAIRS, kept.rows)
-    env = make_env(config)
-    try:
+    with ExitStack() as opened:
+        env = opened.enter_context(closing(make_env(config)))
         body = embodiment_of(env)
         missing = [seed for seed in config.seeds if seed not in records.episodes]
         if missing:
-            asked = AskedTwice(*(open_planner(each, body, config.planner) for each in (run.model, run.against)))
-            policy = SpatialPlannerPolicy(asked, latency=config.latency, owns_planner=True)
-            try:
-                for seed in missing:
-                    asked.decisions = []
-                    result = run_episode(env, policy, seed, observe=observe)
-                    if result.ended == "lost":
-                        raise EvaluationError(f"the simulator was lost with seed {seed}; repeat the command to resume")
-                    pairs[seed] = [Pair(seed, index, *two) for index, two in enumerate(asked.decisions)]
-                    kept.append(*map(asdict, pairs[seed]))
-                    records.add(result)
-                    on_episode(result)
-            finally:
-                policy.close()
-        return [pair for seed in config.seeds for pair in pairs.get(seed, ())], body.kind
-    finally:
-        env.close()
+            first, second = (
+                opened.enter_context(closing(open_planner(each, body, config.planner)))
+                for each in (run.model, run.against)
+            )
+            asked = AskedTwice(first, second)
+            policy = opened.enter_context(closing(SpatialPlannerPolicy(asked, latency=config.latency)))
+            for seed in missing:
+                asked.decisions = []
+                result = run_episode(env, policy, seed, observe=observe)
+                if result.ended == "lost":
+                    raise EvaluationError(f"the simulator was lost with seed {seed}; repeat the command to resume")
+                pairs[seed] = [Pair(seed, index, *two) for index, two in enumerate(asked.decisions)]
+                kept.append(*map(asdict, pairs[seed]))
+                records.add(result)
+                on_episode(result)
+    return [pair for seed in config.seeds for pair in pairs.get(seed, ())], body.kind
 
 
 def pairs_of_recording(run: ComparisonRun) -> tuple[list[Pair], TaskKind]:
-    """Show both models what a robot saw, with its memory of what it had done.
+    """Show both models what a robot saw, with its memory of what it had done, and write the pairs.
+
+    Decisions depend on the map that earlier ones built, so an interrupted comparison starts anew.
 
     Returns:
         The pairs, and the kind of robot.
@@ -142,22 +145,25 @@ def pairs_of_recording(run: ComparisonRun) -> tuple[list[Pair], TaskKind]:
     """
     assert run.recording is not None  # the caller's choice
     recording = Recording(run.recording)
-    first, second = (_replayer(each, run.evaluation.planner) for each in (run.model, run.against))
-    pairs = [
-        Pair(0, index, Decided.of(one.replayed), Decided.of(other.replayed))
-        for index, (one, other) in enumerate(
-            zip(first.replay(recording), second.replay(recording), strict=True)  # in turns
-        )
-        if one.replayed is not None and other.replayed is not None
-    ]
+    with ExitStack() as opened:
+        first, second = (_replayer(each, run.evaluation.planner, opened) for each in (run.model, run.against))
+        pairs = [
+            Pair(0, index, Decided.of(one.replayed), Decided.of(other.replayed))
+            for index, (one, other) in enumerate(
+                zip(first.replay(recording), second.replay(recording), strict=True)  # in turns
+            )
+            if one.replayed is not None and other.replayed is not None
+        ]
     if not pairs:
         raise DataError(
             f"no decision of {str(run.recording)!r} can be made again; `si-embodied replay` says why for each"
         )
+    write_text(run.out / PAIRS, "".join(json.dumps(asdict(pair)) + "\n" for pair in pairs))
     return pairs, recording.records[0].settings.embodiment.kind
 
 
-def _replayer(backend: BackendConfig, planner: PlannerConfig) -> Replayer:
+def _replayer(backend: BackendConfig, planner: PlannerConfig, opened: ExitStack) -> Replayer:
+    """Asks this model, which `opened` closes."""
     if backend.kind == "remote":
         raise ConfigError(
             f"a recording's decisions are made again with its settings, but the planning server {backend.url} has its "
@@ -169,7 +175,7 @@ def _replayer(backend: BackendConfig, planner: PlannerConfig) -> Replayer:
         guard = replace(recorded.guard, max_plan_age_s=_NEVER_S)
         return replace(recorded, prompts=planner.prompts, guard=guard)
 
-    return Replayer(open_backend(backend), adapt)
+    return Replayer(opened.enter_context(closing(open_backend(backend))), adapt)
 
 
 def _by_episode(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Pair]]:

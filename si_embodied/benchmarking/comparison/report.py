@@ -16,6 +16,7 @@ from si_embodied.evaluation.statistics import percentiles, wilson_interval
 
 if TYPE_CHECKING:
     from si_embodied.benchmarking.comparison.decisions import Decided, Pair
+    from si_embodied.benchmarking.latency.memory import Memory
     from si_embodied.evaluation.report import Comparison, Report
 
 
@@ -26,7 +27,7 @@ class Side:
     model: str
     prompt_version: str
     plan_s_p50: float  # median of a whole plan; the first plan, which warms up, is left out
-    memory_bytes: int | None  # peak of a process that has only this model; None if it was not measured
+    memory: Memory | None  # peak of a process that has only this model; None if it was not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +120,22 @@ class ComparisonReport:
         return f"median {1000 * first:.0f} and {1000 * second:.0f} ms, ratio {second / first:.2f}"
 
     def _memory(self) -> str:
-        first, second = self.first.memory_bytes, self.second.memory_bytes
-        if first is None or second is None:
+        """Of both, and their ratio if it is memory of the same kind."""
+        first, second = (None if side.memory is None else side.memory.main for side in (self.first, self.second))
+        if first is None and second is None:
             return "not measured"
-        return f"{first / 1e6:.0f} and {second / 1e6:.0f} MB, ratio {second / first:.2f}"
+        both = " and ".join(
+            "not measured" if each is None else f"{each[0]} {each[1] / 1e6:.0f} MB" for each in (first, second)
+        )
+        if first is None or second is None or first[0] != second[0]:
+            return both
+        return f"{both}, ratio {second[1] / first[1]:.2f}"
 
 
-def side_of(decided: Sequence[Decided], memory_bytes: int | None) -> Side:
+def side_of(decided: Sequence[Decided], memory: Memory | None) -> Side:
     """A model's name, prompt and speed, from its decisions in order."""
     took_s = [each.seconds for each in decided[1:] or decided]
-    return Side(decided[0].model, decided[0].prompt_version, percentiles(took_s).p50, memory_bytes)
+    return Side(decided[0].model, decided[0].prompt_version, percentiles(took_s).p50, memory)
 
 
 def distance_of(pairs: Sequence[Pair]) -> Distance:

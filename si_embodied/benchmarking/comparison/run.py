@@ -10,14 +10,16 @@ from si_embodied.benchmarking.comparison.asking import RECORDS, pairs_of_episode
 from si_embodied.benchmarking.comparison.report import ComparisonReport, Success, distance_of, side_of
 from si_embodied.benchmarking.comparison.verdict import Criterion, criteria_of
 from si_embodied.benchmarking.latency.cold import peak_memory
-from si_embodied.errors import DataError
+from si_embodied.errors import BackendError, DataError
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import Comparison, compare, make_report, versions
 from si_embodied.evaluation.runner import evaluate
 from si_embodied.runs import claim, write_json, write_text
 
 if TYPE_CHECKING:
+    from si_embodied.backends.config import BackendConfig
     from si_embodied.benchmarking.comparison.settings import ComparisonRun
+    from si_embodied.benchmarking.latency.memory import Memory
     from si_embodied.evaluation.report import Report
     from si_embodied.evaluation.session import Watch
 
@@ -52,7 +54,7 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
         success = Success.of(first, second)
         criteria += (Criterion.of_success(second.paired, second.episodes, run.thresholds.margin),)
     say("measuring memory" if not run.no_memory else "memory is not measured")
-    memory = [None if run.no_memory else peak_memory(each) for each in (run.model, run.against)]
+    memory = [None if run.no_memory else _memory(each, say) for each in (run.model, run.against)]
     report = ComparisonReport(
         side_of([pair.first for pair in pairs], memory[0]), side_of([pair.second for pair in pairs], memory[1]),
         sum(pair.same_plan for pair in pairs), len(pairs), distance_of(pairs), success, criteria,
@@ -64,14 +66,26 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
     return report
 
 
+def _memory(backend: BackendConfig, say: Callable[[str], None]) -> Memory | None:
+    """The model's peak memory; None if it cannot be measured, which must not cost the comparison."""
+    try:
+        return peak_memory(backend)
+    except BackendError as error:
+        say(f"memory is not measured: {error}")
+        return None
+
+
 def _success(run: ComparisonRun, watch: Watch) -> tuple[Report, Comparison]:
     """The first model's episodes, and the second one's own on the same seeds, played if the folder lacks them."""
     theirs = replace(run.evaluation, backend=run.against)
     played = []
-    for config, name in ((run.evaluation, RECORDS), (theirs, AGAINST_RECORDS)):
+    for config, name, whose in (
+        (run.evaluation, RECORDS, "the first model's episodes"),
+        (theirs, AGAINST_RECORDS, "the second model's own episodes"),
+    ):
         records = RecordFile(run.out / name, config.identity(), versions())
         done = sum(seed in records.episodes for seed in config.seeds)
-        with watch("the second model's own episodes", config.episodes, done) as on_episode:
+        with watch(whose, config.episodes, done) as on_episode:
             played.append(evaluate(config, records, on_episode=on_episode))
         if played[-1].interrupted:
             raise KeyboardInterrupt

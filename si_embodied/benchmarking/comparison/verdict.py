@@ -1,4 +1,4 @@
-"""Whether two models decide the same, and whether there were enough observations to say so. Pure."""
+"""Whether two models make the same decisions, and whether there were enough observations to say so. Pure."""
 
 from __future__ import annotations
 

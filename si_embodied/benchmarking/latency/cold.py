@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from si_embodied.benchmarking.latency.memory import Memory, peak
 from si_embodied.errors import BackendError
 
 if TYPE_CHECKING:
@@ -35,14 +36,20 @@ def cold_start(backend: BackendConfig, *, image_size: int = _IMAGE_PX) -> ColdSt
     """Start a process that plans with this model.
 
     Raises:
-        BackendError: the process failed; the message is its last line.
+        BackendError: the process failed; the message is its last line. Or it did not end in time.
     """
     settings = json.dumps({"backend": asdict(backend), "image_size": image_size})
     started_s = time.time()
-    done = subprocess.run(  # nosec B603
-        (sys.executable, "-m", __name__), input=settings, capture_output=True, text=True, timeout=_TIMEOUT_S,
-        check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(  # nosec B603
+            (sys.executable, "-m", __name__), input=settings, capture_output=True, text=True, timeout=_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(
+            f"a process that opens {backend.model!r} and plans {_PLANS} times was still running after "
+            f"{_TIMEOUT_S:.0f} s"
+        ) from error
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     if done.returncode != 0 or not lines:
         raise BackendError(f"a process that opens {backend.model!r} failed: {lines[-1] if lines else done.returncode}")
@@ -50,15 +57,18 @@ def cold_start(backend: BackendConfig, *, image_size: int = _IMAGE_PX) -> ColdSt
     return ColdStart(row.pop("ended_s") - started_s, **row)
 
 
-def peak_memory(backend: BackendConfig) -> int | None:
-    """Peak memory of a process that has only this model, in bytes: of torch's CUDA device if it uses one, else host.
+def peak_memory(backend: BackendConfig) -> Memory | None:
+    """Peak memory of a process that has only this model.
 
     None for a model that another process serves.
+
+    Raises:
+        BackendError: as `cold_start`.
     """
     if backend.kind != "local":
         return None
     start = cold_start(backend)
-    return start.gpu_bytes or start.host_bytes
+    return Memory(start.host_bytes, start.gpu_bytes)
 
 
 def main() -> None:
@@ -68,7 +78,6 @@ def main() -> None:
 
     from si_embodied.backends.config import BackendConfig
     from si_embodied.backends.opening import open_planner
-    from si_embodied.benchmarking.latency.memory import peak
     from si_embodied.benchmarking.latency.scenes import ROBOT, turned
     from si_embodied.config import PlannerConfig
 

@@ -45,7 +45,7 @@ class Counter:
 
         Raises:
             OSError: the counter cannot be read; since 2020, only root may by default.
-            ValueError: it is no number.
+            ValueError: it is not a number.
         """
         self._file = folder / "energy_uj"
         self._range_uj = int((folder / "max_energy_range_uj").read_text(encoding="ascii"))
@@ -72,7 +72,7 @@ class Sampler:
 
         Raises:
             OSError: it cannot be read.
-            ValueError: it is no number.
+            ValueError: it is not a number.
         """
         self.source, self._read_w, self._every_s = source, read_w, every_s
         self._samples: list[tuple[float, float]] = []
@@ -129,15 +129,18 @@ def meters(sys: Path = _SYS) -> list[Meter]:
 def measured(given: Sequence[Meter]) -> Iterator[Mapping[str, float]]:
     """Measure the block; what this yields has the joules by source when the block has ended.
 
-    A meter that fails meanwhile is left out: part of the energy would look like all of it.
+    A meter that fails to start, or meanwhile, is left out: part of the energy would look like all of it.
     """
     joules: dict[str, float] = {}
-    for meter in given:
-        meter.start()
+    running: list[Meter] = []
     try:
+        for meter in given:
+            with suppress(*_FAILURES):
+                meter.start()
+                running.append(meter)
         yield joules
     finally:
-        for meter in given:
+        for meter in running:
             with suppress(*_FAILURES):
                 joules[meter.source] = meter.stop()
 
@@ -151,7 +154,10 @@ def _zones(sys: Path) -> list[Callable[[], Meter]]:
 def _rails(sys: Path) -> list[Callable[[], Meter]]:
     """The rails of INA3221 sensors that feed a whole module."""
     labels = sorted((sys / "hwmon").glob("hwmon*/in[123]_label"))
-    rails = {label: label.read_text(encoding="ascii").strip() for label in labels}
+    rails: dict[Path, str] = {}
+    for label in labels:
+        with suppress(*_FAILURES):
+            rails[label] = label.read_text(encoding="ascii").strip()
     return [partial(_rail, label, rail) for label, rail in rails.items() if rail in _TOTAL_RAILS]
 
 

@@ -17,6 +17,11 @@ class Memory:
     host: int | None  # resident; None if the system does not report it
     gpu: int | None  # allocated by torch on the current device; None without torch on CUDA
 
+    @property
+    def main(self) -> tuple[str, int] | None:
+        """Where a model's weights are, and the peak there: the GPU if torch used it, otherwise the host."""
+        return ("GPU", self.gpu) if self.gpu else ("host", self.host) if self.host else None
+
 
 def reset_peak(proc: Path = _SELF) -> None:
     """Forget earlier peaks, as far as the system allows it; otherwise `peak` is that of the whole process."""

@@ -1,7 +1,7 @@
 """Synthetic views for measuring speed: a robot that turns on the spot before walls with boxes. Needs no simulator.
 
-The pictures are a function of their seed. They are no scenes that a model was trained on, so that its plans mean
-nothing; the tokens of its answers are reported beside their time.
+The pictures are a function of their seed. No model was trained on these scenes, so its plans mean nothing; the
+tokens of its answers are reported beside their time.
 """
 
 from __future__ import annotations

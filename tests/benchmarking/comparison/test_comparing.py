@@ -12,16 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stand_in import EARLIER_S, MIDDLE_S, remembering
 
 from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.benchmarking.comparison import asking
+from si_embodied.benchmarking.comparison import run as module
 from si_embodied.benchmarking.comparison.report import ComparisonReport
 from si_embodied.benchmarking.comparison.run import run_comparison
 from si_embodied.benchmarking.comparison.settings import ComparisonRun, Thresholds
 from si_embodied.benchmarking.latency.cold import peak_memory
+from si_embodied.benchmarking.latency.memory import Memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
-from si_embodied.errors import ConfigError
+from si_embodied.config import GuardConfig, PlannerConfig, Prompts
+from si_embodied.errors import BackendError, ConfigError, DataError, SiEmbodiedError
 from si_embodied.evaluation.config import EvaluationConfig
 
 STOP = '{"subgoals": [{"skill": "stop"}], "done": false}'
@@ -54,6 +59,20 @@ def test_a_model_is_the_same_as_itself(fake_world: str, tmp_path: Path) -> None:
     table = "\n".join(report.table())
     assert "verdict: the same by every threshold" in table
     assert "McNemar p = 1" in table
+
+
+def test_progress_names_the_model_that_plays(fake_world: str, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def watch(name: str, *_: object) -> Any:
+        shown.append(name)
+        return nullcontext(lambda _: None)
+
+    run_comparison(comparison(fake_world, tmp_path, STOP, no_memory=True), watch)
+    assert shown == [
+        "the first model, with the second asked beside it", "the first model's episodes",
+        "the second model's own episodes",
+    ]  # fmt: skip
 
 
 def test_another_decision_is_found_and_costs_success(fake_world: str, tmp_path: Path) -> None:
@@ -109,21 +128,106 @@ def test_the_exit_code_is_the_verdict(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["verdict"] == "different"
 
 
-def test_along_a_recording_both_make_the_same_decisions_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With the robot's memory and images; what was not recorded is left out."""
-    records = Path(__file__).parents[2] / "ros_nodes" / "recording" / "records_0_1_0.jsonl"
-    from si_embodied.ros_nodes.recording.decision_records import DecisionRecord
-    from si_embodied.ros_nodes.recording.replay import Replayed
+def test_a_comparison_survives_memory_that_cannot_be_measured(
+    fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(_: BackendConfig) -> None:
+        raise BackendError("CUDA out of memory")
 
-    made = [DecisionRecord.from_json(line) for line in records.read_text(encoding="utf-8").splitlines()]
-    again = [Replayed(each.decision, each.decision, "identical", 0.0) for each in made]
-    again.append(Replayed(made[0].decision, None, "not replayed", None, "images are missing"))
-    monkeypatch.setattr(asking, "Recording", lambda _: SimpleNamespace(records=made))
-    monkeypatch.setattr(asking, "Replayer", lambda *_: SimpleNamespace(replay=lambda _: iter(again)))
-    config = EvaluationConfig("", "planner", backend=scripted(STOP))
-    report = compared(ComparisonRun(config, scripted(STOP), tmp_path, recording=tmp_path))
-    assert report.decisions == report.same_plans == len(made)
-    assert report.success is None
+    monkeypatch.setattr(module, "peak_memory", too_large)
+    said: list[str] = []
+    report = run_comparison(comparison(fake_world, tmp_path, STOP), lambda *_: nullcontext(lambda _: None), said.append)
+    assert report.verdict == "the same"
+    assert said.count("memory is not measured: CUDA out of memory") == 2
+    assert json.loads((tmp_path / "results.json").read_text())["verdict"] == "the same"
+    assert "| peak memory |  | not measured |" in (tmp_path / "results.md").read_text()
+
+
+OLD_AT_ONCE = PlannerConfig(Prompts(navigation="nav/v2"), guard=GuardConfig(max_plan_age_s=0.001))
+"""What the robot was set to: a model that is slower here must not be refused for it."""
+
+
+def along_a_recording(
+    monkeypatch: pytest.MonkeyPatch, out: Path, against: str, *, without: float | None = None
+) -> ComparisonReport:
+    """One decision of a robot made again by a model that stops, and by another one."""
+    recorded = remembering(EARLIER_S, MIDDLE_S, without=without, planner=OLD_AT_ONCE)
+    monkeypatch.setattr(asking, "Recording", lambda _: recorded)
+    config = EvaluationConfig(
+        "", "planner", backend=replace(scripted(STOP), script_delay_s=0.01),
+        planner=PlannerConfig(Prompts(navigation="nav/v1")),
+    )  # fmt: skip
+    return compared(ComparisonRun(config, scripted(against), out, recording=out, thresholds=LENIENT))
+
+
+def test_along_a_recording_a_model_makes_its_own_decisions_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = along_a_recording(monkeypatch, tmp_path, STOP)
+    assert (report.same_plans, report.decisions, report.success) == (1, 1, None)
+    assert report.first.prompt_version == report.second.prompt_version == "nav/v1"  # the models', not the robot's
+
+
+def test_along_a_recording_another_decision_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    report = along_a_recording(monkeypatch, tmp_path, TURN)
+    assert (report.same_plans, report.decisions) == (0, 1)
+    (row,) = (json.loads(line) for line in (tmp_path / asking.PAIRS).read_text().splitlines())
+    assert (row["first"]["skill"], row["second"]["skill"]) == ("stop", "turn")
+
+
+def test_a_recording_is_asked_about_anew_by_the_same_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert along_a_recording(monkeypatch, tmp_path, STOP).decisions == 1
+    assert len((tmp_path / asking.PAIRS).read_text().splitlines()) == 1
+
+
+def test_a_decision_whose_images_were_not_recorded_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no decision of .* can be made again"):
+        along_a_recording(monkeypatch, tmp_path, STOP, without=EARLIER_S)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (Memory(3 * 10**9, 2 * 10**9), Memory(10**9, 10**9), "GPU 2000 MB and GPU 1000 MB, ratio 0.50"),
+        (Memory(4 * 10**8, None), Memory(3 * 10**8, None), "host 400 MB and host 300 MB, ratio 0.75"),
+        (Memory(3 * 10**9, 2 * 10**9), Memory(10**9, None), "GPU 2000 MB and host 1000 MB"),
+        (None, Memory(10**9, None), "not measured and host 1000 MB"),
+    ],
+)
+def test_only_memory_of_the_same_kind_has_a_ratio(
+    first: Memory | None, second: Memory | None, words: str, fake_world: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    measured = iter((first, second))
+    monkeypatch.setattr(module, "peak_memory", lambda _: next(measured))
+    report = compared(comparison(fake_world, tmp_path, STOP, decisions_only=True))
+    assert f"| peak memory |  | {words} |" in "\n".join(report.table())
+
+
+def closings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first answer of every scripted model that is closed from now on."""
+    closed: list[str] = []
+    monkeypatch.setattr(ScriptedBackend, "close", lambda self: closed.append(self.info.model))
+    return closed
+
+
+def test_both_models_are_closed_after_a_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before memory is measured, for which each is loaded once more."""
+    closed = closings(monkeypatch)
+    monkeypatch.setattr(module, "peak_memory", lambda _: pytest.fail("loaded too early") if len(closed) < 2 else None)
+    along_a_recording(monkeypatch, tmp_path, STOP)
+    assert len(closed) == 2
+
+
+def test_the_first_model_is_closed_if_the_second_cannot_be_opened(
+    fake_world: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed = closings(monkeypatch)
+    run = replace(comparison(fake_world, tmp_path, STOP), against=BackendConfig(model=str(tmp_path / "missing")))
+    with pytest.raises(SiEmbodiedError, match="missing"):
+        asking.pairs_of_episodes(run)
+    assert len(closed) == 1
 
 
 def test_a_planning_server_is_refused_along_a_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

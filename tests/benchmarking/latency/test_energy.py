@@ -84,6 +84,24 @@ def test_a_meter_that_fails_on_the_way_is_left_out(tmp_path: Path) -> None:
     assert joules == {}
 
 
+def test_a_meter_that_cannot_start_is_left_out_and_the_others_are_stopped(tmp_path: Path) -> None:
+    zone = written(tmp_path / "intel-rapl:0", name="package-0", max_energy_range_uj=10**9, energy_uj=0)
+    broken = Counter(zone)
+    (zone / "energy_uj").unlink()
+    sampler = Sampler("works", lambda: 5.0, every_s=0.001)
+    with measured([sampler, broken]) as joules:
+        pass
+    assert list(joules) == ["works"]
+    assert sampler._thread is not None
+    assert not sampler._thread.is_alive()
+
+
+def test_a_label_that_cannot_be_read_hides_no_other_rail(tmp_path: Path) -> None:
+    (tmp_path / "hwmon" / "hwmon1" / "in1_label").mkdir(parents=True)  # reading it is an OSError
+    written(tmp_path / "hwmon" / "hwmon3", in1_label="VDD_IN", in1_input=5000, curr1_input=2000)
+    assert [meter.source for meter in meters(tmp_path)] == ["INA3221 VDD_IN"]
+
+
 def test_all_gpus_of_a_machine_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nprintf '250.5\\n100.25\\n'\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from si_embodied.backends.config import BackendConfig
+from si_embodied.benchmarking.latency import cold
 from si_embodied.benchmarking.latency import run as module
 from si_embodied.benchmarking.latency.cold import cold_start
 from si_embodied.benchmarking.latency.machine import describe_machine
@@ -114,6 +116,12 @@ def test_a_cold_start_is_timed_in_a_process_of_its_own() -> None:
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="no checkpoint directory"):
         cold_start(BackendConfig(model=str(tmp_path / "missing")), image_size=64)
+
+
+def test_a_start_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cold, "_TIMEOUT_S", 0.01)
+    with pytest.raises(BackendError, match="'m' and plans 3 times was still running after"):
+        cold_start(replace(SCRIPTED, model="m"))
 
 
 def test_the_machine_is_described_from_what_it_tells(tmp_path: Path) -> None:
