@@ -39,10 +39,10 @@ _PARTS = {"image_processor": _IMAGES, "video_processor": _VIDEOS}
 """Parts of the processor: transformers 5 may keep them in processor_config.json, 4.57 reads a file for each."""
 _END_TOKEN = "<|im_end|>"  # nosec B105  # a token of the vocabulary
 _INTERNVL_TOKENS = {
-    "start_image_token": "<img>",
-    "end_image_token": "</img>",
+    "start_image_token": "<img>",  # nosec B105  # tokens of the vocabulary
+    "end_image_token": "</img>",  # nosec B105
     "context_image_token": IMAGE_TOKEN,
-    "video_token": "<video>",
+    "video_token": "<video>",  # nosec B105
 }
 """Tokens that transformers' InternVLProcessor asks the tokenizer for by name."""
 _RUNTIME = ("backend", "is_local", "local_files_only")  # what transformers 5 remembers of how it loaded a tokenizer
