@@ -104,6 +104,8 @@ class ApartmentState(Protocol):
 class NavigationGroundTruth:
     """The simulator's own knowledge of the running episode."""
 
+    goal_is_a_place = False
+
     def __init__(self, env: ApartmentState) -> None:
         """Read the state of `env`."""
         self._env = env

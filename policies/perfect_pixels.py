@@ -36,10 +36,15 @@ _SHORTEST_DRIVE_M = 0.25
 """A second straight drive shorter than this only oscillates: a base of steps goes no shorter way."""
 
 
-def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
+def perfect_pixels_backend(env: gymnasium.Env[Any, Any], *, knows_the_way: bool = True) -> ScriptedBackend:
     """A backend that answers each prompt from the privileged ground truth of `env`, as of its last observation.
 
     The ground truth belongs to an episode, so the backend reads it only when asked, after the environment's reset.
+
+    Args:
+        env: one with ground truth, or a wrapper of one.
+        knows_the_way: to a goal picture that the planner has not localised. A teacher that knows it teaches what no
+            image shows.
 
     Raises:
         ConfigError: environments of this kind have no ground truth. The backend raises it if this one has none.
@@ -54,7 +59,10 @@ def perfect_pixels_backend(env: gymnasium.Env[Any, Any]) -> ScriptedBackend:
     def complete(prompt: Prompt) -> str:
         if not hasattr(world, "ground_truth"):
             raise ConfigError(complaint)
-        return plan_text(answer(world.ground_truth, prompt))
+        truth = world.ground_truth
+        if kind == "navigation" and not knows_the_way and not truth.at_goal() and _unknown_place(truth, prompt):
+            return plan_text(_search(prompt))
+        return plan_text(answer(truth, prompt))
 
     return ScriptedBackend(complete, name="perfect-pixels")
 
@@ -84,12 +92,23 @@ def navigation_answer(truth: NavigationGroundTruth, prompt: Prompt) -> Plan:
         turn, forward = Turn(degrees=round(math.degrees(bearing_rad))), Forward(centimetres=centimetres)
         return Plan(subgoals=(turn, forward), done=False)
     visible = _shown(prompt, truth.visible_target()) or _remembered(truth, prompt)
-    if visible is None and not _attempts(prompt) and _offers(prompt, "look_around"):
-        return Plan(subgoals=(LookAround(),), done=False)
-    if visible is None or _just_failed(prompt):
+    if visible is None:
+        return _search(prompt)
+    if _just_failed(prompt):
         return Plan(subgoals=(Explore(),), done=False)
     view, point = visible
     return Plan(subgoals=(Goto(object=truth.target_name(), view=view, point=point),), done=False)
+
+
+def _unknown_place(truth: NavigationGroundTruth, prompt: Prompt) -> bool:
+    """Whether the goal is a place that the prompt does not name yet."""
+    return truth.goal_is_a_place and not _offers(prompt, "navigate", POINT_GOAL)
+
+
+def _search(prompt: Prompt) -> Plan:
+    """Look around first, if the prompt offers that, and then explore."""
+    first = not _attempts(prompt) and _offers(prompt, "look_around")
+    return Plan(subgoals=(LookAround() if first else Explore(),), done=False)
 
 
 def _remembered(truth: NavigationGroundTruth, prompt: Prompt) -> tuple[int, tuple[int, int]] | None:

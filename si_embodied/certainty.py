@@ -37,7 +37,7 @@ class Certainty:
     to the point, has a share of its own.
 
     `decision` is about what the robot does: that there is a subgoal, its skill, and its arguments except where it
-    points (object, degrees, …). For a plan without subgoals: that there is none, and the value of `done`.
+    points (object, degrees, …). For a plan without subgoals: its empty list, and the value of `done`.
 
     `point` is about where it points: the view and the first point. None if the first subgoal has no point.
 
@@ -104,7 +104,9 @@ def _spans(text: str) -> tuple[list[Span], list[Span]] | None:
     values = _values(text, text.index("{"))
     opening = _next(text, values["subgoals"][0] + 1)  # of the first subgoal, or the end of an empty list
     if not plan["subgoals"]:
-        return ([(opening, opening + 1), values["done"]], []) if "done" in values else None
+        # From its opening bracket: a token that ends there says that no subgoal follows, if another begins one with it.
+        empty = values["subgoals"][0], opening + 1
+        return ([empty, values["done"]], []) if "done" in values else None
     first: Any = plan["subgoals"][0]
     if not isinstance(first, dict) or "skill" not in first:
         return None

@@ -84,6 +84,9 @@ class MemoryConfig:
         float, Doc("ground that a view must show and no remembered view does, for it to be remembered")
     ] = 2.0
     objects: Annotated[int, Doc("how many objects that the model pointed at are remembered; 0: none")] = 16
+    localise_goal: Annotated[
+        bool, Doc("find out from the views where a goal picture was taken, if the prompt shows known objects")
+    ] = True
 
     def __post_init__(self) -> None:
         """Check ranges."""

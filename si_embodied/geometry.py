@@ -137,6 +137,12 @@ class Pose:
         """The inverse transform: `T_b_a` for `T_a_b`."""
         return Pose(self.rotation.T, -self.rotation.T @ self.translation)
 
+    def differs(self, other: Pose, *, by_m: float, by_rad: float) -> bool:
+        """Whether the poses are more than `by_m` metres apart, or turned by more than `by_rad` radians."""
+        between = self.inverse() @ other
+        turned_rad = math.acos(float(np.clip((np.trace(between.rotation) - 1) / 2, -1.0, 1.0)))
+        return bool(np.linalg.norm(between.translation) > by_m or turned_rad > by_rad)
+
     def apply(self, points: ArrayLike) -> NDArray[np.float64]:
         """Transform points (..., 3), in metres, from the source frame to the target frame."""
         return np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation

@@ -18,6 +18,10 @@ Pixel: TypeAlias = tuple[int, float, float]
 class NavigationGroundTruth(Protocol):
     """Ground truth of a navigation episode."""
 
+    @property
+    def goal_is_a_place(self) -> bool:
+        """Whether the goal is a place (a point, or where an image was taken) and not an object."""
+
     def next_action(self) -> Any:
         """The next action along the shortest path, in the environment's action mode; stops where that is success."""
 

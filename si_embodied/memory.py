@@ -9,7 +9,7 @@ import itertools
 import math
 import typing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Memory:
     keyframes: tuple[CameraFrame, ...] = ()  # earlier views worth keeping, oldest first
     before: CameraFrame | None = None  # the view of the latest plan: what its goals have changed
     objects: tuple[SeenObject, ...] = ()  # that the model pointed at; the latest last
+    goal: SeenObject | None = None  # where the goal picture was taken, and how well a view agrees with it
     config: MemoryConfig = field(default_factory=MemoryConfig)
 
     @classmethod
@@ -80,7 +81,7 @@ class Memory:
         version = config.prompts.version(kind)
         shown = load_prompt(version).shown if version else typing.get_args(Shown)
         attempts = max(kept.entries, guard.circle_window + 2 * guard.max_repeats)
-        limits = {name: 0 for name in typing.get_args(Shown) if name not in shown}
+        limits: dict[str, Any] = {name: 0 for name in typing.get_args(Shown) if name not in shown}
         return cls(kept.entries, kept=attempts, config=replace(kept, **limits))
 
     # --- attempts ---------------------------------------------------------------------------------------------------
@@ -153,14 +154,17 @@ class Memory:
         return replace(self, before=observation.frames[0])
 
     def recall(self, observation: Observation) -> Observation:
-        """The observation, with the earlier views and the known objects that a plan may refer to."""
+        """The observation, with the earlier views, the known objects and the localised goal, for a plan to refer to."""
         now = {frame.stamp_s for frame in observation.frames}
         latest = min(now, default=math.inf)
         views = [view for view in self.keyframes if view.stamp_s not in now and view.stamp_s < latest]
         before = self.before
         if before is not None and before.stamp_s < latest and all(view.stamp_s != before.stamp_s for view in views):
             views.append(before)
-        return replace(observation, keyframes=tuple(views), objects=self.objects)
+        recalled = replace(observation, keyframes=tuple(views), objects=self.objects)
+        if self.goal is None or observation.goal_point_m is not None:
+            return recalled
+        return replace(recalled, goal_point_m=self.goal.position_m, goal_seen_s=self.goal.stamp_s)
 
     def shortened(self) -> Iterator[Memory]:
         """This memory, and copies for models whose context is too small for it.
@@ -201,9 +205,18 @@ class Memory:
         """A copy that no longer knows where the objects of that name are."""
         return replace(self, objects=tuple(seen for seen in self.objects if seen.name != name))
 
+    def localised(self, goal: SeenObject) -> Memory:
+        """A copy that knows where the goal picture was taken, from the view that agrees best, and when it was seen."""
+        known = self.goal
+        if known is None:
+            return replace(self, goal=goal)
+        best = max(known, goal, key=lambda each: each.probability or 0.0)
+        sightings = known.sightings + goal.sightings
+        return replace(self, goal=replace(best, stamp_s=goal.stamp_s, sightings=sightings))
+
     def next_task(self) -> Memory:
-        """A copy for the next task in the same place: without the attempts, with the views and the objects."""
-        return replace(self, attempts=(), forgotten=0, before=None)
+        """A copy for the next task in the same place: without the attempts and the goal, with the views and objects."""
+        return replace(self, attempts=(), forgotten=0, before=None, goal=None)
 
 
 def is_same(seen: SeenObject, name: str, position_m: NDArray[np.float64]) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from si_embodied.geometry import Pose
+from si_embodied.localisation import localised_goal
 from si_embodied.memory import Attempt, Memory
 from si_embodied.skills import Finish, Pick, PointedSubgoal
 from si_embodied.types import Code, Hold, Outcome
@@ -25,6 +26,8 @@ MOST_OUTAGE_S = 60.0
 """A task ends once its model or server has failed for this long. A server that restarts may have a model to load."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 """Pauses between plans while the model or its server fails; each is twice as long as the one before."""
+_NEW_VIEW_M, _NEW_VIEW_RAD = 0.4, 0.3
+"""A view that differs less from the last one shows no more of where a picture was taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +65,7 @@ class TaskProgress:
     stamp_s: float = 0.0  # of the current plan's image
     pause_s: float = 0.0  # how long to wait, in real time, before the planner is asked again
     floor_m2: float = 0.0  # the most floor that a plan's map has shown
+    _sought: Pose | None = None  # of the camera in the last view that was compared with the goal picture
     _pending: deque[Step] = field(default_factory=deque)
     _holds_in_a_row: int = 0
     _outage_s: float = 0.0  # for how long the model or its server has failed, pauses included
@@ -93,8 +97,19 @@ class TaskProgress:
         self._pending.extend(_steps(decision, observation.T_map_base))
 
     def saw(self, observation: Observation) -> None:
-        """Remember a view worth keeping; call it with the observations while a step is executed."""
+        """Remember a view worth keeping; call it with the observations while a step is executed.
+
+        A goal picture is looked for in the first camera's view, if that is a new one.
+        """
         self.memory = self.memory.saw(observation)
+        kept = self.memory.config
+        if observation.goal_image is None or not (observation.frames and kept.localise_goal and kept.objects):
+            return
+        camera = observation.frames[0].T_map_camera
+        if self._sought is None or camera.differs(self._sought, by_m=_NEW_VIEW_M, by_rad=_NEW_VIEW_RAD):
+            self._sought = camera
+            goal = localised_goal(observation, observation.goal_image)
+            self.memory = self.memory if goal is None else self.memory.localised(goal)
 
     def next_step(self, T_map_base: Pose | None = None, stale: Refusal | None = None) -> Step | None:
         """Start the next step of the plan; None if a new plan is needed or the task has ended.
@@ -164,7 +179,8 @@ class TaskProgress:
         """Remember the plan's view, and where the objects are that it points at."""
         views = self.memory.recall(observation).views  # as the planner saw them
         probability = decision.record.decision_probability  # of the plan's first subgoal
-        self.memory = self.memory.saw(observation).planned(observation)
+        self.saw(observation)
+        self.memory = self.memory.planned(observation)
         for subgoal, goal in zip(decision.subgoals, decision.goals, strict=False):
             if isinstance(subgoal, PointedSubgoal) and goal.place_m is not None and subgoal.view < len(views):
                 stamp_s = views[subgoal.view].stamp_s

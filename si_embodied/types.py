@@ -225,6 +225,7 @@ class Observation:
     skills: SkillState | None = None  # skill robots only
     goal_image: NDArray[np.uint8] | None = None  # (H, W, 3), for image-goal tasks; a plan cannot point at it
     goal_point_m: NDArray[np.float64] | None = None  # (3,), map, for point-goal tasks
+    goal_seen_s: float | None = None  # when a goal picture's place was last seen; None if the point goal was given
     keyframes: tuple[CameraFrame, ...] = ()  # earlier views, oldest first; the planner adds them from its memory
     objects: tuple[SeenObject, ...] = ()  # known objects, newest last; the planner adds them from its memory
 
@@ -238,7 +239,8 @@ class Observation:
         """What a plan may drive to by name: known objects, of several with a name the newest, and the point goal."""
         places = {seen.name: seen for seen in self.objects}
         if self.goal_point_m is not None:
-            places[POINT_GOAL] = SeenObject(POINT_GOAL, self.goal_point_m, self.stamp_s)
+            seen_s = self.stamp_s if self.goal_seen_s is None else self.goal_seen_s
+            places[POINT_GOAL] = SeenObject(POINT_GOAL, self.goal_point_m, seen_s)
         return places
 
 

@@ -59,7 +59,7 @@ def test_the_end_of_a_number_is_part_of_it() -> None:
 
 def test_a_plan_without_subgoals_is_decided_by_its_empty_list_and_done() -> None:
     certainty = spelled(('{"subgoals":[', 0.1), ("]", 0.9), (',"done":', 0.1), ("true", 0.8), ("}", 0.1))
-    assert numbers(certainty) == (pytest.approx(0.9 * 0.8), None)
+    assert numbers(certainty) == (pytest.approx(0.1 * 0.9 * 0.8), None)
 
 
 def test_only_the_first_subgoal_counts() -> None:
@@ -127,3 +127,12 @@ def test_a_decision_below_the_threshold_is_refused_with_both_numbers() -> None:
     assert "0.30" in refusal.message
     assert "0.50" in refusal.message
     assert Certainty(0.5, 0.001).refusal(0.5) is None
+
+
+def test_an_empty_plan_is_as_sure_as_the_token_that_opens_its_list() -> None:
+    """A vocabulary may have `{"subgoals":[` beside `{"subgoals":[{"skill":"`: then the first token decides."""
+    text = '{"subgoals":[],"done":true}'
+    pieces = (('{"subgoals":[', 0.6), ('],"done":', 1.0), ("true}", 0.9))
+    found = certainty_of([Token(piece.encode(), probability) for piece, probability in pieces], text)
+    assert found is not None
+    assert found.decision == pytest.approx(0.54)

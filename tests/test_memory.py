@@ -8,10 +8,15 @@ import math
 import numpy as np
 import pytest
 
-from si_embodied import Code, Observation, Outcome, Pose
+from si_embodied import Code, Hold, NavigationMap, Observation, Outcome, Pose, Task
+from si_embodied.backends import ScriptedBackend
 from si_embodied.config import MemoryConfig, PlannerConfig, Prompts
+from si_embodied.embodiment import MobileBase
+from si_embodied.grounding import Grounder
 from si_embodied.memory import Attempt, Memory
-from si_embodied.skills import NavigateTo
+from si_embodied.planner import Planner
+from si_embodied.skills import Navigate, NavigateTo
+from si_embodied.types import Refusal, SeenObject
 
 
 def attempt(words: str, code: Code = Code.OK) -> Attempt:
@@ -186,3 +191,61 @@ def test_the_next_task_knows_the_views_and_objects_and_not_the_attempts(wall_ahe
     memory = Memory().saw(wall_ahead).planned(wall_ahead).add(attempt("explore"))
     memory = memory.pointed_at("red mug", np.zeros(3), 1.0, None).next_task()
     assert (len(memory.keyframes), len(memory.objects), memory.attempts, memory.before) == (1, 1, (), None)
+
+
+# --- the goal picture -----------------------------------------------------------------------------------------------
+
+
+def goal_at(x: float, agreement: float) -> SeenObject:
+    return SeenObject("goal", np.array([x, 0.0, 0.0]), 1.0, agreement)
+
+
+def test_a_localised_goal_is_a_point_goal_for_the_plan(wall_ahead: Observation) -> None:
+    recalled = Memory().localised(goal_at(2.0, 0.9)).recall(wall_ahead)
+    np.testing.assert_array_equal(recalled.places["goal"].position_m, [2.0, 0.0, 0.0])
+    assert Memory().recall(wall_ahead).goal_point_m is None
+
+
+def test_a_given_point_goal_is_not_replaced(wall_ahead: Observation) -> None:
+    given = dataclasses.replace(wall_ahead, goal_point_m=np.array([7.0, 0.0, 0.0]))
+    recalled = Memory().localised(goal_at(2.0, 0.9)).recall(given)
+    np.testing.assert_array_equal(recalled.goal_point_m, [7.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("agreements", [(0.9, 0.95), (0.95, 0.9)])
+def test_the_view_that_agrees_best_with_the_picture_tells_where_the_goal_is(agreements: tuple[float, float]) -> None:
+    memory = Memory()
+    for agreement in agreements:
+        memory = memory.localised(goal_at(10 * agreement, agreement))
+    assert memory.goal is not None
+    assert (memory.goal.position_m[0], memory.goal.sightings) == (9.5, 2)
+
+
+def test_a_goal_that_was_last_seen_long_ago_is_not_driven_to(wall_ahead: Observation, base: MobileBase) -> None:
+    """Odometry drifts: where the picture was taken is known for as long as a view or an object."""
+    memory = Memory().localised(goal_at(1.0, 0.95))
+    seen_again = memory.localised(dataclasses.replace(goal_at(1.0, 0.9), stamp_s=990.0))
+    later = dataclasses.replace(wall_ahead, stamp_s=1000.0)
+    refusal = Navigate(object="goal").ground(memory.recall(later), Grounder(base))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.STALE_OBSERVATION
+    assert isinstance(Navigate(object="goal").ground(seen_again.recall(later), Grounder(base)), NavigateTo)
+    given = dataclasses.replace(later, goal_point_m=np.array([1.0, 0.0, 0.0]))
+    assert isinstance(Navigate(object="goal").ground(memory.recall(given), Grounder(base)), NavigateTo)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_point_goal_that_is_not_a_number_moves_nothing(
+    wall_ahead: Observation, base: MobileBase, value: float, mapped: bool
+) -> None:
+    grid = NavigationMap(0.1, (-4.0, -4.0), np.zeros((80, 80), np.float32)) if mapped else None
+    nowhere = dataclasses.replace(wall_ahead, goal_point_m=np.array([value, 0.0, 0.0]), navigation_map=grid)
+    answer = '{"subgoals":[{"skill":"navigate","object":"goal"}],"done":false}'
+    config = PlannerConfig(prompts=Prompts(navigation="nav/v2"))
+    decision = Planner(ScriptedBackend([answer] * 2), base, config).plan(Task("go", "navigation"), nowhere, Memory())
+    assert isinstance(decision, Hold)
+
+
+def test_the_next_task_has_another_goal() -> None:
+    assert Memory().localised(goal_at(2.0, 0.9)).next_task().goal is None

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from si_embodied import Observation, Pose
+from si_embodied.config import MemoryConfig
 from si_embodied.memory import Memory
 from si_embodied.plan import Plan
 from si_embodied.skills import Drive, Finish, Forward, Rotate, Turn
 from si_embodied.task import MOST_HOLDS, TaskProgress
-from si_embodied.types import Code, Execute, Hold, Outcome, PlanRecord, Task
+from si_embodied.types import Code, Execute, Hold, Outcome, PlanRecord, SeenObject, Task
 
 RECORD = PlanRecord(0.0, "nav/v1", "model", "none", "none", (), 0, 0, {}, Code.OK, "")
 TURN_FORWARD = (Turn(degrees=90), Forward(centimetres=50))
@@ -154,3 +155,60 @@ def test_failures_of_the_server_do_not_excuse_refusals(progress: TaskProgress, w
         progress.decided(hold(), seen(wall_ahead))
     assert progress.end is not None
     assert progress.end.code is Code.DEPTH_INVALID
+
+
+# --- the goal picture -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sought(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Stamps of the observations in which the goal picture was looked for; it is found at (2, 0) in each."""
+    stamps: list[float] = []
+
+    def localised(observation: Observation, picture: object) -> SeenObject:
+        stamps.append(observation.stamp_s)
+        return SeenObject("goal", np.array([2.0, 0.0, 0.0]), observation.stamp_s, 0.9)
+
+    monkeypatch.setattr("si_embodied.task.localised_goal", localised)
+    return stamps
+
+
+def pictured(wall_ahead: Observation, stamp_s: float, x: float) -> Observation:
+    """A camera x metres farther on, and a goal picture."""
+    (frame,) = wall_ahead.frames
+    camera = Pose.planar(x, 0.0, 0.0) @ frame.T_map_camera
+    moved = dataclasses.replace(frame, T_map_camera=camera, stamp_s=stamp_s)
+    return dataclasses.replace(wall_ahead, stamp_s=stamp_s, frames=(moved,), goal_image=frame.rgb)
+
+
+def test_a_goal_picture_is_looked_for_once_in_each_new_view(
+    progress: TaskProgress, wall_ahead: Observation, sought: list[float]
+) -> None:
+    for stamp_s, x in ((0.0, 0.0), (1.0, 0.1), (2.0, 0.5), (3.0, 0.6)):
+        progress.saw(pictured(wall_ahead, stamp_s, x))
+    assert sought == [0.0, 2.0]
+    assert progress.memory.goal is not None
+    assert progress.memory.goal.sightings == 2
+
+
+def test_a_goal_picture_is_looked_for_in_the_view_of_a_plan(
+    progress: TaskProgress, wall_ahead: Observation, sought: list[float]
+) -> None:
+    progress.decided(execute(), pictured(wall_ahead, 0.0, 0.0))
+    assert sought == [0.0]
+
+
+def test_without_a_goal_picture_nothing_is_looked_for(
+    progress: TaskProgress, wall_ahead: Observation, sought: list[float]
+) -> None:
+    progress.saw(wall_ahead)
+    assert (sought, progress.memory.goal) == ([], None)
+
+
+@pytest.mark.parametrize("config", [MemoryConfig(localise_goal=False), MemoryConfig(objects=0)])
+def test_a_goal_picture_is_not_looked_for_if_that_is_off_or_the_prompt_could_not_name_the_goal(
+    wall_ahead: Observation, sought: list[float], config: MemoryConfig
+) -> None:
+    progress = TaskProgress(Task("go there", "navigation"), Memory(config=config))
+    progress.saw(pictured(wall_ahead, 0.0, 0.0))
+    assert (sought, progress.memory.goal) == ([], None)

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from si_embodied.backends.base import BackendInfo
 from si_embodied.errors import BackendError
@@ -39,6 +39,7 @@ class Truth:
     earlier: Mapping[float, Pixel | None] = field(
         default_factory=dict
     )  # visible in the prompt's earlier views, by stamp
+    goal_is_a_place: ClassVar[bool] = False
 
     @classmethod
     def from_json(cls, text: str) -> Truth:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from si_embodied.memory import Memory
 
 if TYPE_CHECKING:
@@ -27,8 +25,8 @@ def memory_for(config: PlannerConfig, kind: TaskKind, last: Memory | None) -> Me
 
 
 def forgetting(memory: Memory) -> Memory:
-    """The memory without views and objects, because they are no longer where, or when, they were."""
-    return replace(memory.without_views(), objects=())
+    """The memory without views, objects and goal, because they are no longer where, or when, they were."""
+    return replace(memory.without_views(), objects=(), goal=None)
 
 
 class PassedViews:
@@ -52,6 +50,4 @@ def camera_moved(before: Observation, after: Observation) -> bool:
     """Whether the first camera shows another view, because it has moved or turned."""
     if not before.frames or not after.frames:
         return False
-    between = before.frames[0].T_map_camera.inverse() @ after.frames[0].T_map_camera
-    turned_rad = np.arccos(np.clip((np.trace(between.rotation) - 1) / 2, -1.0, 1.0))
-    return bool(np.linalg.norm(between.translation) > _MOVED_M or turned_rad > _MOVED_RAD)
+    return before.frames[0].T_map_camera.differs(after.frames[0].T_map_camera, by_m=_MOVED_M, by_rad=_MOVED_RAD)

@@ -111,6 +111,7 @@ class DecisionRecord:
                 plain["memory"]["objects"] = plain["remembered"] = []
                 plain["unmapped"] = plain.pop("keyframes")
             plain["decision"][1]["record"] = {**_NEW, **plain["decision"][1]["record"]}
+            plain["memory"].setdefault("goal", None)  # not in records of 0.1.0
             return cls(
                 task=_task(plain["task"]),
                 decision=DECISION.decode(plain["decision"], "decision"),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from si_embodied.benchmarking.answering import Answer
 from si_embodied.benchmarking.benchmarks import Benchmark, Task
 from si_embodied.benchmarking.harness import Scored
 from si_embodied.benchmarking.messages import SIGHTS, Sight
+from si_embodied.benchmarking.results import markdown_rows
 from si_embodied.benchmarking.scores import Piece, interval, mean_of
 from si_embodied.evaluation.statistics import mean, percentiles, sign_flip
 from si_embodied.models.registry import find_release
-from si_embodied.runs import write_json, write_text
 
 ALL_PARTS = "all parts"
 """The task in the row of a benchmark that has several."""
@@ -125,19 +123,10 @@ class SpatialReport:
     published: Mapping[str, tuple[str, ...]]  # by benchmark: figures of the paper and the model's card
     rows: tuple[Row, ...]
 
-    def write(self, folder: Path) -> None:
-        """Write `results.json` and `results.md`.
-
-        Raises:
-            RecordError: a file cannot be written.
-        """
-        write_json(folder / "results.json", json.loads(json.dumps(asdict(self))))
-        write_text(folder / "results.md", "\n".join(self.table()) + "\n")
-
     def table(self) -> list[str]:
         """A Markdown table, and below it the published figures and what the scores depend on."""
         head = ("task", "sight", "n", "score, % [95% interval]", "p", "s per question", "tokens in, out")
-        lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *map(_cells, self.rows))]
+        lines = markdown_rows(head, map(_cells, self.rows))
         figures = [f"- {name}: {figure}" for name, given in self.published.items() for figure in given]
         made = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         about = f"{self.model}, attention kernel {self.kernel}, {self.dtype}; greedy; {made}"

@@ -16,6 +16,7 @@ from si_embodied.benchmarking.environment import ensure_environment
 from si_embodied.benchmarking.harness import ANSWERS_FILE, Harness, Scored, log_file
 from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import Measured, Row, SpatialReport, compare, in_order, join, measure, published
+from si_embodied.benchmarking.results import write_results
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.benchmarking.task_files import check_data, task_name, write_task_files
 from si_embodied.errors import RecordError
@@ -53,7 +54,7 @@ def run_spatial(run: SpatialRun, *, say: Callable[[str], None] = lambda _: None)
         if len(parts) > 1:
             rows += compare({sight: join([part[sight] for part in parts]) for sight in found})
     report = _report(run, rows)
-    report.write(run.out)
+    write_results(run.out, report)
     return report
 
 

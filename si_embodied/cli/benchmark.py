@@ -67,7 +67,7 @@ class Spatial:
 class Embodied:
     """Play our worlds by EmbodiedBench's rules: its answers, actions, limits and metrics.
 
-    An answer that is no plan is counted, and nothing moves. The same command continues after an interruption.
+    An invalid answer is counted, and nothing moves. The same command continues after an interruption.
     """
 
     local: Annotated[BackendConfig, flags("device", "weights", "adapter", model="DIR|ID")] = BackendConfig()

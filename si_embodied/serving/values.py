@@ -137,7 +137,7 @@ def observation_codec(*, compressed: bool) -> Codec[types.Observation]:
         skills=Maybe(_SKILLS),
         goal_image=Maybe(Picture("|u1", 3, "jpeg" if compressed else "raw")),
         goal_point_m=Maybe(_POINT),
-        left_out=("keyframes", "objects"),  # the planner takes them from the memory
+        left_out=("goal_seen_s", "keyframes", "objects"),  # the planner takes them from the memory
     )
 
 
@@ -235,7 +235,7 @@ OBJECT = Record(
 
 _REMEMBERED: dict[str, Any] = {
     "limit": Whole(1, 1000), "attempts": Many(_ATTEMPT, 1000), "forgotten": _COUNT, "kept": Whole(1, 1000),
-    "objects": Many(OBJECT, MOST_OBJECTS),
+    "objects": Many(OBJECT, MOST_OBJECTS), "goal": Maybe(OBJECT),
 }  # fmt: skip
 RECORDED_MEMORY: Codec[Memory] = Record(Memory, left_out=("keyframes", "before", "config"), **_REMEMBERED)
 """Without the images, which a recording has already."""

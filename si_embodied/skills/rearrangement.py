@@ -42,10 +42,11 @@ class Navigate(Subgoal):
         if known is None:
             names = ", ".join(observation.places) or "nothing"
             return Refusal(Code.PLAN_INVALID, f"no {self.object} has been seen yet; known: {names}")
-        if self.object == POINT_GOAL and observation.goal_point_m is not None:
-            return grounder.arrival(known.position_m, observation)
         old = grounder.check_age(f"the sight of the {self.object}", known.stamp_s, observation)
-        return old or grounder.standoff(known.position_m, observation)
+        if old is not None:
+            return old
+        is_place = self.object == POINT_GOAL and observation.goal_point_m is not None
+        return (grounder.arrival if is_place else grounder.standoff)(known.position_m, observation)
 
 
 class Open(PointedSubgoal):

@@ -49,13 +49,12 @@ COURSES = (
     Course("HabitatPointNav-v0", "pointnav", 32, 2.0),
     Course("HabitatObjectNav-v0", "objectnav", 24),
     Course("HabitatInstructionNav-v0", "instructionnav", 24, 2.0),
+    Course("HabitatImageNav-v0", "imagenav", 24),
     Course("HabitatRearrange-v0", "base", 40),
     Course("HabitatRearrange-v0", "swap", 80, 3.0),
     Course("HabitatRearrange-v0", "clear", 60, 3.0),
     Course("HabitatRearrange-v0", "store", 40, 2.0),
 )
-"""Without ImageNav: its success is 0.2 m around where a picture was taken, and its teacher knows the way, which no
-image shows."""
 SHARES = {f"si_embodied/{course.env} {course.task}": course.share for course in COURSES}
 
 

@@ -100,7 +100,8 @@ def collect_lesson(lesson: Lesson, directory: Path) -> int:
 def _episode(env: _LastSeen, lesson: Lesson, student: Backend | None, seed: int) -> TaughtEpisode | None:
     """The decisions of one episode; None if the seed has no scene, or the simulator was lost."""
     config = lesson.config
-    backend = DaggerBackend(perfect_pixels_backend(env), student, np.random.default_rng((seed, 11)), lesson.shares)
+    teacher = perfect_pixels_backend(env, knows_the_way=False)
+    backend = DaggerBackend(teacher, student, np.random.default_rng((seed, 11)), lesson.shares)
     planner = _RecordingPlanner(backend, embodiment_of(env), config.planner)
     policy = SpatialPlannerPolicy(planner, latency=config.latency, sleep=lambda _: None)
     try:

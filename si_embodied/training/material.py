@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,10 +37,10 @@ three times as many images; or their cells and decisions of all tasks."""
 
 
 class DecisionPool:
-    """Decisions, drawn by the tasks' shares; within a task, frequent answers less often than they occur."""
+    """Decisions, drawn by the tasks' shares; within a task, frequent kinds less often than they occur."""
 
     def __init__(self, episodes: Iterable[TaughtEpisode], shares: Mapping[str, float] | None = None) -> None:
-        """Sort decisions by task and by the skills of their answers.
+        """Sort decisions by task, by what was tried last, and by the skills of their answers.
 
         Args:
             episodes: the decisions.
@@ -49,7 +50,7 @@ class DecisionPool:
         self._by_task: dict[str, dict[str, list[Taught]]] = defaultdict(lambda: defaultdict(list))
         for episode in episodes:
             for decision in episode.decisions:
-                self._by_task[f"{episode.env} {episode.task}"][_answer_kind(decision)].append(decision)
+                self._by_task[f"{episode.env} {episode.task}"][_kind(decision)].append(decision)
 
     @property
     def tasks(self) -> list[str]:
@@ -63,7 +64,7 @@ class DecisionPool:
     def draw(self, rng: np.random.Generator, count: int, tasks: Sequence[str] = ()) -> list[Taught]:
         """`count` decisions of some tasks, by default of all by their shares, with replacement.
 
-        Of a task's answers, a kind is drawn in proportion to the square root of its number: most of an episode may be
+        Of a task's decisions, a kind is drawn in proportion to the square root of its number: most of an episode may be
         exploring, and what ends it occurs once.
         """
         known = tasks or self.tasks
@@ -77,9 +78,18 @@ class DecisionPool:
         return drawn
 
 
-def _answer_kind(decision: Taught) -> str:
+def _kind(decision: Taught) -> str:
+    """How the latest attempt went, and the skills of the answer.
+
+    By the answer alone, what follows from an attempt would outweigh its exceptions, and the model would learn to say
+    "done" after every `goto`, whatever it sees.
+    """
     plan = json.loads(decision.answer)
-    return " ".join([*(str(subgoal["skill"]) for subgoal in plan["subgoals"]), str(plan["done"])])
+    text = "".join(part for part in decision.content if isinstance(part, str))
+    tried = re.findall(r"^[\d-]+\. (\w+).*?: (\w+)", text, flags=re.MULTILINE)
+    return " ".join(
+        [*(tried[-1] if tried else ()), "->", *(str(s["skill"]) for s in plan["subgoals"]), str(plan["done"])]
+    )
 
 
 @dataclass(frozen=True, eq=False)

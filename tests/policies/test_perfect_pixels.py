@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.memory import Memory
-from si_embodied.policies.perfect_pixels import navigation_answer
+from si_embodied.policies.perfect_pixels import navigation_answer, perfect_pixels_backend
 from si_embodied.prompts import load_prompt
 
 
@@ -102,3 +104,23 @@ def test_a_target_in_an_earlier_view_is_driven_to_and_the_robot_looks_around_bef
     prompt = load_prompt("nav/v2").render(Task("find it", "navigation"), seen(*earlier_s), Memory())
     (subgoal,) = navigation_answer(Remembered(), prompt).subgoals  # type: ignore[arg-type]
     assert (subgoal.skill, getattr(subgoal, "view", None)) == answer
+
+
+class Known(Place):
+    """A place whose way the ground truth knows."""
+
+    goal_is_a_place = True
+
+
+@pytest.mark.parametrize(
+    ("localised", "knows_the_way", "skill"),
+    [(False, True, "turn"), (False, False, "look_around"), (True, False, "navigate")],
+)
+def test_a_teacher_searches_until_the_goal_picture_is_localised(
+    localised: bool, knows_the_way: bool, skill: str
+) -> None:
+    observation = dataclasses.replace(seen(), goal_point_m=np.zeros(3) if localised else None)
+    prompt = load_prompt("nav/v2").render(Task("go there", "navigation"), observation, Memory())
+    env = SimpleNamespace(unwrapped=SimpleNamespace(kind="navigation", ground_truth=Known()))
+    backend = perfect_pixels_backend(env, knows_the_way=knows_the_way)  # type: ignore[arg-type]
+    assert json.loads(backend.generate(prompt, deadline_s=np.inf).text)["subgoals"][0]["skill"] == skill

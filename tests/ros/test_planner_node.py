@@ -279,6 +279,7 @@ def test_a_goal_is_grounded_at_the_pose_of_its_image(ros: Ros) -> None:
     odometry = ros.listen(Odometry, "odom", 1000)
     goals = ros.listen(PoseStamped, "goal_pose")
     plans = started(ros, scripted(goto(), script_delay_s=1.0), drift=0.3, spin=0.2)
+    ros.wait(lambda: len(odometry) > 5, STARTS_S, "poses from before the image")
     handle = ros.task()
     ros.wait(lambda: plans and plans[0].code == 0 and goals, ANSWERS_S, "a plan and its goal")
     plan = plans[0]

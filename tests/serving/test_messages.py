@@ -118,7 +118,7 @@ def request(embodiment: Embodiment, **changes: Any) -> PlanRequest:
             ),
             goal_image=GENERATOR.integers(0, 256, (12, 10, 3), dtype=np.uint8),
         ),
-        memory=Memory(12, attempts, 3),
+        memory=Memory(12, attempts, 3, goal=types.SeenObject("goal", np.array([1.0, 2.0, 0.0]), 12.5, 0.9, 2)),
         now_s=12.75,
         deadline_s=2.5,
     )

@@ -19,6 +19,7 @@ from scipy import stats
 
 from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import Row, SpatialReport
+from si_embodied.benchmarking.results import write_results
 from si_embodied.cli.main import main
 from si_embodied.data.records import QUESTIONS_FILE
 from si_embodied.errors import ConfigError, RecordError
@@ -212,7 +213,7 @@ def benchmarked(run: TransferRun, folder: Path, reports: Sequence[SpatialReport]
     """The study with these results instead of its own questions."""
     folders = tuple(folder / f"benchmark-{number}" for number in range(len(reports)))
     for where, one in zip(folders, reports, strict=True):
-        one.write(where)
+        write_results(where, one)
     return replace(run, shards=None, benchmark_results=folders)
 
 

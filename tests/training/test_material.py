@@ -45,9 +45,9 @@ def picture(seed: int, side: int) -> Picture:
     return Picture.of(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8))
 
 
-def decision(answer: str, images: int = 2) -> Taught:
+def decision(answer: str, images: int = 2, tried: str = "(nothing yet)") -> Taught:
     pictures = [picture(number, 120 if number else 220) for number in range(images)]
-    return Taught("You plan.", (*pictures, "Task: find the red chair\n"), answer)
+    return Taught("You plan.", (*pictures, f"So far:\n{tried}\nTask: find the red chair\n"), answer)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,22 @@ def test_decisions_are_drawn_evenly_from_tasks_and_rare_answers_more_often_than_
     assert drawn[GOTO] == pytest.approx(200, abs=60), "one of 1 + sqrt(81) = 10"
     drawn = Counter(one.answer for one in pool(base=3.0).draw(np.random.default_rng(0), 4000))
     assert drawn[DONE] == pytest.approx(3000, abs=150), "a share of 3 to 1"
+
+
+def test_the_exceptions_after_an_attempt_are_drawn_apart_from_what_usually_follows() -> None:
+    arrived = "1-3. explore: done\n4. goto red chair: done"
+    explored = tuple(decision(EXPLORE, tried="1. explore: done") for _ in range(100))
+    followed = (
+        *(decision(DONE, tried=arrived) for _ in range(16)),
+        *(decision(EXPLORE, tried=arrived) for _ in range(4)),
+    )
+    taught = DecisionPool([TaughtEpisode("si_embodied/Apartment-v0", "objectnav", 1, True, (*explored, *followed))])
+    drawn = Counter(
+        (arrived in "".join(map(str, one.content)), one.answer) for one in taught.draw(np.random.default_rng(0), 3200)
+    )
+    assert drawn[False, EXPLORE] == pytest.approx(2000, abs=150), "10 of 10 + 4 + 2"
+    assert drawn[True, DONE] == pytest.approx(800, abs=100)
+    assert drawn[True, EXPLORE] == pytest.approx(400, abs=80)
 
 
 def test_what_to_do_and_where_to_point_weighs_most_in_an_answer() -> None:

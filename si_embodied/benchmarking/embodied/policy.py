@@ -32,7 +32,7 @@ _NO_PLAN = Plan(subgoals=(), done=False)  # of our planner; the answer itself is
 class ProtocolPolicy(Policy):
     """Asks for a plan, carries out its actions, and asks again.
 
-    An answer that is no plan is recorded as `PLAN_INVALID`, and the world is told that there is none. A model or server
+    An invalid answer is recorded as `PLAN_INVALID`, and the world is told that there is no plan. A model or server
     that fails ends the run with its `BackendError`: that is not the model's answer.
     """
 

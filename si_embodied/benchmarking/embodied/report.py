@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.runs import write_json, write_text
+from si_embodied.benchmarking.results import markdown_rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from si_embodied.evaluation.report import Report
     from si_embodied.evaluation.statistics import PairedComparison
 
@@ -73,22 +70,13 @@ class ProtocolReport:
     rows: tuple[ProtocolRow, ...]
     interrupted: bool
 
-    def write(self, folder: Path) -> None:
-        """Write `results.json` and `results.md`.
-
-        Raises:
-            RecordError: a file cannot be written.
-        """
-        write_json(folder / "results.json", json.loads(json.dumps(asdict(self))))
-        write_text(folder / "results.md", "\n".join(self.table()) + "\n")
-
     def table(self) -> list[str]:
         """A Markdown table, and below it what the figures depend on."""
         head = (
             "subset", "answered by", "n", "success [95%]", "p", "progress", "planner steps", "environment steps",
             "invalid actions", "output errors", "empty plans", "s per answer",
         )  # fmt: skip
-        lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *map(_cells, self.rows))]
+        lines = markdown_rows(head, map(_cells, self.rows))
         prompts = dict.fromkeys(f"{row.prompt}, {row.kernel}, {row.dtype}" for row in self.rows)
         seeds = f"seeds {self.seed} to {self.seed + self.asked - 1}"
         about = f"{self.env}, {seeds}; prompt, kernel, dtype: {'; '.join(prompts)}"

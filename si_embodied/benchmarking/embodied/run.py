@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from si_embodied.backends.opening import located
 from si_embodied.benchmarking.embodied.registration import ORACLE
 from si_embodied.benchmarking.embodied.report import ProtocolReport, ProtocolRow, make_row
+from si_embodied.benchmarking.results import write_results
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.session import Session, Watch
 
@@ -51,5 +52,5 @@ def run_embodied(
         if interrupted:
             break
     result = ProtocolReport(run.env, run.seed, run.episodes, settings, versions(), tuple(rows), interrupted)
-    result.write(run.folder)
+    write_results(run.folder, result)
     return result

@@ -11,6 +11,7 @@ from si_embodied import Code, Observation, Outcome, Pose
 from si_embodied.config import MemoryConfig, PlannerConfig, Prompts
 from si_embodied.memory import Attempt, Memory
 from si_embodied.ros_nodes.node.remembering import PassedViews, forgetting, memory_for
+from si_embodied.types import SeenObject
 
 SHOWN = PlannerConfig(prompts=Prompts(navigation="nav/v2"))
 FAILED = Attempt("goto chair", None, Pose.identity(), Outcome(Code.BLOCKED))
@@ -46,8 +47,8 @@ def test_settings_that_were_changed_between_tasks_count_from_the_next_task_on(wa
 
 
 def test_forgetting_leaves_the_attempts(wall_ahead: Observation) -> None:
-    memory = forgetting(full(wall_ahead))
-    assert (memory.keyframes, memory.before, memory.objects) == ((), None, ())
+    memory = forgetting(full(wall_ahead).localised(SeenObject("goal", np.zeros(3), 0.0, 0.9)))
+    assert (memory.keyframes, memory.before, memory.objects, memory.goal) == ((), None, (), None)
     assert [attempt.description for attempt in memory.attempts] == ["goto chair"]
 
 
