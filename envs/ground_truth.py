@@ -152,7 +152,7 @@ class NavigationGroundTruth:
         heading = self._heading()
         return self._face(heading) if heading is None or env.discrete else self._steer(heading)
 
-    def _to_region(self, x: float, y: float) -> float:
+    def distance_from(self, x: float, y: float) -> float:
         """Driving distance through the current leg's region and the later ones."""
         return self._env.episode.fields[self._env.leg].at(x, y)
 
@@ -169,7 +169,7 @@ class NavigationGroundTruth:
 
         step = body.turn_step_rad if env.discrete else math.radians(7.5)
         arrived = lambda x, y: bool(region[grid.cell(x, y)])  # noqa: E731
-        return best_heading(env.pose, step, body.forward_step_m, to_goal=self._to_region, move=move, arrived=arrived)
+        return best_heading(env.pose, step, body.forward_step_m, to_goal=self.distance_from, move=move, arrived=arrived)
 
     def _face(self, heading: float | None) -> int | NDArray[np.float32]:
         """One turn or step along a heading; without a heading, turn and tilt until the camera sees the target."""

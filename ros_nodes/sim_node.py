@@ -28,15 +28,18 @@ from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.spinning import spin_while
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.qos import LATCHED
-from si_embodied.ros_nodes.simulator.imperfections import DelayLine, degraded
+from si_embodied.ros_nodes.simulator.imperfections import DelayLine, failed
 from si_embodied.ros_nodes.simulator.publishing import CameraPublisher, TransformPublisher, optical_frame
 from si_embodied.ros_nodes.simulator.settings import FIXED, SimulatorSettings
+from si_embodied.sensor_noise.camera import noisy_cameras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from si_embodied.geometry import Pose
     from si_embodied.ros_nodes.simulator.robots import SimulatedRobot
-    from si_embodied.types import CameraFrame, Observation
+    from si_embodied.sensor_noise.profiles import NoiseProfile
+    from si_embodied.types import CameraFrame
 
 START_S = 1.0
 """Not 0, which means "no time yet" to nodes that use simulated time."""
@@ -48,7 +51,7 @@ class Drivers(Protocol):
     def start(self, stamp_s: float) -> None:
         """An episode has started."""
 
-    def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
+    def tick(self, stamp_s: float, settings: SimulatorSettings, noise: NoiseProfile, rng: np.random.Generator) -> None:
         """Publish the robot's state after a tick."""
 
     def look(self, stamp_s: float) -> None:
@@ -68,6 +71,7 @@ class Simulator:
         self.error: SiEmbodiedError | None = None  # what ended the simulation
         parameters.declare(node, SimulatorSettings)
         self._settings = parameters.read(node, SimulatorSettings)
+        self._noise = self._settings.noise()
         self._now_s, self._ticks, self._images = START_S, 0, 0
         self._commands: DelayLine[Callable[[], None]] = DelayLine()
         self._exposed: DelayLine[tuple[CameraFrame, ...]] = DelayLine()
@@ -114,6 +118,7 @@ class Simulator:
         seed = self._settings.seed
         self._robot.reset(seed)
         self._rng = np.random.default_rng([seed, 0x51])
+        self._noisy = noisy_cameras(len(self._cameras), self._rng)
         self._commands.clear()
         self._exposed.clear()
         self._drivers.start(self._now_s)
@@ -138,6 +143,7 @@ class Simulator:
         changes = {parameter.name: parameter.value for parameter in changed if parameter.name in names}
         try:
             self._settings = parameters.read(self._node, SimulatorSettings, changes)
+            self._noise = self._settings.noise()
         except SiEmbodiedError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -158,7 +164,7 @@ class Simulator:
         self._ticks += 1
         self._now_s = START_S + self._ticks * self._robot.tick_s
         self._publish_clock()
-        self._drivers.tick(self._now_s, self._settings, self._rng)
+        self._drivers.tick(self._now_s, self._settings, self._noise, self._rng)
         if self._now_s - START_S >= self._images / self._settings.camera_rate_hz - 1e-9:
             self._images = int((self._now_s - START_S) * self._settings.camera_rate_hz + 1e-9) + 1
             self._look()
@@ -172,15 +178,19 @@ class Simulator:
         self._clock.publish(message)
 
     def _look(self) -> None:
-        """Take an image with every camera; the images are published after their latency."""
+        """Take an image with every camera; the images are published after their latency, unless they are dropped."""
         observation = self._robot.observe(self._now_s)
+        pairs = zip(self._noisy, observation.frames, strict=True)
+        seen = tuple(camera.take(frame, self._noise) for camera, frame in pairs)
         if self._settings.publish_tf:
-            self._transforms.publish(self._now_s, *_camera_poses(observation))
+            self._transforms.publish(self._now_s, *_camera_poses(observation.T_map_base, seen))
         self._drivers.look(self._now_s)
-        frames = tuple(degraded(frame, self._settings, self._rng) for frame in observation.frames)
+        if self._rng.random() < self._noise.transfer.dropped_ratio:
+            return
+        frames = tuple(failed(frame, self._settings) for frame in seen)
         if self._settings.publish_ground_truth:
             self._publish_truth(frames[0].stamp_s)
-        self._exposed.put(self._now_s + self._settings.image_latency_s, frames)
+        self._exposed.put(self._now_s + self._noise.transfer.delay_s, frames)
 
     def _publish_truth(self, stamp_s: float) -> None:
         """Publish the ground truth of the images with a stamp, before the images."""
@@ -188,9 +198,9 @@ class Simulator:
         self._truth.publish(String(data=json.dumps({"stamp_s": stamp_s, **values})))
 
 
-def _camera_poses(observation: Observation) -> list[tuple[str, str, Any]]:
-    T_base_map = observation.T_map_base.inverse()
-    return [("base_link", optical_frame(each.name), T_base_map @ each.T_map_camera) for each in observation.frames]
+def _camera_poses(T_map_base: Pose, frames: Sequence[CameraFrame]) -> list[tuple[str, str, Pose]]:
+    T_base_map = T_map_base.inverse()
+    return [("base_link", optical_frame(each.name), T_base_map @ each.T_map_camera) for each in frames]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -261,7 +261,7 @@ def load_planner_config(path: Path | None) -> PlannerConfig:
     Raises:
         ConfigError: if the file is missing or not YAML, or `from_mapping` rejects its settings.
     """
-    return PlannerConfig() if path is None else from_mapping(PlannerConfig, _load_yaml(path))
+    return PlannerConfig() if path is None else from_mapping(PlannerConfig, load_yaml(path))
 
 
 def checkpoint_prompts(directory: Path) -> Prompts:
@@ -278,7 +278,7 @@ def checkpoint_prompts(directory: Path) -> Prompts:
             return Prompts()
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {str(path)!r}: {error.strerror}") from error
-    values = _load_yaml(path)
+    values = load_yaml(path)
     others = sorted(map(str, _regrouped(values).keys() - {"prompts"}))
     if others:
         raise ConfigError(
@@ -287,7 +287,12 @@ def checkpoint_prompts(directory: Path) -> Prompts:
     return from_mapping(PlannerConfig, values).prompts
 
 
-def _load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that maps names to settings.
+
+    Raises:
+        ConfigError: if the file is missing, not YAML, or not a mapping.
+    """
     import yaml
 
     try:

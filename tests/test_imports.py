@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
     "backends", "benchmarking", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes", "serving",
-    "studies", "training",
+    "sensor_noise", "studies", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -138,6 +138,14 @@ def module_name(file: Path) -> str:
     return ".".join(parts if parts[0] == "si_embodied" else ("si_embodied", *parts))
 
 
+def test_noise_is_for_everybody_and_knows_nobody() -> None:
+    found = offences("sensor_noise", *ours(*(name for name in PACKAGES if name != "sensor_noise")))
+    found += offences("sensor_noise", *SIMULATORS, *LEARNING, *ROBOT, *SERVING)
+    assert not found, "worlds, simulated robots and training share the noise, which imports the core:\n" + "\n".join(
+        found
+    )
+
+
 def test_policies_see_observations_only() -> None:
     found = offences("policies", *ours("envs", "evaluation", "cli", "models", "ros_nodes", "serving", "data"))
     found += offences("policies", "mujoco", "habitat", "habitat_sim", "torch", "OpenGL", *ROBOT)
@@ -196,11 +204,12 @@ def test_nobody_imports_the_command_line() -> None:
     assert not found, "the command line is the last user, of everything:\n" + "\n".join(found)
 
 
-def test_studies_are_the_command_lines_alone_and_draw_in_one_place() -> None:
+def test_studies_are_for_the_command_line_and_benchmarks_and_draw_in_one_place() -> None:
     found = [
         str(entry)
         for entry in ALL
-        if entry.module.startswith("si_embodied.studies") and area(entry.file) not in ("cli", "studies", "tests")
+        if entry.module.startswith("si_embodied.studies")
+        and area(entry.file) not in ("cli", "studies", "tests", "benchmarks")
     ]
     found += offences("studies", *ours("cli", "envs", "policies", "ros_nodes", "serving"), "mujoco", "gymnasium")
     found += [

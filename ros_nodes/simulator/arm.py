@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from si_embodied.ros_nodes.simulator.publishing import TransformPublisher
     from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
     from si_embodied.ros_nodes.simulator.tabletop import TabletopRobot
+    from si_embodied.sensor_noise.profiles import NoiseProfile
 
 
 class ArmDrivers:
@@ -49,9 +50,9 @@ class ArmDrivers:
         """An episode has started."""
         self._transforms.publish_static(stamp_s, ("map", "base_link", self._robot.T_map_base))
 
-    def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
+    def tick(self, stamp_s: float, settings: SimulatorSettings, noise: NoiseProfile, rng: np.random.Generator) -> None:
         """Publish the tool's pose, and the outcome of a motion that has ended."""
-        del rng
+        del noise, rng
         if settings.publish_tf:
             T_base_tool = self._robot.T_map_base.inverse() @ self._robot.T_map_tool
             self._transforms.publish(stamp_s, ("base_link", "tool", T_base_tool))

@@ -14,9 +14,9 @@ from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.stop import BASE_CANCEL
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.apartment import LASER_HEIGHT_M, LASER_RANGE_M, LASER_RAYS, ApartmentRobot
-from si_embodied.ros_nodes.simulator.imperfections import Localisation
 from si_embodied.ros_nodes.simulator.ordering import GoalOrder
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
+from si_embodied.sensor_noise.localisation import Localisation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from si_embodied.ros_nodes.simulator.publishing import TransformPublisher
     from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
+    from si_embodied.sensor_noise.profiles import NoiseProfile
 
 _LASER = "base_laser"
 
@@ -57,9 +58,9 @@ class BaseDrivers:
         laser = Pose.planar(0.0, 0.0, 0.0, LASER_HEIGHT_M)
         self._transforms.publish_static(stamp_s, ("base_link", _LASER, laser))
 
-    def tick(self, stamp_s: float, settings: SimulatorSettings, rng: np.random.Generator) -> None:
+    def tick(self, stamp_s: float, settings: SimulatorSettings, noise: NoiseProfile, rng: np.random.Generator) -> None:
         """Publish the base's pose and velocity, and the outcome of a goal that has ended."""
-        self._localisation.update(self._robot.T_map_base, self._robot.tick_s, settings, rng)
+        self._localisation.update(self._robot.T_map_base, self._robot.tick_s, noise.pose, rng)
         T_odom_base = self._localisation.T_odom_base
         if settings.publish_tf:
             self._transforms.publish(

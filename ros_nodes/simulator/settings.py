@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.sensor_noise.profiles import NoiseProfile, noise_profile
 
 WORLDS = ("apartment", "tabletop")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
@@ -33,6 +34,9 @@ class SimulatorSettings:
     image_latency_s: Annotated[float, Doc("from an image's exposure to its publication")] = 0.0
     command_latency_s: Annotated[float, Doc("from a command to its effect")] = 0.0
     clock_offset_s: Annotated[float, Doc("by which the cameras' clock is ahead of all others")] = 0.0
+    noise_profile: Annotated[
+        str, Doc("none, realsense, orbbec, zed or a YAML file; its values are replaced by latency and noise above 0")
+    ] = "none"
     rgb_noise: Annotated[float, Doc("standard deviation, grey levels of 255")] = 0.0
     depth_noise: Annotated[
         float, Doc("standard deviation at 1 m, metres; grows with the distance squared; a Kinect has 0.0014")
@@ -56,3 +60,24 @@ class SimulatorSettings:
                 raise ConfigError(f"expected {name} to be at least 0, got: {getattr(self, name)}")
         if not 0 <= self.depth_dropout_ratio <= 1:
             raise ConfigError(f"expected depth_dropout_ratio from 0 to 1, got: {self.depth_dropout_ratio}")
+        noise_profile(self.noise_profile)
+
+    def noise(self) -> NoiseProfile:
+        """The profile, with the parameters above 0 in the place of its own values."""
+        found = noise_profile(self.noise_profile)
+        colour, depth, transfer, pose = found.colour, found.depth, found.transfer, found.pose
+        return replace(
+            found,
+            colour=replace(colour, grey_levels=self.rgb_noise or colour.grey_levels),
+            depth=replace(
+                depth,
+                noise_m=self.depth_noise or depth.noise_m,
+                dropout_ratio=self.depth_dropout_ratio or depth.dropout_ratio,
+            ),
+            transfer=replace(transfer, delay_s=self.image_latency_s or transfer.delay_s),
+            pose=replace(
+                pose,
+                localisation_m=self.localisation_noise_m or pose.localisation_m,
+                odometry_drift_ratio=self.odometry_drift_ratio or pose.odometry_drift_ratio,
+            ),
+        )

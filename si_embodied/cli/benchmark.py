@@ -1,4 +1,4 @@
-"""`si-embodied benchmark`: public benchmarks and a public protocol, with the controls that they lack."""
+"""`si-embodied benchmark`: public benchmarks with the controls that they lack, and what a plan costs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from typing_extensions import Doc
-from tyro.conf import UseAppendAction
+from tyro.conf import UseAppendAction, arg
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.embodied.settings import Control, EmbodiedRun
+from si_embodied.benchmarking.latency.settings import SpeedRun
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.cli.options import EndWithJson, Model, Server, Workers
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import COUNT, flags, reader
+from si_embodied.errors import ConfigError
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -101,4 +103,37 @@ class Embodied:
         return 130 if report.interrupted else 0
 
 
-SUBCOMMANDS = {"spatial": Spatial, "embodied": Embodied}
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Measure what a plan costs here: cold start, first plan, re-plan, unchanged scene and four views.
+
+    The pictures are synthetic, so that no simulator is needed. The table and the JSON have percentiles, tokens per
+    second, memory, energy where the board measures it, and the machine.
+    """
+
+    model: Model
+    server: Server
+    speed: Annotated[
+        SpeedRun, flags("image_size", "out", plans=COUNT)
+    ] = SpeedRun()  # fmt: skip
+    planner: Annotated[str, Doc("measure this planning server (`si-embodied serve`)"), arg(metavar="URL")] = ""
+    json: EndWithJson = False
+
+    def run(self) -> int:
+        """Measure, and print the table."""
+        from si_embodied.benchmarking.latency.run import run_speed
+
+        backend = self.server.backend(self.model)
+        if self.planner:
+            if self.server.server or self.model.local.model:
+                raise ConfigError("--planner is a server with a model of its own; give neither --model nor --server")
+            backend = BackendConfig("remote", url=self.planner)
+        run = replace(self.speed, backend=backend, planner=self.model.planner_config())
+        report = run_speed(run, say=say)
+        say("", *report.table(), "", f"results: {run.out / 'results'}.json, .md")
+        if self.json:
+            say(json.dumps(report.to_json(), allow_nan=False))
+        return 0
+
+
+SUBCOMMANDS = {"spatial": Spatial, "embodied": Embodied, "latency": Latency}

@@ -12,7 +12,7 @@ from typing_extensions import Doc
 from tyro.conf import UseAppendAction, arg
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.cli.options import EndWithJson, Model, Server, Workers, latency, named_value
+from si_embodied.cli.options import EndWithJson, Model, Server, Workers, latency, named_value, noise
 from si_embodied.cli.output import progress_bar, say
 from si_embodied.cli.parsing import flags, reader
 from si_embodied.errors import ConfigError
@@ -33,7 +33,7 @@ class Eval:
         EvaluationConfig,
         flags(
             "env", "task", "seed", "image_size", "action_mode", "policy", "episodes", "python",
-            latency=reader(latency, "0|measured|SECONDS"),
+            latency=reader(latency, "0|measured|SECONDS"), noise=reader(noise, "PROFILE|FILE.yaml"),
         ),
     ]  # fmt: skip
     model: Model

@@ -24,11 +24,12 @@ VERBS: Mapping[str, str] = {
     "models": "list, convert and export model checkpoints",
     "data": "make spatial questions and demonstrations",
     "train": "train a model",
-    "benchmark": "score a model on public benchmarks",
+    "benchmark": "score a model on public benchmarks, and measure its speed",
     "study": "measure what data, images and reasoning are worth",
     "serve": "plan for robots on the network",
     "ros": "start the ROS 2 nodes",
     "replay": "repeat the decisions of a robot's recording",
+    "compare": "say whether two models decide the same",
     "doctor": "show what is installed and what can run",
 }
 """Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""

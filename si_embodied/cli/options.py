@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import Doc
 from tyro.conf import arg
@@ -13,6 +13,10 @@ from tyro.conf import arg
 from si_embodied.backends.config import BackendConfig, ServerOptions
 from si_embodied.cli.parsing import Count, flags
 from si_embodied.config import PlannerConfig, load_planner_config
+from si_embodied.errors import SiEmbodiedError
+
+if TYPE_CHECKING:
+    from si_embodied.sensor_noise.profiles import NoiseProfile
 
 Checkpoint = Annotated[Path, Doc("a checkpoint, as for --model of `si-embodied plan`"), arg(metavar="DIR|ID")]
 Workers = Annotated[Count, Doc("processes")]
@@ -59,6 +63,16 @@ def latency(text: str) -> float | str:
     if not 0 <= value < float("inf"):
         raise ValueError(f"expected 'measured' or seconds of at least 0, got {text!r}; for example 1.5")
     return value
+
+
+def noise(text: str) -> NoiseProfile:
+    """Read a noise profile's name, or a YAML file with own values."""
+    from si_embodied.sensor_noise.profiles import noise_profile
+
+    try:
+        return noise_profile(text)
+    except SiEmbodiedError as error:
+        raise ValueError(str(error)) from error
 
 
 def named_value(text: str) -> tuple[str, Any]:

@@ -18,6 +18,7 @@ from si_embodied.studies.settings import (
     AblationsRun,
     CalibrationRun,
     LatencyRun,
+    NoiseRun,
     PlannerRun,
     QuestionsRun,
     ReasoningRun,
@@ -202,6 +203,25 @@ class LatencyStudy:
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """Measure how much success is left when the sensors are those of a real robot."""
+
+    report: Report
+    model: Annotated[Path | None, Doc("the checkpoint of the policy planner; default: si-nano")] = None
+    playing: Annotated[NoiseRun, flags("policy", "profiles", *_PLAYING, **_COUNTS)] = NoiseRun(
+        model=Path(), out=Path("runs/studies/noise")
+    )
+
+    def run(self) -> int:
+        """Play without noise and with each profile."""
+        from si_embodied.models.checkpoints import shipped_checkpoint
+        from si_embodied.studies import noise
+
+        run = replace(self.playing, model=self.model or shipped_checkpoint())
+        return self.report.make(say, noise.NoiseResults, run.out, partial(noise.study, run))
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """Measure whether scores on spatial questions predict success, over several checkpoints.
 
@@ -234,6 +254,7 @@ SUBCOMMANDS = {
     "calibration": Calibration,
     "ablations": Ablations,
     "latency": LatencyStudy,
+    "noise": Noise,
     "transfer": Transfer,
 }
 

@@ -15,6 +15,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.opening import adapter_name, checkpoint_name
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
+from si_embodied.sensor_noise.profiles import NoiseProfile
 from si_embodied.types import Latency
 
 Control: TypeAlias = Literal["blank"]
@@ -37,6 +38,7 @@ class EvaluationConfig:
     latency: Annotated[Latency, Doc("simulated time per plan; with 0 the world stops while the planner plans")] = 0.0
     image_size: Annotated[int | None, Doc("pixels; default: the world's own")] = None
     action_mode: Annotated[str | None, Doc("how the policy acts; default: the world's own")] = None
+    noise: Annotated[NoiseProfile | None, Doc("of the sensors: none, realsense, orbbec, zed or a file")] = None
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     episodes: Annotated[int, Doc("one per seed")] = 100
     seed: Annotated[int, Doc("of the first episode; each next episode has the next seed")] = 0
@@ -76,6 +78,8 @@ class EvaluationConfig:
             "action_mode": self.action_mode,
             "planner": dataclasses.asdict(self.planner),
         }
+        if self.noise is not None and not self.noise.silent:
+            identity["noise"] = dataclasses.asdict(self.noise)
         if self.python is not None:
             identity["python"] = str(self.python)
         if self.env_args:

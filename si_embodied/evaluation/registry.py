@@ -178,13 +178,25 @@ def environments() -> list[str]:
 
 
 def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
-    """The environment of an evaluation; any Gymnasium id with the contract of docs/evaluation.md will do.
+    """The environment of an evaluation, with its noise.
+
+    Any Gymnasium id with the contract of docs/evaluation.md will do.
 
     Raises:
         UnknownNameError: no such environment or task.
         ConfigError: the environment's module cannot be imported, or it rejects an argument.
         SimulatorError: the environment cannot be made in the other Python.
     """
+    env = _made(config, render=render)
+    if config.noise is None or config.noise.silent:
+        return env
+    from si_embodied.envs.noisy import NoisySensors
+
+    return NoisySensors(env, config.noise)
+
+
+def _made(config: EvaluationConfig, *, render: bool) -> Env:
+    """The environment without noise."""
     known = environments()
     import gymnasium
 

@@ -61,6 +61,7 @@ class Report:
     kernel: str | None
     dtype: str | None
     latency: Latency
+    noise: str  # the profile's name
     wall_s: float
     resumed: int
     interrupted: bool
@@ -70,7 +71,7 @@ class Report:
         row = dataclasses.asdict(self)
         row["controls"] = {comparison.name: _control_json(comparison) for comparison in comparisons}
         row["versions"] = versions()
-        plain: dict[str, Any] = _without_nan(row)
+        plain: dict[str, Any] = without_nan(row)
         return plain
 
 
@@ -105,6 +106,7 @@ def make_report(run: Run) -> Report:
         kernel=first.kernel if first else None,
         dtype=first.dtype if first else None,
         latency=config.latency,
+        noise="none" if config.noise is None else config.noise.name,
         wall_s=math.fsum(episode.wall_s for episode in episodes),
         resumed=run.resumed,
         interrupted=run.interrupted,
@@ -162,6 +164,8 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
     last = report.seed + report.asked - 1
     earlier = f" ({report.resumed} from an earlier run)" if report.resumed else ""
     lines = [f"seeds {report.seed} to {last}{earlier}, {report.wall_s:.1f} s of episodes"]
+    if report.noise != "none":
+        lines.append(f"noise of the sensors: {report.noise}")
     if report.metrics:
         lines.append("means: " + ", ".join(f"{name} {value:.3g}" for name, value in report.metrics.items()))
     if report.plans:
@@ -230,11 +234,12 @@ def _control_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The value for JSON: NaN and infinity become null, tuples become lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return value

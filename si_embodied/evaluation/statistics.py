@@ -72,6 +72,51 @@ def mcnemar_counts(only_first: int, only_second: int) -> PairedComparison:
     return PairedComparison(only_first, only_second, min(1.0, 2 * tail / 2**differing))
 
 
+def paired_interval(only_first: int, only_second: int, trials: int, *, z: float = Z_95) -> tuple[float, float]:
+    """Tango's score interval of the second success rate less the first, on the same seeds; (-1, 1) without trials.
+
+    T. Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample design",
+    Statistics in Medicine 17 (1998), 891-908. Its bounds are the differences that a score test would just reject; at a
+    difference of 0 that is McNemar's test. Unlike Wald's, the interval has a width also if no pair differs.
+
+    Args:
+        only_first: pairs in which the first alone succeeded.
+        only_second: pairs in which the second alone succeeded.
+        trials: all pairs.
+        z: quantile of the normal distribution; the default gives 95%.
+
+    Raises:
+        ConfigError: more pairs differ than there are.
+    """
+    if only_first < 0 or only_second < 0 or only_first + only_second > trials:
+        raise ConfigError(f"expected at most {trials} differing pairs, got: {only_first} and {only_second}")
+    if trials == 0:
+        return -1.0, 1.0
+
+    def bound(quantile: float) -> float:
+        """The difference at which the score equals the quantile. The score falls as the difference grows."""
+        low, high = -1.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = _tango_score(only_second, only_first, trials, middle) > quantile
+            low, high = (middle, high) if above else (low, middle)
+        return (low + high) / 2
+
+    return bound(z), bound(-z)
+
+
+def _tango_score(b: int, c: int, n: int, difference: float) -> float:
+    """The score statistic of p12 - p21 = `difference`, for n12 = b and n21 = c of n pairs (Tango 1998, section 3)."""
+    # The most likely p21 under that difference is the larger root of A p^2 + B p + C.
+    A, B, C = 2 * n, -b - c + (2 * n - b + c) * difference, -c * difference * (1 - difference)
+    p21 = (math.sqrt(max(0.0, B * B - 4 * A * C)) - B) / (2 * A)
+    variance = n * (2 * p21 + difference * (1 - difference))
+    excess = b - c - n * difference
+    if excess == 0:
+        return 0.0
+    return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess)
+
+
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
     """How much a metric of two policies differs on the same seeds."""

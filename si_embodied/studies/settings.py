@@ -12,6 +12,7 @@ from si_embodied.config import Prompts, checkpoint_prompts
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.runs import claim
+from si_embodied.sensor_noise.profiles import noise_profile
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.types import Latency
 
@@ -166,6 +167,25 @@ class LatencyRun(PlayingRun):
     def settings(self) -> dict[str, Any]:
         """What the results are a function of."""
         return {**PlayingRun.settings(self), "policy": self.policy, "latencies": list(self.latencies)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseRun(PlayingRun):
+    """A policy that is played with the sensors of real robots."""
+
+    tasks: Annotated[tuple[str, ...], Doc("what to play, each as WORLD:TASK")] = (
+        *(f"Apartment-v0:{task}" for task in ("objectnav", "spatial", "route")),
+        *(f"Tabletop-v0:{task}" for task in ("base", "stack", "sort", "spatial", "visual", "complex")),
+    )
+    policy: Annotated[str, Doc("the policy to play")] = "planner"
+    profiles: Annotated[tuple[str, ...], Doc("noise profiles or YAML files, each compared with no noise")] = (
+        "realsense",
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """What the results are a function of."""
+        profiles = [asdict(noise_profile(name)) for name in self.profiles]
+        return {**PlayingRun.settings(self), "policy": self.policy, "profiles": profiles}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

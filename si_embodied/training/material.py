@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -37,10 +36,10 @@ three times as many images; or their cells and decisions of all tasks."""
 
 
 class DecisionPool:
-    """Decisions, drawn by the tasks' shares; within a task, frequent kinds less often than they occur."""
+    """Decisions, drawn by the tasks' shares; within a task, those after frequent attempts are drawn less often."""
 
     def __init__(self, episodes: Iterable[TaughtEpisode], shares: Mapping[str, float] | None = None) -> None:
-        """Sort decisions by task, by what was tried last, and by the skills of their answers.
+        """Sort decisions by task and by what was tried last.
 
         Args:
             episodes: the decisions.
@@ -50,7 +49,7 @@ class DecisionPool:
         self._by_task: dict[str, dict[str, list[Taught]]] = defaultdict(lambda: defaultdict(list))
         for episode in episodes:
             for decision in episode.decisions:
-                self._by_task[f"{episode.env} {episode.task}"][_kind(decision)].append(decision)
+                self._by_task[f"{episode.env} {episode.task}"][_last_attempt(decision)].append(decision)
 
     @property
     def tasks(self) -> list[str]:
@@ -59,37 +58,31 @@ class DecisionPool:
 
     def counts(self) -> dict[str, int]:
         """The number of decisions of each task."""
-        return {task: sum(map(len, kinds.values())) for task, kinds in self._by_task.items()}
+        return {task: sum(map(len, after.values())) for task, after in self._by_task.items()}
 
     def draw(self, rng: np.random.Generator, count: int, tasks: Sequence[str] = ()) -> list[Taught]:
         """`count` decisions of some tasks, by default of all by their shares, with replacement.
 
-        Of a task's decisions, a kind is drawn in proportion to the square root of its number: most of an episode may be
-        exploring, and what ends it occurs once.
+        Of a task's decisions, those after one attempt are drawn in proportion to the square root of their number: most
+        of an episode may be exploring. Among them, each answer is drawn as often as it occurs. If rare answers were
+        drawn more often, the model would overrate them, and a `done` that comes once in a hundred plans ends the task.
         """
         known = tasks or self.tasks
         share = np.array([1.0 if tasks else self._shares.get(task, 1.0) for task in known])
         drawn = []
         for index in rng.choice(len(known), size=count, p=share / share.sum()):
-            kinds = list(self._by_task[known[index]].values())
-            shares = np.sqrt([len(same) for same in kinds])
-            same = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+            groups = list(self._by_task[known[index]].values())
+            shares = np.sqrt([len(same) for same in groups])
+            same = groups[int(rng.choice(len(groups), p=shares / shares.sum()))]
             drawn.append(same[int(rng.integers(len(same)))])
         return drawn
 
 
-def _kind(decision: Taught) -> str:
-    """How the latest attempt went, and the skills of the answer.
-
-    By the answer alone, what follows from an attempt would outweigh its exceptions, and the model would learn to say
-    "done" after every `goto`, whatever it sees.
-    """
-    plan = json.loads(decision.answer)
+def _last_attempt(decision: Taught) -> str:
+    """What was tried last and how it went, like "goto done"; empty at the start."""
     text = "".join(part for part in decision.content if isinstance(part, str))
     tried = re.findall(r"^[\d-]+\. (\w+).*?: (\w+)", text, flags=re.MULTILINE)
-    return " ".join(
-        [*(tried[-1] if tried else ()), "->", *(str(s["skill"]) for s in plan["subgoals"]), str(plan["done"])]
-    )
+    return " ".join(tried[-1]) if tried else ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,15 @@ def test_the_last_line_is_the_report(fake_world: str, tmp_path: Path, capsys: py
     assert json.loads((tmp_path / "report.json").read_text()) == row
 
 
+def test_the_records_and_the_report_say_the_noise(
+    fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    assert evaluate(fake_world, tmp_path, "--policy", "stopper", "--episodes", "2", "--noise", "zed", "--json") == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    run = json.loads((tmp_path / "records.jsonl").read_text().splitlines()[0])
+    assert (row["noise"], run["config"]["noise"]["name"]) == ("zed", "zed")
+
+
 def test_ctrl_c_finishes_the_report(fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = evaluate(fake_world, tmp_path, "--policy", "interrupter", "--episodes", "5", "--json")
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -62,6 +71,7 @@ def test_videos_lie_beside_the_records(fake_world: str, tmp_path: Path) -> None:
         (("--latency", "fast"), ("'fast'", "measured", "seconds")),
         (("--latency", "nan"), ("'nan'", "measured")),
         (("--control", "blind"), ("blind", "blank")),
+        (("--noise", "realsens"), ("Did you mean", "realsense", "orbbec", "zed")),
         (("--env-arg", "rooms"), ("'rooms'", "room_count=3")),
     ],
 )

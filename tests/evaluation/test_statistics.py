@@ -7,7 +7,16 @@ import pytest
 from scipy import stats
 
 from si_embodied.errors import ConfigError
-from si_embodied.evaluation.statistics import mcnemar, mean, percentiles, sign_flip, t_interval, wilson_interval
+from si_embodied.evaluation.statistics import (
+    Z_95,
+    mcnemar,
+    mean,
+    paired_interval,
+    percentiles,
+    sign_flip,
+    t_interval,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 1), (0, 100), (1, 1), (3, 10), (50, 100), (97, 100), (100, 100)])
@@ -34,6 +43,47 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_differing_pairs(seed: int) ->
     result = mcnemar(first.tolist(), second.tolist())
     assert (result.only_first, result.only_second) == (only_first, only_second)
     assert result.p_value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("trials", [1, 10, 73, 400])
+def test_equal_outcomes_leave_a_paired_difference_of_z2_over_n_plus_z2(trials: int) -> None:
+    """The score test of 0 differing pairs in n is Wilson's of 0 successes in n."""
+    bound = Z_95**2 / (trials + Z_95**2)
+    assert paired_interval(0, 0, trials) == pytest.approx((-bound, bound), abs=1e-12)
+
+
+@pytest.mark.parametrize(("only_first", "only_second", "trials"), [(2, 12, 50), (5, 5, 50), (0, 7, 30), (40, 1, 90)])
+def test_a_paired_interval_ends_where_the_score_test_rejects(only_first: int, only_second: int, trials: int) -> None:
+    """Against the definition: the likelihood under a difference is maximised numerically, not in closed form."""
+    for difference, expected in zip(paired_interval(only_first, only_second, trials), (Z_95, -Z_95), strict=True):
+        low = max(0.0, -difference)
+        p21 = low + (1 - abs(difference)) / 2 * np.linspace(1e-6, 1 - 1e-6, 400_001)
+        p12 = p21 + difference
+        likelihood = (
+            only_second * np.log(p12)
+            + only_first * np.log(p21)
+            + (trials - only_first - only_second) * np.log(1 - p12 - p21)
+        )
+        best = int(np.argmax(likelihood))
+        deviation = math.sqrt((p12[best] + p21[best] - difference**2) / trials)
+        score = ((only_second - only_first) / trials - difference) / deviation
+        assert score == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("only_second", "excluded"), [(11, False), (12, True)])
+def test_a_paired_interval_excludes_0_where_mcnemars_statistic_is_significant(only_second: int, excluded: bool) -> None:
+    """|b - c| / sqrt(b + c) is 1.81 for 11 and 4, and 2 for 12 and 4."""
+    assert (abs(only_second - 4) / math.sqrt(only_second + 4) > Z_95) is excluded
+    assert (paired_interval(4, only_second, 100)[0] > 0) is excluded
+
+
+def test_more_differing_pairs_than_pairs_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at most 3 differing pairs"):
+        paired_interval(2, 2, 3)
+
+
+def test_without_trials_every_difference_is_possible() -> None:
+    assert paired_interval(0, 0, 0) == (-1.0, 1.0)
 
 
 def test_equal_outcomes_do_not_differ() -> None:

@@ -182,6 +182,27 @@ def test_a_velocity_that_is_not_renewed_stops(base: Robot) -> None:
     assert math.remainder(base.where().yaw - before.yaw, 2 * math.pi) == pytest.approx(0.2, abs=0.045)
 
 
+def test_a_noise_profile_may_be_set_while_the_robot_runs(base: Robot) -> None:
+    """A standing robot's ideal images are all the same; those of a real camera never are."""
+    heard = base.ros.listen(Image, "head/depth", qos_profile_sensor_data)
+
+    def different() -> bool:
+        heard.clear()
+        base.ros.wait(lambda: len(heard) > 2, SOON_S, "images")
+        return heard[-1].data != heard[-2].data
+
+    assert not different()
+    try:
+        assert base.set(noise_profile="realsense")[0].successful
+        base.wait_sim(0.5)
+        assert different()
+    finally:
+        base.set(noise_profile="none")
+    refused = base.set(noise_profile="realsens")[0]
+    assert not refused.successful
+    assert "Did you mean 'realsense'" in refused.reason
+
+
 def test_late_images_keep_the_stamp_of_their_exposure(base: Robot) -> None:
     ages: list[float] = []
     base.ros.node.create_subscription(

@@ -17,9 +17,10 @@ import torch
 
 from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError
+from si_embodied.sensor_noise.colour import CameraEffects
 from si_embodied.training import curriculum, pipeline
 from si_embodied.training.architecture import GRID, MICRO
-from si_embodied.training.camera_effects import CameraEffects, like_cameras
+from si_embodied.training.camera_effects import drawn_camera, like_cameras
 from si_embodied.training.curriculum import Course, held_out_lessons, lessons_of
 from si_embodied.training.decision_batches import decision_batch, decision_row
 from si_embodied.training.decisions import Taught, TaughtEpisode, read_decisions
@@ -69,28 +70,27 @@ def pool(**shares: float) -> DecisionPool:
     )
 
 
-def test_decisions_are_drawn_evenly_from_tasks_and_rare_answers_more_often_than_they_occur() -> None:
+def test_decisions_are_drawn_by_the_tasks_shares() -> None:
     drawn = Counter(one.answer for one in pool().draw(np.random.default_rng(0), 4000))
     assert drawn[DONE] == pytest.approx(2000, abs=150)
-    assert drawn[GOTO] == pytest.approx(200, abs=60), "one of 1 + sqrt(81) = 10"
     drawn = Counter(one.answer for one in pool(base=3.0).draw(np.random.default_rng(0), 4000))
     assert drawn[DONE] == pytest.approx(3000, abs=150), "a share of 3 to 1"
 
 
-def test_the_exceptions_after_an_attempt_are_drawn_apart_from_what_usually_follows() -> None:
+def test_after_each_attempt_answers_are_drawn_as_often_as_they_occur() -> None:
     arrived = "1-3. explore: done\n4. goto red chair: done"
     explored = tuple(decision(EXPLORE, tried="1. explore: done") for _ in range(100))
     followed = (
-        *(decision(DONE, tried=arrived) for _ in range(16)),
-        *(decision(EXPLORE, tried=arrived) for _ in range(4)),
+        *(decision(DONE, tried=arrived) for _ in range(20)),
+        *(decision(EXPLORE, tried=arrived) for _ in range(5)),
     )
     taught = DecisionPool([TaughtEpisode("si_embodied/Apartment-v0", "objectnav", 1, True, (*explored, *followed))])
     drawn = Counter(
-        (arrived in "".join(map(str, one.content)), one.answer) for one in taught.draw(np.random.default_rng(0), 3200)
+        (arrived in "".join(map(str, one.content)), one.answer) for one in taught.draw(np.random.default_rng(0), 3000)
     )
-    assert drawn[False, EXPLORE] == pytest.approx(2000, abs=150), "10 of 10 + 4 + 2"
-    assert drawn[True, DONE] == pytest.approx(800, abs=100)
-    assert drawn[True, EXPLORE] == pytest.approx(400, abs=80)
+    assert drawn[False, EXPLORE] == pytest.approx(2000, abs=150), "10 of 10 + 5"
+    assert drawn[True, DONE] == pytest.approx(800, abs=100), "20 of 25"
+    assert drawn[True, EXPLORE] == pytest.approx(200, abs=60)
 
 
 def test_what_to_do_and_where_to_point_weighs_most_in_an_answer() -> None:
@@ -163,7 +163,7 @@ def test_camera_effects_change_the_light_and_keep_the_scene() -> None:
     image[:20] = 180
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        seen = CameraEffects.draw(rng).apply(image, rng)
+        seen = drawn_camera(rng).apply(image, rng)
         assert seen.shape == image.shape
         assert seen.dtype == np.uint8
         assert (seen[:18].mean(axis=(0, 1)) > seen[22:].mean(axis=(0, 1)) + 30).all()

@@ -1,0 +1,99 @@
+"""Two models' decisions on one observation, reduced to what a robot would notice. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from si_embodied.types import Hold
+
+if TYPE_CHECKING:
+    from si_embodied.plan import Plan
+    from si_embodied.types import Decision
+
+Place: TypeAlias = tuple[float, float, float]
+"""A point in the map, metres."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one model decided."""
+
+    skill: str  # of the first subgoal; "done" if there is none; "hold CODE" if the robot would hold
+    object: str | None  # that the first subgoal names
+    done: bool
+    plan: str | None  # every subgoal as JSON, without pixels; None without a plan
+    place_m: Place | None  # of the first goal: where the base or the tool is to be, otherwise what the goal refers to
+    seconds: float  # for the whole plan
+    model: str
+    prompt_version: str
+
+    @classmethod
+    def of(cls, decision: Decision) -> Decided:
+        """What a robot would notice of a decision."""
+        plan, record = decision.plan, decision.record
+        first = plan.subgoals[0] if plan is not None and plan.subgoals else None
+        held = isinstance(decision, Hold)
+        return cls(
+            skill=f"hold {record.code.name}" if held else first.skill if first is not None else "done",
+            object=None if held or first is None else getattr(first, "object", None),
+            done=plan is not None and plan.done,
+            plan=None if plan is None else _without_pixels(plan),
+            place_m=_place(decision),
+            seconds=record.latency_s["total"],
+            model=record.model,
+            prompt_version=record.prompt_version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both models' decisions on one observation."""
+
+    episode: int  # its seed; 0 for a recording
+    index: int  # of the decision in the episode or the recording
+    first: Decided
+    second: Decided
+
+    @property
+    def same_skill(self) -> bool:
+        """Whether the robot would begin with the same skill, or hold for the same reason."""
+        return self.first.skill == self.second.skill
+
+    @property
+    def same_object(self) -> bool | None:
+        """Whether both begin with an object of the same name; None if neither names one."""
+        names = (self.first.object, self.second.object)
+        return None if names == (None, None) else names[0] == names[1]
+
+    @property
+    def same_done(self) -> bool:
+        """Whether both say the task is done, or both that it is not."""
+        return self.first.done == self.second.done
+
+    @property
+    def same_plan(self) -> bool:
+        """Whether all subgoals and `done` are equal but for the pixels that they point at."""
+        return self.same_skill and self.same_done and self.first.plan == self.second.plan
+
+    @property
+    def distance_m(self) -> float | None:
+        """Distance of the first goals in metres; None if the skills differ or a goal has no place."""
+        first, second = self.first.place_m, self.second.place_m
+        return None if not self.same_skill or first is None or second is None else math.dist(first, second)
+
+
+def _without_pixels(plan: Plan) -> str:
+    subgoals = [subgoal.model_dump(mode="json", exclude={"view", "point", "to"}) for subgoal in plan.subgoals]
+    return json.dumps(subgoals, sort_keys=True)
+
+
+def _place(decision: Decision) -> Place | None:
+    """The place of the first goal; none if the robot holds."""
+    if isinstance(decision, Hold) or not decision.goals:
+        return None
+    goal = decision.goals[0]
+    place = goal.pose.translation if goal.pose is not None else goal.place_m
+    return None if place is None else (float(place[0]), float(place[1]), float(place[2]))

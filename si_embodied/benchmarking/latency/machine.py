@@ -1,0 +1,60 @@
+"""The machine that figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess  # nosec B404 - runs nvidia-smi and nvpmodel, without a shell
+from pathlib import Path
+
+from si_embodied.evaluation.report import versions
+
+_TIMEOUT_S = 5.0
+
+
+def describe_machine(root: Path = Path("/")) -> dict[str, str]:
+    """What a speed depends on, by name; what this system does not tell is left out."""
+    found = {
+        "board": _read(root / "proc/device-tree/model").rstrip("\0"),
+        "power mode": _output("nvpmodel", "-q").replace("\n", " "),
+        "processor": _field(root / "proc/cpuinfo", "model name") or platform.machine(),
+        "cores": str(os.cpu_count() or ""),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),  # that libraries were told to use
+        "memory": _field(root / "proc/meminfo", "MemTotal"),
+        "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"),
+        "system": platform.platform(),
+        "load": _read(root / "proc/loadavg").rpartition(" ")[0],  # 1, 5 and 15 minutes: other programs cost time too
+        **versions(),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _field(file: Path, name: str) -> str:
+    """The first value of that name in a file of `name: value` lines."""
+    for line in _read(file).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _output(command: str, *arguments: str) -> str:
+    """What a program prints; empty if it is missing or fails."""
+    program = shutil.which(command)
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(  # nosec B603
+            (program, *arguments), capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
