@@ -153,11 +153,16 @@ class PlannerConfig:
     min_probability: Annotated[
         float, Doc("probability of a decision below which the planner looks again instead of going; 0: go anyway")
     ] = 0.0
+    min_done_probability: Annotated[
+        float,
+        Doc("probability of `done` below which the model is asked what it would do instead; 0: end the task anyway"),
+    ] = 0.7
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if not 0 <= self.min_probability <= 1:
-            raise ConfigError(f"expected min_probability to be from 0 to 1, got: {self.min_probability}")
+        for name in ("min_probability", "min_done_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"expected {name} to be from 0 to 1, got: {getattr(self, name)}")
         if not self.deadline_s > 0:
             raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
 
@@ -288,10 +293,10 @@ def checkpoint_prompts(directory: Path) -> Prompts:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that maps names to settings.
+    """Read a YAML file that maps names to values; an empty file has none.
 
     Raises:
-        ConfigError: if the file is missing, not YAML, or not a mapping.
+        ConfigError: if the file is missing, not YAML, or something else than a mapping.
     """
     import yaml
 

@@ -34,22 +34,37 @@ class Conversation:
     lenient: bool = False  # whether keywords that the grammar cannot express are left out of the schema
     temperature: float = 0.0  # 0 is greedy decoding
     seed: int = 0  # for sampling, at least 0
-    max_tokens: int = 1024  # of the answer
+    max_tokens: int = 1024  # of the answer, with its thoughts
+
+    @property
+    def images(self) -> list[NDArray[np.uint8]]:
+        """All images, in reading order."""
+        return [part for turn in self.turns for part in turn.content if not isinstance(part, str)]
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what a model thinks before its answer."""
+
+    text: str
 
 
 class Writing(Protocol):
     """An answer, written piece by piece by one thread at a time."""
 
     prompt_tokens: int  # 0 before the first piece
+    thought_tokens: int  # of the completion's; 0 if the model is not asked to think
     ended: Ending | None  # None while it is unfinished
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens written so far."""
+        """Tokens written so far, with those of the thoughts."""
         ...
 
-    def pieces(self) -> Generator[str, None, None]:
-        """Write on. The pieces end with the answer, or early once the answer is interrupted; then call this again.
+    def pieces(self) -> Generator[str | Thought, None, None]:
+        """Write on, thoughts first.
+
+        The pieces end with the answer, or early once the answer is interrupted; then call this again.
 
         Raises:
             ConfigError: the schema cannot be followed, or the conversation is too long for the model.

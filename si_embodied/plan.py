@@ -27,6 +27,11 @@ class Plan(BaseModel):
     subgoals: Annotated[tuple[SerializeAsAny[Subgoal], ...], Field(max_length=MAX_SUBGOALS)]
     done: bool
 
+    @property
+    def ends(self) -> bool:
+        """Whether it ends the task, with nothing to do before."""
+        return self.subgoals[0].skill == "stop" if self.subgoals else self.done
+
 
 def plan_model(kind: TaskKind | None) -> type[Plan]:
     """The pydantic model that validates plans with the skills of one kind of task, or of all (None)."""
@@ -129,6 +134,15 @@ def with_names(schema: Mapping[str, Any], names: Mapping[str, Sequence[str]]) ->
     kept = [named(choice) for choice in choices if names.get(choice["properties"]["skill"]["const"], "any")]
     subgoals = {**properties["subgoals"], "items": {"anyOf": kept}}
     return {**schema, "properties": {**properties, "subgoals": subgoals}}
+
+
+def going_on(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan schema (from `plan_schema`) without the plans that end the task."""
+    properties = schema["properties"]
+    choices = properties["subgoals"]["items"]["anyOf"]
+    kept = [choice for choice in choices if choice["properties"]["skill"]["const"] != "stop"]
+    subgoals = {**properties["subgoals"], "items": {"anyOf": kept}, "minItems": 1}
+    return {**schema, "properties": {**properties, "subgoals": subgoals, "done": {"const": False}}}
 
 
 def view_numbers(schema: Any) -> range:

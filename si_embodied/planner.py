@@ -13,7 +13,7 @@ from si_embodied.config import DEFAULT_PROMPTS, PlannerConfig
 from si_embodied.errors import DeadlineExceeded, PlanParseError, PromptTooLong, SiEmbodiedError
 from si_embodied.grounding import Grounder
 from si_embodied.guard import Guard
-from si_embodied.plan import Plan, parse_plan
+from si_embodied.plan import Plan, going_on, parse_plan
 from si_embodied.planning_record import RecordDraft, printable
 from si_embodied.prompts import load_prompt
 from si_embodied.skills import Finish, Home, LookAround
@@ -185,8 +185,19 @@ class Planner:
                 continue
             if draft.shortened:
                 prompt = replace(prompt, views=_indices(observation.views, recalled.views, prompt.views))
-            return self._parse(text, prompt, task, draft)
+            return self._unless_unsure_of_the_end(self._parse(text, prompt, task, draft), prompt, task, draft)
         raise _Refused(too_long)
+
+    def _unless_unsure_of_the_end(self, plan: Plan, prompt: Prompt, task: Task, draft: RecordDraft) -> Plan:
+        """The plan; or if it ends the task and the model is not sure of that, what the model would do instead."""
+        sure, least = draft.certainty, self.config.min_done_probability
+        if not plan.ends or sure is None or sure.decision >= least:
+            return plan
+        draft.note = (
+            f"the model is unsure that the task is done ({sure.decision:.2f}, less than {least:.2f}); it goes on"
+        )
+        prompt = replace(prompt, schema=going_on(prompt.schema))
+        return self._parse(self._generate(prompt, draft), prompt, task, draft)
 
     def _look_again(self, unsure: Refusal, memory: Memory) -> Plan:
         """What an unsure model does first: look around, or take the arm out of the view. It holds if it just has."""

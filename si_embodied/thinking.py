@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from si_embodied.stops import Stops
+
 if TYPE_CHECKING:
     from si_embodied.types import Prompt
 
@@ -34,3 +36,17 @@ def inside_answer(text: str) -> str:
     begun = text.removeprefix(ANSWER)
     inside, tag, _ = begun.partition(ANSWER_END)
     return inside.strip() if tag or begun != text else text
+
+
+class ThoughtsInPieces:
+    """The thoughts in a think block that arrives in pieces, without its tags."""
+
+    def __init__(self) -> None:
+        """Begin before the block's first tag."""
+        self._opening, self._stops = THINK, Stops((THINK_END,))
+
+    def feed(self, text: str) -> str:
+        """What is known to be thought after `text` has been written."""
+        tag = min(len(self._opening), len(text))
+        self._opening, text = self._opening[tag:], text[tag:]
+        return "" if self._stops.found else self._stops.feed(text)

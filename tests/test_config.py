@@ -32,6 +32,7 @@ def test_an_integer_is_taken_for_a_float() -> None:
         ({"deadline_s": 0}, "positive"),
         ({"memory": {"entries": 0}}, "at least 1"),
         ({"min_probability": 1.5}, "from 0 to 1, got: 1.5"),
+        ({"min_done_probability": -0.1}, "min_done_probability to be from 0 to 1, got: -0.1"),
     ],
 )
 def test_what_cannot_be_honoured_is_named(values: dict[str, object], message: str) -> None:

@@ -21,6 +21,7 @@ from si_embodied.types import Completion, Prompt
 
 GOTO = '{"subgoals":[{"skill":"goto","object":"wall","view":1,"point":[500,500]}],"done":false}'
 HOME = '{"subgoals":[{"skill":"home"}],"done":false}'
+STOP = '{"subgoals":[],"done":true}'
 TURN = '{"subgoals":[{"skill":"turn","degrees":90}],"done":false}'
 
 
@@ -231,6 +232,33 @@ def test_an_unsure_model_looks_again_and_holds_if_that_does_not_help(
     second = planner.plan(task, wall_ahead, memory)
     assert isinstance(second, Hold)
     assert second.code is Code.UNSURE
+
+
+@pytest.mark.parametrize("ending", [STOP, '{"subgoals":[{"skill":"stop"}],"done":false}'])
+@pytest.mark.parametrize(("sure", "goes_on"), [(Certainty(0.69), True), (Certainty(0.71), False), (None, False)])
+def test_the_end_of_a_task_must_be_probable_else_the_model_is_asked_what_it_would_do_instead(
+    ending: str, sure: Certainty | None, goes_on: bool, base: MobileBase, wall_ahead: Observation, find_chair: Task
+) -> None:
+    """The second question excludes every plan that ends the task."""
+    asked: list[Prompt] = []
+
+    class Ending(Sure):
+        def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+            asked.append(prompt)
+            self.answer = ending if len(asked) == 1 else TURN
+            return super().generate(prompt, deadline_s=deadline_s)
+
+    decision = Planner(Ending(sure, Certainty(0.2)), base).plan(find_chair, wall_ahead, Memory())
+    assert isinstance(decision, Execute)
+    assert isinstance(decision.goals[0], Rotate if goes_on else Finish)
+    assert len(decision.record.raw_text) == len(asked) == 1 + goes_on
+    if goes_on:
+        assert "0.69" in decision.record.message
+        properties = asked[1].schema["properties"]
+        skills = {choice["properties"]["skill"]["const"] for choice in properties["subgoals"]["items"]["anyOf"]}
+        assert properties["subgoals"]["minItems"] == 1
+        assert "goto" in skills
+        assert "stop" not in skills
 
 
 def test_two_bad_answers_hold_the_robot(base: MobileBase, wall_ahead: Observation, find_chair: Task) -> None:

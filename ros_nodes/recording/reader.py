@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.errors import DataError, MissingExtraError, ObservationError, TransformError, extra
-from si_embodied.ros_nodes.recording.bag_files import BagFiles
+from si_embodied.errors import DataError, MissingExtraError, ObservationError, TransformError
 from si_embodied.ros_nodes.recording.decision_records import DecisionRecord, Views
+from si_embodied.ros_nodes.recording.messages import TRANSFORMS, RecordedMessages, Transform
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.frames import frame_of
-from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 from si_embodied.types import Observation
 
 if TYPE_CHECKING:
-    from si_embodied.geometry import Pose
     from si_embodied.memory import Memory
     from si_embodied.ros_nodes.sensing.bridge import Message
     from si_embodied.types import CameraFrame
@@ -28,13 +24,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 RECORD_SUFFIX = "/record"
-_TRANSFORMS = ("/tf", "/tf_static")
-_TYPES = (
-    "std_msgs/msg/String",
-    "tf2_msgs/msg/TFMessage",
-    *(f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "CameraInfo")),
-)
-"""The types that are read; other topics of the same names are not the planner's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,18 +46,7 @@ class _Camera:
     info: Message | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Transform:
-    """A recorded transform."""
-
-    parent: str
-    child: str
-    stamp_s: float
-    pose: Pose
-    static: bool
-
-
-class Recording:
+class Recording(RecordedMessages):
     """A `ros2 bag` folder, or one of its files. It is read twice: for the decisions, then for their images.
 
     What is damaged costs itself and nothing else: a file that was cut its end, a bad message that message, a bad
@@ -86,13 +64,11 @@ class Recording:
             DataError: the path is not a recording, or contains no decisions.
             MissingExtraError: rosbags is not installed.
         """
-        self._path = path
-        self.damage: list[str] = []
-        self.lost_s = 0.0
+        super().__init__(path)
         records: dict[str, list[DecisionRecord]] = defaultdict(list)
         rejected: dict[str, list[DataError]] = defaultdict(list)
-        transforms: dict[str, list[_Transform]] = defaultdict(list)
-        for topic, _, message in self._messages(RECORD_SUFFIX, *_TRANSFORMS):
+        transforms: dict[str, list[Transform]] = defaultdict(list)
+        for topic, _, message in self._messages(RECORD_SUFFIX, *TRANSFORMS):
             if hasattr(message, "transforms"):
                 transforms[topic] += self._transforms_in(message, static=topic.endswith("/tf_static"))
             elif topic.endswith(RECORD_SUFFIX) and isinstance(getattr(message, "data", None), str):
@@ -105,7 +81,7 @@ class Recording:
         for rejection in rejected[topic]:
             self._report(f"a decision was skipped: {rejection}")
         namespace = topic.removesuffix(RECORD_SUFFIX).rpartition("/")[0]
-        ours = dict.fromkeys((*_TRANSFORMS, *(f"{namespace}{name}" for name in _TRANSFORMS)))
+        ours = dict.fromkeys((*TRANSFORMS, *(f"{namespace}{name}" for name in TRANSFORMS)))
         self._transforms = self._buffer([each for name in ours for each in transforms[name]])
 
     def _planner(
@@ -167,56 +143,6 @@ class Recording:
         while waiting:
             yield self._recorded(waiting.popleft(), cameras, wanted)
 
-    def _messages(self, *topics: str) -> Iterator[tuple[str, int, Message]]:
-        """Messages on topics that end in one of `topics`, in the order in which they were recorded."""
-        types = _types()
-        files = BagFiles(self._path)
-        bad: Counter[str] = Counter()
-        for topic, kind, stamp_ns, data in files.messages(lambda name, kind: name.endswith(topics) and kind in _TYPES):
-            try:
-                message = _decoded(types, data, kind)
-            except DataError:
-                bad[topic] += 1
-                continue
-            yield topic, stamp_ns, message
-        for reason in (*files.damage.reasons, *(f"{topic}: {count} bad messages" for topic, count in bad.items())):
-            self._report(reason)
-        self.lost_s = files.damage.lost_s
-        if self.lost_s:
-            self._report(f"{self.lost_s:.1f} s are lost")
-
-    def _report(self, reason: str) -> None:
-        """Say once what is damaged."""
-        if reason not in self.damage:
-            self.damage.append(reason)
-            _LOG.warning("%s: %s", self._path, reason)
-
-    def _transforms_in(self, message: Message, *, static: bool) -> Iterator[_Transform]:
-        """The transforms in a message; one that is not a transform is left out."""
-        for each in message.transforms:
-            parent, child = each.header.frame_id.lstrip("/"), each.child_frame_id.lstrip("/")
-            t, q = each.transform.translation, each.transform.rotation
-            try:
-                if parent == child or not all(map(math.isfinite, (t.x, t.y, t.z, q.x, q.y, q.z, q.w))):
-                    raise ObservationError("expected finite numbers, and two frames")
-                pose, stamp_s = bridge.pose_of_transform(each.transform), bridge.seconds(each.header.stamp)
-            except ValueError as error:  # the package's own errors, or numpy's
-                self._report(f"a transform of {child!r} in {parent!r} was skipped: {error}")
-                continue
-            yield _Transform(parent, child, stamp_s, pose, static)
-
-    @staticmethod
-    def _buffer(transforms: list[_Transform]) -> TransformBuffer:
-        """The transform tree. Of several parents of a frame the most frequent counts: a tree has one for each."""
-        parents: dict[str, Counter[str]] = defaultdict(Counter)
-        for each in transforms:
-            parents[each.child][each.parent] += 1
-        buffer = TransformBuffer(keep_s=math.inf)
-        for each in transforms:
-            if each.parent == parents[each.child].most_common(1)[0][0]:
-                buffer.add(each.parent, each.child, each.stamp_s, each.pose, static=each.static)
-        return buffer
-
     @staticmethod
     def _complete(record: DecisionRecord, cameras: dict[str, _Camera]) -> bool:
         """Whether every image has been read, with depth; a decision made without depth waits for the file's end."""
@@ -270,26 +196,6 @@ class Recording:
         depth = _nearest(camera, stamp_s, settings.join_slop_s)
         T_map_camera = self._transforms.lookup(settings.map_frame, image.header.frame_id, stamp_s)
         return frame_of(name, image, depth, camera.info, settings, T_map_camera)
-
-
-@functools.cache
-def _types() -> Any:
-    """The types of messages, compiled once; those that are read are the same in every release from Foxy on."""
-    with extra("bags"):
-        from rosbags.typesys import Stores, get_typestore
-    return get_typestore(Stores.ROS2_HUMBLE)
-
-
-def _decoded(types: Any, data: bytes, kind: str) -> Message:
-    """Deserialise a message with the types of rosbags.
-
-    Raises:
-        DataError: the bytes are not such a message.
-    """
-    try:
-        return types.deserialize_cdr(data, kind)
-    except Exception as error:  # rosbags passes on what struct, numpy and the string decoder raise
-        raise DataError(f"not a {kind}: {error}") from error
 
 
 def _images(record: DecisionRecord) -> Iterator[tuple[str, float]]:

@@ -20,9 +20,9 @@ from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.hub import resolve_model
 from si_embodied.models.opening import open_model
-from si_embodied.models.thinking import Thinking, decode_after_thinking
+from si_embodied.models.thinking import ANSWER_TOKENS, TAG_TOKENS, Thinking, decode_after_thinking
 from si_embodied.models.writing import ModelWriting
-from si_embodied.thinking import ANSWER, THINK_END, asked_to_think, inside_answer, thought_in
+from si_embodied.thinking import asked_to_think, inside_answer, thought_in
 from si_embodied.types import Completion
 
 with extra("models"):
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _ANSWERS_KEPT = 16
-_ANSWER_TOKENS = 128
-"""Room that a prompt must leave in the model's context for its answer; a plan has about 48 tokens."""
-_TAG_TOKENS = 32
-"""Room for the tags around thoughts and answer, in tokens."""
 
 
 class LocalBackend:
@@ -158,7 +154,7 @@ class LocalBackend:
         inputs = self._family.encode(prompt)
         schema = self._family.schema(prompt, inputs)
         longest = self._max_new_tokens or longest_answer_bytes(schema)
-        spare = self._spare_tokens(inputs, min(longest, _ANSWER_TOKENS))
+        spare = self._spare_tokens(inputs, min(longest, ANSWER_TOKENS))
         options = replace(self._decoding, max_new_tokens=longest, deadline=deadline, canceled=canceled)
         prepared_s = time.monotonic() - started
         decoded = self._decode(inputs, schema, options, spare)
@@ -194,14 +190,14 @@ class LocalBackend:
                 f" and its answer needs {answer}, but the model's context is {context}; show fewer or smaller images "
                 "(image_size, image_budget), or less text"
             )
-        return context - prompt - answer - _TAG_TOKENS
+        return context - prompt - answer - TAG_TOKENS
 
     def _decode(self, inputs: ModelInputs, schema: Mapping[str, Any], options: Decoding, spare: int) -> Decoded:
         """Decode the answer, after thinking if the model is to and has room for it."""
         key, constraint = json.dumps(schema), self._grammars.start(schema)
         last, budget = self._answers.get(key, ()), min(self._thinking_tokens, spare)
         if budget > 0:
-            thinking = Thinking(budget, self._grammars.thinking(), self._grammars.tokens(THINK_END + ANSWER))
+            thinking = Thinking.up_to(budget, self._grammars)
             decoded = decode_after_thinking(self._runner, inputs, thinking, constraint, options, last_answer=last)
         else:
             decoded = decode(self._runner, inputs, constraint, options, last_answer=last)
@@ -220,7 +216,9 @@ class LocalBackend:
                 for turn in conversation.turns
             )
             conversation = replace(conversation, turns=tuple(turns))
-        return ModelWriting(self._family, self._runner, self._grammars, self._lock, conversation, interrupted)
+        return ModelWriting(
+            self._family, self._runner, self._grammars, self._lock, conversation, interrupted, self._thinking_tokens
+        )  # fmt: skip
 
     def cancel(self) -> None:
         """Abort the answers in progress, also those that wait for the model. Any thread may call this."""

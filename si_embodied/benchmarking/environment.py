@@ -13,6 +13,10 @@ from si_embodied.runs import write_text
 
 DEFAULT = Path("~/.cache/si_embodied/lmms-eval-0.7.3")
 _INSTALLED = "si_embodied_installed.txt"
+_NOT_USABLE = (
+    "if it names torchvision, that is of another build than torch: install both with this python's pip from one index "
+    "(https://download.pytorch.org/whl/cpu for the CPU), and repeat"
+)
 
 
 def ensure_environment(directory: Path, say: Callable[[str], None]) -> Path:
@@ -23,7 +27,7 @@ def ensure_environment(directory: Path, say: Callable[[str], None]) -> Path:
         say: told before the installation starts.
 
     Raises:
-        ConfigError: the installation failed. The next call continues it.
+        ConfigError: the installation failed, or lmms-eval cannot be imported. The next call continues it.
     """
     directory = directory.expanduser().absolute()
     python, installed = directory / "bin" / "python", directory / _INSTALLED
@@ -34,13 +38,23 @@ def ensure_environment(directory: Path, say: Callable[[str], None]) -> Path:
     say(f"installing lmms-eval into {directory}; this takes minutes, once")
     if not python.exists():
         venv.EnvBuilder(with_pip=True).create(directory)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, *wanted], "mend that and repeat")
+    _run([str(python), "-c", "import lmms_eval.__main__"], _NOT_USABLE)
+    write_text(installed, text + "\n")
+    return python
+
+
+def _run(command: Sequence[str], fix: str) -> None:
+    """Run a command in the environment.
+
+    Raises:
+        ConfigError: it failed.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = " | ".join(done.stderr.strip().splitlines()[-3:])
-        raise ConfigError(f"{' '.join(command)} failed with code {done.returncode}: {last}; mend that and repeat")
-    write_text(installed, text + "\n")
-    return python
+        raise ConfigError(f"{' '.join(command)} failed with code {done.returncode}: {last}; {fix}")
 
 
 def requirement() -> Sequence[str]:

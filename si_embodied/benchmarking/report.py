@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from si_embodied.benchmarking.answering import Answer
 from si_embodied.benchmarking.benchmarks import Benchmark, Task
+from si_embodied.benchmarking.circular import joined
 from si_embodied.benchmarking.harness import Scored
 from si_embodied.benchmarking.messages import SIGHTS, Sight
 from si_embodied.benchmarking.results import markdown_rows
@@ -31,7 +33,7 @@ class Row:
     metric: str
     sight: Sight
     questions: int  # that were asked
-    scored: int  # of which an interval was made: MMBench's rotations of a question are one
+    scored: int  # of which an interval was made: the rotations of a question are one
     score: float
     low: float  # 95% interval
     high: float
@@ -41,6 +43,7 @@ class Row:
     prompt_tokens: float  # mean
     completion_tokens: float  # mean
     prompts_sha256: str  # of all prompts, in the data set's order
+    chance: float | None = None  # the score of random letters in percent, where each question is right or wrong
     p_value: float | None = None  # of the images' score being equal, on the same questions; None: not comparable
 
 
@@ -66,6 +69,42 @@ def measure(name: str, task: Task, sight: Sight, scored: Scored, answers: Sequen
     return Measured(
         _row(name, task.name, task.metric, sight, len(samples), score, pieces, answers), pieces, (*answers,)
     )
+
+
+def measure_circular(
+    name: str, task: Task, sight: Sight, scored: Scored, counts: Sequence[int], answers: Sequence[Answer]
+) -> tuple[Measured, Measured]:  # fmt: skip
+    """A task's multiple-choice questions as the data set has them, and in every rotation of their options.
+
+    A question counts as right if lmms-eval scores every rotation as right.
+
+    Args:
+        name: the benchmark.
+        task: whose questions were rotated.
+        sight: what the model saw.
+        scored: lmms-eval's scores of the rotations.
+        counts: the number of options of each question.
+        answers: to all rotations.
+
+    Raises:
+        DataError: a rotation is missing.
+    """
+    samples = sorted(scored.samples, key=lambda sample: int(sample["doc_id"]))
+    asked = joined(task.pieces(samples, math.nan), counts)
+    first = {each.first for each in asked}
+
+    def counted(kind: str, right: list[bool], chance: list[float], given: Sequence[Answer]) -> Measured:
+        pieces = tuple(Piece(float(each)) for each in right)
+        row = _row(name, f"{task.name}, {kind}", kind, sight, len(given), mean_of(pieces), pieces, given)
+        return Measured(replace(row, chance=100 * mean(chance)), pieces, (*given,))
+
+    return (
+        counted(
+            "once", [each.right[0] for each in asked], [each.chance for each in asked],
+            [answer for answer in answers if answer.document in first],
+        ),
+        counted("circular", [all(each.right) for each in asked], [each.chance_of_all for each in asked], answers),
+    )  # fmt: skip
 
 
 def join(parts: Sequence[Measured]) -> Measured:
@@ -104,11 +143,17 @@ def compare(found: Mapping[Sight, Measured]) -> list[Row]:
     rows = []
     for sight, measured in found.items():
         row = measured.row
-        if images is not None and sight != "images" and len(images.pieces) == len(measured.pieces) == row.questions:
+        if images is not None and sight != "images" and _same(images, measured):
             gained = [[piece.gained for piece in each.pieces] for each in (images, measured)]
             row = replace(row, p_value=sign_flip(*gained).p_value)
         rows.append(row)
     return rows
+
+
+def _same(images: Measured, control: Measured) -> bool:
+    """Whether both have a score of each question, which lmms-eval does not log for MMBench."""
+    asked = images.row.questions if images.row.chance is None else images.row.scored
+    return len(images.pieces) == len(control.pieces) == asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +170,7 @@ class SpatialReport:
 
     def table(self) -> list[str]:
         """A Markdown table, and below it the published figures and what the scores depend on."""
-        head = ("task", "sight", "n", "score, % [95% interval]", "p", "s per question", "tokens in, out")
+        head = ("task", "sight", "n", "score, % [95% interval]", "chance, %", "p", "s per question", "tokens in, out")
         lines = markdown_rows(head, map(_cells, self.rows))
         figures = [f"- {name}: {figure}" for name, given in self.published.items() for figure in given]
         made = ", ".join(f"{name} {version}" for name, version in self.versions.items())
@@ -151,5 +196,6 @@ def _cells(row: Row) -> list[str]:
     p = "" if row.p_value is None else f"{row.p_value:.3g}"
     n = str(row.scored) if row.scored == row.questions else f"{row.scored} ({row.questions} asked)"
     score = f"{row.score:.1f} [{row.low:.1f}, {row.high:.1f}] {row.interval}"
+    chance = "" if row.chance is None else f"{row.chance:.3g}"
     tokens = f"{row.prompt_tokens:.0f}, {row.completion_tokens:.1f}"
-    return [f"{row.benchmark}: {row.task}", _SHOWN[row.sight], n, score, p, f"{row.seconds_p50:.2f}", tokens]
+    return [f"{row.benchmark}: {row.task}", _SHOWN[row.sight], n, score, chance, p, f"{row.seconds_p50:.2f}", tokens]

@@ -10,6 +10,7 @@ from typing_extensions import Doc
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.benchmarks import BENCHMARKS, Benchmark, Task, find_benchmarks
+from si_embodied.benchmarking.circular import FORMS
 from si_embodied.benchmarking.environment import DEFAULT
 from si_embodied.benchmarking.messages import SIGHTS, Sight
 from si_embodied.errors import ConfigError
@@ -26,6 +27,9 @@ class SpatialRun:
         Path | None, Doc("folder of the data sets (docs/benchmarks.md); by default, lmms-eval downloads them")
     ] = None
     sights: Annotated[tuple[Sight, ...], Doc("what the model sees: images, black ones (blank), or none")] = SIGHTS
+    circular: Annotated[
+        bool, Doc("also ask each multiple-choice question once per rotation of its options; right if all are")
+    ] = False
     batch: Annotated[int, Doc("questions that a server is asked at once; a local model answers one at a time")] = 1
     environment: Annotated[Path, Doc("virtual environment of lmms-eval; made by the first run")] = DEFAULT
     out: Annotated[Path, Doc("folder for answers and results")] = Path("runs/benchmarks/spatial")
@@ -38,6 +42,11 @@ class SpatialRun:
         for name in ("limit", "batch"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
+        if self.circular and not self.circular_tasks:
+            raise ConfigError(
+                f"--circular has nothing to rotate in {', '.join(self.tasks)}: MMBench's data set has every rotation "
+                "already, and its score is circular; leave --circular out"
+            )
 
     @property
     def benchmarks(self) -> dict[str, Benchmark]:
@@ -49,8 +58,13 @@ class SpatialRun:
         """The chosen benchmarks' tasks."""
         return tuple(task for benchmark in self.benchmarks.values() for task in benchmark.tasks)
 
+    @property
+    def circular_tasks(self) -> tuple[Task, ...]:
+        """Those whose questions are asked in every rotation too."""
+        return tuple(task for task in self.lmms_tasks if self.circular and task.name in FORMS)
+
     def identity(self) -> dict[str, Any]:
-        """What the answers are a function of; more benchmarks and sights may be added to a folder."""
+        """What the answers are a function of; more benchmarks, sights and rotations may be added to a folder."""
         from si_embodied.evaluation.config import backend_identity
 
         data = None if self.data is None else str(self.data.absolute())

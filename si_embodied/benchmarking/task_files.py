@@ -14,15 +14,20 @@ from si_embodied.benchmarking.benchmarks import Task
 from si_embodied.errors import ConfigError, DataError
 from si_embodied.runs import write_text
 
-_PREFIX = "si_"
+_PREFIX, _CIRCULAR = "si_", "si_circular_"
 _SUBSET = '''"""Written by `si-embodied benchmark spatial`; the task files of this folder call it."""
 
+from pathlib import Path
+
+from si_embodied.benchmarking.circular import circular
 from si_embodied.benchmarking.subset import subset
+
+FOLDER = Path(__file__).parent
 
 '''
 _FUNCTION = """
 def {name}(documents):
-    return subset(documents, {column!r}, {count})
+    return {documents}
 """
 
 
@@ -31,10 +36,25 @@ def task_name(task: Task, data: Path | None, limit: int | None) -> str:
     return task.name if data is None and limit is None else f"{_PREFIX}{task.name}"
 
 
+def circular_name(task: Task) -> str:
+    """The name of the task that asks a task's questions once per rotation of their options."""
+    return f"{_CIRCULAR}{task.name}"
+
+
+def counts_file(task: Task) -> str:
+    """The file in the folder of task files that says how many options each rotated question has."""
+    return f"{_CIRCULAR}{task.name}.json"
+
+
 def write_task_files(
-    folder: Path, tasks: Iterable[Task], lmms_eval: Path, data: Path | None, limit: int | None
+    folder: Path,
+    tasks: Iterable[Task],
+    lmms_eval: Path,
+    data: Path | None,
+    limit: int | None,
+    circular: Iterable[Task] = (),
 ) -> None:
-    """Write a task file for each task whose data are local or limited.
+    """Write a task file for each task whose data are local or limited, and one for each that is rotated.
 
     Args:
         folder: for the files; lmms-eval's `--include_path`.
@@ -42,26 +62,42 @@ def write_task_files(
         lmms_eval: the folder of the installed package.
         data: the folder of the data sets; None: lmms-eval downloads them.
         limit: only so many questions.
+        circular: the tasks whose questions are asked in every rotation too.
 
     Raises:
         ConfigError: the limit is below what a task's scorer needs.
     """
-    tasks = tuple(tasks)
+    functions: dict[str, str] = {}  # their bodies, by name
     for task in tasks:
         if limit is not None and limit < task.fewest:
             raise ConfigError(f"the scorer of {task.name} needs --limit of at least {task.fewest}, got: {limit}")
-        settings: dict[str, object] = {
-            "include": str(lmms_eval / "tasks" / task.file), "task": task_name(task, data, limit),
-        }  # fmt: skip
-        if data is not None:
-            settings |= {"dataset_path": str(table_folder(data, task).absolute()), "dataset_kwargs": {}}
-        text = yaml.safe_dump(settings, sort_keys=False)
         if limit is not None:
-            text += f"process_docs: !function subsets.{task.name}\n"
-        if task_name(task, data, limit) != task.name:
-            write_text(folder / f"{task.name}.yaml", text)
-    functions = [_FUNCTION.format(name=task.name, column=task.column, count=limit) for task in tasks if limit]
-    write_text(folder / "subsets.py", _SUBSET + "".join(functions))
+            functions[task.name] = _documents(task, limit)
+        name = task_name(task, data, limit)
+        if name != task.name:
+            _write(folder, name, task, lmms_eval, data, function=None if limit is None else task.name)
+    for task in circular:
+        name = circular_name(task)
+        functions[name] = f"circular({_documents(task, limit)}, {task.name!r}, FOLDER / {counts_file(task)!r})"
+        _write(folder, name, task, lmms_eval, data, function=name)
+    texts = [_FUNCTION.format(name=name, documents=documents) for name, documents in functions.items()]
+    write_text(folder / "subsets.py", _SUBSET + "".join(texts))
+
+
+def _documents(task: Task, limit: int | None) -> str:
+    """What a generated function asks: all of its documents, or the first in turn."""
+    return "documents" if limit is None else f"subset(documents, {task.column!r}, {limit})"
+
+
+def _write(folder: Path, name: str, task: Task, lmms_eval: Path, data: Path | None, *, function: str | None) -> None:
+    """Write the file of one task, which takes its documents through a function of `subsets.py`."""
+    settings: dict[str, object] = {"include": str(lmms_eval / "tasks" / task.file), "task": name}
+    if data is not None:
+        settings |= {"dataset_path": str(table_folder(data, task).absolute()), "dataset_kwargs": {}}
+    text = yaml.safe_dump(settings, sort_keys=False)
+    if function is not None:
+        text += f"process_docs: !function subsets.{function}\n"
+    write_text(folder / f"{name.removeprefix(_PREFIX)}.yaml", text)
 
 
 def table_folder(data: Path, task: Task) -> Path:

@@ -47,7 +47,7 @@ class Spatial:
     benchmarks: Annotated[
         SpatialRun,
         flags(
-            "data", "environment", "out",
+            "data", "environment", "out", "circular",
             tasks=_listed("NAME[,NAME]"), sights=_listed("SIGHT[,SIGHT]"), limit=COUNT, batch=COUNT,
         ),
     ] = SpatialRun()  # fmt: skip

@@ -30,6 +30,7 @@ VERBS: Mapping[str, str] = {
     "ros": "start the ROS 2 nodes",
     "replay": "repeat the decisions of a robot's recording",
     "compare": "say whether two models decide the same",
+    "calibrate": "check a robot's camera with a printed board",
     "doctor": "show what is installed and what can run",
 }
 """Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""

@@ -11,17 +11,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from si_embodied.models.decoding import Answer, decode
+from si_embodied.thinking import ANSWER, THINK_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from si_embodied.models.constraint import Constraint
+    from si_embodied.models.constraint import Constraint, Grammars
     from si_embodied.models.decoding import Decoded, Decoding
     from si_embodied.models.inputs import ModelInputs
     from si_embodied.models.runner import ModelRunner
 
 _ANSWER_PASSES = 64
 """Passes for which time is left when thinking ends: a plan has about 48 tokens, and some of them share a pass."""
+ANSWER_TOKENS = 128
+"""Room that a prompt must leave in the model's context for its answer; a plan has about 48 tokens."""
+TAG_TOKENS = 32
+"""Room for the tags around thoughts and answer, in tokens."""
 _UNLIMITED = 1 << 62
 
 
@@ -32,6 +37,51 @@ class Thinking:
     most_tokens: int  # without the tags
     block: Constraint  # a new one, from `Grammars.thinking`
     closing: Sequence[int]  # the tokens that end the block if the model does not
+
+    @classmethod
+    def up_to(cls, most_tokens: int, grammars: Grammars) -> Thinking:
+        """New thoughts of at most so many tokens."""
+        return cls(most_tokens, grammars.thinking(), grammars.tokens(THINK_END + ANSWER))
+
+
+class ThinkBlock:
+    """Thoughts that are being written."""
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        thinking: Thinking,
+        options: Decoding,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin the block, with the tokens that its grammar forces: the opening tag."""
+        self.answer = Answer(runner, thinking.block, replace(options, max_new_tokens=_UNLIMITED), clock)
+        self.opening = self.answer.forced()
+        self._thinking = thinking
+
+    @property
+    def written(self) -> int:
+        """Tokens after the opening tag."""
+        return len(self.answer.tokens) - len(self.opening)
+
+    @property
+    def over(self) -> bool:
+        """Whether the model has ended the block, or used up its tokens."""
+        return self._thinking.block.finished or self.written >= self._thinking.most_tokens
+
+    @property
+    def closing(self) -> Sequence[int]:
+        """The tokens that end the block, if the model did not."""
+        return () if self._thinking.block.finished else self._thinking.closing
+
+    @property
+    def tokens(self) -> list[int]:
+        """The block with its end."""
+        return [*self.answer.tokens, *self.closing]
+
+    def extend(self) -> list[int]:
+        """Choose the next token, and return it with those that the grammar forces."""
+        return [*self.answer.extend(), *self.answer.forced()]
 
 
 def decode_after_thinking(
@@ -55,15 +105,16 @@ def decode_after_thinking(
     """
     if not options.reuse:
         runner.forget()
-    block = Answer(runner, thinking.block, replace(options, max_new_tokens=_UNLIMITED), clock)
-    started = block.check()
-    features = runner.encode_images(inputs, check=block.check)
-    seen = block.check()
-    reused = runner.prefill(inputs, features, block.forced(), check=block.check)
-    read = block.check()
-    _fill(block, runner, thinking, options.deadline)
-    thoughts = block.tokens if thinking.block.finished else [*block.tokens, *thinking.closing]
-    thought = block.check()
+    block = ThinkBlock(runner, thinking, options, clock)
+    check = block.answer.check
+    started = check()
+    features = runner.encode_images(inputs, check=check)
+    seen = check()
+    reused = runner.prefill(inputs, features, block.opening, check=check)
+    read = check()
+    _fill(block, runner, options.deadline)
+    thoughts = block.tokens
+    thought = check()
     decoded = decode(
         runner,
         inputs.followed_by(thoughts),
@@ -83,15 +134,14 @@ def decode_after_thinking(
     )
 
 
-def _fill(block: Answer, runner: ModelRunner, thinking: Thinking, deadline: float) -> None:
+def _fill(block: ThinkBlock, runner: ModelRunner, deadline: float) -> None:
     """Think until the block ends, or has to be closed."""
-    began, opening = block.check(), len(block.tokens)
+    began = block.answer.check()
     while True:
-        new = [*block.extend(), *block.forced()]
-        written = len(block.tokens) - opening
-        if thinking.block.finished or written >= thinking.most_tokens:
+        new = block.extend()
+        if block.over:
             return
         runner.step(new)
-        now = block.check()
-        if now + (now - began) / written * _ANSWER_PASSES >= deadline:
+        now = block.answer.check()
+        if now + (now - began) / block.written * _ANSWER_PASSES >= deadline:
             return

@@ -1,13 +1,20 @@
-"""Writes the answer to a conversation piece by piece, and leaves the model to more urgent prompts in between."""
+"""Writes the answer to a conversation piece by piece, and leaves the model to more urgent prompts in between.
+
+A model that thinks writes its thoughts first, as before a plan (`models.thinking`).
+"""
 
 from __future__ import annotations
 
 import codecs
 from typing import TYPE_CHECKING
 
+from si_embodied.conversation import Thought
 from si_embodied.errors import BackendError, ConfigError
 from si_embodied.models.decoding import Answer, Decoding
 from si_embodied.models.regions import SpecialToken
+from si_embodied.models.thinking import ANSWER_TOKENS, TAG_TOKENS, ThinkBlock, Thinking
+from si_embodied.stops import Stops
+from si_embodied.thinking import ANSWER_END, ThoughtsInPieces, asked_to_think
 from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
@@ -43,17 +50,23 @@ class ModelWriting:
         lock: threading.Lock,
         conversation: Conversation,
         interrupted: threading.Event,
+        thinking_tokens: int = 0,
     ) -> None:
-        """Answer a conversation; `lock` is held while the model works, `interrupted` makes it stop."""
+        """Answer a conversation; `lock` is held while the model works, `interrupted` makes it stop.
+
+        With `thinking_tokens` the model is asked to think first, for at most so many tokens.
+        """
         self._family, self._runner, self._grammars, self._lock = family, runner, grammars, lock
         self._conversation, self._interrupted = conversation, interrupted
+        self._thinking_tokens, self._thoughts = thinking_tokens, ThoughtsInPieces()
+        self._block: ThinkBlock | None = None  # while the model thinks
         self._begun: tuple[ModelInputs, Constraint, Answer] | None = None
         self._text = codecs.getincrementaldecoder("utf-8")("ignore")  # a token may end within a character
-        self._most = 0
-        self.prompt_tokens = self.completion_tokens = 0
+        self._stops, self._most = Stops(()), 0
+        self.prompt_tokens = self.completion_tokens = self.thought_tokens = 0
         self.ended: Ending | None = None
 
-    def pieces(self) -> Generator[str, None, None]:
+    def pieces(self) -> Generator[str | Thought, None, None]:
         """Write on; raises as in `Writing`."""
         with self._lock:
             try:
@@ -62,30 +75,65 @@ class ModelWriting:
                 if not self._interrupted.is_set():
                     raise
 
-    def _pieces(self) -> Iterator[str]:
+    def _pieces(self) -> Iterator[str | Thought]:
         self._begun = inputs, constraint, answer = self._begun or self._begin()
-        features = self._runner.encode_images(inputs, check=answer.check)
-        self._runner.prefill(inputs, features, answer.tokens, check=answer.check)
+        if self._block is not None:
+            yield from self._think(self._block, inputs)
+            inputs = inputs.followed_by(self._block.tokens)
+            self._begun, self._block = (inputs, constraint, answer), None
+        if self.ended is None:
+            self._read(inputs, answer)
         while self.ended is None:
-            new = answer.extend()
-            if len(answer.tokens) >= self._most:
+            new, room = answer.extend(), self._most - self.thought_tokens
+            if len(answer.tokens) >= room:
                 self.ended = "length"
-            if constraint.finished and len(answer.tokens) <= self._most:
+            if constraint.finished and len(answer.tokens) <= room:
                 self.ended = "stop"
             yield self._piece(new)
             if self.ended is None:
                 answer.check()
                 self._runner.step(new)
 
+    def _think(self, block: ThinkBlock, inputs: ModelInputs) -> Iterator[Thought]:
+        """Write the thoughts to their end, or as many of them as are allowed."""
+        self._read(inputs, block.answer)
+        while self._goes_on(block):
+            new = block.extend()
+            yield from self._thought(new)
+            if self._goes_on(block):
+                block.answer.check()
+                self._runner.step(new)
+        yield from self._thought(block.closing)
+
+    def _goes_on(self, block: ThinkBlock) -> bool:
+        return not block.over and self.ended is None
+
+    def _read(self, inputs: ModelInputs, answer: Answer) -> None:
+        """Have the model read the prompt, and what it has written."""
+        features = self._runner.encode_images(inputs, check=answer.check)
+        self._runner.prefill(inputs, features, answer.tokens, check=answer.check)
+
     def _begin(self) -> tuple[ModelInputs, Constraint, Answer]:
-        """Tokenize the conversation and compile the schema."""
+        """Tokenize the conversation, compile the schema, and open the thoughts."""
         asked = self._conversation
-        constraint, context = self._constraint(asked), self._family.context_tokens
-        prompt = _prompt(asked.turns, self._family.turn_tokens)
+        constraint, inputs = self._constraint(asked), self._inputs(asked)
+        options = Decoding(
+            temperature=asked.temperature, seed=asked.seed, max_new_tokens=_UNLIMITED, canceled=self._interrupted
+        )
+        spare = self._family.context_tokens - self.prompt_tokens - ANSWER_TOKENS - TAG_TOKENS
+        if (budget := min(self._thinking_tokens, spare)) > 0:
+            self._block = ThinkBlock(self._runner, Thinking.up_to(budget, self._grammars), options)
+            self._stops = Stops((ANSWER_END,) if asked.schema is None else ())
+            self._thought(self._block.opening)
+        return inputs, constraint, Answer(self._runner, constraint, options)
+
+    def _inputs(self, asked: Conversation) -> ModelInputs:
+        """Tokenize the conversation, and see how long its answer may be."""
+        prompt, context = _prompt(asked.turns, self._family.turn_tokens), self._family.context_tokens
         length, longest = len(prompt.system) + len(prompt.text), context * _LONG_TOKEN
         if length > longest:  # a megabyte takes seconds to tokenize
             raise ConfigError(f"expected a conversation of at most {longest} characters, got: {length}; send less text")
-        inputs = self._family.encode(prompt)
+        inputs = self._family.encode(asked_to_think(prompt) if self._thinking_tokens else prompt)
         self.prompt_tokens = len(inputs.input_ids)
         if self.prompt_tokens >= context:
             raise ConfigError(
@@ -93,10 +141,7 @@ class ModelWriting:
                 "send less text, or fewer or smaller images"
             )
         self._most = min(asked.max_tokens, context - self.prompt_tokens)
-        options = Decoding(
-            temperature=asked.temperature, seed=asked.seed, max_new_tokens=_UNLIMITED, canceled=self._interrupted
-        )
-        return inputs, constraint, Answer(self._runner, constraint, options)
+        return inputs
 
     def _constraint(self, asked: Conversation) -> Constraint:
         if asked.schema is None:
@@ -108,6 +153,22 @@ class ModelWriting:
             raise ConfigError(f"{error}{fix}") from error
 
     def _piece(self, new: Sequence[int]) -> str:
+        """The text of new tokens of the answer; one that follows thoughts ends before its closing tag."""
+        text = self._stops.feed(self._text_of(new), last=self.ended is not None)
+        if self._stops.found:
+            self.ended = "stop"
+        return text
+
+    def _thought(self, new: Sequence[int]) -> tuple[Thought, ...]:
+        """What new tokens of the thoughts say; nothing if they belong to a tag."""
+        before = self.completion_tokens
+        text = self._thoughts.feed(self._text_of(new))
+        self.thought_tokens += self.completion_tokens - before
+        if self.completion_tokens >= self._most:
+            self.ended = "length"
+        return (Thought(text),) if text else ()
+
+    def _text_of(self, new: Sequence[int]) -> str:
         """The text of new tokens, of which those beyond the limit are cut off."""
         new = new[: self._most - self.completion_tokens]
         self.completion_tokens += len(new)

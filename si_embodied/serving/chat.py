@@ -10,18 +10,21 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from si_embodied.conversation import Thought
 from si_embodied.errors import ConfigError, ObservationError, RequestRefused, extra
 from si_embodied.serving import chat_replies
 from si_embodied.serving.chat_format import ChatRequest, parse_request
 from si_embodied.serving.chat_replies import Reply, Usage
+from si_embodied.serving.data_urls import HeldPixels
 from si_embodied.serving.messages import REASONS
+from si_embodied.stops import Stops
 
 with extra("serve"):
     from fastapi import FastAPI, Request, Response
     from fastapi.responses import JSONResponse, StreamingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from si_embodied.conversation import Conversation, Writer
     from si_embodied.serving.gate import Gate
@@ -35,8 +38,8 @@ MODELS_PATH = "/v1/models"
 LONGEST_S = 300.0
 """From a request to the end of its answer; the waits for robots and other clients count."""
 
-Part: TypeAlias = "str | Usage | RequestRefused"
-"""What a client hears of its answer: text, and at last how it ended."""
+Part: TypeAlias = "str | Thought | Usage | RequestRefused"
+"""What a client hears of its answer: thoughts, text, and at last how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +48,6 @@ class Served:
 
     writer: Writer
     names: tuple[str, ...]
-
-
-class Stops:
-    """Ends a text before the first stop string, and holds back what could be the beginning of one."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        """End before any of these."""
-        self._stops, self._held = stops, ""
-        self.found = False
-
-    def feed(self, text: str, *, last: bool = False) -> str:
-        """The text that may be sent after `text` has been written; with `last`, all that was held back."""
-        text = self._held + text
-        ends = [end for end in (text.find(stop) for stop in self._stops) if end >= 0]
-        if ends:
-            self._held, self.found = "", True
-            return text[: min(ends)]
-        keep = 0 if last else max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that `stop` begins with."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
 class Chat:
@@ -88,7 +66,7 @@ class Chat:
                 for piece in pieces:
                     if self._canceled.is_set():
                         return True
-                    self._send(self._stops.feed(piece))
+                    self._send(piece if isinstance(piece, Thought) else self._stops.feed(piece))
                     if self._stops.found:
                         break
         except (ConfigError, ObservationError) as error:
@@ -99,7 +77,8 @@ class Chat:
             return self._canceled.is_set()
         if not self._stops.found:
             self._send(self._stops.feed("", last=True))
-        self._tell(Usage(ending, self._writing.prompt_tokens, self._writing.completion_tokens))
+        writing = self._writing
+        self._tell(Usage(ending, writing.prompt_tokens, writing.completion_tokens, writing.thought_tokens))
         return True
 
     def cancel(self) -> None:
@@ -111,9 +90,9 @@ class Chat:
         """Tell the client."""
         self._tell(refused)
 
-    def _send(self, text: str) -> None:
-        if text:
-            self._tell(text)
+    def _send(self, part: str | Thought) -> None:
+        if part:
+            self._tell(part)
 
 
 class ChatRoutes:
@@ -123,6 +102,7 @@ class ChatRoutes:
         """Answer with one model."""
         self._scheduler, self._gate, self._metrics, self._served = scheduler, gate, metrics, served
         self._models = chat_replies.models(served.names, int(time.time()))
+        self._held = HeldPixels()
         # One thread decodes the images of all clients, so that they leave the other cores to plans.
         self._reader = ThreadPoolExecutor(1, "chat-reader")
 
@@ -182,13 +162,14 @@ class ChatRoutes:
         chat = Chat(self._served.writer, conversation, Stops(asked.stop), tell)
         ends_s = loop.time() + LONGEST_S
         try:
-            self._scheduler.add(chat)
-            part: Part = ""
-            while isinstance(part, str):
-                part = await asyncio.wait_for(queue.get(), ends_s - loop.time())
-                if isinstance(part, Usage):
-                    self._metrics.chatted(part.ending)
-                yield part
+            with self._held.of(conversation.images):
+                self._scheduler.add(chat)
+                part: Part = ""
+                while isinstance(part, str | Thought):
+                    part = await asyncio.wait_for(queue.get(), ends_s - loop.time())
+                    if isinstance(part, Usage):
+                        self._metrics.chatted(part.ending)
+                    yield part
         except asyncio.TimeoutError:
             yield RequestRefused("late", f"the answer was not complete after {LONGEST_S:g} s; ask for fewer tokens")
         finally:
@@ -206,12 +187,14 @@ async def _whole(asked: ChatRequest, parts: AsyncIterator[Part]) -> bytes:
     Raises:
         RequestRefused: the answer failed.
     """
-    text = ""
+    text = thoughts = ""
     async for part in parts:
         if isinstance(part, str):
             text += part
+        elif isinstance(part, Thought):
+            thoughts += part.text
         elif isinstance(part, Usage):
-            return Reply(asked.model).whole(text, part)
+            return Reply(asked.model).whole(text, part, thoughts)
         else:
             raise part
     raise RequestRefused("failed", "the answer has no end")
@@ -221,8 +204,8 @@ async def _events(asked: ChatRequest, first: Part, parts: AsyncIterator[Part]) -
     """The events of a streamed reply. An answer that fails ends with an event that says so."""
     reply, part = Reply(asked.model), first
     yield reply.chunk({"role": "assistant", "content": ""})
-    while isinstance(part, str):
-        yield reply.chunk({"content": part})
+    while isinstance(part, str | Thought):
+        yield reply.chunk({"reasoning_content": part.text} if isinstance(part, Thought) else {"content": part})
         part = await anext(parts)
     if isinstance(part, RequestRefused):
         yield chat_replies.event(chat_replies.error(part))

@@ -32,12 +32,15 @@ class Usage:
 
     ending: Ending
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: int  # with those of the thoughts
+    thought_tokens: int = 0
 
-    def plain(self) -> dict[str, int]:
-        """The `usage` of a reply."""
+    def plain(self) -> dict[str, Any]:
+        """The `usage` of a reply; that of a model that thinks has the tokens of its thoughts."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        plain = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        thoughts = {"completion_tokens_details": {"reasoning_tokens": self.thought_tokens}}
+        return {**plain, **(thoughts if self.thought_tokens else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,11 @@ class Reply:
     number: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created_s: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, text: str, usage: Usage) -> bytes:
+    def whole(self, text: str, usage: Usage, thoughts: str = "") -> bytes:
         """The body of a reply that is not streamed."""
         message = {"role": "assistant", "content": text, "refusal": None}
+        if usage.thought_tokens:  # where vLLM and DeepSeek's API put thoughts; OpenAI's form has no place for them
+            message["reasoning_content"] = thoughts
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": usage.ending}
         return _json(self._fields("chat.completion") | {"choices": [choice], "usage": usage.plain()})
 

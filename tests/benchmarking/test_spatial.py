@@ -18,7 +18,7 @@ from si_embodied.benchmarking.harness import Scored
 from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import ALL_PARTS, Measured, SpatialReport, compare, join, measure, published
 from si_embodied.benchmarking.settings import SpatialRun
-from si_embodied.benchmarking.spatial import run_spatial
+from si_embodied.benchmarking.spatial import for_lmms_eval, run_spatial
 from si_embodied.benchmarking.task_files import check_data, write_task_files
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
 
@@ -70,6 +70,13 @@ def test_a_limited_task_calls_the_subset(tmp_path: Path) -> None:
     write_task_files(tmp_path, VSI, Path("/lmms_eval"), None, 20)
     assert "process_docs: !function subsets.vsibench_multiimage" in (tmp_path / "vsibench_multiimage.yaml").read_text()
     assert "subset(documents, 'question_type', 20)" in (tmp_path / "subsets.py").read_text()
+
+
+def test_a_relative_model_is_found_from_lmms_evals_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = for_lmms_eval(BackendConfig(model="runs/tiny", adapter="runs/adapter"))
+    assert (found.model, found.adapter) == (f"{tmp_path}/runs/tiny", f"{tmp_path}/runs/adapter")
+    assert for_lmms_eval(BackendConfig(model="/runs/tiny")).adapter == ""
 
 
 def test_a_row_has_lmms_evals_score_and_an_interval() -> None:
@@ -139,6 +146,38 @@ def test_the_planted_scores_come_out_of_lmms_eval(tmp_path: Path) -> None:
     again = run_spatial(replace(run, tasks=("viewspatial",), sights=("images",)))
     assert [row.score for row in again.rows] == [scores["viewspatial"]]
     assert file.read_text() == answered, "a second run reads the answers of the first"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_planted_circular_scores_come_out_of_lmms_eval(tmp_path: Path) -> None:
+    """A model that answers every rotation of the first, third and fifth question of ViewSpatial right, and is wrong in
+    the last rotation of the others; of the other benchmarks, one that always answers "A 2".
+    """
+    environment = Path(os.environ.get("LMMS_EVAL_ENVIRONMENT", DEFAULT))
+    planted = json.loads((SAMPLES / "planted.json").read_text())
+    right = ["AB".index(answer[0]) for _, answer, _ in planted["viewspatial"]]
+    turned = ["AB"[(place - turn + (number % 2) * turn) % 2] for number, place in enumerate(right) for turn in (0, 1)]
+    script = (*(["B"] * len(right)), *turned)  # the questions in their own order come first
+    run = SpatialRun(
+        BackendConfig("scripted", script=script), tasks=("viewspatial",), data=SAMPLES, sights=("images",),
+        circular=True, environment=environment, out=tmp_path / "planted",
+    )  # fmt: skip
+    rows = {row.task: row for row in run_spatial(run).rows}
+    assert {task: row.score for task, row in rows.items()} == pytest.approx(
+        {"viewspatial": 40.0, "viewspatial, once": 100.0, "viewspatial, circular": 60.0}
+    )
+    assert (rows["viewspatial, once"].chance, rows["viewspatial, circular"].chance) == (50.0, 25.0)
+    same = replace(run, backend=BackendConfig("scripted", script=("A 2",)), tasks=tuple(BENCHMARKS), out=tmp_path / "A")
+    found = {row.task: row for row in run_spatial(same).rows}
+    for task in same.circular_tasks:
+        answers = [answer for _, answer, _ in planted[task.name] if answer[0] in "ABCD"]
+        assert found[f"{task.name}, once"].score == pytest.approx(100 * np.mean([each[0] == "A" for each in answers]))
+        assert found[f"{task.name}, circular"].score == 0.0
+    # SITE's videos have two questions of four options: 1/4, and (1/4)^4 in all rotations.
+    video = found["site_bench_video_multiimage, circular"]
+    assert (found["site_bench_video_multiimage, once"].chance, video.questions, video.scored) == (25.0, 8, 2)
+    assert video.chance == pytest.approx(100 / 256)
 
 
 def _by_task(report: SpatialReport, sight: Sight) -> dict[str, float]:

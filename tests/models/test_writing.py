@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("llguidance")
 
-from si_embodied.conversation import Conversation, Turn, Writer
+from si_embodied.backends import LocalBackend
+from si_embodied.conversation import Conversation, Thought, Turn, Writer
 from si_embodied.errors import ConfigError
+from si_embodied.thinking import asked_to_think
 from si_embodied.types import Prompt
 
 FAMILIES = ["qwen3_vl", "qwen2_5_vl", "internvl"]
@@ -30,7 +33,11 @@ SCHEMA = {
 
 def written(backend: Any, conversation: Conversation) -> tuple[str, Any]:
     writing = backend.write(conversation, interrupted=threading.Event())
-    return "".join(writing.pieces()), writing
+    return "".join(map(shown, writing.pieces())), writing
+
+
+def shown(piece: str | Thought) -> str:
+    return f"[{piece.text}]" if isinstance(piece, Thought) else piece
 
 
 def interrupted_often(backend: Any, conversation: Conversation, every: int) -> str:
@@ -38,12 +45,12 @@ def interrupted_often(backend: Any, conversation: Conversation, every: int) -> s
     interrupted = threading.Event()
     writing = backend.write(conversation, interrupted=interrupted)
     interrupted.set()
-    text = "".join(writing.pieces())
+    text = "".join(map(shown, writing.pieces()))
     assert (text, writing.ended) == ("", None)
     while writing.ended is None:
         interrupted.clear()
         for number, piece in enumerate(writing.pieces(), start=1):
-            text += piece
+            text += shown(piece)
             if number == every:
                 interrupted.set()
         backend.generate(Prompt("v", "", (IMAGE[:32], "other"), {"const": "plan"}), deadline_s=60)
@@ -166,3 +173,78 @@ def test_turns_are_written_in_the_chat_format(backends: dict[str, Any]) -> None:
 
 def test_a_local_model_is_a_writer(backends: dict[str, Any]) -> None:
     assert isinstance(backends["internvl"], Writer)
+
+
+# --- a model that thinks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def thinkers(checkpoints: dict[str, Path]) -> dict[str, Any]:
+    """A backend of two families that thinks for at most 12 tokens."""
+    return {
+        name: LocalBackend(checkpoints[name], device="cpu", thinking_tokens=12) for name in ("qwen3_vl", "internvl")
+    }
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "internvl"])
+def test_thoughts_and_answer_are_those_of_a_plan(thinkers: dict[str, Any], family: str) -> None:
+    """The untrained model never ends its thoughts, so the engine closes the block."""
+    bounded = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 99}, "maxItems": 5}
+    pieces, writing = parts(thinkers[family], Conversation(QUESTION.turns, bounded, max_tokens=200))
+    completion = thinkers[family].generate(Prompt("v", "", QUESTION.turns[0].content, bounded), deadline_s=60)
+    assert "".join(piece for piece in pieces if isinstance(piece, str)) == completion.text
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Thought)).strip() == completion.thought
+    assert completion.thought
+    assert writing.thought_tokens == completion.counts["thought"]
+    assert (writing.prompt_tokens, writing.completion_tokens) == (
+        completion.prompt_tokens,
+        completion.completion_tokens,
+    )
+
+
+def parts(backend: Any, conversation: Conversation) -> tuple[list[str | Thought], Any]:
+    writing = backend.write(conversation, interrupted=threading.Event())
+    return list(writing.pieces()), writing
+
+
+def test_interruptions_change_no_thought(thinkers: dict[str, Any]) -> None:
+    """Neither in the middle of the thoughts nor between them and the answer."""
+    for asked in (QUESTION, replace(QUESTION, schema=SCHEMA, max_tokens=200)):
+        pieces, _ = parts(thinkers["qwen3_vl"], asked)
+        for every in (1, 3):
+            text = interrupted_often(thinkers["qwen3_vl"], asked, every)
+            assert text == "".join(map(shown, pieces))
+
+
+def test_thoughts_count_as_tokens_of_the_answer(thinkers: dict[str, Any]) -> None:
+    for most in (1, 3, 8):
+        pieces, writing = parts(thinkers["qwen3_vl"], replace(QUESTION, max_tokens=most))
+        assert all(isinstance(piece, Thought) for piece in pieces)
+        assert (writing.ended, writing.completion_tokens, writing.thought_tokens) == ("length", most, most)
+
+
+def test_without_room_in_the_context_the_model_does_not_think(
+    thinkers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = thinkers["qwen3_vl"]
+    content = asked_to_think(Prompt("v", "", QUESTION.turns[0].content, {}))
+    monkeypatch.setattr(type(backend.family), "context_tokens", len(backend.family.encode(content).input_ids) + 5)
+    pieces, writing = parts(backend, QUESTION)
+    assert all(isinstance(piece, str) for piece in pieces)
+    assert (writing.ended, writing.thought_tokens, writing.completion_tokens) == ("length", 0, 5)
+
+
+def test_a_written_answer_ends_before_its_closing_tag(
+    thinkers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is made to write one; in an answer bound to a schema the tag is text like any other."""
+    backend = thinkers["qwen3_vl"]
+    tag = json.dumps("left</answer>")
+    monkeypatch.setattr("si_embodied.models.writing._ANY_TEXT", {"type": "text", "pattern": "left</answer>right"})
+    assert said(backend, replace(QUESTION, max_tokens=200)) == ("left", "stop")
+    assert said(backend, replace(QUESTION, schema={"const": "left</answer>"}, max_tokens=200)) == (tag, "stop")
+
+
+def said(backend: Any, conversation: Conversation) -> tuple[str, str]:
+    pieces, writing = parts(backend, conversation)
+    return "".join(piece for piece in pieces if isinstance(piece, str)), writing.ended

@@ -1,7 +1,7 @@
 """A planning server whose model does what the instruction says: "turn 90", "wait 0.5" (then turns), "break", "none".
 
-In chats, "count 9 every 0.1" gets "1 2 3 …", one number every 0.1 s, "settings" the conversation's settings, "break" an
-exception, and anything else a description of what was sent.
+In chats, "count 9 every 0.1" gets "1 2 3 …", one number every 0.1 s, "think 3" three thoughts before its answer,
+"settings" the conversation's settings, "break" an exception, and anything else a description of what was sent.
 The address stands in the first line of the output. Arguments are `ServeOptions` as JSON.
 """
 
@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator
 
 from si_embodied.backends import ScriptedBackend
-from si_embodied.conversation import Conversation, Ending, Turn
+from si_embodied.conversation import Conversation, Ending, Thought, Turn
 from si_embodied.errors import BackendError
 from si_embodied.serving.options import Limits, ServeOptions
 from si_embodied.serving.run import serve
@@ -27,20 +27,22 @@ from si_embodied.types import Prompt
 class Spoken:
     """A `Writing` with a text known beforehand."""
 
-    def __init__(self, words: list[str], every_s: float, interrupted: threading.Event, most: int) -> None:
+    def __init__(self, words: list[str | Thought], every_s: float, interrupted: threading.Event, most: int) -> None:
         self._words, self._every_s, self._interrupted = words[:most], every_s, interrupted
         self._most = most
-        self.prompt_tokens, self.completion_tokens = 7, 0
+        self.prompt_tokens, self.completion_tokens, self.thought_tokens = 7, 0, 0
         self.ended: Ending | None = None
 
-    def pieces(self) -> Generator[str, None, None]:
+    def pieces(self) -> Generator[str | Thought, None, None]:
         if self._words == ["user: break"]:
             raise ZeroDivisionError("as asked for")
         while self.completion_tokens < len(self._words):
             if self._interrupted.wait(self._every_s):
                 return
             self.completion_tokens += 1
-            yield self._words[self.completion_tokens - 1]
+            word = self._words[self.completion_tokens - 1]
+            self.thought_tokens += isinstance(word, Thought)
+            yield word
         self.ended = "length" if len(self._words) == self._most else "stop"
 
 
@@ -63,12 +65,15 @@ class Model(ScriptedBackend):
 
     def write(self, conversation: Conversation, *, interrupted: threading.Event) -> Spoken:
         said = "".join(part for part in conversation.turns[-1].content if isinstance(part, str))
-        words, every_s = ["; ".join(described(turn) for turn in conversation.turns)], 0.0
+        words: list[str | Thought] = ["; ".join(described(turn) for turn in conversation.turns)]
+        every_s = 0.0
         if said == "settings":
             names = ("schema", "lenient", "temperature", "seed", "max_tokens")
             words = [json.dumps({name: getattr(conversation, name) for name in names})]
         if match := re.fullmatch(r"count (\d+) every ([\d.]+)", said):
             words, every_s = [f"{number} " for number in range(1, int(match[1]) + 1)], float(match[2])
+        if match := re.fullmatch(r"think (\d+)", said):
+            words = [*(Thought(f"thought {number} ") for number in range(1, int(match[1]) + 1)), *words]
         return Spoken(words, every_s, interrupted, conversation.max_tokens)
 
     def answer(self, prompt: Prompt) -> str:

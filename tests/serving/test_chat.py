@@ -90,6 +90,14 @@ def test_images_are_read_in_any_order_whatever_their_label_says(server: Server) 
     assert said(ask(server, content)) == "user: [8x6 [255   0   0]]between[5x4 [  0   0 255]][16x16 [9 9 9]]after"
 
 
+def test_thirty_two_frames_of_a_video_are_read_and_one_more_pixel_is_refused(server: Server) -> None:
+    """The limit is 32 frames of 1280 x 720, as VSI-Bench shows a video."""
+    frames = [picture((1280, 720), (9, 9, 9), "JPEG", "jpeg")] * 32
+    assert said(ask(server, frames)) == f"user: {'[1280x720 [9 9 9]]' * 32}"
+    with pytest.raises(openai.BadRequestError, match="got at least 29491201; send fewer or smaller"):
+        ask(server, [*frames, picture((1, 1), (9, 9, 9), "PNG", "png")])
+
+
 def test_earlier_turns_are_kept_and_system_messages_joined(server: Server) -> None:
     messages = [
         {"role": "system", "content": "one"},
@@ -147,6 +155,24 @@ def test_a_stream_has_the_same_text_and_usage(server: Server) -> None:
     assert (last.choices[0].finish_reason, usage.choices, usage.usage.total_tokens) == ("stop", [], 16)
     assert len({chunk.id for chunk in chunks}) == 1
     assert all(chunk.choices for chunk in ask(server, "hello", stream=True))
+
+
+def test_thoughts_are_beside_the_answer(server: Server) -> None:
+    """Where vLLM and DeepSeek's API have them. A stop string ends the answer alone."""
+    reply = ask(server, "think 2", stop=["thought"])
+    assert (said(reply), reply.choices[0].message.reasoning_content) == ("user: think 2", "thought 1 thought 2 ")
+    assert (reply.usage.completion_tokens, reply.usage.completion_tokens_details.reasoning_tokens) == (3, 2)
+    *body, _, usage = ask(server, "think 2", stream=True, stream_options={"include_usage": True})
+    deltas = [chunk.choices[0].delta.model_dump(exclude_none=True) for chunk in body]
+    assert [delta.get("reasoning_content") for delta in deltas] == [None, "thought 1 ", "thought 2 ", None]
+    assert deltas[-1]["content"] == "user: think 2"
+    assert usage.usage.completion_tokens_details.reasoning_tokens == 2
+
+
+def test_a_model_that_does_not_think_says_nothing_of_thoughts(server: Server) -> None:
+    reply = ask(server, "hello")
+    assert not hasattr(reply.choices[0].message, "reasoning_content")
+    assert reply.usage.completion_tokens_details is None
 
 
 def test_a_stream_arrives_while_it_is_written(server: Server) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 pytest.importorskip("fastapi")
 from PIL import Image
 
+from si_embodied.errors import RequestRefused
 from si_embodied.serving import data_urls
-from si_embodied.serving.chat import Stops
 from si_embodied.serving.chat_format import ChatRequest, Malformed, parse_request
+from si_embodied.stops import Stops
 
 TEXT = st.text("abc", max_size=12)
 
@@ -68,6 +70,16 @@ def test_the_pixels_of_all_images_are_limited_before_they_are_decoded(monkeypatc
     assert len(parse_request(body(messages=two)).conversation().turns[0].content) == 2
     with pytest.raises(Malformed, match="at most 25 pixels"):
         parse_request(body(messages=three)).conversation()
+
+
+def test_the_images_of_waiting_requests_are_bounded_and_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_urls, "MOST_HELD_PIXELS", 25)
+    held, image = data_urls.HeldPixels(), np.zeros((3, 4, 3), np.uint8)
+    with held.of([image]):
+        with held.of([image]), pytest.raises(RequestRefused, match="24 pixels already; retry"), held.of([image]):
+            pass
+        with held.of([image]):
+            pass
 
 
 @pytest.mark.parametrize(

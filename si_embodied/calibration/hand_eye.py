@@ -1,0 +1,213 @@
+"""Checks where a camera is mounted (hand-eye calibration).
+
+Either the camera moves with its mount and the board stands still, or the mount holds the board and the camera stands
+still. With M the mount's motion, X the camera's mount and Y the board's place, `T_camera_board = X⁻¹ M Y` in each view.
+OpenCV's `calibrateHandEye` (Park and Martin, "Robot sensor calibration: solving AX = XB on the Euclidean group", 1994)
+starts a least-squares fit of X and Y to the corners' pixels. Standard deviations allow for errors that the corners of
+a view share, such as those of its recorded pose (the sandwich estimator, with views as clusters).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from typing_extensions import Doc
+
+from si_embodied.calibration.board import Board
+from si_embodied.calibration.detection import View, check_size
+from si_embodied.calibration.findings import Finding, Report, Verdict, judged
+from si_embodied.calibration.mount_fit import Fit, Problem
+from si_embodied.errors import ConfigError, DataError
+from si_embodied.geometry import Pose
+from si_embodied.ros_nodes.sensing.opencv import import_opencv
+
+if TYPE_CHECKING:
+    from si_embodied.ros_nodes.sensing.camera_models import CameraModel
+
+LEAST_VIEWS = 4
+_TOLERANCE_M, _TOLERANCE_RAD = 0.005, np.radians(0.3)
+"""Of the mount: 0.3° moves a point at 3 m by 16 mm."""
+_LEAST_TURN_RAD = np.radians(5.0)
+_SCALE_TOLERANCE = 0.01
+_MOST_VIEW_M = 0.02
+"""A view whose board is farther from where the others expect it has a wrong pose, or was taken in motion."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandEyeSettings:
+    """How the pictures were taken, and what is set."""
+
+    board_held: Annotated[bool, Doc("the mount holds the board, and the camera stands still (a head camera)")] = False
+    published: Annotated[
+        str, Doc("the mount that is set: 'x y z qx qy qz qw', metres; default: the recording's transforms")
+    ] = ""
+    board_height: Annotated[
+        float | None,
+        Doc("height of the board's first corner (top left) in the fixed frame, metres: for a base that only drives"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.board_held and self.board_height is not None:
+            raise ConfigError("expected --board-height for a board that stands still, got it with --board-held")
+
+    def mount(self) -> Pose | None:
+        """The mount that is set; None if it is not given.
+
+        Raises:
+            ConfigError: not seven numbers.
+        """
+        if not self.published:
+            return None
+        try:
+            x, y, z, qx, qy, qz, qw = map(float, self.published.replace(",", " ").split())
+        except ValueError as error:
+            raise ConfigError(f"expected --published 'x y z qx qy qz qw', got: {self.published!r}") from error
+        return Pose.from_quaternion((qx, qy, qz, qw), (x, y, z))
+
+
+def check_hand_eye(
+    views: list[View],
+    board: Board,
+    camera: CameraModel,
+    settings: HandEyeSettings,
+    published: Pose | None,
+    frames: tuple[str, str],
+) -> Report:
+    """Fit the camera's mount, and compare it with the one that is set.
+
+    Args:
+        views: pictures of the board, each with the mount's pose.
+        board: the board.
+        camera: the calibration of the pictures.
+        settings: how the pictures were taken.
+        published: the mount that is set; None if it is unknown.
+        frames: names of the frame that the camera is mounted on, and of the camera's, for the lines to set.
+
+    Raises:
+        DataError: a view has no pose, or the views do not determine the mount.
+    """
+    check_size(camera, views)
+    problem = Problem(camera, board, views, held=settings.board_held, board_height_m=settings.board_height)
+    _check_motion(problem.motions, settings)
+    fit = problem.solve(*problem.start(published))
+    errors = [
+        _apart(motion.inverse() @ fit.mount @ T_camera_board, fit.board)
+        for motion, T_camera_board in zip(problem.motions, problem.poses, strict=True)
+    ]
+    findings = [
+        _comparison(fit, published),
+        *_views(views, errors),
+        _square(problem.solve(fit.mount, fit.board, with_scale=True), board),
+    ]
+    rows = [
+        (view.picture.name, str(len(view.ids)), f"{1e3 * by_m:.1f}", f"{np.degrees(by_rad):.2f}")
+        for view, (by_m, by_rad) in zip(views, errors, strict=True)
+    ]
+    columns = {"picture": "left", "corners": "right", "residual, mm": "right", "residual, °": "right"}
+    return Report(tuple(findings), columns, rows, tuple(mount_lines(fit.mount, *frames)), _figures(fit, errors))
+
+
+def _check_motion(motions: list[Pose], settings: HandEyeSettings) -> None:
+    """Check that the mount turned about two axes.
+
+    Raises:
+        DataError: it did not.
+    """
+    cv2 = import_opencv()
+    turns = np.array([
+        np.ravel(cv2.Rodrigues(b.rotation @ a.rotation.T)[0])
+        for i, a in enumerate(motions) for b in motions[i + 1 :]
+    ])  # fmt: skip
+    most_rad = float(np.linalg.norm(turns, axis=1).max())
+    if most_rad < _LEAST_TURN_RAD:
+        raise DataError(
+            f"the mount turned by {np.degrees(most_rad):.1f}° at most between the views; turn it by 30° or more about "
+            "two axes"
+        )
+    axis = np.linalg.svd(turns)[2][0]
+    second_rad = float(np.linalg.norm(turns - np.outer(turns @ axis, axis), axis=1).max())
+    if second_rad < _LEAST_TURN_RAD and settings.board_height is None:
+        x, y, z = np.round(axis * np.sign(axis[np.abs(axis).argmax()]), 2) + 0.0  # no -0.00
+        raise DataError(
+            f"the mount turned about one axis alone, ({x:.2f}, {y:.2f}, {z:.2f}): the camera's position along it is "
+            "not determined. Turn an arm about two axes by 30° or more; for a head that pans and tilts give its link "
+            "as --mount; for a base that only drives measure the board's height and give --board-height, or let the "
+            "arm hold the board (--board-held)"
+        )
+
+
+def _comparison(fit: Fit, published: Pose | None) -> Finding:
+    measured = f"determined to ± {1e3 * fit.sigma_m:.1f} mm and ± {np.degrees(fit.sigma_rad):.2f}°"
+    if published is None:
+        fix = "set the transform below, or give --published to compare it with what is set"
+        return Finding("mount", "unknown", f"none is given to compare with; {measured}", fix)
+    by_m, by_rad = _apart(published, fit.mount)
+    verdicts = {judged(by_m, fit.sigma_m, _TOLERANCE_M), judged(by_rad, fit.sigma_rad, _TOLERANCE_RAD)}
+    verdict: Verdict = "off" if "off" in verdicts else "unknown" if "unknown" in verdicts else "fine"
+    x, y, z = 1e3 * (fit.mount.translation - published.translation)
+    by = "off by" if verdict == "off" else "within"
+    says = (
+        f"{by} {1e3 * by_m:.1f} mm (add x {x:+.1f}, y {y:+.1f}, z {z:+.1f}) and {np.degrees(by_rad):.2f}°; {measured}"
+    )
+    fixes = {"off": "set the transform below", "unknown": "take more views, with larger turns", "fine": ""}
+    return Finding("mount", verdict, says, fixes[verdict])
+
+
+def _views(views: list[View], errors: list[tuple[float, float]]) -> list[Finding]:
+    bad = [view.picture.name for view, (by_m, _) in zip(views, errors, strict=True) if by_m > _MOST_VIEW_M]
+    root_mm = 1e3 * float(np.sqrt(np.mean([by_m**2 for by_m, _ in errors])))
+    root_deg = float(np.degrees(np.sqrt(np.mean([by_rad**2 for _, by_rad in errors]))))
+    says = f"the board is where the other views expect it to {root_mm:.1f} mm and {root_deg:.2f}° (root mean square)"
+    if not bad:
+        return [Finding("residuals", "fine", says)]
+    fix = f"check {', '.join(bad[:5])}: a pose of another moment, a picture in motion, or a board that was moved"
+    return [Finding("residuals", "off", says, fix)]
+
+
+def _square(fit: Fit, board: Board) -> Finding:
+    """Whether the board is as large as its file says, by how far the robot moved."""
+    sigma = float(np.sqrt(fit.covariance[12, 12]))
+    verdict = judged(fit.scale - 1, sigma, _SCALE_TOLERANCE)
+    measured = f"{1e3 * board.square_m * fit.scale:.2f} ± {1e3 * board.square_m * sigma:.2f} mm by the robot's motion"
+    says = f"{1e3 * board.square_m:.2f} mm by the board file, {measured}"
+    fix = f"measure a square with a ruler; set square_m to {board.square_m * fit.scale:.5f} if it agrees"
+    return Finding("square size", verdict, says, fix if verdict == "off" else "")
+
+
+def _apart(a: Pose, b: Pose) -> tuple[float, float]:
+    """Distance in metres and angle in radians between two poses."""
+    between = a.inverse() @ b
+    cosine = (np.trace(between.rotation) - 1) / 2
+    return float(np.linalg.norm(between.translation)), float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+def roll_pitch_yaw(pose: Pose) -> tuple[float, float, float]:
+    """Fixed-axis roll, pitch and yaw in radians, as in URDF (REP 103)."""
+    r = pose.rotation
+    pitch = float(np.arctan2(-r[2, 0], np.hypot(r[0, 0], r[1, 0])))
+    return float(np.arctan2(r[2, 1], r[2, 2])), pitch, float(np.arctan2(r[1, 0], r[0, 0]))
+
+
+def mount_lines(mount: Pose, parent: str, child: str) -> list[str]:
+    """The mount as a command for ROS, and as an origin for URDF. The camera's frame is the optical one."""
+    (x, y, z), (qx, qy, qz, qw), (roll, pitch, yaw) = mount.translation, mount.quaternion(), roll_pitch_yaw(mount)
+    turned = f"--qx {qx:.6f} --qy {qy:.6f} --qz {qz:.6f} --qw {qw:.6f}"
+    command = "ros2 run tf2_ros static_transform_publisher"
+    return [
+        f"{command} --x {x:.5f} --y {y:.5f} --z {z:.5f} {turned} --frame-id {parent} --child-frame-id {child}",
+        f'<origin xyz="{x:.5f} {y:.5f} {z:.5f}" rpy="{roll:.6f} {pitch:.6f} {yaw:.6f}"/>',
+    ]
+
+
+def _figures(fit: Fit, errors: list[tuple[float, float]]) -> dict[str, Any]:
+    return {
+        "position_m": fit.mount.translation.tolist(),
+        "quaternion_xyzw": fit.mount.quaternion().tolist(),
+        "sigma_m": fit.sigma_m,
+        "sigma_rad": fit.sigma_rad,
+        "rms_px": fit.rms_px,
+        "residuals_m": [by_m for by_m, _ in errors],
+    }

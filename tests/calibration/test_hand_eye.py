@@ -1,0 +1,148 @@
+"""The camera's mount from views with noisy robot poses, and motions that do not determine it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from rendered_boards import BOARD, PINHOLE, board_poses, mount_poses, projected_view, shaken
+
+from si_embodied.calibration.findings import Report
+from si_embodied.calibration.hand_eye import HandEyeSettings, check_hand_eye, mount_lines
+from si_embodied.errors import ConfigError, DataError
+from si_embodied.geometry import Pose
+
+MOUNT = Pose.from_rpy(-1.7, 0.05, -1.5, (0.1, 0.03, 1.1))
+PLACE = Pose.from_rpy(0.3, -0.2, 2.0, (1.5, 0.4, 0.9))
+FRAMES = ("base_link", "camera_optical_frame")
+QUIET = (0.0003, 0.0003)  # metres and radians, an arm's
+
+
+def views(count: int = 15, *, held: bool = False, noise=QUIET, square: float = 1.0):
+    """Views of a board whose squares are larger than its file says by a factor."""
+    rng, boards = np.random.default_rng(0), board_poses(PINHOLE, count)
+    poses = [shaken(pose, rng, *noise) for pose in mount_poses(MOUNT, PLACE, boards, held=held)]
+    apparent = [Pose(each.rotation, each.translation) for each in boards]
+    if square != 1.0:  # what was taken for the board at a distance d was a larger one at d * square
+        true = [Pose(each.rotation, each.translation * square) for each in boards]
+        poses = mount_poses(MOUNT, PLACE, true, held=held)
+    return [
+        projected_view(PINHOLE, board, rng, name=f"{i}.png", T_fixed_mount=pose)
+        for i, (board, pose) in enumerate(zip(apparent, poses, strict=True))
+    ]
+
+
+def check(taken, published: Pose | None = MOUNT, **settings) -> Report:
+    return check_hand_eye(taken, BOARD, PINHOLE, HandEyeSettings(**settings), published, FRAMES)
+
+
+def errors(report: Report) -> tuple[float, float]:
+    found = Pose.from_quaternion(report.figures["quaternion_xyzw"], report.figures["position_m"])
+    turned = (found.inverse() @ MOUNT).rotation
+    return (
+        float(np.linalg.norm(found.translation - MOUNT.translation)),
+        math.degrees(math.acos(min(1.0, (np.trace(turned) - 1) / 2))),
+    )
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_the_right_mount_is_fine(held: bool) -> None:
+    report = check(views(held=held), board_held=held)
+    assert report.verdict == "fine", report.lines()
+    by_m, by_deg = errors(report)
+    assert by_m < 0.002
+    assert by_deg < 0.2
+
+
+def test_a_wrong_mount_is_off_by_its_error() -> None:
+    published = Pose.from_rpy(0.0, math.radians(2.0), 0.0) @ MOUNT
+    published = Pose(published.rotation, MOUNT.translation + np.array([0.03, 0.0, 0.0]))
+    (mount, *_) = check(views(), published).findings
+    assert mount.verdict == "off"
+    by_mm, by_deg = float(mount.says.split()[2]), float(mount.says.split("and ")[1].partition("°")[0])
+    assert by_mm == pytest.approx(30, abs=2)
+    assert by_deg == pytest.approx(2.0, abs=0.15)
+
+
+def test_the_stated_uncertainty_covers_the_noise_of_the_robot_s_poses() -> None:
+    report = check(views(noise=(0.002, 0.003)))
+    by_m, _ = errors(report)
+    assert by_m < 3 * report.figures["sigma_m"]
+    assert report.figures["sigma_m"] > 0.001
+
+
+def test_a_pose_of_another_moment_is_named() -> None:
+    taken = views()
+    object.__setattr__(taken[4].picture, "T_fixed_mount", taken[5].picture.T_fixed_mount)
+    (residuals,) = [each for each in check(taken).findings if each.what == "residuals"]
+    assert residuals.verdict == "off"
+    assert "4.png" in residuals.fix
+
+
+def test_a_board_printed_at_another_size_shows_by_the_robot_s_motion() -> None:
+    (square,) = [each for each in check(views(square=1.05)).findings if each.what == "square size"]
+    assert square.verdict == "off"
+    assert "measure a square with a ruler; set square_m to 0.037" in square.fix  # 36 mm * 1.05 = 37.8 mm
+
+
+def driven(rng: np.random.Generator):
+    """Views from a base that drives and turns on the floor before a board on the wall."""
+    camera = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.1, 0.02, 0.9]))
+    board = Pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([1.2, 0.1, 1.0]))
+    taken = []
+    for i in range(16):
+        y = (-0.5, -0.25, 0.2, 0.5)[i % 4]
+        base = Pose.planar((0.0, 0.25, 0.4, 0.1)[i // 4], y, -0.5 * y + 0.12 * (-1) ** i)
+        apparent = (base @ camera).inverse() @ board
+        taken.append(projected_view(PINHOLE, apparent, rng, name=f"{i}.png", T_fixed_mount=base))
+    return camera, taken
+
+
+def test_turns_about_one_axis_alone_are_refused_with_the_ways_out() -> None:
+    _, taken = driven(np.random.default_rng(0))
+    with pytest.raises(DataError, match=r"about one axis alone, \(0.00, 0.00, 1.00\).*--board-height.*--board-held"):
+        check(taken)
+
+
+def test_a_base_that_only_drives_is_determined_by_the_board_s_height() -> None:
+    camera, taken = driven(np.random.default_rng(0))
+    published = Pose(camera.rotation, camera.translation + np.array([0.02, 0.0, 0.0]))
+    report = check(taken, published, board_height=1.0)
+    assert report.figures["position_m"] == pytest.approx(camera.translation, abs=0.004)
+    with pytest.raises(ConfigError, match="--published"):
+        check(taken, None, board_height=1.0)
+
+
+def test_a_mount_that_does_not_turn_is_refused() -> None:
+    still = [
+        projected_view(PINHOLE, board_poses(PINHOLE, 1)[0], np.random.default_rng(i), T_fixed_mount=PLACE)
+        for i in range(5)
+    ]
+    with pytest.raises(DataError, match=r"turned by 0.0° at most"):
+        check(still)
+
+
+def test_a_view_without_a_pose_is_named() -> None:
+    taken = views(5)
+    object.__setattr__(taken[2].picture, "T_fixed_mount", None)
+    with pytest.raises(DataError, match=r"2.png has no pose; add it to poses.txt"):
+        check(taken)
+
+
+def test_settings_that_contradict_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--board-held"):
+        HandEyeSettings(board_held=True, board_height=1.0)
+    with pytest.raises(ConfigError, match=r"'x y z qx qy qz qw', got: '1 2 3'"):
+        HandEyeSettings(published="1 2 3").mount()
+
+
+def test_the_lines_to_set_are_the_same_transform() -> None:
+    command, origin = mount_lines(MOUNT, *FRAMES)
+    values = dict(zip(command.split()[4::2], command.split()[5::2], strict=True))
+    read = Pose.from_quaternion(
+        [float(values[f"--q{axis}"]) for axis in "xyzw"], [float(values[f"--{axis}"]) for axis in "xyz"]
+    )
+    assert read.matrix() == pytest.approx(MOUNT.matrix(), abs=1e-4)
+    rpy = [float(each) for each in origin.split('rpy="')[1].split('"')[0].split()]
+    assert Pose.from_rpy(*rpy).rotation == pytest.approx(MOUNT.rotation, abs=1e-4)
