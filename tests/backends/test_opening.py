@@ -42,7 +42,7 @@ def test_three_lines_plan_with_a_checkpoint_directory(base: MobileBase, wall_ahe
     decision = planner.plan(FIND, wall_ahead, Memory())
     planner.close()
     assert decision.record.model == "nano"
-    assert decision.record.prompt_version == "nav/nano", "its own prompts, by default"
+    assert decision.record.prompt_version == "nav/nano2", "its own prompts, by default"
 
 
 def test_a_script_answers_in_order_and_repeats_its_last_answer(base: MobileBase, wall_ahead: Observation) -> None:
@@ -55,9 +55,9 @@ def test_a_script_answers_in_order_and_repeats_its_last_answer(base: MobileBase,
 def test_prompts_default_to_the_models_and_then_to_the_package(base: MobileBase) -> None:
     backend = ScriptedBackend([])
     assert Planner(backend, base).config.prompts.navigation == "nav/v2"
-    backend.info = dataclasses.replace(backend.info, prompts=Prompts(navigation="nav/nano", reasoning=True))
+    backend.info = dataclasses.replace(backend.info, prompts=Prompts(navigation="nav/nano2", reasoning=True))
     prompts = Planner(backend, base).config.prompts
-    assert prompts == Prompts("nav/nano", "manip/v2", "rearrange/v2", reasoning=True)
+    assert prompts == Prompts("nav/nano2", "manip/v2", "rearrange/v2", reasoning=True)
     given = PlannerConfig(Prompts(navigation="nav/imagenav_v1"))
     assert Planner(backend, base, given).config.prompts.navigation == "nav/imagenav_v1"
 

@@ -26,10 +26,10 @@ def test_it_is_at_most_12_mb_and_has_its_card(shipped: Path) -> None:
 
 def test_its_own_prompts_are_used_wherever_it_is_opened(shipped: Path, base: MobileBase) -> None:
     pytest.importorskip("torch")
-    assert checkpoint_prompts(shipped).manipulation == "manip/nano"
+    assert checkpoint_prompts(shipped).manipulation == "manip/nano2"
     backend = LocalBackend(shipped)
-    assert Planner(backend, base).config.prompts.navigation == "nav/nano"
-    assert Planner(backend, base, PlannerConfig(deadline_s=3.0)).config.prompts.navigation == "nav/nano"
+    assert Planner(backend, base).config.prompts.navigation == "nav/nano2"
+    assert Planner(backend, base, PlannerConfig(deadline_s=3.0)).config.prompts.navigation == "nav/nano2"
     chosen = PlannerConfig(Prompts(navigation="nav/v1"))
     assert Planner(backend, base, chosen).config.prompts.navigation == "nav/v1", "unless others are chosen"
 
@@ -43,10 +43,17 @@ def test_transformers_loads_it_without_missing_or_unexpected_keys(shipped: Path)
     assert 2e6 < model.num_parameters() < 4e6
 
 
-def test_it_points_at_the_named_object(shipped: Path) -> None:
+def test_the_training_goes_on_with_its_vocabulary(shipped: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from si_embodied.training.vocabulary import make_tokenizer
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(shipped)
+    assert tokenizer.get_vocab() == make_tokenizer().get_vocab(), "else --start and the studies could not load it"
+
+
+def test_it_picks_up_the_named_object(shipped: Path) -> None:
     pytest.importorskip("mujoco")
     pytest.importorskip("torch")
-    from si_embodied.backends.local import LocalBackend
     from si_embodied.data.views import TabletopStage
     from si_embodied.geometry import Pose
     from si_embodied.grounding import pixel_of
@@ -63,9 +70,9 @@ def test_it_points_at_the_named_object(shipped: Path) -> None:
         thing = view.objects[0]
         task = Task(f"put the {thing.name} in the {container.name}", "manipulation")
         observation = Observation(0.0, (view.frame,), Pose.identity())
-        prompt = load_prompt("manip/nano").render(task, observation, Memory())
-        plan = parse_plan(backend.generate(prompt, deadline_s=60).text, "manipulation", 1)
-        place = plan.subgoals[-1]
-        u, v = pixel_of(place.point, 224, 224)  # type: ignore[union-attr]
-        hits.append(view.instances[round(v), round(u)] == container.id)
+        prompt = load_prompt("manip/nano2").render(task, observation, Memory())
+        plan = parse_plan(backend.generate(prompt, deadline_s=60).text, "manipulation", 2)
+        (pick,) = plan.subgoals
+        u, v = pixel_of(pick.point, 224, 224)  # type: ignore[union-attr]
+        hits.append(view.instances[round(v), round(u)] == thing.id)
     assert sum(hits) >= 5

@@ -23,7 +23,7 @@ def test_the_shipped_model_uses_its_own_prompts_and_answers_questions() -> None:
     settings = NodeSettings(planner=PlannerConfig(deadline_s=7.0))
     backend = make_backend(settings)
     planner = make_planner(settings, backend)
-    assert planner.config.prompts.navigation == "nav/nano"
+    assert planner.config.prompts.navigation == "nav/nano2"
     assert planner.config.deadline_s == 7.0
     assert make_asker(settings, backend) is not None
     other = NodeSettings(planner=PlannerConfig(Prompts(navigation="nav/v1")))
