@@ -119,13 +119,16 @@ def _planner(settings: PolicySettings) -> MakePolicy:
 def beside_perfect_pixels(backend: Backend, env: Env) -> tuple[Policy, Compared]:
     """A planner with a model, and the comparison of its answers with those of perfect pixels, which grows as it plays.
 
+    Every answer counts: the planner does what the model says, however unsure it is.
+
     Raises:
         ConfigError: environments of this kind have no ground truth.
     """
     from si_embodied.policies.comparing import Compared
 
     compared = Compared(backend, env)
-    return _planning(lambda _: compared, PolicySettings())(env, 0), compared
+    settings = PolicySettings(planner=PlannerConfig(min_done_probability=0.0))
+    return _planning(lambda _: compared, settings)(env, 0), compared
 
 
 def _planning(backend_for: Callable[[Env], Backend], settings: PolicySettings) -> MakePolicy:
