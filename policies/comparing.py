@@ -23,7 +23,7 @@ class Answer:
     """One answer of a model."""
 
     decision: float  # probabilities: see `Certainty`
-    agrees: bool  # whether perfect pixels decides the same
+    agrees: bool  # whether perfect pixels makes the same decision
     point: float | None
     on_target: bool | None  # whether the point lies on the target; None without a point or with another decision
 

@@ -95,7 +95,7 @@ def camera_pose_of(picture: NDArray[np.uint8], view: CameraFrame) -> Localisatio
 def localised_goal(observation: Observation, picture: NDArray[np.uint8]) -> SeenObject | None:
     """Where the base stood when the first camera took the picture; its probability is their agreement.
 
-    None if the first camera's view does not tell.
+    None if the first camera's view does not show it.
     """
     view = observation.frames[0]
     found = camera_pose_of(picture, view)

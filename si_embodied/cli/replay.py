@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Replay:
     """Plan again, offline, from what recorder_node recorded of a robot, and compare.
 
-    With the recorded answers, the comparison shows whether this version still decides the same: the exit code is 0 if
-    it does in every case, otherwise 1. With another model the exit code is always 0.
+    With the recorded answers, the comparison shows whether this version still makes the same decisions: the exit code
+    is 0 if it does in every case, otherwise 1. With another model the exit code is always 0.
     """
 
     recording: Annotated[Path, Doc("the recorded folder, or its .mcap file"), Positional]
