@@ -36,10 +36,10 @@ three times as many images; or their cells and decisions of all tasks."""
 
 
 class DecisionPool:
-    """Decisions, drawn by the tasks' shares; within a task, those after frequent attempts are drawn less often."""
+    """Decisions, drawn by the tasks' shares; within a task, those of frequent situations are drawn less often."""
 
     def __init__(self, episodes: Iterable[TaughtEpisode], shares: Mapping[str, float] | None = None) -> None:
-        """Sort decisions by task and by what was tried last.
+        """Sort decisions by task and by situation: what was tried last, and whether a point to reach is known.
 
         Args:
             episodes: the decisions.
@@ -49,7 +49,7 @@ class DecisionPool:
         self._by_task: dict[str, dict[str, list[Taught]]] = defaultdict(lambda: defaultdict(list))
         for episode in episodes:
             for decision in episode.decisions:
-                self._by_task[f"{episode.env} {episode.task}"][_last_attempt(decision)].append(decision)
+                self._by_task[f"{episode.env} {episode.task}"][_situation(decision)].append(decision)
 
     @property
     def tasks(self) -> list[str]:
@@ -63,7 +63,7 @@ class DecisionPool:
     def draw(self, rng: np.random.Generator, count: int, tasks: Sequence[str] = ()) -> list[Taught]:
         """`count` decisions of some tasks, by default of all by their shares, with replacement.
 
-        Of a task's decisions, those after one attempt are drawn in proportion to the square root of their number: most
+        Of a task's decisions, those of one situation are drawn in proportion to the square root of their number: most
         of an episode may be exploring. Among them, each answer is drawn as often as it occurs. If rare answers were
         drawn more often, the model would overrate them, and a `done` that comes once in a hundred plans ends the task.
         """
@@ -78,11 +78,12 @@ class DecisionPool:
         return drawn
 
 
-def _last_attempt(decision: Taught) -> str:
-    """What was tried last and how it went, like "goto done"; empty at the start."""
+def _situation(decision: Taught) -> str:
+    """What was tried last and how it went, like "goto done", and whether the prompt names a point to reach."""
     text = "".join(part for part in decision.content if isinstance(part, str))
     tried = re.findall(r"^[\d-]+\. (\w+).*?: (\w+)", text, flags=re.MULTILINE)
-    return " ".join(tried[-1]) if tried else ""
+    known = re.search(r"^To reach: (?!\(none\))", text, flags=re.MULTILINE)
+    return " ".join([*(tried[-1] if tried else ()), *(["known"] if known else [])])
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,6 +93,14 @@ def test_after_each_attempt_answers_are_drawn_as_often_as_they_occur() -> None:
     assert drawn[True, EXPLORE] == pytest.approx(200, abs=60)
 
 
+def test_a_point_to_reach_that_is_found_at_last_makes_another_situation() -> None:
+    searching = tuple(decision(EXPLORE, tried="1. explore: done\nTo reach: (none)") for _ in range(100))
+    found = decision(GOTO, tried="1. explore: done\nTo reach: 3.0 m away, behind")
+    taught = DecisionPool([TaughtEpisode("si_embodied/ImageNav-v0", "imagenav", 1, True, (*searching, found))])
+    drawn = Counter(one.answer for one in taught.draw(np.random.default_rng(0), 1100))
+    assert drawn[GOTO] == pytest.approx(100, abs=30), "1 of 10 + 1, and not 1 of 101"
+
+
 def test_what_to_do_and_where_to_point_weighs_most_in_an_answer() -> None:
     row = decision_row(decision(GOTO))
     said = make_tokenizer().encode(GOTO, add_special_tokens=False)
