@@ -31,7 +31,9 @@ def document() -> dict[str, Any]:
     error = {"type": "object", "required": sorted(PIECES), "properties": {"message": {"type": "string"}}}
     errors = {"application/json": {"schema": {"properties": {"error": error}, "required": ["error"]}}}
     answer = {"type": "object", "required": ["id", "choices", "created", "model", "object", "usage"]}
-    replies = {"application/json": {"schema": answer}, "text/event-stream": {"schema": {"type": "string"}}}
+    data = {"type": "string", "pattern": r"^(\{.*\}|\[DONE\])$"}
+    event = {"type": "object", "required": ["data"], "properties": {"data": data}}  # of each event, in OpenAPI 3.1
+    replies = {"application/json": {"schema": answer}, "text/event-stream": {"schema": event}}
     post = {
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
