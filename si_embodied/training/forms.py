@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from si_embodied.config import Prompts
     from si_embodied.training.questions import Question
 
-_WORLDS: tuple[TaskKind, TaskKind] = ("manipulation", "navigation")
+_KINDS: tuple[TaskKind, ...] = ("manipulation", "navigation", "rearrangement")
+"""The tasks in `WORLDS`."""
 _INSTRUCTION = "INSTRUCTION"
 
 
@@ -63,7 +64,7 @@ def form_of(version: str, kind: TaskKind) -> Form:
     return Form(prompt.system, before, shared, after[len(shared) :], min(prompt.views), template.shows_attempts)
 
 
-def forms_of(prompts: Prompts) -> tuple[Form, Form]:
-    """The forms of the prompts for a tabletop and for an apartment."""
-    manipulation, navigation = (form_of(str(prompts.version(kind)), kind) for kind in _WORLDS)
-    return manipulation, navigation
+def form_for(prompts: Prompts, world: int) -> Form:
+    """The form of the prompt for the images of a world, by its index in `WORLDS`."""
+    kind = _KINDS[world]
+    return form_of(str(prompts.version(kind)), kind)

@@ -196,7 +196,9 @@ def test_the_pipeline_teaches_in_rounds_and_goes_on_after_an_interruption(
 ) -> None:
     pytest.importorskip("habitat")
     monkeypatch.setattr(curriculum, "COURSES", (Course("HabitatRearrange-v0", "base", 1),))
-    run = NanoRun(out=tmp_path, steps=1, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL, rounds=2)
+    run = NanoRun(
+        out=tmp_path, steps=1, tabletops=2, apartments=2, households=2, held_out=2, threads=1, recipe=SMALL, rounds=2
+    )
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "export", interrupted)
         with pytest.raises(KeyboardInterrupt):
