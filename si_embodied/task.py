@@ -140,9 +140,9 @@ class TaskProgress:
         step, self.step = self.step, None
         assert step is not None  # only a started step has an outcome
         self._remember(step, outcome)
+        if isinstance(step.subgoal, Pick):  # it is in the gripper now, or was not there, or was pushed away
+            self.memory = self.memory.moved(step.subgoal.object)
         if outcome.succeeded:
-            if isinstance(step.subgoal, Pick):
-                self.memory = self.memory.moved(step.subgoal.object)
             self.subgoals += 1
         else:
             self.failures += 1

@@ -11,7 +11,7 @@ from si_embodied import Observation, Pose
 from si_embodied.config import MemoryConfig
 from si_embodied.memory import Memory
 from si_embodied.plan import Plan
-from si_embodied.skills import Drive, Finish, Forward, Rotate, Turn
+from si_embodied.skills import Drive, Finish, Forward, Pick, Rotate, Turn
 from si_embodied.task import MOST_HOLDS, TaskProgress
 from si_embodied.types import Code, Execute, Hold, Outcome, PlanRecord, SeenObject, Task
 
@@ -63,6 +63,18 @@ def test_a_failed_goal_drops_the_rest_of_its_plan(progress: TaskProgress, wall_a
     assert progress.next_step(HERE) is None
     assert progress.end is None, "the task is not done: its last goals were not executed"
     assert (progress.subgoals, progress.failures) == (0, 1)
+
+
+@pytest.mark.parametrize("code", [Code.OK, Code.NO_GRASP])
+def test_what_was_grasped_at_is_no_longer_known(code: Code, progress: TaskProgress, wall_ahead: Observation) -> None:
+    """It is in the gripper, or was not there, or was pushed away."""
+    for name in ("red cube", "blue cube"):
+        progress.memory = progress.memory.pointed_at(name, np.zeros(3), 1.0, None)
+    pick = Pick(object="red cube", view=0, point=(500, 500))
+    progress.decided(Execute((Rotate(1.0),), (pick,), Plan(subgoals=(pick,), done=False), RECORD), seen(wall_ahead))
+    assert progress.next_step() is not None
+    progress.finished(Outcome(code))
+    assert [thing.name for thing in progress.memory.objects] == ["blue cube"]
 
 
 def test_done_ends_the_task_after_its_goals(progress: TaskProgress, wall_ahead: Observation) -> None:
