@@ -95,7 +95,10 @@ def verdicts(
     model.eval()
     with torch.inference_mode():
         for world in range(len(WORLDS)):
-            own, form = rows[data.world[rows] == world], form_for(prompts, world)
+            own = rows[data.world[rows] == world]
+            if not len(own):
+                continue
+            form = form_for(prompts, world)
             for at in range(0, len(own), batch):
                 chunk = own[at : at + batch]
                 shown = torch.arange(cells).expand(len(chunk), -1)

@@ -37,8 +37,8 @@ from si_embodied.training.vocabulary import CATEGORIES, COLOURS, make_tokenizer
 GOTO = plan_json([{**subgoal("goto", "red chair", [512, 7]), "view": 2}], done=False)
 EXPLORE, DONE = plan_json([{"skill": "explore"}], done=False), plan_json([], done=True)
 SMALL = Recipe(
-    sizes=MICRO, batch_images=2, decisions=3, decisions_cycle="pq", decisions_from=0.0, kept_cells=(12, 12), threads=1,
-    dense_share=0.0,
+    sizes=MICRO, batch_images=2, decisions=3, decisions_cycle="pq", decisions_from=0.0, kept_cells=(12, 12, 12),
+    threads=1, dense_share=0.0,
 )  # fmt: skip
 
 

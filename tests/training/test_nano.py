@@ -29,10 +29,10 @@ from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 SMALL = Recipe(
     sizes=MICRO,
     batch_images=2,
-    fragments=(1, 1),
-    plans=(1, 1),
-    glances=(0, 2),
-    kept_cells=(12, 12),
+    fragments=(1, 1, 1),
+    plans=(1, 1, 0),
+    glances=(0, 2, 0),
+    kept_cells=(12, 12, 12),
     threads=1,
     dense_share=0.3,
 )
