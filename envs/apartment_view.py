@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -84,6 +84,11 @@ class ApartmentView:
     def mask(self, name: str) -> NDArray[np.bool_]:
         """(H, W), the head camera's pixels that show the furniture or movable body of that name."""
         return np.asarray(self._segmentation == self._names.index(name))
+
+    def instances(self, names: Sequence[str]) -> NDArray[np.int32]:
+        """(H, W), the index in `names` of what each of the head camera's pixels shows, -1 for anything else."""
+        index = np.array([names.index(name) if name in names else -1 for name in self._names] + [-1], np.int32)
+        return np.asarray(index[self._segmentation])
 
     def close(self) -> None:
         """Free the renderer."""

@@ -66,12 +66,22 @@ class ApartmentAnnotation:
     camera_xy: tuple[float, float]
 
 
-Annotation: TypeAlias = TabletopAnnotation | ApartmentAnnotation
+@dataclass(frozen=True, slots=True)
+class HouseholdAnnotation:
+    """A head camera image of household objects on furniture."""
+
+    objects: tuple[VisibleObject, ...]  # furniture too
+    items: tuple[str, ...]  # every household object in the apartment, in view or not
+
+
+Annotation: TypeAlias = TabletopAnnotation | ApartmentAnnotation | HouseholdAnnotation
 
 
 def read_annotation(value: dict[str, Any]) -> Annotation:
     """An annotation from its JSON object, which `dataclasses.asdict` wrote."""
     objects = tuple(VisibleObject(**_tupled(one)) for one in value["objects"])
+    if "items" in value:
+        return HouseholdAnnotation(objects, tuple(value["items"]))
     if "scene_names" in value:
         return ApartmentAnnotation(objects, tuple(value["scene_names"]), tuple(value["camera_xy"]))
     return TabletopAnnotation(

@@ -11,7 +11,7 @@ import numpy as np
 from si_embodied.errors import extra
 from si_embodied.training.architecture import GRID
 from si_embodied.training.examples import NO_LABEL, Labelled
-from si_embodied.training.forms import Form, forms_of
+from si_embodied.training.forms import Form, form_for
 from si_embodied.training.forward import CELLS
 from si_embodied.training.question_drawing import draw_questions
 from si_embodied.training.questions import Question, QuestionCounts
@@ -190,7 +190,7 @@ def make_batch(
     inputs = torch.from_numpy(data.images[rows]), torch.from_numpy(cells), torch.from_numpy(shown.astype(np.int64))
     if counts is None:
         return Batch(*inputs, None)
-    forms = [forms_of(prompts)[int(data.world[row])] for row in rows]
+    forms = [form_for(prompts, int(data.world[row])) for row in rows]
     asked = []
     for row, form in zip(rows, forms, strict=True):
         drawn = draw_questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)

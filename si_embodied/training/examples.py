@@ -11,7 +11,7 @@ import numpy as np
 
 from si_embodied.errors import ConfigError
 from si_embodied.training.annotations import Annotation, TabletopAnnotation, read_annotation
-from si_embodied.training.scenes import NOTHING, RENDER_PX
+from si_embodied.training.scenes import NOTHING, RENDER_PX, WORLDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ _MIN_CELL_SHARE, _MIN_OBJECT_SHARE = 0.10, 0.25
 class Labelled:
     """All images of some shards."""
 
-    world: NDArray[np.uint8]  # (N,), 0 tabletop, 1 apartment
+    world: NDArray[np.uint8]  # (N,), index into `WORLDS`
     images: NDArray[np.uint8]  # (N, H, W, 3), at the model's resolution
     instances: NDArray[np.uint8]  # (N, RENDER_PX, RENDER_PX), object ids
     annotations: tuple[Annotation, ...]
@@ -63,7 +63,7 @@ def load(
                 for instance, annotation in zip(instances, annotations, strict=True)
             ]
         )
-        world = np.full(len(images), shard["world"] == "apartment", np.uint8)
+        world = np.full(len(images), WORLDS.index(shard["world"]), np.uint8)
         parts.append((world, images, instances, annotations, labels))
     worlds, pixels, owners, described, cells = zip(*parts, strict=True)
     return Labelled(
@@ -96,7 +96,7 @@ def cell_labels(
     best = np.zeros(grid * grid)
     area = (RENDER_PX / grid) ** 2
     for one in annotation.objects:
-        if one.pixels < _MIN_LABELLED_PX or one.id == NOTHING:
+        if one.pixels < _MIN_LABELLED_PX or one.id == NOTHING or one.category not in categories:
             continue
         own = counts[:, one.id]
         filled, share = own / area, own / one.pixels

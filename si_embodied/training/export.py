@@ -97,7 +97,7 @@ tags: [robotics, planning, qwen3_vl]
 # si-nano
 
 A planner with {parameters:.1f} million parameters in Qwen3-VL's architecture, trained from scratch on images of this
-project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing but these two worlds.
+project's simulated worlds. It is **not** a SenseNova-SI model and knows nothing but these worlds.
 
 - Input: images of {IMAGE_PX} or {SMALL_IMAGE_PX} px (others are resized) and an instruction in the worlds' own words;
   prompts {prompts} (`planner.yaml`). Output: a plan in the planner's JSON.

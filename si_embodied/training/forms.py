@@ -13,13 +13,14 @@ from si_embodied.embodiment import TaskKind
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.memory import NOTHING_YET, Memory, outcome_words
 from si_embodied.prompts import load_prompt
-from si_embodied.types import CameraFrame, Code, Observation, Task
+from si_embodied.types import CameraFrame, Code, Observation, SkillState, Task
 
 if TYPE_CHECKING:
     from si_embodied.config import Prompts
     from si_embodied.training.questions import Question
 
-_WORLDS: tuple[TaskKind, TaskKind] = ("manipulation", "navigation")
+_KINDS: tuple[TaskKind, ...] = ("manipulation", "navigation", "rearrangement")
+"""The tasks in `WORLDS`."""
 _INSTRUCTION = "INSTRUCTION"
 
 
@@ -53,7 +54,9 @@ def form_of(version: str, kind: TaskKind) -> Form:
     camera = Intrinsics(2, 2, 2.0, 2.0, 1.0, 1.0)
     image, depth = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.float32)
     frame = CameraFrame("head", 0.0, image, depth, camera, Pose.identity())
-    prompt = template.render(Task(_INSTRUCTION, kind), Observation(0.0, (frame,), Pose.identity()), Memory())
+    skills = SkillState((), "the task begins", succeeded=True, holding="nothing") if kind == "rearrangement" else None
+    observation = Observation(0.0, (frame,), Pose.identity(), skills=skills)
+    prompt = template.render(Task(_INSTRUCTION, kind), observation, Memory())
     content = numbered_images(prompt.content) if prompt.numbered else prompt.content
     at = next(index for index, part in enumerate(content) if not isinstance(part, str))
     before, after = ("".join(str(part) for part in parts) for parts in (content[:at], content[at + 1 :]))
@@ -63,7 +66,7 @@ def form_of(version: str, kind: TaskKind) -> Form:
     return Form(prompt.system, before, shared, after[len(shared) :], min(prompt.views), template.shows_attempts)
 
 
-def forms_of(prompts: Prompts) -> tuple[Form, Form]:
-    """The forms of the prompts for a tabletop and for an apartment."""
-    manipulation, navigation = (form_of(str(prompts.version(kind)), kind) for kind in _WORLDS)
-    return manipulation, navigation
+def form_for(prompts: Prompts, world: int) -> Form:
+    """The form of the prompt for the images of a world, by its index in `WORLDS`."""
+    kind = _KINDS[world]
+    return form_of(str(prompts.version(kind)), kind)

@@ -15,6 +15,7 @@ from si_embodied.training.batches import Batch, make_batch
 from si_embodied.training.camera_effects import like_cameras
 from si_embodied.training.decision_batches import DecisionBatch, decision_batches
 from si_embodied.training.questions import QuestionCounts
+from si_embodied.training.scenes import WORLDS
 
 with extra("models"):
     import torch
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from si_embodied.training.nano import Recipe
 
 STEPS = {
-    "t": (0, "ask"), "d": (0, "cells"), "a": (1, "ask"), "b": (1, "cells"), "p": (0, "decide"), "q": (1, "decide")
+    "t": (0, "ask"), "d": (0, "cells"), "p": (0, "decide"),
+    "a": (1, "ask"), "b": (1, "cells"), "q": (1, "decide"), "h": (2, "ask"),
 }  # fmt: skip
 """World of the labelled images, and what the step trains: questions about them and their cells; their cells alone, with
 three times as many images; or their cells and decisions of all tasks."""
@@ -94,9 +96,9 @@ class Material:
     decisions: DecisionPool | None = None
 
     @cached_property
-    def worlds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rows of the tabletops, and of the apartments."""
-        return np.flatnonzero(self.images.world == 0), np.flatnonzero(self.images.world == 1)
+    def worlds(self) -> tuple[NDArray[np.int64], ...]:
+        """The rows of each of `WORLDS`."""
+        return tuple(np.flatnonzero(self.images.world == number) for number in range(len(WORLDS)))
 
 
 def draw_step(
@@ -108,7 +110,7 @@ def draw_step(
     cycle = recipe.cycle if pool is None else recipe.decisions_cycle
     world, task = STEPS[cycle[step % len(cycle)]]
     if not len(material.worlds[world]):
-        world = 1 - world
+        world = next(number for number, rows in enumerate(material.worlds) if len(rows))
     if progress < recipe.dense_share:
         task = "cells"
     count = recipe.batch_images * (3 if task == "cells" else 1)

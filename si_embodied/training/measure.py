@@ -10,15 +10,16 @@ import numpy as np
 
 from si_embodied.errors import extra
 from si_embodied.grounding import pixel_of
-from si_embodied.training.annotations import Annotation, TabletopAnnotation
+from si_embodied.training.annotations import Annotation, HouseholdAnnotation, TabletopAnnotation
 from si_embodied.training.batches import Answered, answered, pack
 from si_embodied.training.examples import Labelled
-from si_embodied.training.forms import forms_of
+from si_embodied.training.forms import form_for
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
+from si_embodied.training.household_questions import MIN_ITEM_PX
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.question_drawing import draw_questions
 from si_embodied.training.questions import MIN_VISIBLE_PX, Question, QuestionCounts, fragment
-from si_embodied.training.scenes import RENDER_PX
+from si_embodied.training.scenes import RENDER_PX, WORLDS
 from si_embodied.training.vocabulary import NUMBERS
 
 with extra("models"):
@@ -62,7 +63,7 @@ def measure(
     of skills, names and `done` that are right given the label's prefix, and `… points` that of coordinates within
     `NEAR`.
     """
-    rows = np.concatenate([np.flatnonzero(held_out.world == world)[:images] for world in (0, 1)])
+    rows = np.concatenate([np.flatnonzero(held_out.world == world)[:images] for world in range(len(WORLDS))])
     found: dict[str, list[bool]] = defaultdict(list)
     for verdict in verdicts(model, held_out, rows, batch=batch, prompts=prompts):
         kind = verdict.question.kind
@@ -88,13 +89,16 @@ def verdicts(
         prompts: those that ask.
 
     Yields:
-        Verdicts, all tabletops first.
+        Verdicts, one world after another.
     """
     was_training, width = model.training, model.config.text_config.hidden_size
     model.eval()
     with torch.inference_mode():
-        for world in (0, 1):
-            own, form = rows[data.world[rows] == world], forms_of(prompts)[world]
+        for world in range(len(WORLDS)):
+            own = rows[data.world[rows] == world]
+            if not len(own):
+                continue
+            form = form_for(prompts, world)
             for at in range(0, len(own), batch):
                 chunk = own[at : at + batch]
                 shown = torch.arange(cells).expand(len(chunk), -1)
@@ -146,6 +150,9 @@ def _pointing(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tenso
 
 def _targets(annotation: Annotation) -> list[tuple[str, str, int]]:
     """Skill, name and instance id of everything in an image that a question can ask to point at."""
+    if isinstance(annotation, HouseholdAnnotation):
+        items = [one for one in annotation.objects if one.name in annotation.items and one.pixels >= MIN_ITEM_PX]
+        return [("pick", one.name, one.id) for one in items]
     if not isinstance(annotation, TabletopAnnotation):
         return [("goto", o.name, o.id) for o in annotation.objects if o.unique and o.pixels >= MIN_VISIBLE_PX]
     ids = {o.name: o.id for o in annotation.objects}
@@ -162,6 +169,8 @@ def _plans(model: Any, data: Labelled, rows: NDArray[np.int64], tokens: Tensor, 
         rng = np.random.default_rng(row)
         some = draw_questions(data.annotations[row], rng, counts, reasoning=data.reasoning, longer=form.stepwise)
         drawn.append([one.step(rng) for one in some] if form.stepwise else some)
+    if not any(drawn):  # household objects
+        return
     asked = [[replace(answered(one, form), early=None) for one in some] for some in drawn]
     packed, said = _ask(model, form, asked, tokens)
     for index, some in enumerate(drawn):

@@ -23,6 +23,7 @@ from si_embodied.training.material import draw_step
 from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
+from si_embodied.training.scenes import WORLDS
 
 with extra("models"):
     import torch
@@ -45,15 +46,15 @@ class Recipe:
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     batch_images: int = 8
-    fragments: tuple[int, int] = (3, 2)  # pointing questions of a tabletop and an apartment image
-    plans: tuple[int, int] = (6, 4)  # whole plans
-    glances: tuple[int, int] = (0, 10)  # instructions without a plan: whether the target is in view is the hard part
+    fragments: tuple[int, ...] = (3, 2, 6)  # pointing questions of an image of each world, in the order of `WORLDS`
+    plans: tuple[int, ...] = (6, 4, 0)  # whole plans
+    glances: tuple[int, ...] = (0, 10, 0)  # instructions without a plan: whether the target is in view is hard
     cycle: str = "aatabaatad"  # the kinds of step in turn, see `material.STEPS`
     decisions: int = 12  # decisions of whole episodes in a step that trains them
     decisions_from: float = 0.3  # share of the budget from which they are trained; before, single images teach to point
-    decisions_cycle: str = "qtptqapaqt"  # the kinds of step from then on
-    kept_cells: tuple[int, int] = (32, 64)  # cells of a tabletop and an apartment image that the model sees
-    late_cells: tuple[int, int] = (CELLS, CELLS)  # the same during `late_share`
+    decisions_cycle: str = "qtphqapaqt"  # the kinds of step from then on
+    kept_cells: tuple[int, ...] = (32, 64, 64)  # cells of an image of each world that the model sees
+    late_cells: tuple[int, ...] = (CELLS, CELLS, CELLS)  # the same during `late_share`
     learning_rate: float = 1.5e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
@@ -245,4 +246,4 @@ def train(
 
 def world_counts(data: Labelled) -> Counter[str]:
     """The number of images of each world, for the model card."""
-    return Counter("apartment" if world else "tabletop" for world in data.world)
+    return Counter(WORLDS[world] for world in data.world)

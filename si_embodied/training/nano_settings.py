@@ -39,6 +39,7 @@ class NanoRun:
     seed: Annotated[int, Doc("of the data and the training")] = 0
     tabletops: Annotated[int, Doc("images of tabletops to render")] = 5_040
     apartments: Annotated[int, Doc("images of apartments to render")] = 14_400
+    households: Annotated[int, Doc("images of household objects to render")] = 4_800
     threads: Annotated[int, Doc("threads of the CPU")] = 2
     recipe: Annotated[Recipe | None, Doc("default: the shipped checkpoint's, with the seed and threads above")] = None
     rounds: Annotated[

@@ -17,7 +17,7 @@ from si_embodied.training.measure import measure
 from si_embodied.training.measure_decisions import measure_decisions
 from si_embodied.training.nano import STATE, Budget, Recipe, Training, train, world_counts
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NanoRun
-from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, digest, plan_shards, write_shards
+from si_embodied.training.scenes import HELD_OUT_SEED, WORLDS, Shard, World, digest, plan_shards, write_shards
 from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
     state = run.out / "run" / STATE
     if state.exists() and not run.resume:
         raise ConfigError(f"{state} exists: add --resume to continue from it, or choose another --out")
-    counts = {"tabletop": run.tabletops, "apartment": run.apartments}
+    counts: dict[World, int] = {
+        "tabletop": run.tabletops, "apartment": run.apartments, "household": run.households
+    }  # fmt: skip
     training, held = run.out / "data" / "train", run.out / "data" / "held_out"
     for directory, first_seed, wanted in (
         (training, 0, counts), (held, HELD_OUT_SEED, dict.fromkeys(counts, run.held_out))

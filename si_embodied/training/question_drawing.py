@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from si_embodied.training.annotations import TabletopAnnotation
+from si_embodied.training.annotations import HouseholdAnnotation, TabletopAnnotation
 from si_embodied.training.apartment_questions import ApartmentQuestions
+from si_embodied.training.household_questions import HouseholdQuestions
 from si_embodied.training.longer_questions import LongerQuestions
 from si_embodied.training.reasoning import with_reasoning
 from si_embodied.training.tabletop_questions import TabletopQuestions
@@ -39,7 +40,9 @@ def draw_questions(
     """
     if isinstance(annotation, TabletopAnnotation):
         tabletop = LongerQuestions if longer else TabletopQuestions
-        draw: TabletopQuestions | ApartmentQuestions = tabletop(annotation, rng)
+        draw: TabletopQuestions | ApartmentQuestions | HouseholdQuestions = tabletop(annotation, rng)
+    elif isinstance(annotation, HouseholdAnnotation):
+        draw = HouseholdQuestions(annotation, rng)
     else:
         draw = ApartmentQuestions(annotation, rng)
     pointing = draw.fragments()

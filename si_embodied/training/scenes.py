@@ -5,6 +5,7 @@ A shard is a function of its name alone, so an interrupted run can resume and a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from si_embodied.training.annotations import (
     ApartmentAnnotation,
     Container,
     FreeSpot,
+    HouseholdAnnotation,
     Point,
     TabletopAnnotation,
     VisibleObject,
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from si_embodied.data.views import LabelledView, TabletopStage
     from si_embodied.ground_truth import ManipulationStep
 
-World: TypeAlias = Literal["tabletop", "apartment"]
-WORLDS: tuple[World, ...] = ("tabletop", "apartment")
+World: TypeAlias = Literal["tabletop", "apartment", "household"]
+WORLDS: tuple[World, ...] = ("tabletop", "apartment", "household")
 
 RENDER_PX = 224  # the worlds' default image size
 NOTHING = 255  # pixels of an instance image that show no object
@@ -91,7 +93,8 @@ def write_shards(shards: list[Shard], directory: Path, *, workers: int, done: Ca
 
 def write_shard(shard: Shard, directory: Path) -> int:
     """Render one shard. Its annotations are written last, so a shard that has them is complete."""
-    views = _tabletops(shard) if shard.world == "tabletop" else _apartments(shard)
+    render = {"tabletop": _tabletops, "apartment": _apartments, "household": _households}[shard.world]
+    views = render(shard)
     images, instances, annotations = zip(*views, strict=True)
     np.savez(directory / f"{shard.name}.npz", images=np.stack(images), instances=np.stack(instances))
     described = {"world": shard.world, "images": [asdict(one) for one in annotations]}
@@ -143,6 +146,18 @@ def _apartments(shard: Shard) -> Iterator[_Example]:
             for (x, y, yaw, tilt), _ in zip(poses, range(count), strict=False):
                 view = stage.view(x, y, yaw, tilt)
                 yield *_arrays(view), ApartmentAnnotation(_objects(view), names, (round(x, 3), round(y, 3)))
+        left, seed = left - count, seed + 1
+
+
+def _households(shard: Shard) -> Iterator[_Example]:
+    from si_embodied.data.household_views import HouseholdStage
+
+    left, seed = shard.count, shard.first_seed
+    while left > 0:
+        count = min(VIEWS_PER_APARTMENT, left)
+        with contextlib.closing(HouseholdStage(seed, image_size=RENDER_PX)) as stage:
+            for view, _ in zip(stage.views(np.random.default_rng((seed, 19))), range(count), strict=False):
+                yield *_arrays(view), HouseholdAnnotation(_objects(view), stage.items)
         left, seed = left - count, seed + 1
 
 

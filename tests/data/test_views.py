@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 pytest.importorskip("mujoco")
 
 import si_embodied.envs
+from si_embodied.data.household_views import HouseholdStage
 from si_embodied.data.views import ApartmentStage, LabelledView, TabletopStage
 from si_embodied.envs.ground_truth import inner_pixel
 from si_embodied.geometry import deproject, project
@@ -27,6 +30,12 @@ def table() -> LabelledView:
 
 
 @pytest.fixture(scope="module")
+def household() -> LabelledView:
+    with contextlib.closing(HouseholdStage(3, image_size=SIZE)) as stage:
+        return next(stage.views(np.random.default_rng(0)))
+
+
+@pytest.fixture(scope="module")
 def room() -> LabelledView:
     return max(room_views(0, 8), key=lambda view: len(view.objects))
 
@@ -38,7 +47,7 @@ def test_a_seed_gives_the_same_scene_as_the_environment(table: LabelledView) -> 
     assert np.array_equal(observation["rgb"][0], table.frame.rgb)
 
 
-@pytest.mark.parametrize("which", ["table", "room"])
+@pytest.mark.parametrize("which", ["table", "room", "household"])
 def test_labels_agree_with_the_instance_image(which: str, request: pytest.FixtureRequest) -> None:
     view: LabelledView = request.getfixturevalue(which)
     assert view.objects
@@ -79,6 +88,16 @@ def test_furniture_projects_onto_its_visible_box() -> None:
             assert y1 - 1 <= uv[:, 1].max() + 2
             inside += 1
     assert inside >= 5
+
+
+def test_the_robot_looks_at_furniture_with_household_objects() -> None:
+    with contextlib.closing(HouseholdStage(4, image_size=SIZE)) as stage:
+        views = [view for _, view in zip(range(6), stage.views(np.random.default_rng(0)), strict=False)]
+        assert len(stage.items) == len(set(stage.items)) == 7, "one of each category"
+        for view in views:
+            assert any(one.name in stage.items and one.pixels >= 5 for one in view.objects)
+    with contextlib.closing(HouseholdStage(4, image_size=SIZE)) as again:
+        assert np.array_equal(views[0].frame.rgb, next(again.views(np.random.default_rng(0))).frame.rgb)
 
 
 def test_views_are_a_function_of_the_seed() -> None:

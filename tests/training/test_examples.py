@@ -15,21 +15,23 @@ from si_embodied.training.annotations import (
     ApartmentAnnotation,
     Container,
     FreeSpot,
+    HouseholdAnnotation,
     TabletopAnnotation,
     VisibleObject,
     read_annotation,
 )
 from si_embodied.training.batches import EXPLORE, SKILL_WEIGHT, answered
 from si_embodied.training.examples import NO_LABEL, cell_labels
-from si_embodied.training.forms import forms_of
+from si_embodied.training.forms import form_for
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
 from si_embodied.training.question_drawing import draw_questions
 from si_embodied.training.questions import Question, QuestionCounts, fragment, plan_json, subgoal
+from si_embodied.training.scenes import NOTHING, RENDER_PX
 from si_embodied.training.vocabulary import make_tokenizer
 
 CATEGORIES, COLOURS = ("cube", "bowl", "chair"), ("red", "blue")
 RED, BLUE = "red cube", "blue cube"
-_, ASKED = forms_of(IMAGE_PROMPTS)
+ASKED = form_for(IMAGE_PROMPTS, 1)
 
 
 def visible(number: int, name: str, xy: tuple[float, float], pixels: int = 400) -> VisibleObject:
@@ -59,7 +61,13 @@ def drawn(annotation: Annotation, kind: str, count: int = 200) -> list[Question]
     return [q for _ in range(count) for q in draw_questions(annotation, rng, counts) if q.kind == kind]
 
 
-@pytest.mark.parametrize("annotation", [table(), flat()])
+def household() -> HouseholdAnnotation:
+    """A mug and a hardly visible bowl on a chair; a blue can is in another room."""
+    things = (visible(1, "red mug", (1.0, 0.0)), visible(2, "blue bowl", (1.0, 0.2), pixels=11))
+    return HouseholdAnnotation((*things, visible(3, "red chair", (1.0, 0.1))), ("red mug", "blue bowl", "blue can"))
+
+
+@pytest.mark.parametrize("annotation", [table(), flat(), household()])
 def test_an_annotation_survives_a_json_round_trip(annotation: Annotation) -> None:
     assert read_annotation(json.loads(json.dumps(dataclasses.asdict(annotation)))) == annotation
 
@@ -99,6 +107,21 @@ def test_the_leftmost_object_has_the_largest_y() -> None:
     nearest = [q for q in drawn(table(), "extreme") if "nearest" in str(q.instruction)]
     assert nearest
     assert all(f'"object":"{BLUE}"' in q.answer for q in nearest)
+
+
+def test_household_objects_in_view_are_pointed_at_and_others_are_not() -> None:
+    rng, counts = np.random.default_rng(0), QuestionCounts(fragments=9, plans=0)
+    asked = [one for _ in range(40) for one in draw_questions(household(), rng, counts)]
+    pointed = {(json.loads(one.answer + "]}]}")["subgoals"][0]["object"], one.kind) for one in asked if not one.absent}
+    assert pointed == {("red mug", "point pick"), ("red chair", "point place")}
+    assert {one.answer.split('"')[9] for one in asked if one.absent} == {"blue can", "red bowl", "blue mug"}
+
+
+def test_a_household_object_without_a_category_labels_no_cell() -> None:
+    instance = np.full((RENDER_PX, RENDER_PX), NOTHING, np.uint8)
+    instance[:100, :100], instance[:100, 124:] = 1, 3
+    labels = cell_labels(instance, household(), CATEGORIES, COLOURS, 2)
+    assert labels[:, 0].tolist() == [NO_LABEL, CATEGORIES.index("chair"), NO_LABEL, NO_LABEL]
 
 
 def test_hardly_visible_furniture_is_not_asked_for() -> None:
@@ -158,7 +181,7 @@ def test_pointing_at_an_absent_object_stops_before_the_point() -> None:
 
 
 def test_a_plan_becomes_one_step_where_the_prompt_shows_what_was_tried() -> None:
-    tabletop, apartment = forms_of(NANO_PROMPTS)
+    tabletop, apartment = (form_for(NANO_PROMPTS, world) for world in (0, 1))
     plan = draw_questions(table(), np.random.default_rng(0), QuestionCounts(0, 1))[0]
     pick, place = (f'"skill":"{skill}"' for skill in ("pick", "place"))
     assert pick in plan.answer

@@ -23,7 +23,7 @@ from si_embodied.training.batches import answered, pack
 from si_embodied.training.decision_batches import decision_batch, image_tokens
 from si_embodied.training.decisions import Taught
 from si_embodied.training.export import Story, export
-from si_embodied.training.forms import forms_of
+from si_embodied.training.forms import form_for
 from si_embodied.training.forward import CELLS, encode_images, logits_of, read
 from si_embodied.training.nano_settings import IMAGE_PROMPTS, NANO_PROMPTS
 from si_embodied.training.pictures import Picture, fitted
@@ -59,7 +59,7 @@ def test_a_packed_batch_gives_the_logits_of_the_loaded_checkpoint(exported: tupl
         Task("find the red chair", "navigation"), observation(image), Memory()
     )
     inputs = loaded.family.encode(prompt)
-    _, form = forms_of(prompts)
+    form = form_for(prompts, 1)
     asked = Question("find the red chair", PLAN, "goto")
     said = [int(i) for i in loaded.family._tokenizer.encode(asked.answer_in(form.view)).ids]
     ids = torch.tensor([[*inputs.input_ids.tolist(), *said]])

@@ -37,8 +37,8 @@ from si_embodied.training.vocabulary import CATEGORIES, COLOURS, make_tokenizer
 GOTO = plan_json([{**subgoal("goto", "red chair", [512, 7]), "view": 2}], done=False)
 EXPLORE, DONE = plan_json([{"skill": "explore"}], done=False), plan_json([], done=True)
 SMALL = Recipe(
-    sizes=MICRO, batch_images=2, decisions=3, decisions_cycle="pq", decisions_from=0.0, kept_cells=(12, 12), threads=1,
-    dense_share=0.0,
+    sizes=MICRO, batch_images=2, decisions=3, decisions_cycle="pq", decisions_from=0.0, kept_cells=(12, 12, 12),
+    threads=1, dense_share=0.0,
 )  # fmt: skip
 
 
@@ -196,7 +196,9 @@ def test_the_pipeline_teaches_in_rounds_and_goes_on_after_an_interruption(
 ) -> None:
     pytest.importorskip("habitat")
     monkeypatch.setattr(curriculum, "COURSES", (Course("HabitatRearrange-v0", "base", 1),))
-    run = NanoRun(out=tmp_path, steps=1, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL, rounds=2)
+    run = NanoRun(
+        out=tmp_path, steps=1, tabletops=2, apartments=2, households=2, held_out=2, threads=1, recipe=SMALL, rounds=2
+    )
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "export", interrupted)
         with pytest.raises(KeyboardInterrupt):

@@ -29,10 +29,10 @@ from si_embodied.training.vocabulary import CATEGORIES, COLOURS
 SMALL = Recipe(
     sizes=MICRO,
     batch_images=2,
-    fragments=(1, 1),
-    plans=(1, 1),
-    glances=(0, 2),
-    kept_cells=(12, 12),
+    fragments=(1, 1, 1),
+    plans=(1, 1, 0),
+    glances=(0, 2, 0),
+    kept_cells=(12, 12, 12),
     threads=1,
     dense_share=0.3,
 )
@@ -159,7 +159,9 @@ def test_the_learning_rate_rises_stays_and_falls_to_a_tenth() -> None:
 
 
 def test_one_call_renders_trains_and_exports(tmp_path: Path) -> None:
-    run = NanoRun(out=tmp_path, steps=3, tabletops=2, apartments=2, held_out=2, threads=1, recipe=SMALL, rounds=0)
+    run = NanoRun(
+        out=tmp_path, steps=3, tabletops=2, apartments=2, households=2, held_out=2, threads=1, recipe=SMALL, rounds=0
+    )
     directory = train_nano(run)
     assert checkpoint_prompts(directory).navigation == "nav/nano"
     assert "seeds below 80,000" in (directory / "README.md").read_text()

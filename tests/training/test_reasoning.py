@@ -11,13 +11,13 @@ import pytest
 
 from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.training.annotations import Container, FreeSpot, TabletopAnnotation, VisibleObject
-from si_embodied.training.forms import forms_of
+from si_embodied.training.forms import form_for
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
 from si_embodied.training.question_drawing import draw_questions
 from si_embodied.training.questions import Question, QuestionCounts
 from si_embodied.training.reasoning import REASONING, where, with_reasoning
 
-TABLETOP, _ = forms_of(IMAGE_PROMPTS)
+TABLETOP = form_for(IMAGE_PROMPTS, 0)
 TWENTY_PLANS = QuestionCounts(fragments=2, plans=20)
 
 
