@@ -44,7 +44,7 @@ test-nodes: $(STAMP)  # those, which mostly wait; without ROS all are skipped, w
 
 coverage: $(STAMP)  ## print the line coverage of the core, servers, policies and sensing
 	$(BIN)/python -m pytest -qq --cov --cov-report= $(filter-out tests/test_docs.py tests/test_packaging.py,$(wildcard tests/test_*.py)) \
-		tests/backends tests/skills tests/serving tests/policies tests/ros_nodes
+		tests/backends tests/calibration tests/sensor_noise tests/skills tests/serving tests/policies tests/ros_nodes
 	@$(BIN)/coverage report | awk '$(BY_PACKAGE)' | sort
 
 # Sums coverage's table of files by package, which coverage itself cannot do.

@@ -12,7 +12,7 @@ import numpy as np
 from si_embodied.embodiment import MobileBase
 from si_embodied.geometry import Intrinsics, Pose
 from si_embodied.sensor_noise.camera import NoisyCamera, noisy_cameras
-from si_embodied.sensor_noise.localisation import Localisation
+from si_embodied.sensor_noise.localisation import NoisyLocalisation
 from si_embodied.types import CameraFrame
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _State:
 
     rng: np.random.Generator
     cameras: list[NoisyCamera]
-    base: Localisation = field(default_factory=Localisation)
+    base: NoisyLocalisation = field(default_factory=NoisyLocalisation)
     stamp_s: float | None = None  # of the last exposure
     delivered: dict[str, Any] = field(default_factory=dict)  # the images that the policy has
     observed: int = 0  # observations so far

@@ -16,7 +16,7 @@ from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.simulator.apartment import LASER_HEIGHT_M, LASER_RANGE_M, LASER_RAYS, ApartmentRobot
 from si_embodied.ros_nodes.simulator.ordering import GoalOrder
 from si_embodied.ros_nodes.simulator.outcomes import OutcomePublisher
-from si_embodied.sensor_noise.localisation import Localisation
+from si_embodied.sensor_noise.localisation import NoisyLocalisation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ class BaseDrivers:
     ) -> None:
         """Publish and subscribe on `node`."""
         self._node, self._robot, self._transforms, self._later = node, robot, transforms, later
-        self._localisation = Localisation()
+        self._localisation = NoisyLocalisation()
         self._outcomes = OutcomePublisher(node, "navigation/outcome")
         self._odometry = node.create_publisher(Odometry, "odom", 10)
         self._scan = node.create_publisher(LaserScan, "scan", 5)

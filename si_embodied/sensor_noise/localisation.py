@@ -18,7 +18,7 @@ _YAW_RAD_PER_M = 0.2
 """Yaw error per metre of position error: 0.6 degrees for 5 cm."""
 
 
-class Localisation:
+class NoisyLocalisation:
     """Estimates of a base's pose, `T_map_odom` and `T_odom_base`, simulated from its true pose."""
 
     def __init__(self) -> None:

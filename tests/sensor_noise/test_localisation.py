@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from si_embodied import Pose
-from si_embodied.sensor_noise.localisation import Localisation
+from si_embodied.sensor_noise.localisation import NoisyLocalisation
 from si_embodied.sensor_noise.profiles import PoseNoise
 from si_embodied.sensor_noise.wander import WANDER_S, Wander
 
@@ -19,7 +19,7 @@ def rng() -> np.random.Generator:
 
 
 def test_a_perfect_localisation_gives_the_true_pose(rng: np.random.Generator) -> None:
-    localisation = Localisation()
+    localisation = NoisyLocalisation()
     localisation.put(Pose.planar(1.0, 2.0, 0.5))
     for step in range(20):
         true = Pose.planar(1.0 + 0.1 * step, 2.0, 0.5 + 0.05 * step)
@@ -28,7 +28,7 @@ def test_a_perfect_localisation_gives_the_true_pose(rng: np.random.Generator) ->
 
 
 def test_odometry_does_not_notice_being_carried() -> None:
-    localisation = Localisation()
+    localisation = NoisyLocalisation()
     localisation.put(Pose.planar(3.0, 0.0, 0.0))
     assert np.allclose(localisation.T_odom_base.matrix(), np.eye(4))
     assert np.allclose(localisation.T_map_base.translation, (3.0, 0.0, 0.0))
@@ -39,7 +39,7 @@ def test_drift_grows_with_the_distance_and_localisation_corrects_it() -> None:
     noise = PoseNoise(odometry_drift_ratio=0.05)
     errors = []
     for seed in range(200):
-        localisation, rng = Localisation(), np.random.default_rng(seed)
+        localisation, rng = NoisyLocalisation(), np.random.default_rng(seed)
         for step in range(1, 41):
             localisation.update(Pose.planar(0.1 * step, 0.0, 0.0), 0.05, noise, rng)
         assert np.allclose(localisation.T_map_base.translation, (4.0, 0.0, 0.0))
@@ -49,7 +49,7 @@ def test_drift_grows_with_the_distance_and_localisation_corrects_it() -> None:
 
 def test_the_drift_shows_until_the_next_correction() -> None:
     noise = PoseNoise(odometry_drift_ratio=0.05, correction_s=1.0)
-    localisation, rng = Localisation(), np.random.default_rng(0)
+    localisation, rng = NoisyLocalisation(), np.random.default_rng(0)
     localisation.put(Pose.identity())
     wrong_m = []
     for step in range(1, 9):
@@ -60,7 +60,7 @@ def test_the_drift_shows_until_the_next_correction() -> None:
 
 
 def test_localisation_noise_has_the_configured_spread(rng: np.random.Generator) -> None:
-    localisation, still = Localisation(), Pose.identity()
+    localisation, still = NoisyLocalisation(), Pose.identity()
     x = []
     for _ in range(2000):  # steps of 20 s are nearly independent
         localisation.update(still, 20.0, PoseNoise(localisation_m=0.03), rng)
@@ -70,7 +70,7 @@ def test_localisation_noise_has_the_configured_spread(rng: np.random.Generator) 
 
 def test_a_late_pose_is_where_the_robot_was(rng: np.random.Generator) -> None:
     """At 0.4 m/s and 0.5 rad/s, a delay of 0.25 s is 0.1 m and 0.125 rad, also between two known poses."""
-    localisation = Localisation()
+    localisation = NoisyLocalisation()
     localisation.put(Pose.identity())
     for step in range(1, 4):
         localisation.update(Pose.planar(0.4 * step, 0.0, 0.0), 1.0, PoseNoise(delay_s=0.25), rng)

@@ -39,9 +39,13 @@ def first_plans(size: int) -> Situations:
 
 
 def replans(size: int) -> Situations:
-    """The same task; the robot turns, and remembers one more attempt each time."""
+    """The same task; the robot turns, and remembers one more attempt each time.
+
+    After a whole turn it sees the same room again, through the camera's noise: an equal picture would not be encoded.
+    """
+    rng = np.random.default_rng(0)
     for step in itertools.count():
-        yield turned(0, step, size)
+        yield noisy(turned(0, step, size), rng)
 
 
 def unchanged(size: int) -> Situations:
@@ -53,9 +57,9 @@ def unchanged(size: int) -> Situations:
 
 def four_views(size: int) -> Situations:
     """As `replans`, with four remembered views, the same in every plan."""
-    views = [view(0, step, size) for step in range(_VIEWS)]
+    rng, views = np.random.default_rng(0), [view(0, step, size) for step in range(_VIEWS)]
     for step in itertools.count():
-        yield turned(0, _VIEWS + step, size, views=views)
+        yield noisy(turned(0, _VIEWS + step, size, views=views), rng)
 
 
 KINDS: Mapping[str, Callable[[int], Situations]] = {

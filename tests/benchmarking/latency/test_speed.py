@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_a_situation_is_what_its_kind_says() -> None:
     assert 0 < np.abs(one - other).max() <= 2
     recalled = [each.memory.recall(each.observation) for each in made["four views"]]
     assert [len(each.keyframes) for each in recalled] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_picture_is_shown_twice(kind: str) -> None:
+    """Also after a whole turn: features of an equal picture are reused, and a plan would seem to cost less."""
+    shown = itertools.islice(KINDS[kind](32), 60)
+    assert len({situation.observation.frames[0].rgb.tobytes() for situation in shown}) == 60
 
 
 def test_a_turn_to_the_left_moves_the_picture_to_the_right() -> None:
