@@ -35,6 +35,8 @@ _LEAST_DISTANCES = 1.4
 _LEAST_RETURNS, _LEAST_RETURNS_PX = 0.5, 20
 _POSE_SIGMA = 0.005
 """Of the distance by the board's pose in a single view, by the distance."""
+_MOST_DEVIATION = 0.05
+"""Within a picture; of a sensor at a metre, 0.2% to 2%."""
 _INSIDE = 0.95
 """Part of the board's outline that is used: the pixels at its edge mix two surfaces."""
 
@@ -168,6 +170,10 @@ def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Rep
     scale, offset_m, sigma, sigma_m = np.nan, np.nan, np.nan, np.nan
     if usable:
         scale, offset_m, sigma, sigma_m = fit_line(usable)
+    if usable and (_deviation(usable) > _MOST_DEVIATION or scale <= SIGMAS * sigma):
+        findings = [_other_depth(usable, board), *findings]
+        scale, offset_m, sigma, sigma_m = np.nan, np.nan, np.nan, np.nan
+    elif usable:
         offset = [] if board is None else _offset(offset_m, sigma_m, usable)
         findings = [_scale(scale, sigma, scale_m, board), *offset, *findings]
     else:
@@ -226,6 +232,21 @@ def _scale(scale: float, sigma: float, scale_m: float, board: Board | None) -> F
             f"would have squares of {1e3 * board.square_m * scale:.2f} mm instead of {1e3 * board.square_m:.2f} mm"
         )
     return Finding("depth scale", verdict, says, fix)
+
+
+def _deviation(planes: list[Plane]) -> float:
+    """By how much depth deviates from a plane within a picture, as a share of the depth, whatever its scale."""
+    return float(np.median([plane.noise_m / plane.measured_m for plane in planes]))
+
+
+def _other_depth(planes: list[Plane], board: Board | None) -> Finding:
+    what = "wall" if board is None else "board"
+    says = (
+        f"depth does not follow the {what}: it deviates by {100 * _deviation(planes):.0f}% within a picture, or is the "
+        "same from near and far"
+    )
+    fix = f"make sure that the depth images show the {what}, are registered to colour, and have its stamps"
+    return Finding("depth scale", "unknown", says, fix)
 
 
 def _no_depth(board: Board | None) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rendered_boards import BOARD, PINHOLE, board_poses, depth_of, rendered
@@ -53,6 +55,30 @@ def test_a_wrong_scale_is_off_by_its_error_and_says_what_to_set() -> None:
     assert float(scale.fix.split()[3]) == pytest.approx(0.001 / 1.05, abs=6e-6)
     assert "measure a square with a ruler" in scale.fix
     assert "correct depth in metres (32FC1, .npy) in the camera's driver" in scale.fix  # depth_scale does not change it
+
+
+def test_depth_of_something_else_gives_no_scale_to_set() -> None:
+    """A depth image of 1 m everywhere would be "0.1% of what the board says": a thousandfold depth_scale."""
+    flat = np.ones((300, 400), np.float32)
+    seen = [replace(view, picture=replace(view.picture, depth_m=flat)) for view in views()]
+    report = check_depth(board_planes(seen, BOARD, PINHOLE), 0.001, BOARD)
+    scale = finding(report, "depth scale")
+    assert scale.verdict == report.verdict == "unknown"
+    assert "does not follow the board" in scale.says
+    assert "set depth_scale" not in str(report.settings)
+    assert np.isnan(report.figures["scale"])
+
+
+def test_depth_that_is_the_same_from_near_and_far_gives_no_scale_to_set() -> None:
+    planes = [Plane(f"{i}", 0.3 + 0.1 * i, 1.0, 0.002, 1.0, 0.0) for i in range(6)]
+    report = check_depth(planes, 0.001, BOARD)
+    assert finding(report, "depth scale").verdict == "unknown"
+    assert not report.settings
+
+
+def test_a_tenfold_scale_is_still_determined() -> None:
+    """The driver's unit is 0.1 mm and the robot takes it for 1 mm."""
+    assert check(scale=10.0).figures["scale"] == pytest.approx(10.0, rel=0.01)
 
 
 def test_an_offset_is_told_from_the_scale() -> None:
