@@ -15,7 +15,7 @@ DEFAULT = Path("~/.cache/si_embodied/lmms-eval-0.7.3")
 _INSTALLED = "si_embodied_installed.txt"
 _NOT_USABLE = (
     "if it names torchvision, that is of another build than torch: install both with this python's pip from one index "
-    "(https://download.pytorch.org/whl/cpu for the CPU), and repeat"
+    "(that of CPU builds, for a CPU), and repeat"
 )
 
 

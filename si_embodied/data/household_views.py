@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from si_embodied.data.views import LabelledView
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
 
-import mujoco
+import mujoco  # after `views`, which selects the renderer
 
 _MOST_ON_A_PIECE = 3
 _OFF_RAD = math.radians(15.0)
