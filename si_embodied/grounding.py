@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MAX_OBJECT_HEIGHT_M = 0.3
 """Tallest object that can be picked from above. A surface farther below is not the object's support."""
+_FEWEST_POINTS = 6
+"""Fewer pixels above a support are noise."""
 _LEVEL_M = 0.006
 """Bin width of the height histogram, and how far above the seed point its support may be measured."""
 
@@ -76,13 +78,19 @@ class Grounder:
     def grasp(self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]) -> Grasp | Refusal:
         """A top-down grasp of the object at a pixel, centred on it and closing across its narrow side.
 
+        A pixel just beside an object shows what lies behind it, which may be far away; so the object is meant that is
+        nearest in the image, at most `max_miss_m` off at its own depth.
+
         Args:
             frame: the image, which has depth.
             point: x and y, 0..1000 relative to the image.
             seed: the map point (3,) that `point` shows, from `point_in_map`.
         """
-        surface, support = self._object_points(frame, point, seed)
-        if len(surface) < 6:
+        pixel = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
+        surface, support = self._object_points(frame, pixel, seed)
+        if len(surface) < _FEWEST_POINTS and (beside := self._raised_beside(frame, pixel, support)) is not None:
+            surface, support = self._object_points(frame, *beside)
+        if len(surface) < _FEWEST_POINTS:
             return Refusal(Code.NO_GRASP, f"no object above its support at {list(point)} in the {frame.name} view")
         top = float(np.percentile(surface[:, 2], 95))
         # Use the outline of the top face: the side facing the camera would pull the centre towards the camera.
@@ -94,12 +102,28 @@ class Grounder:
         pose = Pose.from_rpy(math.pi, 0.0, yaw, (centre[0], centre[1], support + height))
         return Grasp(pose, width, height)
 
+    def _raised_beside(
+        self, frame: CameraFrame, pixel: tuple[float, float], support: float
+    ) -> tuple[tuple[float, float], NDArray[np.float64]] | None:
+        """The pixel nearest to `pixel`, and its map point (3,), that shows something above a support at this height."""
+        assert frame.depth_m is not None  # point_in_map refuses a frame without depth
+        points = frame.T_map_camera.apply(deproject_image(frame.intrinsics, frame.depth_m))
+        above = points[..., 2] - support
+        raised = (above > self.config.min_object_height_m) & (above < _MAX_OBJECT_HEIGHT_M)
+        rows, columns = np.indices(raised.shape)
+        off_px = np.hypot(columns - pixel[0], rows - pixel[1])
+        off_m = np.where(raised, off_px * frame.depth_m / frame.intrinsics.fx, np.inf)
+        row, column = divmod(int(np.argmin(off_m)), raised.shape[1])
+        if off_m[row, column] > self.config.max_miss_m:
+            return None
+        return (float(column), float(row)), points[row, column]
+
     def _object_points(
-        self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]
+        self, frame: CameraFrame, pixel: tuple[float, float], seed: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], float]:
         """Map points (n, 3) on the object at a pixel, and the height of its support in metres."""
         assert frame.depth_m is not None  # point_in_map refuses a frame without depth
-        u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
+        u, v = pixel
         # The window covers the largest object at this depth and its surroundings.
         depth = float((frame.T_map_camera.inverse().apply(seed))[2])
         half = math.ceil(3 * self.config.object_radius_m / depth * max(frame.intrinsics.fx, frame.intrinsics.fy))

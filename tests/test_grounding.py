@@ -247,6 +247,22 @@ def test_pick_at_a_table_edge_does_not_use_the_floor_as_support(table_from_above
     assert goal.height_above_support_m == pytest.approx(0.05 - GroundingConfig().grasp_depth_m, abs=0.003)
 
 
+@pytest.mark.parametrize(("beside_m", "picked"), [(0.045, True), (0.1, False)])
+def test_pick_takes_the_object_that_the_point_just_misses(
+    table_from_above: Table, beside_m: float, picked: bool
+) -> None:
+    half_m, camera_m, focal_px, width_px = 0.025, 0.95, 200, 200  # the camera's height above the cube's top
+    x = round(1000 * (0.5 - beside_m / camera_m * focal_px / width_px))
+    goal = ground(Pick(object="cube", view=0, point=(x, 502)), table_from_above([(0.6, 0.0, 0.0, 0.05, 0.05, 0.05)]))
+    assert picked == (beside_m - half_m < GroundingConfig().max_miss_m)
+    assert isinstance(goal, Grasp) == picked
+    if isinstance(goal, Grasp):
+        np.testing.assert_allclose(goal.T_map_tool.translation[:2], [0.6, 0.0], atol=0.006)
+    else:
+        assert isinstance(goal, Refusal)
+        assert goal.code is Code.NO_GRASP
+
+
 def test_pick_on_the_bare_table_is_refused(table_from_above: Table) -> None:
     refusal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
     assert isinstance(refusal, Refusal)
