@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
+GPU := $(VENV)/.gpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test test-here test-nodes coverage test-slow test-ros chaos soak reliability fuzz lint bench docs clean
+.PHONY: help install ros demo test test-here test-nodes coverage test-slow test-ros chaos soak reliability fuzz lint bench validate docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +22,18 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 		echo "No OpenGL renderer on this machine: installing one from a wheel."; \
 		$(BIN)/python -m pip install --quiet --no-deps lavavu-osmesa \
 			|| echo "That failed; images will be ray traced, which is slow."; \
+	fi
+	@touch $@
+
+# With an NVIDIA GPU: 8-bit and 4-bit weights, and onnxruntime's build for CUDA in place of the one for the CPU, which are one module. On a
+# Jetson, NVIDIA's build of onnxruntime-gpu is installed by hand (docs/onnx.md).
+$(GPU): $(STAMP)
+	@if command -v nvidia-smi >/dev/null; then \
+		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[quant]'; \
+		if test "$$(uname -m)" = x86_64; then \
+			$(BIN)/python -m pip uninstall --quiet --yes onnxruntime; \
+			$(BIN)/python -m pip install --quiet --force-reinstall --no-deps -c constraints.txt onnxruntime-gpu; \
+		fi; \
 	fi
 	@touch $@
 
@@ -57,7 +70,19 @@ endef
 test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
-test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 3 whose planning server dies
+test-# With an NVIDIA GPU: 8-bit and 4-bit weights, and onnxruntime's build for CUDA in place of the one for the CPU, which are one module. On a
+# Jetson, NVIDIA's build of onnxruntime-gpu is installed by hand (docs/onnx.md).
+$(GPU): $(STAMP)
+	@if command -v nvidia-smi >/dev/null; then \
+		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[quant]'; \
+		if test "$$(uname -m)" = x86_64; then \
+			$(BIN)/python -m pip uninstall --quiet --yes onnxruntime; \
+			$(BIN)/python -m pip install --quiet --force-reinstall --no-deps -c constraints.txt onnxruntime-gpu; \
+		fi; \
+	fi
+	@touch $@
+
+ros: $(ROS)  ## run 20 episodes of each world over ROS, and 3 whose planning server dies
 	$(BIN)/python -m pytest tests/ros -m slow -k "not many" --log-cli-level INFO
 
 SEED ?= 0
@@ -83,6 +108,11 @@ lint: $(STAMP)  ## check style, formatting, types and insecure calls
 
 bench: $(STAMP)  ## run the benchmarks; they compare within one run, so read the ratios
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+MODEL ?=
+EPISODES ?= 50
+validate: $(GPU)  ## measure a checkpoint on this machine's GPU, in one report to send back: make validate MODEL=DIR
+	$(BIN)/si-embodied validate --model '$(MODEL)' --episodes $(EPISODES) $(ARGS)
 
 docs: $(STAMP)  ## check the links, commands and code of the documents
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -8,9 +8,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+_GRACE_S = 10.0  # to write what there is after Ctrl-C
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -45,3 +46,32 @@ def _end_with_parent() -> None:
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
+
+
+def run_alone(target: Callable[..., object], *arguments: object) -> int:
+    """Run a function in a spawned process of its own, which ends with this one.
+
+    Returns:
+        The process's exit code: 0 if the function returned, 1 if it raised, -N if signal N killed the process.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. The process is interrupted too, and killed if it takes long to end.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_alone, args=(target, arguments))
+    process.start()
+    try:
+        process.join()
+    except KeyboardInterrupt:
+        process.join(_GRACE_S)
+        raise
+    finally:
+        if process.is_alive():
+            process.terminate()
+            process.join()
+    assert process.exitcode is not None  # it has been joined
+    return process.exitcode
+
+
+def _alone(target: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    target(*arguments)

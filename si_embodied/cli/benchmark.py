@@ -27,7 +27,7 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def _listed(metavar: str) -> object:
+def listed(metavar: str) -> object:
     """How to read a tuple of names, and to show its default."""
     return replace(reader(names, metavar), str_from_instance=lambda values: [",".join(values)])
 
@@ -48,7 +48,7 @@ class Spatial:
         SpatialRun,
         flags(
             "data", "environment", "out", "circular",
-            tasks=_listed("NAME[,NAME]"), sights=_listed("SIGHT[,SIGHT]"), limit=COUNT, batch=COUNT,
+            tasks=listed("NAME[,NAME]"), sights=listed("SIGHT[,SIGHT]"), limit=COUNT, batch=COUNT,
         ),
     ] = SpatialRun()  # fmt: skip
     json: EndWithJson = False
@@ -78,7 +78,7 @@ class Embodied:
         EmbodiedRun,
         flags(
             "env", "oracle", "prompt_file", "shots", "answers", "image_size", "seed", "out",
-            subset=_listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT,
+            subset=listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT,
         ),
     ] = EmbodiedRun()  # fmt: skip
     control: Annotated[

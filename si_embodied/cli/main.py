@@ -30,6 +30,7 @@ VERBS: Mapping[str, str] = {
     "ros": "start the ROS 2 nodes",
     "replay": "repeat the decisions of a robot's recording",
     "compare": "say whether two models make the same decisions",
+    "validate": "measure everything on this machine, in one report",
     "calibrate": "check a robot's camera with a printed board",
     "doctor": "show what is installed and what can run",
 }

@@ -165,6 +165,20 @@ def percentiles(values: Sequence[float]) -> Percentiles:
     return Percentiles(float(p50), float(p99))
 
 
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95% interval of a median, between two of the values; infinite if there are fewer than six.
+
+    It assumes nothing about the distribution: as many values lie below the median as heads fall in n tosses (W. R.
+    Thompson, "On confidence ranges for the median", Annals of Mathematical Statistics 7 (1936), 122-128).
+    """
+    n, ordered = len(values), sorted(values)
+    below, tail = 0, 1  # values left out at either end, and 2^n times the probability of at most so many heads
+    while 40 * tail <= 2**n:  # 2 tail <= 5%, in integers: 2^n may be too large for a float
+        below += 1
+        tail += math.comb(n, below)
+    return (ordered[below - 1], ordered[n - below]) if below else (-math.inf, math.inf)
+
+
 def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """Student's 95% interval of the mean of a few independent values; infinite if there are fewer than two.
 

@@ -13,7 +13,7 @@ from si_embodied.benchmarking.latency.energy import NOTHING
 from si_embodied.benchmarking.latency.published import PUBLISHED, Published
 from si_embodied.benchmarking.results import markdown_rows
 from si_embodied.evaluation.report import without_nan
-from si_embodied.evaluation.statistics import mean
+from si_embodied.evaluation.statistics import mean, median_interval
 from si_embodied.types import Code
 
 if TYPE_CHECKING:
@@ -34,13 +34,16 @@ class Spread:
     p50: float
     p90: float
     p99: float
+    low: float  # 95% interval of the median; infinite of fewer than six times
+    high: float
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Spread:
         """Of times in seconds."""
         if not seconds:
-            return cls(math.nan, math.nan, math.nan)
-        return cls(*(1000 * float(each) for each in np.percentile(seconds, [50, 90, 99])))
+            return cls(*[math.nan] * 5)
+        figures = (*np.percentile(seconds, [50, 90, 99]), *median_interval(seconds))
+        return cls(*(1000 * float(each) for each in figures))
 
     def __str__(self) -> str:
         """As tables show it."""

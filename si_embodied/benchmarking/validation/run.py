@@ -1,0 +1,40 @@
+"""`si-embodied validate`: every stage in turn, whatever becomes of the others, and one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from si_embodied.backends.opening import located
+from si_embodied.benchmarking.validation.findings import Finding, Stage, carry_out, kept_finding
+from si_embodied.benchmarking.validation.report import ValidationReport, write_report
+from si_embodied.benchmarking.validation.settings import ValidationRun
+from si_embodied.benchmarking.validation.stages import stages_of
+from si_embodied.evaluation.config import backend_identity
+from si_embodied.runs import claim
+
+
+def run_validation(run: ValidationRun, say: Callable[[str], None]) -> ValidationReport:
+    """Run the stages that the folder lacks, and write the report after each.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+        ConfigError: the folder holds the validation of another checkpoint, device or seed.
+        MissingExtraError: gymnasium is not installed.
+        KeyboardInterrupt: Ctrl-C; the same command continues.
+    """
+    run = replace(run, backend=located(run.backend))
+    claim(run.out / "settings.json", {**backend_identity(run.backend), "seed": run.seed})
+    stages = stages_of(run, say)
+    findings: list[tuple[Stage, Finding]] = []
+    for number, stage in enumerate(stages, 1):
+        finding = kept_finding(stage, run.out)
+        earlier = " (from an earlier run)" if finding is not None else ""
+        say(f"[{number}/{len(stages)}] {stage.part}: {stage.name}{earlier}")
+        if finding is None:
+            finding = carry_out(stage, run.out)
+        say(f"    {finding.state} in {finding.seconds:.0f} s: {finding.summary}")
+        findings.append((stage, finding))
+        report = ValidationReport(run, tuple(findings), len(stages))
+        write_report(report)
+    return report
