@@ -24,6 +24,14 @@ LOOKING_DOWN = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 LOOKING_AHEAD = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` say what they lack, also in files that know nothing of it."""
+    if item.get_closest_marker("gpu") is not None:
+        torch = pytest.importorskip("torch", reason="needs torch")
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device, and torch sees none")
+
+
 @pytest.fixture
 def base() -> MobileBase:
     """A small differential base driven by Habitat's steps."""

@@ -11,10 +11,11 @@ from si_embodied.types import Hold
 
 if TYPE_CHECKING:
     from si_embodied.plan import Plan
-    from si_embodied.types import Decision
+    from si_embodied.types import Decision, PlanRecord
 
 Place: TypeAlias = tuple[float, float, float]
 """A point in the map, metres."""
+_LEAST = 1e-12  # probability, so that its logarithm is finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Decided:
     seconds: float  # for the whole plan
     model: str
     prompt_version: str
+    log_probability: float | None = None  # of what is decided and pointed at (`Certainty`); None if it is not known
 
     @classmethod
     def of(cls, decision: Decision) -> Decided:
@@ -45,6 +47,7 @@ class Decided:
             seconds=record.latency_s["total"],
             model=record.model,
             prompt_version=record.prompt_version,
+            log_probability=_log_probability(record),
         )
 
 
@@ -83,6 +86,20 @@ class Pair:
         """Distance of the first goals in metres; None if the skills differ or a goal has no place."""
         first, second = self.first.place_m, self.second.place_m
         return None if not self.same_skill or first is None or second is None else math.dist(first, second)
+
+    @property
+    def certainty_shift(self) -> float | None:
+        """By how much the log-probabilities differ, in nats; None if the plans differ or a probability is not known."""
+        first, second = self.first.log_probability, self.second.log_probability
+        return None if not self.same_plan or first is None or second is None else abs(second - first)
+
+
+def _log_probability(record: PlanRecord) -> float | None:
+    """Of the decision and, if the model points, of its point."""
+    if record.decision_probability is None:
+        return None
+    pointing = 1.0 if record.point_probability is None else record.point_probability
+    return math.log(max(record.decision_probability * pointing, _LEAST))
 
 
 def _without_pixels(plan: Plan) -> str:

@@ -31,18 +31,18 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Distance:
-    """Distances of the first goals in metres; NaN without goals."""
+class Spread:
+    """Median and tail of differences; NaN if there are none."""
 
     count: int
     p50: float
     p95: float
 
     @classmethod
-    def of(cls, metres: Sequence[float]) -> Distance:
+    def of(cls, differences: Sequence[float]) -> Spread:
         """Percentiles, interpolated linearly."""
-        p50, p95 = np.percentile(metres, [50, 95]) if metres else (math.nan, math.nan)
-        return cls(len(metres), float(p50), float(p95))
+        p50, p95 = np.percentile(differences, [50, 95]) if differences else (math.nan, math.nan)
+        return cls(len(differences), float(p50), float(p95))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ class ComparisonReport:
     second: Side
     same_plans: int
     decisions: int
-    distance: Distance
+    distance: Spread  # of the first goals, metres
+    shift: Spread  # of the probabilities of equal plans, in nats
     success: Success | None  # None if the second model played no episodes
     criteria: tuple[Criterion, ...]
     settings: Mapping[str, Any]
@@ -102,6 +103,8 @@ class ComparisonReport:
         rows.append(["whole plan", str(self.decisions), _share(share, low, high), "", ""])
         apart = f"median {self.distance.p50:.3f} m, 95% within {self.distance.p95:.3f} m"
         rows.append(["distance of goals", str(self.distance.count), apart if self.distance.count else "–", "", ""])
+        shift = f"median factor {math.exp(self.shift.p50):.3f}, 95% within {math.exp(self.shift.p95):.3f}"
+        rows.append(["certainty", str(self.shift.count), shift if self.shift.count else "–", "", ""])
         if self.success is not None:
             won, p = self.success, self.success.mcnemar_p
             pairs = f"only the first {won.only_first}, only the second {won.only_second}"
@@ -138,9 +141,14 @@ def side_of(decided: Sequence[Decided], memory: Memory | None) -> Side:
     return Side(decided[0].model, decided[0].prompt_version, percentiles(took_s).p50, memory)
 
 
-def distance_of(pairs: Sequence[Pair]) -> Distance:
+def distance_of(pairs: Sequence[Pair]) -> Spread:
     """The distances of all goals that can be compared."""
-    return Distance.of([far for pair in pairs if (far := pair.distance_m) is not None])
+    return Spread.of([far for pair in pairs if (far := pair.distance_m) is not None])
+
+
+def shift_of(pairs: Sequence[Pair]) -> Spread:
+    """The differences of all log-probabilities that can be compared."""
+    return Spread.of([shift for pair in pairs if (shift := pair.certainty_shift) is not None])
 
 
 def _row(criterion: Criterion) -> list[str]:

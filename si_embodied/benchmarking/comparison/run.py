@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from si_embodied.benchmarking.comparison.asking import RECORDS, pairs_of_episodes, pairs_of_recording
-from si_embodied.benchmarking.comparison.report import ComparisonReport, Success, distance_of, side_of
+from si_embodied.benchmarking.comparison.report import ComparisonReport, Success, distance_of, shift_of, side_of
 from si_embodied.benchmarking.comparison.verdict import Criterion, criteria_of
 from si_embodied.benchmarking.latency.cold import peak_memory
 from si_embodied.errors import BackendError, DataError
@@ -57,7 +57,8 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
     memory = [None if run.no_memory else _memory(each, say) for each in (run.model, run.against)]
     report = ComparisonReport(
         side_of([pair.first for pair in pairs], memory[0]), side_of([pair.second for pair in pairs], memory[1]),
-        sum(pair.same_plan for pair in pairs), len(pairs), distance_of(pairs), success, criteria,
+        sum(pair.same_plan for pair in pairs), len(pairs), distance_of(pairs), shift_of(pairs),
+        success, criteria,
         {**run.identity(), "thresholds": asdict(run.thresholds), "episodes": run.evaluation.episodes,
          "seed": run.evaluation.seed},
     )  # fmt: skip

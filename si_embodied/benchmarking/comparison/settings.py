@@ -42,6 +42,13 @@ class Thresholds:
         float | None,
         Doc("most metres between goals in the same place; default: 0.25 for a base (its step), 0.02 for an arm"),
     ] = None
+    certainty: Annotated[
+        float,
+        Doc(
+            "most factor between the probabilities that two models give to equal plans; finds a damaged layer before "
+            "it changes decisions, and fewer bits stay below it"
+        ),
+    ] = 2.0
     margin: Annotated[
         float,
         Doc("most loss of success, as a share of episodes; 0.05 takes at least 73 episodes, a smaller one many more"),
@@ -52,6 +59,8 @@ class Thresholds:
         for name, value in (("agreement", self.agreement), ("margin", self.margin)):
             if not 0 < value < 1:
                 raise ConfigError(f"expected {name} above 0 and below 1, got: {value}")
+        if not 1 < self.certainty < float("inf"):
+            raise ConfigError(f"expected certainty above 1, got: {self.certainty}")
         if self.goal_m is not None and not 0 < self.goal_m < float("inf"):
             raise ConfigError(f"expected goal_m above 0, got: {self.goal_m}")
 
