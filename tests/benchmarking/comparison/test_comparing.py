@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
@@ -253,40 +254,57 @@ def nano() -> Path:
 
 
 def perturbed(checkpoint: Path, out: Path) -> Path:
-    """A copy whose first MLP has noise of ten times its weights' standard deviation.
+    """A copy whose first MLP has noise as large as its weights.
 
-    Noise of once that changes no decision on these observations, so that the model is rightly the same.
+    It changes no decision here (three times as much changes one of four), and how sure the model is of nearly each.
     """
     from safetensors.numpy import load_file, save_file
 
     shutil.copytree(checkpoint, out)
     weights = load_file(out / "model.safetensors")
     layer = weights[MLP]
-    noise = np.random.default_rng(0).normal(0.0, 10 * layer.astype(np.float32).std(), layer.shape)
+    noise = np.random.default_rng(0).normal(0.0, layer.astype(np.float32).std(), layer.shape)
     weights[MLP] = (layer + noise).astype(layer.dtype)
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     return out
 
 
-def test_noise_in_one_layer_is_found(nano: Path, tmp_path: Path) -> None:
-    """And the checkpoint is the same as itself, by as few decisions.
+EXACT = replace(LENIENT, agreement=0.5, certainty=1.02)
+"""Wilson's interval of 4 in 4 begins at 4 / (4 + 1.96^2) = 0.51."""
 
-    Wilson's interval of 4 in 4 begins at 4 / (4 + 1.96^2) = 0.51, and that of 0 in 4 ends at 0.49.
-    """
+
+def playing(nano: Path, against: Path, out: Path, thresholds: Thresholds = EXACT) -> ComparisonRun:
     config = EvaluationConfig(
-        "si_embodied/Tabletop-v0", "planner", "base", BackendConfig(model=str(nano)), episodes=4, seed=100000
+        "si_embodied/Tabletop-v0", "planner", "base", BackendConfig(model=str(nano)), episodes=2, seed=100000
     )
-    itself = ComparisonRun(
-        config, BackendConfig(model=str(nano)), tmp_path / "a", decisions_only=True, no_memory=True,
-        thresholds=replace(LENIENT, agreement=0.5),
+    return ComparisonRun(
+        config, BackendConfig(model=str(against)), out, decisions_only=True, no_memory=True, thresholds=thresholds
     )  # fmt: skip
-    report = compared(itself)
+
+
+def test_noise_in_one_layer_is_found(nano: Path, tmp_path: Path) -> None:
+    """And the checkpoint is the same as itself, by as few decisions."""
+    report = compared(playing(nano, nano, tmp_path / "a"))
     assert report.verdict == "the same"
     assert report.same_plans == report.decisions
-    assert report.distance.p95 == 0.0
-    noisy = BackendConfig(model=str(perturbed(nano, tmp_path / "noisy")))
-    report = compared(replace(itself, against=noisy, out=tmp_path / "b"))
+    assert (report.distance.p95, report.shift.count, report.shift.p95) == (0.0, report.decisions, 0.0)
+    noisy = playing(nano, perturbed(nano, tmp_path / "noisy"), tmp_path / "b", replace(EXACT, agreement=0.95))
+    report = compared(noisy)
     assert report.verdict == "different"
+    assert {each.name for each in report.criteria if each.outcome == "different"} == {"certainty within 1.02x"}
+    assert "certainty within 1.02x is at most" in "\n".join(report.table())
+
+
+@pytest.mark.timeout(900)
+def test_an_export_in_eight_bits_decides_as_the_checkpoint(nano: Path, tmp_path: Path) -> None:
+    """And is as sure of it, within 2%: nothing went wrong in the export or in quantizing it."""
+    pytest.importorskip("onnxscript")
+    from si_embodied.models.onnx.export import export_model
+
+    export = export_model(nano, tmp_path / "int8", precision="int8")
+    report = compared(playing(nano, export, tmp_path / "out"))
+    assert report.verdict == "the same", report.table()
+    assert 0 < report.shift.p95 < math.log(1.02)  # another runtime, which rounds in another way
 
 
 def test_memory_of_another_process_is_not_measured() -> None:

@@ -61,6 +61,18 @@ def test_goals_within_the_limit_are_in_the_same_place() -> None:
     assert found["goal within 0.25 m"].outcome == "the same"
 
 
+def test_equal_plans_of_which_a_model_is_less_sure_are_found() -> None:
+    """exp(0.09) = 1.094 and exp(0.1) = 1.105; other plans are not compared, nor is what is not known."""
+    surely, name = math.log(0.9), "certainty within 1.1x"
+    for shift, outcome in ((0.09, "the same"), (0.1, "different")):
+        found = by_name([Pair(0, k, decided(log_probability=surely), decided(log_probability=surely - shift))
+                         for k in range(80)])  # fmt: skip
+        assert found[name].outcome == outcome
+    other = Pair(0, 0, decided(log_probability=0.0), decided(log_probability=-3.0, skill="stop"))
+    unknown = Pair(0, 1, decided(), decided(log_probability=0.0))
+    assert name not in by_name([other, unknown])
+
+
 def test_goals_of_different_skills_are_not_compared() -> None:
     """They would count one difference twice."""
     found = by_name(pairs(80, 20, skill="place", place_m=(9.0, 0.0, 0.0)))
@@ -97,7 +109,9 @@ def test_no_number_is_promised_if_the_loss_is_at_the_limit() -> None:
     assert Criterion.of_success(mcnemar_counts(2, 1), 20, 0.05).needed is None
 
 
-@pytest.mark.parametrize("values", [{"agreement": 0.0}, {"agreement": 1.0}, {"margin": -0.1}, {"goal_m": 0.0}])
+@pytest.mark.parametrize(
+    "values", [{"agreement": 0.0}, {"agreement": 1.0}, {"margin": -0.1}, {"goal_m": 0.0}, {"certainty": 1.0}]
+)
 def test_thresholds_out_of_range_are_rejected(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         Thresholds(**values)
