@@ -107,7 +107,9 @@ def explained(criteria: Sequence[Criterion]) -> str:
     if verdict == "the same":
         tested = "" if any(each.name == "success" for each in criteria) else "; success was not compared"
         return f"the same by every threshold{tested}"
-    return f"{verdict}: {'; '.join(reasons)}"
+    others = {each.outcome for each in criteria} - {verdict}
+    rest = "; all else is the same" if others == {"the same"} else ""
+    return f"{verdict}: {'; '.join(reasons)}{rest}"
 
 
 def _reason(criterion: Criterion) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess  # nosec B404 - starts pytest with this interpreter, without a shell
 import sys
 import xml.etree.ElementTree as ElementTree  # nosec B405 - reads the file that pytest wrote just before
@@ -55,14 +56,14 @@ def run_gpu_tests(run: ValidationRun, say: Callable[[str], None]) -> Finding:
 
 
 def _stream(command: tuple[str, ...], folder: Path, log: Callable[[str], object], say: Callable[[str], None]) -> int:
-    """Run a program; its lines go to the log, and those about a test to the terminal."""
+    """Run a program; its lines go to the log, and those of tests that ran to the terminal."""
     with subprocess.Popen(  # nosec B603
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         assert process.stdout is not None  # it is a pipe
         for line in process.stdout:
             log(line)
-            if "::" in line and line.rstrip().endswith("%]"):
+            if re.search(r"::.* (PASSED|FAILED|ERROR)\b.*%\]$", line.rstrip()):
                 say(f"  {line.rstrip()}")
     return process.returncode
 

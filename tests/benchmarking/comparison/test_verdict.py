@@ -62,12 +62,13 @@ def test_goals_within_the_limit_are_in_the_same_place() -> None:
 
 
 def test_equal_plans_of_which_a_model_is_less_sure_are_found() -> None:
-    """exp(0.09) = 1.094 and exp(0.1) = 1.105; other plans are not compared, nor is what is not known."""
-    surely, name = math.log(0.9), "certainty within 1.1x"
-    for shift, outcome in ((0.09, "the same"), (0.1, "different")):
+    """exp(0.04) = 1.041 and exp(0.05) = 1.051; other plans are not compared, nor is what is not known."""
+    surely, name = math.log(0.9), "certainty within 1.05x"
+    for shift, outcome in ((0.04, "the same"), (0.05, "different")):
         found = by_name([Pair(0, k, decided(log_probability=surely), decided(log_probability=surely - shift))
                          for k in range(80)])  # fmt: skip
         assert found[name].outcome == outcome
+    assert explained([*found.values()]).endswith("expected 95.0%; all else is the same")
     other = Pair(0, 0, decided(log_probability=0.0), decided(log_probability=-3.0, skill="stop"))
     unknown = Pair(0, 1, decided(), decided(log_probability=0.0))
     assert name not in by_name([other, unknown])

@@ -156,7 +156,7 @@ def test_the_tests_marked_gpu_are_run_and_their_reasons_kept(tmp_path: Path) -> 
         "Passed: `test_it::test_it[passes]`",
     ):
         assert words in text
-    assert sum("test_it[" in line for line in said) == 3
+    assert ["PASSED" in line for line in said] == [True, False]  # nothing is said of those that were skipped
     assert len(outcomes(tmp_path / "out/tests/results.xml")) == 3
 
 
