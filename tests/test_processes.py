@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from si_embodied.processes import worker_pool
+from si_embodied.processes import run_alone, worker_pool
 
 PARENT = """
 import os, sys, time
@@ -53,3 +53,8 @@ def test_each_worker_uses_one_thread_and_the_parents_setting_is_restored(monkeyp
     with worker_pool(1) as pool:
         assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(("code", "expected"), [("0", 0), ("1 / 0", 1), ("os.kill(os.getpid(), 9)", -9)])
+def test_a_process_alone_says_how_it_ended(code: str, expected: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_alone(exec, f"import os; {code}") == expected

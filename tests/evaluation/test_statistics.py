@@ -11,6 +11,7 @@ from si_embodied.evaluation.statistics import (
     Z_95,
     mcnemar,
     mean,
+    median_interval,
     paired_interval,
     percentiles,
     sign_flip,
@@ -128,3 +129,16 @@ def test_percentiles_interpolate_and_are_nan_without_values() -> None:
 def test_mean_without_values_is_nan() -> None:
     assert mean([1.0, 2.0]) == 1.5
     assert math.isnan(mean([]))
+
+
+@pytest.mark.parametrize("count", [6, 10, 20, 101, 2000])
+def test_the_interval_of_a_median_leaves_out_as_many_as_the_binomial_distribution_allows(count: int) -> None:
+    low, high = median_interval([float(each) for each in range(count, 0, -1)])
+    left_out = int(low) - 1
+    assert high == count - left_out
+    assert stats.binom.cdf(left_out, count, 0.5) <= 0.025 < stats.binom.cdf(left_out + 1, count, 0.5)
+
+
+def test_five_values_do_not_bound_a_median() -> None:
+    """They all lie on one side of it with probability 2 / 2^5 = 6%."""
+    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == (-math.inf, math.inf)

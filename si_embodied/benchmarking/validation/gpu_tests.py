@@ -88,6 +88,8 @@ def finding_of(tests: list[TestOutcome]) -> Finding:
     state: State = "failed" if counts["failed"] else "done" if counts["passed"] else "impossible"
     words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped"))
     skipped = Counter(test.reason for test in tests if test.outcome == "skipped")
+    if state == "impossible":
+        words += f": {'; '.join(skipped)}"
     broken = [(f"`{each.name}`", _cell(each.reason)) for each in tests if each.outcome == "failed"]
     lines = markdown_rows(("failed", "why"), broken) if broken else []
     lines += ["", *(f"- {count} skipped: {reason}" for reason, count in skipped.most_common())]

@@ -79,8 +79,8 @@ def compare(run: ValidationRun, name: str, say: Callable[[str], None]) -> Findin
         ComparisonRun(first, against, run.out / "precisions" / name, no_memory=name == "itself"), run.watch, say
     )
     state: State = "failed" if name == "itself" and report.verdict == "different" else "done"
-    *table, verdict = report.table()
-    return Finding(state, verdict.removeprefix("verdict: "), tuple(table), report.to_json())
+    equal = f"{report.same_plans} of {report.decisions} plans are equal"
+    return Finding(state, f"{report.verdict}; {equal}", tuple(report.table()), report.to_json())
 
 
 def play(run: ValidationRun, task: str) -> Finding:
@@ -110,6 +110,9 @@ def _evaluation(run: ValidationRun, task: str, episodes: int) -> EvaluationConfi
 
 def _variant(run: ValidationRun, variant: Variant, say: Callable[[str], None]) -> BackendConfig:
     if not variant.export:
+        from si_embodied.models.loading import place
+
+        place(run.backend.device, weights=variant.weights)  # fails before a world is made
         return replace(run.backend, weights=variant.weights)
     from si_embodied.models.onnx.sessions import choose_providers
 
