@@ -70,19 +70,7 @@ endef
 test-slow: $(STAMP)  ## run the statistical tests: an hour or more
 	$(BIN)/python -m pytest -m slow --timeout 7200
 
-test-# With an NVIDIA GPU: 8-bit and 4-bit weights, and onnxruntime's build for CUDA in place of the one for the CPU, which are one module. On a
-# Jetson, NVIDIA's build of onnxruntime-gpu is installed by hand (docs/onnx.md).
-$(GPU): $(STAMP)
-	@if command -v nvidia-smi >/dev/null; then \
-		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[quant]'; \
-		if test "$$(uname -m)" = x86_64; then \
-			$(BIN)/python -m pip uninstall --quiet --yes onnxruntime; \
-			$(BIN)/python -m pip install --quiet --force-reinstall --no-deps -c constraints.txt onnxruntime-gpu; \
-		fi; \
-	fi
-	@touch $@
-
-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 3 whose planning server dies
+test-ros: $(ROS)  ## run 20 episodes of each world over ROS, and 3 whose planning server dies
 	$(BIN)/python -m pytest tests/ros -m slow -k "not many" --log-cli-level INFO
 
 SEED ?= 0
