@@ -13,7 +13,7 @@ from si_embodied.findings import Finding
 LEAST_IMAGES = 10
 LEAST_RATE_HZ = 2.0
 """The planner looks at one image a second for its map, and needs one newer than `max_observation_age_s`."""
-MOST_JITTER_RATIO = 0.5
+MOST_JITTER_RATIO = 0.25
 MOST_GAP = 3.0
 """In periods: two images in a row were lost."""
 
