@@ -81,7 +81,7 @@ def test_hadolint_finds_nothing() -> None:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, **named)
 def test_extras_of_an_image_exist(dockerfile: Path) -> None:
     declared = set(re.findall(r"^([a-z-]+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
-    lists = re.findall(r"(?:si-embodied|\.)\[([a-z,-]+)\]", dockerfile.read_text())
+    lists = re.findall(r"(?:\$1|\.)\[([a-z,-]+)\]", dockerfile.read_text())
     assert lists
     assert {extra for each in lists for extra in each.split(",")} <= declared
 

@@ -25,7 +25,8 @@ ARG ONNXRUNTIME_INDEX=https://pypi.jetson-ai-lab.io/jp6/cu126
 # On aarch64 the extra onnx-gpu installs everything but ONNX Runtime. The last line ends the build if that is the wrong
 # one: a build without CUDA would run the model on the CPU.
 RUN --mount=from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir -c /opt/si-embodied/constraints.txt --find-links /wheels "si-embodied[serve,onnx-gpu]" \
+    set -- /wheels/*.whl \
+    && pip install --no-cache-dir -c /opt/si-embodied/constraints.txt "$1[serve,onnx-gpu]" \
     && pip install --no-cache-dir --no-deps --index-url "$ONNXRUNTIME_INDEX" "onnxruntime-gpu==$ONNXRUNTIME" \
     && pip install --no-cache-dir -c /opt/si-embodied/constraints.txt flatbuffers protobuf coloredlogs sympy \
     && python -c "import onnxruntime as o, sys; p = o.get_available_providers(); sys.exit('CUDAExecutionProvider' not in p and f'no CUDA in this onnxruntime: {p}')"

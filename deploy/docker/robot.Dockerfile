@@ -26,7 +26,8 @@ RUN apt-get update \
 COPY --from=build /opt/si-embodied/interfaces /opt/si-embodied/interfaces
 # ROS is built with NumPy 1.
 RUN --mount=from=build,source=/wheels,target=/wheels \
-    /opt/si-embodied/venv/bin/pip install --no-cache-dir --find-links /wheels "si-embodied[remote]" "numpy>=1.26,<2"
+    set -- /wheels/*.whl \
+    && /opt/si-embodied/venv/bin/pip install --no-cache-dir "$1[remote]" "numpy>=1.26,<2"
 COPY --chmod=755 deploy/docker/ros-entrypoint.sh /ros-entrypoint.sh
 USER 10001
 WORKDIR /var/lib/si-embodied

@@ -20,13 +20,13 @@ COPY constraints.txt /opt/si-embodied/
 FROM base AS install-cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN --mount=from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c /opt/si-embodied/constraints.txt \
-    --find-links /wheels "si-embodied[serve,models]"
+    set -- /wheels/*.whl \
+    && pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c /opt/si-embodied/constraints.txt "$1[serve,models]"
 
 FROM base AS install-cuda
 RUN --mount=from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir -c /opt/si-embodied/constraints.txt \
-    --find-links /wheels "si-embodied[serve,models,quant]"
+    set -- /wheels/*.whl \
+    && pip install --no-cache-dir -c /opt/si-embodied/constraints.txt "$1[serve,models,quant]"
 
 # In a container the server listens on every address, and therefore needs a key: SI_EMBODIED_API_KEY, or a file.
 FROM install-cpu AS cpu

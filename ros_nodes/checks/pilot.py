@@ -23,7 +23,7 @@ from si_embodied.findings import Finding, Report
 from si_embodied.ros_nodes.checks.graph import PLANNER, Heard, check_graph
 from si_embodied.ros_nodes.checks.rates import Arrivals
 from si_embodied.ros_nodes.checks.stamps import judge_stamps, stamps_of
-from si_embodied.ros_nodes.checks.view import check_view, judge_age, judge_bounds
+from si_embodied.ros_nodes.checks.view import check_view, judge_age, judge_bounds, judge_standing
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.emergency_stop import LATCHED_TOPIC, TOPIC
 from si_embodied.ros_nodes.node.heartbeat import ACTIVE_TOPIC
@@ -178,7 +178,8 @@ class Pilot:
         else:
             yield Finding(what, "fine", says)
         yield judge_age(settings, np.array([age_s for _, age_s in good]))
-        observation = good[-1][0]
+        first, observation = good[0][0], good[-1][0]
+        yield judge_standing(first.T_map_base, observation.T_map_base)
         for frame in observation.frames:
             yield from check_view(frame, observation.T_map_base, settings)
 

@@ -20,9 +20,12 @@ _LEAST_RETURNS_RATIO = 0.2
 _NEAR_FLOOR_M, _FLOOR_RANGE_M = 0.3, 3.0
 _LEAST_FLOOR_POINTS = 200
 MOST_FLOOR_M = 0.05
-"""An obstacle lower than this is driven over; a floor higher than this is an obstacle."""
+"""The map takes points up to 8 cm for floor and higher ones for obstacles (`policies/mapping.py`); noise takes the rest."""
 MOST_FLOOR_TILT_RAD = math.radians(2)
 """At 3 m it lifts the floor by 10 cm."""
+
+MOST_DRIFT_M, MOST_DRIFT_RAD = 0.05, 0.05
+"""Localisation of a standing robot jitters by centimetres."""
 
 
 def check_view(frame: CameraFrame, T_map_base: Pose, settings: NodeSettings) -> Iterator[Finding]:
@@ -42,6 +45,15 @@ def check_view(frame: CameraFrame, T_map_base: Pose, settings: NodeSettings) -> 
     if settings.kind == "navigation":
         yield judge_floor(frame, T_base_camera)
         yield judge_look_step(frame, settings)
+
+
+def judge_standing(T_map_first: Pose, T_map_last: Pose) -> Finding:
+    """Judge whether the base stood during the check, by its first and its last pose."""
+    moved_m = float(np.linalg.norm(T_map_last.translation - T_map_first.translation))
+    if T_map_first.differs(T_map_last, by_m=MOST_DRIFT_M, by_rad=MOST_DRIFT_RAD):
+        fix = "stop what drives it; if it stood, the localisation drifts: let it converge first"
+        return Finding("standing", "off", f"the base moved or turned during the check, by {moved_m:.2f} m", fix)
+    return Finding("standing", "fine", f"the base moved by {100 * moved_m:.1f} cm")
 
 
 def judge_mount(camera: str, T_base_camera: Pose) -> Finding:

@@ -31,7 +31,7 @@ VERBS: Mapping[str, str] = {
     "replay": "repeat the decisions of a robot's recording",
     "compare": "say whether two models make the same decisions",
     "calibrate": "check a robot's camera with a printed board",
-    "doctor": "show what is installed and can run, and check a robot's computer",
+    "doctor": "show what can run, and check a robot's computer",
 }
 """Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
 

@@ -11,8 +11,9 @@ from typing_extensions import Doc
 from tyro.conf import UseAppendAction, arg
 
 from si_embodied.cli.options import EndWithJson
-from si_embodied.cli.output import print_findings, say
+from si_embodied.cli.output import print_findings, print_findings_json, say
 from si_embodied.cli.parsing import flags, reader
+from si_embodied.errors import ConfigError
 from si_embodied.findings import Finding, Report
 from si_embodied.ros_nodes.node.bringup import Bringup, require_ros, run
 
@@ -76,11 +77,13 @@ class Check:
         from si_embodied.ros_nodes.checks.pilot import Pilot, PilotOptions
 
         require_ros()
+        if self.params_file is not None and not self.params_file.is_file():
+            raise ConfigError(f"no such parameter file: {str(self.params_file)!r}")
         pilot = Pilot(self._ros_arguments(), say)
         try:
             report = pilot.check(PilotOptions(self.seconds, self.press_stop))
-            code = print_findings(report, json_too=self.json)
-            return self._send(pilot, report) if self.first_goal else code
+            code = print_findings(report, json_too=self.json and not self.first_goal)
+            return self._send_first_goal(pilot, report) if self.first_goal else code
         finally:
             pilot.close()
 
@@ -89,21 +92,25 @@ class Check:
         namespace = [f"__ns:=/{self.namespace.strip('/')}"] if self.namespace else []
         return ["--ros-args", *files, *(part for name in (*namespace, *self.remap) for part in ("-r", name))]
 
-    def _send(self, pilot: Pilot, report: Report) -> int:
+    def _send_first_goal(self, pilot: Pilot, report: Report) -> int:
+        found = self._first_goal(pilot, report)
+        code = print_findings(Report((found,)), json_too=False)
+        if self.json:
+            print_findings_json(Report((*report.findings, found)))
+        return code
+
+    def _first_goal(self, pilot: Pilot, report: Report) -> Finding:
         from si_embodied.ros_nodes.checks.first_goal import first_goal
 
         if report.verdict != "fine":
-            say("no first goal: mend what is off or unknown above, and check again")
-            return 1
+            return Finding("first goal", "off", "not sent", "mend what is off or unknown above, and check again")
         say(
             f"the first goal is: {self.first_goal!r}, for {self.goal_timeout:.0f} s at most. Keep your hand on the "
             "emergency stop; Ctrl-C cancels. Type go to start:"
         )
         if sys.stdin.readline().strip().lower() != "go":
-            say("not started")
-            return 1
-        found: Finding = first_goal(pilot, self.first_goal, self.goal_timeout, say)
-        return print_findings(Report((found,)), json_too=self.json)
+            return Finding("first goal", "off", "not sent: you did not type go")
+        return first_goal(pilot, self.first_goal, self.goal_timeout, say)
 
 
 SUBCOMMANDS = {"up": Up, "check": Check}

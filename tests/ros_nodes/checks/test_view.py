@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from si_embodied.geometry import Intrinsics, Pose
-from si_embodied.ros_nodes.checks.view import check_view, judge_age, judge_bounds
+from si_embodied.ros_nodes.checks.view import check_view, judge_age, judge_bounds, judge_standing
 from si_embodied.ros_nodes.node.settings import NodeSettings, RobotSettings
 from si_embodied.types import CameraFrame
 
@@ -100,6 +100,18 @@ def test_a_look_step_wider_than_the_view_is_off() -> None:
 def test_images_older_than_half_the_guard_s_bound_are_off() -> None:
     assert judge_age(NodeSettings(), np.array([0.1, 0.3])).verdict == "fine"
     assert judge_age(NodeSettings(), np.array([0.1, 0.6])).verdict == "off"
+
+
+@pytest.mark.parametrize(
+    ("later", "verdict"),
+    [
+        (Pose.planar(2.02, -1.0, 0.71), "fine"),
+        (Pose.planar(2.2, -1.0, 0.7), "off"),
+        (Pose.planar(2.0, -1.0, 0.9), "off"),
+    ],
+)
+def test_a_robot_that_moves_during_the_check_is_off(later: Pose, verdict: str) -> None:
+    assert judge_standing(BASE, later).verdict == verdict
 
 
 def test_the_bounds_are_told_to_the_pilot() -> None:
