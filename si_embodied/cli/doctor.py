@@ -12,7 +12,7 @@ from typing_extensions import Doc
 from tyro.conf import UseAppendAction
 
 from si_embodied.cli.options import PrintJson
-from si_embodied.cli.output import print_findings, print_properties, say
+from si_embodied.cli.output import print_findings, print_findings_json, print_properties, say
 from si_embodied.findings import Finding, Report
 from si_embodied.installation import Checkup, advice, check, renderer
 
@@ -54,7 +54,11 @@ class Doctor:
         from si_embodied.deployment.machine import Machine
 
         findings = (*check_deployment(Machine(), os.environ, self.recordings), *self._rates())
-        return print_findings(Report(findings), json_too=self.json)
+        report = Report(findings)
+        if not self.json:
+            return print_findings(report, json_too=False)
+        print_findings_json(report)
+        return 0 if report.verdict == "fine" else 1
 
     def _rates(self) -> Iterator[Finding]:
         if not self.topic:

@@ -135,3 +135,14 @@ def test_the_first_goal_is_sent_only_when_the_pilot_says_go(ros: Any, answer: st
         assert code == 1
         assert "you did not type go" in found["first goal"]["says"]
         assert not robot.goals
+
+
+def test_the_doctor_measures_the_rate_of_a_camera(ros: Any) -> None:
+    ros.start(ROBOT)
+    command = [sys.executable, "-m", "si_embodied.cli.main", "doctor", "--deploy", "--json"]
+    topics = ["--topic", "/head/image_raw", "--topic", "/nothing/here"]
+    done = subprocess.run([*command, *topics], env=ros.environment, capture_output=True, text=True, timeout=CHECKS_S)
+    found = {each["what"]: each for each in json.loads(done.stdout)["findings"]}
+    assert "Hz" in found["images on /head/image_raw"]["says"], done.stderr
+    assert "none within 5 s" in found["images on /nothing/here"]["says"]
+    assert done.returncode == 1
