@@ -20,7 +20,7 @@ _LEAST_RETURNS_RATIO = 0.2
 _NEAR_FLOOR_M, _FLOOR_RANGE_M = 0.3, 3.0
 _LEAST_FLOOR_POINTS = 200
 MOST_FLOOR_M = 0.05
-"""The map takes points up to 8 cm for floor, higher ones for obstacles (`policies/mapping.py`); noise takes the rest."""
+"""The map takes points up to 8 cm for floor and others for obstacles (`policies/mapping.py`); noise takes the rest."""
 MOST_FLOOR_TILT_RAD = math.radians(2)
 """At 3 m it lifts the floor by 10 cm."""
 
