@@ -87,10 +87,11 @@ fuzz: $(STAMP)  ## feed a million damaged inputs to the readers of files, messag
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz.py
 
-lint: $(STAMP)  ## check style, formatting, types and insecure calls
+lint: $(STAMP)  ## check style, formatting, types, insecure calls and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/bandit -q -r si_embodied envs policies ros_nodes launch interfaces -c pyproject.toml
+	$(BIN)/hadolint deploy/docker/*.Dockerfile
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(BIN)/mypy; \
 		else echo "Skipping mypy: scipy's type stubs need Python 3.11."; fi
 

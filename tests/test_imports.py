@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
-    "backends", "benchmarking", "calibration", "cli", "data", "envs", "evaluation", "models", "policies", "ros_nodes",
-    "sensor_noise", "serving", "studies", "training",
+    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "models", "policies",
+    "ros_nodes", "sensor_noise", "serving", "studies", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -144,6 +144,13 @@ def test_noise_is_for_everybody_and_knows_nobody() -> None:
     assert not found, "worlds, simulated robots and training share the noise, which imports the core:\n" + "\n".join(
         found
     )
+
+
+def test_checks_of_the_computer_know_models_sizes_and_nobody_else() -> None:
+    others = (name for name in PACKAGES if name not in ("deployment", "models"))
+    found = offences("deployment", *ours(*others), *SIMULATORS, *ROBOT, *SERVING)
+    found += offences("deployment", *LEARNING, top_only=True)
+    assert not found, "deployment imports the core and models' sizes:\n" + "\n".join(found)
 
 
 def test_policies_see_observations_only() -> None:

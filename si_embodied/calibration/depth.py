@@ -15,8 +15,8 @@ import numpy as np
 
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.detection import View, board_pose, check_size, pinhole_pixels
-from si_embodied.calibration.findings import SIGMAS, Finding, Report, judged
 from si_embodied.errors import ConfigError, DataError
+from si_embodied.findings import SIGMAS, Finding, Report, judged
 from si_embodied.geometry import deproject, deproject_image, is_return
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 

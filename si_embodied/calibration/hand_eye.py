@@ -18,9 +18,9 @@ from typing_extensions import Doc
 
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.detection import View, check_size
-from si_embodied.calibration.findings import Finding, Report, Verdict, judged
 from si_embodied.calibration.mount_fit import Fit, Problem
 from si_embodied.errors import ConfigError, DataError
+from si_embodied.findings import Finding, Report, Verdict, judged
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 

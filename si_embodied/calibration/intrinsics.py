@@ -14,8 +14,8 @@ import numpy as np
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.camera_info import camera_yaml
 from si_embodied.calibration.detection import BoardPose, View, board_pose, check_size, rms
-from si_embodied.calibration.findings import Finding, Report, judged
 from si_embodied.errors import DataError
+from si_embodied.findings import Finding, Report, judged
 from si_embodied.geometry import Intrinsics
 from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 from si_embodied.ros_nodes.sensing.opencv import import_opencv

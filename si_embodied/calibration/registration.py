@@ -14,7 +14,7 @@ import numpy as np
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.depth import expected_depth, outline_mask
 from si_embodied.calibration.detection import View, board_pose
-from si_embodied.calibration.findings import Finding, judged
+from si_embodied.findings import Finding, judged
 from si_embodied.geometry import is_return
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.calibration.findings import Finding, Report, judged
 from si_embodied.calibration.registration import peak
 from si_embodied.errors import DataError, TransformError
+from si_embodied.findings import Finding, Report, judged
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 if TYPE_CHECKING:

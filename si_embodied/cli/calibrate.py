@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,11 +13,11 @@ from si_embodied.calibration.board import Board
 from si_embodied.calibration.hand_eye import HandEyeSettings
 from si_embodied.calibration.pictures import SourceSettings
 from si_embodied.cli.options import EndWithJson
-from si_embodied.cli.output import print_table, say
+from si_embodied.cli.output import print_findings, print_table, say
 from si_embodied.cli.parsing import flags
 
 if TYPE_CHECKING:
-    from si_embodied.calibration.findings import Report
+    from si_embodied.findings import Report
 
 BoardFile = Annotated[Path, Doc("the board's geometry, as `calibrate board` writes it")]
 _BOARD = Path("board.yaml")
@@ -177,11 +176,4 @@ def _show(report: Report, without: list[str], *, json_too: bool) -> int:
         print_table(report.columns, report.rows)
     if without:
         say(f"No board in {len(without)} pictures: {', '.join(without[:5])}{', …' if len(without) > 5 else ''}")
-    say(*report.lines())
-    if json_too:
-        from si_embodied.evaluation.report import without_nan
-
-        findings = [asdict(each) for each in report.findings]
-        plain = without_nan({"verdict": report.verdict, "findings": findings, **report.figures})
-        say(json.dumps(plain, allow_nan=False))
-    return 0 if report.verdict == "fine" else 1
+    return print_findings(report, json_too=json_too)

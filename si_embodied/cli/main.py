@@ -27,12 +27,12 @@ VERBS: Mapping[str, str] = {
     "benchmark": "score a model on public benchmarks, and measure its speed",
     "study": "measure what data, images and reasoning are worth",
     "serve": "plan for robots on the network",
-    "ros": "start the ROS 2 nodes",
+    "ros": "start the ROS 2 nodes, and check a robot before it moves",
     "replay": "repeat the decisions of a robot's recording",
     "compare": "say whether two models make the same decisions",
     "validate": "measure everything on this machine, in one report",
     "calibrate": "check a robot's camera with a printed board",
-    "doctor": "show what is installed and what can run",
+    "doctor": "show what can run, and check a robot's computer",
 }
 """Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
 

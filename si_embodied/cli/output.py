@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.progress import Progress
+
+    from si_embodied.findings import Report
 
 
 def say(*lines: str) -> None:
@@ -17,6 +21,23 @@ def say(*lines: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         console.print(line, markup=False)
+
+
+def print_findings(report: Report, *, json_too: bool) -> int:
+    """Print what a check found, with `json_too` also in one line of JSON, and return the exit code."""
+    say(*report.lines())
+    if json_too:
+        print_findings_json(report)
+    return 0 if report.verdict == "fine" else 1
+
+
+def print_findings_json(report: Report) -> None:
+    """Print what a check found in one line of JSON."""
+    from si_embodied.evaluation.report import without_nan
+
+    findings = [asdict(each) for each in report.findings]
+    plain = without_nan({"verdict": report.verdict, "findings": findings, **report.figures})
+    say(json.dumps(plain, allow_nan=False))
 
 
 def print_properties(rows: Iterable[tuple[str, str]], *, title: str | None = None) -> None:

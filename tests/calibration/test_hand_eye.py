@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rendered_boards import BOARD, PINHOLE, board_poses, mount_poses, projected_view, shaken
 
-from si_embodied.calibration.findings import Report
 from si_embodied.calibration.hand_eye import HandEyeSettings, check_hand_eye, mount_lines
 from si_embodied.errors import ConfigError, DataError
+from si_embodied.findings import Report
 from si_embodied.geometry import Pose
 
 MOUNT = Pose.from_rpy(-1.7, 0.05, -1.5, (0.1, 0.03, 1.1))

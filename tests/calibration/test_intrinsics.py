@@ -9,9 +9,9 @@ import pytest
 from rendered_boards import BOARD, LENS, PINHOLE, board_poses, projected_view
 
 from si_embodied.calibration.camera_info import camera_yaml, read_camera
-from si_embodied.calibration.findings import Report
 from si_embodied.calibration.intrinsics import check_intrinsics
 from si_embodied.errors import ConfigError, DataError
+from si_embodied.findings import Report
 
 
 def views(count: int = 18, **poses):

@@ -1,4 +1,4 @@
-"""What a check found: each with a verdict, a sentence, and what to set."""
+"""What a check found: each with a verdict, a sentence, and what to set. For cameras, computers and robots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Finding:
     """One thing that was checked."""
 
     what: str  # "focal length"
-    verdict: Verdict  # unknown: the pictures do not determine it; note: the same, but the check does without it
+    verdict: Verdict  # unknown: it could not be determined; note: the same, but the check does without it
     says: str  # by how much, with the uncertainty
     fix: str = ""  # what to set or do
 
