@@ -125,9 +125,9 @@ class LocalBackend:
         prompt. Each answer is that of the prompt alone: other prompts change at most the rounding of its logits.
 
         Latency stages: "vision" (image layout, tokenization, waiting for a lane, vision tower), "prefill", "think" (if
-        the model is asked to), "decode". Counts: "thought" is the number of tokens that were thought, with their tags; "steps" is
-        the number of model steps of the answer after the prefill; "reused" counts prompt tokens; "drafted" and
-        "accepted" count answer tokens.
+        the model is asked to), "decode". Counts: "thought" is the number of tokens that were thought, with their tags;
+        "steps" is the number of model steps of the answer after the prefill; "reused" counts prompt tokens; "drafted"
+        and "accepted" count answer tokens.
 
         Raises:
             DeadlineExceeded: the deadline passed. It is checked before every layer of images and prompt, before every
