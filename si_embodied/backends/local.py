@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.backends.base import Backend
     from si_embodied.conversation import Conversation
     from si_embodied.models.decoding import Decoded
     from si_embodied.models.families import Family, ModelInputs
@@ -136,15 +137,21 @@ class LocalBackend:
             BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
             ConfigError: the prompt's schema is not supported or is unbounded.
         """
+        return self._complete(prompt, deadline_s, set())
+
+    def _complete(self, prompt: Prompt, deadline_s: float, running: set[threading.Event]) -> Completion:
+        """Complete the prompt; in the meantime, an event that aborts it is in `running`."""
         started = time.monotonic()
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
         canceled = threading.Event()
-        self._running.add(canceled)
+        for events in (self._running, running):
+            events.add(canceled)
         try:
             return self._generate(prompt, started, started + deadline_s, canceled)
         finally:
-            self._running.discard(canceled)
+            for events in (self._running, running):
+                events.discard(canceled)
 
     def _generate(self, prompt: Prompt, started: float, deadline: float, canceled: threading.Event) -> Completion:
         if self._image_size is not None:
@@ -223,6 +230,15 @@ class LocalBackend:
             self._family, self._lanes, self._grammars, conversation, interrupted, self._thinking_tokens
         )  # fmt: skip
 
+    @property
+    def lanes(self) -> int:
+        """How many prompts are answered at once."""
+        return self._lanes.most
+
+    def caller(self) -> Backend:
+        """This backend as one of its callers sees it; see `SharedBackend`."""
+        return _Caller(self)
+
     def cancel(self) -> None:
         """Abort the answers in progress, also those that wait for the model. Any thread may call this."""
         for canceled in tuple(self._running):
@@ -232,6 +248,27 @@ class LocalBackend:
         """Abort the answers in progress and drop the kept caches. Memory is freed with the last reference."""
         self.cancel()
         self._lanes.clear()
+
+
+class _Caller:
+    """One of several callers of a backend."""
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self._backend, self.info = backend, backend.info
+        self._running: set[threading.Event] = set()
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        """See `LocalBackend.generate`."""
+        return self._backend._complete(prompt, deadline_s, self._running)
+
+    def cancel(self) -> None:
+        """Abort what this caller has asked for."""
+        for canceled in tuple(self._running):
+            canceled.set()
+
+    def close(self) -> None:
+        """Abort what this caller has asked for; the backend stays open."""
+        self.cancel()
 
 
 def _reduced(part: str | NDArray[np.uint8], longest_px: int) -> str | NDArray[np.uint8]:

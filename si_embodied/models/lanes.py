@@ -29,8 +29,9 @@ class Lane:
     """A prompt's runner with its own key/value cache, and the last answers given with it."""
 
     runner: ModelRunner
+    prompt_tokens: int
     answers: OrderedDict[str, tuple[int, ...]] = field(default_factory=OrderedDict)  # by schema: the next one's draft
-    continued: bool = False  # by a later prompt, whose cache has replaced this one unless both are of two robots
+    continued: bool = False  # by a prompt that shares half of it or more, and so is likely its robot's next one
 
     def keep_answer(self, schema: str, tokens: tuple[int, ...]) -> None:
         """Keep an answer, and drop that of the schema not used for longest."""
@@ -57,8 +58,8 @@ class Lanes:
             cache_bytes: size limit of the caches that are kept. The last one is kept even if it is larger.
         """
         self._runner, self._cache_bytes = runner, cache_bytes
-        self._most = most if runner.shares_passes else 1
-        self._free = threading.Semaphore(self._most)
+        self.most = most if runner.shares_passes else 1
+        self._free = threading.Semaphore(self.most)
         self._lock = threading.Lock()  # guards _kept
         self._kept: list[Lane] = []  # the last one used at the end
 
@@ -81,7 +82,7 @@ class Lanes:
         """
         wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not self._free.acquire(timeout=wait_s):
-            others = "another prompt" if self._most == 1 else f"{self._most} other prompts"
+            others = "another prompt" if self.most == 1 else f"{self.most} other prompts"
             raise DeadlineExceeded(f"the model was busy with {others} for {wait_s:.1f} s; allow more time")
         try:
             lane = self._best(inputs)
@@ -94,13 +95,14 @@ class Lanes:
 
     def _best(self, inputs: ModelInputs) -> Lane:
         """A new lane, with the cache that spares the prompt the most tokens."""
+        length = len(inputs.input_ids)
         with self._lock:
             kept = [(lane.runner.cached_tokens(inputs), lane.continued, lane) for lane in self._kept]
             tokens, _, best = max(kept, key=lambda each: each[:2], default=(0, False, None))
             if best is None or not tokens:
-                return Lane(self._runner.copy(), OrderedDict() if best is None else best.answers.copy())
-            best.continued = True
-            return Lane(best.runner.copy(), best.answers.copy())
+                return Lane(self._runner.copy(), length, OrderedDict() if best is None else best.answers.copy())
+            best.continued |= 2 * tokens >= best.prompt_tokens
+            return Lane(best.runner.copy(), length, best.answers.copy())
 
     def _keep(self, lane: Lane) -> None:
         """Keep a lane's cache, and drop others until all fit."""

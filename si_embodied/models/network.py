@@ -21,7 +21,7 @@ with extra("models"):
     import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -87,17 +87,16 @@ class Network:
         return features
 
     def _see(self, images: Sequence[EncodedImage], check: Check) -> list[ImageFeatures]:
-        """Run the vision tower on each image."""
+        """Run the vision tower on one or more images."""
+        joined = {name: np.concatenate([image.pixels[name] for image in images]) for name in images[0].pixels}
+        pixels = {name: torch.from_numpy(array).to(self.device) for name, array in joined.items()}
+        counts = [image.token_count for image in images]
         with torch.inference_mode(), self._watched(check):
-            found = [self._features(image.pixels) for image in images]
+            output = self.model.model.get_image_features(**pixels, return_dict=True)
+            layers = getattr(output, "deepstack_features", None) or ()
+            parts = zip(*(torch.split(_rows_of(each), counts) for each in (output.pooler_output, *layers)), strict=True)
         self.wait()
-        return found
-
-    def _features(self, part: Mapping[str, NDArray[Any]]) -> ImageFeatures:
-        pixels = {name: torch.from_numpy(array).to(self.device) for name, array in part.items()}
-        output = self.model.model.get_image_features(**pixels, return_dict=True)
-        layers = getattr(output, "deepstack_features", None) or ()
-        return ImageFeatures(_rows_of(output.pooler_output), tuple(_rows_of(layer) for layer in layers))
+        return [ImageFeatures(embeddings, tuple(deepstack)) for embeddings, *deepstack in parts]
 
     def embed(self, tokens: Sequence[int]) -> torch.Tensor:
         """Token embeddings (1, n, hidden)."""
@@ -179,7 +178,7 @@ class Network:
 
 
 def _rows_of(features: Any) -> torch.Tensor:
-    """The features of one image as a tensor (n, hidden)."""
+    """The features of all images as a tensor (n, hidden)."""
     joined = torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
     rows: torch.Tensor = joined.reshape(-1, joined.shape[-1])
     return rows
