@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-PATIENCE_S = 0.005
-"""How long work waits for the other prompts' next. Between two passes, a prompt's thread takes about a millisecond."""
+_MOST_PATIENCE_S = 0.01
+_PATIENCE = 1 / 4
+"""How long work waits for the other prompts' next, as a part of the last call's time. Between two passes, a prompt's
+thread takes about a millisecond. Waiting pays if a pass reads all weights for a few tokens, and hardly costs then."""
 _LOOK_S = 0.01  # between two checks of a thread that waits
 
 
@@ -43,13 +45,13 @@ class _Job:
 class Together:
     """The queue of a model's work. At any time one thread uses the model."""
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
-        """Wait at most `patience_s` for work that is expected."""
-        self._patience_s = patience_s
+    def __init__(self) -> None:
+        """Begin with an empty queue."""
         self._lock = threading.Lock()
         self._waiting: list[_Job] = []
         self._busy = False
-        self._expected, self._free_since_s = 1, 0.0
+        self._expected = 1  # jobs: as many as were done or waiting last time
+        self._began_s = self._wait_until_s = 0.0
 
     def run(
         self, work: Callable[[Sequence[_T], Check], Sequence[_R]], item: _T, *, size: int = 1, check: Check = unchecked
@@ -78,7 +80,7 @@ class Together:
                 if job.results:
                     result: _R = job.results[0]
                     return result
-                self._busy = True
+                self._busy, self._began_s = True, time.monotonic()
                 self._lock.release()
                 try:
                     results, error = self._try(group, check)
@@ -114,7 +116,7 @@ class Together:
             return _LOOK_S
         if len(self._waiting) >= self._expected:
             return 0.0
-        return self._free_since_s + self._patience_s - time.monotonic()
+        return self._wait_until_s - time.monotonic()
 
     def _take(self) -> list[_Job]:
         """Take the first job, and what can share its call, from the queue."""
@@ -135,8 +137,9 @@ class Together:
 
     def _end(self, group: list[_Job]) -> None:
         """The model is free; next time, wait for as many jobs as there are now."""
-        self._busy = False
-        self._expected, self._free_since_s = len(group) + len(self._waiting), time.monotonic()
+        now = time.monotonic()
+        self._busy, self._expected = False, len(group) + len(self._waiting)
+        self._wait_until_s = now + min(_MOST_PATIENCE_S, _PATIENCE * (now - self._began_s))
         self._call_next()
 
     def _call_next(self) -> None:

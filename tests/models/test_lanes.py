@@ -128,19 +128,20 @@ def test_one_robots_pass_fails_and_the_others_are_answered(
 ) -> None:
     """Whatever pass its prompt is in fails; the robot's next plan is as if nothing had been."""
     backend, prompts = shared["qwen2_5_vl"], [prompts_of(robot, 1)[0] for robot in range(10, 14)]
-    prompts[2] = replace(prompts[2], content=("a long instruction " * 20, *prompts[2].content))
+    prompts[2] = replace(prompts[2], content=("a long instruction " * 40, *prompts[2].content))
     alone = [backends["qwen2_5_vl"].generate(prompt, deadline_s=60.0).text for prompt in prompts]
     lengths = [len(backend.family.encode(prompt).input_ids) for prompt in prompts]
     network: Any = backend._lanes._runner._network  # type: ignore[attr-defined]
     read, failed = network._read, list[int]()
 
     def fail(items: Any, check: Any) -> Any:
-        if any(each.count >= lengths[2] - 30 for each in items):
+        if any(each.count > shorter + 64 for each in items):
             failed.append(len(items))
             raise RuntimeError("a cable came loose")
         return read(items, check)
 
-    assert sorted(lengths)[-2] < lengths[2] - 100, "only the third robot's passes are so long"
+    shorter = sorted(lengths)[-2]
+    assert shorter + 64 < lengths[2] - 100, "only the third robot's prompt is longer, even with a draft"
     network._read = fail
     try:
         with ThreadPoolExecutor(4) as pool:
