@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,15 +21,12 @@ with extra("models"):
     import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from si_embodied.models.inputs import EncodedImage, ModelInputs
     from si_embodied.models.runner import Check
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 _FEW_ROWS = 1 / 8  # fraction of the vocabulary; gathering a row costs at least three times as much as computing it
 
@@ -82,7 +79,8 @@ class Network:
         features = self.store.get(image.digest)
         if features is None:
             check()
-            features = self._run(self._see, image, image.token_count, check)
+            with self.memory_errors():
+                features = self._together.run(self._see, image, size=image.token_count, check=check)
             self.store.put(image.digest, features, features.size_bytes)
         return features
 
@@ -106,7 +104,7 @@ class Network:
 
     def read(self, new: Pass, check: Check) -> torch.Tensor:
         """Run new tokens; returns their last hidden states (n, hidden), and fills in `Pass.now`."""
-        return self._run(self._read, new, new.count, check)
+        return self._together.run(self._read, new, size=new.count, check=check)
 
     def _read(self, passes: Sequence[Pass], check: Check) -> list[torch.Tensor]:
         steps = all(each.step for each in passes)
@@ -120,7 +118,8 @@ class Network:
         """The logits of tokens `ids` after a hidden state (hidden,), on the device."""
         head, rows = self._head, torch.from_numpy(ids).to(self.device)
         if type(head) is not torch.nn.Linear or len(ids) > _FEW_ROWS * head.out_features:
-            return self._run(self._every_row, hidden, 1, unchecked)[rows]
+            with self.memory_errors():
+                return self._together.run(self._every_row, hidden)[rows]
         with torch.inference_mode():
             bias: Any = head.bias  # often None, despite torch's type annotation
             # head.weight[rows] would start threads, which for a few rows costs more than everything else here.
@@ -132,12 +131,11 @@ class Network:
             logits: torch.Tensor = self._head(torch.stack(list(hidden)))
         return list(logits)
 
-    def _run(
-        self, work: Callable[[Sequence[_T], Check], Sequence[_R]], item: _T, size: int, check: Check
-    ) -> _R:  # fmt: skip
-        """Run together with what other threads ask for."""
+    @contextmanager
+    def memory_errors(self) -> Iterator[None]:
+        """Turn torch's error for too little memory into ours."""
         try:
-            return self._together.run(work, item, size=size, check=check)
+            yield
         except torch.OutOfMemoryError as error:
             raise BackendError(f"out of memory on {self.device}: send fewer or smaller images ({error})") from error
 

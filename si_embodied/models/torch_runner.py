@@ -158,13 +158,14 @@ class TorchRunner:
         If `check` aborts the pass, the cache keeps what it contained before. If the pass fails, the cache is emptied.
         """
         new.past, self._hidden = self._layers, None
-        try:
-            hidden = self._network.read(new, check)
-        except (DeadlineExceeded, BackendError):
-            raise
-        except BaseException:
-            self._reset()
-            raise
+        with self._network.memory_errors():
+            try:
+                hidden = self._network.read(new, check)
+            except (DeadlineExceeded, BackendError):
+                raise
+            except BaseException:
+                self._reset()
+                raise
         self._layers, self._held, self._hidden = tuple(new.now), held, hidden[-keep:]
 
 
