@@ -94,11 +94,11 @@ class Lanes:
             self._free.release()
 
     def _best(self, inputs: ModelInputs) -> Lane:
-        """A new lane, with the cache that spares the prompt the most tokens."""
+        """A new lane, with the cache that spares the prompt the most tokens; of equal ones, the last one used."""
         length = len(inputs.input_ids)
         with self._lock:
-            kept = [(lane.runner.cached_tokens(inputs), lane.continued, lane) for lane in self._kept]
-            tokens, _, best = max(kept, key=lambda each: each[:2], default=(0, False, None))
+            latest = [(lane.runner.cached_tokens(inputs), lane) for lane in reversed(self._kept)]
+            tokens, best = max(latest, key=lambda each: each[0], default=(0, None))  # the first of equal ones
             if best is None or not tokens:
                 return Lane(self._runner.copy(), length, OrderedDict() if best is None else best.answers.copy())
             best.continued |= 2 * tokens >= best.prompt_tokens
