@@ -155,7 +155,7 @@ def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None
 
 
 def test_two_servers_in_one_process_count_separately() -> None:
-    first, second = (Metrics(waiting=lambda: 0, connected=lambda: 0) for _ in range(2))
+    first, second = (Metrics(waiting=lambda: 0, working=lambda: 0, connected=lambda: 0) for _ in range(2))
     first.refused("busy")
     assert b"busy" in first.text()
     assert b"busy" not in second.text()
