@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from si_embodied.config import Prompts
 
@@ -41,3 +41,17 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release the model and its connections. Do not call `generate` afterwards."""
+
+
+@runtime_checkable
+class SharedBackend(Protocol):
+    """A backend that completes the prompts of several threads at once."""
+
+    @property
+    def lanes(self) -> int:
+        """How many prompts it completes at once; further ones wait."""
+        ...
+
+    def caller(self) -> Backend:
+        """The backend as one of its callers sees it: `cancel` aborts only what this caller has asked for."""
+        ...

@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from si_embodied.errors import ConfigError, DeadlineExceeded, PromptTooLong, ext
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.hub import resolve_model
+from si_embodied.models.lanes import CACHE_BYTES, LANES, Lanes
 from si_embodied.models.opening import open_model
 from si_embodied.models.thinking import ANSWER_TOKENS, TAG_TOKENS, Thinking, decode_after_thinking
 from si_embodied.models.writing import ModelWriting
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from si_embodied.backends.base import Backend
     from si_embodied.conversation import Conversation
     from si_embodied.models.decoding import Decoded
     from si_embodied.models.families import Family, ModelInputs
     from si_embodied.models.footprint import Weights
     from si_embodied.models.image_budget import ImageBudget
+    from si_embodied.models.lanes import Lane
     from si_embodied.types import Prompt
 
 _LOG = logging.getLogger(__name__)
-
-_ANSWERS_KEPT = 16
 
 
 class LocalBackend:
@@ -63,6 +63,8 @@ class LocalBackend:
         image_budget: ImageBudget | None = None,
         decoding: Decoding | None = None,
         compiled: bool = False,
+        lanes: int = LANES,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Load the checkpoint.
 
@@ -80,6 +82,8 @@ class LocalBackend:
             image_budget: how large the images of a prompt may be. Defaults to the family's own.
             decoding: reuse, drafts, temperature and seed. Its other fields are set for each prompt.
             compiled: compile the decoding steps with torch. Faster on CUDA only; the first call takes about a minute.
+            lanes: the most prompts that are answered at once, for as many calling threads. With an export it is one.
+            cache_bytes: size limit of the key/value caches that are kept between prompts, on the model's device.
 
         Raises:
             CheckpointError: the directory cannot be loaded, or the adapter does not fit it.
@@ -88,14 +92,15 @@ class LocalBackend:
             MissingExtraError: torch, transformers, llguidance, or a library that `weights` or `adapter` needs is not
                 installed.
         """
-        for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size)):
+        for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size), ("lanes", lanes)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
         if thinking_tokens < 0:
             raise ConfigError(f"expected thinking_tokens to be at least 0, got: {thinking_tokens}")
         prompts = checkpoint_prompts(resolve_model(directory))
         model = open_model(directory, device=device, dtype=dtype, weights=weights, adapter=adapter, compiled=compiled)
-        self._family, self._runner = model.family, model.runner
+        self._family = model.family
+        self._lanes = Lanes(model.runner, most=lanes, cache_bytes=cache_bytes)
         if image_budget is not None:
             self._family.budget = image_budget
         self._grammars = Grammars(
@@ -105,8 +110,6 @@ class LocalBackend:
         self._thinking_tokens = thinking_tokens
         self._decoding = decoding or Decoding()
         self._running: set[threading.Event] = set()  # one event per call of `generate`, set to abort it
-        self._answers: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # last answer per schema: the next one's draft
-        self._lock = threading.Lock()  # guards the model, whose caches hold one prompt at a time
         self.info = BackendInfo(model.name, model.kernel, model.dtype, prompts)
         _LOG.info("%s: attention kernel %s, dtype %s", self.info.model, self.info.kernel, self.info.dtype)
 
@@ -116,35 +119,39 @@ class LocalBackend:
         return self._family
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
-        """Complete the prompt. The answer always fits the prompt's schema. Concurrent callers wait for each other.
+        """Complete the prompt. The answer always fits the prompt's schema.
 
-        Latency stages: "vision" (image layout, tokenization and vision tower), "prefill", "think" (if the model is
-        asked to), "decode". Counts: "thought" is the number of tokens that were thought, with their tags; "steps" is
-        the number of model steps of the answer after the prefill; "reused" counts prompt tokens; "drafted" and
-        "accepted" count answer tokens.
+        Any number of threads may call this at once. Up to `lanes` prompts share the model's forward passes; further
+        ones wait. A prompt continues the kept cache with the longest common prefix, which is that of its robot's last
+        prompt. Each answer is that of the prompt alone: other prompts change at most the rounding of its logits.
+
+        Latency stages: "vision" (image layout, tokenization, waiting for a lane, vision tower), "prefill", "think" (if
+        the model is asked to), "decode". Counts: "thought" is the number of tokens that were thought, with their tags;
+        "steps" is the number of model steps of the answer after the prefill; "reused" counts prompt tokens; "drafted"
+        and "accepted" count answer tokens.
 
         Raises:
             DeadlineExceeded: the deadline passed. It is checked before every layer of images and prompt, before every
-                decoding step, and while waiting for another thread's prompt.
+                decoding step, and while waiting for other threads' prompts.
             PromptTooLong: prompt and answer do not fit into the model's context.
             BackendError: the model failed, the answer was longer than `max_new_tokens`, or `cancel` was called.
             ConfigError: the prompt's schema is not supported or is unbounded.
         """
+        return self._complete(prompt, deadline_s, set())
+
+    def _complete(self, prompt: Prompt, deadline_s: float, running: set[threading.Event]) -> Completion:
+        """Complete the prompt; in the meantime, an event that aborts it is in `running`."""
         started = time.monotonic()
         if not deadline_s > 0:
             raise DeadlineExceeded(f"no time left to answer: deadline_s is {deadline_s}")
         canceled = threading.Event()
-        self._running.add(canceled)
+        for events in (self._running, running):
+            events.add(canceled)
         try:
-            if not self._lock.acquire(timeout=deadline_s):
-                words = f"the model was busy with another prompt for {deadline_s:.1f} s"
-                raise DeadlineExceeded(f"{words}; allow more time")
-            try:
-                return self._generate(prompt, started, started + deadline_s, canceled)
-            finally:
-                self._lock.release()
+            return self._generate(prompt, started, started + deadline_s, canceled)
         finally:
-            self._running.discard(canceled)
+            for events in (self._running, running):
+                events.discard(canceled)
 
     def _generate(self, prompt: Prompt, started: float, deadline: float, canceled: threading.Event) -> Completion:
         if self._image_size is not None:
@@ -156,8 +163,9 @@ class LocalBackend:
         longest = self._max_new_tokens or longest_answer_bytes(schema)
         spare = self._spare_tokens(inputs, min(longest, ANSWER_TOKENS))
         options = replace(self._decoding, max_new_tokens=longest, deadline=deadline, canceled=canceled)
-        prepared_s = time.monotonic() - started
-        decoded = self._decode(inputs, schema, options, spare)
+        with self._lanes.take(inputs, deadline=deadline) as lane:
+            prepared_s = time.monotonic() - started
+            decoded = self._decode(lane, inputs, schema, options, spare)
         text = self._grammars.text(decoded.tokens)
         thinks = {"think": decoded.think_s} if decoded.thoughts else {}
         return Completion(
@@ -192,16 +200,18 @@ class LocalBackend:
             )
         return context - prompt - answer - TAG_TOKENS
 
-    def _decode(self, inputs: ModelInputs, schema: Mapping[str, Any], options: Decoding, spare: int) -> Decoded:
+    def _decode(
+        self, lane: Lane, inputs: ModelInputs, schema: Mapping[str, Any], options: Decoding, spare: int
+    ) -> Decoded:
         """Decode the answer, after thinking if the model is to and has room for it."""
         key, constraint = json.dumps(schema), self._grammars.start(schema)
-        last, budget = self._answers.get(key, ()), min(self._thinking_tokens, spare)
+        last, budget = lane.answers.get(key, ()), min(self._thinking_tokens, spare)
         if budget > 0:
             thinking = Thinking.up_to(budget, self._grammars)
-            decoded = decode_after_thinking(self._runner, inputs, thinking, constraint, options, last_answer=last)
+            decoded = decode_after_thinking(lane.runner, inputs, thinking, constraint, options, last_answer=last)
         else:
-            decoded = decode(self._runner, inputs, constraint, options, last_answer=last)
-        self._keep_answer(key, decoded.tokens)
+            decoded = decode(lane.runner, inputs, constraint, options, last_answer=last)
+        lane.keep_answer(key, decoded.tokens)
         return decoded
 
     def _certainty(self, decoded: Decoded, text: str) -> Certainty | None:
@@ -217,8 +227,17 @@ class LocalBackend:
             )
             conversation = replace(conversation, turns=tuple(turns))
         return ModelWriting(
-            self._family, self._runner, self._grammars, self._lock, conversation, interrupted, self._thinking_tokens
+            self._family, self._lanes, self._grammars, conversation, interrupted, self._thinking_tokens
         )  # fmt: skip
+
+    @property
+    def lanes(self) -> int:
+        """How many prompts are answered at once."""
+        return self._lanes.most
+
+    def caller(self) -> Backend:
+        """This backend as one of its callers sees it; see `SharedBackend`."""
+        return _Caller(self)
 
     def cancel(self) -> None:
         """Abort the answers in progress, also those that wait for the model. Any thread may call this."""
@@ -226,16 +245,30 @@ class LocalBackend:
             canceled.set()
 
     def close(self) -> None:
-        """Abort the answer in progress and drop the cached ones. Memory is freed with the last reference."""
+        """Abort the answers in progress and drop the kept caches. Memory is freed with the last reference."""
         self.cancel()
-        self._answers.clear()
+        self._lanes.clear()
 
-    def _keep_answer(self, key: str, tokens: tuple[int, ...]) -> None:
-        """Keep an answer as the next one's draft, and evict the least recently used schema."""
-        self._answers[key] = tokens
-        self._answers.move_to_end(key)
-        if len(self._answers) > _ANSWERS_KEPT:
-            self._answers.popitem(last=False)
+
+class _Caller:
+    """One of several callers of a backend."""
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self._backend, self.info = backend, backend.info
+        self._running: set[threading.Event] = set()
+
+    def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
+        """See `LocalBackend.generate`."""
+        return self._backend._complete(prompt, deadline_s, self._running)
+
+    def cancel(self) -> None:
+        """Abort what this caller has asked for."""
+        for canceled in tuple(self._running):
+            canceled.set()
+
+    def close(self) -> None:
+        """Abort what this caller has asked for; the backend stays open."""
+        self.cancel()
 
 
 def _reduced(part: str | NDArray[np.uint8], longest_px: int) -> str | NDArray[np.uint8]:

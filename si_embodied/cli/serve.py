@@ -35,10 +35,11 @@ class Serve:
     api_key_file: Annotated[Path | None, Doc("file with the API key in its first line")] = None
     max_megabytes: Annotated[Count, Doc("per message")] = Limits().most_bytes >> 20
     max_rate: Annotated[Count, Doc("requests per second from one address")] = int(Limits().per_s)
-    parallel: Annotated[Count, Doc("plans at once with --server; a local model plans one at a time")] = 4
+    parallel: Annotated[Count, Doc("plans at once; an ONNX export plans one at a time")] = 8
 
     def run(self) -> int:
         """Serve until told to stop."""
+        from si_embodied.backends.base import SharedBackend
         from si_embodied.backends.opening import open_backend
         from si_embodied.serving.run import serve
         from si_embodied.serving.service import PlanningService
@@ -48,9 +49,11 @@ class Serve:
             host=self.host,
             api_key=read_key(self.api_key_file),
             limits=Limits(most_bytes=self.max_megabytes << 20, per_s=self.max_rate, burst=2 * self.max_rate),
-            threads=self.parallel if self.server.server else 1,
+            threads=self.parallel,
         )
         backend, config = open_backend(self.server.backend(self.model)), self.model.planner_config()
+        if isinstance(backend, SharedBackend):
+            options = replace(options, threads=min(self.parallel, backend.lanes))
         ready = f"{backend.info.model} plans for robots at {{}} (Ctrl-C stops)"
         serve(PlanningService(backend, config), options, ready=lambda address: say(ready.format(address)))
         say("stopped")

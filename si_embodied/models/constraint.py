@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ class Constraint:
 
 
 class Grammars:
-    """Compiles schemas for one tokenizer (about 5 ms each), and caches the most recent ones."""
+    """Compiles schemas for one tokenizer (about 5 ms each), and caches the most recent ones. Any thread may use it."""
 
     def __init__(self, tokenizer_json: str, *, vocabulary_size: int, end_token: int) -> None:
         """Index the vocabulary; takes about a second for 152,000 tokens.
@@ -90,6 +91,7 @@ class Grammars:
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
         self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
         self._thoughts: LLMatcher | None = None  # at their start
+        self._lock = threading.Lock()  # guards the compiled grammars
         self._texts: dict[int, str] = {}  # by token; bounded by the vocabulary
 
     def start(self, schema: Mapping[str, object]) -> Constraint:
@@ -101,7 +103,11 @@ class Grammars:
         Raises:
             ConfigError: llguidance cannot compile the schema.
         """
-        text = json.dumps(schema)
+        with self._lock:
+            return Constraint(self._matcher(json.dumps(schema), schema).deep_copy(), self._size, self.token_text)
+
+    def _matcher(self, text: str, schema: Mapping[str, object]) -> LLMatcher:
+        """The compiled schema, from the cache if it is there."""
         matcher = self._matchers.get(text)
         if matcher is None:
             grammar = (
@@ -117,14 +123,15 @@ class Grammars:
             if len(self._matchers) > _GRAMMARS_KEPT:
                 self._matchers.popitem(last=False)
         self._matchers.move_to_end(text)
-        return Constraint(matcher.deep_copy(), self._size, self.token_text)
+        return matcher
 
     def thinking(self) -> Constraint:
         """A new constraint for thoughts: any text between the think tags, then the tag that begins the answer."""
-        if self._thoughts is None:
-            grammar = LLMatcher.grammar_from_lark(self._thinking_grammar())
-            self._thoughts = LLMatcher(self._tokenizer, grammar, log_level=0)
-        return Constraint(self._thoughts.deep_copy(), self._size, self.token_text)
+        with self._lock:
+            if self._thoughts is None:
+                grammar = LLMatcher.grammar_from_lark(self._thinking_grammar())
+                self._thoughts = LLMatcher(self._tokenizer, grammar, log_level=0)
+            return Constraint(self._thoughts.deep_copy(), self._size, self.token_text)
 
     def _thinking_grammar(self) -> str:
         """The grammar of thoughts in Lark's format. A tag that is a token of its own, as Qwen3's, is not quoted."""

@@ -102,7 +102,7 @@ def decode(
     while not constraint.finished:
         guess = answer.guess()
         answer.check()
-        runner.step([*pending, *guess])
+        runner.step([*pending, *guess], check=answer.check)
         steps += 1
         pending = answer.choose_along(guess)
     return Decoded(
@@ -133,7 +133,8 @@ class Answer:
         self.probabilities: list[float] = []
         self.drafts: Drafts | None = None
         self.drafted = self.accepted = 0
-        self._runner, self._constraint, self._options, self._clock = runner, constraint, options, clock
+        self.runner = runner  # an interrupted answer goes on with another one
+        self._constraint, self._options, self._clock = constraint, options, clock
         self._rng = np.random.default_rng(options.seed)
 
     def check(self) -> float:
@@ -179,7 +180,7 @@ class Answer:
             pending = new[same:]
         pending += self.forced()
         if agreed < len(guess):
-            self._runner.trim(len(guess) - agreed)
+            self.runner.trim(len(guess) - agreed)
         self.drafted, self.accepted = self.drafted + len(guess), self.accepted + agreed
         if self.drafts is not None and guess:
             self.drafts.learn(len(guess), agreed)
@@ -189,7 +190,7 @@ class Answer:
         """The next token: the most likely allowed one (the smallest id if tied), or a sampled one; its probability."""
         self.check()
         allowed = self._constraint.allowed()
-        logits = self._runner.logits(allowed, after)
+        logits = self.runner.logits(allowed, after)
         best = int(logits.argmax())  # the index of a NaN, if there is one
         if not np.isfinite(logits[best]):
             raise BackendError("the model's logits are not finite: its weights are broken, or overflow in this dtype")

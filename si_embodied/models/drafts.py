@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ class Drafts:
     def __init__(self, last_answer: Sequence[int], prompt: Sequence[int], text: Callable[[int], str]) -> None:
         """Draft from `last_answer` first, then from `prompt`; `text` maps a token to its text."""
         self._last, self._prompt, self._text = list(last_answer), list(prompt), text
-        self._words = [text(token).strip() for token in prompt]
         self._width = _MOST
         self._shift = 0  # position in the last answer minus position in the answer
         self._copying = False
@@ -50,6 +50,11 @@ class Drafts:
             self._width = min(_MOST, 2 * self._width)
         else:
             self._width = max(_FEWEST, min(self._width // 2, 2 * accepted))
+
+    @cached_property
+    def _words(self) -> list[str]:
+        """The text of each token of the prompt; takes a millisecond for a thousand."""
+        return [self._text(token).strip() for token in self._prompt]
 
     def _copy(self, tail: list[int]) -> list[int]:
         """What follows the last occurrence of the answer's last word in the prompt, ignoring leading spaces."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -68,7 +69,7 @@ class Held:
 
 
 class BoundedStore(Generic[_T]):
-    """A least-recently-used cache, keyed by the digest of the input, with a limit in bytes."""
+    """A least-recently-used cache, keyed by the digest of the input, with a limit in bytes. Any thread may use it."""
 
     DEFAULT_BYTES = 256 * 2**20
 
@@ -76,26 +77,30 @@ class BoundedStore(Generic[_T]):
         """Limit the total size of the values to `max_bytes`; a single larger value is not stored."""
         self._max_bytes, self.size_bytes = max_bytes, 0
         self._values: OrderedDict[bytes, tuple[_T, int]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, digest: bytes) -> _T | None:
         """The value, marked as just used; None if it is not stored."""
-        if digest not in self._values:
-            return None
-        self._values.move_to_end(digest)
-        return self._values[digest][0]
+        with self._lock:
+            if digest not in self._values:
+                return None
+            self._values.move_to_end(digest)
+            return self._values[digest][0]
 
     def put(self, digest: bytes, value: _T, size_bytes: int) -> None:
         """Store a value, and evict others until all fit."""
-        if digest in self._values:
-            self.size_bytes -= self._values.pop(digest)[1]
-        if size_bytes > self._max_bytes:
-            return
-        self._values[digest] = (value, size_bytes)
-        self.size_bytes += size_bytes
-        while self.size_bytes > self._max_bytes:
-            self.size_bytes -= self._values.popitem(last=False)[1][1]
+        with self._lock:
+            if digest in self._values:
+                self.size_bytes -= self._values.pop(digest)[1]
+            if size_bytes > self._max_bytes:
+                return
+            self._values[digest] = (value, size_bytes)
+            self.size_bytes += size_bytes
+            while self.size_bytes > self._max_bytes:
+                self.size_bytes -= self._values.popitem(last=False)[1][1]
 
     def clear(self) -> None:
         """Evict everything."""
-        self._values.clear()
-        self.size_bytes = 0
+        with self._lock:
+            self._values.clear()
+            self.size_bytes = 0

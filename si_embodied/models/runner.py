@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Self
 
     import numpy as np
     from numpy.typing import NDArray
@@ -39,11 +40,27 @@ def prefill_chunks(
 
 
 class ModelRunner(Protocol):
-    """One model with one key/value cache.
+    """One model with one key/value cache, for one thread at a time.
 
     A forward pass that fails resets the runner: the next prompt starts from an empty cache. One that was aborted by a
     check does not.
     """
+
+    shares_passes: bool
+    """Whether copies work at once in several threads, and share forward passes."""
+
+    def copy(self) -> Self:
+        """Another runner of the same model and image features, with the same key/value cache.
+
+        It takes no memory, and what one of them does to its cache is not seen by the other.
+        """
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the key/value cache."""
+
+    def cached_tokens(self, inputs: ModelInputs) -> int:
+        """How many tokens of a prompt are in the key/value cache, and would be reused by `prefill`."""
 
     def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> object:
         """Image features for `prefill`; returns once they are computed.
@@ -73,8 +90,13 @@ class ModelRunner(Protocol):
             How many tokens were reused.
         """
 
-    def step(self, tokens: Sequence[int]) -> None:
-        """Append one or more tokens of the answer, in one forward pass."""
+    def step(self, tokens: Sequence[int], *, check: Check = unchecked) -> None:
+        """Append one or more tokens of the answer, in one forward pass.
+
+        Args:
+            tokens: to append.
+            check: called while the pass waits for those of other prompts; raises to abort.
+        """
 
     def logits(self, allowed: NDArray[np.bool_], after: int = -1) -> NDArray[np.float32]:
         """The logits of the `allowed` (V,) tokens, in ascending order of token id: (n_allowed,).

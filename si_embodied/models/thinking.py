@@ -141,7 +141,7 @@ def _fill(block: ThinkBlock, runner: ModelRunner, deadline: float) -> None:
         new = block.extend()
         if block.over:
             return
-        runner.step(new)
+        runner.step(new, check=block.answer.check)
         now = block.answer.check()
         if now + (now - began) / block.written * _ANSWER_PASSES >= deadline:
             return

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from si_embodied.conversation import Conversation, Ending, Turn
     from si_embodied.models.constraint import Constraint, Grammars
     from si_embodied.models.families import Family, ModelInputs
+    from si_embodied.models.lanes import Lanes
     from si_embodied.models.runner import ModelRunner
 
 _ANY_TEXT = {"type": "text", "pattern": "(?s:.*)"}
@@ -45,22 +46,22 @@ class ModelWriting:
     def __init__(
         self,
         family: Family,
-        runner: ModelRunner,
+        lanes: Lanes,
         grammars: Grammars,
-        lock: threading.Lock,
         conversation: Conversation,
         interrupted: threading.Event,
         thinking_tokens: int = 0,
     ) -> None:
-        """Answer a conversation; `lock` is held while the model works, `interrupted` makes it stop.
+        """Answer a conversation; it has one of the `lanes` while the model works, `interrupted` makes it stop.
 
         With `thinking_tokens` the model is asked to think first, for at most so many tokens.
         """
-        self._family, self._runner, self._grammars, self._lock = family, runner, grammars, lock
+        self._family, self._lanes, self._grammars = family, lanes, grammars
         self._conversation, self._interrupted = conversation, interrupted
         self._thinking_tokens, self._thoughts = thinking_tokens, ThoughtsInPieces()
         self._block: ThinkBlock | None = None  # while the model thinks
-        self._begun: tuple[ModelInputs, Constraint, Answer] | None = None
+        self._read_so_far: ModelInputs | None = None  # the conversation, and the thoughts when they are complete
+        self._begun: tuple[Constraint, Answer] | None = None
         self._text = codecs.getincrementaldecoder("utf-8")("ignore")  # a token may end within a character
         self._stops, self._most = Stops(()), 0
         self.prompt_tokens = self.completion_tokens = self.thought_tokens = 0
@@ -68,21 +69,24 @@ class ModelWriting:
 
     def pieces(self) -> Generator[str | Thought, None, None]:
         """Write on; raises as in `Writing`."""
-        with self._lock:
-            try:
-                yield from self._pieces()
-            except BackendError:
-                if not self._interrupted.is_set():
-                    raise
+        try:
+            self._read_so_far = inputs = self._read_so_far or self._inputs(self._conversation)
+            with self._lanes.take(inputs) as lane:
+                yield from self._pieces(lane.runner, inputs)
+        except BackendError:
+            if not self._interrupted.is_set():
+                raise
 
-    def _pieces(self) -> Iterator[str | Thought]:
-        self._begun = inputs, constraint, answer = self._begun or self._begin()
+    def _pieces(self, runner: ModelRunner, inputs: ModelInputs) -> Iterator[str | Thought]:
+        self._begun = constraint, answer = self._begun or self._begin(runner)
+        answer.runner = runner
         if self._block is not None:
+            self._block.answer.runner = runner
             yield from self._think(self._block, inputs)
-            inputs = inputs.followed_by(self._block.tokens)
-            self._begun, self._block = (inputs, constraint, answer), None
+            self._read_so_far = inputs = inputs.followed_by(self._block.tokens)
+            self._block = None
         if self.ended is None:
-            self._read(inputs, answer)
+            _read(inputs, answer)
         while self.ended is None:
             new, room = answer.extend(), self._most - self.thought_tokens
             if len(answer.tokens) >= room:
@@ -92,40 +96,35 @@ class ModelWriting:
             yield self._piece(new)
             if self.ended is None:
                 answer.check()
-                self._runner.step(new)
+                runner.step(new, check=answer.check)
 
     def _think(self, block: ThinkBlock, inputs: ModelInputs) -> Iterator[Thought]:
         """Write the thoughts to their end, or as many of them as are allowed."""
-        self._read(inputs, block.answer)
+        _read(inputs, block.answer)
         while self._goes_on(block):
             new = block.extend()
             yield from self._thought(new)
             if self._goes_on(block):
                 block.answer.check()
-                self._runner.step(new)
+                block.answer.runner.step(new, check=block.answer.check)
         yield from self._thought(block.closing)
 
     def _goes_on(self, block: ThinkBlock) -> bool:
         return not block.over and self.ended is None
 
-    def _read(self, inputs: ModelInputs, answer: Answer) -> None:
-        """Have the model read the prompt, and what it has written."""
-        features = self._runner.encode_images(inputs, check=answer.check)
-        self._runner.prefill(inputs, features, answer.tokens, check=answer.check)
-
-    def _begin(self) -> tuple[ModelInputs, Constraint, Answer]:
-        """Tokenize the conversation, compile the schema, and open the thoughts."""
+    def _begin(self, runner: ModelRunner) -> tuple[Constraint, Answer]:
+        """Compile the schema, and open the thoughts."""
         asked = self._conversation
-        constraint, inputs = self._constraint(asked), self._inputs(asked)
+        constraint = self._constraint(asked)
         options = Decoding(
             temperature=asked.temperature, seed=asked.seed, max_new_tokens=_UNLIMITED, canceled=self._interrupted
         )
         spare = self._family.context_tokens - self.prompt_tokens - ANSWER_TOKENS - TAG_TOKENS
         if (budget := min(self._thinking_tokens, spare)) > 0:
-            self._block = ThinkBlock(self._runner, Thinking.up_to(budget, self._grammars), options)
+            self._block = ThinkBlock(runner, Thinking.up_to(budget, self._grammars), options)
             self._stops = Stops((ANSWER_END,) if asked.schema is None else ())
             self._thought(self._block.opening)
-        return inputs, constraint, Answer(self._runner, constraint, options)
+        return constraint, Answer(runner, constraint, options)
 
     def _inputs(self, asked: Conversation) -> ModelInputs:
         """Tokenize the conversation, and see how long its answer may be."""
@@ -174,6 +173,12 @@ class ModelWriting:
         self.completion_tokens += len(new)
         end = self._family.end_token
         return self._text.decode(b"".join(self._grammars.token_bytes(token) for token in new if token != end))
+
+
+def _read(inputs: ModelInputs, answer: Answer) -> None:
+    """Have the model read the prompt, and what it has written."""
+    features = answer.runner.encode_images(inputs, check=answer.check)
+    answer.runner.prefill(inputs, features, answer.tokens, check=answer.check)
 
 
 def _prompt(turns: Sequence[Turn], turn_tokens: tuple[str, str]) -> Prompt:

@@ -36,7 +36,9 @@ class PlanningApp:
         wrong_keys = WrongKeys()
         self._scheduler, self._gate = scheduler, Gate(key, wrong_keys, limits)
         self._connections = 0
-        self._metrics = metrics.Metrics(waiting=lambda: scheduler.waiting, connected=lambda: self._connections)
+        self._metrics = metrics.Metrics(
+            waiting=lambda: scheduler.waiting, working=lambda: scheduler.working, connected=lambda: self._connections
+        )
         self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
         self.app.add_api_route("/healthz", self._healthz, methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics_page, methods=["GET"])

@@ -23,11 +23,14 @@ _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 class Metrics:
     """Decisions, chats, refusals, latency and load of one server, in a registry of its own. Thread-safe."""
 
-    def __init__(self, *, waiting: Callable[[], float], connected: Callable[[], float]) -> None:
+    def __init__(
+        self, *, waiting: Callable[[], float], working: Callable[[], float], connected: Callable[[], float]
+    ) -> None:  # fmt: skip
         """Register the metrics.
 
         Args:
             waiting: returns the number of robots with a queued request; called on each scrape.
+            working: returns the number of robots whose plan is being made; called on each scrape.
             connected: returns the number of open websockets; called on each scrape.
         """
         self._registry = registry = CollectorRegistry()
@@ -41,6 +44,7 @@ class Metrics:
         )
         for name, description, value in (
             ("si_embodied_waiting_robots", "Robots with a queued request.", waiting),
+            ("si_embodied_planning_robots", "Robots whose plan is being made, in as many lanes.", working),
             ("si_embodied_connected_robots", "Open websockets.", connected),
         ):
             Gauge(name, description, registry=registry).set_function(value)

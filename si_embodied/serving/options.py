@@ -44,7 +44,7 @@ class ServeOptions:
     alias: Annotated[
         tuple[str, ...], Doc("another name of the model for clients of OpenAI's API, such as OpenGVLab/InternVL3-8B")
     ] = ()
-    threads: Annotated[int, Doc("more than one only for a thread-safe backend")] = 1
+    threads: Annotated[int, Doc("plans at once; more than one only for a backend that takes several prompts")] = 1
     grace_s: Annotated[float, Doc("time for accepted requests to finish on shutdown")] = 10.0
 
     def __post_init__(self) -> None:

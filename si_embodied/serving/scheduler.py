@@ -55,15 +55,16 @@ class Scheduler:
     """Runs requests on its own threads, serving the robot that has waited longest first.
 
     A robot that asks ten times per second gets no more turns than one that asks once: it holds one place in the queue,
-    keeps it when a newer request replaces the queued one, and goes to the back after being served. Jobs wait for all
-    robots, and run one after the other.
+    keeps it when a newer request replaces the queued one, and goes to the back after being served. With several
+    threads, as many robots are served at once, each with one request at a time. Jobs wait until no robot waits or is
+    served, and run one after the other.
     """
 
     def __init__(
         self,
         decide: Decide,
         *,
-        cancel: Callable[[], None] | None = None,
+        cancel: Callable[[PlanRequest], None] | None = None,
         threads: int = 1,
         most_waiting: int = 64,
         clock: Callable[[], float] = time.monotonic,
@@ -72,15 +73,14 @@ class Scheduler:
 
         Args:
             decide: called from the scheduler's threads.
-            cancel: aborts a running `decide`; used only with one thread.
+            cancel: aborts the running `decide` of a request.
             threads: more than one only for a thread-safe backend.
             most_waiting: size of the queue, in robots; further robots are refused. As many jobs may wait.
             clock: monotonic time in seconds.
         """
         if threads < 1 or most_waiting < 1:
             raise ConfigError(f"expected threads and most_waiting of at least 1, got: {threads} and {most_waiting}")
-        self._decide, self._most_waiting, self._clock = decide, most_waiting, clock
-        self._cancel = cancel if threads == 1 else None  # with several threads it could abort another robot's plan
+        self._decide, self._cancel, self._most_waiting, self._clock = decide, cancel, most_waiting, clock
         self._condition = threading.Condition()
         self._waiting: dict[str, _Ticket] = {}  # by robot, in queue order
         self._working: list[_Ticket] = []
@@ -98,6 +98,12 @@ class Scheduler:
         """Number of robots with a queued request."""
         with self._condition:
             return len(self._waiting)
+
+    @property
+    def working(self) -> int:
+        """Number of robots that are being served."""
+        with self._condition:
+            return len(self._working)
 
     def submit(self, request: PlanRequest) -> Future[Decision]:
         """Queue a request. The same robot's queued request, if any, is refused as superseded. See also `withdraw`.
@@ -125,8 +131,9 @@ class Scheduler:
         if future.cancel():
             return
         with self._condition:  # held so that the worker thread cannot move on to another robot's request meanwhile
-            if self._cancel is not None and any(ticket.future is future for ticket in self._working):
-                self._cancel()
+            for ticket in self._working:
+                if ticket.future is future and self._cancel is not None:
+                    self._cancel(ticket.request)
 
     def add(self, job: Job) -> None:
         """Queue a job. See also `drop`.
@@ -183,12 +190,20 @@ class Scheduler:
 
     def _ready(self) -> bool:
         """Whether a thread has something to do, or is to end."""
-        return bool(self._waiting or (self._jobs and self._job is None) or (self._stopping and not self._jobs))
+        if self._waiting:
+            return self._first() is not None
+        free = not (self._working or self._job)
+        return bool(self._jobs and free) or (self._stopping and not self._jobs)
+
+    def _first(self) -> str | None:
+        """The robot that has waited longest, of those that are not being served already."""
+        served = {ticket.request.robot for ticket in self._working}
+        return next((robot for robot in self._waiting if robot not in served), None)
 
     def _next(self) -> Callable[[], None]:
         """Take the first request from the queue, or the first job if no robot waits."""
-        if self._waiting:
-            ticket = self._waiting.pop(next(iter(self._waiting)))
+        if (robot := self._first()) is not None:
+            ticket = self._waiting.pop(robot)
             self._working.append(ticket)
             return lambda: self._run_ticket(ticket)
         self._job = job = self._jobs.popleft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from si_embodied.backends.base import SharedBackend
 from si_embodied.config import PlannerConfig
 from si_embodied.planner import Planner
 
@@ -26,6 +27,7 @@ class PlanningService:
                 grounding are the robot's and come with each request.
         """
         self.backend, self.config = backend, config or PlannerConfig()
+        self._planning: dict[int, Planner] = {}  # by the request's id
 
     def decide(self, request: PlanRequest, waited_s: float) -> Decision:
         """The decision; its record says how long the request has waited, and the image has aged by as much."""
@@ -40,15 +42,21 @@ class PlanningService:
             ),
             deadline_s=min(request.deadline_s - waited_s, self.config.deadline_s),
         )
-        planner = Planner(self.backend, request.embodiment, config)
-        decision = planner.plan(request.task, request.observation, request.memory, now_s=request.now_s + waited_s)
+        backend = self.backend.caller() if isinstance(self.backend, SharedBackend) else self.backend
+        self._planning[id(request)] = planner = Planner(backend, request.embodiment, config)
+        try:
+            decision = planner.plan(request.task, request.observation, request.memory, now_s=request.now_s + waited_s)
+        finally:
+            del self._planning[id(request)]
         took = decision.record.latency_s
         latency_s = {"queue": waited_s, **took, "total": took["total"] + waited_s}
         return dataclasses.replace(decision, record=dataclasses.replace(decision.record, latency_s=latency_s))
 
-    def cancel(self) -> None:
-        """Abort the decision under way."""
-        self.backend.cancel()
+    def cancel(self, request: PlanRequest) -> None:
+        """Abort the decision on a request, unless the backend can only abort those on others with it."""
+        planner = self._planning.get(id(request))
+        if planner is not None and (isinstance(self.backend, SharedBackend) or len(self._planning) == 1):
+            planner.cancel()
 
     def close(self) -> None:
         """Close the backend."""

@@ -88,5 +88,5 @@ def test_an_image_is_aborted_between_two_layers(
 
     with pytest.raises(BackendError, match="canceled"):
         runner.encode_images(inputs, check=check)
-    assert all(not layer._forward_pre_hooks for layer in runner._layers), "the hooks are removed"
+    assert all(not layer._forward_pre_hooks for layer in runner._network.layers), "the hooks are removed"
     assert runner.encode_images(inputs).features

@@ -62,12 +62,18 @@ def test_a_successful_trial_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried == ["compiled"]
 
 
-def test_the_trial_leaves_an_empty_cache(checkpoints: dict[str, Path]) -> None:
-    """The trial's tokens must not precede the first prompt."""
-    runner = TorchRunner(load_checkpoint(checkpoints["qwen3_vl"], device="cpu").model)
-    runner._attempt(runner._language)
-    assert runner._held.tokens == ()
-    assert runner._cache.get_seq_length() == 0
+def test_the_trial_runs_steps_on_a_growing_cache(checkpoints: dict[str, Path]) -> None:
+    """Of one token and of several; a compiled model that failed at one of them would fail in the middle of a plan."""
+    network = TorchRunner(load_checkpoint(checkpoints["qwen3_vl"], device="cpu").model)._network
+    counts = []
+
+    def language(**arguments: Any) -> Any:
+        counts.append(arguments["inputs_embeds"].shape[1])
+        return network.language(**arguments)
+
+    language.config = network.language.config  # type: ignore[attr-defined]
+    network._attempt(language)
+    assert counts == [1, 1, 2, 9]
 
 
 @pytest.mark.gpu
@@ -77,7 +83,7 @@ def test_compiled_steps_have_the_same_logits(family_name: str, checkpoints: dict
     found = []
     for compiled in (False, True):
         runner = TorchRunner(checkpoint.model, compiled=compiled)
-        assert (runner._step_pass is not runner._language) == compiled
+        assert (runner._network.step_pass is not runner._network.language) == compiled
         runner.prefill(inputs, runner.encode_images(inputs), [])
         runner.step([5, 6])
         runner.trim(1)

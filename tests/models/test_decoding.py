@@ -154,7 +154,7 @@ class _Scripted:
         self.steps.append(tuple(forced))
         return 0
 
-    def step(self, tokens: Sequence[int]) -> None:
+    def step(self, tokens: Sequence[int], *, check: object = None) -> None:
         self.steps.append(tuple(tokens))
 
     def logits(self, allowed: Any, after: int = -1) -> Any:

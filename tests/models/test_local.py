@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from si_embodied.embodiment import MobileBase, TaskKind
 from si_embodied.errors import BackendError, CheckpointError, ConfigError, DeadlineExceeded
 from si_embodied.memory import Attempt, Memory
 from si_embodied.models.decoding import Decoding
+from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.planner import Planner
 from si_embodied.prompts import load_prompt
@@ -272,8 +272,10 @@ def test_cuda_in_float32_answers_as_the_cpu_does(checkpoints: dict[str, Path], b
 def test_a_canceled_answer_is_aborted(backends: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Canceled during the first pass; the next answer is not affected."""
     backend, prompt = backends["qwen3_vl"], _one_image(np.random.default_rng(0))
-    encode = backend._runner.encode_images
-    monkeypatch.setattr(backend._runner, "encode_images", lambda inputs, **_: (encode(inputs), backend.cancel())[0])
+    encode = TorchRunner.encode_images
+    monkeypatch.setattr(
+        TorchRunner, "encode_images", lambda runner, inputs, **_: (encode(runner, inputs), backend.cancel())[0]
+    )
     with pytest.raises(BackendError, match="canceled"):
         backend.generate(prompt, deadline_s=60.0)
     monkeypatch.undo()
@@ -304,26 +306,19 @@ def test_sampled_answers_are_plans_and_reproducible(checkpoints: dict[str, Path]
         parse_plan(text, "navigation", 1)
 
 
-def test_threads_that_share_a_model_take_turns(
-    checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
-) -> None:
-    """Each gets the answer that it would get alone; together they once got one another's."""
-    rng = np.random.default_rng(7)
-    prompts = [draw_prompt(rng, side=64) for _ in range(12)]
-    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
-    alone = [backend.generate(prompt, deadline_s=60.0).text for prompt in prompts]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda prompt: backend.generate(prompt, deadline_s=60.0).text, prompts))
-    assert together == alone
-
-
 def test_a_thread_that_waits_for_the_model_keeps_its_own_deadline(
     checkpoints: dict[str, Path], draw_prompt: Callable[..., Prompt]
 ) -> None:
-    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
-    backend._lock.acquire()  # as a thread does that is answered
-    with pytest.raises(DeadlineExceeded, match=r"busy with another prompt"):
-        backend.generate(draw_prompt(np.random.default_rng(7), side=64), deadline_s=0.05)
+    """`test_lanes` has the threads that need not wait."""
+    backend, prompt = (
+        LocalBackend(checkpoints["qwen3_vl"], device="cpu", lanes=1),
+        draw_prompt(np.random.default_rng(7)),
+    )
+    with (
+        backend._lanes.take(backend.family.encode(prompt)),  # as a thread does that is answered
+        pytest.raises(DeadlineExceeded, match=r"busy with another prompt"),
+    ):
+        backend.generate(prompt, deadline_s=0.05)
 
 
 def test_a_planner_shows_a_small_model_less_of_its_memory(

@@ -116,7 +116,7 @@ def test_the_same_prompt_again_runs_one_pass_and_no_vision(family_name: str, eng
     engine, prompt = engines[family_name], _episode(np.random.default_rng(0), 1)[0]
     runner = engine.runner()
     first = engine.decode(runner, prompt, Decoding(max_new_tokens=400))
-    runner._see = None  # type: ignore[method-assign, assignment]  # calling it would raise
+    runner._network._see = None  # type: ignore[method-assign, assignment]  # calling it would raise
     again = engine.decode(runner, prompt, Decoding(max_new_tokens=400), last_answer=first.tokens)
     assert again.tokens == first.tokens
     assert again.reused_tokens == len(engine.checkpoint.family.encode(prompt).input_ids) - 1
@@ -127,8 +127,8 @@ def test_only_new_images_are_encoded(family_name: str, engines: dict[str, _Engin
     engine, rng = engines[family_name], np.random.default_rng(0)
     one, two = _picture(rng), _picture(rng)
     runner, seen = engine.runner(), []
-    see = runner._see
-    runner._see = lambda part, check: seen.append(part) or see(part, check)  # type: ignore[method-assign, func-returns-value]
+    see = runner._network._see
+    runner._network._see = lambda images, check: seen.extend(images) or see(images, check)  # type: ignore[method-assign, func-returns-value]
     schema = plan_schema("navigation", 1)
     for pictures in ((one,), (one, two), (two, one, two)):
         engine.decode(runner, Prompt("v", "", tuple(pictures), schema), Decoding(max_new_tokens=400))
@@ -248,14 +248,14 @@ def test_every_tensor_is_made_on_the_models_device(family_name: str, checkpoints
     # transformers adds DeepStack's features through a mask, whose size a device without values cannot know
     plain = tuple(replace(image, deepstack=()) for image in features)
     runner.prefill(inputs, replace(images, features=plain), [1, 2])
-    ids = torch.from_numpy(inputs.input_ids)[None].to("meta")
-    arguments = runner._embedded(ids, 0, list(zip(images.spans, features, strict=True)))
-    tensors = [x for value in arguments.values() for x in (value if isinstance(value, list) else [value])]
+    whole = runner._embedded(inputs.input_ids.tolist(), 0, list(zip(images.spans, features, strict=True)))
+    tensors = [whole.embeds, *whole.deepstack, *([] if whole.is_image is None else [whole.is_image])]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     runner.trim(1)
     runner.step([3, 4])
     for rows in (np.array([1, 5]), np.arange(checkpoint.vocabulary_size)):
-        assert runner._rows(rows, -1).device.type == "meta"
+        assert runner._hidden is not None
+        assert runner._network.rows(runner._hidden[-1], rows).device.type == "meta"
 
 
 @pytest.mark.gpu

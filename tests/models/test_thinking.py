@@ -49,7 +49,7 @@ class Parrot:
         self.fed = [*inputs.input_ids[self.prompt :].tolist(), *forced]
         return 0
 
-    def step(self, tokens: Sequence[int]) -> None:
+    def step(self, tokens: Sequence[int], *, check: object = None) -> None:
         self.fed += tokens
         self.passes.append(len(tokens))
 
@@ -198,7 +198,7 @@ def test_the_plan_equals_plain_decoding_after_the_same_thoughts(
 ) -> None:
     """Without reuse, drafts or forced tokens from an earlier pass; also with the last answer as a draft."""
     backend, rng, last = thinkers[family_name], np.random.default_rng(4), ()
-    family, runner, grammars = backend.family, backend._runner, backend._grammars
+    family, runner, grammars = backend.family, backend._lanes._runner, backend._grammars
     for _ in range(3):
         prompt = asked_to_think(draw_prompt(rng, side=100))
         inputs = family.encode(prompt)
@@ -238,9 +238,9 @@ def test_certainty_is_the_plans(thinkers: dict[str, LocalBackend], draw_prompt: 
     inputs, grammars = backend.family.encode(asked_to_think(prompt)), backend._grammars
     thinking = Thinking(9, grammars.thinking(), grammars.tokens(CLOSING))
     thoughts = decode_after_thinking(
-        backend._runner, inputs, thinking, grammars.start(prompt.schema), Decoding()
+        backend._lanes._runner, inputs, thinking, grammars.start(prompt.schema), Decoding()
     ).thoughts
-    plain = decode(backend._runner, inputs.followed_by(thoughts), grammars.start(prompt.schema), Decoding())
+    plain = decode(backend._lanes._runner, inputs.followed_by(thoughts), grammars.start(prompt.schema), Decoding())
     chosen = zip(plain.tokens, plain.probabilities, strict=True)
     expected = certainty_of([Token(grammars.token_bytes(each), p) for each, p in chosen], grammars.text(plain.tokens))
     assert expected is not None

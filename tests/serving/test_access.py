@@ -124,7 +124,7 @@ def test_a_rate_of_zero_is_rejected(per_s: float, burst: int) -> None:
 
 
 def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None:
-    metrics = Metrics(waiting=lambda: 2, connected=lambda: 3)
+    metrics = Metrics(waiting=lambda: 2, working=lambda: 4, connected=lambda: 3)
     for total_s in (0.02, 0.3, 60.0):
         record = PlanRecord(0.0, "v", "m", "k", "d", (), 0, 0, {"total": total_s}, Code.DEPTH_INVALID, "")
         metrics.decided(Hold(record))
@@ -137,6 +137,7 @@ def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None
         "si_embodied_refusals": "counter",
         "si_embodied_plan_seconds": "histogram",
         "si_embodied_waiting_robots": "gauge",
+        "si_embodied_planning_robots": "gauge",
         "si_embodied_connected_robots": "gauge",
     }
     samples = {
@@ -154,7 +155,7 @@ def test_decisions_refusals_latency_and_load_are_exposed_to_prometheus() -> None
 
 
 def test_two_servers_in_one_process_count_separately() -> None:
-    first, second = (Metrics(waiting=lambda: 0, connected=lambda: 0) for _ in range(2))
+    first, second = (Metrics(waiting=lambda: 0, working=lambda: 0, connected=lambda: 0) for _ in range(2))
     first.refused("busy")
     assert b"busy" in first.text()
     assert b"busy" not in second.text()

@@ -29,7 +29,7 @@ class Model:
         self.asked: list[str] = []
         self.entered = threading.Semaphore(0)
         self.open = threading.Semaphore(0)
-        self.canceled = 0
+        self.canceled: list[str] = []
 
     def decide(self, request: PlanRequest, waited_s: float) -> Decision:
         self.asked.append(f"{request.robot}:{request.task.instruction}")
@@ -39,8 +39,8 @@ class Model:
             raise ZeroDivisionError("a bug")
         return Hold(replace(RECORD, code=Code.EMPTY_PLAN, message=request.task.instruction))
 
-    def cancel(self) -> None:
-        self.canceled += 1
+    def cancel(self, request: PlanRequest) -> None:
+        self.canceled.append(request.robot)
         self.open.release()
 
 
@@ -53,8 +53,13 @@ def model() -> Model:
 
 
 @pytest.fixture
-def scheduler(model: Model) -> Iterator[Scheduler]:
-    scheduler = Scheduler(model.decide, cancel=model.cancel, most_waiting=3)
+def threads() -> int:
+    return 1
+
+
+@pytest.fixture
+def scheduler(model: Model, threads: int) -> Iterator[Scheduler]:
+    scheduler = Scheduler(model.decide, cancel=model.cancel, threads=threads, most_waiting=3)
     yield scheduler
     model.open.release(100)
     scheduler.stop(grace_s=5)
@@ -133,17 +138,17 @@ def test_a_withdrawn_request_is_not_planned(model: Model, scheduler: Scheduler, 
     scheduler.withdraw(gone)
     answers(model, first, last)
     assert model.asked == ["a:go", "c:go"]
-    assert model.canceled == 0
+    assert model.canceled == []
 
 
 def test_withdrawing_a_running_request_frees_the_model(model: Model, scheduler: Scheduler, ask: Ask) -> None:
     gone, last = ask("a"), ask("b")
     assert model.entered.acquire(timeout=10)
     scheduler.withdraw(gone)
-    assert model.canceled == 1
+    assert model.canceled == ["a"]
     assert answers(model, last) == ["go"]
     scheduler.withdraw(last)
-    assert model.canceled == 1
+    assert model.canceled == ["a"]
 
 
 def test_an_error_in_one_plan_does_not_affect_others(model: Model, ask: Ask) -> None:
@@ -228,6 +233,46 @@ def test_a_robot_interrupts_a_job_which_is_the_first_to_continue(scheduler: Sche
     ask("a").result(timeout=10)
     assert other.done.wait(timeout=10)
     assert [name.partition(":")[0] for name in model.asked] == ["job", "a", "job", "other"]
+
+
+@pytest.mark.parametrize("threads", [3])
+def test_several_robots_are_served_at_once_and_each_with_one_request(
+    model: Model, scheduler: Scheduler, ask: Ask
+) -> None:
+    """The second request of a robot waits for the first, though a thread is free."""
+    first = ask("a", "1")
+    assert model.entered.acquire(timeout=10)
+    second, other = ask("a", "2"), ask("b", "1")
+    assert model.entered.acquire(timeout=10)
+    assert (scheduler.working, scheduler.waiting) == (2, 1)
+    answers(model, first, other, second)
+    assert sorted(model.asked[:2]) == ["a:1", "b:1"]
+    assert model.asked[2:] == ["a:2"]
+
+
+@pytest.mark.parametrize("threads", [3])
+def test_withdrawing_one_of_several_running_requests_leaves_the_others(
+    model: Model, scheduler: Scheduler, ask: Ask
+) -> None:
+    ask("a")
+    gone = ask("b")
+    for _ in range(2):
+        assert model.entered.acquire(timeout=10)
+    scheduler.withdraw(gone)
+    assert model.canceled == ["b"]
+
+
+@pytest.mark.parametrize("threads", [3])
+def test_a_job_waits_until_no_robot_is_served_also_with_several_threads(
+    model: Model, scheduler: Scheduler, ask: Ask
+) -> None:
+    first = ask("a")
+    assert model.entered.acquire(timeout=10)
+    job = Job(model)
+    scheduler.add(job)
+    assert not job.done.wait(timeout=0.1)
+    answers(model, first)
+    assert job.done.wait(timeout=10)
 
 
 def test_one_job_runs_at_a_time_also_with_several_threads(model: Model) -> None:

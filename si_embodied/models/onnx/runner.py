@@ -5,6 +5,7 @@ The key/value cache stays on the decoder's device: its outputs are bound there a
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ class _Image:
 
 class OnnxRunner:
     """Runs one prompt at a time, and reuses the prefix that the next one shares with it."""
+
+    shares_passes = False
 
     def __init__(
         self,
@@ -78,6 +81,12 @@ class OnnxRunner:
         self._store: BoundedStore[_Image] = BoundedStore(store_bytes)
         self._reset()
 
+    def copy(self) -> OnnxRunner:
+        """Another runner of the same graphs, with the same tokens in its cache."""
+        other = copy.copy(self)  # onnxruntime writes each pass's cache to new memory
+        other._hidden = None
+        return other
+
     def forget(self) -> None:
         """Empty the cache and the store of image features."""
         self._store.clear()
@@ -90,6 +99,18 @@ class OnnxRunner:
         self._held = Held()
         self._next_position = 0
         self._hidden: NDArray[np.float32] | None = None  # (n, hidden), of the last n tokens
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the key/value cache."""
+        row = self.manifest.shared_heads * self.manifest.head_dim * self._dtype.itemsize
+        return self._cached * len(self._cache) * row
+
+    def cached_tokens(self, inputs: ModelInputs) -> int:
+        """How many tokens of a prompt are in the cache and can be reused."""
+        # The prompt's last token is always recomputed: its hidden state gives the answer's first token.
+        ids = inputs.input_ids[:-1].tolist()
+        return whole_blocks(self._held.common_prefix(ids, image_spans(inputs)), inputs.block_ends)
 
     def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[_Image]:
         """The vision tower's output for each image; runs only for images that are not cached."""
@@ -124,9 +145,8 @@ class OnnxRunner:
         if not isinstance(features, PromptFeatures):
             raise TypeError(f"expected the result of encode_images, got: {type(features).__name__}")
         ids = [*inputs.input_ids.tolist(), *forced]
-        # The prompt's last token is always recomputed: its hidden state gives the answer's first token.
         ends = None if inputs.block_ends is None else extended(inputs.block_ends, len(ids))
-        kept = whole_blocks(self._held.common_prefix(ids[: len(inputs.input_ids) - 1], features.spans), ends)
+        kept = self.cached_tokens(inputs)
         positions = self._positions(inputs, features.spans, len(ids), ends)
         embeds = self._embed(ids[kept:])
         deepstack = self._no_deepstack(len(ids) - kept)
@@ -145,7 +165,7 @@ class OnnxRunner:
             self._forward(embeds[rows], positions[:, start:stop], deepstack[:, :, rows], held, keep, block_ends)
         return kept
 
-    def step(self, tokens: Sequence[int]) -> None:
+    def step(self, tokens: Sequence[int], *, check: Check = unchecked) -> None:
         """Append one or more tokens in one forward pass; their keys and values are added to the cache."""
         end = self._next_position + len(tokens)
         positions = np.broadcast_to(
