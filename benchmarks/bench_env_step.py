@@ -24,7 +24,7 @@ from si_embodied.policies.observation import from_gymnasium
 from si_embodied.policies.oracle import OraclePolicy
 from si_embodied.types import Task
 
-LIMIT = 1.25
+LIMIT = 1.15
 
 
 def timed(function: Callable[[], Any]) -> float:

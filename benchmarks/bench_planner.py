@@ -83,7 +83,7 @@ def answer(rng: np.random.Generator, kind: str, views: int) -> str:
 
     def pointing(skill: str, u: float, v: float) -> dict[str, object]:
         point = [round(u / WIDTH * 1000), round(v / HEIGHT * 1000)]
-        return {"skill": skill, "object": "red box", "view": int(rng.integers(views)), "point": point}
+        return {"skill": skill, "object": "red box", "view": int(rng.integers(1, views + 1)), "point": point}
 
     box = BOXES[int(rng.integers(len(BOXES)))]
     anywhere = (float(rng.uniform(200, 440)), float(rng.uniform(150, 330)))

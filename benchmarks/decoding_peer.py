@@ -22,10 +22,11 @@ from si_embodied.types import Prompt
 class Model:
     """What both sides decode with."""
 
-    model: Any  # transformers'
+    model: Any  # transformers', as transformers makes it
     family: Family
     grammars: Grammars
     runner: TorchRunner | OnnxRunner
+    plain: OnnxRunner | None = None  # of a runner with other weights than `model`: the same, to decode plainly
     last: tuple[int, ...] = ()  # our last answer, the next one's draft
 
     def forget(self) -> None:
@@ -95,14 +96,15 @@ def generate(model: Model, prompt: Prompt) -> tuple[tuple[int, ...], float, floa
     return answer, ended - started, ended - mask.prefilled_at
 
 
-def ours(model: Model, prompt: Prompt) -> tuple[Decoded, float]:
-    """Our answer, drafted from the last one, and its seconds."""
+def ours(model: Model, prompt: Prompt, plain: OnnxRunner | None = None) -> tuple[Decoded, float]:
+    """Our answer, drafted from the last one, and its seconds; with `plain`, that runner's without reuse and drafts."""
     started = time.perf_counter()
     inputs = model.family.encode(prompt)
     schema = model.family.schema(prompt, inputs)
-    options = Decoding(max_new_tokens=longest_answer_bytes(schema))
-    decoded = decode(model.runner, inputs, model.grammars.start(schema), options, last_answer=model.last)
-    model.last = decoded.tokens
+    options = Decoding(max_new_tokens=longest_answer_bytes(schema), reuse=plain is None, drafts=plain is None)
+    decoded = decode(plain or model.runner, inputs, model.grammars.start(schema), options, last_answer=model.last)
+    if plain is None:
+        model.last = decoded.tokens
     return decoded, time.perf_counter() - started
 
 
@@ -114,6 +116,8 @@ def compare(model: Model, prompt: Prompt, timing: Timing) -> None:
     else:
         answer = _time_peer(model, prompt, timing)
         decoded = _time_ours(model, prompt, timing)
+    if model.plain is not None:
+        answer = ours(model, prompt, model.plain)[0].tokens
     timing.identical += decoded.tokens == answer
 
 

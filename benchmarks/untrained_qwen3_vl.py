@@ -1,10 +1,11 @@
-"""An untrained Qwen3-VL of realistic width with Qwen's own vocabulary, and its rounds of bench_decoding.py."""
+"""An untrained Qwen3-VL of realistic width with a vocabulary of Qwen's size, and its rounds of bench_decoding.py."""
 
 from __future__ import annotations
 
-import base64
-import importlib.util
-from collections.abc import Iterator
+import copy
+import itertools
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,23 @@ import torch
 from decoding_peer import Model, Timing, compare, generate, ours
 from numpy.typing import NDArray
 from tokenizers import AddedToken
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
 from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen3VLConfig, Qwen3VLForConditionalGeneration
-from transformers.convert_slow_tokenizer import TikTokenConverter
 
+from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
+from si_embodied.memory import Attempt, Memory
 from si_embodied.models.constraint import Grammars
 from si_embodied.models.families import Qwen3VL
 from si_embodied.models.tiny import bias_output, draw_weights
 from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.plan import plan_schema
 from si_embodied.prompts import load_prompt
-from si_embodied.types import Prompt
+from si_embodied.types import Code, Outcome, Prompt
 
 ROWS, HIDDEN = 151_936, 512
+WORDS = 151_643
+"""Qwen's tokens without its special ones."""
 
 _SPECIAL_TOKENS = (
     "endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end", "quad_start",
@@ -63,32 +69,35 @@ def qwen3_vl_config(*, depth: int, tied: bool, **token_ids: int) -> Any:
     )
 
 
-def find_vocabulary() -> Path | None:
-    """`qwen.tiktoken` of an installed package."""
-    for package, path in (("qwen_agent", "utils"), ("dashscope", "resources")):
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.origin is not None:
-            file = Path(spec.origin).parent / path / "qwen.tiktoken"
-            if file.is_file():
-                return file
-    return None
+def qwen_sized_tokenizer() -> Any:
+    """Qwen's tokenizer with 151,643 tokens of our own: byte pairs of this repository's texts, and invented words.
 
-
-def qwen_tokenizer(vocabulary: Path) -> Any:
-    """Qwen's tokenizer, from the ranks of its byte pairs."""
-    lines = (line.split() for line in vocabulary.read_bytes().splitlines() if line)
-    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
-    converter = TikTokenConverter()
-    converter.load_tiktoken_bpe = lambda _: ranks
-    vocab, merges = converter.extract_vocab_merges_from_model("")
-    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=merges, eos_token="<|im_end|>")
+    No package brings Qwen's vocabulary alone. What the time of a plan depends on is the same: the number of tokens, and
+    that the words of prompts and plans are few tokens each.
+    """
+    root = Path(__file__).parents[1]
+    files = (root / "docs").glob("*.md"), (root / "si_embodied").glob("**/*.py"), (root / "si_embodied").glob("**/*.md")
+    texts = [file.read_text(encoding="utf-8") for file in sorted(itertools.chain(*files))]
+    trained = Qwen2Tokenizer(vocab={}, merges=[]).backend_tokenizer
+    alphabet = ByteLevel.alphabet()
+    trained.train_from_iterator(texts, BpeTrainer(min_frequency=3, initial_alphabet=alphabet, show_progress=False))
+    model = json.loads(trained.to_str())["model"]
+    vocabulary = dict(model["vocab"])
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    for word in map("".join, itertools.product("\u0120", syllables, syllables, syllables)):  # U+0120 stands for a space
+        if len(vocabulary) == WORDS:
+            break
+        vocabulary.setdefault(word, len(vocabulary))
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocabulary, merges=[tuple(pair) for pair in model["merges"]], eos_token="<|im_end|>"
+    )
     tokenizer.add_tokens([AddedToken(f"<|{name}|>", special=True, normalized=False) for name in _SPECIAL_TOKENS])
     return tokenizer
 
 
-def large_model(vocabulary: Path, seed: int = 0) -> Model:
+def large_model(seed: int = 0) -> Model:
     """The untrained model, eight layers deep, biased towards moving."""
-    tokenizer = qwen_tokenizer(vocabulary)
+    tokenizer = qwen_sized_tokenizer()
     tokens = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
     token_ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in tokens.items()}
     config = qwen3_vl_config(depth=8, tied=False, **token_ids)
@@ -108,7 +117,7 @@ def large_model(vocabulary: Path, seed: int = 0) -> Model:
     tokenizer_json = str(tokenizer.backend_tokenizer.to_str())
     family = Qwen3VL(tokenizer_json, processor, config)
     grammars = Grammars(tokenizer_json, vocabulary_size=ROWS, end_token=family.end_token)
-    return Model(model, family, grammars, TorchRunner(model))
+    return Model(copy.deepcopy(model), family, grammars, TorchRunner(model))
 
 
 def _bias(token: str) -> float:
@@ -142,17 +151,32 @@ def large_prompt(window: NDArray[np.uint8], lines: int) -> Prompt:
     return Prompt("nav/v1", template.system, content, plan_schema("navigation", 1))
 
 
-def run_large(vocabulary: Path, rounds: int) -> dict[str, Timing]:
-    """Rounds of a first plan, a re-plan on the next image, and a re-plan that confirms it."""
-    model = large_model(vocabulary)
+def remembering_prompt(views: Sequence[NDArray[np.uint8]], window: NDArray[np.uint8], lines: int) -> Prompt:
+    """nav/v2 with remembered views, and `lines` lines of memory."""
+    camera = Intrinsics.from_vertical_fov(448, 448, 1.2)
+    frames = [
+        CameraFrame("head", float(k), rgb, None, camera, Pose.identity()) for k, rgb in enumerate((*views, window))
+    ]
+    observation = Observation(float(len(views)), (frames[-1],), Pose.identity(), keyframes=tuple(frames[:-1]))
+    memory = Memory()
+    for number in range(lines):
+        memory = memory.add(Attempt(f"goto thing {number}", None, Pose.identity(), Outcome(Code.OK)))
+    task = Task("go to the blue armchair that is left of the bookcase, then look at the clock", "navigation")
+    return load_prompt("nav/v2").render(task, observation, memory)
+
+
+def run_large(rounds: int) -> dict[str, Timing]:
+    """Rounds of a first plan, re-plans on the next image, that confirm the plan, and with four remembered views."""
+    model = large_model()
     parameters = sum(parameter.numel() for parameter in model.model.parameters()) / 1e6
     print(f"large: {parameters:.0f} M parameters, {ROWS} rows")
     rng = np.random.default_rng(0)
-    timings = {"first": Timing(), "next image": Timing(), "unchanged": Timing()}
+    timings = {"first": Timing(), "next image": Timing(), "unchanged": Timing(), "four views": Timing()}
     wide = panorama(rng, 448 + 40 * rounds)
     warm = large_prompt(panorama(rng, 448), 4)
     ours(model, warm)
     generate(model, warm)
+    views = [panorama(rng, 448) for _ in range(4)]
     tried = 0
     for number in range(rounds):
         lines = 4 + number % 8
@@ -166,6 +190,8 @@ def run_large(vocabulary: Path, rounds: int) -> dict[str, Timing]:
             if same is not None:
                 compare(model, same, timings["unchanged"])
                 break
+        ours(model, remembering_prompt(views, first, lines))
+        compare(model, remembering_prompt(views, following, lines + 1), timings["four views"])
     print(f"large: {len(timings['unchanged'].ours)} of {tried} noisy images left the answer unchanged")
     return {f"large {kind}": timing for kind, timing in timings.items()}
 

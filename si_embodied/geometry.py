@@ -220,11 +220,20 @@ def deproject(intrinsics: Intrinsics, uv: ArrayLike, depth_m: ArrayLike) -> NDAr
     return np.stack([x, y, z], axis=-1)
 
 
-def deproject_image(intrinsics: Intrinsics, depth_m: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Back-project a depth image (H, W) to optical-frame points (H, W, 3); pixels without a return become NaN."""
-    v, u = np.indices(depth_m.shape)
-    z = np.where(is_return(depth_m), depth_m, np.nan)
-    return deproject(intrinsics, np.stack([u, v], axis=-1), z)
+def deproject_image(intrinsics: Intrinsics, depth_m: NDArray[np.float32], *, step: int = 1) -> NDArray[np.float64]:
+    """Back-project a depth image (H, W) to optical-frame points; pixels without a return become NaN.
+
+    Returns:
+        Points (H, W, 3), or those of every `step`-th row and column.
+    """
+    height, width = depth_m.shape
+    depth_m = depth_m[::step, ::step]
+    points = np.empty((*depth_m.shape, 3))
+    z = points[..., 2]
+    z[...] = np.where(is_return(depth_m), depth_m, np.nan)
+    np.multiply((np.arange(0, width, step) - intrinsics.cx) / intrinsics.fx, z, out=points[..., 0])
+    np.multiply(((np.arange(0, height, step) - intrinsics.cy) / intrinsics.fy)[:, None], z, out=points[..., 1])
+    return points
 
 
 def is_return(depth_m: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -94,7 +94,7 @@ def _sight(target: NDArray[np.float64], observation: Observation, within_m: floa
         if frame.depth_m is None:
             continue
         step = max(1, round((frame.depth_m.size / _MOST_POINTS) ** 0.5))
-        points = deproject_image(frame.intrinsics, frame.depth_m)[::step, ::step].reshape(-1, 3)
+        points = deproject_image(frame.intrinsics, frame.depth_m, step=step).reshape(-1, 3)
         points = frame.T_map_camera.apply(points[np.isfinite(points[:, 2])])
         offset = points[points[:, 2] > frame.T_map_camera.translation[2] - _LOWER_M] - target
         away = np.hypot(offset[:, 0], offset[:, 1])

@@ -155,3 +155,13 @@ def test_a_crop_keeps_the_camera_geometry() -> None:
     camera, depth = Intrinsics(40, 30, 50.0, 60.0, 21.0, 13.0), np.full((30, 40), 2.0, dtype=np.float32)
     part = deproject_image(camera.cropped(5, 7, 10, 8), depth[7:15, 5:15])
     np.testing.assert_allclose(part, deproject_image(camera, depth)[7:15, 5:15])
+
+
+@pytest.mark.parametrize("step", [2, 3, 7])
+def test_every_nth_pixel_has_the_point_that_it_has_in_the_whole_image(step: int) -> None:
+    depth = np.random.default_rng(step).uniform(-1.0, 30.0, (33, 50)).astype(np.float32)
+    camera = Intrinsics(50, 33, 40.3, 41.7, 24.1, 16.9)
+    whole = deproject_image(camera, depth)
+    np.testing.assert_array_equal(deproject_image(camera, depth, step=step), whole[::step, ::step])
+    v, u = np.argwhere(np.isfinite(whole[..., 2])).T
+    np.testing.assert_array_equal(deproject(camera, np.stack([u, v], axis=-1), depth[v, u]), whole[v, u])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from si_embodied.envs.mujoco.inverse_kinematics import ToolSolver
 from si_embodied.errors import MissingExtraError, extra
 from si_embodied.geometry import Pose
 from si_embodied.robots import FETCH_ARM, TORSO_LIFT_M
@@ -178,12 +179,8 @@ class CartesianController:
         self._model, self._data = model, data
         kinematic = _kinematic_model()
         self._configuration = mink.Configuration(kinematic)
-        self._tool_task = mink.FrameTask(
-            TOOL_SITE, "site", position_cost=1.0, orientation_cost=0.3, gain=1.0, lm_damping=1e-4
-        )
-        self._posture_task = mink.PostureTask(kinematic, cost=2e-3)
         speeds = {f"robot0:{name}": 3.0 for name in ARM_JOINTS}
-        self._limits = [mink.ConfigurationLimit(kinematic), mink.VelocityLimit(kinematic, speeds)]
+        self._solver = ToolSolver(self._configuration, TOOL_SITE, speeds, CONTROL_STEP_S)
         fingers = ("l_gripper_finger_joint", "r_gripper_finger_joint")
         self._kinematic_q = _addresses(kinematic, ARM_JOINTS, "qposadr")
         self._q = _addresses(model, ARM_JOINTS, "qposadr")
@@ -228,7 +225,7 @@ class CartesianController:
         q = self._configuration.model.qpos0.copy()
         q[self._kinematic_q] = HOME_Q
         self._configuration.update(q)
-        self._posture_task.set_target(q)
+        self._solver.prefer(q)
 
     def move(self, target: Pose, opening_m: float, limit_s: float) -> bool:
         """Move the tool to `target` and the pads to `opening_m` apart, stepping the physics.
@@ -296,12 +293,8 @@ class CartesianController:
 
     def _advance(self, waypoint: mink.SE3) -> bool:
         """One control step towards a waypoint; False if the solver finds no solution, and the arm holds still."""
-        self._tool_task.set_target(waypoint)
         try:
-            velocity = mink.solve_ik(
-                self._configuration, [self._tool_task, self._posture_task], CONTROL_STEP_S, "daqp",
-                damping=1e-6, limits=self._limits,
-            )  # fmt: skip
+            velocity = self._solver.velocity(waypoint)
         except mink.NoSolutionFound:
             self._follow_measured()
             return False

@@ -95,10 +95,11 @@ def choose_adapter(files: CheckpointFiles, directory: str | Path, weights: Weigh
         )
     if adapter is None:
         return None
-    if weights != "full" or files.quantization:
+    if weights != "full" or files.quantization.method:
         raise ConfigError(
             f"an adapter is merged into weights in full precision, got adapter {str(directory)!r} with weights "
-            f"{files.quantization or weights}; merge it once (si-embodied train lora --merge) and load the result"
+            f"{files.quantization.method or weights}; merge it once (si-embodied train lora --merge) and load "
+            "the result"
         )
     name = model_name(files.directory)
     if adapter.base and _last(model_name(Path(adapter.base))) != _last(name):

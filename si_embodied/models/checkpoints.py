@@ -14,6 +14,7 @@ from typing import Any
 from si_embodied.errors import CheckpointError, ConfigError
 from si_embodied.models.conversion import convert_config, is_original
 from si_embodied.models.footprint import STORED_BITS, StoredTensor
+from si_embodied.models.quantized import Quantization, read_quantization
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl", "bagel")
 """`model_type`s that run locally; `families.FAMILIES` has one entry per type."""
@@ -27,8 +28,6 @@ LLM_CONFIG, VIT_CONFIG = "llm_config.json", "vit_config.json"
 _BAGEL_WEIGHTS = "ema.safetensors"  # in the original BAGEL; SenseNova-SI's is called model.safetensors
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 _MAX_DIMENSIONS = 16
-_LOADED_QUANTIZATIONS = ("", "fp8", "bitsandbytes")
-"""`quant_method`s that transformers loads without a further package."""
 
 
 def shipped_checkpoint() -> Path:
@@ -45,7 +44,7 @@ class CheckpointFiles:
     original: bool  # InternVL's or BAGEL's original format, converted on load
     weights: tuple[Path, ...]  # safetensors files
     size_bytes: int  # total size of the weights
-    quantization: str = ""  # `quant_method` of weights that are stored quantized: "fp8", "bitsandbytes"
+    quantization: Quantization = Quantization()  # of weights that are stored quantized
     has_adapter: bool = False  # whether a LoRA adapter lies beside the weights; it is applied only when asked for
 
 
@@ -93,7 +92,7 @@ def _inspect(path: Path) -> CheckpointFiles:
         raise _gguf(gguf)
     config = _read_config(path)
     model_type, original = _model_type(path, config)
-    quantization = _quantization(path, config)
+    quantization = read_quantization(path, config, original=original)
     _check_processors(path, original=original)
     weights = _weight_files(path, (_BAGEL_WEIGHTS, "model.safetensors") if _is_bagel(path) else ("model.safetensors",))
     for file in weights:
@@ -162,24 +161,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     config = read_json(path / "config.json")
     names = config.get("architectures")
     return {**config, "architectures": [str(name) for name in names] if isinstance(names, list) else []}
-
-
-def _quantization(path: Path, config: Mapping[str, Any]) -> str:
-    """How the stored weights are quantized; empty if they are not.
-
-    Raises:
-        CheckpointError: in a way that is not loaded here (AWQ, GPTQ and others).
-    """
-    groups = (config, *(config.get(name) for name in ("text_config", "llm_config")))
-    settings = [group.get("quantization_config") for group in groups if isinstance(group, dict)]
-    found: dict[str, Any] = next((each for each in settings if isinstance(each, dict)), {})
-    method = str(found.get("quant_method") or ("gptq" if "bits" in found else ""))
-    if method in _LOADED_QUANTIZATIONS:
-        return method
-    raise CheckpointError(
-        f"{path} is quantized with {method}, which is not loaded here: get the checkpoint in full precision (weights "
-        "8bit or 4bit shrink it on load), or serve this one with vLLM or SGLang and give its address (--server URL)"
-    )
 
 
 def _model_type(path: Path, config: Mapping[str, Any]) -> tuple[str, bool]:

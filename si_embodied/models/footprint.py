@@ -32,6 +32,9 @@ STORED_BITS: Mapping[str, int] = {
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """Dtypes that are converted on load. Integers hold weights that were quantized before, and are kept."""
 
+_QUANTIZED_WEIGHTS = (".weight", ".weight_packed")
+"""Ends of the names of quantized weights in compressed-tensors' formats; scales and zero points have others."""
+
 _NEVER_QUANTIZED = ("embed_tokens.weight", "pos_embed.weight", "position_embedding.weight", "lm_head.weight")
 
 
@@ -49,7 +52,12 @@ class StoredTensor:
 
 
 def weight_bytes(
-    tensors: Mapping[str, StoredTensor], dtype: str, weights: Weights = "full", *, keeps_fp8: bool = False
+    tensors: Mapping[str, StoredTensor],
+    dtype: str,
+    weights: Weights = "full",
+    *,
+    keeps_fp8: bool = False,
+    restored_bits: int = 0,
 ) -> int:
     """Size of the loaded weights in bytes.
 
@@ -58,16 +66,23 @@ def weight_bytes(
         dtype: "float32", "bfloat16", "float16".
         weights: how the linear layers are stored.
         keeps_fp8: whether 8-bit floats stay as they are, at a byte each, instead of being converted to `dtype`.
+        restored_bits: bits per element of integer weights that are restored to `dtype` on load, several in each stored
+            integer; 0: they stay as they are.
     """
     converted = {
         name: tensor
         for name, tensor in tensors.items()
         if tensor.dtype in _FLOATS or (tensor.dtype.startswith("F8") and not keeps_fp8)
     }
-    kept = [tensor for name, tensor in tensors.items() if name not in converted]
+    stored = {name: tensor for name, tensor in tensors.items() if name not in converted}
+    if restored_bits:
+        for name in [name for name in stored if name.endswith(_QUANTIZED_WEIGHTS)]:
+            tensor = stored.pop(name)
+            elements = tensor.elements * STORED_BITS.get(tensor.dtype, 8) // min(restored_bits, 8)
+            converted[name] = StoredTensor(tensor.dtype, (elements,))
     linear = sum(tensor.elements for name, tensor in converted.items() if _is_linear(name, tensor.shape))
     return total_bytes(sum(tensor.elements for tensor in converted.values()), linear, dtype, weights) + sum(
-        tensor.elements * STORED_BITS.get(tensor.dtype, 8) // 8 for tensor in kept
+        tensor.elements * STORED_BITS.get(tensor.dtype, 8) // 8 for tensor in stored.values()
     )
 
 

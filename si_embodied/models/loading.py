@@ -12,6 +12,7 @@ from si_embodied.models.adapters import choose_adapter, merged
 from si_embodied.models.checkpoints import inspect_checkpoint, read_header
 from si_embodied.models.footprint import WEIGHTS, Weights, check_fits, free_ram_bytes, weight_bytes
 from si_embodied.models.hub import model_name, resolve_model
+from si_embodied.models.quantized import GPU_ONLY
 
 with extra("models"):
     import torch
@@ -87,7 +88,8 @@ def load_checkpoint(
         CheckpointError: the checkpoint cannot be downloaded or loaded, does not fit into memory, or is not the base of
             the adapter.
         ConfigError: unknown device or dtype, quantized weights on a device that does not support them, or of a
-            checkpoint that is quantized already, or with an adapter.
+            checkpoint that is quantized already, or with an adapter; a checkpoint that is quantized with a method that
+            the device does not support.
         MissingExtraError: quantized weights without bitsandbytes, or an adapter without peft.
     """
     files = inspect_checkpoint(resolve_model(model))
@@ -95,8 +97,11 @@ def load_checkpoint(
     family = FAMILIES[files.model_type]
     if family.blocks:  # FlashAttention 2 takes no mask
         placement = replace(placement, kernel="sdpa")
-    if files.quantization and weights != "full":
-        raise ConfigError(f"{files.directory} is quantized already ({files.quantization}): load it with weights full")
+    stored = files.quantization
+    if stored.method and weights != "full":
+        raise ConfigError(f"{files.directory} is quantized already ({stored.label}): load it with weights full")
+    if stored.method in GPU_ONLY:
+        placement = _on_gpu(files, placement, dtype)
     name = model_name(files.directory)
     chosen = choose_adapter(files, adapter, weights)
     _check_memory(files, placement)
@@ -131,7 +136,7 @@ def load_checkpoint(
         tokenizer_json=tokenizer_json,
         vocabulary_size=int(loaded.get_output_embeddings().weight.shape[0]),
         device=str(placement.device),
-        dtype=placement.label,
+        dtype=f"{placement.label}+{stored.label}" if stored.method else placement.label,
         kernel=placement.kernel,
     )
 
@@ -185,14 +190,34 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def _on_gpu(files: CheckpointFiles, placement: Placement, dtype: str) -> Placement:
+    """The placement of a checkpoint that needs a GPU; the "auto" dtype is float16, which its kernels compute in."""
+    if placement.device.type != "cuda":
+        raise ConfigError(
+            f"{files.directory} is quantized with {files.quantization.method}, which needs a CUDA device, got: "
+            f"{placement.device}; on a CPU run 8 or 4 bits with ONNX Runtime (si-embodied models export, from the "
+            "checkpoint in full precision)"
+        )
+    return replace(placement, dtype="float16") if dtype == "auto" else placement
+
+
+def _keeps_fp8(files: CheckpointFiles, device: torch.device) -> bool:
+    """Whether FP8 weights stay as they are; on devices that do not multiply FP8 they are converted on load."""
+    return files.quantization.floats and device.type == "cuda" and torch.cuda.get_device_capability(device) >= _ADA
+
+
 def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
     """Reject weights that do not fit into memory, before reading them."""
     read = new_names(files)
     tensors = {key: tensor for file in files.weights for key, tensor in read_header(file).items() if read(key)}
     cuda = placement.device.type == "cuda"
-    # transformers converts FP8 weights on other devices (its `FineGrainedFP8HfQuantizer`).
-    keeps_fp8 = files.quantization == "fp8" and cuda and torch.cuda.get_device_capability(placement.device) >= _ADA
-    needed = weight_bytes(tensors, placement.dtype, placement.weights, keeps_fp8=keeps_fp8)
+    needed = weight_bytes(
+        tensors,
+        placement.dtype,
+        placement.weights,
+        keeps_fp8=_keeps_fp8(files, placement.device),
+        restored_bits=files.quantization.bits if files.quantization.method == "compressed-tensors" else 0,
+    )
     free = torch.cuda.mem_get_info(placement.device)[0] if cuda else free_ram_bytes()
     remedies = []
     if cuda and placement.weights != "4bit":
@@ -229,6 +254,10 @@ def _load_model(
         arguments["device_map"] = {"": placement.device}  # load straight to the GPU, without a copy in host memory
     if placement.weights != "full":
         arguments["quantization_config"] = _quantization(placement)
+    if files.quantization.method == "compressed-tensors":
+        # Left to itself, the library restores weights when the whole model runs, and our engine runs its parts.
+        keeps = _keeps_fp8(files, placement.device)
+        config.quantization_config |= {"dequantize": not keeps, "use_optimized_inference": keeps}
     with no_progress_bars():
         model, info = family.network().from_pretrained(
             None if "state_dict" in arguments else str(files.directory),

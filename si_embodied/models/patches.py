@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class LinearPatches(torch.nn.Module):
-    """A convolution whose kernel covers its whole input: each row is one patch. Has the convolution's own weights."""
+    """A convolution whose kernel covers its whole input: each row is one patch. Has the convolution's own weights.
+
+    It is for images, not videos: image processors repeat the image as each frame of a patch. On a CPU one frame is
+    therefore multiplied with the sum of the frames' weights, in half the time.
+    """
 
     def __init__(self, convolution: torch.nn.Conv3d) -> None:
         """Share the weights of `convolution`."""
@@ -23,8 +27,11 @@ class LinearPatches(torch.nn.Module):
         self.weight, self.bias = convolution.weight, convolution.bias
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Embed patches (n, channels, frames, height, width); returns (n, width)."""
-        return functional.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
+        """Embed patches (n, channels, frames, height, width) of equal frames; returns (n, width)."""
+        weight = self.weight
+        if patches.device.type == "cpu":
+            patches, weight = patches[:, :, 0], weight.sum(dim=2)
+        return functional.linear(patches.flatten(1), weight.flatten(1), self.bias)
 
 
 def embed_patches_linearly(model: Any) -> None:

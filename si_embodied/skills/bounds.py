@@ -122,7 +122,7 @@ def _points_in_base(frame: CameraFrame, T_map_base: Pose) -> NDArray[np.float64]
     if frame.depth_m is None:
         return np.zeros((0, 3))
     step = max(1, int((frame.depth_m.size / _MOST_POINTS) ** 0.5))
-    points = deproject_image(frame.intrinsics, frame.depth_m)[::step, ::step].reshape(-1, 3)
+    points = deproject_image(frame.intrinsics, frame.depth_m, step=step).reshape(-1, 3)
     return (T_map_base.inverse() @ frame.T_map_camera).apply(points[np.isfinite(points[:, 2])])
 
 

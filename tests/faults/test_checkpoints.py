@@ -83,10 +83,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "adapter alone": (lambda path: _adapter(path, alone=True), "LoRA adapter.*'Qwen/base'.*merge"),
     "adapter without weights": (_adapter_without_weights, "LoRA adapter.*merge"),
     "GGUF": (_gguf, "GGUF.*llama.cpp"),
-    "AWQ": (_quantized("awq", bits=4), "quantized with awq.*full precision"),
-    "GPTQ": (_quantized("gptq", bits=4), "quantized with gptq.*full precision"),
-    "old GPTQ": (_quantized(None, bits=4, group_size=128), "quantized with gptq"),
-    "compressed-tensors": (_quantized("compressed-tensors"), "quantized with compressed-tensors.*vLLM"),
+    "HQQ": (_quantized("hqq"), "quantized with hqq.*vLLM"),
 }  # fmt: skip
 
 
