@@ -11,9 +11,11 @@ from typing import Any
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from si_embodied_msgs.action import PlanTask
+from std_srvs.srv import SetBool
 
 from si_embodied.findings import Finding
-from si_embodied.ros_nodes.checks.pilot import Pilot
+from si_embodied.ros_nodes.checks.graph import PLANNER
+from si_embodied.ros_nodes.checks.pilot import RELEASE, Pilot
 from si_embodied.types import Code
 
 _ACCEPTS_S, _CANCELS_S = 10.0, 15.0
@@ -39,11 +41,30 @@ def first_goal(pilot: Pilot, instruction: str, timeout_s: float, say: Callable[[
             follow = _follower(say)
             goal = PlanTask.Goal(instruction=instruction, timeout_s=timeout_s)
             sent = client.send_goal_async(goal, feedback_callback=lambda message: follow(message.feedback))
-            if not pilot.wait(_ACCEPTS_S, sent.done):
-                return Finding(_WHAT, "off", "the planner did not answer", "stop the robot, and read the planner's log")
-            return _followed(pilot, sent.result(), timeout_s, interrupted, say)
+            with _stopped_unless_it_ends(pilot):
+                if not pilot.wait(_ACCEPTS_S, sent.done):
+                    raise _NoAnswerError
+                return _followed(pilot, sent.result(), timeout_s, interrupted, say)
+    except _NoAnswerError:
+        fix = f"read the planner's log; it was told to stop, in case it accepts the task later: {RELEASE}"
+        return Finding(_WHAT, "off", "the planner did not answer", fix)
     finally:
         client.destroy()
+
+
+class _NoAnswerError(Exception):
+    """The planner neither accepted nor refused the task: it may still accept it."""
+
+
+@contextmanager
+def _stopped_unless_it_ends(pilot: Pilot) -> Iterator[None]:
+    """Set the emergency stop if the block raises: nobody would follow the task that was sent."""
+    try:
+        yield
+    except BaseException:
+        client = pilot.node.create_client(SetBool, f"{PLANNER}/emergency_stop")
+        pilot.wait(_CANCELS_S, client.call_async(SetBool.Request(data=True)).done)
+        raise
 
 
 def _followed(

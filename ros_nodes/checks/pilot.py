@@ -212,7 +212,7 @@ class Pilot:
         self._say(f"press the emergency stop within {seconds:.0f} s")
         if not self.wait(seconds, lambda: bool(self._latched) and self._latched[-1]):
             return False
-        self._say(f"heard; {_RELEASE}")
+        self._say(f"heard; now {RELEASE}")
         self.wait(seconds, lambda: not self._latched[-1])
         return True
 
@@ -241,5 +241,5 @@ class Pilot:
         return resolved
 
 
-_RELEASE = "now release it: ros2 service call /planner/emergency_stop std_srvs/srv/SetBool '{data: false}'"
+RELEASE = "release it: ros2 service call /planner/emergency_stop std_srvs/srv/SetBool '{data: false}'"
 _DROPPED = "docs/ros.md#sensors says why a message is refused"

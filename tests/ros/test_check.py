@@ -13,6 +13,9 @@ from geometry_msgs.msg import PoseStamped, Twist
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool, String
 
+from si_embodied.ros_nodes.checks import first_goal
+from si_embodied.ros_nodes.checks.pilot import Pilot
+
 ROBOT = [str(Path(__file__).parent / "wall_robot.py")]
 PLANNER, WATCHDOG = ["-m", "si_embodied.ros_nodes.planner_node"], ["-m", "si_embodied.ros_nodes.watchdog_node"]
 CHECK = [sys.executable, "-m", "si_embodied.cli.main", "ros", "check", "--json", "--seconds", "4"]
@@ -138,6 +141,24 @@ def test_the_first_goal_is_sent_only_when_the_pilot_says_go(ros: Any, answer: st
         assert code == 1
         assert "you did not type go" in found["first goal"]["says"]
         assert not robot.goals
+
+
+def test_a_planner_that_does_not_answer_the_first_goal_is_stopped(ros: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could still accept the task when the check is over and nobody watches."""
+    ros.start([str(Path(__file__).parent / "mute_planner.py")])
+    told = ros.listen(Bool, "told_to_stop")
+    monkeypatch.setenv("ROS_DOMAIN_ID", ros.environment["ROS_DOMAIN_ID"])
+    monkeypatch.setattr(first_goal, "_ACCEPTS_S", 5.0)
+    pilot = Pilot([], print)
+    try:
+        names = lambda: [name for name, _ in pilot.node.get_service_names_and_types()]  # noqa: E731
+        assert pilot.wait(STARTS_S, lambda: "/plan_task/_action/send_goal" in names())
+        found = first_goal.first_goal(pilot, "go to the wall", 10.0, print)
+    finally:
+        pilot.close()
+    assert (found.verdict, found.says) == ("off", "the planner did not answer")
+    ros.wait(lambda: told, 10.0, "the stop")
+    assert told[-1].data
 
 
 def test_the_doctor_measures_the_rate_of_a_camera(ros: Any) -> None:
