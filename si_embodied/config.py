@@ -43,7 +43,7 @@ class GroundingConfig:
     min_approach_m: Annotated[float, Doc("least progress of a goto that has to stop at the edge of the map")] = 0.5
     max_view_age_s: Annotated[float, Doc("a remembered view or object older than this is not driven to")] = 300.0
     object_radius_m: Annotated[float, Doc("largest half extent of an object to pick, from the point")] = 0.06
-    max_miss_m: Annotated[float, Doc("a pick whose point misses by at most this much takes the nearest object")] = 0.03
+    max_miss_m: Annotated[float, Doc("a pick whose point misses the only object nearby by this much takes it")] = 0.03
     surface_step_m: Annotated[float, Doc("neighbouring pixels farther apart than this belong to two objects")] = 0.012
     min_object_height_m: Annotated[float, Doc("an object lower than this above its support cannot be grasped")] = 0.012
     grasp_depth_m: Annotated[float, Doc("how far below the object's top the gripper closes")] = 0.025

@@ -78,8 +78,8 @@ class Grounder:
     def grasp(self, frame: CameraFrame, point: tuple[int, int], seed: NDArray[np.float64]) -> Grasp | Refusal:
         """A top-down grasp of the object at a pixel, centred on it and closing across its narrow side.
 
-        A pixel just beside an object shows what lies behind it, which may be far away; so the object is meant that is
-        nearest in the image, at most `max_miss_m` off at its own depth.
+        A pixel just beside an object shows what lies behind it, which may be far away. So the object is taken that is
+        at most `max_miss_m` off in the image, at its own depth; if there are two, neither.
 
         Args:
             frame: the image, which has depth.
@@ -88,10 +88,14 @@ class Grounder:
         """
         pixel = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
         surface, support = self._object_points(frame, pixel, seed)
-        if len(surface) < _FEWEST_POINTS and (beside := self._raised_beside(frame, pixel, support)) is not None:
-            surface, support = self._object_points(frame, *beside)
+        where = f"at {list(point)} in the {frame.name} view"
         if len(surface) < _FEWEST_POINTS:
-            return Refusal(Code.NO_GRASP, f"no object above its support at {list(point)} in the {frame.name} view")
+            pixels, beside = self._raised_beside(frame, pixel, support)
+            if not len(beside):
+                return Refusal(Code.NO_GRASP, f"no object above its support {where}")
+            surface, support = self._object_points(frame, pixels[0], beside[0])
+            if len(surface) < _FEWEST_POINTS or _farthest(beside, surface) > self.config.surface_step_m:
+                return Refusal(Code.NO_GRASP, f"no object {where}, and not just one beside it; point at one")
         top = float(np.percentile(surface[:, 2], 95))
         # Use the outline of the top face: the side facing the camera would pull the centre towards the camera.
         outline = surface[surface[:, 2] > top - 0.4 * (top - support)][:, :2]
@@ -104,19 +108,17 @@ class Grounder:
 
     def _raised_beside(
         self, frame: CameraFrame, pixel: tuple[float, float], support: float
-    ) -> tuple[tuple[float, float], NDArray[np.float64]] | None:
-        """The pixel nearest to `pixel`, and its map point (3,), that shows something above a support at this height."""
+    ) -> tuple[list[tuple[float, float]], NDArray[np.float64]]:
+        """The pixels within `max_miss_m`, nearest first, that show things above this support; and their map points."""
         assert frame.depth_m is not None  # point_in_map refuses a frame without depth
         points = frame.T_map_camera.apply(deproject_image(frame.intrinsics, frame.depth_m))
         above = points[..., 2] - support
-        raised = (above > self.config.min_object_height_m) & (above < _MAX_OBJECT_HEIGHT_M)
-        rows, columns = np.indices(raised.shape)
+        raised = (above > self.config.min_object_height_m) & (above < _MAX_OBJECT_HEIGHT_M)  # False for NaN
+        rows, columns = np.nonzero(raised)
         off_px = np.hypot(columns - pixel[0], rows - pixel[1])
-        off_m = np.where(raised, off_px * frame.depth_m / frame.intrinsics.fx, np.inf)
-        row, column = divmod(int(np.argmin(off_m)), raised.shape[1])
-        if off_m[row, column] > self.config.max_miss_m:
-            return None
-        return (float(column), float(row)), points[row, column]
+        off_m = off_px * frame.depth_m[rows, columns] / frame.intrinsics.fx
+        near = [index for index in np.argsort(off_m) if off_m[index] <= self.config.max_miss_m]
+        return [(float(columns[i]), float(rows[i])) for i in near], points[rows[near], columns[near]]
 
     def _object_points(
         self, frame: CameraFrame, pixel: tuple[float, float], seed: NDArray[np.float64]
@@ -197,6 +199,11 @@ def _support_height(heights: NDArray[np.float64], seed: float) -> float:
     best = int(np.argmax(pairs))
     level = heights[(heights >= edges[best]) & (heights <= edges[min(best + 2, len(counts))])]
     return float(np.median(level))
+
+
+def _farthest(points: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """The largest distance of one of `points` (n, 3) from the nearest of `others` (m, 3)."""
+    return math.sqrt(max(float(_squared(others - point).min()) for point in points))
 
 
 def _connected(

@@ -263,6 +263,14 @@ def test_pick_takes_the_object_that_the_point_just_misses(
         assert goal.code is Code.NO_GRASP
 
 
+def test_pick_between_two_objects_takes_neither(table_from_above: Table) -> None:
+    boxes = [(0.6, 0.04, 0.0, 0.05, 0.05, 0.05), (0.6, -0.04, 0.0, 0.05, 0.05, 0.05)]
+    refusal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above(boxes))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.NO_GRASP
+    assert "not just one beside it" in refusal.message
+
+
 def test_pick_on_the_bare_table_is_refused(table_from_above: Table) -> None:
     refusal = ground(Pick(object="cube", view=0, point=(502, 502)), table_from_above([]))
     assert isinstance(refusal, Refusal)
