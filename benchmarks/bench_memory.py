@@ -37,10 +37,10 @@ LIMIT = 1.3
 VIEWS, TURN_LEFT = 4, 2
 
 
-def poses(count: int, image_size: int) -> list[Observation]:
+def poses(count: int, image_size: int, seed: int = 3) -> list[Observation]:
     """Views of an apartment, 15 degrees apart."""
     env: Any = gymnasium.make("si_embodied/Apartment-v0", image_size=image_size)
-    raw, _ = env.reset(seed=3)
+    raw, _ = env.reset(seed=seed)
     seen = []
     for _ in range(count):
         seen.append(from_gymnasium(raw, env.unwrapped.embodiment.cameras))

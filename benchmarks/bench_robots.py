@@ -14,7 +14,7 @@ percentile above 1.5 times the median of all. The last line is JSON; the exit st
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/bench_robots.py [--model DIR | --large] [--prompt nav/v2]
 
---large plans with the untrained Qwen3-VL of bench_decoding.py, which needs Qwen's vocabulary (--vocabulary).
+--large plans with the untrained Qwen3-VL of bench_decoding.py.
 """
 
 from __future__ import annotations
@@ -32,22 +32,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
+from bench_memory import VIEWS, poses
 
-import si_embodied.envs  # noqa: F401 - registers the worlds
 from si_embodied import Task
 from si_embodied.backends.local import LocalBackend
 from si_embodied.memory import Memory
 from si_embodied.models.checkpoints import shipped_checkpoint
 from si_embodied.models.decoding import Decoding
 from si_embodied.models.lanes import LANES
-from si_embodied.policies.observation import from_gymnasium
 from si_embodied.prompts import load_prompt
-from si_embodied.types import Observation, Prompt
+from si_embodied.types import Prompt
 
 LEAST_GAIN, MOST_P99 = 2.5, 1.5
-VIEWS, TURN_LEFT = 4, 2
 BLOCK = 5  # plans of each robot, before the next kind's turn
 KINDS = ("one after another", "own caches", "at once")
 
@@ -73,21 +70,9 @@ class Timing:
         return max(float(np.percentile(each, 99)) for each in self.plans_s.values()) / median
 
 
-def look_around(robot: int, count: int, image_size: int) -> list[Observation]:
-    """A robot's views, 15 degrees apart, in an apartment of its own."""
-    env: Any = gymnasium.make("si_embodied/Apartment-v0", image_size=image_size)
-    raw, _ = env.reset(seed=robot)
-    seen = []
-    for _ in range(count):
-        seen.append(from_gymnasium(raw, env.unwrapped.embodiment.cameras))
-        raw = env.step(TURN_LEFT)[0]
-    env.close()
-    return seen
-
-
 def prompts_of(robot: int, version: str, plans: int, image_size: int) -> list[Prompt]:
     """A robot's prompts: four remembered views, and a new one each time."""
-    seen = look_around(robot, VIEWS + plans, image_size)
+    seen = poses(VIEWS + plans, image_size, seed=robot)
     remembered = tuple(each.frames[0] for each in seen[:VIEWS])
     task, template = Task(f"find the red chair in flat {robot}", "navigation"), load_prompt(version)
     return [template.render(task, dataclasses.replace(each, keyframes=remembered), Memory()) for each in seen[VIEWS:]]
@@ -178,7 +163,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a checkpoint (default: the one in the package)")
     parser.add_argument("--large", action="store_true", help="the untrained Qwen3-VL of bench_decoding.py")
-    parser.add_argument("--vocabulary", type=Path, help="qwen.tiktoken (default: the one in an installed package)")
     parser.add_argument("--prompt", default="nav/v2", help="prompt version (default: nav/v2)")
     parser.add_argument("--robots", type=int, nargs="+", default=[1, 4, 8], help="how many (default: 1 4 8)")
     parser.add_argument("--plans", type=int, default=15, help="of each robot (default: 15)")
@@ -188,12 +172,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or shipped_checkpoint()
         if given.large:
-            from untrained_qwen3_vl import find_vocabulary, large_model
+            from untrained_qwen3_vl import large_model
 
-            vocabulary = given.vocabulary or find_vocabulary()
-            if vocabulary is None:
-                parser.error("qwen.tiktoken not found; the start of bench_decoding.py says where to get it")
-            model = save(large_model(vocabulary), Path(folder))
+            model = save(large_model(), Path(folder))
         streams = [prompts_of(robot, given.prompt, given.plans + 1, image_size) for robot in range(max(given.robots))]
         rows = [report(count, measure(model, streams[:count])) for count in given.robots]
     held = all(good(row) for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from si_embodied import __version__
@@ -93,6 +94,17 @@ def advice(found: Checkup) -> list[str]:
     return lines
 
 
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """The versions of those that are installed, by name."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 def _version(module: str, distribution: str) -> str | None:
     """A distribution's version, without an import, which could take seconds or fail."""
     try:
@@ -100,10 +112,7 @@ def _version(module: str, distribution: str) -> str | None:
             return None
     except (ImportError, ValueError):
         return None
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "installed"
+    return installed_versions((distribution,)).get(distribution, "installed")
 
 
 def renderer() -> tuple[str | None, str]:

@@ -18,7 +18,7 @@ from si_embodied.ros_nodes.checks.graph import PLANNER
 from si_embodied.ros_nodes.checks.pilot import RELEASE, Pilot
 from si_embodied.types import Code
 
-_ACCEPTS_S, _CANCELS_S = 10.0, 15.0
+_ACCEPTS_S, _CANCELS_S, _STOPS_S = 10.0, 15.0, 5.0
 _WHAT = "first goal"
 _ENDS_LATER_S = 30.0
 """The planner ends a task at its time-out itself, by the ROS clock, which may be slower than ours."""
@@ -41,29 +41,29 @@ def first_goal(pilot: Pilot, instruction: str, timeout_s: float, say: Callable[[
             follow = _follower(say)
             goal = PlanTask.Goal(instruction=instruction, timeout_s=timeout_s)
             sent = client.send_goal_async(goal, feedback_callback=lambda message: follow(message.feedback))
-            with _stopped_unless_it_ends(pilot):
-                if not pilot.wait(_ACCEPTS_S, sent.done):
-                    raise _NoAnswerError
-                return _followed(pilot, sent.result(), timeout_s, interrupted, say)
-    except _NoAnswerError:
-        fix = f"read the planner's log; it was told to stop, in case it accepts the task later: {RELEASE}"
-        return Finding(_WHAT, "off", "the planner did not answer", fix)
+            if pilot.wait(_ACCEPTS_S, sent.done):
+                with _stopped_if_it_raises(pilot):
+                    return _followed(pilot, sent.result(), timeout_s, interrupted, say)
+            # It may still accept the task, when nobody watches the robot any more.
+            told = f"the emergency stop is set; {RELEASE}" if _stop(pilot) else "press the emergency stop"
+            return Finding(_WHAT, "off", "the planner did not answer", f"{told}; read the planner's log")
     finally:
         client.destroy()
 
 
-class _NoAnswerError(Exception):
-    """The planner neither accepted nor refused the task: it may still accept it."""
+def _stop(pilot: Pilot) -> bool:
+    """Set the planner's emergency stop; whether it confirmed that."""
+    client = pilot.node.create_client(SetBool, f"{PLANNER}/emergency_stop")
+    answer = client.call_async(SetBool.Request(data=True))
+    return pilot.wait(_STOPS_S, answer.done) and bool(answer.result().success)
 
 
 @contextmanager
-def _stopped_unless_it_ends(pilot: Pilot) -> Iterator[None]:
-    """Set the emergency stop if the block raises: nobody would follow the task that was sent."""
+def _stopped_if_it_raises(pilot: Pilot) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        client = pilot.node.create_client(SetBool, f"{PLANNER}/emergency_stop")
-        pilot.wait(_CANCELS_S, client.call_async(SetBool.Request(data=True)).done)
+        _stop(pilot)
         raise
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Collection, Mapping
 
 from si_embodied.findings import Finding
+from si_embodied.installation import installed_versions
 
 _WHAT = "ONNX Runtime"
 _BUILDS = ("onnxruntime", "onnxruntime-gpu")
@@ -18,7 +18,7 @@ def check_onnx_build(*, gpu: bool, jetson: bool) -> Finding:
         gpu: whether there is an NVIDIA GPU.
         jetson: whether it is a Jetson's.
     """
-    installed = {name: version for name in _BUILDS if (version := _version(name))}
+    installed = installed_versions(_BUILDS)
     if not installed:
         return Finding(_WHAT, "note", "not installed; exported models need it (extra onnx or onnx-gpu)")
     try:
@@ -59,10 +59,3 @@ def _fix(*, jetson: bool) -> str:
 
 def _words(installed: Mapping[str, str]) -> str:
     return " and ".join(f"{name} {version}" for name, version in installed.items())
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 import platform
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied import __version__
 from si_embodied.evaluation.statistics import PairedComparison, Percentiles, mcnemar, mean, percentiles, wilson_interval
+from si_embodied.installation import installed_versions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -123,13 +123,7 @@ def compare(name: str, run: Run, control: Run) -> Comparison:
 
 def versions() -> dict[str, str]:
     """The versions of the installed packages that a score may depend on."""
-    found = {"si-embodied": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"si-embodied": __version__, "python": platform.python_version(), **installed_versions(_PACKAGES)}
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

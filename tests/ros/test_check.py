@@ -157,6 +157,7 @@ def test_a_planner_that_does_not_answer_the_first_goal_is_stopped(ros: Any, monk
     finally:
         pilot.close()
     assert (found.verdict, found.says) == ("off", "the planner did not answer")
+    assert found.fix.startswith("the emergency stop is set")
     ros.wait(lambda: told, 10.0, "the stop")
     assert told[-1].data
 

@@ -22,6 +22,7 @@ WATCHED = (
 CALLS: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
     # The pilot's checks are no nodes of the robot and have no enclave.
     ("checks/first_goal.py", "ActionClient", "'plan_task'"): {},
+    ("checks/first_goal.py", "create_client", "f'{PLANNER}/emergency_stop'"): {},
     ("checks/pilot.py", "create_client", "f'{PLANNER}/get_parameters'"): {},
     ("checks/pilot.py", "create_subscription", "ACTIVE_TOPIC"): {},
     ("checks/pilot.py", "create_subscription", "LATCHED_TOPIC"): {},

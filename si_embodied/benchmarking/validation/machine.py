@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from si_embodied.benchmarking.latency.machine import describe_machine
 from si_embodied.benchmarking.results import markdown_rows
 from si_embodied.benchmarking.validation.findings import Finding
 from si_embodied.evaluation.config import model_fingerprint
+from si_embodied.installation import installed_versions
 
 if TYPE_CHECKING:
     from si_embodied.benchmarking.validation.settings import ValidationRun
@@ -25,7 +25,7 @@ _CHUNK = 1 << 22
 
 def describe(run: ValidationRun) -> Finding:
     """Describe the machine, and hash the checkpoint's files."""
-    machine = {**describe_machine(), **_more_versions(), **_cuda(), **_providers()}
+    machine = {**describe_machine(), **installed_versions(_PACKAGES), **_cuda(), **_providers()}
     directory = Path(run.backend.model)
     files = sorted(path for path in directory.iterdir() if path.is_file())
     rows = [(each.name, f"{each.stat().st_size / 1e6:.1f}", sha256(each)) for each in files
@@ -46,16 +46,6 @@ def sha256(file: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _more_versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _cuda() -> Mapping[str, str]:
