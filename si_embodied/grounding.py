@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.config import GroundingConfig
-from si_embodied.geometry import Pose, deproject, deproject_image, depth_at
+from si_embodied.geometry import Pose, deproject, deproject_to_map, depth_at, is_return
 from si_embodied.skills import Grasp
 from si_embodied.standoff import arrival, standoff
 from si_embodied.types import Code, Refusal
@@ -27,6 +27,9 @@ _FEWEST_POINTS = 6
 """Fewer pixels above a support are noise."""
 _LEVEL_M = 0.006
 """Bin width of the height histogram, and how far above the seed point its support may be measured."""
+
+_MOST_HEIGHTS = 8192
+"""Pixels whose heights are compared, of up to 100,000 in the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,17 @@ class Grounder:
     ) -> tuple[list[tuple[float, float]], NDArray[np.float64]]:
         """The pixels within `max_miss_m`, nearest first, that show things above this support; and their map points."""
         assert frame.depth_m is not None  # point_in_map refuses a frame without depth
-        points = frame.T_map_camera.apply(deproject_image(frame.intrinsics, frame.depth_m))
-        above = points[..., 2] - support
+        measured = frame.depth_m[is_return(frame.depth_m)]
+        half = math.ceil(self.config.max_miss_m * frame.intrinsics.fx / float(measured.min()))
+        top, left, planes = _window(frame, pixel, half)
+        above = planes[2] - support
         raised = (above > self.config.min_object_height_m) & (above < _MAX_OBJECT_HEIGHT_M)  # False for NaN
         rows, columns = np.nonzero(raised)
+        points, rows, columns = planes[:, rows, columns].T, rows + top, columns + left
         off_px = np.hypot(columns - pixel[0], rows - pixel[1])
         off_m = off_px * frame.depth_m[rows, columns] / frame.intrinsics.fx
         near = [index for index in np.argsort(off_m) if off_m[index] <= self.config.max_miss_m]
-        return [(float(columns[i]), float(rows[i])) for i in near], points[rows[near], columns[near]]
+        return [(float(columns[i]), float(rows[i])) for i in near], points[near]
 
     def _object_points(
         self, frame: CameraFrame, pixel: tuple[float, float], seed: NDArray[np.float64]
@@ -129,21 +135,32 @@ class Grounder:
         # The window covers the largest object at this depth and its surroundings.
         depth = float((frame.T_map_camera.inverse().apply(seed))[2])
         half = math.ceil(3 * self.config.object_radius_m / depth * max(frame.intrinsics.fx, frame.intrinsics.fy))
-        rows = slice(max(0, round(v) - half), round(v) + half + 1)
-        columns = slice(max(0, round(u) - half), round(u) + half + 1)
-        window = frame.depth_m[rows, columns]
-        camera = frame.intrinsics.cropped(columns.start, rows.start, window.shape[1], window.shape[0])
-        points = frame.T_map_camera.apply(deproject_image(camera, window))
-        start = (round(v) - rows.start, round(u) - columns.start)
-        squared_distance = _squared(points[..., :2] - seed[:2])
+        top, left, planes = _window(frame, pixel, half)
+        x, y, z = planes
+        start = (round(v) - top, round(u) - left)
+        squared_distance = (x - seed[0]) ** 2 + (y - seed[1]) ** 2
         around = squared_distance < (3 * self.config.object_radius_m) ** 2
-        support = _support_height(points[..., 2][around], float(seed[2]))
+        support = _support_height(z[around], float(seed[2]))
         near = squared_distance < (2 * self.config.object_radius_m) ** 2
-        above = points[..., 2] > support + self.config.min_object_height_m
+        above = z > support + self.config.min_object_height_m
         # On a slanted surface, neighbouring pixels lie farther apart than depth / focal length.
         step = max(self.config.surface_step_m, 2.5 * depth / frame.intrinsics.fy)
         with np.errstate(invalid="ignore"):
-            return points[_connected(near & above, points, start, step)], support
+            return planes[:, _connected(near & above, planes, start, step)].T, support
+
+
+def _window(frame: CameraFrame, pixel: tuple[float, float], half: int) -> tuple[int, int, NDArray[np.float64]]:
+    """The map coordinates (3, h, w) of the pixels at most `half` from (u, v) in row and column, and the first's place.
+
+    Returns:
+        The window's first row and first column, and x, y and z of its pixels.
+    """
+    assert frame.depth_m is not None  # point_in_map refuses a frame without depth
+    column, row = round(pixel[0]), round(pixel[1])
+    top, left = max(0, row - half), max(0, column - half)
+    depth_m = frame.depth_m[top : row + half + 1, left : column + half + 1]
+    camera = frame.intrinsics.cropped(left, top, depth_m.shape[1], depth_m.shape[0])
+    return top, left, deproject_to_map(camera, depth_m, frame.T_map_camera)
 
 
 def pixel_of(point: tuple[int, int], width: int, height: int) -> tuple[float, float]:
@@ -170,14 +187,13 @@ def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64
     """
     angles = np.radians(np.arange(-45, 45))
     axes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (90, 2)
-    along = points @ axes.T  # (n, 90)
-    across = points @ np.stack([-axes[:, 1], axes[:, 0]], axis=-1).T
-    extents = np.stack([np.ptp(along, axis=0), np.ptp(across, axis=0)])  # (2, 90)
+    normals = np.stack([-axes[:, 1], axes[:, 0]], axis=-1)
+    along, across = axes @ points.T, normals @ points.T  # (90, n)
+    extents = np.stack([np.ptp(along, axis=1), np.ptp(across, axis=1)])  # (2, 90)
     best = int(np.argmin(extents.prod(axis=0)))
-    middle_along = (along[:, best].max() + along[:, best].min()) / 2
-    middle_across = (across[:, best].max() + across[:, best].min()) / 2
-    axis = axes[best]
-    centre = middle_along * axis + middle_across * np.array([-axis[1], axis[0]])
+    middle_along = (along[best].max() + along[best].min()) / 2
+    middle_across = (across[best].max() + across[best].min()) / 2
+    centre = middle_along * axes[best] + middle_across * normals[best]
     length, width, yaw = float(extents[0, best]), float(extents[1, best]), float(angles[best])
     if width > length:
         length, width = width, length
@@ -193,11 +209,15 @@ def _support_height(heights: NDArray[np.float64], seed: float) -> float:
     heights = heights[(heights > seed - _MAX_OBJECT_HEIGHT_M) & (heights < seed + _LEVEL_M)]
     if not heights.size:
         return seed
-    counts, edges = np.histogram(heights, bins=max(1, math.ceil(np.ptp(heights) / _LEVEL_M)))
+    heights = heights[:: math.ceil(heights.size / _MOST_HEIGHTS)]
+    low, span = heights.min(), np.ptp(heights)
+    bins = max(1, math.ceil(span / _LEVEL_M))
+    index = np.minimum((heights - low) * (bins / span if span else 0.0), bins - 1).astype(np.intp)
+    counts = np.bincount(index, minlength=bins)
     # Count pairs of bins, because a surface on a bin edge is split between two.
     pairs = counts[:-1] + counts[1:] if len(counts) > 1 else counts
     best = int(np.argmax(pairs))
-    level = heights[(heights >= edges[best]) & (heights <= edges[min(best + 2, len(counts))])]
+    level = heights[(index >= best) & (index <= best + 1)]
     return float(np.median(level))
 
 
@@ -207,32 +227,45 @@ def _farthest(points: NDArray[np.float64], others: NDArray[np.float64]) -> float
 
 
 def _connected(
-    allowed: NDArray[np.bool_], points: NDArray[np.float64], start: tuple[int, int], step_m: float
+    allowed: NDArray[np.bool_], planes: NDArray[np.float64], start: tuple[int, int], step_m: float
 ) -> NDArray[np.bool_]:
-    """Mask (H, W) of the pixels connected to `start` through allowed 4-neighbours less than `step_m` apart in 3D."""
+    """Mask (H, W) of the pixels connected to `start` through allowed 4-neighbours less than `step_m` apart in 3D.
+
+    `planes` has the coordinates of the pixels, (3, H, W).
+    """
     whole = np.zeros_like(allowed)
     row, column = start
     whole[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
     whole &= allowed
     if not whole.any():
         return whole
-    # Crop to the allowed pixels, usually a small part of the window.
-    rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
-    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    allowed, points, region = allowed[part], points[part], whole[part]
-    joined_down = _squared(points[1:] - points[:-1]) < step_m**2
-    joined_right = _squared(points[:, 1:] - points[:, :-1]) < step_m**2
+    # Crop to rows and columns without a gap: beyond one, nothing is connected.
+    part = tuple(_without_gap(allowed.any(axis=1 - axis), whole.any(axis=1 - axis)) for axis in (0, 1))
+    allowed, planes, region = allowed[part], planes[(slice(None), *part)], whole[part]
+    joined_down = ((np.diff(planes, axis=1) ** 2).sum(axis=0) < step_m**2) & allowed[1:] & allowed[:-1]
+    joined_right = ((np.diff(planes, axis=2) ** 2).sum(axis=0) < step_m**2) & allowed[:, 1:] & allowed[:, :-1]
     while True:
-        grown = region.copy()
-        grown[1:] |= region[:-1] & joined_down
-        grown[:-1] |= region[1:] & joined_down
-        grown[:, 1:] |= region[:, :-1] & joined_right
-        grown[:, :-1] |= region[:, 1:] & joined_right
-        grown &= allowed
-        if np.array_equal(grown, region):
+        count = np.count_nonzero(region)
+        _spread(region, joined_down)
+        _spread(region.T, joined_right.T)
+        if np.count_nonzero(region) == count:
             whole[part] = region
             return whole
-        region = grown
+
+
+def _without_gap(allowed: NDArray[np.bool_], part: NDArray[np.bool_]) -> slice:
+    """The longest stretch of `allowed` (n,) around `part` (n,), which has some True values."""
+    inside, gaps = np.flatnonzero(part), np.flatnonzero(~allowed)
+    before, after = gaps[gaps < inside[0]], gaps[gaps > inside[-1]]
+    return slice(before[-1] + 1 if before.size else 0, after[0] if after.size else None)
+
+
+def _spread(region: NDArray[np.bool_], joined: NDArray[np.bool_]) -> None:
+    """Grow `region` (H, W) along its columns, in place, as far as rows are joined to the next one, (H - 1, W)."""
+    for row in range(len(joined)):
+        region[row + 1] |= region[row] & joined[row]
+    for row in reversed(range(len(joined))):
+        region[row] |= region[row + 1] & joined[row]
 
 
 def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
