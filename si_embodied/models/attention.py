@@ -38,6 +38,7 @@ class Pass:
     is_image: torch.Tensor | None = None  # (1, n), where DeepStack's features are added
     deepstack: tuple[torch.Tensor, ...] = ()  # (n_image, hidden) each, for the first layers
     step: bool = False  # of an answer: over before it could be aborted
+    bias: torch.Tensor | None = None  # (n, T + n), the mask as it is added to the scores; filled in by the pass
     now: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)  # keys and values after the pass
 
     @property
@@ -54,19 +55,24 @@ def run_passes(language: Any, passes: Sequence[Pass]) -> list[torch.Tensor]:
         **_deepstack(passes),
     }
     for each in passes:
-        each.now, each.mask = [], _mask(each)
+        each.now, each.bias = [], _bias(each)
     with _splitting(language.config) as kernel:
         output = language(use_cache=False, passes=passes, kernel=kernel, **arguments)
     return list(output.last_hidden_state[0].split([each.count for each in passes]))
 
 
-def _mask(each: Pass) -> torch.Tensor | None:
-    """The mask that the attention kernel needs; without one, a kernel's own causal mask starts at the first key."""
-    length = cached(each.past)
-    if each.mask is not None or not length or each.count == 1:
-        return each.mask
-    ones = torch.ones(each.count, length + each.count, dtype=torch.bool, device=each.embeds.device)
-    return ones.tril(diagonal=length)
+def _bias(each: Pass) -> torch.Tensor | None:
+    """The mask as what is added to the scores; without one, a kernel's own causal mask starts at the first key.
+
+    Each layer would convert a mask of truth values to this, which takes a twentieth of a pass.
+    """
+    length, allowed = cached(each.past), each.mask
+    if allowed is None:
+        if not length or each.count == 1:
+            return None
+        ones = torch.ones(each.count, length + each.count, dtype=torch.bool, device=each.embeds.device)
+        allowed = ones.tril(diagonal=length)
+    return torch.zeros_like(allowed, dtype=each.embeds.dtype).masked_fill_(~allowed, -torch.inf)
 
 
 def _deepstack(passes: Sequence[Pass]) -> dict[str, Any]:
@@ -136,8 +142,8 @@ def _attend(
         keys = torch.cat([*(layer[0] for layer in past), key[:, :, new]], dim=-2)
         values = torch.cat([*(layer[1] for layer in past), value[:, :, new]], dim=-2)
         each.now.append((keys, values))
-        mask = None if each.mask is None or "flash" in kernel._attn_implementation else each.mask[None, None]
-        outputs.append(attend(asking, query[:, :, new], keys, values, mask, **arguments)[0])
+        bias = None if each.bias is None or "flash" in kernel._attn_implementation else each.bias[None, None]
+        outputs.append(attend(asking, query[:, :, new], keys, values, bias, **arguments)[0])
     return torch.cat(outputs, dim=1), None
 
 
