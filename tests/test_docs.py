@@ -99,7 +99,7 @@ def test_commands_are_understood(document: Path) -> None:
 def words_of(command: str) -> list[str]:
     """The words of a shell line's first command, without variables before it and up to a pipe or redirection."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
-    lexer.commenters = ""
+    lexer.commenters, lexer.whitespace_split = "", True
     try:
         words = list(itertools.takewhile(lambda word: not set(word) <= set(";<>|&()"), lexer))
     except ValueError:  # a quotation that goes on in the next line

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -29,6 +29,17 @@ LANGUAGES = {"": "text", ".py": "python", ".yaml": "yaml", ".yml": "yaml", ".xml
              ".toml": "toml", ".md": "markdown", ".txt": "text", ".cff": "yaml"}  # fmt: skip
 
 
+def anchor(heading: str, separator: str) -> str:
+    """A heading's anchor, as code forges make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", separator)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Give headings the anchors that a code forge gives them."""
+    config.mdx_configs["toc"]["slugify"] = anchor
+    return config
+
+
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the project's pages, and a page for each file outside `docs/` that a document links to."""
     for source, page in PROJECT.items():
@@ -40,7 +51,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     }
     for name in sorted(linked - {"", *PROJECT}):
         if not name.startswith("docs/"):
-            files.append(File.generated(config, _page_of(name), content=_source_page(name)))
+            files.append(_not_listed(config, name))
     return files
 
 
@@ -83,6 +94,11 @@ def _in_repository(page: str, target: str) -> str:
     if not (ROOT / path).is_file():
         raise PluginError(f"{page} links to {target}, which does not exist")
     return path
+
+
+def _not_listed(config: MkDocsConfig, name: str) -> File:
+    """The page of a file, which is not in the navigation."""
+    return File.generated(config, _page_of(name), content=_source_page(name), inclusion=InclusionLevel.NOT_IN_NAV)
 
 
 def _page_of(source: str) -> str:
