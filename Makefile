@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROS := $(VENV)/.ros
 GPU := $(VENV)/.gpu
+SITE := $(VENV)/.site
 
 .DEFAULT_GOAL := help
-.PHONY: help install ros demo test test-here test-nodes coverage test-slow test-ros chaos soak reliability fuzz lint bench validate docs clean
+.PHONY: help install ros demo test test-here test-nodes coverage test-slow test-ros chaos soak reliability fuzz lint bench validate docs reference clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -103,8 +104,17 @@ EPISODES ?= 50
 validate: $(GPU)  ## measure a checkpoint on this machine's GPU, in one report to send back: make validate MODEL=DIR
 	$(BIN)/si-embodied validate --model '$(MODEL)' --episodes $(EPISODES) $(ARGS)
 
-docs: $(STAMP)  ## check the links, commands and code of the documents
-	$(BIN)/python -m pytest tests/test_docs.py
+docs: $(SITE)  ## check the documents and build a site of them in build/docs, which needs no network
+	$(BIN)/python -m pytest tests/test_docs.py tests/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open build/docs/index.html"
+
+$(SITE): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $@
+
+reference: $(STAMP)  ## write docs/reference: every flag, ROS parameter, message and code
+	$(BIN)/python docs/site/write_reference.py
 
 clean:  ## delete build results and caches; keep .venv
 	rm -rf build dist install log *.egg-info .coverage .test-ros.txt .pytest_cache .mypy_cache .ruff_cache

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -21,60 +18,20 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
-from typing_extensions import Doc
 
-from si_embodied.errors import ConfigError, ObservationError, RecordError, SiEmbodiedError
+from si_embodied.errors import ObservationError, RecordError, SiEmbodiedError
 from si_embodied.plugins import load_plugins
 from si_embodied.ros_nodes.node import parameters
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.spinning import spin_while
-from si_embodied.ros_nodes.recording.bags import COMPRESSIONS, BagWriter, Topic, definition_of
+from si_embodied.ros_nodes.recording.bags import BagWriter, Topic, definition_of
+from si_embodied.ros_nodes.recording.settings import RecorderSettings
 from si_embodied.ros_nodes.sensing import bridge
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 LOOK_S = 0.25
 """Period at which newly published topics are looked for."""
-IMAGE_FORMATS = ("jpeg", "png", "raw")
 _DEPTH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderSettings:
-    """The recorder node."""
-
-    output: Annotated[str, Doc("folder to create; empty: recording_ and the time, in the working directory")] = ""
-    cameras: Annotated[
-        tuple[str, ...], Doc("the planner's cameras; NAME/depth and NAME/camera_info are recorded too")
-    ] = ("head",)
-    image_format: Annotated[
-        str, Doc("jpeg, png (lossless) or raw; images published compressed are kept as they are")
-    ] = "jpeg"
-    jpeg_quality: Annotated[int, Doc("1 to 100")] = 90
-    depth_compressed: Annotated[bool, Doc("record NAME/depth/compressedDepth instead of NAME/depth")] = False
-    compression: Annotated[str, Doc("of the MCAP file: zstd, lz4 or none")] = "zstd"
-    topics: Annotated[
-        tuple[str, ...], Doc("besides the cameras' topics; recorded once published; replay needs planner/record")
-    ] = (
-        "planner/record", "planner/plan", "planner/status", "planner/markers", "planner/objects",
-        "planner/object_markers", "planner/annotated", "instruction", "emergency_stop", "/tf", "/tf_static",
-        "/diagnostics", "odom", "scan", "goal_pose", "navigation/outcome", "arm/goal", "arm/outcome", "gripper/goal",
-        "gripper/opening",
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.image_format not in IMAGE_FORMATS:
-            raise ConfigError(f"expected image_format to be {', '.join(IMAGE_FORMATS)}, got: {self.image_format!r}")
-        if self.compression not in COMPRESSIONS:
-            raise ConfigError(f"expected compression to be {', '.join(COMPRESSIONS)}, got: {self.compression!r}")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ConfigError(f"expected jpeg_quality to be 1 to 100, got: {self.jpeg_quality}")
-
-    @property
-    def folder(self) -> Path:
-        """The folder to create now."""
-        now = time.strftime("%Y_%m_%d-%H_%M_%S")
-        return Path(self.output).expanduser() if self.output else Path(f"recording_{now}")
 
 
 class Recorder:

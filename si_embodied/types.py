@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from si_embodied.backends.base import BackendInfo
     from si_embodied.certainty import Certainty
@@ -35,39 +36,48 @@ class Code(enum.IntEnum):
     1xx observation, 2xx model, 3xx grounding, 4xx guard, 5xx execution.
     """
 
-    OK = 0
-    NO_IMAGE = 101
-    STALE_OBSERVATION = 102
-    NO_DEPTH = 103
-    NO_TRANSFORM = 104
-    INSTRUCTION_TOO_LONG = 105
-    BACKEND_FAILED = 201
-    DEADLINE_EXCEEDED = 202
-    PLAN_INVALID = 203
-    EMPTY_PLAN = 204
-    INTERNAL_ERROR = 205
-    UNSURE = 206
-    PROMPT_TOO_LONG = 207
-    DEPTH_INVALID = 301
-    DEPTH_AMBIGUOUS = 302
-    NO_STANDOFF = 303
-    NO_GRASP = 304
-    OUT_OF_WORKSPACE = 401
-    OUT_OF_REACH = 402
-    TOO_FAR = 403
-    REPETITION = 404
-    NO_PROGRESS = 405
-    STALE_PLAN = 406
-    GOAL_INVALID = 407
-    OBSTRUCTED = 408
-    OFF_MAP = 409
-    SKILL_FAILED = 501
-    BLOCKED = 502
-    UNREACHABLE = 503
-    GRASP_MISSED = 504
-    TIMED_OUT = 505
-    CANCELED = 506
-    EMERGENCY_STOP = 507
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str = "") -> Self:
+        """A member: its number, and what it means in a few words."""
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning = meaning
+        return code
+
+    OK = 0, "it worked"
+    NO_IMAGE = 101, "a camera has sent no image, or no calibration, yet"
+    STALE_OBSERVATION = 102, "the images are too old, their stamps are ahead of the clock, or a camera is frozen"
+    NO_DEPTH = 103, "an image has no depth from the same instant, or its depth has another size, frame or unit"
+    NO_TRANSFORM = 104, "no pose of the robot or its camera is known for the time of the image"
+    INSTRUCTION_TOO_LONG = 105, "the instruction or question is longer than the guard allows"
+    BACKEND_FAILED = 201, "the model or its server failed; the planner asks again"
+    DEADLINE_EXCEEDED = 202, "the model did not answer in time"
+    PLAN_INVALID = 203, "two answers in a row do not fit the schema, or name what this robot cannot do"
+    EMPTY_PLAN = 204, "the plan has no subgoals, and does not say that the task is done"
+    INTERNAL_ERROR = 205, "a bug; the log has the traceback"
+    UNSURE = 206, "the model gave its decision too low a probability, also after another look"
+    PROMPT_TOO_LONG = 207, "the prompt exceeds the model's context, also without the memory"
+    DEPTH_INVALID = 301, "the depth image has no return at the pixel"
+    DEPTH_AMBIGUOUS = 302, "the pixel lies on an edge between a near and a far surface"
+    NO_STANDOFF = 303, "the base cannot stand anywhere near the target"
+    NO_GRASP = 304, "nothing at the point can be grasped"
+    OUT_OF_WORKSPACE = 401, "the goal lies outside the arm's workspace"
+    OUT_OF_REACH = 402, "the goal is farther than the arm, or the robot, reaches"
+    TOO_FAR = 403, "the goal is farther away than the guard allows"
+    REPETITION = 404, "the plan repeats the same few goals again and again"
+    NO_PROGRESS = 405, "one goal after another fails, or the model insists on repeating itself"
+    STALE_PLAN = 406, "the plan was made from an image that is too old by now"
+    GOAL_INVALID = 407, "the goal is beyond what this robot can do, or not a number"
+    OBSTRUCTED = 408, "the way straight ahead is not known to be free"
+    OFF_MAP = 409, "no path on the map leads to the goal"
+    SKILL_FAILED = 501, "the skill cannot do that, or has nothing left to do"
+    BLOCKED = 502, "something kept the robot from getting there"
+    UNREACHABLE = 503, "the controller found no way to the goal"
+    GRASP_MISSED = 504, "the gripper closed on nothing"
+    TIMED_OUT = 505, "the skill took too long"
+    CANCELED = 506, "the goal was cancelled"
+    EMERGENCY_STOP = 507, "the emergency stop is set"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import re
 import shlex
 import subprocess
@@ -90,9 +91,20 @@ def test_commands_are_understood(document: Path) -> None:
     misunderstood = [
         command
         for command in commands(document)
-        if command.startswith("si-embodied ") and not understood(shlex.split(command)[1:])
+        if (words := words_of(command))[:1] == ["si-embodied"] and not understood(words[1:])
     ]
     assert not misunderstood, f"{document.relative_to(ROOT)} shows commands that si-embodied rejects: {misunderstood}"
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a shell line's first command, without variables before it and up to a pipe or redirection."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.commenters, lexer.whitespace_split = "", True
+    try:
+        words = list(itertools.takewhile(lambda word: not set(word) <= set(";<>|&()"), lexer))
+    except ValueError:  # a quotation that goes on in the next line
+        return []
+    return list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), words))
 
 
 def understood(arguments: list[str]) -> bool:

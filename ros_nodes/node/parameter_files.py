@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -41,15 +42,18 @@ def _entry(leaf: str, setting: Setting, indent: str) -> list[str]:
     return [f"{indent}{leaf}:{note}", *(f"{indent}  - {item}" for item in plain)]
 
 
-def main() -> int:
-    """Rewrite the files."""
+def listed_in_config() -> Mapping[str, type[Any]]:
+    """The settings of each parameter file."""
     from si_embodied.ros_nodes.node.settings import NodeSettings
-    from si_embodied.ros_nodes.recorder_node import RecorderSettings
+    from si_embodied.ros_nodes.recording.settings import RecorderSettings
     from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
 
-    for name, cls in (
-        ("planner.yaml", NodeSettings), ("sim.yaml", SimulatorSettings), ("recorder.yaml", RecorderSettings)
-    ):  # fmt: skip
+    return {"planner.yaml": NodeSettings, "sim.yaml": SimulatorSettings, "recorder.yaml": RecorderSettings}
+
+
+def main() -> int:
+    """Rewrite the files."""
+    for name, cls in listed_in_config().items():
         file = config_file(name)
         file.write_text(rewritten(file.read_text(encoding="utf-8"), cls), encoding="utf-8")
     return 0

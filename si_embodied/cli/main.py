@@ -16,25 +16,40 @@ from si_embodied.errors import SiEmbodiedError
 if TYPE_CHECKING:
     from si_embodied.cli.parsing import Command
 
-VERBS: Mapping[str, str] = {
-    "demo": "run both worlds with every policy in minutes",
-    "eval": "evaluate a policy in a world",
-    "plan": "plan once, from one observation",
-    "envs": "list worlds, tasks and policies",
-    "models": "list, convert and export model checkpoints",
-    "data": "make spatial questions and demonstrations",
-    "train": "train a model",
-    "benchmark": "score a model on public benchmarks, and measure its speed",
-    "study": "measure what data, images and reasoning are worth",
-    "serve": "plan for robots on the network",
-    "ros": "start the ROS 2 nodes, and check a robot before it moves",
-    "replay": "repeat the decisions of a robot's recording",
-    "compare": "say whether two models make the same decisions",
-    "validate": "measure everything on this machine, in one report",
-    "calibrate": "check a robot's camera with a printed board",
-    "doctor": "show what can run, and check a robot's computer",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "try it": {
+        "doctor": "show what can run, and check a robot's computer",
+        "demo": "run both worlds with every policy in minutes",
+        "envs": "list worlds, tasks and policies",
+        "plan": "plan once, from one observation",
+    },
+    "measure": {
+        "eval": "evaluate a policy in a world",
+        "compare": "say whether two models make the same decisions",
+        "benchmark": "score a model on public benchmarks, and measure its speed",
+        "study": "measure what data, images and reasoning are worth",
+        "validate": "measure everything on this machine, in one report",
+    },
+    "look at what happened": {
+        "replay": "repeat the decisions of a robot's recording",
+    },
+    "train": {
+        "data": "make spatial questions and demonstrations",
+        "train": "train a model",
+    },
+    "deploy": {
+        "models": "list, convert and export model checkpoints",
+        "serve": "plan for robots on the network",
+        "ros": "start the ROS 2 nodes, and check a robot before it moves",
+        "calibrate": "check a robot's camera with a printed board",
+    },
 }
-"""Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
+"""The verbs by what a person wants to do, as `--help` lists them.
+
+Each verb is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name.
+"""
+
+VERBS: Mapping[str, str] = {verb: about for verbs in GROUPS.values() for verb, about in verbs.items()}
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
@@ -46,12 +61,14 @@ def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
     """
     parser = argparse.ArgumentParser(
         prog="si-embodied",
-        description="Spatial vision-language models as a robot's high-level planner.",
+        description=f"Spatial vision-language models as a robot's high-level planner.\n\n{_verbs_by_group()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Start with `si-embodied doctor`, then `si-embodied demo`.",
     )
     parser.add_argument("--version", action="version", version=f"si-embodied {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens; show errors with a traceback")
-    chosen, arguments = _choose(parser, VERBS, arguments)
+    about_verb = "one of these; `si-embodied VERB --help` shows its options"
+    chosen, arguments = _choose(parser, dict.fromkeys(VERBS), arguments, about_verb)
     program, module = f"si-embodied {chosen.choice}", importlib.import_module(f"si_embodied.cli.{chosen.choice}")
     if subcommands := getattr(module, "SUBCOMMANDS", None):
         subparser = argparse.ArgumentParser(prog=program, description=str(module.__doc__).partition(": ")[2])
@@ -65,13 +82,32 @@ def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
     return parse_command(command, program, arguments), chosen.verbose
 
 
+def _verbs_by_group() -> str:
+    """Lay out the verbs under the titles of their groups, which argparse cannot do with subparsers."""
+    width = max(map(len, VERBS))
+    return "\n\n".join(
+        "\n".join([f"{title}:", *(f"  {verb:{width}}  {about}" for verb, about in verbs.items())])
+        for title, verbs in GROUPS.items()
+    )
+
+
 def _choose(
-    parser: argparse.ArgumentParser, choices: Mapping[str, str], arguments: Sequence[str]
+    parser: argparse.ArgumentParser,
+    choices: Mapping[str, str | None],
+    arguments: Sequence[str],
+    about: str | None = None,
 ) -> tuple[Any, Sequence[str]]:
-    """Parse up to the first argument that is not an option, and return the rest unparsed."""
-    subparsers = parser.add_subparsers(dest="choice", metavar="VERB", required=True)
-    for name, about in choices.items():
-        subparsers.add_parser(name, help=about, add_help=False)
+    """Parse up to the first argument that is not an option, and return the rest unparsed.
+
+    Args:
+        parser: gets the choices.
+        choices: with what `--help` says of each, or None to leave it out.
+        arguments: the command line.
+        about: what `--help` says of the choice itself.
+    """
+    subparsers = parser.add_subparsers(dest="choice", metavar="VERB", required=True, help=about)
+    for name, words in choices.items():
+        subparsers.add_parser(name, add_help=False, **({"help": words} if words else {}))
     end = next((i for i, each in enumerate(arguments, 1) if not each.startswith("-")), len(arguments))
     return parser.parse_args(arguments[:end]), arguments[end:]
 

@@ -41,7 +41,7 @@ def parse(command: type[Command], program: str, arguments: Sequence[str]) -> Com
     """
     config = (OmitArgPrefixes, FlagCreatePairsOff, HelptextFromCommentsOff)
     about = inspect.getdoc(command)
-    parsed: Command = tyro.cli(_constructor(command), prog=program, description=about, args=arguments, config=config)
+    parsed: Command = tyro.cli(constructor(command), prog=program, description=about, args=arguments, config=config)
     return parsed
 
 
@@ -119,7 +119,7 @@ _READERS: Mapping[Any, PrimitiveConstructorSpec[Any]] = {
 _keyword = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any = _MISSING) -> Callable[..., Any]:
+def constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any = _MISSING) -> Callable[..., Any]:
     """Return a function that makes a `cls` (or changes `base`); tyro makes a flag of each keyword it takes.
 
     A nested dataclass with `flags` lends its keywords to this function, any other is a group of flags in `--help`.
@@ -132,10 +132,10 @@ def _constructor(cls: Any, chosen: Mapping[str, object] | None = None, base: Any
         if not dataclasses.is_dataclass(plain):
             parameters.append(_keyword(field.name, annotation=_flag(plain, notes, default), default=default))
         elif within is None:
-            make = _constructor(plain, None, default)
+            make = constructor(plain, None, default)
             parameters.append(_keyword(field.name, annotation=Annotated[plain, arg(constructor=make)]))
         else:
-            inlined[field.name] = make = _constructor(plain, within.fields, default)
+            inlined[field.name] = make = constructor(plain, within.fields, default)
             parameters += inspect.signature(make).parameters.values()
 
     def construct(**values: Any) -> Any:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from si_embodied import __version__
 from si_embodied.cli import main as entry
 from si_embodied.errors import ConfigError
+
+SHARED = ("__init__", "main", "options", "output", "parsing")  # modules of the command that are no verbs
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,13 +20,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == f"si-embodied {__version__}"
 
 
-def test_every_verb_has_a_line_of_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_verb_once_under_the_title_of_its_group(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         entry.main(["--help"])
-    text = capsys.readouterr().out
-    for verb, about in entry.VERBS.items():
-        assert f"    {verb} " in text
-        assert about in text
+    sections = {part.partition(":\n")[0]: part.partition(":\n")[2] for part in capsys.readouterr().out.split("\n\n")}
+    shown = {title: dict(line.split(maxsplit=1) for line in sections[title].splitlines()) for title in entry.GROUPS}
+    assert shown == entry.GROUPS
+
+
+def test_every_module_with_a_command_is_a_verb() -> None:
+    modules = [path.stem for path in Path(entry.__file__).parent.glob("*.py") if path.stem not in SHARED]
+    assert sorted(modules) == sorted(entry.VERBS)
 
 
 @pytest.mark.parametrize("verb", entry.VERBS)

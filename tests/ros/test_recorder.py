@@ -24,8 +24,8 @@ from si_embodied_msgs.msg import Plan
 
 from si_embodied.config import settings_of
 from si_embodied.errors import RecordError
-from si_embodied.ros_nodes.recorder_node import RecorderSettings
 from si_embodied.ros_nodes.recording.bags import BagWriter, Topic, definition_of
+from si_embodied.ros_nodes.recording.settings import RecorderSettings
 
 Ros = Any  # of conftest.py
 RECORDER, ROBOT = ["-m", "si_embodied.ros_nodes.recorder_node"], [str(Path(__file__).parent / "wall_robot.py")]

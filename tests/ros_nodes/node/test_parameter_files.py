@@ -9,8 +9,7 @@ import yaml
 
 from si_embodied.config import descriptions, settings_of
 from si_embodied.ros_nodes.node.bringup import config_file
-from si_embodied.ros_nodes.node.parameter_files import rewritten
-from si_embodied.ros_nodes.node.settings import NodeSettings
+from si_embodied.ros_nodes.node.parameter_files import listed_in_config, rewritten
 from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
 
 REWRITE = "run: python -m si_embodied.ros_nodes.node.parameter_files"
@@ -23,7 +22,7 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("name", "cls"), [("planner.yaml", NodeSettings), ("sim.yaml", SimulatorSettings)])
+@pytest.mark.parametrize(("name", "cls"), listed_in_config().items())
 def test_a_file_has_every_parameter_with_its_default_and_description(name: str, cls: type) -> None:
     text = config_file(name).read_text(encoding="utf-8")
     assert text == rewritten(text, cls), f"config/{name} differs from {cls.__name__}; {REWRITE}"
@@ -34,15 +33,7 @@ def test_a_file_has_every_parameter_with_its_default_and_description(name: str, 
     }
 
 
-def test_the_recorders_file_has_every_parameter_with_its_default_and_description() -> None:
-    pytest.importorskip("rclpy")
-    from si_embodied.ros_nodes.recorder_node import RecorderSettings
-
-    text = config_file("recorder.yaml").read_text(encoding="utf-8")
-    assert text == rewritten(text, RecorderSettings), f"config/recorder.yaml differs from RecorderSettings; {REWRITE}"
-
-
-@pytest.mark.parametrize("cls", [NodeSettings, SimulatorSettings])
+@pytest.mark.parametrize("cls", listed_in_config().values())
 def test_every_parameter_is_described(cls: type) -> None:
     assert not [each.name for each in settings_of(cls) if not each.description]
 

@@ -15,7 +15,8 @@ from rosgraph_msgs.msg import Clock
 
 from si_embodied.errors import ConfigError, RecordError
 from si_embodied.ros_nodes import recorder_node, sim_node
-from si_embodied.ros_nodes.recorder_node import Recorder, RecorderSettings
+from si_embodied.ros_nodes.recorder_node import Recorder
+from si_embodied.ros_nodes.recording.settings import RecorderSettings
 from si_embodied.ros_nodes.sim_node import Simulator
 from si_embodied.ros_nodes.simulator.imperfections import DelayLine
 
