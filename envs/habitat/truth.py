@@ -12,6 +12,8 @@ from si_embodied.envs.ground_truth import best_heading, inner_pixel
 from si_embodied.envs.habitat.frames import to_habitat, to_map
 from si_embodied.envs.habitat.instructions import category_words
 from si_embodied.geometry import project, wrap_angle
+from si_embodied.ground_truth import FloorPlan
+from si_embodied.grounding import pixel_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
     from si_embodied.envs.habitat.config import Setup
     from si_embodied.envs.habitat.episodes import HabitatTask
     from si_embodied.geometry import Pose
-    from si_embodied.ground_truth import Pixel
+    from si_embodied.ground_truth import Pixel, Pointed
     from si_embodied.types import CameraFrame
 
 _MIN_VISIBLE_PX_AT_224 = 40
 _NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
 _STRAIGHT_M = 1.0  # longest straight drive
+_PLAN_CELL_M = 0.05  # of the plan of the floor
 _BESIDE_M = 0.5  # from the nearest view point of an object
 
 
@@ -149,6 +152,42 @@ class HabitatGroundTruth:
             fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
             self._seen[frame.stamp_s] = None if int(mask.sum()) < fewest else inner_pixel(mask)
         return self._seen[frame.stamp_s]
+
+    def target_in_view(self) -> bool | None:
+        """Whether enough of the goal object is visible; None for a place, and without a semantic camera."""
+        if self.goal_is_a_place or not self._has_semantics:
+            return None
+        return self.seen_in(self._env.frame) is not None
+
+    def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
+        """What lies at a point (0..1000) of the last image; None for a place, and without a semantic camera.
+
+        Another simulator than the embedded one gives walls and floors an id as well, so only the target is known there.
+        """
+        if view != 0 or self.goal_is_a_place or not self._has_semantics:
+            return None
+        mask = self.goal_mask()
+        u, v = pixel_of(point, mask.shape[1], mask.shape[0])
+        if mask[round(v), round(u)]:
+            return "target"
+        sim = self._env.habitat_env.sim
+        if not hasattr(sim, "semantic_from"):
+            return None
+        return "other" if sim.semantic()[round(v), round(u)] > 0 else "nothing"
+
+    @property
+    def _has_semantics(self) -> bool:
+        return hasattr(self._env.habitat_env.sim, "semantic") or "semantic" in self._env.raw
+
+    def floor_plan(self) -> FloorPlan:
+        """The navigable floor at the robot's height, with the shortest path from here to the first goal."""
+        pathfinder = self._env.habitat_env.sim.pathfinder
+        height = float(to_habitat(self._env.T_map_base.translation)[1])
+        free = np.asarray(pathfinder.get_topdown_view(_PLAN_CELL_M, height), bool)[::-1]  # rows along map y
+        low, _ = pathfinder.get_bounds()
+        origin = float(low[0]), -float(low[2]) - free.shape[0] * _PLAN_CELL_M
+        goals = to_map(self._goals[:1])[:, :2]
+        return FloorPlan(_PLAN_CELL_M, origin, free, self._path(), goals)
 
     def straight_way(self) -> tuple[float, float] | None:
         """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VERBS: Mapping[str, str] = {
     "demo": "run both worlds with every policy in minutes",
     "eval": "evaluate a policy in a world",
+    "report": "write a page about evaluation runs",
     "plan": "plan once, from one observation",
     "envs": "list worlds, tasks and policies",
     "models": "list, convert and export model checkpoints",
