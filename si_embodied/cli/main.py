@@ -34,6 +34,7 @@ VERBS: Mapping[str, str] = {
     "validate": "measure everything on this machine, in one report",
     "calibrate": "check a robot's camera with a printed board",
     "doctor": "show what can run, and check a robot's computer",
+    "cite": "print BibTeX for this package and its models' paper",
 }
 """Each is a module here with a dataclass of the verb's name, or with `SUBCOMMANDS`: a dataclass for each, by name."""
 
