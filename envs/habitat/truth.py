@@ -149,15 +149,15 @@ class HabitatGroundTruth:
                 mask = np.isin(sim.semantic_from(frame), self._ids)
             else:
                 return None
-            fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
-            self._seen[frame.stamp_s] = None if int(mask.sum()) < fewest else inner_pixel(mask)
+            self._seen[frame.stamp_s] = None if int(mask.sum()) < _fewest(mask) else inner_pixel(mask)
         return self._seen[frame.stamp_s]
 
     def target_in_view(self) -> bool | None:
         """Whether enough of the goal object is visible; None for a place, and without a semantic camera."""
         if self.goal_is_a_place or not self._has_semantics:
             return None
-        return self.seen_in(self._env.frame) is not None
+        mask = self.goal_mask()  # not `seen_in`, which remembers the images that a planner was shown
+        return int(mask.sum()) >= _fewest(mask)
 
     def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
         """What lies at a point (0..1000) of the last image; None for a place, and without a semantic camera.
@@ -180,14 +180,24 @@ class HabitatGroundTruth:
         return hasattr(self._env.habitat_env.sim, "semantic") or "semantic" in self._env.raw
 
     def floor_plan(self) -> FloorPlan:
-        """The navigable floor at the robot's height, with the shortest path from here to the first goal."""
+        """The navigable floor at the robot's height, with the shortest path from here to the nearest goal."""
         pathfinder = self._env.habitat_env.sim.pathfinder
         height = float(to_habitat(self._env.T_map_base.translation)[1])
         free = np.asarray(pathfinder.get_topdown_view(_PLAN_CELL_M, height), bool)[::-1]  # rows along map y
         low, _ = pathfinder.get_bounds()
         origin = float(low[0]), -float(low[2]) - free.shape[0] * _PLAN_CELL_M
-        goals = to_map(self._goals[:1])[:, :2]
-        return FloorPlan(_PLAN_CELL_M, origin, free, self._path(), goals)
+        path = self._nearest_path()
+        return FloorPlan(_PLAN_CELL_M, origin, free, path, path[-1:])
+
+    def _nearest_path(self) -> NDArray[np.float64]:
+        """Map points (N, 2) of the shortest path from here to the nearest goal; empty if there is none."""
+        sim, here = self._env.habitat_env.sim, to_habitat(self._env.T_map_base.translation)
+        if hasattr(sim.pathfinder, "path"):  # the embedded simulator's takes several goals
+            points = sim.pathfinder.path(here, self._goals)
+        else:
+            nearest = min(self._goals, key=lambda goal: sim.geodesic_distance(here, goal))
+            points = sim.get_straight_shortest_path_points(here, nearest)
+        return to_map(np.asarray(points, np.float64).reshape(-1, 3))[:, :2]
 
     def straight_way(self) -> tuple[float, float] | None:
         """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path.
@@ -255,3 +265,8 @@ class HabitatGroundTruth:
                 if abs(seen - float(z)) < 0.03 + 0.03 * float(z):
                     return 0, float(u), float(v)
         return None
+
+
+def _fewest(mask: NDArray[np.bool_]) -> int:
+    """How many pixels of a mask (H, W) show the goal at least."""
+    return max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))

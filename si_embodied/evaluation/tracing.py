@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from si_embodied.ground_truth import FloorPlan
     from si_embodied.policies.base import Policy
-    from si_embodied.types import CameraFrame, Decision, Observation, Task
+    from si_embodied.types import CameraFrame, Decision, Observation
 
 MOST_STILLS = 6
 _WIDTH_PX, _QUALITY = 192, 68
@@ -48,12 +48,14 @@ class EpisodeTrace(Watcher):
         self._last: tuple[int, CameraFrame] | None = None
         self._path: list[tuple[float, float]] = []
         self._floor: Floor | None = None
+        self._has_pose = False  # whether the world tells where the base really is
 
     def acted(self, env: gymnasium.Env[Any, Any], policy: Policy, observation: Observation, step: int) -> None:
         """Take the view of a new decision, or of a policy without decisions, and the base's position."""
+        world: Any = env.unwrapped
         if step == 0:
-            self._floor = _floor_of(env.unwrapped)
-        self._drove(env.unwrapped, observation)
+            self._floor, self._has_pose = _floor_of(world), hasattr(world, "pose")
+        self._at(*(world.pose if self._has_pose else observation.T_map_base.translation)[:2])
         self._last = step, observation.frames[0]
         decisions = policy.decisions
         if not decisions:
@@ -62,11 +64,6 @@ class EpisodeTrace(Watcher):
             seen = policy.execution.planned_from or observation
             self._keep(lambda: _planned(step, decisions, seen))
         self._decided = len(decisions)
-
-    def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
-        """Take the base's position after a step, if the world tells its pose."""
-        if step and hasattr(env.unwrapped, "pose"):
-            self._at(*env.unwrapped.pose[:2])
 
     def trace(self) -> Trace:
         """What was taken."""
@@ -84,14 +81,9 @@ class EpisodeTrace(Watcher):
                 self._stills, self._every = self._stills[::2], 2 * self._every
         self._candidates += 1
 
-    def _drove(self, world: Any, observation: Observation) -> None:
-        """Note the base's true position where the world tells it, else where the robot believes to be."""
-        x, y = world.pose[:2] if hasattr(world, "pose") else observation.T_map_base.translation[:2]
-        self._at(float(x), float(y))
-
     def _at(self, x: float, y: float) -> None:
         if not self._path or math.dist(self._path[-1], (x, y)) >= _MOVED_M:
-            self._path.append((x, y))
+            self._path.append((float(x), float(y)))
 
 
 def _floor_of(world: Any) -> Floor | None:

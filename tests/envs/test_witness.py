@@ -1,4 +1,4 @@
-"""What the worlds' ground truth tells an evaluation: is the target in view, what lies at a point, the floor from above."""
+"""What ground truth tells an evaluation: is the target in view, what lies at a point, the floor from above."""
 
 from __future__ import annotations
 
@@ -86,3 +86,55 @@ def test_what_lies_at_a_point_of_the_table() -> None:
             seen.add(answer)
     env.close()
     assert seen == {"target", "other"}
+
+
+def test_a_habitat_episode_from_above_and_at_a_point() -> None:
+    pytest.importorskip("habitat")
+    env = gymnasium.make("si_embodied/HabitatObjectNav-v0", image_size=96).unwrapped
+    env.reset(seed=2)
+    plan, truth = env.ground_truth.floor_plan(), env.ground_truth
+    assert length_m(plan.shortest_path_m) == pytest.approx(env.distance_to_goal(), abs=0.15)
+    cells = np.floor((plan.shortest_path_m - plan.origin_m) / plan.resolution_m).astype(int)
+    assert plan.free[cells[1:, 1], cells[1:, 0]].all()
+    assert plan.shortest_path_m[0] == pytest.approx(env.pose[:2], abs=1e-3)
+    found = set()
+    for _ in range(24):
+        semantic, goal = env.habitat_env.sim.semantic(), truth.goal_mask()
+        for name, pixels in (("target", goal), ("other", (semantic > 0) & ~goal), ("nothing", semantic == 0)):
+            if pixels.any():
+                v, u = np.argwhere(pixels)[pixels.sum() // 2]
+                assert truth.pointed_at(0, point_of(float(u), float(v), 96, 96)) == name
+                found.add(name)
+        assert truth.target_in_view() == (truth.visible_target() is not None)
+        env.step(truth.next_action())
+        if env.distance_to_goal() < 0.2:
+            break
+    env.close()
+    assert {"other", "nothing"} <= found
+
+
+def test_the_goal_of_a_place_cannot_be_in_view() -> None:
+    pytest.importorskip("habitat")
+    env = gymnasium.make("si_embodied/HabitatPointNav-v0", image_size=64).unwrapped
+    env.reset(seed=0)
+    assert env.ground_truth.target_in_view() is None
+    assert env.ground_truth.pointed_at(0, (500, 500)) is None
+    env.close()
+
+
+def test_what_lies_at_a_point_of_a_rearrangement() -> None:
+    pytest.importorskip("habitat")
+    env = gymnasium.make("si_embodied/Rearrange-v0", image_size=96).unwrapped
+    env.reset(seed=1)
+    truth = env.ground_truth
+    seen = truth.seen_step()
+    assert seen is not None
+    if seen[2] is not None:
+        assert truth.target_in_view()
+        assert truth.pointed_at(0, point_of(*seen[2][1:], 96, 96)) == "target"
+    plan = truth.floor_plan()
+    assert plan.shortest_path_m.shape == (0, 2)
+    x, y, _ = env.world.pose
+    row, column = ((np.array([y, x]) - plan.origin_m[::-1]) / plan.resolution_m).astype(int)
+    assert plan.free[row, column]
+    env.close()

@@ -48,6 +48,14 @@ def _rows(row: Row) -> Iterator[tuple[str, str]]:
     yield "episodes", f"{report.episodes} of {report.asked} asked for, seeds {seeds(row)}"
     yield "noise of the sensors", report.noise
     yield "latency", "the world waits for the plan" if report.latency == 0 else str(report.latency)
+    world = {name: run.settings.get(name) for name in ("image_size", "action_mode")} | (
+        run.settings.get("env_args") or {}
+    )
+    if any(value is not None for value in world.values()):
+        yield (
+            "arguments of the world",
+            ", ".join(f"{name} {value}" for name, value in world.items() if value is not None),
+        )
     changed = changed_settings(run.settings.get("planner") or {})
     if changed:
         yield "planner settings that differ from the defaults", json.dumps(changed)

@@ -43,8 +43,6 @@ class ScoreGroup:
     """Runs that are compared."""
 
     title: str
-    noise: str
-    latency: str  # "" if the world stands still while the planner plans
     rows: tuple[ScoreRow, ...]
 
 
@@ -160,14 +158,12 @@ def _notes(rows: Sequence[tuple[str, Row]]) -> Iterator[str]:
     for name, row in rows:
         versus = row.comparison
         if versus is not None and row.report.control == "blank" and versus.paired.p_value >= 0.05:
-            yield f"{name}: with black images it does about as well, so nothing shows that the planner looks."
+            yield f"{name}: nothing shows that the planner beats its black images (p = {versus.paired.p_value:.2g})."
 
 
 def score_group(group: Group) -> ScoreGroup:
     """A group's scores, as text."""
-    report = group.main.report
-    latency = "" if report.latency == 0 else "measured" if report.latency == "measured" else f"{report.latency:g} s"
-    return ScoreGroup(group.title, report.noise, latency, tuple(_score_row(row) for row in group.rows))
+    return ScoreGroup(group.title, tuple(_score_row(row) for row in group.rows))
 
 
 def _score_row(row: Row) -> ScoreRow:

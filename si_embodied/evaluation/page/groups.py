@@ -46,17 +46,12 @@ class Row:
     failures: Mapping[FailureKind, int]
     difficulty: tuple[Share, ...]  # easiest first; empty if the world does not tell
 
-    @property
-    def anchor(self) -> str:
-        """A name for links within the page."""
-        return f"{self.run.folder.name}{self.run.suffix}"
-
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Runs of one task under the same conditions, the main run first."""
 
-    title: str  # "Apartment objectnav"
+    title: str  # "Apartment objectnav, noise zed"
     rows: tuple[Row, ...]
 
     @property
@@ -78,7 +73,19 @@ def _group(runs: Sequence[StoredRun]) -> Group:
     ordered = sorted(runs, key=lambda run: (run.about.policy in REFERENCES, run.about.control is not None))
     main = ordered[0]
     rows = tuple(_row(run, None if run is main else main) for run in ordered)
-    return Group(rows[0].report.world, rows)
+    return Group(_title(rows[0].report), rows)
+
+
+def _title(report: Report) -> str:
+    """World and task, and what else sets a group apart."""
+    parts = [report.world]
+    if report.noise != "none":
+        parts.append(f"noise {report.noise}")
+    if report.latency != 0:
+        parts.append(
+            f"latency {report.latency}" if isinstance(report.latency, str) else f"latency {report.latency:g} s"
+        )
+    return ", ".join(parts)
 
 
 def _row(run: StoredRun, main: StoredRun | None) -> Row:
@@ -92,6 +99,7 @@ def by_difficulty(episodes: Sequence[EpisodeResult]) -> tuple[Share, ...]:
 
     Empty if the world tells neither, or if all episodes are equally difficult.
     """
+    episodes = [episode for episode in episodes if episode.ended != "lost"]
     if all("difficulty" in episode.metrics for episode in episodes):
         levels = sorted({episode.metrics["difficulty"] for episode in episodes})
         parts = {f"difficulty {level:g}": [e for e in episodes if e.metrics["difficulty"] == level] for level in levels}

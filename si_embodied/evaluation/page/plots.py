@@ -56,7 +56,7 @@ def latency_chart(rows: Sequence[tuple[str, Row]]) -> str:
             left = [start + width for start, width in zip(left, widths, strict=True)]
         _named(axes, [name for name, _ in rows])
         axes.set_xlabel("mean time of a plan, ms")
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.28 * 3 / (len(rows) + 2)), ncols=4)
+        axes.figure.legend(loc="outside lower left", ncols=4)
 
     return _svg(draw, rows=len(rows), extra_in=0.6)
 
@@ -74,7 +74,7 @@ def failure_chart(rows: Sequence[tuple[str, Row]]) -> str:
         _named(axes, [name for name, _ in rows])
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("failed episodes")
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.28 * 3 / (len(rows) + 2)), ncols=4)
+        axes.figure.legend(loc="outside lower left", ncols=4)
 
     return _svg(draw, rows=len(rows), extra_in=0.6)
 
