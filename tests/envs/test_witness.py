@@ -124,7 +124,7 @@ def test_the_goal_of_a_place_cannot_be_in_view() -> None:
 
 def test_what_lies_at_a_point_of_a_rearrangement() -> None:
     pytest.importorskip("habitat")
-    env = gymnasium.make("si_embodied/Rearrange-v0", image_size=96).unwrapped
+    env = gymnasium.make("si_embodied/HabitatRearrange-v0", image_size=96).unwrapped
     env.reset(seed=1)
     truth = env.ground_truth
     seen = truth.seen_step()
