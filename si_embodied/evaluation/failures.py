@@ -75,16 +75,23 @@ def failure_counts(episodes: Iterable[EpisodeResult]) -> dict[FailureKind, int]:
 
 def _last_plan(episode: EpisodeResult) -> PlanEntry | None:
     """The last decision that moves the robot or refuses to; one that only declares the task done says nothing of it."""
-    return next((plan for plan in reversed(episode.plans) if not (plan.executed and _only_ends(plan))), None)
+    return next((plan for plan in reversed(episode.plans) if not _only_ends(plan)), None)
 
 
 def _only_ends(plan: PlanEntry) -> bool:
-    """Whether a plan ends the task and does nothing else."""
-    if plan.plan is None:
+    """Whether an executed plan ends the task and does nothing else."""
+    return _ends(plan) and _skills(plan) in ([], ["stop"])
+
+
+def _ends(plan: PlanEntry) -> bool:
+    """Whether an executed plan ends the task."""
+    if plan.plan is None or not plan.executed:
         return False
-    content = json.loads(plan.plan)
-    skills = [subgoal["skill"] for subgoal in content["subgoals"]]
-    return skills == ["stop"] or (not skills and bool(content["done"]))
+    return bool(json.loads(plan.plan)["done"]) or _skills(plan)[-1:] == ["stop"]
+
+
+def _skills(plan: PlanEntry) -> list[str]:
+    return [] if plan.plan is None else [subgoal["skill"] for subgoal in json.loads(plan.plan)["subgoals"]]
 
 
 def _wrong_object(plan: PlanEntry | None) -> Failure | None:
@@ -126,7 +133,7 @@ def _gave_up(episode: EpisodeResult) -> Failure | None:
         return Failure("gave up", f"the policy said that the task was done{where}")
     if episode.own_end is not None:
         return Failure("gave up", f"{episode.own_end.name}: {episode.own_end_message}")
-    if episode.ended == "terminated" and not episode.plans:
+    if episode.ended == "terminated" and (not episode.plans or _ends(episode.plans[-1])):
         return Failure("gave up", f"the policy stopped{where}")
     return None
 

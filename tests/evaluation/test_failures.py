@@ -97,6 +97,7 @@ def test_a_policy_that_ended_the_task_itself_gave_up() -> None:
     assert (early.kind, "2.3 m from the goal" in early.reason) == ("gave up", True)
     assert kind(plan(code=Code.UNSURE), own_end=Code.UNSURE, own_end_message="too many holds") == "gave up"
     assert kind(ended="terminated") == "gave up"  # a policy that does not plan, and stopped
+    assert kind(plan(EXPLORE), plan(STOP), ended="terminated") == "gave up"  # a record that does not tell how it ended
 
 
 def test_an_episode_out_of_steps_ran_out_of_time() -> None:
