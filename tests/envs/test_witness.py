@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import gymnasium
@@ -12,6 +13,11 @@ pytest.importorskip("mujoco")
 
 import si_embodied.envs  # noqa: F401 - registers the worlds
 from si_embodied.grounding import point_of
+
+needs_habitat = pytest.mark.skipif(
+    importlib.util.find_spec("habitat") is None,
+    reason="habitat-lab is not installed: pip install 'si-embodied[habitat]'",
+)
 
 
 def length_m(path: np.ndarray) -> float:
@@ -88,8 +94,8 @@ def test_what_lies_at_a_point_of_the_table() -> None:
     assert seen == {"target", "other"}
 
 
+@needs_habitat
 def test_a_habitat_episode_from_above_and_at_a_point() -> None:
-    pytest.importorskip("habitat")
     env = gymnasium.make("si_embodied/HabitatObjectNav-v0", image_size=96).unwrapped
     env.reset(seed=2)
     plan, truth = env.ground_truth.floor_plan(), env.ground_truth
@@ -113,8 +119,8 @@ def test_a_habitat_episode_from_above_and_at_a_point() -> None:
     assert {"other", "nothing"} <= found
 
 
+@needs_habitat
 def test_the_goal_of_a_place_cannot_be_in_view() -> None:
-    pytest.importorskip("habitat")
     env = gymnasium.make("si_embodied/HabitatPointNav-v0", image_size=64).unwrapped
     env.reset(seed=0)
     assert env.ground_truth.target_in_view() is None
@@ -122,8 +128,8 @@ def test_the_goal_of_a_place_cannot_be_in_view() -> None:
     env.close()
 
 
+@needs_habitat
 def test_what_lies_at_a_point_of_a_rearrangement() -> None:
-    pytest.importorskip("habitat")
     env = gymnasium.make("si_embodied/HabitatRearrange-v0", image_size=96).unwrapped
     env.reset(seed=1)
     truth = env.ground_truth

@@ -18,6 +18,8 @@ _FLAGS = {
     "thinking_tokens": "--thinking-tokens",
 }  # fmt: skip
 """Settings that are flags of `si-embodied eval` with the same value."""
+_SHIPPED = "nano"
+"""The folder, and so the recorded name, of the model that comes with the package, which needs no `--model`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,14 @@ def _rows(row: Row) -> Iterator[tuple[str, str]]:
     report, run = row.report, row.run
     yield "world", f"{report.env}, task {report.task}"
     yield "policy", report.title
-    if report.plans or report.model:
+    if has_model(row):
         name, revision = model_and_revision(row)
         yield "model", name
         yield "revision", revision
         yield "precision", f"{report.dtype or 'unknown'}, weights {run.settings.get('weights', 'as stored')}"
         yield "kernel of attention", report.kernel or "unknown"
-        yield "prompt", ", ".join(report.prompt_versions) or "unknown"
+    if report.plans:
+        yield "prompt", ", ".join(report.prompt_versions)
     yield "episodes", f"{report.episodes} of {report.asked} asked for, seeds {seeds(row)}"
     yield "noise of the sensors", report.noise
     yield "latency", "the world waits for the plan" if report.latency == 0 else str(report.latency)
@@ -63,12 +66,17 @@ def _rows(row: Row) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join(f"{name} {value}" for name, value in run.versions.items()) or "not recorded"
 
 
+def has_model(row: Row) -> bool:
+    """Whether a policy was given a model, on this machine or behind a server."""
+    return any(row.run.settings.get(name) for name in ("model", "server", "planning_server"))
+
+
 def model_and_revision(row: Row) -> tuple[str, str]:
-    """A model's name, and the digest of its files or what else tells one revision from another."""
+    """The name of a policy's model, and the digest of its files or what else tells one revision from another."""
     recorded = row.run.settings.get("model")
     if isinstance(recorded, str) and "@" in recorded:
         name, _, digest = recorded.rpartition("@")
-        return name, f"{digest} (SHA-256 of its files)"
+        return f"si-{name}" if name == _SHIPPED else name, f"{digest} (SHA-256 of its files)"
     return str(row.report.model or recorded or "none"), "not known: a server has it"
 
 
@@ -102,7 +110,7 @@ def command(row: Row) -> str:
     words += ["--episodes", str(report.asked), "--seed", str(report.seed)]
     if report.control:
         words += ["--control", report.control]
-    if settings.get("model") and report.policy not in ("random", "oracle", "perfect-pixels"):
+    if settings.get("model") and model_and_revision(row)[0] != f"si-{_SHIPPED}":
         words += ["--model", model_and_revision(row)[0]]
     if "server" in settings:
         words += ["--server", "URL"]

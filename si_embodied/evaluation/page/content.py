@@ -79,12 +79,19 @@ class HoldLine:
 class LatencyLine:
     """How long a part of a plan took."""
 
-    run: str
     part: str
     p50: str
     p90: str
     p99: str
     largest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyGroup:
+    """How long the plans of a run took, the whole plan first."""
+
+    run: str
+    parts: tuple[LatencyLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class PageContent:
     failures: Table
     failure_chart: str
     holds: tuple[HoldLine, ...]
-    latencies: tuple[LatencyLine, ...]
+    latencies: tuple[LatencyGroup, ...]
     latency_chart: str
     episodes: tuple[EpisodeList, ...]
     conditions: tuple[Conditions, ...]
@@ -133,7 +140,7 @@ def make_content(groups: Sequence[Group], page: Path, results_name: str) -> Page
         failures=_failures(failed),
         failure_chart=plots.failure_chart(failed) if failed else "",
         holds=tuple(line for name, row in planning for line in _holds(name, row)),
-        latencies=tuple(line for name, row in planning for line in _latencies(name, row)),
+        latencies=tuple(LatencyGroup(name, tuple(_latencies(row))) for name, row in planning),
         latency_chart=plots.latency_chart(planning) if planning else "",
         episodes=tuple(episode_lists(groups, page, Budget())),
         conditions=tuple(conditions_of(group.title, row) for group in groups for row in group.rows),
@@ -216,11 +223,11 @@ def _holds(name: str, row: Row) -> Iterator[HoldLine]:
         yield HoldLine(name, int(code), code_name, count, f"{100 * count / row.report.plans:.0f}%", MEANINGS[code])
 
 
-def _latencies(name: str, row: Row) -> Iterator[LatencyLine]:
+def _latencies(row: Row) -> Iterator[LatencyLine]:
     plans = [plan.record.latency_s for episode in row.run.episodes for plan in episode.plans]
-    for part in row.report.latency_ms_by_part:
+    for part in sorted(row.report.latency_ms_by_part, key=lambda part: part != "total"):
         values = 1000 * np.array([latency[part] for latency in plans if part in latency])
-        yield LatencyLine(name, part, *(f"{value:.1f}" for value in np.percentile(values, [50, 90, 99, 100])))
+        yield LatencyLine(part, *(f"{value:.1f}" for value in np.percentile(values, [50, 90, 99, 100])))
 
 
 def _number(value: float, form: str) -> str:

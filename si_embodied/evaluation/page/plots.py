@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from si_embodied.errors import extra
@@ -15,7 +17,11 @@ from si_embodied.evaluation.statistics import mean
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C", "#B79F00")
 """Okabe and Ito's colours without black, which a dark page hides, and a second yellow."""
 _INK, _FAINT = "#010203", "#040506"  # replaced by the page's own colours
-_WIDTH_IN = 6.4
+_WIDTH_IN = 5.0  # on a phone, the text is then as large as the page's
+_ROW_IN, _LEGEND_COLUMNS = 0.42, 3
+_INSIDE_GENERATE = ("queue", "vision", "prefill", "think", "decode")
+"""Parts of a plan's time that `generate`, the whole call of the model, contains if the model reports them."""
+_REST = "generate, other"
 _STYLE: Any = {
     "font.size": 10, "svg.fonttype": "none", "text.parse_math": False, "axes.spines.top": False,
     "axes.spines.right": False, "axes.spines.left": False, "text.color": _INK, "axes.labelcolor": _INK,
@@ -45,20 +51,26 @@ def difficulty_chart(group: Group) -> str:
 
 
 def latency_chart(rows: Sequence[tuple[str, Row]]) -> str:
-    """The mean time of a plan by part, stacked, for each run that plans; as SVG."""
-    parts = list(dict.fromkeys(part for _, row in rows for part in row.report.latency_ms_by_part if part != "total"))
+    """The mean time of a plan by part, stacked without overlap, for each run that plans; as SVG."""
+    means = [_means_ms(row) for _, row in rows]
+    parts = list(dict.fromkeys(part for each in means for part in each))
 
     def draw(axes: Any) -> None:
-        left = [0.0] * len(rows)
-        for number, part in enumerate(parts):
-            widths = [_mean_part_ms(row, part) for _, row in rows]
-            axes.barh(range(len(rows)), widths, 0.6, left=left, color=COLOURS[number % len(COLOURS)], label=part)
-            left = [start + width for start, width in zip(left, widths, strict=True)]
-        _named(axes, [name for name, _ in rows])
+        _stacked(axes, [name for name, _ in rows], {part: [each.get(part, 0.0) for each in means] for part in parts})
         axes.set_xlabel("mean time of a plan, ms")
-        axes.figure.legend(loc="outside lower left", ncols=4)
 
-    return _svg(draw, rows=len(rows), extra_in=0.6)
+    return _svg(draw, rows=len(rows), legend=len(parts))
+
+
+def _means_ms(row: Row) -> dict[str, float]:
+    """The mean milliseconds of each part of a plan; together they are the plan but for what no part covers."""
+    plans = [plan.record.latency_s for episode in row.run.episodes for plan in episode.plans]
+    found = {part: mean([1000 * plan.get(part, 0.0) for plan in plans]) for part in row.report.latency_ms_by_part}
+    found.pop("total", None)
+    if "generate" in found:
+        inside = sum(found.get(part, 0.0) for part in _INSIDE_GENERATE)
+        found[_REST] = max(0.0, found.pop("generate") - inside)
+    return found
 
 
 def failure_chart(rows: Sequence[tuple[str, Row]]) -> str:
@@ -66,22 +78,21 @@ def failure_chart(rows: Sequence[tuple[str, Row]]) -> str:
     kinds = [kind for kind in FAILURE_KINDS if any(kind in row.failures for _, row in rows)]
 
     def draw(axes: Any) -> None:
-        left = [0] * len(rows)
-        for kind in kinds:
-            widths = [row.failures.get(kind, 0) for _, row in rows]
-            axes.barh(range(len(rows)), widths, 0.6, left=left, color=COLOURS[FAILURE_KINDS.index(kind)], label=kind)
-            left = [start + width for start, width in zip(left, widths, strict=True)]
-        _named(axes, [name for name, _ in rows])
+        _stacked(axes, [name for name, _ in rows], {k: [row.failures.get(k, 0) for _, row in rows] for k in kinds})
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("failed episodes")
-        axes.figure.legend(loc="outside lower left", ncols=4)
 
-    return _svg(draw, rows=len(rows), extra_in=0.6)
+    return _svg(draw, rows=len(rows), legend=len(kinds))
 
 
-def _mean_part_ms(row: Row, part: str) -> float:
-    plans = [plan for episode in row.run.episodes for plan in episode.plans]
-    return mean([1000 * plan.record.latency_s.get(part, 0.0) for plan in plans])
+def _stacked(axes: Any, names: Sequence[str], widths: Mapping[str, Sequence[float]]) -> None:
+    """Bars of one colour for each part, and the colours' meaning below."""
+    left = [0.0] * len(names)
+    for (part, values), colour in zip(widths.items(), itertools.cycle(COLOURS)):
+        axes.barh(range(len(names)), values, 0.6, left=left, color=colour, label=part)
+        left = [start + value for start, value in zip(left, values, strict=True)]
+    _named(axes, names)
+    axes.figure.legend(loc="outside lower left", ncols=_LEGEND_COLUMNS)
 
 
 def _intervals(labels: Sequence[str], shares: Sequence[tuple[Share, int]]) -> str:
@@ -97,17 +108,17 @@ def _intervals(labels: Sequence[str], shares: Sequence[tuple[Share, int]]) -> st
         axes.set_xlim(-2, 102)
         axes.set_xlabel("success, %, with its 95% interval")
 
-    return _svg(draw, rows=len(labels), extra_in=0.25)
+    return _svg(draw, rows=len(labels))
 
 
 def _named(axes: Any, labels: Sequence[str]) -> None:
-    """Name the rows, the first at the top."""
-    axes.set_yticks(range(len(labels)), labels)
+    """Name the rows, the first at the top; the world and the policy on a line each."""
+    axes.set_yticks(range(len(labels)), [label.replace(": ", ":\n") for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
-def _svg(draw: Callable[[Any], None], *, rows: int, extra_in: float) -> str:
-    """A figure of so many rows as an SVG element.
+def _svg(draw: Callable[[Any], None], *, rows: int, legend: int = 0) -> str:
+    """A figure of so many rows, and so many words in its legend, as an SVG element.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -117,7 +128,8 @@ def _svg(draw: Callable[[Any], None], *, rows: int, extra_in: float) -> str:
         from matplotlib.figure import Figure
     data = io.StringIO()
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, 0.34 * rows + 0.55 + extra_in), layout="constrained")
+        height_in = _ROW_IN * rows + 0.6 + 0.2 * math.ceil(legend / _LEGEND_COLUMNS)
+        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(data, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _for_a_page(data.getvalue())

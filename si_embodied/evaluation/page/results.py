@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from si_embodied.evaluation.page.conditions import command, model_and_revision, seeds
+from si_embodied.evaluation.page.conditions import command, has_model, model_and_revision, seeds
 from si_embodied.evaluation.page.groups import Group, Row
 from si_embodied.evaluation.report import without_nan
 
@@ -27,11 +27,11 @@ def _run(row: Row) -> dict[str, Any]:
         "this_alone": versus.paired.only_second,
         "mcnemar_p": versus.paired.p_value,
     }  # fmt: skip
-    name, revision = model_and_revision(row)
+    name, revision = model_and_revision(row) if has_model(row) else (None, None)
     plain: dict[str, Any] = without_nan({
         **report,
-        "model": name if report["plans"] else report["model"],
-        "revision": revision if report["plans"] else None,
+        "model": name,
+        "revision": revision,
         "seeds": seeds(row),
         "compared_with_first_of_its_task": paired,
         "failures": dict(row.failures),
