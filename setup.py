@@ -22,9 +22,10 @@ setup(
     # Follows the links si_embodied/envs, policies and ros_nodes, and installs no top-level package of those names.
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={
-        PACKAGE: ["py.typed"],
+        PACKAGE: ["py.typed", "CITATION.cff"],
         f"{PACKAGE}.prompts": ["**/*.md"],
         f"{PACKAGE}.benchmarking.embodied": ["*.md", "*.json"],
+        f"{PACKAGE}.evaluation.page": ["templates/*", "*.json"],
         f"{PACKAGE}.models": ["nano/*"],
     },
     entry_points={

@@ -85,6 +85,10 @@ class ApartmentView:
         """(H, W), the head camera's pixels that show the furniture or movable body of that name."""
         return np.asarray(self._segmentation == self._names.index(name))
 
+    def owned(self) -> NDArray[np.bool_]:
+        """(H, W), the head camera's pixels that show any furniture or movable body."""
+        return np.asarray(self._segmentation >= 0)
+
     def instances(self, names: Sequence[str]) -> NDArray[np.int32]:
         """(H, W), the index in `names` of what each of the head camera's pixels shows, -1 for anything else."""
         index = np.array([names.index(name) if name in names else -1 for name in self._names] + [-1], np.int32)

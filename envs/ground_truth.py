@@ -10,7 +10,9 @@ from scipy.ndimage import distance_transform_edt, label
 
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.base_motion import slide
+from si_embodied.envs.scenes.occupancy import CELL_M
 from si_embodied.geometry import deproject_image, wrap_angle
+from si_embodied.ground_truth import FloorPlan
 from si_embodied.grounding import pixel_of
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
     from si_embodied.embodiment import MobileBase
     from si_embodied.envs.episode import CameraSetup, Episode
-    from si_embodied.ground_truth import Pixel
+    from si_embodied.envs.scenes.occupancy import Grid
+    from si_embodied.ground_truth import Pixel, Pointed
     from si_embodied.types import CameraFrame
 
 _TURN_COST_M = 0.004  # of turning by 15 degrees; breaks near-ties in favour of the nearest heading
@@ -79,6 +82,23 @@ def inner_pixel(mask: NDArray[np.bool_]) -> tuple[float, float]:
     return float(u), float(v)
 
 
+def floor_plan(grid: Grid, path: NDArray[np.float64], goals: NDArray[np.float64]) -> FloorPlan:
+    """A grid's floor with a path (N, 2) and goals (M, 2), map."""
+    return FloorPlan(CELL_M, grid.origin_m, grid.clearance_m > 0.0, path, goals)
+
+
+def shortest_path(episode: Episode) -> NDArray[np.float64]:
+    """Map points (N, 2) of the shortest path from an episode's start through all its goal regions."""
+    x, y, _ = episode.start
+    legs: list[NDArray[np.float64]] = []
+    for field in episode.fields:
+        legs.append(field.path(x, y))
+        if not len(legs[-1]):
+            break
+        x, y = (float(value) for value in legs[-1][-1])
+    return np.concatenate(legs)
+
+
 class ApartmentState(Protocol):
     """The state of a running episode; `ApartmentEnv` has it."""
 
@@ -96,6 +116,9 @@ class ApartmentState(Protocol):
 
     def target_mask(self) -> NDArray[np.bool_]:
         """(H, W), the pixels of the current view that show the current leg's target."""
+
+    def furniture_mask(self) -> NDArray[np.bool_]:
+        """(H, W), the pixels of the current view that show any furniture."""
 
     def leg_reached(self) -> bool:
         """Whether the robot is near the current leg's target and sees it."""
@@ -140,6 +163,26 @@ class NavigationGroundTruth:
         mask = self._env.target_mask()
         u, v = pixel_of(point, mask.shape[1], mask.shape[0])
         return view == 0 and bool(mask[round(v), round(u)])
+
+    def target_in_view(self) -> bool:
+        """Whether enough of the current leg's target is visible."""
+        return int(self._env.target_mask().sum()) >= self._env.min_visible_px
+
+    def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
+        """What lies at a point (0..1000) of the current view: the target, other furniture, or a wall or the floor."""
+        if view != 0:
+            return None
+        if self.shows_target(view, point):
+            return "target"
+        furniture = self._env.furniture_mask()
+        u, v = pixel_of(point, furniture.shape[1], furniture.shape[0])
+        return "other" if furniture[round(v), round(u)] else "nothing"
+
+    def floor_plan(self) -> FloorPlan:
+        """The apartment from above, with the shortest path from the start."""
+        episode = self._env.episode
+        goals = [episode.goal(leg).centre[:2] for leg in range(len(episode.task.goals))]
+        return floor_plan(episode.grid, shortest_path(episode), np.asarray(goals, np.float64))
 
     def straight_way(self) -> None:
         """None: the goals are objects, which a planner points at."""

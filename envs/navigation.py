@@ -244,6 +244,10 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         """(H, W), the pixels of the current view that show the current leg's target. Privileged."""
         return self._open_view.mask(self.episode.task.goals[self.leg])
 
+    def furniture_mask(self) -> NDArray[np.bool_]:
+        """(H, W), the pixels of the current view that show any furniture. Privileged."""
+        return self._open_view.owned()
+
     def leg_reached(self) -> bool:
         """Whether the robot is within the success distance of the current leg's target and sees it. Privileged."""
         x, y, _ = self.pose

@@ -23,7 +23,7 @@ from si_embodied.envs.scenes.tabletop_tasks import (
     OnTop,
 )
 from si_embodied.geometry import deproject, depth_at, project
-from si_embodied.ground_truth import ManipulationStep, Pixel
+from si_embodied.ground_truth import ManipulationStep, Pixel, Pointed
 from si_embodied.grounding import narrowest_rectangle, pixel_of
 
 if TYPE_CHECKING:
@@ -178,6 +178,31 @@ class TabletopGroundTruth:
         condition = None if held is None else _wanted(self._missing(), held)
         seen = deproject(frame.intrinsics, (u, v), depth_at(frame.depth_m, u, v).depth_m)
         return condition is not None and _in_place(condition, frame.T_map_camera.apply(seen), self._world)
+
+    def target_in_view(self) -> bool | None:
+        """Whether a view shows what the next step is about; None when the task is done."""
+        step = self.next_step()
+        return None if step is None else self.pixel_of(step) is not None
+
+    def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
+        """What lies at a point (0..1000) of a view of the last observation; None when the task is done.
+
+        A pick of any object that is not in place yet points at a target: their order is the planner's choice.
+        """
+        if self.next_step() is None:
+            return None
+        if self.shows_target(view, point):
+            return "target"
+        frame = self._frames()[view]
+        u, v = pixel_of(point, frame.intrinsics.width, frame.intrinsics.height)
+        geom = int(self._segmentation(frame.name)[round(v), round(u)])
+        hit = next((o.name for o in self._world.scene.objects if geom in self._world.geoms_of(o.name)), None)
+        if hit is None:
+            return "nothing"
+        return "target" if self._held() is None and hit in {c.object for c in self._missing()} else "other"
+
+    def floor_plan(self) -> None:
+        """None: the arm does not drive."""
 
     # --- steps -----------------------------------------------------------------------------------------------------
 

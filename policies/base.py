@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.policies.skills import Action, Skill
@@ -9,9 +10,27 @@ from si_embodied.policies.skills import Action, Skill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from si_embodied.types import Decision, Observation, Task
+    from si_embodied.types import Decision, Observation, Outcome, Task
 
-__all__ = ["Action", "Policy", "Skill"]
+__all__ = ["Action", "ExecutedGoal", "Execution", "Policy", "Skill"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedGoal:
+    """A goal of a plan that a skill has executed, successfully or not."""
+
+    plan: int  # index into the policy's decisions
+    words: str  # the subgoal as prompts word it: "goto red chair"
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Execution:
+    """What a planning policy has done with its decisions since the last reset."""
+
+    goals: tuple[ExecutedGoal, ...] = ()  # oldest first; the one under way is not among them
+    end: Outcome | None = None  # how the policy itself ended the task: OK for done, another code if it gave up
+    planned_from: Observation | None = None  # of the last decision, remembered views included
 
 
 class Policy(Protocol):
@@ -27,6 +46,11 @@ class Policy(Protocol):
     def decisions(self) -> Sequence[Decision]:
         """The planner's decisions since the last reset; none for a policy that does not plan."""
         return ()
+
+    @property
+    def execution(self) -> Execution:
+        """What became of the decisions; empty for a policy that does not plan."""
+        return Execution()
 
     def close(self) -> None:
         """Free what the policy holds, such as a thread; by default nothing."""

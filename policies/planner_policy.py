@@ -10,6 +10,7 @@ from si_embodied.backends.opening import open_planner
 from si_embodied.embodiment import Embodiment, SkillRobot
 from si_embodied.errors import ConfigError
 from si_embodied.memory import Memory
+from si_embodied.policies.base import ExecutedGoal, Execution
 from si_embodied.policies.controllers import Controller, make_controller
 from si_embodied.task import TaskProgress
 from si_embodied.types import Hold, Latency, Outcome
@@ -74,6 +75,9 @@ class SpatialPlannerPolicy:
         self._controller: Controller = make_controller(planner.embodiment)
         self._progress: TaskProgress | None = None
         self._skill: Skill | None = None
+        self._asked: tuple[Observation, Memory] | None = None  # of the plan that is being made
+        self._planned_from: tuple[Observation, Memory] | None = None  # of the last decision
+        self._goals: list[ExecutedGoal] = []
         self.decisions: list[Decision] = []
 
     @classmethod
@@ -110,7 +114,18 @@ class SpatialPlannerPolicy:
         self._controller.reset()
         self._progress = TaskProgress(task, Memory.for_planner(self.config, kind))
         self._skill = None
+        self._asked = self._planned_from = None
+        self._goals = []
         self.decisions = []
+
+    @property
+    def execution(self) -> Execution:
+        """The executed goals, how the policy ended the task, and what its last decision was made from."""
+        end = None if self._progress is None else self._progress.end
+        if self._planned_from is None:
+            return Execution(tuple(self._goals), end)
+        observation, memory = self._planned_from
+        return Execution(tuple(self._goals), end, memory.recall(observation))
 
     def act(self, observation: Observation) -> Action:
         """The next action: from the current skill, or a wait while the planner is busy or holds."""
@@ -141,6 +156,8 @@ class SpatialPlannerPolicy:
             if not isinstance(result, Outcome):
                 return result
             self._skill = None
+            assert progress.step is not None  # the one that the skill executed
+            self._goals.append(ExecutedGoal(len(self.decisions) - 1, progress.step.words, result))
             progress.finished(result)
             return None
         stale = self._planner.guard.check_plan_age(progress.stamp_s, self._now_s)
@@ -157,11 +174,13 @@ class SpatialPlannerPolicy:
         if not self._worker.busy:
             if progress.pause_s > 0:
                 self._sleep(progress.pause_s)
-            self._worker.submit(progress.task, self._controller.prepare(observation), progress.memory)
+            self._asked = self._controller.prepare(observation), progress.memory
+            self._worker.submit(progress.task, *self._asked)
         decision = self._worker.poll()
         if decision is None:
             return self._controller.wait(observation)
         self.decisions.append(decision)
+        self._planned_from = self._asked
         progress.decided(decision, observation)
         holding = isinstance(decision, Hold) and progress.end is None
         return self._controller.wait(observation) if holding else None

@@ -13,6 +13,35 @@ if TYPE_CHECKING:
 
 Pixel: TypeAlias = tuple[int, float, float]
 """View, u and v, in the last observation."""
+Pointed: TypeAlias = Literal["target", "other", "nothing"]
+"""What lies at a point of an image: the target of the step under way, another object, or no object at all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloorPlan:
+    """An episode from above: where something stands, and the shortest path, both in the map."""
+
+    resolution_m: float  # cell size
+    origin_m: tuple[float, float]  # outer corner of cell [0, 0]
+    free: NDArray[np.bool_]  # (rows along y, columns along x): where nothing stands
+    shortest_path_m: NDArray[np.float64]  # (N, 2), from the start through all goals; empty if there is none
+    goals_m: NDArray[np.float64]  # (M, 2), in order
+
+
+class Witness(Protocol):
+    """What an evaluation asks a world's ground truth, to say why an episode failed and to draw it from above.
+
+    All of it is about the last observation. A world without ground truth leaves these questions open.
+    """
+
+    def target_in_view(self) -> bool | None:
+        """Whether enough of the current step's target is visible; None if that cannot be told."""
+
+    def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
+        """What lies at a point (0..1000) of a view; None if that cannot be told."""
+
+    def floor_plan(self) -> FloorPlan | None:
+        """The episode from above; None if it has no floor to drive on."""
 
 
 class NavigationGroundTruth(Protocol):

@@ -15,6 +15,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "sim": {
         "mujoco": "mujoco", "gymnasium": "gymnasium", "gymnasium_robotics": "gymnasium-robotics", "mink": "mink",
         "daqp": "daqp", "scipy": "scipy", "trimesh": "trimesh", "PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg",
+        "jinja2": "jinja2", "matplotlib": "matplotlib",
     },
     "models": {
         "torch": "torch", "transformers": "transformers", "llguidance": "llguidance", "tokenizers": "tokenizers",

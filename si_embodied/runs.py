@@ -171,19 +171,37 @@ class JsonLines:
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        if not self.path.is_file():
-            raise ConfigError(f"{str(self.path)!r} is not a regular file; choose another --out")
-        content = self.path.read_bytes()
-        end = content.rfind(b"\n") + 1
-        torn = content[end:]
-        try:
-            rows = [json.loads(line) for line in content[:end].splitlines()]
-            # After a power cut, the end of a file may be zeros that were never written.
-            if not all(isinstance(row, dict) for row in rows) or torn.strip(b"\0")[:1] not in (b"{", b""):
-                raise ValueError("a line is not an object")
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise ConfigError(f"{str(self.path)!r} is not a JSONL file ({error}); choose another --out") from error
+        rows, end, torn = _parsed(self.path)
         if torn:
             _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(torn))
             os.truncate(self.path, end)
         return rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the complete rows of a file of JSON lines and leave it as it is: its run may still be going on.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not made of JSON lines.
+    """
+    try:
+        return _parsed(path)[0]
+    except OSError as error:
+        raise ConfigError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+
+
+def _parsed(path: Path) -> tuple[list[dict[str, Any]], int, bytes]:
+    """The complete rows, where they end, and the bytes behind them."""
+    if not path.is_file():
+        raise ConfigError(f"{str(path)!r} is not a regular file; choose another --out")
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    torn = content[end:]
+    try:
+        rows = [json.loads(line) for line in content[:end].splitlines()]
+        # After a power cut, the end of a file may be zeros that were never written.
+        if not all(isinstance(row, dict) for row in rows) or torn.strip(b"\0")[:1] not in (b"{", b""):
+            raise ValueError("a line is not an object")
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{str(path)!r} is not a JSONL file ({error}); choose another --out") from error
+    return rows, end, torn

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from si_embodied.envs.ground_truth import inner_pixel
+import numpy as np
+
+from si_embodied.envs.ground_truth import floor_plan, inner_pixel
 from si_embodied.envs.habitat.rearrange_tasks import At, holds
 from si_embodied.errors import ConfigError
+from si_embodied.grounding import pixel_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from si_embodied.envs.habitat.rearrange_tasks import Skill
     from si_embodied.envs.habitat.rearrange_world import RearrangeWorld
-    from si_embodied.ground_truth import Pixel
+    from si_embodied.ground_truth import FloorPlan, Pixel, Pointed
 
 _MIN_VISIBLE_PX_AT_224 = 12  # a mug two metres away
 
@@ -71,6 +73,33 @@ class RearrangeGroundTruth:
             return "goto", words, pixel
         told = world.task.places[place] in world.task.instruction and not world.near(place)
         return ("navigate", world.task.places[place], None) if told else ("explore", "", None)
+
+    def target_in_view(self) -> bool | None:
+        """Whether the next skill's object or furniture is visible; None when the task is done."""
+        step = self._next()
+        return None if step is None else self._pixel_of(step[1]) is not None
+
+    def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
+        """What lies at a point (0..1000) of the last image; None when the task is done.
+
+        Both the object or furniture that the next skill handles and the furniture where that happens are the target.
+        """
+        step = self._next()
+        if step is None or view != 0:
+            return None
+        if any(self._shows(name, point) for name in step[1:]):
+            return "target"
+        names = {skill.target for skill in self._skills} - {""}
+        return "other" if any(self._shows(name, point) for name in names) else "nothing"
+
+    def _shows(self, name: str, point: tuple[int, int]) -> bool:
+        mask = self._mask(name)
+        u, v = pixel_of(point, mask.shape[1], mask.shape[0])
+        return bool(mask[round(v), round(u)])
+
+    def floor_plan(self) -> FloorPlan:
+        """The apartment from above. There is no one shortest path through a task of several skills."""
+        return floor_plan(self._world.stage.grid, np.zeros((0, 2)), np.zeros((0, 2)))
 
     def _next(self) -> tuple[_Handling, str, str] | None:
         """The next skill, the object or furniture that it handles, and the furniture where it happens."""

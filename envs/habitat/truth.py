@@ -12,6 +12,8 @@ from si_embodied.envs.ground_truth import best_heading, inner_pixel
 from si_embodied.envs.habitat.frames import to_habitat, to_map
 from si_embodied.envs.habitat.instructions import category_words
 from si_embodied.geometry import project, wrap_angle
+from si_embodied.ground_truth import FloorPlan
+from si_embodied.grounding import pixel_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
     from si_embodied.envs.habitat.config import Setup
     from si_embodied.envs.habitat.episodes import HabitatTask
     from si_embodied.geometry import Pose
-    from si_embodied.ground_truth import Pixel
+    from si_embodied.ground_truth import Pixel, Pointed
     from si_embodied.types import CameraFrame
 
 _MIN_VISIBLE_PX_AT_224 = 40
 _NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
 _STRAIGHT_M = 1.0  # longest straight drive
+_PLAN_CELL_M = 0.05  # of the plan of the floor
 _BESIDE_M = 0.5  # from the nearest view point of an object
 
 
@@ -146,9 +149,55 @@ class HabitatGroundTruth:
                 mask = np.isin(sim.semantic_from(frame), self._ids)
             else:
                 return None
-            fewest = max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))
-            self._seen[frame.stamp_s] = None if int(mask.sum()) < fewest else inner_pixel(mask)
+            self._seen[frame.stamp_s] = None if int(mask.sum()) < _fewest(mask) else inner_pixel(mask)
         return self._seen[frame.stamp_s]
+
+    def target_in_view(self) -> bool | None:
+        """Whether enough of the goal object is visible; None for a place, and without a semantic camera."""
+        if self.goal_is_a_place or not self._has_semantics:
+            return None
+        mask = self.goal_mask()  # not `seen_in`, which remembers the images that a planner was shown
+        return int(mask.sum()) >= _fewest(mask)
+
+    def pointed_at(self, view: int, point: tuple[int, int]) -> Pointed | None:
+        """What lies at a point (0..1000) of the last image; None for a place, and without a semantic camera.
+
+        Another simulator than the embedded one gives walls and floors an id as well, so only the target is known there.
+        """
+        if view != 0 or self.goal_is_a_place or not self._has_semantics:
+            return None
+        mask = self.goal_mask()
+        u, v = pixel_of(point, mask.shape[1], mask.shape[0])
+        if mask[round(v), round(u)]:
+            return "target"
+        sim = self._env.habitat_env.sim
+        if not hasattr(sim, "semantic_from"):
+            return None
+        return "other" if sim.semantic()[round(v), round(u)] > 0 else "nothing"
+
+    @property
+    def _has_semantics(self) -> bool:
+        return hasattr(self._env.habitat_env.sim, "semantic") or "semantic" in self._env.raw
+
+    def floor_plan(self) -> FloorPlan:
+        """The navigable floor at the robot's height, with the shortest path from here to the nearest goal."""
+        pathfinder = self._env.habitat_env.sim.pathfinder
+        height = float(to_habitat(self._env.T_map_base.translation)[1])
+        free = np.asarray(pathfinder.get_topdown_view(_PLAN_CELL_M, height), bool)[::-1]  # rows along map y
+        low, _ = pathfinder.get_bounds()
+        origin = float(low[0]), -float(low[2]) - free.shape[0] * _PLAN_CELL_M
+        path = self._nearest_path()
+        return FloorPlan(_PLAN_CELL_M, origin, free, path, path[-1:])
+
+    def _nearest_path(self) -> NDArray[np.float64]:
+        """Map points (N, 2) of the shortest path from here to the nearest goal; empty if there is none."""
+        sim, here = self._env.habitat_env.sim, to_habitat(self._env.T_map_base.translation)
+        if hasattr(sim.pathfinder, "path"):  # the embedded simulator's takes several goals
+            points = sim.pathfinder.path(here, self._goals)
+        else:
+            nearest = min(self._goals, key=lambda goal: sim.geodesic_distance(here, goal))
+            points = sim.get_straight_shortest_path_points(here, nearest)
+        return to_map(np.asarray(points, np.float64).reshape(-1, 3))[:, :2]
 
     def straight_way(self) -> tuple[float, float] | None:
         """(bearing, distance) in base_link, radians and metres, of the next straight segment of the path.
@@ -216,3 +265,8 @@ class HabitatGroundTruth:
                 if abs(seen - float(z)) < 0.03 + 0.03 * float(z):
                     return 0, float(u), float(v)
         return None
+
+
+def _fewest(mask: NDArray[np.bool_]) -> int:
+    """How many pixels of a mask (H, W) show the goal at least."""
+    return max(1, round(_MIN_VISIBLE_PX_AT_224 * mask.size / 224**2))

@@ -205,7 +205,10 @@ class GeodesicField:
         return math.inf
 
     def path(self, x: float, y: float) -> NDArray[np.float64]:
-        """Map points (N, 2) of the shortest path from a map point, one or two cells apart; empty if there is none."""
+        """Map points (N, 2) of the shortest path from a map point, one or two cells apart; empty if there is none.
+
+        Of a route it is the first leg: it ends at the goal cell from which the later legs are shortest.
+        """
         row, column = self.grid.cell(x, y)
         if not np.isfinite(self.distance_m[row, column]):
             start = self.grid.nearest_free(x, y, _FAR_M)
@@ -217,7 +220,7 @@ class GeodesicField:
         rows, columns = self.distance_m.shape
         while self.distance_m[row, column] > 1e-9:
             # Follow the step whose length matches the drop in distance; other cells may lie behind a corner.
-            _, row, column = min(
+            lower = [
                 (
                     abs(self.distance_m[row + dr, column + dc] + length - self.distance_m[row, column]),
                     row + dr,
@@ -227,6 +230,9 @@ class GeodesicField:
                 if 0 <= row + dr < rows
                 and 0 <= column + dc < columns
                 and self.distance_m[row + dr, column + dc] < self.distance_m[row, column]
-            )
+            ]
+            if not lower:  # a goal cell with later legs
+                break
+            _, row, column = min(lower)
             points.append(self.grid.point(row, column))
         return np.array(points)

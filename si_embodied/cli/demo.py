@@ -39,7 +39,8 @@ class Demo:
         from rich.console import Console
 
         from si_embodied.backends.opening import located
-        from si_embodied.evaluation.registry import environments
+        from si_embodied.evaluation.page import PAGE, write_report
+        from si_embodied.evaluation.registry import environments, find_policy
         from si_embodied.evaluation.report import score_table
         from si_embodied.runs import write_json
 
@@ -47,10 +48,14 @@ class Demo:
         started_s = time.perf_counter()
         backend = located(self.model)
         reports: list[Report] = []
+        folders: list[Path] = []
         for env, task in WORLDS:
             for policy in POLICIES:
                 if not (reports and reports[-1].interrupted):
-                    reports.append(self._evaluate(env, task, policy, backend))
+                    model = backend if find_policy(policy).needs_model else None
+                    config = replace(self.episodes, env=env, policy=policy, task=task, backend=model)
+                    folders.append(self.out / f"{config.world}-{task}-{policy}")
+                    reports.append(self._evaluate(config, folders[-1]))
         write_json(self.out / "report.json", {"runs": [report.to_json() for report in reports]})
         Console().print(score_table(reports))
         videos = sorted(path.relative_to(self.out) for path in self.out.glob("*/videos/*.mp4"))
@@ -58,18 +63,16 @@ class Demo:
             f"{self.episodes.episodes} episodes per row are a demo, not a measurement.",
             f"{time.perf_counter() - started_s:.0f} s; report, records and {len(videos)} videos are in {self.out}:",
             *(f"  {path}" for path in videos),
+            f"page: {write_report(folders, self.out / PAGE)}",
         )
         return 130 if reports[-1].interrupted else 0
 
-    def _evaluate(self, env: str, task: str, policy: str, backend: BackendConfig) -> Report:
-        from si_embodied.evaluation.registry import find_policy
+    def _evaluate(self, config: EvaluationConfig, out: Path) -> Report:
         from si_embodied.evaluation.report import make_report
-        from si_embodied.evaluation.session import RECORDS, VIDEOS, Session
+        from si_embodied.evaluation.session import RECORDS, TRACES, VIDEOS, Session
 
-        model = backend if find_policy(policy).needs_model else None
-        config = replace(self.episodes, env=env, policy=policy, task=task, backend=model)
-        out = self.out / f"{config.world}-{task}-{policy}"
         # A demo starts over each time; an evaluation continues.
         (out / RECORDS).unlink(missing_ok=True)
-        shutil.rmtree(out / VIDEOS, ignore_errors=True)
-        return make_report(Session(out, videos=1, watch=episode_bar).run(config))
+        for pictures in (TRACES, VIDEOS):
+            shutil.rmtree(out / pictures, ignore_errors=True)
+        return make_report(Session(out, videos=1, traces=True, watch=episode_bar).run(config))

@@ -58,6 +58,7 @@ class Eval:
         """Evaluate and report; the exit code is 130 if Ctrl-C cut it short."""
         from rich.console import Console
 
+        from si_embodied.evaluation.page import write_report
         from si_embodied.evaluation.registry import environments, find_policy, make_env
         from si_embodied.evaluation.report import detail_lines, score_table
         from si_embodied.evaluation.session import Session, default_folder
@@ -66,10 +67,11 @@ class Eval:
         config = self._config(needs_model=find_policy(self.evaluation.policy).needs_model)
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
-        session = Session(out, videos=self.videos, workers=self.workers, watch=episode_bar)
+        session = Session(out, videos=self.videos, traces=True, workers=self.workers, watch=episode_bar)
         report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
         say(*detail_lines(report, comparisons), f"records, report and videos are in {out}")
+        say(f"page: {write_report([out])}")
         if self.json:
             say(json.dumps(report.to_json(comparisons), allow_nan=False))
         return 130 if report.interrupted or any(each.report.interrupted for each in comparisons) else 0

@@ -31,7 +31,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "validate": "measure everything on this machine, in one report",
     },
     "look at what happened": {
+        "report": "write a page about evaluation runs",
         "replay": "repeat the decisions of a robot's recording",
+        "cite": "print BibTeX for this package and its models' paper",
     },
     "train": {
         "data": "make spatial questions and demonstrations",

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from si_embodied.errors import SimulatorLost
-from si_embodied.types import Execute, Task
+from si_embodied.evaluation.evidence import Witnessed
+from si_embodied.types import Code, Execute, Task
 
 if TYPE_CHECKING:
     import gymnasium
 
-    from si_embodied.policies.base import Policy
+    from si_embodied.evaluation.trace import Trace
+    from si_embodied.ground_truth import Pointed
+    from si_embodied.policies.base import Execution, Policy
     from si_embodied.types import Decision, Observation, PlanRecord
 
 Ended: TypeAlias = Literal["terminated", "truncated", "step_limit", "lost"]
@@ -34,6 +37,17 @@ class PlanEntry:
     record: PlanRecord
     executed: bool  # False: the robot held
     plan: str | None  # the plan's JSON; None if there was none
+    pointed_at: Pointed | None = None  # what its first subgoal points at, by the world's ground truth; None if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class GoalEntry:
+    """A goal that was executed, as it is recorded."""
+
+    plan: int  # index into the episode's plans
+    words: str  # "goto red chair"
+    code: Code  # OK if it was reached
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +64,20 @@ class EpisodeResult:
     wall_s: float
     metrics: Mapping[str, float]  # the environment's, at the end: spl, distance_to_goal, progress, …
     plans: tuple[PlanEntry, ...] = ()
+    goals: tuple[GoalEntry, ...] = ()  # executed, in order
+    own_end: Code | None = (
+        None  # how the policy ended the task: OK if it said that it is done; None if it did not end it
+    )
+    own_end_message: str = ""
+    target_seen: bool | None = None  # whether the target was ever in view when it was looked for; None if unknown
+    trace: Trace | None = None  # pictures and path, kept beside the records; None unless asked for
 
 
 class Watcher:
     """Watches an episode frame by frame, as a video does; this one ignores what it sees."""
+
+    def acted(self, env: gymnasium.Env[Any, Any], policy: Policy, observation: Observation, step: int) -> None:
+        """Called between an action and its step, in the state that the observation shows; `step` counts from 0."""
 
     def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
         """Called after the reset (step 0) and after every step."""
@@ -62,16 +86,13 @@ class Watcher:
         """Called after the last step."""
 
 
-_NOBODY = Watcher()
-
-
 def run_episode(
     env: gymnasium.Env[Any, Any],
     policy: Policy,
     seed: int,
     *,
     observe: Observe,
-    watcher: Watcher = _NOBODY,
+    watchers: Sequence[Watcher] = (),
     step_limit: int = STEP_LIMIT,
 ) -> EpisodeResult:
     """Run one episode to its end. An episode whose simulator is lost (`SimulatorLost`) has no metrics.
@@ -82,18 +103,23 @@ def run_episode(
         policy: reset here.
         seed: all that the episode depends on, besides the policy.
         observe: turns the environment's dict into the core's observation.
-        watcher: sees every step.
+        watchers: see every step.
         step_limit: ends an episode that the environment does not end.
     """
     try:
-        return _run_episode(env, policy, seed, observe, watcher, step_limit)
+        return _run_episode(env, policy, seed, observe, watchers, step_limit)
     except SimulatorLost as error:
         _log.warning("lost the episode of seed %d: %s", seed, error)
         return EpisodeResult(seed, "", "", False, 0, "lost", 0.0, 0.0, {})
 
 
 def _run_episode(
-    env: gymnasium.Env[Any, Any], policy: Policy, seed: int, observe: Observe, watcher: Watcher, step_limit: int
+    env: gymnasium.Env[Any, Any],
+    policy: Policy,
+    seed: int,
+    observe: Observe,
+    watchers: Sequence[Watcher],
+    step_limit: int,
 ) -> EpisodeResult:
     started_s = time.perf_counter()
     raw, info = env.reset(seed=seed)
@@ -101,14 +127,22 @@ def _run_episode(
     task = Task(str(raw["instruction"]), world.kind)
     first_stamp_s = float(raw["stamp_s"])
     policy.reset(task)
-    watcher.frame(env, policy, task, 0)
+    witnessed = Witnessed(world)
+    for watcher in watchers:
+        watcher.frame(env, policy, task, 0)
     steps, ended = 0, None
     while ended is None:
-        action = policy.act(observe(raw, world.embodiment.cameras))
+        observation = observe(raw, world.embodiment.cameras)
+        action = policy.act(observation)
+        witnessed.acted(policy.decisions, observation)
+        for watcher in watchers:
+            watcher.acted(env, policy, observation, steps)
         raw, _, terminated, truncated, info = env.step(action)
         steps += 1
-        watcher.frame(env, policy, task, steps)
+        for watcher in watchers:
+            watcher.frame(env, policy, task, steps)
         ended = _ended(terminated, truncated, steps >= step_limit)
+    execution = policy.execution
     result = EpisodeResult(
         seed=seed,
         task=str(getattr(world, "task", "")),
@@ -119,16 +153,25 @@ def _run_episode(
         simulated_s=float(raw["stamp_s"]) - first_stamp_s,
         wall_s=time.perf_counter() - started_s,
         metrics=_numbers(info),
-        plans=tuple(plan_entry(decision) for decision in policy.decisions),
+        plans=tuple(plan_entry(each, witnessed.pointed.get(i)) for i, each in enumerate(policy.decisions)),
+        goals=_goal_entries(execution),
+        own_end=None if execution.end is None else execution.end.code,
+        own_end_message="" if execution.end is None else execution.end.message,
+        target_seen=witnessed.target_seen,
     )
-    watcher.end(result)
+    for watcher in watchers:
+        watcher.end(result)
     return result
 
 
-def plan_entry(decision: Decision) -> PlanEntry:
+def plan_entry(decision: Decision, pointed_at: Pointed | None = None) -> PlanEntry:
     """A decision without the goals that only its execution needs."""
     plan = None if decision.plan is None else decision.plan.model_dump_json(exclude_none=True)
-    return PlanEntry(decision.record, isinstance(decision, Execute), plan)
+    return PlanEntry(decision.record, isinstance(decision, Execute), plan, pointed_at)
+
+
+def _goal_entries(execution: Execution) -> tuple[GoalEntry, ...]:
+    return tuple(GoalEntry(e.plan, e.words, e.outcome.code, e.outcome.message) for e in execution.goals)
 
 
 def _ended(terminated: bool, truncated: bool, limited: bool) -> Ended | None:

@@ -7,12 +7,12 @@ episode; an episode without this line did not end, and its plans are not read ba
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import ConfigError, shown
-from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
+from si_embodied.evaluation.episode import EpisodeResult, GoalEntry, PlanEntry
 from si_embodied.runs import JsonLines, check_settings
 from si_embodied.types import Code, Decision, Execute, PlanRecord
 
@@ -21,18 +21,27 @@ _NEW: Mapping[str, Any] = {
     "floor_m2": 0.0, "decision_probability": None, "point_probability": None, "thoughts": (), "shortened": 0,
 }  # fmt: skip
 """Fields of a plan that records of 0.1.0 do not have."""
+_NEW_OF_EPISODES: Mapping[str, Any] = {"goals": (), "own_end": None, "own_end_message": "", "target_seen": None}
+"""Likewise of an episode."""
 
 
 class RecordFile:
     """Appends episodes to a file, and holds those that an earlier run with the same settings left there."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], versions: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        versions: Mapping[str, str] | None = None,
+        machine: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         """Open or create the file.
 
         Args:
             path: of the file; its folder is created.
             settings: all that the episodes have in common (`EvaluationConfig.identity`).
             versions: of the packages that a score may depend on, for the first line of a new file.
+            machine: describes the computer, for the same line.
 
         Raises:
             ConfigError: the file holds a run with other settings, or is not a record file.
@@ -42,12 +51,13 @@ class RecordFile:
         self.episodes: dict[int, EpisodeResult] = {}
         rows = self._lines.rows
         if not rows:
-            self._lines.append({"type": "run", "format": FORMAT, "config": settings, "versions": versions or {}})
+            about = {"config": settings, "versions": versions or {}, "machine": machine()}
+            self._lines.append({"type": "run", "format": FORMAT, **about})
             return
         if rows[0].get("type") != "run":
             raise ConfigError(f"{str(path)!r} does not begin with a run line; choose another --out")
         check_settings(path, rows[0].get("config"), settings)
-        self.episodes = _read_episodes(path, rows[1:])
+        self.episodes = episodes_from_json(path, rows[1:])
 
     def add(self, result: EpisodeResult) -> None:
         """Write an episode and its plans, all or nothing.
@@ -73,7 +83,8 @@ def plan_to_json(entry: PlanEntry, seed: int, index: int) -> dict[str, Any]:
     code = entry.record.code
     record |= {"code": int(code), "code_name": code.name, "raw_text": list(entry.record.raw_text)}
     verdict = "execute" if entry.executed else "hold"
-    return {"type": "plan", "seed": seed, "index": index, "verdict": verdict, "plan": entry.plan, **record}
+    row = {"type": "plan", "seed": seed, "index": index, "verdict": verdict, "plan": entry.plan, **record}
+    return row if entry.pointed_at is None else {**row, "pointed_at": entry.pointed_at}
 
 
 def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
@@ -83,19 +94,36 @@ def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
     values |= {"code": Code(row["code"]), "raw_text": tuple(row["raw_text"]), "thoughts": tuple(row["thoughts"])}
     if not isinstance(row["plan"], str | None):
         raise TypeError(f"a plan is text or null, got: {shown(row['plan'])}")
-    return PlanEntry(PlanRecord(**values), row["verdict"] == "execute", row["plan"])
+    return PlanEntry(PlanRecord(**values), row["verdict"] == "execute", row["plan"], row.get("pointed_at"))
 
 
 def episode_to_json(result: EpisodeResult) -> dict[str, Any]:
-    """The line for an episode; its plans have their own lines."""
-    row = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name != "plans"}
+    """The line for an episode; its plans have their own lines, and its trace has a file."""
+    row = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in ("plans", "trace")}
+    goals = [{"plan": g.plan, "words": g.words, "code": g.code.name, "message": g.message} for g in result.goals]
+    row |= {"goals": goals, "own_end": None if result.own_end is None else result.own_end.name}
     return {"type": "episode", **row, "metrics": dict(result.metrics), "plans": len(result.plans)}
 
 
-def _read_episodes(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, EpisodeResult]:
+def episode_from_json(row: Mapping[str, Any], plans: tuple[PlanEntry, ...]) -> EpisodeResult:
+    """The inverse of `episode_to_json`, with the episode's plans."""
+    row = {**_NEW_OF_EPISODES, **row}
+    names = (f.name for f in dataclasses.fields(EpisodeResult) if f.name not in ("plans", "trace"))
+    values = {name: row[name] for name in names}
+    values["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
+    values["goals"] = tuple(GoalEntry(g["plan"], g["words"], Code[g["code"]], g["message"]) for g in row["goals"])
+    values["own_end"] = None if row["own_end"] is None else Code[row["own_end"]]
+    return EpisodeResult(**values, plans=plans)
+
+
+def episodes_from_json(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, EpisodeResult]:
+    """The episodes of a file's lines, by seed.
+
+    Raises:
+        ConfigError: a line is not a record.
+    """
     episodes: dict[int, EpisodeResult] = {}
     plans: list[PlanEntry] = []
-    names = [f.name for f in dataclasses.fields(EpisodeResult) if f.name != "plans"]
     try:
         for row in rows:
             if row["type"] == "plan":
@@ -103,10 +131,8 @@ def _read_episodes(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, E
                     plans = []
                 plans.append(plan_from_json(row))
             elif row["type"] == "episode" and row["ended"] != "lost":  # lost episodes are repeated
-                values = {name: row[name] for name in names}
-                values["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
                 # An episode without plans must not inherit the plans of one that was cut off before it.
-                episodes[row["seed"]] = EpisodeResult(**values, plans=tuple(plans) if row["plans"] else ())
+                episodes[row["seed"]] = episode_from_json(row, tuple(plans) if row["plans"] else ())
                 plans = []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{str(path)!r} has an unreadable record ({error!r}); choose another --out") from error

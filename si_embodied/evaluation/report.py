@@ -25,6 +25,21 @@ _PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidanc
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What a run's figures are about."""
+
+    env: str
+    task: str | None
+    policy: str
+    model: str | None
+    control: str | None
+    latency: Latency
+    noise: str
+    asked: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """A control's run on the same seeds, beside the policy's own."""
 
@@ -66,6 +81,18 @@ class Report:
     resumed: int
     interrupted: bool
 
+    @property
+    def world(self) -> str:
+        """World and task for people: "Apartment objectnav"."""
+        world = self.env.rpartition("/")[2].partition("-v")[0]
+        # HabitatObjectNav already names its task.
+        return world if world.lower().endswith(self.task) else f"{world} {self.task}"
+
+    @property
+    def title(self) -> str:
+        """The policy for people: "planner", "planner (blank)"."""
+        return self.policy if self.control is None else f"{self.policy} ({self.control})"
+
     def to_json(self, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
         """As JSON values, with null for NaN and the controls' figures under `controls`."""
         row = dataclasses.asdict(self)
@@ -77,21 +104,40 @@ class Report:
 
 def make_report(run: Run) -> Report:
     """Summarise a run."""
-    config, episodes = run.config, [episode for episode in run.episodes if episode.ended != "lost"]
+    config = run.config
+    about = About(
+        env=config.env,
+        task=config.task,
+        policy=config.policy,
+        model=config.backend.model if config.backend else None,
+        control=config.control,
+        latency=config.latency,
+        noise="none" if config.noise is None else config.noise.name,
+        asked=config.episodes,
+        seed=config.seed,
+    )
+    return summarise(about, run.episodes, resumed=run.resumed, interrupted=run.interrupted)
+
+
+def summarise(
+    about: About, results: Sequence[EpisodeResult], *, resumed: int = 0, interrupted: bool = False
+) -> Report:  # fmt: skip
+    """The figures of some episodes."""
+    episodes = [episode for episode in results if episode.ended != "lost"]
     plans = [plan for episode in episodes for plan in episode.plans]
     successes = sum(episode.success for episode in episodes)
     metrics = _mean_metrics(episodes)
     first = plans[0].record if plans else None
     return Report(
-        env=config.env,
-        task=config.task or (episodes[0].task if episodes else "") or "default",
-        policy=config.policy,
-        model=first.model if first else (config.backend.model if config.backend else None),
-        control=config.control,
+        env=about.env,
+        task=about.task or (episodes[0].task if episodes else "") or "default",
+        policy=about.policy,
+        model=first.model if first else about.model,
+        control=about.control,
         episodes=len(episodes),
-        lost=len(run.episodes) - len(episodes),
-        asked=config.episodes,
-        seed=config.seed,
+        lost=len(results) - len(episodes),
+        asked=about.asked,
+        seed=about.seed,
         success_rate=successes / len(episodes) if episodes else math.nan,
         wilson95=wilson_interval(successes, len(episodes)),
         spl=metrics.pop("spl", math.nan),
@@ -105,20 +151,26 @@ def make_report(run: Run) -> Report:
         prompt_versions=tuple(sorted({plan.record.prompt_version for plan in plans})),
         kernel=first.kernel if first else None,
         dtype=first.dtype if first else None,
-        latency=config.latency,
-        noise="none" if config.noise is None else config.noise.name,
+        latency=about.latency,
+        noise=about.noise,
         wall_s=math.fsum(episode.wall_s for episode in episodes),
-        resumed=run.resumed,
-        interrupted=run.interrupted,
+        resumed=resumed,
+        interrupted=interrupted,
     )
 
 
 def compare(name: str, run: Run, control: Run) -> Comparison:
     """Compare a policy's run with a control's, paired by seed."""
-    theirs = {episode.seed: episode.success for episode in control.episodes if episode.ended != "lost"}
-    ours = {e.seed: e.success for e in run.episodes if e.seed in theirs and e.ended != "lost"}
-    paired = mcnemar(list(ours.values()), [theirs[seed] for seed in ours])
-    return Comparison(name, make_report(control), len(ours), paired)
+    return paired_by_seed(name, run.episodes, control.episodes, make_report(control))
+
+
+def paired_by_seed(
+    name: str, ours: Sequence[EpisodeResult], theirs: Sequence[EpisodeResult], report: Report
+) -> Comparison:  # fmt: skip
+    """Compare a policy's episodes with a control's, whose report is given."""
+    second = {episode.seed: episode.success for episode in theirs if episode.ended != "lost"}
+    first = {e.seed: e.success for e in ours if e.seed in second and e.ended != "lost"}
+    return Comparison(name, report, len(first), mcnemar(list(first.values()), [second[seed] for seed in first]))
 
 
 def versions() -> dict[str, str]:
@@ -140,15 +192,12 @@ def score_table(reports: Sequence[Report]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None
     for report in reports:
-        world = report.env.rpartition("/")[2].partition("-v")[0]
-        if not world.lower().endswith(report.task):  # HabitatObjectNav already names it
-            world += f" {report.task}"
+        world = report.world
         if world != previous:
             if previous is not None:
                 table.add_section()
             table.add_row(f"[bold]{world}[/bold]")
-        name = report.policy if report.control is None else f"{report.policy} ({report.control})"
-        table.add_row(name, *_figures(report))
+        table.add_row(report.title, *_figures(report))
         previous = world
     return table
 

@@ -6,13 +6,14 @@ import atexit
 import concurrent.futures
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import EvaluationError
-from si_embodied.evaluation.episode import EpisodeResult, run_episode
+from si_embodied.evaluation.episode import EpisodeResult, Watcher, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
 from si_embodied.policies.base import Policy
 from si_embodied.processes import worker_pool
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.records import RecordFile
+    from si_embodied.evaluation.trace import TraceFolder
     from si_embodied.evaluation.video import VideoShelf
     from si_embodied.policies.base import Policy
 
@@ -46,14 +48,15 @@ class Run:
 class EpisodeRunner:
     """The environment and policy of one process; the environment is made and the model loaded only once."""
 
-    def __init__(self, config: EvaluationConfig, *, render: bool = False) -> None:
+    def __init__(self, config: EvaluationConfig, *, render: bool = False, traced: bool = False) -> None:
         """Make the environment and load the model.
 
         Args:
             config: what to run.
             render: whether `run` may be asked for videos.
+            traced: whether results have a trace.
         """
-        self._config = config
+        self._config, self._traced = config, traced
         self._make_policy: MakePolicy | None = None
         self._env: gymnasium.Env[Any, Any] = make_env(config, render=render)
 
@@ -61,22 +64,26 @@ class EpisodeRunner:
         """Run the episode of a seed; write its video if a path is given."""
         policy = self._policy(seed)
         try:
-            if video is None:
-                return run_episode(self._env, policy, seed, observe=observe)
-            return self._filmed(policy, seed, video)
+            return self._watched(policy, seed, video)
         finally:
             policy.close()
 
-    def _filmed(self, policy: Policy, seed: int, path: Path) -> EpisodeResult:
-        from si_embodied.evaluation.video import EpisodeVideo
+    def _watched(self, policy: Policy, seed: int, path: Path | None) -> EpisodeResult:
+        watchers: list[Watcher] = []
+        with ExitStack() as stack:
+            if path is not None:
+                from si_embodied.evaluation.video import EpisodeVideo
 
-        video, ended = EpisodeVideo(path, title=self._config.policy), False
-        try:
-            result = run_episode(self._env, policy, seed, observe=observe, watcher=video)
+                video, ended = EpisodeVideo(path, title=self._config.policy), False
+                stack.callback(lambda: video.close(keep=ended))
+                watchers.append(video)
+            if self._traced:
+                from si_embodied.evaluation.tracing import EpisodeTrace
+
+                watchers.append(trace := EpisodeTrace())
+            result = run_episode(self._env, policy, seed, observe=observe, watchers=watchers)
             ended = result.ended != "lost"
-            return result
-        finally:
-            video.close(keep=ended)
+            return replace(result, trace=trace.trace()) if self._traced and ended else result
 
     def close(self) -> None:
         """Release the renderer; MuJoCo's complains if that is left to the interpreter's exit."""
@@ -98,6 +105,7 @@ def evaluate(
     records: RecordFile,
     *,
     shelf: VideoShelf | None = None,
+    traces: TraceFolder | None = None,
     workers: int = 1,
     on_episode: OnEpisode = lambda _: None,
 ) -> Run:
@@ -109,6 +117,7 @@ def evaluate(
         config: what to run.
         records: takes every episode as it ends, and holds those of an earlier run.
         shelf: keeps videos, if any are wanted.
+        traces: takes what the episodes looked like, if a report is wanted.
         workers: processes; 1 runs the episodes here.
         on_episode: called with every new episode.
 
@@ -118,11 +127,18 @@ def evaluate(
     """
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
-    source = _in_processes(config, missing, shelf, workers) if workers > 1 else _here(config, missing, shelf)
+    traced = traces is not None
+    source = (
+        _in_processes(config, missing, shelf, workers, traced=traced)
+        if workers > 1
+        else _here(config, missing, shelf, traced=traced)
+    )
     interrupted = False
     try:
         for result in _until_lost(source):
-            records.add(result)
+            if traces is not None and result.trace is not None:
+                traces.put(result.seed, result.trace)
+            records.add(replace(result, trace=None))
             if shelf is not None:
                 shelf.put(result)
             on_episode(result)
@@ -149,10 +165,10 @@ def _until_lost(results: _Results) -> _Results:
             )
 
 
-def _here(config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None) -> _Results:
+def _here(config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, *, traced: bool) -> _Results:
     if not seeds:
         return
-    runner = EpisodeRunner(config, render=shelf is not None)
+    runner = EpisodeRunner(config, render=shelf is not None, traced=traced)
     try:
         for seed in seeds:
             yield runner.run(seed, shelf.place(seed) if shelf is not None else None)
@@ -161,7 +177,7 @@ def _here(config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | No
 
 
 def _in_processes(
-    config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, workers: int
+    config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, workers: int, *, traced: bool
 ) -> _Results:  # fmt: skip
     with worker_pool(min(workers, len(seeds) or 1)) as pool:
         waiting = list(reversed(seeds))
@@ -171,7 +187,7 @@ def _in_processes(
             while waiting and len(running) < workers:
                 seed = waiting.pop()
                 video = None if shelf is None else shelf.place(seed)
-                running.add(pool.submit(_work, config, shelf is not None, seed, video))
+                running.add(pool.submit(_work, config, shelf is not None, traced, seed, video))
             done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
             for future in done:
                 yield _checked(future)
@@ -189,10 +205,12 @@ _runners: list[EpisodeRunner] = []
 """In a worker process, its runner, once it has run an episode."""
 
 
-def _work(config: EvaluationConfig, render: bool, seed: int, video: Path | None) -> EpisodeResult | _Failure:
+def _work(
+    config: EvaluationConfig, render: bool, traced: bool, seed: int, video: Path | None
+) -> EpisodeResult | _Failure:  # fmt: skip
     try:
         if not _runners:
-            _runners.append(EpisodeRunner(config, render=render))
+            _runners.append(EpisodeRunner(config, render=render, traced=traced))
             atexit.register(_runners[0].close)
         return _runners[0].run(seed, video)
     except Exception as error:  # noqa: BLE001 - the parent raises it

@@ -10,14 +10,16 @@ from typing import TypeAlias
 
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.machine import describe_computer
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import find_policy
 from si_embodied.evaluation.report import Comparison, Report, compare, make_report, versions
 from si_embodied.evaluation.runner import OnEpisode, Run, evaluate
+from si_embodied.evaluation.trace import TraceFolder
 from si_embodied.evaluation.video import VideoShelf
 from si_embodied.runs import write_json
 
-RECORDS, REPORT, VIDEOS = "records.jsonl", "report.json", "videos"
+RECORDS, REPORT, VIDEOS, TRACES = "records.jsonl", "report.json", "videos", "traces"
 Watch: TypeAlias = Callable[[str, int, int], AbstractContextManager[OnEpisode]]
 """Shows progress: takes a label, the number of episodes and how many were done before, and is told of each episode."""
 
@@ -28,17 +30,22 @@ class Session:
 
     out: Path
     videos: int = 0  # to keep of each run, failures first
+    traces: bool = False  # keep what the episodes looked like, for a report
     workers: int = 1
     watch: Watch = lambda *_: nullcontext(lambda _: None)
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix."""
-        records = RecordFile(self.out / RECORDS.replace(".", f"{suffix}."), config.identity(), versions())
+        path = self.out / RECORDS.replace(".", f"{suffix}.")
+        records = RecordFile(path, config.identity(), versions(), describe_computer)
+        traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
         done = sum(seed in records.episodes for seed in config.seeds)
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
         with self.watch(label, config.episodes, done) as on_episode:
-            return evaluate(config, records, shelf=shelf, workers=self.workers, on_episode=on_episode)
+            return evaluate(
+                config, records, shelf=shelf, traces=traces, workers=self.workers, on_episode=on_episode
+            )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
         """Run a policy and its controls, compare them in pairs, and write the report.

@@ -31,7 +31,7 @@ def test_a_video_is_h264_of_even_size_with_every_step(fake_world: str, tmp_path:
 
     env = make_env(EvaluationConfig(env=fake_world, policy="thinker"), render=True)
     video = EpisodeVideo(tmp_path / "a.mp4", title="thinker")
-    run_episode(env, world.Thinker(), 0, observe=observe, watcher=video)
+    run_episode(env, world.Thinker(), 0, observe=observe, watchers=[video])
     video.close()
     meta, frames = read(tmp_path / "a.mp4")
     assert meta["codec"] == "h264"
@@ -66,7 +66,7 @@ def test_a_world_that_renders_nothing_is_an_error(fake_world: str, tmp_path: Pat
 
     with pytest.raises(RendererError, match="rgb_array"):
         run_episode(
-            Dark(), world.Stopper(), 0, observe=observe, watcher=EpisodeVideo(tmp_path / "a.mp4", title="stopper")
+            Dark(), world.Stopper(), 0, observe=observe, watchers=[EpisodeVideo(tmp_path / "a.mp4", title="stopper")]
         )
 
 

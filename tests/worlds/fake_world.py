@@ -9,6 +9,7 @@ from si_embodied.embodiment import MobileBase
 from si_embodied.errors import ObservationError
 from si_embodied.evaluation.registry import PolicySpec, register_policy
 from si_embodied.plan import Plan
+from si_embodied.policies.base import Execution
 from si_embodied.skills import Finish, Stop
 from si_embodied.types import Code, Execute, Hold, PlanRecord
 
@@ -82,6 +83,8 @@ gymnasium.register("fake/World-v0", FakeWorld, disable_env_checker=True)
 
 class Stopper:
     """Stops at once."""
+
+    execution = Execution()
 
     def __init__(self) -> None:
         self.decisions = []

@@ -12,11 +12,11 @@ import numpy as np
 from si_embodied.backends.opening import located, open_planner
 from si_embodied.benchmarking.latency.cold import ColdStart, cold_start
 from si_embodied.benchmarking.latency.energy import Meter, measured, meters
-from si_embodied.benchmarking.latency.machine import describe_machine
 from si_embodied.benchmarking.latency.memory import peak, reset_peak, synchronize
 from si_embodied.benchmarking.latency.report import Row, SpeedReport
 from si_embodied.benchmarking.latency.scenes import ROBOT, Situation, noisy, turned, view
 from si_embodied.config import DEFAULT_PROMPTS
+from si_embodied.evaluation.machine import describe_machine
 from si_embodied.planner import Planner
 from si_embodied.prompts import load_prompt
 from si_embodied.runs import write_json, write_text

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from si_embodied.benchmarking.latency.machine import describe_machine
 from si_embodied.benchmarking.results import markdown_rows
 from si_embodied.benchmarking.validation.findings import Finding
 from si_embodied.evaluation.config import model_fingerprint
+from si_embodied.evaluation.machine import describe_machine
 from si_embodied.installation import installed_versions
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.latency import cold
 from si_embodied.benchmarking.latency import run as module
 from si_embodied.benchmarking.latency.cold import cold_start
-from si_embodied.benchmarking.latency.machine import describe_machine
 from si_embodied.benchmarking.latency.memory import Memory, peak
 from si_embodied.benchmarking.latency.report import Row, Spread
 from si_embodied.benchmarking.latency.run import KINDS, run_speed
@@ -23,6 +22,7 @@ from si_embodied.benchmarking.latency.settings import SpeedRun
 from si_embodied.cli.main import main
 from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.errors import BackendError, ConfigError
+from si_embodied.evaluation.machine import describe_machine
 from si_embodied.types import Code, PlanRecord
 
 SCRIPTED = BackendConfig("scripted", script=('{"subgoals": [{"skill": "turn", "degrees": 30}], "done": false}',))

@@ -14,7 +14,12 @@ _TIMEOUT_S = 5.0
 
 
 def describe_machine(root: Path = Path("/")) -> dict[str, str]:
-    """What a speed depends on, by name; what this system does not tell is left out."""
+    """What a speed depends on, by name, packages included; what this system does not tell is left out."""
+    return {**describe_computer(root), **versions()}
+
+
+def describe_computer(root: Path = Path("/")) -> dict[str, str]:
+    """Processor, memory, GPU and system, by name; what this system does not tell is left out."""
     found = {
         "board": _read(root / "proc/device-tree/model").rstrip("\0"),
         "power mode": _output("nvpmodel", "-q").replace("\n", " "),
@@ -25,7 +30,6 @@ def describe_machine(root: Path = Path("/")) -> dict[str, str]:
         "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"),
         "system": platform.platform(),
         "load": _read(root / "proc/loadavg").rpartition(" ")[0],  # 1, 5 and 15 minutes: other programs cost time too
-        **versions(),
     }
     return {name: value for name, value in found.items() if value}
 
