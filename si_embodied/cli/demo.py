@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import Doc
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.cli.eval import episode_bar
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
@@ -72,4 +71,4 @@ class Demo:
         # A demo starts over each time; an evaluation continues.
         (out / RECORDS).unlink(missing_ok=True)
         shutil.rmtree(out / VIDEOS, ignore_errors=True)
-        return make_report(Session(out, videos=1, watch=episode_bar).run(config))
+        return make_report(Session(out, videos=1).run(config))

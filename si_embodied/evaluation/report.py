@@ -147,10 +147,26 @@ def score_table(reports: Sequence[Report]) -> Table:
             if previous is not None:
                 table.add_section()
             table.add_row(f"[bold]{world}[/bold]")
-        name = report.policy if report.control is None else f"{report.policy} ({report.control})"
-        table.add_row(name, *_figures(report))
+        table.add_row(", ".join([who(report), *conditions(report)]), *_figures(report))
         previous = world
     return table
+
+
+def who(report: Report) -> str:
+    """The policy, and what was withheld from it."""
+    return report.policy if report.control is None else f"{report.policy} ({report.control})"
+
+
+def conditions(report: Report) -> list[str]:
+    """What made the task harder than it is by default: noise, latency."""
+    noise = [] if report.noise == "none" else [report.noise]
+    match report.latency:
+        case 0:
+            return noise
+        case "measured":
+            return [*noise, "measured"]
+        case seconds:
+            return [*noise, f"{seconds:g} s"]
 
 
 def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import find_policy
 from si_embodied.evaluation.report import Comparison, Report, compare, make_report, versions
-from si_embodied.evaluation.runner import OnEpisode, Run, evaluate
+from si_embodied.evaluation.runner import Run, evaluate
 from si_embodied.evaluation.video import VideoShelf
+from si_embodied.parallel.placement import Placement
 from si_embodied.runs import write_json
 
 RECORDS, REPORT, VIDEOS = "records.jsonl", "report.json", "videos"
-Watch: TypeAlias = Callable[[str, int, int], AbstractContextManager[OnEpisode]]
-"""Shows progress: takes a label, the number of episodes and how many were done before, and is told of each episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where runs leave their results, and how they are shown."""
+    """Where runs leave their results, and where their episodes run."""
 
     out: Path
     videos: int = 0  # to keep of each run, failures first
-    workers: int = 1
-    watch: Watch = lambda *_: nullcontext(lambda _: None)
+    placement: Placement = Placement()
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix."""
         records = RecordFile(self.out / RECORDS.replace(".", f"{suffix}."), config.identity(), versions())
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
-        done = sum(seed in records.episodes for seed in config.seeds)
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
-        with self.watch(label, config.episodes, done) as on_episode:
-            return evaluate(config, records, shelf=shelf, workers=self.workers, on_episode=on_episode)
+        return evaluate(config, records, shelf=shelf, placement=self.placement, label=label)
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
         """Run a policy and its controls, compare them in pairs, and write the report.

@@ -11,22 +11,22 @@ from si_embodied.benchmarking.embodied.registration import ORACLE
 from si_embodied.benchmarking.embodied.report import ProtocolReport, ProtocolRow, make_row
 from si_embodied.benchmarking.results import write_results
 from si_embodied.evaluation.report import versions
-from si_embodied.evaluation.session import Session, Watch
+from si_embodied.evaluation.session import Session
+from si_embodied.parallel.placement import HERE, Placement
 
 if TYPE_CHECKING:
     from si_embodied.benchmarking.embodied.settings import Control, EmbodiedRun
 
 
 def run_embodied(
-    run: EmbodiedRun, controls: Sequence[Control] = (), *, workers: int = 1, watch: Watch | None = None
-) -> ProtocolReport:
+    run: EmbodiedRun, controls: Sequence[Control] = (), *, placement: Placement = HERE
+) -> ProtocolReport:  # fmt: skip
     """Run the episodes that the folder lacks, and write the report.
 
     Args:
         run: what to measure.
         controls: "blank" for black pictures, "oracle" for answers from ground truth.
-        workers: processes.
-        watch: shows progress.
+        placement: where the episodes run.
 
     Raises:
         ConfigError: the folder holds another run, or the prompt file is not a prompt.
@@ -36,9 +36,7 @@ def run_embodied(
     if not run.oracle:
         run = replace(run, backend=located(run.backend))
     names = [ORACLE if control == "oracle" else control for control in controls]
-    session = Session(run.folder, workers=workers)
-    if watch is not None:
-        session = replace(session, watch=watch)
+    session = Session(run.folder, placement=placement)
     rows: list[ProtocolRow] = []
     settings: dict[str, Any] = {}
     interrupted = False
