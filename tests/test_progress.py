@@ -62,6 +62,14 @@ def test_short_work_is_not_spoken_of(log: Log) -> None:
     assert log.lines == []
 
 
+def test_many_short_works_in_a_row_are_not_silent(log: Log) -> None:
+    with shown_with(log):
+        for number in range(8):
+            with track(f"policy {number}", 1):
+                log.wait(10)
+    assert [at_s for at_s, _ in log.lines] == [20.0, 40.0, 60.0, 80.0]
+
+
 def test_a_line_says_what_is_done_how_fast_and_what_is_left(log: Log) -> None:
     with shown_with(log), track("oracle on Apartment", 40, done=10) as work:
         for _ in range(10):

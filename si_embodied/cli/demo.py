@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.progress import track
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.report import Report
@@ -46,10 +48,11 @@ class Demo:
         started_s = time.perf_counter()
         backend = located(self.model)
         reports: list[Report] = []
-        for env, task in WORLDS:
-            for policy in POLICIES:
+        with track("demo", len(WORLDS) * len(POLICIES), unit="rows") as work:
+            for (env, task), policy in itertools.product(WORLDS, POLICIES):
                 if not (reports and reports[-1].interrupted):
                     reports.append(self._evaluate(env, task, policy, backend))
+                    work.advance()
         write_json(self.out / "report.json", {"runs": [report.to_json() for report in reports]})
         Console().print(score_table(reports))
         videos = sorted(path.relative_to(self.out) for path in self.out.glob("*/videos/*.mp4"))

@@ -52,7 +52,7 @@ class _Begun:
 
 
 class Lines:
-    """A line about the work in progress, whenever `EVERY_S` have passed since the last one."""
+    """A line about the work in progress, whenever `EVERY_S` have passed since the last one or the start."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare.
@@ -63,15 +63,12 @@ class Lines:
         """
         self._write, self._clock = write, clock
         self._begun: list[_Begun] = []
-        self._last_s = 0.0
+        self._last_s = clock()  # many short works in a row are long work
         self._one_at_a_time = threading.Lock()
 
     def begin(self, work: Progress) -> None:
         """Work begins, or a part of what is in progress."""
-        now_s = self._clock()
-        if not self._begun:
-            self._last_s = now_s
-        self._begun.append(_Begun(work, now_s, work.done))
+        self._begun.append(_Begun(work, self._clock(), work.done))
 
     def change(self, work: Progress) -> None:
         """More of it is done."""

@@ -30,7 +30,7 @@ from si_embodied.data.records import (
 from si_embodied.data.sampling import Asked, jobs_of, make_questions, shard_count
 from si_embodied.data.settings import DataConfig
 from si_embodied.errors import DataError, RecordError
-from si_embodied.parallel.placement import HERE, Placement
+from si_embodied.parallel.placement import HERE, Place
 from si_embodied.parallel.work import WorkError, work_through
 from si_embodied.progress import track
 from si_embodied.runs import claim, write_json, write_text
@@ -118,7 +118,7 @@ def _labels(asked: Asked) -> Labels:
 # --- the whole data set ---------------------------------------------------------------------------------------------
 
 
-def generate(config: DataConfig, out: Path, *, placement: Placement = HERE) -> Manifest:
+def generate(config: DataConfig, out: Path, *, placement: Place = HERE) -> Manifest:
     """Generate a data set, or resume one with the same settings; returns its manifest.
 
     Args:
@@ -142,9 +142,9 @@ def generate(config: DataConfig, out: Path, *, placement: Placement = HERE) -> M
     try:
         with (
             track("data", config.count, done=made, unit="questions") as work,
-            placement.crew(partial(_ShardMaker, config, out.absolute()), len(missing)) as crew,
+            placement.crew() as crew,
         ):
-            for shard in work_through(crew, missing):
+            for shard in work_through(crew, partial(_ShardMaker, config, out.absolute()), missing):
                 if not _summary(out, shard).is_file():
                     raise DataError(
                         f"shard {shard} was written on another machine; choose an --out that all nodes share, got: "

@@ -13,7 +13,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import EvaluationError
 from si_embodied.evaluation.episode import EpisodeResult, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
-from si_embodied.parallel.placement import HERE, Placement
+from si_embodied.parallel.placement import HERE, Place
 from si_embodied.parallel.work import WorkError, work_through
 from si_embodied.policies.base import Policy
 from si_embodied.progress import track
@@ -128,7 +128,7 @@ def evaluate(
     records: RecordFile,
     *,
     shelf: VideoShelf | None = None,
-    placement: Placement = HERE,
+    placement: Place = HERE,
     label: str = "",
     on_episode: OnEpisode = lambda _: None,
 ) -> Run:
@@ -192,7 +192,7 @@ def _until_lost(outcomes: _Outcomes) -> _Outcomes:
 
 
 def _outcomes(
-    config: EvaluationConfig, seeds: list[int], shelf: VideoShelf | None, placement: Placement
+    config: EvaluationConfig, seeds: list[int], shelf: VideoShelf | None, placement: Place
 ) -> _Outcomes:  # fmt: skip
     if not seeds:
         return
@@ -202,5 +202,5 @@ def _outcomes(
             video = None if shelf is None else shelf.place(seed)
             yield EpisodeTask(seed, video, send_video=not placement.shares_disk)
 
-    with placement.crew(partial(EpisodeRunner, config, render=shelf is not None), len(seeds)) as crew:
-        yield from work_through(crew, tasks())
+    with placement.crew() as crew:
+        yield from work_through(crew, partial(EpisodeRunner, config, render=shelf is not None), tasks())

@@ -13,7 +13,7 @@ from si_embodied.evaluation.registry import find_policy
 from si_embodied.evaluation.report import Comparison, Report, compare, make_report, versions
 from si_embodied.evaluation.runner import Run, evaluate
 from si_embodied.evaluation.video import VideoShelf
-from si_embodied.parallel.placement import Placement
+from si_embodied.parallel.placement import HERE, Place
 from si_embodied.runs import write_json
 
 RECORDS, REPORT, VIDEOS = "records.jsonl", "report.json", "videos"
@@ -25,7 +25,7 @@ class Session:
 
     out: Path
     videos: int = 0  # to keep of each run, failures first
-    placement: Placement = Placement()
+    placement: Place = HERE
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix."""
@@ -41,11 +41,13 @@ class Session:
             config: the policy's evaluation.
             controls: "blank" for black images, or names of other policies.
         """
-        own = self.run(config)
         comparisons: list[Comparison] = []
-        for name in dict.fromkeys(controls):
-            if not own.interrupted:
-                comparisons.append(compare(name, own, self.run(_control(config, name), suffix=f"-{name}")))
+        with self.placement.kept() as place:
+            session = replace(self, placement=place)
+            own = session.run(config)
+            for name in dict.fromkeys(controls):
+                if not own.interrupted:
+                    comparisons.append(compare(name, own, session.run(_control(config, name), suffix=f"-{name}")))
         report = make_report(own)
         write_json(self.out / REPORT, report.to_json(comparisons))
         return report, comparisons

@@ -7,102 +7,106 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import pickle
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 from si_embodied.errors import ConfigError, extra
-from si_embodied.parallel.work import Bench, Crew, Failure, Lost, ResultT, TaskT, Ticket, Worker
+from si_embodied.parallel.work import Bench, Crew, Failure, Lost, Make, TaskT, Ticket
 
 LOCAL = "local"
 _OBJECT_STORE_BYTES = 100 << 20  # results are small; Ray would take a third of the memory
+_PATIENCE_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class _Actor(Generic[TaskT, ResultT]):
+class _Actor:
     """What runs in a Ray worker."""
 
-    def __init__(self, make: Callable[[], Worker[TaskT, ResultT]], folder: str) -> None:
+    def __init__(self, folder: str) -> None:
         with suppress(OSError):  # relative paths mean the same as where the command was given, if that folder exists
             os.chdir(folder)
-        self._bench = Bench(make)
+        self._bench = Bench()
 
-    def do(self, task: TaskT) -> ResultT | Failure:
-        return self._bench.do(task)
+    def do(self, make: bytes, task: object) -> Any | Failure:
+        return self._bench.do(make, task)
 
     def close(self) -> None:
         self._bench.close()
 
 
-class _RayCrew(Generic[TaskT, ResultT]):
+class _RayCrew:
     """Actors, made when there is a task for them. Ray finds a place for each, and waits if there is none."""
 
-    def __init__(
-        self, ray: Any, make: Callable[[], Worker[TaskT, ResultT]], workers: int, gpu_share: float
-    ) -> None:  # fmt: skip
-        self._ray, self._make, self._workers = ray, make, workers
+    def __init__(self, ray: Any, workers: int, gpu_share: float) -> None:
+        self._ray, self._workers = ray, workers
         # Ray must not restart an actor or repeat a task by itself: `work_through` counts the tries.
         limits = {"num_cpus": 1, "num_gpus": gpu_share, "max_restarts": 0, "max_task_retries": 0}
         self._actor_class = ray.remote(**limits)(_Actor)
         self._idle: list[Any] = []
         self._busy: dict[Any, Any] = {}  # by the reference to its result
+        self._placed: set[Any] = set()  # actors that have answered, and so have a place
 
     def free(self) -> bool:
         return len(self._busy) < self._workers
 
-    def start(self, task: TaskT) -> Ticket:
-        actor = self._idle.pop() if self._idle else self._actor_class.remote(self._make, str(Path.cwd()))
-        reference = actor.do.remote(task)
+    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+        actor = self._idle.pop() if self._idle else self._actor_class.remote(str(Path.cwd()))
+        reference = actor.do.remote(pickle.dumps(make), task)
         self._busy[reference] = actor
         return reference  # type: ignore[no-any-return]
 
-    def ended(self) -> Sequence[tuple[Ticket, ResultT | Failure | Lost]]:
-        self._make_room()
-        ready, _ = self._ray.wait(list(self._busy), num_returns=1)
+    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
+        ready: list[Any] = []
+        if self._idle and not self._placed.issuperset(self._busy.values()):
+            # One may be waiting for a place that those hold which have nothing to do.
+            ready, _ = self._ray.wait(list(self._busy), num_returns=1, timeout=_PATIENCE_S)
+            if not ready:
+                self._end_idle()
+        if not ready:
+            ready, _ = self._ray.wait(list(self._busy), num_returns=1)
         return [(reference, self._outcome(reference)) for reference in ready]
 
-    def _make_room(self) -> None:
-        """End the actors that there was no task for: one that waits for a place may get theirs."""
-        while self._idle:
-            self._end(self._idle.pop())
-
-    def _outcome(self, reference: Any) -> ResultT | Failure | Lost:
+    def _outcome(self, reference: Any) -> Any | Failure | Lost:
         actor = self._busy.pop(reference)
         try:
-            outcome: ResultT | Failure = self._ray.get(reference)
+            outcome = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             with suppress(Exception):  # it is gone already, or cannot be reached
                 self._ray.kill(actor)
             return Lost(" ".join(str(error).split())[:300])
         self._idle.append(actor)
+        self._placed.add(actor)
         return outcome
 
-    def close(self) -> None:
+    def drop(self) -> None:
         for actor in self._busy.values():
             with suppress(Exception):  # whatever Ray says of actors that are gone
                 self._ray.kill(actor)
         self._busy.clear()
-        self._make_room()
 
-    def _end(self, actor: Any) -> None:
-        """Let an actor close what it holds, and end."""
+    def close(self) -> None:
+        self.drop()
+        self._end_idle()
+
+    def _end_idle(self) -> None:
+        """Let the actors that have nothing to do close what they hold, and end."""
         with suppress(self._ray.exceptions.RayError):
-            self._ray.get(actor.close.remote(), timeout=10)
-        self._ray.kill(actor)
+            self._ray.get([actor.close.remote() for actor in self._idle], timeout=_PATIENCE_S)
+        for actor in self._idle:
+            self._ray.kill(actor)
+        self._idle.clear()
 
 
 @contextmanager
-def ray_crew(
-    address: str, make: Callable[[], Worker[TaskT, ResultT]], *, workers: int | None, most: int, gpu_share: float
-) -> Iterator[Crew[TaskT, ResultT]]:
+def ray_crew(address: str, *, workers: int | None, gpu_share: float) -> Iterator[Crew]:
     """The actors of a cluster, which end with the block.
 
     Args:
-        address: of a running cluster ("10.0.0.5:6379", "auto"), or "local" to start one in this machine's memory.
-        make: makes a worker.
+        address: of a running cluster ("10.0.0.5:6379", "auto"), or "local" to start one on this machine.
         workers: most actors at once; None for as many as fit.
-        most: no more than this.
         gpu_share: share of a GPU that each holds.
 
     Raises:
@@ -110,7 +114,7 @@ def ray_crew(
         ConfigError: no cluster answers there, or no worker fits into it.
     """
     with _connected(address, workers) as ray:
-        crew = _RayCrew(ray, make, min(most, workers or _places(ray, gpu_share)), gpu_share)
+        crew = _RayCrew(ray, workers or _places(ray, gpu_share), gpu_share)
         try:
             yield crew
         finally:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
-    from si_embodied.parallel.work import Crew, Worker
+    from si_embodied.parallel.work import Crew
 
-    TaskT = TypeVar("TaskT")
-    ResultT = TypeVar("ResultT")
+
+class Place(Protocol):
+    """Where tasks are done. The results are the same everywhere."""
+
+    @property
+    def shares_disk(self) -> bool:
+        """Whether a worker's files are surely on this machine."""
+
+    def crew(self) -> AbstractContextManager[Crew]:
+        """Those who do tasks, for the duration of a block.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            ConfigError: there is no such cluster, or no room in it.
+        """
+
+    def kept(self) -> AbstractContextManager[Place]:
+        """The same place with one crew for all work in a block, so that processes start only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where tasks are done, and by how many at once. The results are the same everywhere."""
+    """The place that a command's options name."""
 
     workers: Annotated[int | None, Doc("processes; default: 1, and with --ray one per CPU of the cluster")] = None
     ray: Annotated[str, Doc("use the Ray cluster at this address; `local` starts one on this machine")] = ""
@@ -46,31 +62,39 @@ class Placement:
         """Whether a worker's files are surely on this machine."""
         return not self.ray
 
-    def crew(
-        self, make: Callable[[], Worker[TaskT, ResultT]], tasks: int
-    ) -> AbstractContextManager[Crew[TaskT, ResultT]]:
-        """Those who do the tasks, for the duration of a block.
-
-        Args:
-            make: makes a worker in its process, once; a function of a module, or a `functools.partial` of one.
-            tasks: how many there are; there are no more workers than that.
-
-        Raises:
-            MissingExtraError: Ray is not installed.
-            ConfigError: there is no such cluster, or no room in it.
-        """
-        most = max(1, tasks)
+    def crew(self) -> AbstractContextManager[Crew]:
+        """A new crew."""
         if self.ray:
             from si_embodied.parallel.cluster import ray_crew
 
-            return ray_crew(self.ray, make, workers=self.workers, most=most, gpu_share=self.gpu_share)
+            return ray_crew(self.ray, workers=self.workers, gpu_share=self.gpu_share)
         if self.workers in (None, 1):
             from si_embodied.parallel.work import here
 
-            return here(make)
+            return here()
         from si_embodied.parallel.local import local_crew
 
-        return local_crew(make, min(self.workers or 1, most))
+        return local_crew(self.workers or 1)
+
+    @contextmanager
+    def kept(self) -> Iterator[Place]:
+        """The same place with one crew for all work in the block."""
+        with self.crew() as crew:
+            yield _Kept(crew, self.shares_disk)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A place with a crew that is there already."""
+
+    _crew: Crew
+    shares_disk: bool
+
+    def crew(self) -> AbstractContextManager[Crew]:
+        return nullcontext(self._crew)
+
+    def kept(self) -> AbstractContextManager[Place]:
+        return nullcontext(self)
 
 
 HERE = Placement()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from si_embodied.errors import SiEmbodiedError
 
@@ -28,13 +29,17 @@ class WorkError(SiEmbodiedError, RuntimeError):
 
 
 class Worker(Protocol[_Task_contra, _Result_co]):
-    """Does tasks, one after another, in one process."""
+    """Does tasks of one kind, one after another, in one process."""
 
     def do(self, task: _Task_contra, /) -> _Result_co:
         """Do a task. Its text names it in messages."""
 
     def close(self) -> None:
         """Release what it holds."""
+
+
+Make: TypeAlias = Callable[[], Worker[TaskT, ResultT]]
+"""Makes a worker in its process. It can be pickled: a function of a module, or a `functools.partial` of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +57,27 @@ class Lost:
     why: str
 
 
-Ticket = Hashable
+Ticket: TypeAlias = Hashable
 """Stands for a task that is being done."""
 
 
-class Crew(Protocol[TaskT, ResultT]):
-    """Workers, each of which does one task at a time."""
+class Crew(Protocol):
+    """Processes, each of which does one task at a time and keeps its worker until it gets a task of another kind."""
 
     def free(self) -> bool:
         """Whether another task can be started now."""
 
-    def start(self, task: TaskT) -> Ticket:
-        """Start a task, with a new worker if there is none for it."""
+    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+        """Start a task, in a new process if there is none for it."""
 
-    def ended(self) -> Sequence[tuple[Ticket, ResultT | Failure | Lost]]:
-        """Wait until at least one task has ended. A lost worker is replaced when it is needed."""
+    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
+        """Wait until at least one task has ended. A lost process is replaced when it is needed."""
+
+    def drop(self) -> None:
+        """Give up what is being done; nobody waits for it any more."""
 
 
-def work_through(crew: Crew[TaskT, ResultT], tasks: Iterable[TaskT]) -> Generator[ResultT, None, None]:
+def work_through(crew: Crew, make: Make[TaskT, ResultT], tasks: Iterable[TaskT]) -> Generator[ResultT, None, None]:
     """Do the tasks; yields each result when it is there, in no certain order.
 
     A task is taken from `tasks` when there is a worker for it, so that it may depend on the results so far.
@@ -81,90 +89,111 @@ def work_through(crew: Crew[TaskT, ResultT], tasks: Iterable[TaskT]) -> Generato
     again: deque[TaskT] = deque()
     tries: Counter[TaskT] = Counter()
     running: dict[Ticket, TaskT] = {}
-    while True:
-        while crew.free() and (task := again.popleft() if again else next(waiting, None)) is not None:
-            running[crew.start(task)] = task
-        if not running:
-            return
-        for ticket, outcome in crew.ended():
-            task = running.pop(ticket)
-            if isinstance(outcome, Failure):
-                raise WorkError(f"{task} failed: {outcome.message}") from WorkError(outcome.trace)
-            if not isinstance(outcome, Lost):
-                yield outcome
-                continue
-            tries[task] += 1
-            if tries[task] >= MOST_TRIES:
-                raise WorkError(
-                    f"{task} was given up: its worker was lost {tries[task]} times, most likely out of memory "
-                    f"({outcome.why}); repeat the command with fewer --workers to resume"
-                )
-            _log.warning("lost the worker of %s (%s); it is done again", task, outcome.why)
-            again.append(task)
+    try:
+        while True:
+            while crew.free() and (task := again.popleft() if again else next(waiting, None)) is not None:
+                running[crew.start(make, task)] = task
+            if not running:
+                return
+            for ticket, outcome in crew.ended():
+                task = running.pop(ticket)
+                if isinstance(outcome, Failure):
+                    raise WorkError(f"{task} failed: {outcome.message}") from WorkError(outcome.trace)
+                if isinstance(outcome, Lost):
+                    tries[task] += 1
+                    _check_tries(task, tries[task], outcome)
+                    again.append(task)
+                else:
+                    yield outcome
+    finally:
+        if running:
+            crew.drop()
+
+
+def _check_tries(task: object, tries: int, lost: Lost) -> None:
+    if tries < MOST_TRIES:
+        _log.warning("lost the worker of %s (%s); it is done again", task, lost.why)
+        return
+    raise WorkError(
+        f"{task} was given up: its worker was lost {tries} times, most likely out of memory ({lost.why}); repeat the "
+        "command with fewer --workers to resume"
+    )
 
 
 # --- in this process ------------------------------------------------------------------------------------------------
 
 
-class _Here(Generic[TaskT, ResultT]):
-    """One worker in this process, made for the first task. What it raises is raised as it is."""
+class _Here:
+    """Works in this process. What a task raises is raised as it is."""
 
-    def __init__(self, make: Callable[[], Worker[TaskT, ResultT]]) -> None:
-        self._make = make
-        self.worker: Worker[TaskT, ResultT] | None = None
-        self._task: TaskT | None = None
+    def __init__(self) -> None:
+        self._make: Make[Any, Any] | None = None
+        self._worker: Worker[Any, Any] | None = None
+        self._task: Any = None
 
     def free(self) -> bool:
         return self._task is None
 
-    def start(self, task: TaskT) -> Ticket:
+    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+        if make is not self._make:
+            self.close()
+            self._make = make
         self._task = task
         return task
 
-    def ended(self) -> Sequence[tuple[Ticket, ResultT | Failure | Lost]]:
+    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
         task, self._task = self._task, None
-        assert task is not None
-        if self.worker is None:
-            self.worker = self._make()
-        return [(task, self.worker.do(task))]
+        assert self._make is not None  # a task was started
+        if self._worker is None:
+            self._worker = self._make()
+        return [(task, self._worker.do(task))]
+
+    def drop(self) -> None:
+        self._task = None
+
+    def close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
 
 
 @contextmanager
-def here(make: Callable[[], Worker[TaskT, ResultT]]) -> Iterator[Crew[TaskT, ResultT]]:
+def here() -> Iterator[Crew]:
     """The crew of one that works in this process."""
-    crew = _Here(make)
+    crew = _Here()
     try:
         yield crew
     finally:
-        if crew.worker is not None:
-            crew.worker.close()
+        crew.close()
 
 
 # --- in a worker's process ------------------------------------------------------------------------------------------
 
 
-class Bench(Generic[TaskT, ResultT]):
+class Bench:
     """The place of a worker in another process: makes it for its first task, and turns exceptions into text."""
 
-    def __init__(self, make: Callable[[], Worker[TaskT, ResultT]]) -> None:
+    def __init__(self) -> None:
         """Nothing is made yet: what goes wrong is told with the first task."""
-        self._make = make
-        self._worker: Worker[TaskT, ResultT] | None = None
+        self._made: bytes = b""
+        self._worker: Worker[Any, Any] | None = None
 
-    def do(self, task: TaskT) -> ResultT | Failure:
-        """Do a task."""
+    def do(self, make: bytes, task: object) -> Any | Failure:
+        """Do a task; the pickled `make` makes the worker, unless it made the one that is there."""
         try:
-            if self._worker is None:
+            if make != self._made:
                 from si_embodied.plugins import load_plugins
 
                 load_plugins()
-                self._worker = self._make()
+                self.close()
+                self._worker, self._made = pickle.loads(make)(), make  # nosec B301  # by the process that started this
+            assert self._worker is not None  # it was just made
             return self._worker.do(task)
         except Exception as error:  # noqa: BLE001 - the process that asked raises it
             return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
     def close(self) -> None:
-        """Close the worker, if it was made."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        """Close the worker, if there is one."""
+        worker, self._worker, self._made = self._worker, None, b""
+        if worker is not None:
+            worker.close()

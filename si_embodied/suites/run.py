@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.evaluation.report import conditions, versions, who, without_nan
 from si_embodied.evaluation.session import RECORDS, Session
-from si_embodied.parallel.placement import HERE, Placement
+from si_embodied.parallel.placement import HERE, Place
 from si_embodied.progress import track
 from si_embodied.runs import write_json, write_text
 from si_embodied.suites.rows import SuiteRow, check_rows
@@ -71,7 +71,7 @@ class SuiteReport:
 
 
 def run_suite(
-    suite: Suite, rows: Sequence[SuiteRow], out: Path, *, placement: Placement = HERE, videos: int = 0
+    suite: Suite, rows: Sequence[SuiteRow], out: Path, *, placement: Place = HERE, videos: int = 0
 ) -> SuiteReport:
     """Run the episodes that the folder lacks, and write the results after each row.
 
@@ -90,9 +90,9 @@ def run_suite(
     """
     check_rows(rows)
     scores: list[Scored] = []
-    with track(f"suite {suite.name}", len(rows), unit="rows") as work:
+    with track(f"suite {suite.name}", len(rows), unit="rows") as work, placement.kept() as place:
         for row in rows:
-            where = HERE if row.config.latency == "measured" else placement
+            where = HERE if row.config.latency == "measured" else place
             session = Session(out / ROWS / row.folder, videos, where)
             own, controls = session.run_with_controls(row.config, row.controls)
             scores += _scored(row, own, controls)
