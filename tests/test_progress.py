@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import threading
+import time
 from contextlib import nullcontext
 from typing import Any
 
@@ -156,6 +157,9 @@ def test_a_terminal_gets_bars_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys:
     with shown_with(open_display), track("suite nav", 12, unit="rows"), track("oracle", 4) as work:
         work.advance(3, note="3/3 succeeded")
         print("a result")  # noqa: T201
+        end = time.monotonic() + 20
+        while "3/4" not in terminal.getvalue() and time.monotonic() < end:  # bars are drawn ten times a second
+            time.sleep(0.02)
     assert capsys.readouterr().out == "a result\n"
     for text in ("suite nav", "oracle", "3/4", "3/3 succeeded"):
         assert text in terminal.getvalue()
