@@ -27,6 +27,7 @@ setup(
         f"{PACKAGE}.benchmarking.embodied": ["*.md", "*.json"],
         f"{PACKAGE}.evaluation.page": ["templates/*", "*.json"],
         f"{PACKAGE}.models": ["nano/*"],
+        f"{PACKAGE}.suites": ["shipped/*.yaml"],
     },
     entry_points={
         "console_scripts": [

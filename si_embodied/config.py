@@ -6,9 +6,11 @@ parameters and the files in `config/` show that text.
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import difflib
 import math
+import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,22 +238,36 @@ def from_mapping(cls: type[T], values: typing.Mapping[str, Any], *, path: str = 
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"unknown setting {shown(where)}.{hint} Known here: {', '.join(sorted(known))}.")
-        hint_type = hints[key]
-        if dataclasses.is_dataclass(hint_type):
-            if not isinstance(value, typing.Mapping):
-                raise ConfigError(f"expected {where!r} to be a group of settings, got: {shown(value)}")
-            arguments[key] = from_mapping(typing.cast("type[Any]", hint_type), value, path=f"{where}.")
-        else:
-            arguments[key] = _checked(hint_type, value, where)
+        arguments[key] = _checked(hints[key], value, where)
+    missing = [
+        each.name
+        for each in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if each.name not in arguments and each.default is each.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"expected {shown(f'{path}{missing[0]}')} to be set; it has no default")
     return cls(**arguments)
 
 
 def _checked(expected: Any, value: Any, where: str) -> Any:
     """Return `value` as the type `expected`: an int is accepted for a float, a list for a tuple."""
-    if typing.get_origin(expected) is tuple:
+    if dataclasses.is_dataclass(expected):
+        if not isinstance(value, typing.Mapping):
+            raise ConfigError(f"expected {where!r} to be a group of settings, got: {shown(value)}")
+        return from_mapping(typing.cast("type[Any]", expected), value, path=f"{where}.")
+    origin, inner = typing.get_origin(expected), typing.get_args(expected)
+    if origin is tuple:
         if isinstance(value, str) or not isinstance(value, typing.Sequence):
             raise ConfigError(f"expected {where!r} to be a list, got: {shown(value)}")
-        return tuple(_checked(typing.get_args(expected)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(_checked(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(inner, value, where)
+    if origin is typing.Literal:
+        if value not in inner:
+            raise ConfigError(f"expected {where!r} to be one of {', '.join(map(repr, inner))}, got: {shown(value)}")
+        return value
+    if origin is collections.abc.Mapping:
+        expected = dict
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
@@ -259,6 +275,21 @@ def _checked(expected: Any, value: Any, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"expected {where!r} to be finite, got: {value}")
     return value
+
+
+def _one_of(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Return `value` as the first of several types that it fits."""
+    reasons = []
+    for choice in choices:
+        if choice is types.NoneType:
+            if value is None:
+                return None
+            continue
+        try:
+            return _checked(choice, value, where)
+        except ConfigError as error:
+            reasons.append(str(error))
+    raise ConfigError("; or ".join(reasons))
 
 
 def load_planner_config(path: Path | None) -> PlannerConfig:

@@ -236,9 +236,7 @@ def deproject_image(intrinsics: Intrinsics, depth_m: NDArray[np.float32], *, ste
     return points
 
 
-def deproject_to_map(
-    intrinsics: Intrinsics, depth_m: NDArray[np.float32], T_map_camera: Pose
-) -> NDArray[np.float64]:
+def deproject_to_map(intrinsics: Intrinsics, depth_m: NDArray[np.float32], T_map_camera: Pose) -> NDArray[np.float64]:
     """Back-project a depth image (H, W) to the map; pixels without a return become NaN.
 
     Returns:

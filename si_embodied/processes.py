@@ -11,27 +11,42 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from si_embodied.progress import OpenDisplay, display_in_use, shown_with
+
 _GRACE_S = 10.0  # to write what there is after Ctrl-C
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """A pool of worker processes for the duration of the block; tasks that have not started by its end are cancelled.
+    """Worker processes for the duration of the block; tasks that have not started by its end are cancelled."""
+    with one_thread_each():
+        pool = start_pool(workers)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
-    Workers are spawned because neither a renderer's context nor torch's threads survive a fork. Each uses one thread
-    for linear algebra, since together they already use all cores, and leaves Ctrl-C to the parent.
-    """
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that start within the block use one thread for linear algebra: together they already use all cores."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update({name: value or "1" for name, value in before.items()})
-    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
     try:
-        yield pool
+        yield
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
+
+
+def start_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
+    """Worker processes, which start with their first tasks and leave Ctrl-C to this process.
+
+    They are spawned because neither a renderer's context nor torch's threads survive a fork.
+    """
+    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
 
 
 def _start() -> None:
@@ -57,7 +72,8 @@ def run_alone(target: Callable[..., object], *arguments: object) -> int:
     Raises:
         KeyboardInterrupt: Ctrl-C. The process is interrupted too, and killed if it takes long to end.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_alone, args=(target, arguments))
+    alone = (target, arguments, display_in_use())
+    process = multiprocessing.get_context("spawn").Process(target=_alone, args=alone)
     process.start()
     try:
         process.join()
@@ -72,6 +88,7 @@ def run_alone(target: Callable[..., object], *arguments: object) -> int:
     return process.exitcode
 
 
-def _alone(target: Callable[..., object], arguments: tuple[object, ...]) -> None:
+def _alone(target: Callable[..., object], arguments: tuple[object, ...], display: OpenDisplay | None) -> None:
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    target(*arguments)
+    with shown_with(display):
+        target(*arguments)

@@ -104,7 +104,7 @@ def check_settings(where: Path, started: Any, now: Mapping[str, Any], *, may_cha
     """
     if not isinstance(started, dict):
         raise ConfigError(f"{str(where)!r} holds no settings but {started!r}; choose another --out")
-    before, after = _flat(started), _flat(json.loads(json.dumps(now)))
+    before, after = flat_settings(started), flat_settings(json.loads(json.dumps(now)))
     differing = [
         f"{name} {before.get(name)!r}, now {after.get(name)!r}"
         for name in {**before, **after}
@@ -117,11 +117,11 @@ def check_settings(where: Path, started: Any, now: Mapping[str, Any], *, may_cha
         )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name: `planner.max_subgoals`."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.embodiment import MobileBase, TableArm
+from si_embodied.progress import Progress, shown_with
 
 # How fast examples come says how busy the machine is, and nothing about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -122,6 +124,35 @@ def find_chair() -> Task:
 def stack_cubes() -> Task:
     """A manipulation task."""
     return Task("stack the red cube on the green cube", "manipulation")
+
+
+class Shown:
+    """A display that keeps what it was told of progress. Opens as itself."""
+
+    def __init__(self) -> None:
+        self.begun: list[Progress] = []
+        self.changes: list[tuple[str, int]] = []
+        self.ended: list[Progress] = []
+
+    def __call__(self) -> AbstractContextManager[Shown]:
+        return nullcontext(self)
+
+    def begin(self, work: Progress) -> None:
+        self.begun.append(work)
+
+    def change(self, work: Progress) -> None:
+        self.changes.append((work.label, work.done))
+
+    def end(self, work: Progress) -> None:
+        self.ended.append(work)
+
+
+@pytest.fixture
+def shown() -> Iterator[Shown]:
+    """What the test's work says of its progress."""
+    display = Shown()
+    with shown_with(display):
+        yield display
 
 
 @pytest.fixture

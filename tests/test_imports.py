@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
-    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "models", "policies",
-    "ros_nodes", "sensor_noise", "serving", "studies", "training",
+    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "models",
+    "parallel", "policies", "ros_nodes", "sensor_noise", "serving", "studies", "suites", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -26,6 +26,7 @@ LEARNING = (
 )  # fmt: skip
 ROBOT = ("rclpy", "sensor_msgs", "geometry_msgs", "nav_msgs", "std_msgs", "tf2_ros")
 SERVING = ("fastapi", "uvicorn", "msgpack", "websockets", "httpx", "prometheus_client")
+CLUSTER = ("ray",)
 DRAWING = ("PIL", "imageio", "imageio_ffmpeg", "matplotlib", "rerun", "rich")
 
 
@@ -202,6 +203,23 @@ def test_evaluation_reaches_worlds_and_policies_through_its_registry() -> None:
     assert not found, "evaluation/registry.py alone knows environments and policies:\n" + "\n".join(found)
 
 
+def test_parallel_knows_no_tasks_and_one_module_knows_ray() -> None:
+    found = offences("parallel", *ours(*(name for name in PACKAGES if name != "parallel")))
+    found += offences("parallel", *SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING)
+    found += [
+        str(entry)
+        for entry in ALL
+        if entry.module.partition(".")[0] in CLUSTER and area(entry.file) != "tests" and entry.file.name != "cluster.py"
+    ]
+    assert not found, "parallel imports the core, and ray in cluster.py alone:\n" + "\n".join(found)
+
+
+def test_suites_reach_worlds_and_policies_through_evaluation() -> None:
+    found = offences("suites", *ours("cli", "envs", "models", "policies", "ros_nodes", "serving", "studies"))
+    found += offences("suites", *SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING)
+    assert not found, "suites name worlds and policies, and evaluation makes them:\n" + "\n".join(found)
+
+
 def test_nobody_imports_the_command_line() -> None:
     found = [
         str(entry)
@@ -270,7 +288,7 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import si_embodied", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING, "pydantic", "yaml"}),
+        ("import si_embodied", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING, *CLUSTER, "pydantic", "yaml"}),
         ("import si_embodied.planner", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING}),
         ("import si_embodied.backends", {*SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING}),
         (
@@ -278,7 +296,10 @@ def loaded_by(statement: str) -> set[str]:
             {*SIMULATORS, *LEARNING, *ROBOT, *DRAWING, "fastapi", "uvicorn", "httpx"},
         ),
         ("import si_embodied.envs", {*LEARNING, *ROBOT, *SERVING, *DRAWING, "mujoco", "mink", "habitat", "trimesh"}),
-        ("import si_embodied.evaluation.runner", {*LEARNING, *ROBOT, *SERVING, *DRAWING, "mujoco", "gymnasium"}),
+        (
+            "import si_embodied.evaluation.runner",
+            {*LEARNING, *ROBOT, *SERVING, *DRAWING, *CLUSTER, "mujoco", "gymnasium"},
+        ),
         ("import si_embodied.cli.main", {*LEARNING, *SIMULATORS, *ROBOT, *SERVING, *DRAWING, "pydantic"}),
     ],
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from si_embodied.evaluation.report import without_nan
 from si_embodied.runs import write_json, write_text
 
 
@@ -26,7 +26,7 @@ def write_results(folder: Path, report: Tabular) -> None:
     Raises:
         RecordError: a file cannot be written.
     """
-    write_json(folder / "results.json", json.loads(json.dumps(asdict(report))))
+    write_json(folder / "results.json", without_nan(asdict(report)))
     write_text(folder / "results.md", "\n".join(report.table()) + "\n")
 
 

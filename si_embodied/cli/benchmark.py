@@ -13,10 +13,12 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.embodied.settings import Control, EmbodiedRun
 from si_embodied.benchmarking.latency.settings import SpeedRun
 from si_embodied.benchmarking.settings import SpatialRun
-from si_embodied.cli.options import EndWithJson, Model, Server, Workers
+from si_embodied.cli.options import EndWithJson, Model, Place, Server
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import COUNT, flags, reader
 from si_embodied.errors import ConfigError
+from si_embodied.parallel.placement import Placement
+from si_embodied.progress import track
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -58,7 +60,8 @@ class Spatial:
         from si_embodied.benchmarking.spatial import run_spatial
 
         backend = self.server.backend(Model(self.local))
-        report = run_spatial(replace(self.benchmarks, backend=backend), say=say)
+        with track("benchmark spatial"):
+            report = run_spatial(replace(self.benchmarks, backend=backend), say=say)
         say("", *report.table(), "", f"results: {self.benchmarks.out / 'results'}.json, .md")
         if self.json:
             say(json.dumps(asdict(report)))
@@ -86,17 +89,16 @@ class Embodied:
         Doc("also run this on the same seeds: black pictures, or answers in the same format from ground truth"),
         UseAppendAction,
     ] = ()
-    workers: Workers = 1
+    placement: Place = Placement()
     json: EndWithJson = False
 
     def run(self) -> int:
         """Run the episodes, and print the table; the exit code is 130 if Ctrl-C cut it short."""
         from si_embodied.benchmarking.embodied.run import run_embodied
-        from si_embodied.cli.eval import episode_bar
 
         backend = self.server.backend(Model(self.local))
         run = replace(self.benchmark, backend=backend)
-        report = run_embodied(run, self.control, workers=self.workers, watch=episode_bar)
+        report = run_embodied(run, self.control, placement=self.placement)
         say("", *report.table(), "", f"records and results are in {run.folder}")
         if self.json:
             say(json.dumps(asdict(report)))
@@ -129,7 +131,8 @@ class Latency:
                 raise ConfigError("--planner is a server with a model of its own; give neither --model nor --server")
             backend = BackendConfig("remote", url=self.planner)
         run = replace(self.speed, backend=backend, planner=self.model.planner_config())
-        report = run_speed(run, say=say)
+        with track("benchmark latency"):
+            report = run_speed(run, say=say)
         say("", *report.table(), "", f"results: {run.out / 'results'}.json, .md")
         if self.json:
             say(json.dumps(report.to_json(), allow_nan=False))

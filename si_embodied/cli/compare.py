@@ -17,6 +17,7 @@ from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.models.footprint import Weights
+from si_embodied.progress import track
 
 EXIT_CODES = {"the same": 0, "different": 1, "undecided": 3}
 
@@ -51,9 +52,9 @@ class Compare:
     def run(self) -> int:
         """Compare and print the table; the exit code is the verdict."""
         from si_embodied.benchmarking.comparison.run import run_comparison
-        from si_embodied.cli.eval import episode_bar
 
-        report = run_comparison(self._settings(), episode_bar, say)
+        with track("compare"):
+            report = run_comparison(self._settings(), say)
         say("", *report.table(), "", f"records and results are in {self.out}")
         if self.json:
             say(json.dumps(report.to_json(), allow_nan=False))

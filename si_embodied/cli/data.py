@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import Doc
 from tyro.conf import Positional
 
-from si_embodied.cli.options import EndWithJson, Workers
-from si_embodied.cli.output import print_table, progress_bar, say
-from si_embodied.cli.parsing import Count, flags
+from si_embodied.cli.options import EndWithJson
+from si_embodied.cli.output import print_table, say
+from si_embodied.cli.parsing import COUNT, Count, flags
 from si_embodied.data.settings import DataConfig
+from si_embodied.parallel.placement import Placement
 
 if TYPE_CHECKING:
     from si_embodied.data.audit import TypeAudit
@@ -28,17 +29,13 @@ class Generate:
 
     data: Annotated[DataConfig, flags()]
     out: Annotated[Path, _FOLDER]
-    workers: Workers = 1
+    placement: Annotated[Placement, flags(ray="ADDRESS|local", workers=COUNT)] = Placement()
 
     def run(self) -> int:
-        """Generate, with progress."""
+        """Generate, and say what there is."""
         from si_embodied.data.engine import generate
 
-        with progress_bar() as progress:
-            bar = progress.add_task("questions", total=self.data.count, note="")
-            manifest = generate(
-                self.data, self.out, workers=self.workers, progress=lambda done: progress.advance(bar, done)
-            )  # fmt: skip
+        manifest = generate(self.data, self.out, placement=self.placement)
         unfilled = sum(number for reason, number in manifest.left_out.items() if reason.endswith(": unfilled"))
         unclear = sum(manifest.left_out.values()) - unfilled
         say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import Doc
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.cli.eval import episode_bar
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.progress import track
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.report import Report
@@ -49,13 +50,14 @@ class Demo:
         backend = located(self.model)
         reports: list[Report] = []
         folders: list[Path] = []
-        for env, task in WORLDS:
-            for policy in POLICIES:
+        with track("demo", len(WORLDS) * len(POLICIES), unit="rows") as work:
+            for (env, task), policy in itertools.product(WORLDS, POLICIES):
                 if not (reports and reports[-1].interrupted):
                     model = backend if find_policy(policy).needs_model else None
                     config = replace(self.episodes, env=env, policy=policy, task=task, backend=model)
                     folders.append(self.out / f"{config.world}-{task}-{policy}")
                     reports.append(self._evaluate(config, folders[-1]))
+                    work.advance()
         write_json(self.out / "report.json", {"runs": [report.to_json() for report in reports]})
         Console().print(score_table(reports))
         videos = sorted(path.relative_to(self.out) for path in self.out.glob("*/videos/*.mp4"))
@@ -75,4 +77,4 @@ class Demo:
         (out / RECORDS).unlink(missing_ok=True)
         for pictures in (TRACES, VIDEOS):
             shutil.rmtree(out / pictures, ignore_errors=True)
-        return make_report(Session(out, videos=1, traces=True, watch=episode_bar).run(config))
+        return make_report(Session(out, videos=1, traces=True).run(config))

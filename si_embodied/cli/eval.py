@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 from tyro.conf import UseAppendAction, arg
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.cli.options import EndWithJson, Model, Server, Workers, latency, named_value, noise
-from si_embodied.cli.output import progress_bar, say
+from si_embodied.cli.options import EndWithJson, Model, Place, Server, latency, named_value, noise
+from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags, reader
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from si_embodied.evaluation.episode import EpisodeResult
-    from si_embodied.evaluation.runner import OnEpisode
+from si_embodied.parallel.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class Eval:
     ] = ()
     out: Annotated[Path | None, Doc("folder for the results; default: one in runs/eval/, named by the settings")] = None
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
-    workers: Workers = 1
+    placement: Place = Placement()
     json: EndWithJson = False
 
     def run(self) -> int:
@@ -67,7 +61,7 @@ class Eval:
         config = self._config(needs_model=find_policy(self.evaluation.policy).needs_model)
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
-        session = Session(out, videos=self.videos, traces=True, workers=self.workers, watch=episode_bar)
+        session = Session(out, videos=self.videos, traces=True, placement=self.placement)
         report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
         say(*detail_lines(report, comparisons), f"records, report and videos are in {out}")
@@ -88,17 +82,3 @@ class Eval:
             backend = BackendConfig("remote", url=self.planner)
         model, planner = located(backend) if needs_model else None, self.model.planner_config()
         return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
-
-
-@contextlib.contextmanager
-def episode_bar(label: str, total: int, done: int) -> Iterator[OnEpisode]:
-    """A progress bar of a run, with its successes."""
-    successes: list[bool] = []
-    with progress_bar() as progress:
-        bar = progress.add_task(label, total=total, completed=done, note="")
-
-        def on_episode(result: EpisodeResult) -> None:
-            successes.append(result.success)
-            progress.update(bar, advance=1, note=f"{sum(successes)}/{len(successes)} succeeded")
-
-        yield on_episode

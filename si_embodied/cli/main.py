@@ -25,6 +25,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "measure": {
         "eval": "evaluate a policy in a world",
+        "suite": "run many evaluations that a file describes, and compare two runs",
         "compare": "say whether two models make the same decisions",
         "benchmark": "score a model on public benchmarks, and measure its speed",
         "study": "measure what data, images and reasoning are worth",
@@ -123,7 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 if it worked, 1 if it found that something cannot work, 2 on an error, 130 on Ctrl-C.
     """
+    from si_embodied.cli.progress import open_display
     from si_embodied.plugins import load_plugins
+    from si_embodied.progress import shown_with
 
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     verbose = False
@@ -132,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verbose:
             logging.getLogger("si_embodied").setLevel(logging.INFO)
         load_plugins()
-        code = command.run()
+        with shown_with(open_display):
+            code = command.run()
         sys.stdout.flush()
     except SiEmbodiedError as error:
         if verbose:

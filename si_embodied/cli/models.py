@@ -12,6 +12,7 @@ from tyro.conf import Positional
 
 from si_embodied.cli.options import Checkpoint, PrintJson
 from si_embodied.cli.output import print_table, say
+from si_embodied.progress import track
 
 _NewDirectory = Annotated[Path, Doc("a new or empty directory")]
 
@@ -64,7 +65,8 @@ class Convert:
         from si_embodied.models.hub import resolve_model
         from si_embodied.models.portable import convert_checkpoint
 
-        path = convert_checkpoint(resolve_model(self.model), self.out)
+        with track("convert"):
+            path = convert_checkpoint(resolve_model(self.model), self.out)
         say(f"wrote {_megabytes(path):.1f} MB in the format of transformers to {path}: give it to --model")
         return 0
 
@@ -86,7 +88,8 @@ class Export:
         """Export."""
         from si_embodied.models.onnx.export import export_model
 
-        path = export_model(self.model, self.out, precision=self.precision)
+        with track(f"export in {self.precision}"):
+            path = export_model(self.model, self.out, precision=self.precision)
         say(f"wrote {_megabytes(path):.1f} MB ({self.precision}) to {path}")
         return 0
 

@@ -11,15 +11,16 @@ from typing_extensions import Doc
 from tyro.conf import arg
 
 from si_embodied.backends.config import BackendConfig, ServerOptions
-from si_embodied.cli.parsing import Count, flags
+from si_embodied.cli.parsing import COUNT, flags
 from si_embodied.config import PlannerConfig, load_planner_config
 from si_embodied.errors import SiEmbodiedError
+from si_embodied.parallel.placement import Placement
 
 if TYPE_CHECKING:
     from si_embodied.sensor_noise.profiles import NoiseProfile
 
 Checkpoint = Annotated[Path, Doc("a checkpoint, as for --model of `si-embodied plan`"), arg(metavar="DIR|ID")]
-Workers = Annotated[Count, Doc("processes")]
+Place = Annotated[Placement, flags("gpu_share", ray="ADDRESS|local", workers=COUNT)]
 PrintJson = Annotated[bool, Doc("print one line of JSON")]
 EndWithJson = Annotated[bool, Doc("end with one line of JSON")]
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rich.progress import Progress
-
     from si_embodied.findings import Report
 
 
@@ -64,16 +62,3 @@ def print_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]], *, ti
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
-
-
-def progress_bar() -> Progress:
-    """A bar on stderr that disappears when it is done; log files get none. Its tasks have a `note` behind the bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -11,9 +11,10 @@ from typing import Annotated
 from typing_extensions import Doc
 
 from si_embodied.cli.options import Checkpoint
-from si_embodied.cli.output import progress_bar, say
+from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.errors import ConfigError
+from si_embodied.progress import track
 from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.training.nano_settings import NanoRun
 from si_embodied.training.recipes import RECIPES, Recipe
@@ -144,12 +145,12 @@ class Full:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int, float], None]]:
-    """A progress bar, and what to call after each step."""
-    with progress_bar() as progress:
-        bar = progress.add_task("steps", total=None, note="loading")
+    """Track the steps; yields what to call after each."""
+    with track("training", unit="steps") as work:
+        work.reach(0, note="loading")
 
         def report(step: int, steps: int, loss: float) -> None:
-            progress.update(bar, completed=step, total=steps, note=f"loss {loss:.4f}")
+            work.reach(step, total=steps, note=f"loss {loss:.4f}")
 
         yield report
 

@@ -42,11 +42,8 @@ class Validate:
         """Run the stages, and say where the report is."""
         from si_embodied.benchmarking.validation.report import ARCHIVE, REPORT
         from si_embodied.benchmarking.validation.run import run_validation
-        from si_embodied.cli.eval import episode_bar
 
-        run = replace(
-            self.validation, backend=self.local, planner=load_planner_config(self.config), watch=episode_bar
-        )  # fmt: skip
+        run = replace(self.validation, backend=self.local, planner=load_planner_config(self.config))
         report = run_validation(run, say)
         say("", f"{report.counts}; read {run.out / REPORT}, and send {run.out / ARCHIVE} back")
         if self.json:

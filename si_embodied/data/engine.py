@@ -8,10 +8,9 @@ import json
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +29,10 @@ from si_embodied.data.records import (
 )
 from si_embodied.data.sampling import Asked, jobs_of, make_questions, shard_count
 from si_embodied.data.settings import DataConfig
-from si_embodied.errors import ConfigError, DataError, RecordError
-from si_embodied.processes import worker_pool
+from si_embodied.errors import DataError, RecordError
+from si_embodied.parallel.placement import HERE, Place
+from si_embodied.parallel.work import WorkError, work_through
+from si_embodied.progress import track
 from si_embodied.runs import claim, write_json, write_text
 
 if TYPE_CHECKING:
@@ -117,64 +118,61 @@ def _labels(asked: Asked) -> Labels:
 # --- the whole data set ---------------------------------------------------------------------------------------------
 
 
-def generate(
-    config: DataConfig, out: Path, *, workers: int = 1, progress: Callable[[int], None] = lambda _: None
-) -> Manifest:
+def generate(config: DataConfig, out: Path, *, placement: Place = HERE) -> Manifest:
     """Generate a data set, or resume one with the same settings; returns its manifest.
 
     Args:
         config: what to generate.
         out: the data set's folder.
-        workers: number of processes; it does not affect the data.
-        progress: called with the number of questions in each shard when it is complete.
+        placement: where the shards are made, and how many at once; it does not affect the data. The workers of a
+            cluster write into `out` themselves, so it must be on a disk that all of them share.
 
     Raises:
         ConfigError: the folder holds a run with other settings.
         RecordError: a file cannot be written; complete shards are kept.
-        DataError: a worker process died, or a shard's files are corrupt.
+        DataError: a shard failed in another process, or its files are corrupt or on another machine.
     """
-    if workers < 1:
-        raise ConfigError(f"expected at least 1 worker, got: {workers}")
     claim(out / _SETTINGS_FILE, asdict(config))
     manifest = out / MANIFEST_FILE
     if manifest.is_file():
-        progress(config.count)
         return Manifest(**{**json.loads(manifest.read_text(encoding="utf-8")), "settings": config})
-    missing = []
-    for shard in range(shard_count(config)):
-        if (out / _SHARDS / f"{shard:05d}.json").is_file():
-            progress(len(jobs_of(config, shard)))
-        else:
-            missing.append(shard)
-    for shard in _run(config, out, missing, workers):
-        progress(len(jobs_of(config, shard)))
+    shards = range(shard_count(config))
+    missing = [shard for shard in shards if not _summary(out, shard).is_file()]
+    made = config.count - sum(len(jobs_of(config, shard)) for shard in missing)
+    try:
+        with (
+            track("data", config.count, done=made, unit="questions") as work,
+            placement.crew() as crew,
+        ):
+            for shard in work_through(crew, partial(_ShardMaker, config, out.absolute()), missing):
+                if not _summary(out, shard).is_file():
+                    raise DataError(
+                        f"shard {shard} was written on another machine; choose an --out that all nodes share, got: "
+                        f"{str(out)!r}"
+                    )
+                work.advance(len(jobs_of(config, shard)))
+    except WorkError as error:
+        raise DataError(f"shard {error}") from error.__cause__
     return _finish(config, out)
 
 
-def _run(config: DataConfig, out: Path, shards: Sequence[int], workers: int) -> Iterator[int]:
-    """Write shards; yields each number when the shard is complete."""
-    if workers == 1 or len(shards) < 2:
-        for shard in shards:
-            write_shard(config, shard, out)
-            yield shard
-        return
-    waiting = iter(shards)
-    running: dict[Future[Path], int] = {}
-    with worker_pool(min(workers, len(shards))) as pool:
-        while True:
-            for shard in waiting:
-                running[pool.submit(write_shard, config, shard, out)] = shard
-                if len(running) >= 2 * workers:
-                    break
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    future.result()
-                except BrokenProcessPool as error:
-                    raise DataError("a worker died (out of memory?); run the same command again to resume") from error
-                yield running.pop(future)
+def _summary(out: Path, shard: int) -> Path:
+    """The file that marks a shard as complete."""
+    return out / _SHARDS / f"{shard:05d}.json"
+
+
+class _ShardMaker:
+    """Makes shards as tasks."""
+
+    def __init__(self, config: DataConfig, out: Path) -> None:
+        self._config, self._out = config, out
+
+    def do(self, shard: int) -> int:
+        write_shard(self._config, shard, self._out)
+        return shard
+
+    def close(self) -> None:
+        pass
 
 
 def _finish(config: DataConfig, out: Path) -> Manifest:

@@ -7,6 +7,7 @@ episode; an episode without this line did not end, and its plans are not read ba
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,33 @@ class RecordFile:
         plans = [plan_to_json(entry, result.seed, index) for index, entry in enumerate(result.plans)]
         self._lines.append(*plans, episode_to_json(result))
         self.episodes[result.seed] = result
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a record file holds."""
+
+    settings: Mapping[str, Any]  # that its episodes have in common
+    episodes: Mapping[int, EpisodeResult]  # by seed; without those whose simulator was lost
+
+
+def read_records(path: Path) -> Recorded:
+    """Read a record file without touching it: a run that goes on may be writing to it.
+
+    Raises:
+        ConfigError: there is no such file, or it is not a record file.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last one is empty, or being written
+        first, *rows = map(json.loads, lines)
+        settings = first["config"] if first["type"] == "run" else None
+    except OSError as error:
+        raise ConfigError(f"cannot read the records {str(path)!r}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ConfigError(f"{str(path)!r} is not a record file ({error!r}); choose the folder of a run") from error
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"{str(path)!r} does not begin with a run line; choose the folder of a run")
+    return Recorded(settings, episodes_from_json(path, rows))
 
 
 def goals_to_json(decision: Decision) -> list[dict[str, Any]]:

@@ -197,9 +197,21 @@ def score_table(reports: Sequence[Report]) -> Table:
             if previous is not None:
                 table.add_section()
             table.add_row(f"[bold]{world}[/bold]")
-        table.add_row(report.title, *_figures(report))
+        table.add_row(", ".join([report.title, *conditions(report)]), *_figures(report))
         previous = world
     return table
+
+
+def conditions(report: Report) -> list[str]:
+    """What made the task harder than it is by default: noise, latency."""
+    noise = [] if report.noise == "none" else [report.noise]
+    match report.latency:
+        case 0:
+            return noise
+        case "measured":
+            return [*noise, "measured"]
+        case seconds:
+            return [*noise, f"{seconds:g} s"]
 
 
 def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:

@@ -1,13 +1,12 @@
-"""Runs episodes over a range of seeds, here or in worker processes, and records each as it ends."""
+"""Runs episodes over a range of seeds, here, in worker processes or on a cluster, and records each as it ends."""
 
 from __future__ import annotations
 
-import atexit
-import concurrent.futures
-import traceback
-from collections.abc import Callable, Generator, Sequence
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,10 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import EvaluationError
 from si_embodied.evaluation.episode import EpisodeResult, Watcher, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
+from si_embodied.parallel.placement import HERE, Place
+from si_embodied.parallel.work import WorkError, work_through
 from si_embodied.policies.base import Policy
-from si_embodied.processes import worker_pool
+from si_embodied.progress import track
 
 if TYPE_CHECKING:
     import gymnasium
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.video import VideoShelf
     from si_embodied.policies.base import Policy
 
-    _Results = Generator[EpisodeResult, None, None]
+    _Outcomes = Generator["Outcome", None, None]
 
 OnEpisode = Callable[[EpisodeResult], None]
 
@@ -45,6 +46,26 @@ class Run:
     interrupted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class EpisodeTask:
+    """An episode to run."""
+
+    seed: int
+    video: Path | None = None  # where to write its video
+    send_video: bool = False  # with the outcome instead, from a machine that may have another disk
+
+    def __str__(self) -> str:
+        return f"the episode with seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An episode that was run."""
+
+    result: EpisodeResult
+    video: bytes | None = None  # the mp4 file, if it was to be sent
+
+
 class EpisodeRunner:
     """The environment and policy of one process; the environment is made and the model loaded only once."""
 
@@ -59,6 +80,15 @@ class EpisodeRunner:
         self._config, self._traced = config, traced
         self._make_policy: MakePolicy | None = None
         self._env: gymnasium.Env[Any, Any] = make_env(config, render=render)
+
+    def do(self, task: EpisodeTask) -> Outcome:
+        """Run an episode as a task among others."""
+        if task.video is None or not task.send_video:
+            return Outcome(self.run(task.seed, task.video))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / task.video.name
+            result = self.run(task.seed, path)
+            return Outcome(result, path.read_bytes() if path.exists() else None)
 
     def run(self, seed: int, video: Path | None = None) -> EpisodeResult:
         """Run the episode of a seed; write its video if a path is given."""
@@ -106,7 +136,8 @@ def evaluate(
     *,
     shelf: VideoShelf | None = None,
     traces: TraceFolder | None = None,
-    workers: int = 1,
+    placement: Place = HERE,
+    label: str = "",
     on_episode: OnEpisode = lambda _: None,
 ) -> Run:
     """Run the episodes that the records lack.
@@ -118,45 +149,51 @@ def evaluate(
         records: takes every episode as it ends, and holds those of an earlier run.
         shelf: keeps videos, if any are wanted.
         traces: takes what the episodes looked like, if a report is wanted.
-        workers: processes; 1 runs the episodes here.
+        placement: where the episodes run, and how many at once; the results do not depend on it.
+        label: names the run where its progress is shown.
         on_episode: called with every new episode.
 
     Raises:
-        EvaluationError: the simulator was lost in several episodes in a row.
+        EvaluationError: the simulator was lost in several episodes in a row; an episode failed in another process, or
+            its process was lost again and again.
         SiEmbodiedError: an episode could not be run; those before it are recorded.
     """
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
-    traced = traces is not None
-    source = (
-        _in_processes(config, missing, shelf, workers, traced=traced)
-        if workers > 1
-        else _here(config, missing, shelf, traced=traced)
-    )
+    label = label or f"{config.policy} on {config.env} {config.task or ''}".strip()
+    outcomes = _outcomes(config, missing, shelf, placement, traced=traces is not None)
+    won = ran = 0
     interrupted = False
     try:
-        for result in _until_lost(source):
-            if traces is not None and result.trace is not None:
-                traces.put(result.seed, result.trace)
-            records.add(replace(result, trace=None))
-            if shelf is not None:
-                shelf.put(result)
-            on_episode(result)
+        with track(label, config.episodes, done=config.episodes - len(missing)) as work:
+            for outcome in _until_lost(outcomes):
+                result = outcome.result
+                if traces is not None and result.trace is not None:
+                    traces.put(result.seed, result.trace)
+                records.add(replace(result, trace=None))
+                if shelf is not None:
+                    shelf.put(result, outcome.video)
+                on_episode(result)
+                won, ran = won + result.success, ran + 1
+                work.advance(note=f"{won}/{ran} succeeded")
     except KeyboardInterrupt:
         interrupted = True
+    except WorkError as error:
+        raise EvaluationError(str(error)) from error.__cause__
     finally:
-        source.close()  # now: the garbage collector would keep its environment open past the report
+        outcomes.close()  # now: the garbage collector would keep its environment open past the report
         if shelf is not None:
             shelf.tidy()
     episodes = tuple(records.episodes[seed] for seed in config.seeds if seed in records.episodes)
     return Run(config, episodes, config.episodes - len(missing), interrupted)
 
 
-def _until_lost(results: _Results) -> _Results:
-    """Pass results on, and give up after `MOST_LOST` lost simulators in a row."""
+def _until_lost(outcomes: _Outcomes) -> _Outcomes:
+    """Pass outcomes on, and give up after `MOST_LOST` lost simulators in a row."""
     lost = 0
-    for result in results:
-        yield result
+    for outcome in outcomes:
+        yield outcome
+        result = outcome.result
         lost = lost + 1 if result.ended == "lost" else 0
         if lost >= MOST_LOST:
             raise EvaluationError(
@@ -165,65 +202,17 @@ def _until_lost(results: _Results) -> _Results:
             )
 
 
-def _here(config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, *, traced: bool) -> _Results:
+def _outcomes(
+    config: EvaluationConfig, seeds: list[int], shelf: VideoShelf | None, placement: Place, *, traced: bool
+) -> _Outcomes:  # fmt: skip
     if not seeds:
         return
-    runner = EpisodeRunner(config, render=shelf is not None, traced=traced)
-    try:
-        for seed in seeds:
-            yield runner.run(seed, shelf.place(seed) if shelf is not None else None)
-    finally:
-        runner.close()
 
+    def tasks() -> Iterator[EpisodeTask]:
+        for seed in seeds:  # whether a video is still wanted depends on the episodes so far
+            video = None if shelf is None else shelf.place(seed)
+            yield EpisodeTask(seed, video, send_video=not placement.shares_disk)
 
-def _in_processes(
-    config: EvaluationConfig, seeds: Sequence[int], shelf: VideoShelf | None, workers: int, *, traced: bool
-) -> _Results:  # fmt: skip
-    with worker_pool(min(workers, len(seeds) or 1)) as pool:
-        waiting = list(reversed(seeds))
-        running: set[concurrent.futures.Future[EpisodeResult | _Failure]] = set()
-        while waiting or running:
-            # One per worker: whether a video is still wanted depends on the results so far.
-            while waiting and len(running) < workers:
-                seed = waiting.pop()
-                video = None if shelf is None else shelf.place(seed)
-                running.add(pool.submit(_work, config, shelf is not None, traced, seed, video))
-            done, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
-            for future in done:
-                yield _checked(future)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An exception in a worker process, as text: not every exception can be pickled."""
-
-    message: str
-    trace: str
-
-
-_runners: list[EpisodeRunner] = []
-"""In a worker process, its runner, once it has run an episode."""
-
-
-def _work(
-    config: EvaluationConfig, render: bool, traced: bool, seed: int, video: Path | None
-) -> EpisodeResult | _Failure:  # fmt: skip
-    try:
-        if not _runners:
-            _runners.append(EpisodeRunner(config, render=render, traced=traced))
-            atexit.register(_runners[0].close)
-        return _runners[0].run(seed, video)
-    except Exception as error:  # noqa: BLE001 - the parent raises it
-        return _Failure(f"the episode with seed {seed} failed: {type(error).__name__}: {error}", traceback.format_exc())
-
-
-def _checked(future: concurrent.futures.Future[EpisodeResult | _Failure]) -> EpisodeResult:
-    try:
-        result = future.result()
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise EvaluationError(
-            "a worker process died, most likely out of memory; repeat the command with fewer --workers to resume"
-        ) from error
-    if isinstance(result, _Failure):
-        raise EvaluationError(result.message) from EvaluationError(result.trace)
-    return result
+    with placement.crew() as crew:
+        make = partial(EpisodeRunner, config, render=shelf is not None, traced=traced)
+        yield from work_through(crew, make, tasks())

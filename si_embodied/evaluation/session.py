@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
@@ -14,25 +12,23 @@ from si_embodied.evaluation.machine import describe_computer
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import find_policy
 from si_embodied.evaluation.report import Comparison, Report, compare, make_report, versions
-from si_embodied.evaluation.runner import OnEpisode, Run, evaluate
+from si_embodied.evaluation.runner import Run, evaluate
 from si_embodied.evaluation.trace import TraceFolder
 from si_embodied.evaluation.video import VideoShelf
+from si_embodied.parallel.placement import HERE, Place
 from si_embodied.runs import write_json
 
 RECORDS, REPORT, VIDEOS, TRACES = "records.jsonl", "report.json", "videos", "traces"
-Watch: TypeAlias = Callable[[str, int, int], AbstractContextManager[OnEpisode]]
-"""Shows progress: takes a label, the number of episodes and how many were done before, and is told of each episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where runs leave their results, and how they are shown."""
+    """Where runs leave their results, and where their episodes run."""
 
     out: Path
     videos: int = 0  # to keep of each run, failures first
     traces: bool = False  # keep what the episodes looked like, for a report
-    workers: int = 1
-    watch: Watch = lambda *_: nullcontext(lambda _: None)
+    placement: Place = HERE
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix."""
@@ -40,12 +36,10 @@ class Session:
         records = RecordFile(path, config.identity(), versions(), describe_computer)
         traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
-        done = sum(seed in records.episodes for seed in config.seeds)
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
-        with self.watch(label, config.episodes, done) as on_episode:
-            return evaluate(
-                config, records, shelf=shelf, traces=traces, workers=self.workers, on_episode=on_episode
-            )  # fmt: skip
+        return evaluate(
+            config, records, shelf=shelf, traces=traces, placement=self.placement, label=label
+        )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
         """Run a policy and its controls, compare them in pairs, and write the report.
@@ -54,11 +48,13 @@ class Session:
             config: the policy's evaluation.
             controls: "blank" for black images, or names of other policies.
         """
-        own = self.run(config)
         comparisons: list[Comparison] = []
-        for name in dict.fromkeys(controls):
-            if not own.interrupted:
-                comparisons.append(compare(name, own, self.run(_control(config, name), suffix=f"-{name}")))
+        with self.placement.kept() as place:
+            session = replace(self, placement=place)
+            own = session.run(config)
+            for name in dict.fromkeys(controls):
+                if not own.interrupted:
+                    comparisons.append(compare(name, own, session.run(_control(config, name), suffix=f"-{name}")))
         report = make_report(own)
         write_json(self.out / REPORT, report.to_json(comparisons))
         return report, comparisons

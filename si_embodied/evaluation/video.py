@@ -12,6 +12,7 @@ import numpy as np
 
 from si_embodied.errors import RecordError, RendererError, extra
 from si_embodied.evaluation.episode import Ended, EpisodeResult, Watcher
+from si_embodied.runs import replacing
 from si_embodied.types import Execute
 
 with extra("sim"):
@@ -176,9 +177,20 @@ class VideoShelf:
             return None
         return self.folder / f"seed-{seed:06d}.mp4"
 
-    def put(self, result: EpisodeResult) -> None:
-        """Add the video of an episode, and delete the least interesting one if there are too many."""
+    def put(self, result: EpisodeResult, video: bytes | None = None) -> None:
+        """Add the video of an episode, and delete the least interesting one if there are too many.
+
+        Args:
+            result: the episode.
+            video: the file, if it was made on another machine; otherwise it is where `place` said.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
         path = self.folder / f"seed-{result.seed:06d}.mp4"
+        if video is not None:
+            with replacing(path) as part:
+                part.write_bytes(video)
         if not path.exists():
             return
         named = path.with_stem(f"{path.stem}-{'success' if result.success else 'failure'}")

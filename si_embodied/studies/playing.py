@@ -13,6 +13,7 @@ from si_embodied.evaluation.registry import NAMESPACE, find_policy
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.runner import evaluate
 from si_embodied.evaluation.statistics import PairedComparison, PairedDifference, mcnemar, mean, percentiles, sign_flip
+from si_embodied.parallel.placement import Placement
 from si_embodied.studies.results import Score
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def play(
         ConfigError: the records have other settings or another model.
         KeyboardInterrupt: Ctrl-C; finished episodes are recorded.
     """
-    run = evaluate(config, RecordFile(records, config.identity(), versions()), workers=workers)
+    run = evaluate(config, RecordFile(records, config.identity(), versions()), placement=Placement(workers))
     if run.interrupted:
         raise KeyboardInterrupt
     won = sum(episode.success for episode in run.episodes)

@@ -11,6 +11,7 @@ from typing_extensions import Doc
 from si_embodied.config import Prompts, checkpoint_prompts
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import model_fingerprint
+from si_embodied.progress import track
 from si_embodied.runs import claim
 from si_embodied.sensor_noise.profiles import noise_profile
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
@@ -291,7 +292,11 @@ class Report:
         from si_embodied.studies.plots import draw
 
         folder = self.results or out
-        found = kind.read(folder / f"{kind.name}.json") if self.report else study(folder, report=say)
+        if self.report:
+            found = kind.read(folder / f"{kind.name}.json")
+        else:
+            with track(f"study {kind.name}"):
+                found = study(folder, report=say)
         draw(found, folder / f"{kind.name}.png")
         if (page := folder / PAGE).is_file():
             found.fill(page)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.config import Prompts
 from si_embodied.errors import ConfigError, extra
+from si_embodied.progress import track
 from si_embodied.runs import replacing
 from si_embodied.training.architecture import Sizes, make_model
 from si_embodied.training.forward import CELLS
@@ -212,7 +213,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     saved = measured = time.monotonic()
     history: list[float] = []
-    with (out / LOG).open("a", encoding="utf-8") as log:
+    spent = round(100 * budget.progress(run.step, run.seconds))
+    with (
+        (out / LOG).open("a", encoding="utf-8") as log,
+        track("training", 100, done=spent, unit="percent of the budget") as work,
+    ):
 
         def write(**entry: Any) -> None:
             log.write(json.dumps(entry) + "\n")
@@ -232,6 +237,7 @@ def train(
             took = time.monotonic() - began
             run.seconds += took
             history.append(entry["loss"])
+            work.reach(round(100 * progress), note=f"step {run.step}, loss {entry['loss']:.3f}")
             write(step=run.step, minutes=round(run.seconds / 60, 3), took_s=round(took, 3), **entry)
             if time.monotonic() - saved > budget.save_every_s:
                 run.save(out / STATE)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import ConfigError
+from si_embodied.progress import track
 from si_embodied.training.architecture import GRID
 from si_embodied.training.curriculum import SHARES, held_out_lessons, lessons_of
 from si_embodied.training.decisions import read_decisions
@@ -50,7 +51,8 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         for world in WORLDS:
             shards += plan_shards(world, wanted[world], first_seed=first_seed)
         report(f"data: {sum(wanted.values()):,} images in {directory}")
-        write_shards(shards, directory, workers=run.threads, done=lambda count: report(f"  {count} images"))
+        with track("images", sum(wanted.values()), unit="images") as work:
+            write_shards(shards, directory, workers=run.threads, done=work.advance)
     data, measured = (load(directory, CATEGORIES, COLOURS, GRID) for directory in (training, held))
     trained = _begin(run, state)
     pool = unseen = None
@@ -91,8 +93,9 @@ def _taught(
     lessons = lessons_of(number, run.prompts, student if number else None, scale=run.episodes)
     for name, wanted in ((str(number), lessons), ("held_out", held_out_lessons(run.prompts, scale=run.episodes / 10))):
         report(f"decisions: {sum(lesson.config.episodes for lesson in wanted):,} episodes in {folder / name}")
-        done = lambda lesson, count: report(f"  {lesson}: {count} decisions")  # noqa: E731
-        collect(wanted, folder / name, workers=run.threads, done=done)
+        with track("decisions", len(wanted), unit="lessons") as work:
+            done = lambda lesson, count: work.advance(note=f"{lesson}: {count} decisions")  # noqa: E731
+            collect(wanted, folder / name, workers=run.threads, done=done)
     files = [file for earlier in range(number + 1) for file in sorted((folder / str(earlier)).glob("*.json"))]
     held = sorted((folder / "held_out").glob("*.json"))
     return DecisionPool(read_decisions(files), SHARES), DecisionPool(read_decisions(held))

@@ -55,8 +55,9 @@ def test_another_process_with_two_workers_makes_the_same_bytes(dataset: Path, tm
         "from pathlib import Path\n"
         "from si_embodied.data.engine import generate\n"
         "from si_embodied.data.settings import DataConfig\n"
+        "from si_embodied.parallel.placement import Placement\n"
         "if __name__ == '__main__':\n"
-        f"    generate(DataConfig(12, 3, {CHEAP!r}, 96), Path({str(tmp_path / 'set')!r}), workers=2)\n"
+        f"    generate(DataConfig(12, 3, {CHEAP!r}, 96), Path({str(tmp_path / 'set')!r}), placement=Placement(2))\n"
     )
     script = tmp_path / "make.py"
     script.write_text(code)

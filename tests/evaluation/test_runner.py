@@ -11,6 +11,7 @@ from si_embodied.evaluation.episode import run_episode
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import PolicySpec, find_policy, make_env, observe, register_policy
 from si_embodied.evaluation.runner import Run, evaluate
+from si_embodied.parallel.placement import Placement
 from si_embodied.types import Code
 
 
@@ -80,16 +81,30 @@ def test_a_failure_keeps_the_episodes_before_it(fake_world: str, tmp_path: Path)
 @pytest.mark.timeout(120)
 def test_worker_processes_give_the_same_episodes(fake_world: str, tmp_path: Path) -> None:
     config = EvaluationConfig(env=fake_world, policy="thinker", episodes=6)
-    here, there = run(config, tmp_path / "here"), run(config, tmp_path / "there", workers=2)
+    here, there = run(config, tmp_path / "here"), run(config, tmp_path / "there", placement=Placement(2))
     assert [(e.seed, e.success, e.steps, len(e.plans)) for e in there.episodes] == [
         (e.seed, e.success, e.steps, len(e.plans)) for e in here.episodes
     ]
 
 
 @pytest.mark.timeout(120)
+def test_a_worker_process_that_dies_loses_nothing(
+    fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FAKE_WORLD_MARK", str(tmp_path / "died"))
+    config = EvaluationConfig(env=fake_world, policy="mortal", episodes=4)  # its process dies once, with seed 2
+    result = run(config, tmp_path, placement=Placement(2))
+    assert [(e.seed, e.success, e.steps) for e in result.episodes] == [
+        (0, True, 1), (1, False, 1), (2, True, 1), (3, False, 1),
+    ]  # fmt: skip
+    assert (tmp_path / "died").exists()
+    assert "lost the worker of the episode with seed 2" in caplog.text
+
+
+@pytest.mark.timeout(120)
 def test_a_failure_in_a_worker_names_the_seed(fake_world: str, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="seed 2 failed: ObservationError: expected a lens"):
-        run(EvaluationConfig(env=fake_world, policy="breaker", episodes=4), tmp_path, workers=2)
+        run(EvaluationConfig(env=fake_world, policy="breaker", episodes=4), tmp_path, placement=Placement(2))
 
 
 def test_every_setting_but_the_seeds_changes_the_identity(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from scipy import stats
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.statistics import (
     Z_95,
+    holm,
     mcnemar,
     mean,
     median_interval,
     paired_interval,
     percentiles,
     sign_flip,
+    standardised_mean,
     t_interval,
     wilson_interval,
 )
@@ -142,3 +144,17 @@ def test_the_interval_of_a_median_leaves_out_as_many_as_the_binomial_distributio
 def test_five_values_do_not_bound_a_median() -> None:
     """They all lie on one side of it with probability 2 / 2^5 = 6%."""
     assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == (-math.inf, math.inf)
+
+
+def test_holm_on_an_example_by_hand() -> None:
+    """Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1, never falling."""
+    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx((0.06, 0.04, 0.5, 0.06))
+    assert holm([0.6, 0.7]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+def test_the_standardised_mean_is_the_t_statistic_over_the_root_of_n() -> None:
+    values = [0.5, -0.1, 0.3, 0.0, 0.4]
+    assert standardised_mean(values) == pytest.approx(stats.ttest_1samp(values, 0.0).statistic / math.sqrt(5))
+    assert math.isnan(standardised_mean([0.2, 0.2]))
+    assert math.isnan(standardised_mean([0.2]))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 
@@ -142,6 +146,17 @@ class Breaker(Stopper):
         return 0
 
 
+class Mortal(Stopper):
+    """Takes its process down in the third episode, once: the mark that FAKE_WORLD_MARK names stays."""
+
+    def act(self, observation):
+        mark = Path(os.environ["FAKE_WORLD_MARK"])
+        if self.task.instruction.endswith("seed 2") and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+
 class Interrupter(Stopper):
     """Ctrl-C in the third episode."""
 
@@ -151,7 +166,7 @@ class Interrupter(Stopper):
         return 0
 
 
-for _policy in (Stopper, Walker, Thinker, Breaker, Interrupter):
+for _policy in (Stopper, Walker, Thinker, Breaker, Mortal, Interrupter):
     register_policy(
         PolicySpec(_policy.__name__.lower(), _policy.__doc__, False, lambda _, make=_policy: lambda env, seed: make())
     )

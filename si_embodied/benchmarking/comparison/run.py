@@ -14,6 +14,7 @@ from si_embodied.errors import BackendError, DataError
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import Comparison, compare, make_report, versions
 from si_embodied.evaluation.runner import evaluate
+from si_embodied.progress import track
 from si_embodied.runs import claim, write_json, write_text
 
 if TYPE_CHECKING:
@@ -21,17 +22,15 @@ if TYPE_CHECKING:
     from si_embodied.benchmarking.comparison.settings import ComparisonRun
     from si_embodied.benchmarking.latency.memory import Memory
     from si_embodied.evaluation.report import Report
-    from si_embodied.evaluation.session import Watch
 
 AGAINST_RECORDS = RECORDS.replace(".", "-against.")
 
 
-def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] = lambda _: None) -> ComparisonReport:
+def run_comparison(run: ComparisonRun, say: Callable[[str], None] = lambda _: None) -> ComparisonReport:
     """Compare, or continue an interrupted comparison, and write the report.
 
     Args:
         run: the settings; both models are located on this machine.
-        watch: shows the progress of episodes.
         say: takes lines of progress.
 
     Raises:
@@ -43,14 +42,14 @@ def run_comparison(run: ComparisonRun, watch: Watch, say: Callable[[str], None] 
     if run.recording is not None:
         pairs, kind = pairs_of_recording(run)
     else:
-        with watch("the first model, with the second asked beside it", run.evaluation.episodes, 0) as on_episode:
-            pairs, kind = pairs_of_episodes(run, on_episode)
+        with track("the first model, with the second asked beside it", run.evaluation.episodes) as work:
+            pairs, kind = pairs_of_episodes(run, lambda _: work.advance())
     if not pairs:
         raise DataError("the first model made no decision, so that there is nothing to compare; run more --episodes")
     criteria = criteria_of(pairs, run.thresholds, kind)
     success = None
     if run.recording is None and not run.decisions_only:
-        first, second = _success(run, watch)
+        first, second = _success(run)
         success = Success.of(first, second)
         criteria += (Criterion.of_success(second.paired, second.episodes, run.thresholds.margin),)
     say("measuring memory" if not run.no_memory else "memory is not measured")
@@ -76,7 +75,7 @@ def _memory(backend: BackendConfig, say: Callable[[str], None]) -> Memory | None
         return None
 
 
-def _success(run: ComparisonRun, watch: Watch) -> tuple[Report, Comparison]:
+def _success(run: ComparisonRun) -> tuple[Report, Comparison]:
     """The first model's episodes, and the second one's own on the same seeds, played if the folder lacks them."""
     theirs = replace(run.evaluation, backend=run.against)
     played = []
@@ -85,9 +84,7 @@ def _success(run: ComparisonRun, watch: Watch) -> tuple[Report, Comparison]:
         (theirs, AGAINST_RECORDS, "the second model's own episodes"),
     ):
         records = RecordFile(run.out / name, config.identity(), versions())
-        done = sum(seed in records.episodes for seed in config.seeds)
-        with watch(whose, config.episodes, done) as on_episode:
-            played.append(evaluate(config, records, on_episode=on_episode))
+        played.append(evaluate(config, records, label=whose))
         if played[-1].interrupted:
             raise KeyboardInterrupt
     return make_report(played[0]), compare("against", *played)

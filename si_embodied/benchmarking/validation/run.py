@@ -11,6 +11,7 @@ from si_embodied.benchmarking.validation.report import ValidationReport, write_r
 from si_embodied.benchmarking.validation.settings import ValidationRun
 from si_embodied.benchmarking.validation.stages import stages_of
 from si_embodied.evaluation.config import backend_identity
+from si_embodied.progress import track
 from si_embodied.runs import claim
 
 
@@ -27,14 +28,16 @@ def run_validation(run: ValidationRun, say: Callable[[str], None]) -> Validation
     claim(run.out / "settings.json", {**backend_identity(run.backend), "seed": run.seed})
     stages = stages_of(run, say)
     findings: list[tuple[Stage, Finding]] = []
-    for number, stage in enumerate(stages, 1):
-        finding = kept_finding(stage, run.out)
-        earlier = " (from an earlier run)" if finding is not None else ""
-        say(f"[{number}/{len(stages)}] {stage.part}: {stage.name}{earlier}")
-        if finding is None:
-            finding = carry_out(stage, run.out)
-        say(f"    {finding.state} in {finding.seconds:.0f} s: {finding.summary}")
-        findings.append((stage, finding))
-        report = ValidationReport(run, tuple(findings), len(stages))
-        write_report(report)
+    with track("validate", len(stages), unit="stages") as work:
+        for number, stage in enumerate(stages, 1):
+            finding = kept_finding(stage, run.out)
+            earlier = " (from an earlier run)" if finding is not None else ""
+            say(f"[{number}/{len(stages)}] {stage.part}: {stage.name}{earlier}")
+            work.reach(number - 1, note=stage.name)
+            if finding is None:
+                finding = carry_out(stage, run.out)
+            say(f"    {finding.state} in {finding.seconds:.0f} s: {finding.summary}")
+            findings.append((stage, finding))
+            report = ValidationReport(run, tuple(findings), len(stages))
+            write_report(report)
     return report

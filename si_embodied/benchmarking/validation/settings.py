@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from typing_extensions import Doc
 
@@ -14,9 +13,6 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.models.footprint import Weights
-
-if TYPE_CHECKING:
-    from si_embodied.evaluation.session import Watch
 
 PARTS = ("tests", "latency", "precisions", "worlds")
 
@@ -43,10 +39,6 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
-def _watch_nothing(*_: object) -> Any:
-    return nullcontext(lambda _: None)
-
-
 @dataclass(frozen=True, slots=True)
 class ValidationRun:
     """What to measure of a model on this machine, and how much of it."""
@@ -65,7 +57,6 @@ class ValidationRun:
     )
     tests: Annotated[Path, Doc("folder of the tests, some of them marked gpu")] = Path(__file__).parents[3] / "tests"
     out: Annotated[Path, Doc("folder for the report; the same command continues there")] = Path("runs/validate")
-    watch: Watch = _watch_nothing  # shows the progress of episodes; called in other processes
 
     def __post_init__(self) -> None:
         """Check names and ranges."""

@@ -76,7 +76,7 @@ def compare(run: ValidationRun, name: str, say: Callable[[str], None]) -> Findin
     first = _evaluation(run, run.compared_task, run.compared)
     against = _variant(run, VARIANTS[name], say)
     report = run_comparison(
-        ComparisonRun(first, against, run.out / "precisions" / name, no_memory=name == "itself"), run.watch, say
+        ComparisonRun(first, against, run.out / "precisions" / name, no_memory=name == "itself"), say
     )
     state: State = "failed" if name == "itself" and report.verdict == "different" else "done"
     equal = f"{report.same_plans} of {report.decisions} plans are equal"
@@ -90,7 +90,7 @@ def play(run: ValidationRun, task: str) -> Finding:
         EvaluationError: the simulator was lost in every episode.
         KeyboardInterrupt: Ctrl-C.
     """
-    session = Session(run.out / "worlds" / slug(task), watch=run.watch)
+    session = Session(run.out / "worlds" / slug(task))
     report, _ = session.run_with_controls(_evaluation(run, task, run.episodes), ())
     if report.interrupted:
         raise KeyboardInterrupt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +46,7 @@ def comparison(world: str, out: Path, against: str, **changes: Any) -> Compariso
 
 
 def compared(run: ComparisonRun) -> ComparisonReport:
-    return run_comparison(run, lambda *_: nullcontext(lambda _: None))
+    return run_comparison(run)
 
 
 def test_a_model_is_the_same_as_itself(fake_world: str, tmp_path: Path) -> None:
@@ -62,15 +61,9 @@ def test_a_model_is_the_same_as_itself(fake_world: str, tmp_path: Path) -> None:
     assert "McNemar p = 1" in table
 
 
-def test_progress_names_the_model_that_plays(fake_world: str, tmp_path: Path) -> None:
-    shown: list[str] = []
-
-    def watch(name: str, *_: object) -> Any:
-        shown.append(name)
-        return nullcontext(lambda _: None)
-
-    run_comparison(comparison(fake_world, tmp_path, STOP, no_memory=True), watch)
-    assert shown == [
+def test_progress_names_the_model_that_plays(fake_world: str, tmp_path: Path, shown: Any) -> None:
+    run_comparison(comparison(fake_world, tmp_path, STOP, no_memory=True))
+    assert [work.label for work in shown.begun] == [
         "the first model, with the second asked beside it", "the first model's episodes",
         "the second model's own episodes",
     ]  # fmt: skip
@@ -137,7 +130,7 @@ def test_a_comparison_survives_memory_that_cannot_be_measured(
 
     monkeypatch.setattr(module, "peak_memory", too_large)
     said: list[str] = []
-    report = run_comparison(comparison(fake_world, tmp_path, STOP), lambda *_: nullcontext(lambda _: None), said.append)
+    report = run_comparison(comparison(fake_world, tmp_path, STOP), said.append)
     assert report.verdict == "the same"
     assert said.count("memory is not measured: CUDA out of memory") == 2
     assert json.loads((tmp_path / "results.json").read_text())["verdict"] == "the same"
