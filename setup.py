@@ -25,6 +25,7 @@ setup(
         PACKAGE: ["py.typed"],
         f"{PACKAGE}.prompts": ["**/*.md"],
         f"{PACKAGE}.benchmarking.embodied": ["*.md", "*.json"],
+        f"{PACKAGE}.live": ["pages/*"],
         f"{PACKAGE}.models": ["nano/*"],
     },
     entry_points={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from si_embodied.policies.skills import Action, Skill
@@ -9,9 +10,21 @@ from si_embodied.policies.skills import Action, Skill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from si_embodied.types import Decision, Observation, Task
+    from si_embodied.memory import Memory
+    from si_embodied.task import Step
+    from si_embodied.types import Decision, Observation, Outcome, Task
 
-__all__ = ["Action", "Policy", "Skill"]
+__all__ = ["Action", "Policy", "Situation", "Skill"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situation:
+    """What a planning policy knows at one moment, for a display."""
+
+    decided_from: Observation | None  # what the latest decision was made from, with the memory's views and objects
+    memory: Memory
+    step: Step | None  # the subgoal under way
+    end: Outcome | None  # None while the task is running
 
 
 class Policy(Protocol):
@@ -27,6 +40,11 @@ class Policy(Protocol):
     def decisions(self) -> Sequence[Decision]:
         """The planner's decisions since the last reset; none for a policy that does not plan."""
         return ()
+
+    @property
+    def situation(self) -> Situation | None:
+        """What the policy knows now; None for a policy that does not plan."""
+        return None
 
     def close(self) -> None:
         """Free what the policy holds, such as a thread; by default nothing."""

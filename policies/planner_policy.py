@@ -10,6 +10,7 @@ from si_embodied.backends.opening import open_planner
 from si_embodied.embodiment import Embodiment, SkillRobot
 from si_embodied.errors import ConfigError
 from si_embodied.memory import Memory
+from si_embodied.policies.base import Situation
 from si_embodied.policies.controllers import Controller, make_controller
 from si_embodied.task import TaskProgress
 from si_embodied.types import Hold, Latency, Outcome
@@ -44,6 +45,7 @@ class SpatialPlannerPolicy:
         latency: Latency = 0.0,
         owns_planner: bool = False,
         sleep: Callable[[float], None] = time.sleep,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """Create a policy for one robot.
 
@@ -55,6 +57,7 @@ class SpatialPlannerPolicy:
             owns_planner: close the planner together with the policy.
             sleep: waits, in real seconds, before a model or server that has failed is asked again. The world is frozen
                 meanwhile, so an outage costs the episode no steps.
+            ready: whether a plan may be asked for now; the policy waits while it may not.
 
         Raises:
             ConfigError: an invalid latency.
@@ -64,7 +67,7 @@ class SpatialPlannerPolicy:
         if latency != 0 and isinstance(planner.embodiment, SkillRobot):
             raise ConfigError(f"expected latency 0 for a skill robot, which cannot wait, got: {latency!r}")
         self.config = planner.config
-        self._planner, self._owns_planner, self._sleep = planner, owns_planner, sleep
+        self._planner, self._owns_planner, self._sleep, self._ready = planner, owns_planner, sleep, ready
         self._now_s = 0.0
         self._worker = PlannerWorker(
             planner,
@@ -74,6 +77,8 @@ class SpatialPlannerPolicy:
         self._controller: Controller = make_controller(planner.embodiment)
         self._progress: TaskProgress | None = None
         self._skill: Skill | None = None
+        self._asked_from: Observation | None = None  # what the planner was last asked with
+        self._decided_from: Observation | None = None
         self.decisions: list[Decision] = []
 
     @classmethod
@@ -109,8 +114,16 @@ class SpatialPlannerPolicy:
         self._worker.reset()
         self._controller.reset()
         self._progress = TaskProgress(task, Memory.for_planner(self.config, kind))
-        self._skill = None
+        self._skill = self._asked_from = self._decided_from = None
         self.decisions = []
+
+    @property
+    def situation(self) -> Situation | None:
+        """What the policy knows now; None before the first task."""
+        progress = self._progress
+        if progress is None:
+            return None
+        return Situation(self._decided_from, progress.memory, progress.step, progress.end)
 
     def act(self, observation: Observation) -> Action:
         """The next action: from the current skill, or a wait while the planner is busy or holds."""
@@ -155,12 +168,17 @@ class SpatialPlannerPolicy:
     def _decide(self, progress: TaskProgress, observation: Observation) -> Action | None:
         """Submit a request if none is pending, and take the planner's answer if it is ready."""
         if not self._worker.busy:
+            if not self._ready():
+                return self._controller.wait(observation)
             if progress.pause_s > 0:
                 self._sleep(progress.pause_s)
-            self._worker.submit(progress.task, self._controller.prepare(observation), progress.memory)
+            prepared = self._controller.prepare(observation)
+            self._asked_from = progress.memory.recall(prepared)
+            self._worker.submit(progress.task, prepared, progress.memory)
         decision = self._worker.poll()
         if decision is None:
             return self._controller.wait(observation)
+        self._decided_from = self._asked_from
         self.decisions.append(decision)
         progress.decided(decision, observation)
         holding = isinstance(decision, Hold) and progress.end is None

@@ -52,6 +52,7 @@ class Eval:
     out: Annotated[Path | None, Doc("folder for the results; default: one in runs/eval/, named by the settings")] = None
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
     workers: Workers = 1
+    watch: Annotated[bool, Doc("show the run on a local page; `si-embodied watch` shows one that runs already")] = False
     json: EndWithJson = False
 
     def run(self) -> int:
@@ -67,7 +68,8 @@ class Eval:
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
         session = Session(out, videos=self.videos, workers=self.workers, watch=episode_bar)
-        report, comparisons = session.run_with_controls(config, self.control)
+        with live_page(out) if self.watch else contextlib.nullcontext():
+            report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
         say(*detail_lines(report, comparisons), f"records, report and videos are in {out}")
         if self.json:
@@ -86,6 +88,16 @@ class Eval:
             backend = BackendConfig("remote", url=self.planner)
         model, planner = located(backend) if needs_model else None, self.model.planner_config()
         return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
+
+
+@contextlib.contextmanager
+def live_page(run: Path) -> Iterator[None]:
+    """A page that shows the run until it ends; its address is printed."""
+    from si_embodied.live.watching import watch
+
+    with watch(run) as page:
+        say(f"watch it at {page.url}")
+        yield
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VERBS: Mapping[str, str] = {
     "demo": "run both worlds with every policy in minutes",
     "eval": "evaluate a policy in a world",
+    "watch": "show a run on a page while it goes on",
+    "play": "give a robot instructions on a page, and steer it",
     "plan": "plan once, from one observation",
     "envs": "list worlds, tasks and policies",
     "models": "list, convert and export model checkpoints",

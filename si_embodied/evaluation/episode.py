@@ -55,6 +55,9 @@ class EpisodeResult:
 class Watcher:
     """Watches an episode frame by frame, as a video does; this one ignores what it sees."""
 
+    def acted(self, policy: Policy, task: Task, observation: Observation, step: int) -> None:
+        """Called once the policy has chosen its action from an observation, before the action is carried out."""
+
     def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
         """Called after the reset (step 0) and after every step."""
 
@@ -63,6 +66,28 @@ class Watcher:
 
 
 _NOBODY = Watcher()
+
+
+@dataclass(frozen=True, slots=True)
+class Watchers(Watcher):
+    """Several watchers of one episode."""
+
+    each: tuple[Watcher, ...]
+
+    def acted(self, policy: Policy, task: Task, observation: Observation, step: int) -> None:
+        """Tell all of them."""
+        for watcher in self.each:
+            watcher.acted(policy, task, observation, step)
+
+    def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
+        """Tell all of them."""
+        for watcher in self.each:
+            watcher.frame(env, policy, task, step)
+
+    def end(self, result: EpisodeResult) -> None:
+        """Tell all of them."""
+        for watcher in self.each:
+            watcher.end(result)
 
 
 def run_episode(
@@ -104,7 +129,9 @@ def _run_episode(
     watcher.frame(env, policy, task, 0)
     steps, ended = 0, None
     while ended is None:
-        action = policy.act(observe(raw, world.embodiment.cameras))
+        observation = observe(raw, world.embodiment.cameras)
+        action = policy.act(observation)
+        watcher.acted(policy, task, observation, steps)
         raw, _, terminated, truncated, info = env.step(action)
         steps += 1
         watcher.frame(env, policy, task, steps)
@@ -118,7 +145,7 @@ def _run_episode(
         ended=ended,
         simulated_s=float(raw["stamp_s"]) - first_stamp_s,
         wall_s=time.perf_counter() - started_s,
-        metrics=_numbers(info),
+        metrics=scalars(info),
         plans=tuple(plan_entry(decision) for decision in policy.decisions),
     )
     watcher.end(result)
@@ -135,7 +162,7 @@ def _ended(terminated: bool, truncated: bool, limited: bool) -> Ended | None:
     return "terminated" if terminated else "truncated" if truncated else "step_limit" if limited else None
 
 
-def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
+def scalars(info: Mapping[str, Any]) -> dict[str, float]:
     """The finite scalars of the info, except `success`, which has its own field."""
     found: dict[str, float] = {}
     for key, value in info.items():

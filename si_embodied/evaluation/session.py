@@ -38,7 +38,7 @@ class Session:
         done = sum(seed in records.episodes for seed in config.seeds)
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
         with self.watch(label, config.episodes, done) as on_episode:
-            return evaluate(config, records, shelf=shelf, workers=self.workers, on_episode=on_episode)
+            return evaluate(config, records, shelf=shelf, live=self.out, workers=self.workers, on_episode=on_episode)
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
         """Run a policy and its controls, compare them in pairs, and write the report.

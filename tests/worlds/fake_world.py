@@ -83,6 +83,8 @@ gymnasium.register("fake/World-v0", FakeWorld, disable_env_checker=True)
 class Stopper:
     """Stops at once."""
 
+    situation = None  # it does not plan
+
     def __init__(self) -> None:
         self.decisions = []
 
