@@ -37,7 +37,8 @@ def test_an_address_without_its_last_slash_leads_to_the_page(client: TestClient)
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/events", "/file/page.js", "/a-key-of-24-characters-01/", f"/x/{KEY}/", "/favicon.ico", f"/{KEY[:-1]}/"]
+    "path",
+    ["/", "/events", "/file/page.js", "/a-key-of-24-characters-01/", f"/x/{KEY}/", "/favicon.ico", f"/{KEY[:-1]}/"],
 )
 def test_without_the_key_there_is_nothing(client: TestClient, path: str) -> None:
     reply = client.get(path)

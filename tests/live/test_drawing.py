@@ -56,7 +56,9 @@ def test_a_plan_is_drawn_where_it_points(base: MobileBase, wall_ahead: Observati
     assert frame.plan is not None
     assert (frame.plan.verdict, frame.plan.steps) == ("execute", ("goto red chair",))
     (seen,) = frame.plan.pictures
-    assert [(mark.label, mark.x, mark.y, mark.executed) for mark in seen.marks] == [("1 goto red chair", 0.5, 0.5, True)]
+    assert [(mark.label, mark.x, mark.y, mark.executed) for mark in seen.marks] == [
+        ("1 goto red chair", 0.5, 0.5, True)
+    ]
     # The point is the middle of the image, so the goal's place in the map projects back to it.
     (now,) = frame.pictures
     assert now.marks[0].x == pytest.approx(0.5, abs=0.02)

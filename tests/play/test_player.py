@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,6 @@ from si_embodied.data.records import read_conversations
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
-from si_embodied.evaluation.report import versions
 from si_embodied.plan import Plan
 from si_embodied.play.player import Player
 from si_embodied.play.settings import PlaySettings
@@ -60,10 +59,10 @@ def test_an_instruction_is_carried_out_and_saved_in_the_formats_of_evaluation_an
     assert table.status == "succeeded"
     told = table.save(success=False)
     folder = Path(told.rpartition(" in ")[2])
-    identity = dataclasses.asdict(table.state())
-    assert identity["can_save"]
-    row = RecordFile(folder / "copy.jsonl", {}, versions())  # what a new file needs, to compare with
-    assert row.episodes == {}
+    started = json.loads((folder / "records.jsonl").read_text().partition("\n")[0])
+    saved = RecordFile(folder / "records.jsonl", started["config"]).episodes[3]
+    assert (saved.success, saved.instruction) == (True, own)
+    assert [entry.executed for entry in saved.plans] == [True] * len(saved.plans)
     (conversation, *others) = read_conversations(folder / "questions.jsonl")
     assert conversation.turns[-1][0] == "gpt"
     assert conversation.answer.startswith('{"subgoals":[{"skill":"pick"')
@@ -98,7 +97,7 @@ def test_any_other_words_are_played_but_not_measured(table: Player) -> None:
 def test_objects_are_moved_unless_something_is_in_the_way(table: Player) -> None:
     table.begin(3)
     things = {each.label: each for each in table.moment().outlines}
-    name, other = (each for each in things if things[each].movable)[:2] if False else _two(things)
+    name, other, *_ = (each for each in things if things[each].movable)
     with pytest.raises(ConfigError, match=f"would lie on the {other}"):
         table.move(name, things[other].x - things[name].x, things[other].y - things[name].y)
     with pytest.raises(ConfigError, match="could not reach"):
@@ -109,11 +108,6 @@ def test_objects_are_moved_unless_something_is_in_the_way(table: Player) -> None
     after = next(each for each in table.moment().outlines if each.label == name)
     assert after.x - things[name].x == pytest.approx(moved[0], abs=0.01)
     assert after.y - things[name].y == pytest.approx(moved[1], abs=0.01)
-
-
-def _two(things: dict) -> tuple[str, str]:
-    first, second, *_ = (name for name, each in things.items() if each.movable)
-    return first, second
 
 
 def _moved_somewhere(player: Player, name: str) -> tuple[float, float]:
