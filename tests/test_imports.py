@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
-    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "live", "models", "play",
-    "policies", "ros_nodes", "sensor_noise", "serving", "studies", "training",
+    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "live", "models",
+    "play", "policies", "ros_nodes", "sensor_noise", "serving", "studies", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,15 +68,16 @@ class FolderSource:
     def __init__(self, run: Path) -> None:
         """Watch a run's folder; it need not exist yet."""
         self.run = run
-        self._records = RecordsTail(run)
+        self._records, self._lock = RecordsTail(run), threading.Lock()
 
     def news(self, seen: Mapping[str, int]) -> list[News]:
         """What is newer than the versions seen; and asking tells the run that a page is open."""
         self._touch()
-        found = [each for each in self._frames() if each.version > seen.get(each.key, 0)]
-        runs = self._records.read()
-        if runs.version > seen.get("runs", 0):
-            found.append(News("runs", "runs", runs.version, runs.to_json()))
+        found = self._frames(seen)
+        with self._lock:
+            version = self._records.read()
+            if version > seen.get("runs", 0):
+                found.append(News("runs", "runs", version, self._records.to_json()))
         return found
 
     def pages(self, count: int) -> None:
@@ -89,17 +91,18 @@ class FolderSource:
             (self.run / _LIVE).mkdir(parents=True, exist_ok=True)
             (self.run / _LIVE / _OPEN).touch()
 
-    def _frames(self) -> list[News]:
+    def _frames(self, seen: Mapping[str, int]) -> list[News]:
+        """The frames that are newer than the versions seen."""
         found = []
         for file in (self.run / _LIVE).glob("*.json"):
             with contextlib.suppress(OSError):  # replaced or removed meanwhile
                 found.append((file.stat().st_mtime_ns, file))
         news = []
         for version, file in sorted(found, reverse=True)[:MOST_WORKERS]:
-            if time.time() - version / 1e9 > LOST_S:
-                break
+            key = f"frame {file.stem}"
+            if version <= seen.get(key, 0) or time.time() - version / 1e9 > LOST_S:
+                continue
             with contextlib.suppress(OSError):
                 text = file.read_text(encoding="utf-8")
-                data = f'{{"worker":{json.dumps(file.stem)},"frame":{text}}}'
-                news.append(News("frame", f"frame {file.stem}", version, data))
+                news.append(News("frame", key, version, f'{{"worker":{json.dumps(file.stem)},"frame":{text}}}'))
         return news

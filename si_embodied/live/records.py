@@ -41,18 +41,6 @@ class RunSummary:
     latest: tuple[EpisodeRow, ...]  # the latest last
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """All records files of a run's folder."""
-
-    version: int  # bytes read
-    runs: tuple[RunSummary, ...]
-
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps([dataclasses.asdict(each) for each in self.runs], allow_nan=False)
-
-
 @dataclass(slots=True)
 class _Tail:
     """One records file, read as far as complete lines go."""
@@ -113,16 +101,19 @@ class _Tail:
 
 
 class RecordsTail:
-    """The records of a run's folder, read on where the last reading ended."""
+    """The records of a run's folder, read on where the last reading ended. One thread at a time."""
 
     def __init__(self, run: Path) -> None:
         """Read `records.jsonl` and those of the controls, as they appear."""
         self._run = run
         self._tails: dict[Path, _Tail] = {}
 
-    def read(self) -> Runs:
-        """Take in what was added, and sum up."""
+    def read(self) -> int:
+        """Take in what was added; returns how many bytes have been read so far."""
         for path in sorted(self._run.glob("records*.jsonl"), key=lambda each: (len(each.name), each.name)):
             self._tails.setdefault(path, _Tail(path)).read()
-        tails = self._tails.values()
-        return Runs(sum(tail.offset for tail in tails), tuple(tail.summary() for tail in tails))
+        return sum(tail.offset for tail in self._tails.values())
+
+    def to_json(self) -> str:
+        """What all files say so far, as one line of JSON."""
+        return json.dumps([dataclasses.asdict(tail.summary()) for tail in self._tails.values()], allow_nan=False)

@@ -14,7 +14,7 @@ from si_embodied.evaluation.registry import describe_environment, environments, 
 from si_embodied.live.moment import Moment
 from si_embodied.planner import Planner
 from si_embodied.play.demonstration import save
-from si_embodied.play.scenes import make_scene
+from si_embodied.play.opening import make_scene
 from si_embodied.play.settings import PlaySettings, PlayState, Status
 from si_embodied.play.wheel import Wheel
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
@@ -112,8 +112,7 @@ class Player:
 
     def hand(self, by_hand: bool) -> str:
         """Who makes the next plan."""
-        self.wheel.by_hand = by_hand
-        self.wheel.waiting = False
+        self.wheel.by_hand, self.wheel.waiting = by_hand, False
         if self.running:
             self.status = "acting"
         return "you make the plans" if by_hand else "the model makes the plans"
@@ -225,6 +224,7 @@ class Player:
         self._observation = observe(begun.raw, self._world.embodiment.cameras)
         self._policy.reset(Task(begun.instruction, self._world.kind))
         self.wheel.release()
+        self.wheel.prompt = None
         self.status: Status = status
         self._steps = self._settled = 0
         self._info: dict[str, Any] = {}

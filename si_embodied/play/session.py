@@ -43,6 +43,7 @@ class PlaySession:
         self._commands: queue.Queue[tuple[Command, Future[str]]] = queue.Queue(MOST_WAITING)
         self._opened: Future[Player] = Future()
         self._closing = threading.Event()
+        self._stale = True  # whether the moment has not been shown
         self._thread = threading.Thread(target=self._run, name="play", daemon=True)
 
     def start(self) -> None:
@@ -129,7 +130,7 @@ class PlaySession:
             return
         self._opened.set_result(player)
         try:
-            self._show(player)
+            self._changed(player)
             while not self._closing.is_set():
                 self._turn(player)
         finally:
@@ -143,6 +144,7 @@ class PlaySession:
         except queue.Empty:
             if acting:
                 self._step(player)
+            self._show(player)  # to a page that was opened meanwhile
             return
         if not done.set_running_or_notify_cancel():
             return
@@ -154,7 +156,7 @@ class PlaySession:
             _LOG.exception("a command failed")
             done.set_exception(ConfigError(f"that failed unexpectedly: {type(error).__name__}: {error}"))
         else:
-            self._show(player)
+            self._changed(player)
             done.set_result(told)
 
     def _step(self, player: Player) -> None:
@@ -165,14 +167,21 @@ class PlaySession:
             _LOG.exception("the episode failed")
             player.fail()
             self._board.put("say", json.dumps(f"the episode failed: {type(error).__name__}: {error}"))
-        self._show(player)
+        self._changed(player)
         if player.status == "acting":
             self._closing.wait(max(0.0, self._settings.pace_s - (time.monotonic() - started_s)))
 
-    def _show(self, player: Player) -> None:
-        """Show the moment. The state is small, and kept for a page that opens later."""
+    def _changed(self, player: Player) -> None:
+        """Show what is new. The state is small, and kept for a page that opens later."""
+        self._stale = True
+        self._show(player)
         self._board.put("state", json.dumps(dataclasses.asdict(player.state())))
-        self._board.put("frame", frame_of(player.moment()).to_json())
+
+    def _show(self, player: Player) -> None:
+        """Show the moment, if it is not shown yet and a page is open."""
+        if self._stale and self._board.wanted():
+            self._stale = False
+            self._board.show(frame_of(player.moment()))
 
 
 def _shares(box: tuple[int, int, int, int]) -> tuple[float, float, float, float]:

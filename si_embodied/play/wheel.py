@@ -7,11 +7,12 @@ demonstration in the planner's own terms, and the guard bounds it like the model
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from si_embodied.backends.base import BackendInfo
-from si_embodied.errors import BackendError
+from si_embodied.errors import BackendError, ConfigError
 from si_embodied.plan import Plan, plan_text
 from si_embodied.types import Completion
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from si_embodied.types import Prompt
 
 PERSON = "person"
+MOST_GIVEN = 8
+"""Plans of the person's that wait for the robot."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +41,7 @@ class Wheel:
         """Let the model answer until `by_hand` is set."""
         self._model = model
         self._lock = threading.Lock()  # a question to the model waits for the plan in progress, and the other way round
-        self._given: Plan | None = None
+        self._given: deque[Plan] = deque()
         self.by_hand = False
         self.waiting = False  # for the person's plan
         self.prompt: Prompt | None = None  # the latest
@@ -52,16 +55,24 @@ class Wheel:
 
     def ready(self) -> bool:
         """Whether a plan may be asked for: by hand, once the person has made one."""
-        self.waiting = self.by_hand and self._given is None
+        self.waiting = self.by_hand and not self._given
         return not self.waiting
 
     def give(self, plan: Plan) -> None:
-        """Take the person's plan; its views are those of the observation."""
-        self._given, self.waiting = plan, False
+        """Take a plan of the person's, for after those that they gave before; its views are the observation's.
+
+        Raises:
+            ConfigError: too many plans are waiting.
+        """
+        if len(self._given) >= MOST_GIVEN:
+            raise ConfigError(f"{MOST_GIVEN} of your steps are waiting already; let the robot take them first")
+        self._given.append(plan)
+        self.waiting = False
 
     def release(self) -> None:
         """Forget what was given."""
-        self._given, self.waiting, self.prompt, self.lesson = None, False, None, None
+        self._given.clear()
+        self.waiting, self.lesson = False, None
 
     def generate(self, prompt: Prompt, *, deadline_s: float) -> Completion:
         """The person's plan, or the model's completion; raises what the model raises.
@@ -70,9 +81,8 @@ class Wheel:
             BackendError: the person pointed at a view that the prompt does not show.
         """
         self.prompt, self.lesson = prompt, None
-        given, self._given = self._given, None
-        if self.by_hand and given is not None:
-            completion = Completion(plan_text(_numbered(given, prompt)))
+        if self.by_hand and self._given:
+            completion = Completion(plan_text(_numbered(self._given.popleft(), prompt)))
         else:
             with self._lock:
                 completion = self._model.generate(prompt, deadline_s=deadline_s)

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 pytest.importorskip("fastapi")
-httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx")
+
+import httpx
 
 from si_embodied.errors import ConfigError
 from si_embodied.live.address import PageAddress

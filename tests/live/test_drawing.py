@@ -10,21 +10,22 @@ import json
 import numpy as np
 import pytest
 
+pytest.importorskip("PIL")
+
+from PIL import Image
+
 from si_embodied import Execute, Hold, Observation, Pose, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.backends.tapped import Tap
 from si_embodied.embodiment import MobileBase
+from si_embodied.live.drawing import LISTED_PLANS, frame_of
 from si_embodied.live.moment import Moment
+from si_embodied.live.pictures import WIDEST_PX, floor, goal_marks, picture
 from si_embodied.planner import Planner
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy
 from si_embodied.types import NavigationMap
 
-Image = pytest.importorskip("PIL.Image")
-
-from si_embodied.live.drawing import LISTED_PLANS, frame_of  # noqa: E402
-from si_embodied.live.pictures import WIDEST_PX, floor, goal_marks, picture  # noqa: E402
-
-GOTO = '{"subgoals":[{"skill":"goto","object":"red chair","view":0,"point":[500,500]}],"done":false}'
+GOTO = '{"subgoals":[{"skill":"goto","object":"red chair","view":1,"point":[500,500]}],"done":false}'
 EMPTY = '{"subgoals":[],"done":false}'
 HOSTILE = "<img src=x onerror=alert(1)>"
 

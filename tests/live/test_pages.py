@@ -13,7 +13,9 @@ import pytest
 
 pytest.importorskip("mujoco")
 pytest.importorskip("fastapi")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+
+from playwright import sync_api as playwright
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.evaluation.config import EvaluationConfig

@@ -57,6 +57,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     config = EvaluationConfig(env="si_embodied/Tabletop-v0", policy="perfect-pixels", task="base", seed=3, episodes=1)
     session = PlaySession(PlaySettings(config, tmp_path_factory.mktemp("play")), board)
     session.start()
+    board.pages(1)
     yield Page(session, board)
     session.close()
 
