@@ -53,21 +53,20 @@ export function showPictures(container, pictures, aim = null) {
 
 function marked(mark, picture) {
   const { width, height } = picture;
-  const x = mark.x * width, y = mark.y * height, radius = width / 32, size = width / 17;
+  const x = mark.x * width, y = mark.y * height, radius = width / 32, size = width / 18;
   const group = svg("g", { class: mark.executed ? "mark" : "mark refused" });
   group.append(svg("circle", { cx: x, cy: y, r: radius, class: "halo" }), svg("circle", { cx: x, cy: y, r: radius }));
   if (mark.to) group.append(svg("line", { x1: x, y1: y, x2: mark.to[0] * width, y2: mark.to[1] * height }));
-  const left = mark.x > 0.55;
+  // The label is above the ring, or below it at the top of the picture, and never leaves the picture at its sides.
+  const wide = Math.min(mark.label.length * size * 0.56, width - 4);
   const text = svg("text", {
-    x: left ? x - radius * 1.4 : x + radius * 1.4,
-    y: Math.min(Math.max(y + size * 0.35, size), height - size * 0.3),
-    "font-size": size, "text-anchor": left ? "end" : "start",
+    x: Math.min(Math.max(x - wide / 2, 2), width - wide - 2),
+    y: y - radius - size * 0.5 > size ? y - radius - size * 0.5 : y + radius + size * 1.2,
+    "font-size": size,
   });
   text.textContent = mark.label;
-  // A label that would leave the picture is squeezed into it.
-  const room = (left ? x : width - x) - radius * 1.6;
-  if (mark.label.length * size * 0.55 > room) {
-    text.setAttribute("textLength", Math.max(room, size));
+  if (mark.label.length * size * 0.56 > width - 4) {
+    text.setAttribute("textLength", wide);
     text.setAttribute("lengthAdjust", "spacingAndGlyphs");
   }
   group.append(text);

@@ -14,21 +14,23 @@ function legend() {
   return el("p", { class: "legend" }, entry("robot", "robot and its way"), entry("goal", "goal of the plan"), entry("known", "known object"), entry("view", "remembered view"), entry("floor", "known floor"));
 }
 
+// Fills the columns of the page. A card that the page has in its own place is left out of them.
 function build() {
-  const map = svg("svg", { class: "map", id: "map", role: "img", "aria-label": "map from above" });
-  const cards = [
-    $("now") ? null : card("now-card", "What the robot sees", el("div", { class: "pictures", id: "now" })),
-    card("map-card", "Map", map, legend()),
-    card("plan-card", "Latest decision", el("div", { id: "plan" }, el("p", { class: "faded" }, "none yet"))),
-    card("seen-card", "What it was made from", el("div", { class: "pictures", id: "seen" })),
-    card("latency-card", "Latency of the latest decision", el("div", { id: "latency" }, el("p", { class: "faded" }, "none yet"))),
-    card("runs-card", "Success so far", el("div", { id: "runs" }, el("p", { class: "faded" }, "no episode has ended yet"))),
-    card("plans-card", "Decisions of this episode", el("div", { class: "scroll", id: "plans" }, el("p", { class: "faded" }, "none yet"))),
-    card("memory-card", "What the planner remembers", el("pre", { id: "memory" }, "(nothing yet)")),
-    card("prompt-card", "Prompt, as the model saw it", el("div", { class: "prompt scroll", id: "prompt" }, el("p", { class: "faded" }, "none yet"))),
-  ];
-  $("cards").append(...cards.filter((each) => each !== null));
-  if (document.body.dataset.page === "play") $("runs-card").hidden = true;
+  const none = (text) => el("p", { class: "faded" }, text);
+  const cards = {
+    now: () => card("now-card", "What the robot sees", el("div", { class: "pictures", id: "now" })),
+    map: () => card("map-card", "Map", svg("svg", { class: "map", id: "map", role: "img", "aria-label": "map from above" }), legend()),
+    plan: () => card("plan-card", "Latest decision", el("div", { id: "plan" }, none("none yet"))),
+    seen: () => card("seen-card", "What it was made from", el("div", { class: "pictures", id: "seen" })),
+    latency: () => card("latency-card", "Latency of the latest decision", el("div", { id: "latency" }, none("none yet"))),
+    runs: () => card("runs-card", "Success so far", el("div", { id: "runs" }, none("no episode has ended yet"))),
+    plans: () => card("plans-card", "Decisions of this episode", el("div", { class: "scroll", id: "plans", tabindex: "0" }, none("none yet"))),
+    memory: () => card("memory-card", "What the planner remembers", el("pre", { id: "memory", tabindex: "0" }, "(nothing yet)")),
+    prompt: () => card("prompt-card", "Prompt, as the model saw it", el("div", { class: "prompt scroll", id: "prompt", tabindex: "0" }, none("none yet"))),
+  };
+  document.querySelectorAll("[data-cards]").forEach((column) => {
+    column.append(...column.dataset.cards.split(" ").map((name) => cards[name]()));
+  });
 }
 
 // --- one frame --------------------------------------------------------------------------------------------------------
@@ -73,8 +75,8 @@ function showPlan(plan) {
     held || plan.message ? el("p", { class: held ? "why" : "small faded", id: "why" }, plan.message) : null,
     steps.length ? el("ol", { id: "steps" }, ...steps) : null,
     goals.length ? el("details", { open: "" }, el("summary", { class: "small faded" }, "goals"), el("ul", { class: "small" }, ...goals)) : null,
-    ...plan.thoughts.map((text) => el("details", {}, el("summary", { class: "small faded" }, "thoughts"), el("pre", {}, text))),
-    ...plan.answers.map((text) => el("pre", {}, text)),
+    ...plan.thoughts.map((text) => el("details", {}, el("summary", { class: "small faded" }, "thoughts"), el("pre", { tabindex: "0" }, text))),
+    ...plan.answers.map((text) => el("pre", { tabindex: "0" }, text)),
     el("p", { class: "small faded" }, `${plan.model}; prompt ${plan.prompt_version}; ${plan.tokens[0]} tokens in, ${plan.tokens[1]} out` + (plan.probability === null ? "" : `; probability ${plan.probability.toFixed(2)}`)),
   ].filter((each) => each !== null));
   showPictures($("seen"), plan.pictures);
@@ -109,7 +111,7 @@ function showPlans(plans) {
 // --- success so far ---------------------------------------------------------------------------------------------------
 
 function showRuns(runs) {
-  if (!runs.length) return;
+  if (!$("runs") || !runs.some((run) => run.episodes)) return;
   const percent = (share) => `${(100 * share).toFixed(0)}%`;
   $("runs").replaceChildren(...runs.flatMap((run) => {
     const rate = run.episodes ? run.successes / run.episodes : 0;
