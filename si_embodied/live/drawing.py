@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.embodiment import MobileBase
+from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.geometry import heading
 from si_embodied.live.frame import Frame, MapView, Outline, PastPlan, Picture, Place, PlanView, PromptView, Xy
 from si_embodied.live.pictures import floor, goal_marks, picture, plan_marks
 from si_embodied.types import Execute
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from si_embodied.embodiment import Embodiment
     from si_embodied.live.moment import Moment
     from si_embodied.skills import Goal
@@ -132,7 +134,7 @@ def _map(moment: Moment, goals: Sequence[tuple[str, Goal]]) -> MapView:
 
 def _workspace(robot: Embodiment | None) -> tuple[Outline, ...]:
     """An arm's workspace from above; nothing for other robots."""
-    if robot is None or robot.kind != "manipulation":
+    if not isinstance(robot, TableArm):
         return ()
     (x0, y0, _), (x1, y1, _) = robot.workspace_m
     return (Outline("workspace", (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0),)
@@ -161,5 +163,5 @@ def _thinned(trail: Sequence[Xy]) -> tuple[Xy, ...]:
     return tuple(trail[int(index)] for index in chosen)
 
 
-def _xy(point: Sequence[float] | np.ndarray) -> Xy:
+def _xy(point: Sequence[float] | NDArray[np.float64]) -> Xy:
     return round(float(point[0]), 3), round(float(point[1]), 3)

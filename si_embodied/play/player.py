@@ -53,6 +53,8 @@ class Player:
             assert self._config.backend is not None  # the command sees to it
             self._model = open_backend(self._config.backend)
         self.asker: Asker | None = None if self._model is None else asker_for(self._model, self._config.backend.kind)  # type: ignore[union-attr]  # checked above
+        self.status: Status = "ready"
+        self._info: dict[str, Any] = {}
         self._open()
         self.begin(self._config.seed)
 
@@ -225,9 +227,9 @@ class Player:
         self._policy.reset(Task(begun.instruction, self._world.kind))
         self.wheel.release()
         self.wheel.prompt = None
-        self.status: Status = status
+        self.status = status
         self._steps = self._settled = 0
-        self._info: dict[str, Any] = {}
+        self._info = {}
         self._first_stamp_s, self._started_s, self._wall_s = self._observation.stamp_s, time.perf_counter(), 0.0
         self._trail: list[tuple[float, float]] = []
         self._lessons: list[Lesson] = []

@@ -76,6 +76,7 @@ def frames(source: FolderSource) -> list[dict[str, Any]]:
     return [json.loads(news.data) for news in source.news({}) if news.topic == "frame"]
 
 
+@pytest.mark.slow
 def test_worker_processes_are_watched_the_same_way(fake_world: str, tmp_path: Path) -> None:
     source = FolderSource(tmp_path)
     source.news({})
