@@ -26,6 +26,7 @@ setup(
         f"{PACKAGE}.prompts": ["**/*.md"],
         f"{PACKAGE}.benchmarking.embodied": ["*.md", "*.json"],
         f"{PACKAGE}.evaluation.page": ["templates/*", "*.json"],
+        f"{PACKAGE}.live": ["pages/*"],
         f"{PACKAGE}.models": ["nano/*"],
         f"{PACKAGE}.suites": ["shipped/*.yaml"],
     },

@@ -126,9 +126,13 @@ def draw_start(rng: np.random.Generator, grid: Grid, field: GeodesicField) -> tu
 
 
 def build_episode(
-    apartment: Apartment, task: NavigationTask, camera: CameraSetup, rng: np.random.Generator
+    apartment: Apartment,
+    task: NavigationTask,
+    camera: CameraSetup,
+    rng: np.random.Generator,
+    start: tuple[float, float, float] | None = None,
 ) -> Episode | None:
-    """An episode of a task in an apartment, from a random start; None if a goal cannot be seen from anywhere."""
+    """An episode of a task in an apartment, from a pose or a random start; None if a goal is seen from nowhere."""
     obstacles = solid_outlines(apartment)
     grid = Grid.of(apartment, obstacles, PATH_CLEARANCE_M)
     scene = apartment_mjcf(apartment, camera_height_m=camera.height_m, fov_y_rad=camera.fov_y_rad)
@@ -138,7 +142,7 @@ def build_episode(
     if legs is None:
         return None
     regions, fields = legs
-    start = draw_start(rng, grid, fields[0])
+    start = start or draw_start(rng, grid, fields[0])
     if start is None:
         return None
     targets = tuple(Outlines.of(goal.world_parts, below_m=math.inf) for goal in goals)

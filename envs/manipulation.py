@@ -184,6 +184,13 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], Any]):
         """The frames of the last observation."""
         return self._frames
 
+    def give_task(self, task: TabletopTask) -> dict[str, Any]:
+        """Begin another task about the objects as they lie now, and observe."""
+        world = self.world
+        truth = TabletopGroundTruth(world, task.conditions, lambda: self._frames, self._segmentation)
+        self._running = _Running(task, world, truth, self._max_steps or _steps_for(task, self.embodiment.action_mode))
+        return self._observe()
+
     def observe(self) -> dict[str, Any]:
         """Observe again without moving, after a caller has changed the physics."""
         return self._observe()

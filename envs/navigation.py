@@ -166,7 +166,8 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         self.close()
         self._episode = episode
         self._view = ApartmentView(episode.scene, episode.model, self.camera, self._image_size, self._renderer_name)
-        self._progress = _Progress(episode.geodesic_m, [episode.start[:2]])
+        # An episode that goes on where the last one ended may start at its goal.
+        self._progress = _Progress(max(episode.geodesic_m, 1e-6), [episode.start[:2]])
         self.pose, self.tilt, self.leg = episode.start, self.camera.tilt_rad, 0
         self._view.place(self.pose, self.tilt)
 

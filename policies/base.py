@@ -10,6 +10,8 @@ from si_embodied.policies.skills import Action, Skill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from si_embodied.memory import Memory
+    from si_embodied.task import Step
     from si_embodied.types import Decision, Observation, Outcome, Task
 
 __all__ = ["Action", "ExecutedGoal", "Execution", "Policy", "Skill"]
@@ -31,6 +33,8 @@ class Execution:
     goals: tuple[ExecutedGoal, ...] = ()  # oldest first; the one under way is not among them
     end: Outcome | None = None  # how the policy itself ended the task: OK for done, another code if it gave up
     planned_from: Observation | None = None  # of the last decision, remembered views included
+    memory: Memory | None = None  # of the task; None before the first one
+    step: Step | None = None  # the subgoal under way
 
 
 class Policy(Protocol):

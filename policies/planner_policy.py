@@ -45,6 +45,7 @@ class SpatialPlannerPolicy:
         latency: Latency = 0.0,
         owns_planner: bool = False,
         sleep: Callable[[float], None] = time.sleep,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """Create a policy for one robot.
 
@@ -56,6 +57,7 @@ class SpatialPlannerPolicy:
             owns_planner: close the planner together with the policy.
             sleep: waits, in real seconds, before a model or server that has failed is asked again. The world is frozen
                 meanwhile, so an outage costs the episode no steps.
+            ready: whether a plan may be asked for now; the policy waits while it may not.
 
         Raises:
             ConfigError: an invalid latency.
@@ -65,7 +67,7 @@ class SpatialPlannerPolicy:
         if latency != 0 and isinstance(planner.embodiment, SkillRobot):
             raise ConfigError(f"expected latency 0 for a skill robot, which cannot wait, got: {latency!r}")
         self.config = planner.config
-        self._planner, self._owns_planner, self._sleep = planner, owns_planner, sleep
+        self._planner, self._owns_planner, self._sleep, self._ready = planner, owns_planner, sleep, ready
         self._now_s = 0.0
         self._worker = PlannerWorker(
             planner,
@@ -121,11 +123,14 @@ class SpatialPlannerPolicy:
     @property
     def execution(self) -> Execution:
         """The executed goals, how the policy ended the task, and what its last decision was made from."""
-        end = None if self._progress is None else self._progress.end
-        if self._planned_from is None:
-            return Execution(tuple(self._goals), end)
-        observation, memory = self._planned_from
-        return Execution(tuple(self._goals), end, memory.recall(observation))
+        progress = self._progress
+        if progress is None:
+            return Execution()
+        planned_from = None
+        if self._planned_from is not None:
+            observation, memory = self._planned_from
+            planned_from = memory.recall(observation)
+        return Execution(tuple(self._goals), progress.end, planned_from, progress.memory, progress.step)
 
     def act(self, observation: Observation) -> Action:
         """The next action: from the current skill, or a wait while the planner is busy or holds."""
@@ -172,6 +177,8 @@ class SpatialPlannerPolicy:
     def _decide(self, progress: TaskProgress, observation: Observation) -> Action | None:
         """Submit a request if none is pending, and take the planner's answer if it is ready."""
         if not self._worker.busy:
+            if not self._ready():
+                return self._controller.wait(observation)
             if progress.pause_s > 0:
                 self._sleep(progress.pause_s)
             self._asked = self._controller.prepare(observation), progress.memory

@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
-    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "models",
-    "parallel", "policies", "ros_nodes", "sensor_noise", "serving", "studies", "suites", "training",
+    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "live", "models",
+    "parallel", "play", "policies", "ros_nodes", "sensor_noise", "serving", "studies", "suites", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -218,6 +218,26 @@ def test_suites_reach_worlds_and_policies_through_evaluation() -> None:
     found = offences("suites", *ours("cli", "envs", "models", "policies", "ros_nodes", "serving", "studies"))
     found += offences("suites", *SIMULATORS, *LEARNING, *ROBOT, *SERVING, *DRAWING)
     assert not found, "suites name worlds and policies, and evaluation makes them:\n" + "\n".join(found)
+
+
+def test_a_page_shows_what_it_is_given_and_acts_on_nothing() -> None:
+    found = offences(
+        "live", *ours("backends", "cli", "data", "envs", "models", "play", "ros_nodes", "training"), types_too=False
+    )
+    found += offences("live", *SIMULATORS, *LEARNING, *ROBOT)
+    found += offences("evaluation", *SERVING, "PIL", types_too=False, top_only=True)
+    found = [text for text in found if "evaluation/video.py" not in text]
+    assert not found, "live imports the core, evaluation's watcher and serving's keys:\n" + "\n".join(found)
+
+
+def test_only_the_command_line_plays() -> None:
+    found = [
+        str(entry)
+        for entry in ALL
+        if entry.module.startswith("si_embodied.play")
+        and area(entry.file) not in ("cli", "play", "tests", "benchmarks")
+    ]
+    assert not found, "play is for the command line:\n" + "\n".join(found)
 
 
 def test_nobody_imports_the_command_line() -> None:

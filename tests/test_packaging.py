@@ -108,6 +108,8 @@ def test_the_wheel_has_every_module_and_no_other_package(wheel: Path) -> None:
         "si_embodied/prompts/manip/v2.md",
         "si_embodied/models/nano/model.safetensors",
         "si_embodied/models/nano/planner.yaml",
+        "si_embodied/live/pages/watch.html",
+        "si_embodied/live/pages/play.js",
     ],
 )
 def test_the_wheel_has_its_data(wheel: Path, name: str) -> None:

@@ -228,7 +228,7 @@ class _Furnisher:
                 self.rug(index)
 
 
-def _connected(apartment: Apartment) -> bool:
+def connected(apartment: Apartment) -> bool:
     """Whether the robot can drive to every door, within every room, and up to all furniture."""
     outlines = solid_outlines(apartment)
     grid = Grid.of(apartment, outlines, PATH_CLEARANCE_M)
@@ -278,6 +278,6 @@ def generate_apartment(seed: tuple[int, ...], room_count: int | None = None) -> 
         furnisher.furnish()
         pieces = tuple(furnisher.pieces)
         apartment = Apartment(seed, plan.rooms, plan.doors, plan.walls, plan.lintels, pieces)
-        if _connected(apartment):
+        if connected(apartment):
             return apartment
     raise SceneError(f"no connected apartment in 100 draws of seed {seed}; this is a bug, please report the seed")

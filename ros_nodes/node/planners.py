@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from si_embodied.backends.opening import open_backend, open_planner
+from si_embodied.backends.questions import Asker, asker_for
 from si_embodied.planner import Planner
 from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
-from si_embodied.ros_nodes.node.questions import Asker, FamilyFormat
 
 if TYPE_CHECKING:
-    from si_embodied.backends import LocalBackend, ServerBackend
     from si_embodied.backends.base import Backend
     from si_embodied.planner import AnyPlanner
     from si_embodied.ros_nodes.node.settings import NodeSettings
@@ -42,8 +41,4 @@ def make_asker(settings: NodeSettings, backend: Backend | None) -> Asker | None:
     """The `Asker` for `~/ask`; None if no model in this process can answer questions."""
     if backend is None or isinstance(backend, PerfectPixels):
         return None
-    if settings.backend == "server":
-        return Asker(cast("ServerBackend", backend).apart())  # whatever happens to a question, plans go on
-    if settings.backend != "local":
-        return Asker(backend)
-    return Asker(backend, FamilyFormat(cast("LocalBackend", backend).family))
+    return asker_for(backend, settings.backend_config.kind)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from si_embodied.backends.questions import Asker
     from si_embodied.models.regions import Region
     from si_embodied.ros_nodes.node.node_view import NodeView
-    from si_embodied.ros_nodes.node.questions import Asker
     from si_embodied.ros_nodes.node.runtime import PlannerRuntime
 
 MOST_WAITING = 4

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typing_extensions import Doc
 from tyro.conf import UseAppendAction, arg
@@ -17,6 +18,9 @@ from si_embodied.cli.parsing import flags, reader
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.parallel.placement import Placement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Eval:
     out: Annotated[Path | None, Doc("folder for the results; default: one in runs/eval/, named by the settings")] = None
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
     placement: Place = Placement()
+    watch: Annotated[bool, Doc("show the run on a local page; `si-embodied watch` shows one that runs already")] = False
     json: EndWithJson = False
 
     def run(self) -> int:
@@ -62,7 +67,8 @@ class Eval:
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
         session = Session(out, videos=self.videos, traces=True, placement=self.placement)
-        report, comparisons = session.run_with_controls(config, self.control)
+        with live_page(out) if self.watch else contextlib.nullcontext():
+            report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
         say(*detail_lines(report, comparisons), f"records, report and videos are in {out}")
         say(f"page: {write_report([out])}")
@@ -82,3 +88,13 @@ class Eval:
             backend = BackendConfig("remote", url=self.planner)
         model, planner = located(backend) if needs_model else None, self.model.planner_config()
         return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
+
+
+@contextlib.contextmanager
+def live_page(run: Path) -> Iterator[None]:
+    """A page that shows the run until it ends; its address is printed."""
+    from si_embodied.live.watching import watch
+
+    with watch(run) as page:
+        say(f"watch it at {page.url}")
+        yield

@@ -21,6 +21,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "doctor": "show what can run, and check a robot's computer",
         "demo": "run both worlds with every policy in minutes",
         "envs": "list worlds, tasks and policies",
+        "play": "give a robot instructions on a page, and steer it",
         "plan": "plan once, from one observation",
     },
     "measure": {
@@ -32,6 +33,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "validate": "measure everything on this machine, in one report",
     },
     "look at what happened": {
+        "watch": "show a run on a page while it goes on",
         "report": "write a page about evaluation runs",
         "replay": "repeat the decisions of a robot's recording",
         "cite": "print BibTeX for this package and its models' paper",

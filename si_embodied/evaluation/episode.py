@@ -76,7 +76,9 @@ class EpisodeResult:
 class Watcher:
     """Watches an episode frame by frame, as a video does; this one ignores what it sees."""
 
-    def acted(self, env: gymnasium.Env[Any, Any], policy: Policy, observation: Observation, step: int) -> None:
+    def acted(
+        self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, observation: Observation, step: int
+    ) -> None:
         """Called between an action and its step, in the state that the observation shows; `step` counts from 0."""
 
     def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
@@ -136,7 +138,7 @@ def _run_episode(
         action = policy.act(observation)
         witnessed.acted(policy.decisions, observation)
         for watcher in watchers:
-            watcher.acted(env, policy, observation, steps)
+            watcher.acted(env, policy, task, observation, steps)
         raw, _, terminated, truncated, info = env.step(action)
         steps += 1
         for watcher in watchers:
@@ -152,7 +154,7 @@ def _run_episode(
         ended=ended,
         simulated_s=float(raw["stamp_s"]) - first_stamp_s,
         wall_s=time.perf_counter() - started_s,
-        metrics=_numbers(info),
+        metrics=scalars(info),
         plans=tuple(plan_entry(each, witnessed.pointed.get(i)) for i, each in enumerate(policy.decisions)),
         goals=_goal_entries(execution),
         own_end=None if execution.end is None else execution.end.code,
@@ -178,7 +180,7 @@ def _ended(terminated: bool, truncated: bool, limited: bool) -> Ended | None:
     return "terminated" if terminated else "truncated" if truncated else "step_limit" if limited else None
 
 
-def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
+def scalars(info: Mapping[str, Any]) -> dict[str, float]:
     """The finite scalars of the info, except `success`, which has its own field."""
     found: dict[str, float] = {}
     for key, value in info.items():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import gymnasium
 
     from si_embodied.backends import Backend
+    from si_embodied.backends.tapped import Tap
     from si_embodied.embodiment import Embodiment
     from si_embodied.evaluation.config import Control, EvaluationConfig
     from si_embodied.evaluation.observation_files import Scene
@@ -44,6 +45,11 @@ class PolicySettings:
     latency: Latency = 0.0
     planner: PlannerConfig = PlannerConfig()
     args: Mapping[str, Any] = field(default_factory=dict)  # of a policy that takes some
+    tap: Tap | None = None  # keeps the prompts as the model sees them
+
+    def tapped(self, backend: Backend) -> Backend:
+        """The backend, with the tap on it if there is one."""
+        return backend if self.tap is None else self.tap.on(backend)
 
 
 MakePolicy: TypeAlias = Callable[["Env", int], "Policy"]
@@ -105,13 +111,13 @@ def _oracle(_: PolicySettings) -> MakePolicy:
 def _perfect_pixels(settings: PolicySettings) -> MakePolicy:
     from si_embodied.policies.perfect_pixels import perfect_pixels_backend
 
-    return _planning(perfect_pixels_backend, settings)
+    return _planning(lambda env: settings.tapped(perfect_pixels_backend(env)), settings)
 
 
 def _planner(settings: PolicySettings) -> MakePolicy:
     if settings.backend.kind == "remote":
         return _planning_remotely(settings)
-    backend = open_backend(settings.backend)
+    backend = settings.tapped(open_backend(settings.backend))
     shown = BlankImages(backend) if settings.control == "blank" else backend
     return _planning(lambda _: shown, settings)
 

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.tapped import Tap
 from si_embodied.errors import EvaluationError
 from si_embodied.evaluation.episode import EpisodeResult, Watcher, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
+from si_embodied.live.episodes import LiveEpisode
+from si_embodied.live.folder import FolderScreen
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.parallel.work import WorkError, work_through
 from si_embodied.policies.base import Policy
@@ -69,15 +72,19 @@ class Outcome:
 class EpisodeRunner:
     """The environment and policy of one process; the environment is made and the model loaded only once."""
 
-    def __init__(self, config: EvaluationConfig, *, render: bool = False, traced: bool = False) -> None:
+    def __init__(
+        self, config: EvaluationConfig, *, render: bool = False, traced: bool = False, live: Path | None = None
+    ) -> None:
         """Make the environment and load the model.
 
         Args:
             config: what to run.
             render: whether `run` may be asked for videos.
             traced: whether results have a trace.
+            live: the run's folder, in which the episodes can be watched (`si-embodied watch`).
         """
-        self._config, self._traced = config, traced
+        self._config, self._traced, self._tap = config, traced, Tap()
+        self._screen = None if live is None else FolderScreen(live)
         self._make_policy: MakePolicy | None = None
         self._env: gymnasium.Env[Any, Any] = make_env(config, render=render)
 
@@ -98,8 +105,17 @@ class EpisodeRunner:
         finally:
             policy.close()
 
+    def _live(self, seed: int) -> list[Watcher]:
+        """Shows the episode to whoever watches the run."""
+        if self._screen is None:
+            return []
+        config = self._config
+        title = f"{config.policy} on {config.env} {config.task or ''}".strip()
+        robot: Any = getattr(self._env.unwrapped, "embodiment", None)
+        return [LiveEpisode(self._screen, title=title, seed=seed, robot=robot, tap=self._tap)]
+
     def _watched(self, policy: Policy, seed: int, path: Path | None) -> EpisodeResult:
-        watchers: list[Watcher] = []
+        watchers = self._live(seed)
         with ExitStack() as stack:
             if path is not None:
                 from si_embodied.evaluation.video import EpisodeVideo
@@ -118,13 +134,15 @@ class EpisodeRunner:
     def close(self) -> None:
         """Release the renderer; MuJoCo's complains if that is left to the interpreter's exit."""
         self._env.close()
+        if self._screen is not None:
+            self._screen.close()
 
     def _policy(self, seed: int) -> Policy:
         if self._make_policy is None:
             config = self._config
             settings = PolicySettings(
                 config.backend or BackendConfig(), config.control, config.latency, config.planner,
-                dict(config.policy_args),
+                dict(config.policy_args), self._tap,
             )  # fmt: skip
             self._make_policy = find_policy(config.policy).prepare(settings)
         return self._make_policy(self._env, seed)
@@ -136,6 +154,7 @@ def evaluate(
     *,
     shelf: VideoShelf | None = None,
     traces: TraceFolder | None = None,
+    live: Path | None = None,
     placement: Place = HERE,
     label: str = "",
     on_episode: OnEpisode = lambda _: None,
@@ -149,6 +168,7 @@ def evaluate(
         records: takes every episode as it ends, and holds those of an earlier run.
         shelf: keeps videos, if any are wanted.
         traces: takes what the episodes looked like, if a report is wanted.
+        live: the run's folder, in which the episodes can be watched while they run.
         placement: where the episodes run, and how many at once; the results do not depend on it.
         label: names the run where its progress is shown.
         on_episode: called with every new episode.
@@ -161,7 +181,7 @@ def evaluate(
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
     label = label or f"{config.policy} on {config.env} {config.task or ''}".strip()
-    outcomes = _outcomes(config, missing, shelf, placement, traced=traces is not None)
+    outcomes = _outcomes(config, missing, shelf, placement, live, traced=traces is not None)
     won = ran = 0
     interrupted = False
     try:
@@ -203,7 +223,7 @@ def _until_lost(outcomes: _Outcomes) -> _Outcomes:
 
 
 def _outcomes(
-    config: EvaluationConfig, seeds: list[int], shelf: VideoShelf | None, placement: Place, *, traced: bool
+    config: EvaluationConfig, seeds: list[int], shelf: VideoShelf | None, placement: Place, live: Path | None, *, traced: bool
 ) -> _Outcomes:  # fmt: skip
     if not seeds:
         return
@@ -214,5 +234,5 @@ def _outcomes(
             yield EpisodeTask(seed, video, send_video=not placement.shares_disk)
 
     with placement.crew() as crew:
-        make = partial(EpisodeRunner, config, render=shelf is not None, traced=traced)
+        make = partial(EpisodeRunner, config, render=shelf is not None, traced=traced, live=live)
         yield from work_through(crew, make, tasks())

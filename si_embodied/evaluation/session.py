@@ -38,7 +38,7 @@ class Session:
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
         return evaluate(
-            config, records, shelf=shelf, traces=traces, placement=self.placement, label=label
+            config, records, shelf=shelf, traces=traces, live=self.out, placement=self.placement, label=label
         )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from si_embodied.ground_truth import FloorPlan
     from si_embodied.policies.base import Policy
-    from si_embodied.types import CameraFrame, Decision, Observation
+    from si_embodied.types import CameraFrame, Decision, Observation, Task
 
 MOST_STILLS = 6
 _WIDTH_PX, _QUALITY = 192, 68
@@ -50,7 +50,9 @@ class EpisodeTrace(Watcher):
         self._floor: Floor | None = None
         self._has_pose = False  # whether the world tells where the base really is
 
-    def acted(self, env: gymnasium.Env[Any, Any], policy: Policy, observation: Observation, step: int) -> None:
+    def acted(
+        self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, observation: Observation, step: int
+    ) -> None:
         """Take the view of a new decision, or of a policy without decisions, and the base's position."""
         world: Any = env.unwrapped
         if step == 0:

@@ -16,21 +16,17 @@ from si_embodied.errors import ConfigError, extra
 from si_embodied.serving.access import ApiKey
 from si_embodied.serving.app import PlanningApp
 from si_embodied.serving.chat import Served
+from si_embodied.serving.listening import HEADERS_TIMEOUT_S, HeadersInTime, listen
 from si_embodied.serving.options import ServeOptions
 from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
-    import h11
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     from si_embodied.serving.service import PlanningService
 
 _LOG = logging.getLogger(__name__)
-
-HEADERS_TIMEOUT_S = 10.0
-"""Time that a client has to send a request's headers, and before that for the TLS handshake."""
 
 
 def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[str], None]) -> None:
@@ -45,14 +41,14 @@ def serve(service: PlanningService, options: ServeOptions, *, ready: Callable[[s
         ConfigError: the port is taken, the certificate cannot be used, or the model answers no chats and has an alias.
     """
     key = ApiKey(options.api_key, host=options.host)
-    listening = _listen(options.host, options.port)
+    listening = listen(options.host, options.port)
     host, port = listening.getsockname()[:2]
     scheme = "ws" if options.certificate is None else "wss"
     served = _served(service, options)
     scheduler = Scheduler(service.decide, cancel=service.cancel, threads=options.threads)
     config = uvicorn.Config(
         PlanningApp(scheduler, key, options.limits, served).app,
-        http=_HeadersInTime,
+        http=HeadersInTime,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -83,32 +79,6 @@ def _served(service: PlanningService, options: ServeOptions) -> Served | None:
     return None
 
 
-class _HeadersInTime(H11Protocol):
-    """Closes a connection whose request headers do not arrive in time; uvicorn would wait for ever."""
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:  # the headers are complete
-            self._stop_timer()
-        elif self._timer is None:  # the first part of another request on this connection
-            self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
 class _Server(uvicorn.Server):
     """A uvicorn server that finishes accepted requests before it closes connections."""
 
@@ -137,13 +107,3 @@ class _Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError, ValueError, TypeError) as error:  # the last ones: no host name at all
-        raise ConfigError(
-            f"cannot listen on {host} port {port} ({error}); choose another --port, or 0 for a free one"
-        ) from error

@@ -13,6 +13,7 @@ from si_embodied.evaluation.registry import make_env
 from si_embodied.evaluation.runner import evaluate
 from si_embodied.evaluation.trace import Floor, Still, Trace, TraceFolder
 from si_embodied.evaluation.tracing import MOST_STILLS, EpisodeTrace
+from si_embodied.types import Task
 
 FREE = np.array([[True, False, True], [False, False, True]])
 TRACE = Trace(
@@ -67,7 +68,7 @@ def test_a_long_episode_keeps_few_views_from_first_to_last(fake_world: str) -> N
 
     trace, policy, observation = EpisodeTrace(), world.Walker(), observe(raw, ("head",))
     for step in range(300):
-        trace.acted(env, policy, observation, step)
+        trace.acted(env, policy, Task("walk", "navigation"), observation, step)
     steps = [still.step for still in trace.trace().stills]
     assert len(steps) == MOST_STILLS
     assert (steps[0], steps[-1]) == (0, 299)

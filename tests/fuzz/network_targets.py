@@ -113,15 +113,15 @@ def _server() -> Any:
 
     from si_embodied.serving.access import ApiKey
     from si_embodied.serving.app import PlanningApp
+    from si_embodied.serving.listening import HeadersInTime
     from si_embodied.serving.options import Limits
-    from si_embodied.serving.run import _HeadersInTime
     from si_embodied.serving.scheduler import Scheduler
     from si_embodied.serving.service import PlanningService
 
     service = PlanningService(ScriptedBackend(lambda prompt: _PLAN))
     limits = Limits(most_bytes=1 << 20, per_s=1e9, burst=1 << 30)
     app = PlanningApp(Scheduler(service.decide), ApiKey(None, host="127.0.0.1"), limits).app
-    config = uvicorn.Config(app, http=_HeadersInTime, log_config=None, access_log=False, ws="none", lifespan="off")
+    config = uvicorn.Config(app, http=HeadersInTime, log_config=None, access_log=False, ws="none", lifespan="off")
     config.load()
     return app, config, asyncio.new_event_loop()
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from si_embodied.backends import ScriptedBackend
+from si_embodied.backends.questions import Asker
 from si_embodied.errors import BackendError, RegionParseError
-from si_embodied.ros_nodes.node.questions import Asker
 from si_embodied.types import Prompt
 
 PICTURE = np.zeros((10, 20, 3), dtype=np.uint8)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.backends.base import Backend
+    from si_embodied.backends.local import LocalBackend
+    from si_embodied.backends.server import ServerBackend
 
 PROMPT_VERSION = "ask/v1"
 LONGEST_ANSWER = 400
@@ -144,3 +146,15 @@ class Asker:
         prompt = self._format.where(image, phrase)
         text = self._backend.generate(prompt, deadline_s=deadline_s).text
         return text, self._format.region(text, image)
+
+
+def asker_for(backend: Backend, kind: str) -> Asker:
+    """Asks an opened backend in the format of its kind ("local", "server", "scripted").
+
+    A server is asked over a connection of its own: whatever happens to a question, plans go on.
+    """
+    if kind == "server":
+        return Asker(cast("ServerBackend", backend).apart())
+    if kind == "local":
+        return Asker(backend, FamilyFormat(cast("LocalBackend", backend).family))
+    return Asker(backend)

@@ -1,0 +1,95 @@
+"""Shows the episodes of an evaluation while they run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from si_embodied.evaluation.episode import EpisodeResult, Watcher
+from si_embodied.live.moment import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import gymnasium
+
+    from si_embodied.backends.tapped import Tap
+    from si_embodied.embodiment import Embodiment
+    from si_embodied.live.board import Screen
+    from si_embodied.live.frame import Frame
+    from si_embodied.policies.base import Policy
+    from si_embodied.types import Observation, Task
+
+_LOG = logging.getLogger(__name__)
+
+PERIOD_S = 0.2
+"""Frames are at least so far apart, except for those of a new decision."""
+
+
+class LiveEpisode(Watcher):
+    """Shows one episode on a screen. It never ends the episode: what cannot be shown is logged once."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        *,
+        title: str,
+        seed: int,
+        robot: Embodiment | None = None,
+        tap: Tap | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch an episode.
+
+        Args:
+            screen: shows the frames.
+            title: policy, world and task.
+            seed: of the episode.
+            robot: what acts, if it is a robot of this package.
+            tap: keeps the prompts as the model sees them.
+            clock: in seconds; paces the frames.
+        """
+        self._screen, self._title, self._seed, self._robot, self._tap = screen, title, seed, robot, tap
+        self._clock = clock
+        self._trail: list[tuple[float, float]] = []
+        self._last: tuple[Policy, Task, Observation] | None = None
+        self._shown_s, self._shown_plans = -PERIOD_S, -1
+        self._broken = False
+
+    def acted(
+        self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, observation: Observation, step: int
+    ) -> None:
+        """Show the moment, if a page is open and it is time."""
+        place = observation.T_map_base if observation.arm is None else observation.arm.T_map_tool
+        self._trail.append((round(float(place.translation[0]), 3), round(float(place.translation[1]), 3)))
+        self._last = policy, task, observation
+        now_s, plans = self._clock(), len(policy.decisions)
+        if plans == self._shown_plans and now_s - self._shown_s < PERIOD_S:
+            return
+        if self._show("acting", step):
+            self._shown_s, self._shown_plans = now_s, plans
+
+    def end(self, result: EpisodeResult) -> None:
+        """Show how it ended."""
+        self._show("succeeded" if result.success else f"failed ({result.ended.replace('_', ' ')})", result.steps)
+
+    def _show(self, status: str, step: int) -> bool:
+        """Show the last moment; returns whether a page was open."""
+        if self._broken or self._last is None or not self._screen.wanted():
+            return False
+        try:
+            self._screen.show(self._frame(*self._last, status, step))
+        except Exception as error:  # noqa: BLE001 - whatever cannot be shown, the episode goes on
+            self._broken = True
+            _LOG.warning("the live page shows no more of this episode: %s: %s", type(error).__name__, error)
+        return True
+
+    def _frame(self, policy: Policy, task: Task, observation: Observation, status: str, step: int) -> Frame:
+        from si_embodied.live.drawing import frame_of  # loads Pillow, once somebody looks
+
+        moment = Moment(
+            self._title, self._seed, task.instruction, step, status, observation, policy.decisions, policy.execution,
+            None if self._tap is None else self._tap.prompt, self._robot, self._trail,
+        )  # fmt: skip
+        return frame_of(moment)
