@@ -181,7 +181,8 @@ def evaluate(
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
     label = label or f"{config.policy} on {config.env} {config.task or ''}".strip()
-    outcomes = _outcomes(config, missing, shelf, placement, live, traced=traces is not None)
+    make = partial(EpisodeRunner, config, render=shelf is not None, traced=traces is not None, live=live)
+    outcomes = _outcomes(make, missing, shelf, placement)
     won = ran = 0
     interrupted = False
     try:
@@ -223,7 +224,7 @@ def _until_lost(outcomes: _Outcomes) -> _Outcomes:
 
 
 def _outcomes(
-    config: EvaluationConfig, seeds: list[int], shelf: VideoShelf | None, placement: Place, live: Path | None, *, traced: bool
+    make: Callable[[], EpisodeRunner], seeds: list[int], shelf: VideoShelf | None, placement: Place
 ) -> _Outcomes:  # fmt: skip
     if not seeds:
         return
@@ -234,5 +235,4 @@ def _outcomes(
             yield EpisodeTask(seed, video, send_video=not placement.shares_disk)
 
     with placement.crew() as crew:
-        make = partial(EpisodeRunner, config, render=shelf is not None, traced=traced, live=live)
         yield from work_through(crew, make, tasks())

@@ -52,7 +52,7 @@ def run(world: str, folder: Path, **options: Any) -> None:
 def play(world: str, watcher: Watcher, policy: str = "Thinker", seed: int = 4) -> None:
     import fake_world
 
-    run_episode(make_env(config(world)), getattr(fake_world, policy)(), seed, observe=observe, watcher=watcher)
+    run_episode(make_env(config(world)), getattr(fake_world, policy)(), seed, observe=observe, watchers=[watcher])
 
 
 def test_a_run_that_nobody_watches_writes_no_frames(fake_world: str, tmp_path: Path) -> None:
