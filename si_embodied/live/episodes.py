@@ -12,8 +12,6 @@ from si_embodied.live.moment import Moment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import gymnasium
-
     from si_embodied.backends.tapped import Tap
     from si_embodied.embodiment import Embodiment
     from si_embodied.live.board import Screen
@@ -57,9 +55,7 @@ class LiveEpisode(Watcher):
         self._shown_s, self._shown_plans = -PERIOD_S, -1
         self._broken = False
 
-    def acted(
-        self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, observation: Observation, step: int
-    ) -> None:
+    def acted(self, env: Any, policy: Policy, task: Task, observation: Observation, step: int) -> None:
         """Show the moment, if a page is open and it is time."""
         place = observation.T_map_base if observation.arm is None else observation.arm.T_map_tool
         self._trail.append((round(float(place.translation[0]), 3), round(float(place.translation[1]), 3)))
