@@ -112,7 +112,10 @@ def _choose(
     """
     subparsers = parser.add_subparsers(dest="choice", metavar="VERB", required=True, help=about)
     for name, words in choices.items():
-        subparsers.add_parser(name, add_help=False, **({"help": words} if words else {}))
+        if words is None:
+            subparsers.add_parser(name, add_help=False)
+        else:
+            subparsers.add_parser(name, add_help=False, help=words)
     end = next((i for i, each in enumerate(arguments, 1) if not each.startswith("-")), len(arguments))
     return parser.parse_args(arguments[:end]), arguments[end:]
 

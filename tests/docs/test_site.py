@@ -108,10 +108,10 @@ def test_a_page_shows_without_an_error_and_fits_a_phone(site: Path, browser: Any
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: fetched.append(request.url))
     page.goto((site / name).as_uri(), wait_until="networkidle")
-    shown = page.evaluate("document.body.getAttribute('data-md-color-scheme')")
+    colours = {"light": "default", "dark": "slate"}[scheme]
+    page.wait_for_function(f"document.body.getAttribute('data-md-color-scheme') == '{colours}'")  # a script sets them
     width = page.evaluate("document.documentElement.scrollWidth")
     page.close()
     assert not wrong
     assert [url for url in fetched if not url.startswith(("file:", "blob:", "data:"))] == []
-    assert shown == {"light": "default", "dark": "slate"}[scheme]
     assert width <= 400, f"the page is {width} px wide on a phone of 400"
