@@ -38,7 +38,7 @@ class Witnessed:
         decided, self._decisions = len(decisions) > self._decisions, len(decisions)
         if self._target_in_view is not None and not self.target_seen and (decided or self._new_view(observation)):
             in_view = self._target_in_view()
-            self.target_seen = in_view if self.target_seen is None else bool(self.target_seen or in_view)
+            self.target_seen = self.target_seen if in_view is None else bool(in_view)
         if decided and self._pointed_at is not None:
             pointed = self._first_point(decisions[-1], observation)
             answer = None if pointed is None else self._pointed_at(*pointed)

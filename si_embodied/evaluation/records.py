@@ -144,8 +144,10 @@ def episode_from_json(row: Mapping[str, Any], plans: tuple[PlanEntry, ...]) -> E
     return EpisodeResult(**values, plans=plans)
 
 
-def episodes_from_json(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[int, EpisodeResult]:
-    """The episodes of a file's lines, by seed.
+def episodes_from_json(
+    path: Path, rows: Iterable[Mapping[str, Any]], *, keep_lost: bool = False
+) -> dict[int, EpisodeResult]:
+    """The episodes of a file's lines, by seed; lost ones, which a run repeats, only if they are to be kept.
 
     Raises:
         ConfigError: a line is not a record.
@@ -158,7 +160,7 @@ def episodes_from_json(path: Path, rows: Iterable[Mapping[str, Any]]) -> dict[in
                 if row["index"] == 0:
                     plans = []
                 plans.append(plan_from_json(row))
-            elif row["type"] == "episode" and row["ended"] != "lost":  # lost episodes are repeated
+            elif row["type"] == "episode" and (keep_lost or row["ended"] != "lost"):
                 # An episode without plans must not inherit the plans of one that was cut off before it.
                 episodes[row["seed"]] = episode_from_json(row, tuple(plans) if row["plans"] else ())
                 plans = []

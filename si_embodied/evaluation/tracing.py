@@ -37,14 +37,14 @@ _MOVED_M = 0.02  # a shorter move is not drawn
 class EpisodeTrace(Watcher):
     """Keeps at most `MOST_STILLS` views, the first and the last among them, and where the base drove.
 
-    A view for each plan, with the plan drawn in; of a policy that does not plan, views at equal distances.
+    A view for each plan, with the plan drawn in, and rather of plans that point at something than of others; of a
+    policy that does not plan, views at equal distances.
     """
 
     def __init__(self) -> None:
         """Expect one episode."""
-        self._stills: list[Still] = []
-        self._every = 1  # of how many candidates one is kept: memory is bounded, and few views are drawn for nothing
-        self._candidates = self._decided = 0
+        self._pointing, self._others = _Thinned(), _Thinned()
+        self._decided = 0
         self._last: tuple[int, CameraFrame] | None = None
         self._path: list[tuple[float, float]] = []
         self._floor: Floor | None = None
@@ -61,31 +61,57 @@ class EpisodeTrace(Watcher):
         self._last = step, observation.frames[0]
         decisions = policy.decisions
         if not decisions:
-            self._keep(lambda: _still(step, None, "", observation.frames[0]))
+            self._others.offer(lambda: _still(step, None, "", observation.frames[0]))
         elif len(decisions) > self._decided:
             seen = policy.execution.planned_from or observation
-            self._keep(lambda: _planned(step, decisions, seen))
+            kept = self._pointing if _points(decisions[-1], seen) else self._others
+            kept.offer(lambda: _planned(step, decisions, seen))
         self._decided = len(decisions)
 
     def trace(self) -> Trace:
         """What was taken."""
-        stills = self._stills
+        stills = self._chosen()
         if self._last is not None and (not stills or stills[-1].step < self._last[0]):
-            stills = [*stills, _still(self._last[0], None, "the last view", self._last[1])]
-        chosen = np.linspace(0, len(stills) - 1, min(MOST_STILLS, len(stills))).round().astype(int)
+            stills = [*stills[: MOST_STILLS - 1], _still(self._last[0], None, "the last view", self._last[1])]
         drove = len(self._path) > 1
-        return Trace(tuple(self._path) if drove else (), tuple(stills[index] for index in chosen), self._floor)
+        return Trace(tuple(self._path) if drove else (), tuple(stills), self._floor)
 
-    def _keep(self, draw: Callable[[], Still]) -> None:
-        if self._candidates % self._every == 0:
-            self._stills.append(draw())
-            if len(self._stills) > 2 * MOST_STILLS:
-                self._stills, self._every = self._stills[::2], 2 * self._every
-        self._candidates += 1
+    def _chosen(self) -> list[Still]:
+        """The first view, then those that plans point into, and others as far as there is room; in their order."""
+        every = sorted([*self._pointing.stills, *self._others.stills], key=lambda still: still.step)
+        pointing = _spread([still for still in self._pointing.stills if still is not every[0]], MOST_STILLS - 2)
+        rest = [still for still in self._others.stills if still is not every[0]]
+        others = _spread(rest, MOST_STILLS - 2 - len(pointing))
+        return sorted([*every[:1], *pointing, *others], key=lambda still: still.step)
 
     def _at(self, x: float, y: float) -> None:
         if not self._path or math.dist(self._path[-1], (x, y)) >= _MOVED_M:
             self._path.append((float(x), float(y)))
+
+
+class _Thinned:
+    """At most twice `MOST_STILLS` views at equal distances of however many are offered; few are drawn for nothing."""
+
+    def __init__(self) -> None:
+        self.stills: list[Still] = []
+        self._every, self._offered = 1, 0
+
+    def offer(self, draw: Callable[[], Still]) -> None:
+        """Draw the view if it is one to keep."""
+        if self._offered % self._every == 0:
+            self.stills.append(draw())
+            if len(self.stills) > 2 * MOST_STILLS:
+                self.stills, self._every = self.stills[::2], 2 * self._every
+        self._offered += 1
+
+
+def _spread(stills: Sequence[Still], count: int) -> list[Still]:
+    """So many of them, at equal distances, the last among them."""
+    if count <= 0:
+        return []
+    if len(stills) <= count:
+        return list(stills)
+    return [stills[(number * len(stills)) // count - 1] for number in range(1, count + 1)]
 
 
 def _floor_of(world: Any) -> Floor | None:
@@ -101,15 +127,19 @@ def _floor_of(world: Any) -> Floor | None:
     return Floor(float(plan.resolution_m), (float(x), float(y)), np.asarray(plan.free, bool), path, goals)
 
 
+def _points(decision: Decision, seen: Observation) -> list[PointedSubgoal]:
+    """The subgoals that point into a view."""
+    subgoals = () if decision.plan is None else decision.plan.subgoals
+    return [each for each in subgoals if isinstance(each, PointedSubgoal) and each.view < len(seen.views)]
+
+
 def _planned(step: int, decisions: Sequence[Decision], seen: Observation) -> Still:
     """The view that a plan's first point lies in, with all its points in that view; the first one without points."""
     decision = decisions[-1]
-    subgoals = () if decision.plan is None else decision.plan.subgoals
-    pointed = [each for each in subgoals if isinstance(each, PointedSubgoal) and each.view < len(seen.views)]
+    pointed = _points(decision, seen)
     view = pointed[0].view if pointed else 0
     frame = seen.views[view]
-    age_s = seen.stamp_s - frame.stamp_s
-    earlier = f" (seen {age_s:.0f} s earlier)" if view >= len(seen.frames) else ""
+    earlier = f" (seen {seen.stamp_s - frame.stamp_s:.0f} s earlier)" if view >= len(seen.frames) else ""
     marks = [each for each in pointed if each.view == view]
     colour = _REFUSED if isinstance(decision, Hold) else _EXECUTED
     return _still(step, len(decisions) - 1, describe_decision(decisions) + earlier, frame, marks, colour)

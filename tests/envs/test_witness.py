@@ -58,10 +58,10 @@ def test_a_route_s_shortest_path_leads_through_all_its_goals() -> None:
 def test_what_lies_at_a_point_of_the_apartment(apartment) -> None:
     truth = apartment.ground_truth
     found = set()
-    for quarter in range(24):  # look around beside the target
+    for turn in range(8):  # look around beside the target
         goal = apartment.episode.goal(0).centre
         x, y = apartment.ground_truth.floor_plan().shortest_path_m[-1]
-        apartment.pose = float(x), float(y), math.atan2(goal[1] - y, goal[0] - x) + quarter * math.pi / 12
+        apartment.pose = float(x), float(y), math.atan2(goal[1] - y, goal[0] - x) + turn * math.pi / 4
         apartment.observe()
         mask, furniture = apartment.target_mask(), apartment.furniture_mask()
         assert truth.target_in_view() == (mask.sum() >= apartment.min_visible_px)
@@ -104,7 +104,7 @@ def test_a_habitat_episode_from_above_and_at_a_point() -> None:
     assert plan.free[cells[1:, 1], cells[1:, 0]].all()
     assert plan.shortest_path_m[0] == pytest.approx(env.pose[:2], abs=1e-3)
     found = set()
-    for _ in range(24):
+    for _ in range(6):
         semantic, goal = env.habitat_env.sim.semantic(), truth.goal_mask()
         for name, pixels in (("target", goal), ("other", (semantic > 0) & ~goal), ("nothing", semantic == 0)):
             if pixels.any():
@@ -113,8 +113,6 @@ def test_a_habitat_episode_from_above_and_at_a_point() -> None:
                 found.add(name)
         assert truth.target_in_view() == (truth.visible_target() is not None)
         env.step(truth.next_action())
-        if env.distance_to_goal() < 0.2:
-            break
     env.close()
     assert {"other", "nothing"} <= found
 

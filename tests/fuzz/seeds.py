@@ -27,7 +27,7 @@ from harness import CORPUS
 from mutation import BASE64
 
 from si_embodied.config import PlannerConfig
-from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
+from si_embodied.evaluation.episode import EpisodeResult, GoalEntry, PlanEntry
 from si_embodied.evaluation.records import episode_to_json, plan_to_json
 from si_embodied.models.conversion import _VISION
 from si_embodied.models.onnx.manifest import Manifest
@@ -179,7 +179,9 @@ def files() -> Seeds:
     record = dataclasses.replace(messages.RECORD, raw_text=("a",))
     entry = PlanEntry(record, executed=True, plan=PLANS[0])
     names = {each.name: 1 for each in dataclasses.fields(EpisodeResult)}
-    result = EpisodeResult(**{**names, "ended": "success", "metrics": {"success": 1.0}, "plans": (entry,)})  # type: ignore[arg-type]
+    told = {"goals": (GoalEntry(0, "explore", Code.BLOCKED, "a"),), "own_end": Code.UNSURE, "target_seen": True}
+    told |= {"ended": "success", "metrics": {"success": 1.0}, "plans": (entry,)}
+    result = EpisodeResult(**{**names, **told})  # type: ignore[arg-type]
     rows = [{"type": "run", "format": 1, "config": {"seed": 1}, "versions": {}}, plan_to_json(entry, 1, 0),
             episode_to_json(result)]  # fmt: skip
     yield "results_file", "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -11,10 +11,10 @@ import numpy as np
 
 from si_embodied import __version__
 from si_embodied.evaluation.failures import FAILURE_KINDS
-from si_embodied.evaluation.page import plots
 from si_embodied.evaluation.page.conditions import Conditions, conditions_of
 from si_embodied.evaluation.page.episodes import Budget, EpisodeList, episode_lists
 from si_embodied.evaluation.page.groups import Group, Row
+from si_embodied.evaluation.page.plots import difficulty_chart, failure_chart, latency_chart, success_chart
 from si_embodied.reasons import MEANINGS
 from si_embodied.types import Code
 
@@ -134,14 +134,14 @@ def make_content(groups: Sequence[Group], page: Path, results_name: str) -> Page
         subtitle=f"{len(rows)} {'run' if len(rows) == 1 else 'runs'}, {episodes} episodes",
         notes=tuple(_notes(rows)),
         groups=tuple(score_group(group) for group in groups),
-        success_chart=plots.success_chart(groups),
+        success_chart=success_chart(groups),
         difficulties=tuple(_difficulty(group) for group in groups if group.main.difficulty),
         metrics=_metrics(rows),
         failures=_failures(failed),
-        failure_chart=plots.failure_chart(failed) if failed else "",
+        failure_chart=failure_chart(failed) if failed else "",
         holds=tuple(line for name, row in planning for line in _holds(name, row)),
         latencies=tuple(LatencyGroup(name, tuple(_latencies(row))) for name, row in planning),
-        latency_chart=plots.latency_chart(planning) if planning else "",
+        latency_chart=latency_chart(planning) if planning else "",
         episodes=tuple(episode_lists(groups, page, Budget())),
         conditions=tuple(conditions_of(group.title, row) for group in groups for row in group.rows),
         results_name=results_name,
@@ -197,7 +197,7 @@ def _difficulty(group: Group) -> Chart:
     shares = group.main.difficulty
     words = ", ".join(f"{share.label}: {share.successes} of {share.episodes}" for share in shares)
     return Chart(
-        f"{group.title}, {group.main.report.title}", f"Successes by difficulty. {words}", plots.difficulty_chart(group)
+        f"{group.title}, {group.main.report.title}", f"Successes by difficulty. {words}", difficulty_chart(group)
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.episode import EpisodeResult
-from si_embodied.evaluation.records import episode_from_json, episodes_from_json
+from si_embodied.evaluation.records import episodes_from_json
 from si_embodied.evaluation.report import About
 from si_embodied.evaluation.session import RECORDS, REPORT, TRACES, VIDEOS
 from si_embodied.evaluation.trace import TraceFolder
@@ -104,10 +104,7 @@ def read_run(file: Path) -> StoredRun:
     if not rows or rows[0].get("type") != "run" or not isinstance(rows[0].get("config"), dict):
         raise ConfigError(f"{str(file)!r} does not begin with a run line, as records do")
     head = rows[0]
-    by_seed = episodes_from_json(file, rows[1:])
-    for row in rows[1:]:  # a lost episode is repeated, unless the run ended before
-        if row.get("type") == "episode" and row["ended"] == "lost" and row["seed"] not in by_seed:
-            by_seed[row["seed"]] = episode_from_json(row, ())
+    by_seed = episodes_from_json(file, rows[1:], keep_lost=True)
     episodes = tuple(by_seed[seed] for seed in sorted(by_seed))
     return StoredRun(
         folder=file.parent,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from dataclasses import fields
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -45,10 +46,10 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planner that won two of four, its blank control that won one, and the oracle that won all."""
-    folder = tmp_path / "nav-planner"
+    folder = tmp_path_factory.mktemp("runs") / "nav-planner"
     own = [
         episode(0, True, plan(pointed_at="target")),
         episode(1, False, plan(Code.TOO_FAR), plan(pointed_at="other")),
@@ -66,10 +67,15 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_page_is_one_file_without_scripts_or_foreign_resources(run: Path) -> None:
-    path = write_report([run])
-    assert path == run / "report.html"
-    page = Page(path.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def html(run: Path) -> str:
+    """The page of that run; `results.json` lies beside it."""
+    assert write_report([run]) == run / "report.html"
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_one_file_without_scripts_or_foreign_resources(html: str) -> None:
+    page = Page(html)
     assert not page.all("script")
     assert not page.all("link")
     assert not page.all("iframe")
@@ -80,15 +86,14 @@ def test_the_page_is_one_file_without_scripts_or_foreign_resources(run: Path) ->
     assert "default-src 'none'" in str(page.all("meta"))
 
 
-def test_text_of_the_model_and_of_the_world_is_escaped(run: Path) -> None:
-    html = write_report([run]).read_text(encoding="utf-8")
+def test_text_of_the_model_and_of_the_world_is_escaped(html: str) -> None:
     assert "<script" not in html
     assert 'alert("x")' in Page(html).text  # shown, not run
     assert html.count("&lt;script&gt;") >= 12  # instructions, messages, captions and answers
 
 
-def test_scores_controls_and_the_paired_test_stand_side_by_side(run: Path) -> None:
-    text = re.sub(r"\s+", " ", Page(write_report([run]).read_text(encoding="utf-8")).text)
+def test_scores_controls_and_the_paired_test_stand_side_by_side(run: Path, html: str) -> None:
+    text = re.sub(r"\s+", " ", Page(html).text)
     assert "0.50 [0.15, 0.85]" in text  # 2 of 4, Wilson's interval by hand in test_statistics
     assert "planner (blank)" in text
     assert "oracle" in text
@@ -101,13 +106,12 @@ def test_scores_controls_and_the_paired_test_stand_side_by_side(run: Path) -> No
 
 
 def test_failures_come_first_with_their_kind_views_map_video_and_records(run: Path) -> None:
-    path = write_report([run])
     (group,) = grouped(find_runs([run]))
-    first = episode_lists([group], path, Budget())[0].episodes
+    first = episode_lists([group], run / "report.html", Budget())[0].episodes
     assert [(e.seed, e.outcome) for e in first] == [(1, "failure"), (3, "failure"), (0, "success"), (2, "success")]
     assert [e.failure and e.failure.kind for e in first] == ["wrong object", "unreachable", None, None]
     assert first[0].video == "videos/seed-000001-failure.mp4"
-    assert (path.parent / first[0].video).exists()
+    assert (run / first[0].video).exists()
     assert all(len(e.frames) == 2 and e.map is not None for e in first)
     assert [p.verdict for p in first[0].plans] == ["TOO_FAR", "executed"]
     assert first[0].plans[0].meaning == MEANINGS[Code.TOO_FAR]
@@ -116,8 +120,6 @@ def test_failures_come_first_with_their_kind_views_map_video_and_records(run: Pa
 def test_pictures_stay_within_the_page_s_budget(run: Path) -> None:
     groups = grouped(find_runs([run]))
     whole = episode_lists(groups, run / "p.html", Budget())
-    spent = Budget()
-    episode_lists(groups, run / "p.html", spent)
     one = sum(len(f.jpeg) for f in whole[0].episodes[0].frames) + whole[0].episodes[0].map.characters
     few = episode_lists(groups, run / "p.html", Budget(characters=one, episodes=3))
     assert [bool(e.frames) for e in few[0].episodes] == [True, False, False]  # the failure of the main run
@@ -136,12 +138,13 @@ def test_runs_in_folders_of_a_folder_are_found_and_compared(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
-def test_a_run_in_progress_is_read_and_left_as_it_is(run: Path) -> None:
-    records = run / "records.jsonl"
+def test_a_run_in_progress_is_read_and_left_as_it_is(run: Path, tmp_path: Path) -> None:
+    records = shutil.copytree(run, tmp_path / "copy") / "records.jsonl"
     with records.open("a") as stream:
         stream.write('{"type": "plan", "seed": 9, "ind')
     before = records.read_bytes()
-    write_report([run])
+    by_suffix = {each.suffix: len(each.episodes) for each in find_runs([records.parent])}
+    assert by_suffix == {"": 4, "-blank": 4, "-oracle": 4}
     assert records.read_bytes() == before
 
 
@@ -174,8 +177,7 @@ def test_success_by_difficulty_uses_the_world_s_measure_or_the_length_of_the_pat
     assert by_difficulty(graded[:1]) == ()
 
 
-def test_the_results_fit_their_schema(run: Path) -> None:
-    write_report([run])
+def test_the_results_fit_their_schema(run: Path, html: str) -> None:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(results, SCHEMA)
@@ -192,8 +194,7 @@ def test_the_schema_knows_every_figure_of_a_report() -> None:
         jsonschema.validate({"format": "si-embodied results 1", "runs": [{"env": "x"}]}, SCHEMA)
 
 
-def test_the_command_of_a_run_is_understood(run: Path) -> None:
-    write_report([run])
+def test_the_command_of_a_run_is_understood(run: Path, html: str) -> None:
     for each in json.loads((run / "results.json").read_text(encoding="utf-8"))["runs"]:
         words = shlex.split(each["command"])
         command, _ = parse(words[1:])
