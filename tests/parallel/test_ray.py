@@ -4,7 +4,6 @@ none with it."""
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import shutil
 import socket
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,40 +39,40 @@ class Nodes:
     """`ray start`, twice. Every process is ended by its own id."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder, self.mark = folder, folder / "died"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self._folder, self.mark = folder, folder / "died"
-        self.head = self._start("--head", f"--port={self.address.partition(':')[2]}", "--include-dashboard=false",
-                                f"--temp-dir={folder}")  # fmt: skip
-        self._wait(self._listens)
+
+    def start(self) -> None:
+        port = self.address.partition(":")[2]
+        self._start("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self._folder}")
         self.other = self._start(f"--address={self.address}")
-        self._wait(lambda: "Ray runtime started" in (folder / "log.txt").read_text())
-        ray.init(self.address, logging_level=logging.ERROR)
-        self._wait(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
-        ray.shutdown()
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a node, and wait until it runs. Ray gives itself 30 s for that, which a busy machine may exceed."""
         command = [
             str(Path(sys.executable).parent / "ray"), "start", "--num-cpus=1", "--object-store-memory=100000000",
             "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *arguments,
         ]  # fmt: skip
         paths = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'worlds'}"
         own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "FAKE_WORLD_MARK": str(self.mark)}
-        with (self._folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+        for _ in range(4):
+            log = self._folder / f"{len(list(self._folder.glob('*.txt')))}.txt"
+            with log.open("wb") as stream:
+                node = subprocess.Popen(command, env={**os.environ, **own}, stdout=stream, stderr=stream)
+            while node.poll() is None:
+                if "Ray runtime started" in log.read_text():
+                    return node
+                time.sleep(0.2)
+        raise RuntimeError(log.read_text())
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        end = time.monotonic() + 180
-        while not ready():
-            if time.monotonic() > end:
-                raise TimeoutError((self._folder / "log.txt").read_text())
-            time.sleep(0.5)
-
-    def _listens(self) -> bool:
-        host, _, port = self.address.partition(":")
-        with socket.socket() as probe:
-            return probe.connect_ex((host, int(port))) == 0
+    def close(self) -> None:
+        """End every process that was started for these nodes, by its own id."""
+        for process in psutil.process_iter(["cmdline"]):
+            words = " ".join(process.info["cmdline"] or ())
+            if str(self._folder) in words or self.address in words:
+                process.kill()
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """Pull the plug of one node."""
@@ -93,15 +92,13 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # Ray's sockets have names of at most 107 characters
-    started: Nodes | None = None
+    started = Nodes(folder)
     try:
-        started = Nodes(folder)
+        started.start()
         yield started
     finally:
         ray.shutdown()
-        if started is not None:
-            started.kill(started.other)
-            started.kill(started.head)
+        started.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
