@@ -55,3 +55,7 @@ class SharedBackend(Protocol):
     def caller(self) -> Backend:
         """The backend as one of its callers sees it: `cancel` aborts only what this caller has asked for."""
         ...
+
+    def forget(self) -> None:
+        """Drop what is kept of earlier prompts. The next answers depend on their own prompts, to the last digit."""
+        ...

@@ -239,6 +239,10 @@ class LocalBackend:
         """This backend as one of its callers sees it; see `SharedBackend`."""
         return _Caller(self)
 
+    def forget(self) -> None:
+        """Drop the kept caches; see `SharedBackend`."""
+        self._lanes.clear()
+
     def cancel(self) -> None:
         """Abort the answers in progress, also those that wait for the model. Any thread may call this."""
         for canceled in tuple(self._running):
@@ -247,7 +251,7 @@ class LocalBackend:
     def close(self) -> None:
         """Abort the answers in progress and drop the kept caches. Memory is freed with the last reference."""
         self.cancel()
-        self._lanes.clear()
+        self.forget()
 
 
 class _Caller:

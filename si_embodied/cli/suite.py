@@ -67,8 +67,8 @@ class Run:
         from si_embodied.suites.settings import load_suite
 
         suite = load_suite(self.suite)
-        given = {"episodes": self.episodes, "seed": self.seed}
-        return replace(suite, **{name: value for name, value in given.items() if value is not None})
+        seed = suite.seed if self.seed is None else self.seed
+        return replace(suite, episodes=self.episodes or suite.episodes, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from si_embodied.backends.base import SharedBackend
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.opening import open_backend, open_planner
@@ -117,9 +118,26 @@ def _perfect_pixels(settings: PolicySettings) -> MakePolicy:
 def _planner(settings: PolicySettings) -> MakePolicy:
     if settings.backend.kind == "remote":
         return _planning_remotely(settings)
-    backend = settings.tapped(open_backend(settings.backend))
-    shown = BlankImages(backend) if settings.control == "blank" else backend
-    return _planning(lambda _: shown, settings)
+    opened = opened_for_episodes(settings)
+    return _planning(lambda _: opened(), settings)
+
+
+def opened_for_episodes(settings: PolicySettings) -> Callable[[], Backend]:
+    """Open the model of a policy; returns what gives it to each episode, without anything of earlier ones.
+
+    A model that continues the cache of an earlier prompt rounds otherwise, so that the last digits of its probabilities
+    would depend on which episodes a process has played before.
+    """
+    backend = open_backend(settings.backend)
+    tapped = settings.tapped(backend)
+    shown = BlankImages(tapped) if settings.control == "blank" else tapped
+
+    def fresh() -> Backend:
+        if isinstance(backend, SharedBackend):
+            backend.forget()
+        return shown
+
+    return fresh
 
 
 def beside_perfect_pixels(backend: Backend, env: Env) -> tuple[Policy, Compared]:

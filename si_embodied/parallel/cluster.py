@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -131,6 +132,7 @@ def _connected(address: str, workers: int | None) -> Iterator[Any]:
     if ours:
         started = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         try:
+            _knock(address)
             ray.init(address=address, logging_level=logging.WARNING, **(started if address == LOCAL else {}))
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
             raise ConfigError(
@@ -142,6 +144,18 @@ def _connected(address: str, workers: int | None) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Find out whether anything listens at a cluster's address: Ray itself would try for ten minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S):
+            pass
 
 
 def _places(ray: Any, gpu_share: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.opening import backend_config, checkpoint_name, located
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.registry import describe_environment, environments, find_policy, make_env
 from si_embodied.sensor_noise.profiles import noise_profile
@@ -98,7 +99,8 @@ def check_rows(rows: Iterable[SuiteRow]) -> None:
 
 
 def _own_rows(suite: Suite, world: SuiteWorld, models: Sequence[BackendConfig]) -> Iterator[SuiteRow]:
-    tasks = world.tasks or describe_environment(world.env).tasks
+    ours = describe_environment(world.env).tasks if world.env in environments() else ()
+    tasks: tuple[str | None, ...] = world.tasks or ours or (None,)  # None: the world's own
     for task, policy in itertools.product(tasks, suite.policies):
         planning = find_policy(policy).needs_model
         backends = models if planning else (None,)
@@ -108,8 +110,8 @@ def _own_rows(suite: Suite, world: SuiteWorld, models: Sequence[BackendConfig]) 
                 action_mode=world.action_mode, noise=noise_profile(noise), planner=suite.planner,
                 episodes=suite.episodes, seed=suite.seed, env_args=tuple(world.args.items()),
             )  # fmt: skip
-            several = len(models) > 1 and backend is not None
-            name = row_name(config, policy, _label(backend) if several and backend else "", noise, latency)
+            model = "" if backend is None or len(models) == 1 else _label(backend)
+            name = row_name(config, policy, model, noise, latency)
             controls = tuple(each for each in suite.controls if planning and each != policy)
             yield SuiteRow(name, config, controls)
 
@@ -117,13 +119,16 @@ def _own_rows(suite: Suite, world: SuiteWorld, models: Sequence[BackendConfig]) 
 def _protocol_rows(suite: Suite, world: SuiteWorld, models: Sequence[BackendConfig]) -> Iterator[SuiteRow]:
     """The subsets of `si-embodied benchmark embodied`."""
     from si_embodied.benchmarking.embodied.registration import ORACLE
-    from si_embodied.benchmarking.embodied.settings import EmbodiedRun
+    from si_embodied.benchmarking.embodied.settings import EmbodiedRun, World
 
+    known = typing.get_args(World)
+    if world.env not in known:
+        raise UnknownNameError("world of EmbodiedBench's protocol", world.env, known)
     for backend in models:
         run = EmbodiedRun(
-            backend, world.env, subset=world.tasks, episodes=suite.episodes, seed=suite.seed,
+            backend, typing.cast("World", world.env), subset=world.tasks, episodes=suite.episodes, seed=suite.seed,
             image_size=world.image_size or EmbodiedRun().image_size,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         for subset in run.subset or run.subsets():
             config = run.evaluation(subset)
             name = row_name(config, suite.protocol, _label(backend) if len(models) > 1 else "", "none", 0.0)
@@ -134,7 +139,7 @@ def _protocol_rows(suite: Suite, world: SuiteWorld, models: Sequence[BackendConf
 def row_name(config: EvaluationConfig, policy: str, model: str, noise: str, latency: Latency) -> str:
     """What tells a row from the others of its suite, whatever model it is run with."""
     world = config.env.rpartition("/")[2].partition("-v")[0]
-    said = [f"{world} {config.task}", policy]
+    said = [f"{world} {config.task or 'default'}", policy]
     said += [model] if model else []
     said += [Path(noise).stem] if noise != "none" else []
     said += ["measured"] if latency == "measured" else [f"{latency:g} s"] if latency else []

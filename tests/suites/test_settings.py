@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ def test_these_suites_come_with_the_package() -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_shipped_suite_names_worlds_tasks_and_policies_that_exist(name: str) -> None:
-    if name in ("habitat", "rearrange", "embodiedbench"):
-        pytest.importorskip("habitat", reason="its worlds need habitat-lab")
+    if name in ("habitat", "rearrange", "embodiedbench") and find_spec("habitat") is None:
+        pytest.skip("its worlds need habitat-lab")
     suite = load_suite(name)
     assert suite.name == name
     assert suite.description

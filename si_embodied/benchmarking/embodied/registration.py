@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.backends.controls import BlankImages
-from si_embodied.backends.opening import open_backend
 from si_embodied.benchmarking.embodied.policy import ProtocolPolicy
 from si_embodied.benchmarking.embodied.prompts import Prompter, load_prompter
 from si_embodied.envs import HABITAT_REARRANGE_ID, TABLETOP_ID
 from si_embodied.errors import extra
-from si_embodied.evaluation.registry import PolicySpec, policies, register_policy
+from si_embodied.evaluation.registry import PolicySpec, opened_for_episodes, policies, register_policy
 
 with extra("sim"):
     import gymnasium
@@ -38,9 +36,8 @@ POLICY, ORACLE = "embodiedbench", "embodiedbench-oracle"
 
 
 def _model(settings: PolicySettings) -> MakePolicy:
-    backend = open_backend(settings.backend)
-    shown = BlankImages(backend) if settings.control == "blank" else backend
-    return lambda env, _: ProtocolPolicy(shown, _world(env), _prompter(env, settings))
+    opened = opened_for_episodes(settings)
+    return lambda env, _: ProtocolPolicy(opened(), _world(env), _prompter(env, settings))
 
 
 def _oracle(settings: PolicySettings) -> MakePolicy:
