@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import Doc
 from tyro.conf import UseAppendAction
@@ -14,6 +15,11 @@ from si_embodied.cli.output import say
 from si_embodied.cli.parsing import Count, flags
 from si_embodied.serving.access import read_key
 from si_embodied.serving.options import HOST, Limits, ServeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from si_embodied.serving.service import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Serve:
     api_key_file: Annotated[Path | None, Doc("file with the API key in its first line")] = None
     max_megabytes: Annotated[Count, Doc("per message")] = Limits().most_bytes >> 20
     max_rate: Annotated[Count, Doc("requests per second from one address")] = int(Limits().per_s)
+    watch: Annotated[bool, Doc("show the plans on a local page")] = False
     parallel: Annotated[Count, Doc("plans at once; an ONNX export plans one at a time")] = 8
 
     def run(self) -> int:
@@ -55,6 +62,24 @@ class Serve:
         if isinstance(backend, SharedBackend):
             options = replace(options, threads=min(self.parallel, backend.lanes))
         ready = f"{backend.info.model} plans for robots at {{}} (Ctrl-C stops)"
-        serve(PlanningService(backend, config), options, ready=lambda address: say(ready.format(address)))
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(plans_page(f"{backend.info.model} for robots")) if self.watch else None
+            service = PlanningService(backend, config, listener=listener)
+            serve(service, options, ready=lambda address: say(ready.format(address)))
         say("stopped")
         return 0
+
+
+@contextlib.contextmanager
+def plans_page(title: str) -> Iterator[Listener]:
+    """A page that shows the plans that its listener is told of; its address is printed."""
+    from si_embodied.live.address import PageAddress
+    from si_embodied.live.app import PageApp
+    from si_embodied.live.board import Board
+    from si_embodied.live.plans import LivePlans
+    from si_embodied.live.server import PageServer
+
+    board = Board()
+    with PageServer(PageApp(board, "watch"), PageAddress(port=0)) as page:
+        say(f"watch the plans at {page.url}")
+        yield LivePlans(board, title)

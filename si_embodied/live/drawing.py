@@ -31,7 +31,7 @@ _TRAIL_POINTS = 400
 def frame_of(moment: Moment) -> Frame:
     """What a page shows of a moment."""
     decision = moment.decisions[-1] if moment.decisions else None
-    goals = _labelled_goals(decision)
+    goals, number = _labelled_goals(decision), moment.earlier + len(moment.decisions)
     execution = moment.execution
     frame = Frame(
         title=moment.title,
@@ -42,14 +42,14 @@ def frame_of(moment: Moment) -> Frame:
         status=moment.status,
         pictures=tuple(picture(each.rgb, each.name, goal_marks(goals, each)) for each in moment.observation.frames),
         map=_map(moment, goals),
-        plans=_past(moment.decisions),
+        plans=_past(moment.decisions, moment.earlier),
     )
     if execution.memory is None:
         return frame
     return dataclasses.replace(
         frame,
         doing="" if execution.step is None else execution.step.words,
-        plan=None if decision is None else _plan(decision, len(moment.decisions), execution.planned_from),
+        plan=None if decision is None else _plan(decision, number, execution.planned_from),
         prompt=None if moment.prompt is None else _prompt(moment.prompt),
         attempts=execution.memory.describe(),
     )
@@ -138,10 +138,10 @@ def _workspace(robot: Embodiment | None) -> tuple[Outline, ...]:
     return (Outline("workspace", (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0),)
 
 
-def _past(decisions: Sequence[Decision]) -> tuple[PastPlan, ...]:
+def _past(decisions: Sequence[Decision], earlier: int) -> tuple[PastPlan, ...]:
     """The latest decisions, numbered from the episode's start."""
     first = max(0, len(decisions) - LISTED_PLANS)
-    return tuple(_past_plan(number, each) for number, each in enumerate(decisions[first:], first + 1))
+    return tuple(_past_plan(number, each) for number, each in enumerate(decisions[first:], earlier + first + 1))
 
 
 def _past_plan(number: int, decision: Decision) -> PastPlan:

@@ -24,9 +24,10 @@ class Moment:
     step: int
     status: str
     observation: Observation
-    decisions: Sequence[Decision] = ()
+    decisions: Sequence[Decision] = ()  # the latest last
     execution: Execution = Execution()  # without memory for a policy that does not plan
     prompt: Prompt | None = None  # the latest, as the model was given it
     robot: Embodiment | None = None
     trail: Sequence[Xy] = ()
     outlines: tuple[Outline, ...] = ()  # of what stands around the robot, where the world tells it
+    earlier: int = 0  # decisions before these

@@ -6,14 +6,13 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.backends.opening import open_backend
-from si_embodied.backends.questions import Asker, asker_for
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.episode import EpisodeResult, plan_entry, scalars
 from si_embodied.evaluation.registry import describe_environment, environments, make_env, observe
 from si_embodied.live.moment import Moment
 from si_embodied.planner import Planner
 from si_embodied.play.demonstration import save
+from si_embodied.play.models import open_model
 from si_embodied.play.opening import make_scene
 from si_embodied.play.settings import PlaySettings, PlayState, Status
 from si_embodied.play.wheel import Wheel
@@ -22,14 +21,12 @@ from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment
 from si_embodied.types import Execute, Task
 
 if TYPE_CHECKING:
-    from si_embodied.backends.base import Backend
     from si_embodied.embodiment import Embodiment
     from si_embodied.plan import Plan
     from si_embodied.play.scenes import Begun
     from si_embodied.play.wheel import Lesson
     from si_embodied.types import Observation
 
-PERFECT_PIXELS = "perfect-pixels"
 _SETTLING_STEPS = 2
 """An arm's task is done only when the objects have come to rest, after the planner has said that it is."""
 
@@ -43,16 +40,8 @@ class Player:
         Raises:
             SiEmbodiedError: the model or the world cannot be opened.
         """
-        if settings.config.policy not in ("planner", PERFECT_PIXELS):
-            raise ConfigError(
-                f"a person plays with a planner: --policy planner or {PERFECT_PIXELS}, got: {settings.config.policy!r}"
-            )
         self._settings, self._config = settings, settings.config
-        self._model: Backend | None = None
-        if self._config.policy == "planner":
-            assert self._config.backend is not None  # the command sees to it
-            self._model = open_backend(self._config.backend)
-        self.asker: Asker | None = None if self._model is None else asker_for(self._model, self._config.backend.kind)  # type: ignore[union-attr]  # checked above
+        self.model = open_model(settings.config)
         self.status: Status = "ready"
         self._info: dict[str, Any] = {}
         self._open()
@@ -63,7 +52,7 @@ class Player:
         self._env = make_env(self._config)
         self._world: Any = self._env.unwrapped
         self._scene = make_scene(self._env)
-        self.wheel = Wheel(self._model or perfect_pixels_backend(self._env))
+        self.wheel = Wheel(self.model.backend or perfect_pixels_backend(self._env))
         planner = Planner(self.wheel, embodiment_of(self._env), self._config.planner)
         self.planner_config = planner.config
         self._policy = SpatialPlannerPolicy(planner, ready=self.wheel.ready)
@@ -72,8 +61,7 @@ class Player:
         """Close the world and the model."""
         self._policy.close()
         self._env.close()
-        if self._model is not None:
-            self._model.close()
+        self.model.close()
 
     # --- what a person can do ---------------------------------------------------------------------------------------
 
@@ -250,8 +238,8 @@ class Player:
             self.status, self._world.kind, self._config.env, self._config.task or self._world_task(), self._tasks(),
             self._seed, self.wheel.info.model, self._instruction, self.wheel.by_hand, self._measured,
             self._suggestions, tuple(frame.name for frame in self._observation.frames),
-            tuple(each.label for each in self._scene.outlines() if each.movable), self.asker is not None,
-            not self.running and bool(self._policy.decisions),
+            tuple(each.label for each in self._scene.outlines() if each.movable), self.model.asker is not None,
+            self.model.note, not self.running and bool(self._policy.decisions),
         )  # fmt: skip
 
     def _world_task(self) -> str:

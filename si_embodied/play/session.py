@@ -94,8 +94,8 @@ class PlaySession:
             SiEmbodiedError: the model failed, or its answer has no region.
         """
         player = self._opened.result()
-        if player.asker is None:
-            raise ConfigError("perfect pixels answers no questions: play with a model (--policy planner)")
+        if player.model.asker is None:
+            raise ConfigError(player.model.note)
         if not question.strip():
             raise ConfigError("the question is empty; type what you want to know")
         frames = [each for each in player.observation.frames if camera in ("", each.name)]
@@ -106,9 +106,9 @@ class PlaySession:
         with player.wheel.lock():
             if not region:
                 images = [each.rgb for each in frames]
-                words = player.asker.ask(images, question, deadline_s=deadline_s)
+                words = player.model.asker.ask(images, question, deadline_s=deadline_s)
                 return Answer(words, ", ".join(each.name for each in frames))
-            text, found = player.asker.locate(frames[0].rgb, question, deadline_s=deadline_s)
+            text, found = player.model.asker.locate(frames[0].rgb, question, deadline_s=deadline_s)
         x, y = found.point
         box = None if found.box is None else _shares(found.box)
         return Answer(text, frames[0].name, (x / 1000, y / 1000), box, self._position(player, frames[0], found.point))

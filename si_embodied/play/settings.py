@@ -42,6 +42,7 @@ class PlayState:
     cameras: tuple[str, ...]
     movable: tuple[str, ...]
     can_ask: bool
+    ask_note: str  # what to know before asking
     can_save: bool
 
 

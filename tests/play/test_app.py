@@ -108,7 +108,7 @@ def test_a_person_picks_by_hand_and_the_world_waits_for_their_next_plan(page: Pa
         ({"do": "begin", "seed": 1, "task": "juggle"}, "unknown task 'juggle'"),
         ({"do": "move", "name": "<b>", "x_m": 0, "y_m": 0}, "no object called '<b>'"),
         ({"do": "move", "name": "cube", "x_m": 1e9, "y_m": 0}, "less than or equal to 20"),
-        ({"do": "ask", "question": "what is there?"}, "perfect pixels answers no questions"),
+        ({"do": "ask", "question": "what is there?"}, "Perfect pixels answers no questions"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_words(page: Page, command: dict[str, Any], words: str) -> None:

@@ -82,7 +82,7 @@ export function showMap(box, map, { chosen = "", choose = null } = {}) {
   }
   const bounds = boundsOf(map);
   const [x0, y0, x1, y1] = bounds;
-  const span = Math.max(x1 - x0, y1 - y0), size = span / 30;
+  const span = Math.max(x1 - x0, y1 - y0), size = span / 36;
   box.setAttribute("viewBox", `${x0} ${-y1} ${x1 - x0} ${y1 - y0}`);
   const parts = [];
   if (map.grid) {

@@ -146,7 +146,7 @@ view.onState = (now) => {
   $("own-verdict").hidden = now.measured || !now.can_save;
   $("moving").hidden = now.movable.length === 0;
   for (const id of ["ask-words", "ask-where"]) $(id).disabled = !now.can_ask;
-  if (!now.can_ask) $("answer").textContent = "Perfect pixels answers no questions: play with a model.";
+  $("ask-note").textContent = now.ask_note;
   fill($("thing"), now.movable);
   const steps = now.kind === "navigation" ? [["0.25", "25 cm"], ["0.5", "50 cm"], ["1", "1 m"]] : [["0.05", "5 cm"], ["0.1", "10 cm"], ["0.2", "20 cm"]];
   fill($("distance"), steps.map(([value]) => value), steps.map(([, text]) => text));
