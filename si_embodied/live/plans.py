@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from si_embodied.live.drawing import LISTED_PLANS, frame_of
 from si_embodied.live.moment import Moment
-from si_embodied.policies.base import Situation
+from si_embodied.policies.base import Execution
 
 if TYPE_CHECKING:
     from si_embodied.live.board import Screen
@@ -38,10 +38,10 @@ class LivePlans:
             self._count += 1
             if not self._screen.wanted():
                 return
-            situation = Situation(request.memory.recall(request.observation), request.memory, None, None)
+            execution = Execution(planned_from=request.memory.recall(request.observation), memory=request.memory)
             self._next = Moment(
                 f"{self._title}: {request.robot}", None, request.task.instruction, self._count, "planned",
-                request.observation, tuple(self._decisions), situation, prompt, request.embodiment,
+                request.observation, tuple(self._decisions), execution, prompt, request.embodiment,
                 earlier=self._count - len(self._decisions),
             )  # fmt: skip
             if not self._drawing:
