@@ -64,4 +64,4 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_HOME": str(folder / ".ros"),
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=3600)
