@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -64,4 +66,13 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_HOME": str(folder / ".ros"),
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, errors = process.communicate(timeout=3600)
+    finally:  # a server that the blocks started, if they did not come to its end
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)

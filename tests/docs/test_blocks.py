@@ -30,7 +30,7 @@ def test_a_block_that_is_not_run(block: Block) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1600)
+@pytest.mark.timeout(3700)
 @pytest.mark.parametrize("document", [each for each in TYPED if script(each, "bash")], ids=lambda path: path.stem)
 def test_the_shell_blocks_of_a_document_run(document: Path, tmp_path: Path) -> None:
     for extra in (
