@@ -1,6 +1,6 @@
 """What an episode looked like, for its report: a few views with the plan drawn in, and the robot's path from above.
 
-One small file an episode (`traces/seed-000012.json`, about 40 kB), so that a long run is neither kept in memory nor
+One small file an episode (`traces/seed-000012.json`, about 20 kB), so that a long run is neither kept in memory nor
 lost with one damaged file. Figures never depend on it.
 """
 
