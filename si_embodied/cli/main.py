@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERBS: Mapping[str, str] = {
     "demo": "run both worlds with every policy in minutes",
     "eval": "evaluate a policy in a world",
-    "suite": "run many evaluations that a file describes, and compare two runs",
+    "suite": "run suites of evaluations, and compare two runs",
     "plan": "plan once, from one observation",
     "envs": "list worlds, tasks and policies",
     "models": "list, convert and export model checkpoints",
