@@ -57,6 +57,7 @@ class Nodes:
         ]  # fmt: skip
         paths = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'worlds'}"
         own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "FAKE_WORLD_MARK": str(self.mark)}
+        own["RAY_worker_niceness"] = "0"  # Ray would leave the CPU to everybody else
         for _ in range(4):
             log = self._folder / f"{len(list(self._folder.glob('*.txt')))}.txt"
             with log.open("wb") as stream:
