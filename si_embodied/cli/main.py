@@ -26,7 +26,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "measure": {
         "eval": "evaluate a policy in a world",
-        "suite": "run many evaluations that a file describes, and compare two runs",
+        "suite": "run suites of evaluations, and compare two runs",
         "compare": "say whether two models make the same decisions",
         "benchmark": "score a model on public benchmarks, and measure its speed",
         "study": "measure what data, images and reasoning are worth",

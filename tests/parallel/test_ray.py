@@ -40,6 +40,7 @@ class Nodes:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.mark = folder, folder / "died"
+        self._nodes: list[subprocess.Popen[bytes]] = []
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -57,10 +58,12 @@ class Nodes:
         ]  # fmt: skip
         paths = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'worlds'}"
         own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "FAKE_WORLD_MARK": str(self.mark)}
+        own["RAY_worker_niceness"] = "0"  # Ray would leave the CPU to everybody else
         for _ in range(4):
             log = self._folder / f"{len(list(self._folder.glob('*.txt')))}.txt"
             with log.open("wb") as stream:
                 node = subprocess.Popen(command, env={**os.environ, **own}, stdout=stream, stderr=stream)
+            self._nodes.append(node)
             while node.poll() is None:
                 if "Ray runtime started" in log.read_text():
                     return node
@@ -69,6 +72,8 @@ class Nodes:
 
     def close(self) -> None:
         """End every process that was started for these nodes, by its own id."""
+        for node in self._nodes:
+            self.kill(node)
         for process in psutil.process_iter(["cmdline"]):
             words = " ".join(process.info["cmdline"] or ())
             if str(self._folder) in words or self.address in words:
