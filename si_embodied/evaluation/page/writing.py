@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,14 +77,12 @@ def _encodable(text: str) -> str:
 
 def render(content: PageContent) -> str:
     """The page's HTML. Everything but our own charts and styles is escaped."""
-    with extra("sim"):
-        from markupsafe import Markup
-    return _template("report.html.j2", autoescape=True).render(page=content, css=Markup(_file("report.css")))
+    return _template("report.html.j2").render(page=content)
 
 
 def render_card(groups: Sequence[Group]) -> str:
     """The card's Markdown."""
-    return _template("card.md.j2", autoescape=False).render(
+    return _template("card.md.j2").render(
         title=", ".join(dict.fromkeys(group.title for group in groups)),
         version=__version__,
         groups=[score_group(group) for group in groups],
@@ -93,12 +90,13 @@ def render_card(groups: Sequence[Group]) -> str:
     )
 
 
-def _template(name: str, *, autoescape: bool) -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     with extra("sim"):
         import jinja2
-    environment = jinja2.Environment(autoescape=autoescape, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(_file(name))
-
-
-def _file(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(name)
