@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import ConfigError, extra
-from si_embodied.parallel.work import Bench, Crew, Failure, Lost, Make, TaskT, Ticket
+from si_embodied.parallel.work import NO_KIND, Bench, Crew, Failure, Kind, Lost, Make, TaskT, Ticket
 
 LOCAL = "local"
 _OBJECT_STORE_BYTES = 100 << 20  # results are small; Ray would take a third of the memory
@@ -31,8 +30,8 @@ class _Actor:
             os.chdir(folder)
         self._bench = Bench()
 
-    def do(self, make: bytes, task: object) -> Any | Failure:
-        return self._bench.do(make, task)
+    def do(self, kind: Kind, task: object) -> Any | Failure:
+        return self._bench.do(kind, task)
 
     def close(self) -> None:
         self._bench.close()
@@ -47,6 +46,7 @@ class _RayCrew:
         limits = {"num_cpus": 1, "num_gpus": gpu_share, "max_restarts": 0, "max_task_retries": 0}
         self._actor_class = ray.remote(**limits)(_Actor)
         self._idle: list[Any] = []
+        self._kind = NO_KIND
         self._busy: dict[Any, Any] = {}  # by the reference to its result
         self._placed: set[Any] = set()  # actors that have answered, and so have a place
 
@@ -55,7 +55,8 @@ class _RayCrew:
 
     def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
         actor = self._idle.pop() if self._idle else self._actor_class.remote(str(Path.cwd()))
-        reference = actor.do.remote(pickle.dumps(make), task)
+        self._kind = self._kind.with_make(make)
+        reference = actor.do.remote(self._kind, task)
         self._busy[reference] = actor
         return reference  # type: ignore[no-any-return]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
-import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from si_embodied.parallel.work import Bench, Crew, Failure, Lost, Make, TaskT, Ticket
+from si_embodied.parallel.work import NO_KIND, Bench, Crew, Failure, Kind, Lost, Make, TaskT, Ticket
 from si_embodied.processes import one_thread_each, start_pool
 
 
@@ -19,6 +18,7 @@ class _LocalCrew:
 
     def __init__(self, workers: int) -> None:
         self._pools: list[concurrent.futures.ProcessPoolExecutor | None] = [None] * workers
+        self._kind = NO_KIND
         self._busy: dict[concurrent.futures.Future[Any], int] = {}  # and the number of its seat
 
     def free(self) -> bool:
@@ -30,7 +30,8 @@ class _LocalCrew:
         pool = self._pools[seat]
         if pool is None:
             pool = self._pools[seat] = start_pool(1)
-        future = pool.submit(_do, pickle.dumps(make), task)
+        self._kind = self._kind.with_make(make)
+        future = pool.submit(_do, self._kind, task)
         self._busy[future] = seat
         return future
 
@@ -79,8 +80,8 @@ _benches: list[Bench] = []
 """In a worker's process, its bench, once it has had a task."""
 
 
-def _do(make: bytes, task: object) -> Any | Failure:
+def _do(kind: Kind, task: object) -> Any | Failure:
     if not _benches:
         _benches.append(Bench())
         atexit.register(_benches[0].close)
-    return _benches[0].do(make, task)
+    return _benches[0].do(kind, task)

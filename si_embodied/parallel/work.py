@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
@@ -167,6 +166,24 @@ def here() -> Iterator[Crew]:
         crew.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of tasks: those that one worker can do."""
+
+    number: int  # among those of its crew; 0 stands for none
+    make: Make[Any, Any]
+
+    def with_make(self, make: Make[Any, Any]) -> Kind:
+        """This kind, or the next one if its workers are made in another way."""
+        return self if make is self.make else Kind(self.number + 1, make)
+
+
+def _nobody() -> Worker[Any, Any]:
+    raise WorkError("no task has been started")
+
+
+NO_KIND = Kind(0, _nobody)
+
 # --- in a worker's process ------------------------------------------------------------------------------------------
 
 
@@ -175,18 +192,18 @@ class Bench:
 
     def __init__(self) -> None:
         """Nothing is made yet: what goes wrong is told with the first task."""
-        self._made: bytes = b""
+        self._kind = 0
         self._worker: Worker[Any, Any] | None = None
 
-    def do(self, make: bytes, task: object) -> Any | Failure:
-        """Do a task; the pickled `make` makes the worker, unless it made the one that is there."""
+    def do(self, kind: Kind, task: object) -> Any | Failure:
+        """Do a task of a kind, with the worker that is there if it is for that kind."""
         try:
-            if make != self._made:
+            if kind.number != self._kind:
                 from si_embodied.plugins import load_plugins
 
                 load_plugins()
                 self.close()
-                self._worker, self._made = pickle.loads(make)(), make  # nosec B301  # by the process that started this
+                self._worker, self._kind = kind.make(), kind.number
             assert self._worker is not None  # it was just made
             return self._worker.do(task)
         except Exception as error:  # noqa: BLE001 - the process that asked raises it
@@ -194,6 +211,6 @@ class Bench:
 
     def close(self) -> None:
         """Close the worker, if there is one."""
-        worker, self._worker, self._made = self._worker, None, b""
+        worker, self._worker, self._kind = self._worker, None, 0
         if worker is not None:
             worker.close()

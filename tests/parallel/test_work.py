@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from si_embodied.errors import ConfigError
 from si_embodied.parallel.placement import HERE, Placement
-from si_embodied.parallel.work import MOST_TRIES, Bench, Failure, Lost, WorkError, work_through
+from si_embodied.parallel.work import MOST_TRIES, Bench, Failure, Kind, Lost, WorkError, work_through
 
 
 class Adder:
@@ -51,7 +50,7 @@ class FakeCrew:
         if self.lost.get(task, 0):
             self.lost[task] -= 1
             return [(ticket, Lost("killed"))]
-        return [(ticket, self.bench.do(pickle.dumps(Adder), task))]
+        return [(ticket, self.bench.do(Kind(1, Adder), task))]
 
     def drop(self) -> None:
         self.dropped = True
