@@ -251,6 +251,7 @@ def test_an_emergency_stop_survives_a_restart_of_the_watchdog_and_then_of_the_pl
     robot.diagnostics.clear()
     robot.watchdog = ros.start(WATCHDOG)
     ros.wait(lambda: "emergency stop" in robot.status("watchdog"), ANSWERS_S, "the stop, from the planner")
+    ros.wait(file.exists, ANSWERS_S, "the file again, which a thread of its own writes")
     robot.kill(robot.watchdog, robot.planner)
     robot.diagnostics.clear()
     robot.watchdog = ros.start(WATCHDOG)
