@@ -49,7 +49,7 @@ class Run:
         from si_embodied.evaluation.page import PAGE, write_report
         from si_embodied.evaluation.report import score_table
         from si_embodied.suites.rows import models_of, rows_of
-        from si_embodied.suites.run import run_suite
+        from si_embodied.suites.run import ROWS, run_suite
 
         started_s = time.perf_counter()
         suite = self._suite()
@@ -58,7 +58,7 @@ class Run:
         report = run_suite(suite, rows, out, placement=self.placement, videos=self.videos)
         Console().print(score_table([score.report for score in report.scores]))
         say(*report.table()[-1:] if report.interrupted else (), f"{time.perf_counter() - started_s:.0f} s; {out}")
-        say(f"page: {write_report([out], out / PAGE)}")
+        say(f"page: {write_report([out / ROWS], out / 'report' / PAGE)}")
         if self.json:
             say(json.dumps(report.to_json(), allow_nan=False))
         return 130 if report.interrupted else 0

@@ -111,8 +111,7 @@ class EpisodeRunner:
             return []
         config = self._config
         title = f"{config.policy} on {config.env} {config.task or ''}".strip()
-        robot: Any = getattr(self._env.unwrapped, "embodiment", None)
-        return [LiveEpisode(self._screen, title=title, seed=seed, robot=robot, tap=self._tap)]
+        return [LiveEpisode(self._screen, title=title, seed=seed, tap=self._tap)]
 
     def _watched(self, policy: Policy, seed: int, path: Path | None) -> EpisodeResult:
         watchers = self._live(seed)

@@ -34,7 +34,6 @@ class LiveEpisode(Watcher):
         *,
         title: str,
         seed: int,
-        robot: Embodiment | None = None,
         tap: Tap | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,12 +43,12 @@ class LiveEpisode(Watcher):
             screen: shows the frames.
             title: policy, world and task.
             seed: of the episode.
-            robot: what acts, if it is a robot of this package.
             tap: keeps the prompts as the model sees them.
             clock: in seconds; paces the frames.
         """
-        self._screen, self._title, self._seed, self._robot, self._tap = screen, title, seed, robot, tap
+        self._screen, self._title, self._seed, self._tap = screen, title, seed, tap
         self._clock = clock
+        self._robot: Embodiment | None = None  # what acts, if it is a robot of this package
         self._trail: list[tuple[float, float]] = []
         self._last: tuple[Policy, Task, Observation] | None = None
         self._shown_s, self._shown_plans = -PERIOD_S, -1
@@ -59,6 +58,7 @@ class LiveEpisode(Watcher):
         """Show the moment, if a page is open and it is time."""
         place = observation.T_map_base if observation.arm is None else observation.arm.T_map_tool
         self._trail.append((round(float(place.translation[0]), 3), round(float(place.translation[1]), 3)))
+        self._robot = getattr(env.unwrapped, "embodiment", None)
         self._last = policy, task, observation
         now_s, plans = self._clock(), len(policy.decisions)
         if plans == self._shown_plans and now_s - self._shown_s < PERIOD_S:

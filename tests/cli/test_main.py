@@ -10,7 +10,7 @@ from si_embodied import __version__
 from si_embodied.cli import main as entry
 from si_embodied.errors import ConfigError
 
-SHARED = ("__init__", "main", "options", "output", "parsing")  # modules of the command that are no verbs
+SHARED = ("__init__", "main", "options", "output", "parsing", "progress")  # modules of the command that are no verbs
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

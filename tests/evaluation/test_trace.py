@@ -93,7 +93,7 @@ def test_views_that_plans_point_into_are_kept_rather_than_others(fake_world: str
     for step in range(60):
         first = Goto(object="chair", view=0, point=(500, 500)) if step in (21, 40) else Explore()
         Planning.decisions.append(Hold(record, Plan(subgoals=(first,), done=False)))
-        trace.acted(env, Planning, observation, step)
+        trace.acted(env, Planning, Task("find a chair", "navigation"), observation, step)
     stills = trace.trace().stills
     assert len(stills) <= MOST_STILLS
     assert {0, 21, 40, 59} <= {still.step for still in stills}
