@@ -97,7 +97,7 @@ class Player:
         self._take(self._scene.instruct(text), "acting")
         self.wheel.by_hand = by_hand
         return "the world will say if it succeeds" if self._measured else (
-            "this is none of the world's own tasks: watch whether it succeeds, and say so when you save it"
+            "this is not one of the world's own tasks: watch whether it succeeds, and say so when you save it"
         )  # fmt: skip
 
     def hand(self, by_hand: bool) -> str:
