@@ -26,10 +26,10 @@ LOG = logging.getLogger(__name__)
 UP = [sys.executable, "-m", "si_embodied.cli.main", "ros", "up"]
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STARTS_S, ENDS_S = 90.0, 30.0
-TASK_S, SLOWDOWN = 180.0, 5.0
-"""Simulated seconds for a task, and how much longer a busy machine may take for one."""
+TASK_S, SLOWDOWN = 600.0, 5.0
+"""Simulated seconds for a task, as in planner.yaml, and how much longer a busy machine may take for one."""
 FAST = "5"
-"""Times real time; what a machine cannot do takes longer."""
+"""Times real time; what a machine cannot do takes longer, and planning then takes more simulated seconds."""
 
 
 class Up:
