@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,10 @@ from std_srvs.srv import Trigger
 
 pytest.importorskip("mujoco", reason="the simulated worlds need the extra sim")
 
+from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.opening import located
+from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.session import Session
 from si_embodied.types import Code
 
 LOG = logging.getLogger(__name__)
@@ -114,13 +119,42 @@ def test_when_one_node_exits_the_others_stop(ros: Any) -> None:
 def test_tasks_succeed_on_most_of_20_seeds(ros: Any, world: str, least: int) -> None:
     """With perfect pixels, as without ROS, only geometry and skills can fail."""
     up = Up(ros, "--sim", world, "--backend", "perfect_pixels", "--speed", FAST)
+    assert episodes_won(up, world, range(20)) >= least
+
+
+SEEDS = range(100_000, 100_020)
+"""si-nano was not trained on these."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(
+    ("world", "env"),
+    [
+        pytest.param("apartment", "si_embodied/Apartment-v0", id="many-apartment"),
+        pytest.param("tabletop", "si_embodied/Tabletop-v0", id="many-tabletop"),
+    ],
+)
+def test_si_nano_does_over_ros_as_well_as_in_gymnasium(ros: Any, tmp_path: Path, world: str, env: str) -> None:
+    """At least four of five episodes that it wins there; a world over ROS goes on while the planner plans."""
+    si_nano = located(BackendConfig("local"))
+    config = EvaluationConfig(env, "planner", backend=si_nano, episodes=len(SEEDS), seed=SEEDS.start)
+    expected = sum(episode.success for episode in Session(tmp_path).run(config).episodes)
+    up = Up(ros, "--sim", world, "--speed", FAST)
+    won = episodes_won(up, world, SEEDS)
+    LOG.info("%s: %d of %d over ROS, %d in Gymnasium", world, won, len(SEEDS), expected)
+    assert won >= 0.8 * expected
+
+
+def episodes_won(up: Up, world: str, seeds: range) -> int:
+    """Carry out one task for each seed; for how many the simulator reports success."""
     up.instruction()
     successes = 0
-    for seed in range(20):
+    for seed in seeds:
         instruction = up.begin(seed)
         result = up.carry_out(instruction)
         success = result.code == Code.OK and up.at_goal()
         successes += success
         words = "success" if success else f"no success, code {result.code} {result.message}"
         LOG.info("%s, seed %d, %s: %s after %.0f s", world, seed, instruction, words, result.duration_s)
-    assert successes >= least
+    return successes
