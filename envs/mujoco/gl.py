@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +89,40 @@ def make_context(name: str, width: int, height: int) -> GlContext:
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise RendererError(f"could not create an OpenGL context of kind {name!r}: {error}") from error
     return context
+
+
+class _Idle(threading.local):
+    """The contexts of this thread that nothing uses, by process and kind. A forked process cannot use its parent's."""
+
+    def __init__(self) -> None:
+        """None at first."""
+        self.contexts: dict[tuple[int, str], GlContext] = {}
+
+
+_idle = _Idle()
+
+
+def take_context(name: str, width: int, height: int) -> GlContext:
+    """An OpenGL context that no one else uses: an idle one of this thread, or else a new one.
+
+    A software renderer compiles its shaders anew in every context, which takes 0.25 s, and each episode has a world.
+
+    Raises:
+        RendererError: as `make_context`.
+    """
+    return _idle.contexts.pop((os.getpid(), name), None) or make_context(name, width, height)
+
+
+def put_back(context: GlContext, name: str) -> None:
+    """Keep a context, from which everything was freed, for this thread's next `take_context`; one of each kind."""
+    if _idle.contexts.setdefault((os.getpid(), name), context) is not context:
+        context.free()
+
+
+def free_idle() -> None:
+    """Free what this thread has put back."""
+    for key in [key for key in _idle.contexts if key[0] == os.getpid()]:
+        _idle.contexts.pop(key).free()
 
 
 def draw_one(name: str) -> None:

@@ -46,6 +46,7 @@ class Pipeline(Protocol):
 def _close_all() -> None:
     for renderer in list(_open_renderers):
         renderer.close()
+    gl.free_idle()
 
 
 def camera_id(model: mujoco.MjModel, camera: str | int) -> int:
@@ -70,8 +71,8 @@ class GlPipeline:
     def __init__(
         self, model: mujoco.MjModel, height: int, width: int, name: str, hidden_groups: tuple[int, ...]
     ) -> None:
-        """Create a context and upload the model; `name` is one of `gl.GL_NAMES`."""
-        self._context = gl.make_context(name, width, height)
+        """Upload the model to a context; `name` is one of `gl.GL_NAMES`."""
+        self._name, self._context = name, gl.take_context(name, width, height)
         import mujoco
 
         self._mujoco: Any = mujoco
@@ -151,10 +152,10 @@ class GlPipeline:
         return image
 
     def close(self) -> None:
-        """Free MuJoCo's context, then OpenGL's."""
+        """Free what the model has in OpenGL; the context itself may serve the next model."""
         self._context.make_current()
         self._mjr.free()
-        self._context.free()
+        gl.put_back(self._context, self._name)
 
 
 class SceneRenderer:

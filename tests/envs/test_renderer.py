@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from si_embodied.envs.mujoco import selection
+from si_embodied.envs.mujoco import gl, selection
 from si_embodied.envs.mujoco.camera import camera_intrinsics, camera_pose
 from si_embodied.envs.mujoco.renderer import SceneRenderer, select_renderer
 from si_embodied.errors import RendererError, UnknownNameError
@@ -120,6 +120,36 @@ def test_a_closed_renderer_says_so(world):
     made.close()
     with pytest.raises(RendererError, match="closed"):
         made.rgb(world[1], "eye")
+
+
+def test_a_context_that_rendered_another_world_renders_the_same_bits(world):
+    def drawn(size):
+        made = SceneRenderer(world[0], size, size)
+        images = (*made.rgbd(world[1], "eye"), made.segmentation(world[1], "eye"))
+        made.close()
+        return images
+
+    gl.free_idle()
+    fresh = drawn(65)
+    other = mujoco.MjModel.from_xml_string(SCENE.replace("60", "90").replace("1 0 0 1", "0 1 0 1"))
+    SceneRenderer(other, 129, 33).close()
+    made = SceneRenderer(other, 33, 129)  # open at the same time
+    for image, expected in zip(drawn(65), fresh, strict=True):
+        np.testing.assert_array_equal(image, expected)
+    made.close()
+
+
+@pytest.mark.skipif(select_renderer().name == "rays", reason="needs OpenGL")
+def test_only_one_idle_context_is_kept_and_never_one_in_use(world):
+    kind = select_renderer().name
+    gl.free_idle()
+    first, second = gl.take_context(kind, 8, 8), gl.take_context(kind, 8, 8)
+    assert first is not second
+    gl.put_back(first, kind)
+    gl.put_back(second, kind)
+    assert gl.take_context(kind, 8, 8) is first
+    assert gl.take_context(kind, 8, 8) not in (first, second)
+    first.free()
 
 
 def test_an_unknown_camera_is_named(renderer, world):
