@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,6 +16,11 @@ from hypothesis import HealthCheck, settings
 from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.progress import Progress, shown_with
+
+# Threads of one test wait for each other, and beside other processes for longer than one would take to do it all. Read by
+# the libraries as they load, here and in processes that tests start.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 # How fast examples come says how busy the machine is, and nothing about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
