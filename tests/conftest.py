@@ -17,8 +17,8 @@ from si_embodied import CameraFrame, Intrinsics, Observation, Pose, Task
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.progress import Progress, shown_with
 
-# Threads of one test wait for each other, and beside other processes for longer than one would take to do it all. Read by
-# the libraries as they load, here and in processes that tests start.
+# Threads of one test wait for each other, and beside other processes for longer than one would take to do it all. The
+# libraries read it as they load, here and in processes that tests start.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
