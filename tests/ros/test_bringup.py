@@ -140,7 +140,9 @@ def test_si_nano_does_over_ros_as_well_as_in_gymnasium(ros: Any, tmp_path: Path,
     si_nano = located(BackendConfig("local"))
     config = EvaluationConfig(env, "planner", backend=si_nano, episodes=len(SEEDS), seed=SEEDS.start)
     expected = sum(episode.success for episode in Session(tmp_path).run(config).episodes)
-    up = Up(ros, "--sim", world, "--speed", FAST)
+    told = tmp_path / "told.yaml"  # the simulator tells these tests what is true; the planner does not listen
+    told.write_text(json.dumps({"sim_node": {"ros__parameters": {"publish_ground_truth": True}}}))
+    up = Up(ros, "--sim", world, "--speed", FAST, "--params-file", str(told))
     won = episodes_won(up, world, SEEDS)
     LOG.info("%s: %d of %d over ROS, %d in Gymnasium", world, won, len(SEEDS), expected)
     assert won >= 0.8 * expected
