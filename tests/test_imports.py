@@ -232,6 +232,11 @@ def test_a_page_shows_what_it_is_given_and_acts_on_nothing() -> None:
     assert not found, "live imports the core, evaluation's watcher and serving's keys:\n" + "\n".join(found)
 
 
+def test_episodes_do_not_know_who_watches_them() -> None:
+    found = offences("evaluation", *ours("cli", "live", "play", "suites"))
+    assert not found, "whoever starts an evaluation says who watches it (`Audience`):\n" + "\n".join(found)
+
+
 def test_only_the_command_line_plays() -> None:
     found = [
         str(entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ from si_embodied.parallel.placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from si_embodied.evaluation.episode import Audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Eval:
         config = self._config(needs_model=find_policy(self.evaluation.policy).needs_model)
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
-        session = Session(out, videos=self.videos, traces=True, placement=self.placement)
+        session = Session(out, self.videos, traces=True, placement=self.placement, audiences=self._audiences(out))
         with live_page(out) if self.watch else contextlib.nullcontext():
             report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
@@ -75,6 +78,12 @@ class Eval:
         if self.json:
             say(json.dumps(report.to_json(comparisons), allow_nan=False))
         return 130 if report.interrupted or any(each.report.interrupted for each in comparisons) else 0
+
+    def _audiences(self, out: Path) -> tuple[Audience, ...]:
+        """A run can always be watched through its folder, also by a command that is given later."""
+        from si_embodied.live.episodes import live_episodes
+
+        return (partial(live_episodes, out),)
 
     def _config(self, *, needs_model: bool) -> EvaluationConfig:
         from si_embodied.backends.opening import located

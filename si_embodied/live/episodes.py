@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.evaluation.episode import EpisodeResult, Watcher
+from si_embodied.live.folder import FolderScreen
 from si_embodied.live.moment import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from si_embodied.backends.tapped import Tap
     from si_embodied.embodiment import Embodiment
+    from si_embodied.evaluation.config import EvaluationConfig
+    from si_embodied.evaluation.episode import MakeWatcher
     from si_embodied.live.board import Screen
     from si_embodied.live.frame import Frame
     from si_embodied.policies.base import Policy
@@ -23,6 +28,16 @@ _LOG = logging.getLogger(__name__)
 
 PERIOD_S = 0.2
 """Frames are at least so far apart, except for those of a new decision."""
+
+
+@contextmanager
+def live_episodes(run: Path, config: EvaluationConfig, tap: Tap) -> Iterator[MakeWatcher]:
+    """Show this process's episodes in a run's folder, to `si-embodied watch` (an `Audience`, once `run` is bound)."""
+    screen = FolderScreen(run)
+    try:
+        yield lambda seed: LiveEpisode(screen, title=config.title, seed=seed, tap=tap)
+    finally:
+        screen.close()
 
 
 class LiveEpisode(Watcher):
