@@ -224,6 +224,9 @@ class NodeSettings:
     bond: Annotated[
         bool, Doc("keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy")
     ] = False
+    live_folder: Annotated[
+        str, Doc("folder through which `si-embodied watch FOLDER` shows what this planner sees and does; empty: none")
+    ] = ""
     robot: RobotSettings = field(default_factory=RobotSettings)
     arm: ArmSettings = field(default_factory=ArmSettings)
     navigation: NavigationSettings = field(default_factory=NavigationSettings)

@@ -16,13 +16,12 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.options import EndWithJson, Model, Place, Server, latency, named_value, noise
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags, reader
+from si_embodied.cli.watch import live_page
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.parallel.placement import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from si_embodied.evaluation.episode import Audience
 
 
@@ -97,13 +96,3 @@ class Eval:
             backend = BackendConfig("remote", url=self.planner)
         model, planner = located(backend) if needs_model else None, self.model.planner_config()
         return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
-
-
-@contextlib.contextmanager
-def live_page(run: Path) -> Iterator[None]:
-    """A page that shows the run until it ends; its address is printed."""
-    from si_embodied.live.watching import watch
-
-    with watch(run) as page:
-        say(f"watch it at {page.url}")
-        yield
