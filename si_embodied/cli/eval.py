@@ -53,6 +53,11 @@ class Eval:
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
     placement: Place = Placement()
     watch: Annotated[bool, Doc("show the run on a local page; `si-embodied watch` shows one that runs already")] = False
+    rerun: Annotated[
+        Path | None,
+        Doc("also write each episode for the Rerun viewer: a folder, or FILE.rrd for a single episode"),
+        arg(metavar="DIR|FILE.rrd"),
+    ] = None
     json: EndWithJson = False
 
     def run(self) -> int:
@@ -82,7 +87,17 @@ class Eval:
         """A run can always be watched through its folder, also by a command that is given later."""
         from si_embodied.live.episodes import live_episodes
 
-        return (partial(live_episodes, out),)
+        shown: Audience = partial(live_episodes, out)
+        if self.rerun is None:
+            return (shown,)
+        from si_embodied.live.rerun_episodes import SUFFIX, rerun_episodes
+
+        if self.rerun.suffix == SUFFIX and (self.evaluation.episodes > 1 or self.control):
+            raise ConfigError(
+                f"a file holds one episode, got --rerun {self.rerun} for {self.evaluation.episodes} episodes and "
+                f"{len(self.control)} controls; give a folder, or --episodes 1 without --control"
+            )
+        return shown, partial(rerun_episodes, self.rerun.absolute())
 
     def _config(self, *, needs_model: bool) -> EvaluationConfig:
         from si_embodied.backends.opening import located
