@@ -90,13 +90,13 @@ class Eval:
         shown: Audience = partial(live_episodes, out)
         if self.rerun is None:
             return (shown,)
-        from si_embodied.live.rerun_episodes import SUFFIX, rerun_episodes
-
-        if self.rerun.suffix == SUFFIX and (self.evaluation.episodes > 1 or self.control):
+        if self.rerun.suffix == ".rrd" and (self.evaluation.episodes > 1 or self.control):
             raise ConfigError(
                 f"a file holds one episode, got --rerun {self.rerun} for {self.evaluation.episodes} episodes and "
                 f"{len(self.control)} controls; give a folder, or --episodes 1 without --control"
             )
+        from si_embodied.live.rerun_episodes import rerun_episodes
+
         return shown, partial(rerun_episodes, self.rerun.absolute())
 
     def _config(self, *, needs_model: bool) -> EvaluationConfig:
