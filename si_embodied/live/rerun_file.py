@@ -73,7 +73,7 @@ class RerunFile:
         if not self._laid_out:
             self._recording.send_blueprint(_layout([frame.name for frame in seen.frames]))
             self._laid_out = True
-            self._log("log", rerun.TextLog(f"{moment.title}: {moment.instruction}"))
+            self._log("log", rerun.TextLog(_clean(f"{moment.title}: {moment.instruction}")))
         self._recording.set_time("step", sequence=moment.step)
         if seen.stamp_s > _SINCE_1970_S:
             self._recording.set_time("time", timestamp=seen.stamp_s)
@@ -88,7 +88,7 @@ class RerunFile:
             self._add_decision(moment, moment.decisions[-1])
         if moment.status != self._status:
             self._status = moment.status
-            self._log("log", rerun.TextLog(moment.status))
+            self._log("log", rerun.TextLog(_clean(moment.status)))
 
     def close(self) -> None:
         """Finish the file."""
@@ -129,13 +129,14 @@ class RerunFile:
         steps = () if decision.plan is None else decision.plan.subgoals
         words = ", then ".join(step.words for step in steps) or "done"
         text = words if executed else f"hold {record.code.name}: {record.message}"
-        self._log("log", rerun.TextLog(text, level="INFO" if executed else "WARN"))
-        self._log("answer", rerun.TextDocument("\n\n".join([*record.thoughts, *record.raw_text]) or "(none)"))
+        self._log("log", rerun.TextLog(_clean(text), level="INFO" if executed else "WARN"))
+        answer = "\n\n".join([*record.thoughts, *record.raw_text]) or "(none)"
+        self._log("answer", rerun.TextDocument(_clean(answer)))
         for part, seconds in record.latency_s.items():
             self._log(f"latency/{part}", rerun.Scalars(seconds))
         if moment.prompt is not None and moment.prompt is not self._prompt:
             self._prompt = moment.prompt
-            self._log("prompt", rerun.TextDocument(_prompt_text(moment.prompt)))
+            self._log("prompt", rerun.TextDocument(_clean(_prompt_text(moment.prompt))))
         self._add_goals(decision)
         if execution.planned_from is not None:
             self._add_view(decision, execution.planned_from)
@@ -166,7 +167,10 @@ class RerunFile:
             self._log(entity, rerun.Clear(recursive=False))
             return
         points = np.array([[float(value) for value in place] for place in places])
-        self._log(entity, rerun.Points3D(points, labels=labels or None, colors=[colour], radii=0.05))
+        self._log(
+            entity,
+            rerun.Points3D(points, labels=[_clean(label) for label in labels] or None, colors=[colour], radii=0.05),
+        )
 
     def _add_view(self, decision: Decision, seen: Observation) -> None:
         """The view that the plan's first point lies in (without points the first one), with the points in it."""
@@ -181,7 +185,7 @@ class RerunFile:
         width, height = frame.intrinsics.width, frame.intrinsics.height
         points = [(mark.x * width, mark.y * height) for mark in marks[view]]
         colours = [_GOAL if mark.executed else _REFUSED for mark in marks[view]]
-        labels = [mark.label for mark in marks[view]]
+        labels = [_clean(mark.label) for mark in marks[view]]
         self._log("plan/points", rerun.Points2D(points, labels=labels, colors=colours, radii=width / 50))
 
 
@@ -205,6 +209,11 @@ def _layout(cameras: Sequence[str]) -> Any:
         ),
         collapse_panels=True,
     )  # fmt: skip
+
+
+def _clean(text: str) -> str:
+    """Text that can be encoded: a model may write half a character."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _transform(pose: Pose) -> Any:
