@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from si_embodied.backends.opening import located
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.runner import evaluate
+from si_embodied.live.episodes import live_episodes
 from si_embodied.live.watching import watch
 
 Mode = Literal["off", "unwatched", "watched"]
@@ -54,14 +56,14 @@ def seconds(mode: Mode) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        records = RecordFile(run / "records.jsonl", config.identity())
+        records, shown = RecordFile(run / "records.jsonl", config.identity()), partial(live_episodes, run)
         if mode == "watched":
             with page_open(run):
                 started_s = time.process_time()
-                evaluate(config, records, live=run)
+                evaluate(config, records, audiences=[shown])
                 return time.process_time() - started_s
         started_s = time.process_time()
-        evaluate(config, records, live=run if mode == "unwatched" else None)
+        evaluate(config, records, audiences=[shown] if mode == "unwatched" else [])
         return time.process_time() - started_s
 
 

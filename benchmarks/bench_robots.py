@@ -108,7 +108,7 @@ def measure(model: Path, streams: Sequence[Sequence[Prompt]]) -> dict[str, Timin
     """Plan all robots' prompts in each kind; a robot's first prompt is not timed."""
     robots = len(streams)
     backends = {
-        "one after another": LocalBackend(model, lanes=1, cache_bytes=0),
+        "one after another": LocalBackend(model, lanes=1, cache_mb=0),
         "own caches": LocalBackend(model, lanes=1),
         "at once": LocalBackend(model, lanes=max(robots, LANES)),
     }

@@ -232,6 +232,11 @@ def test_a_page_shows_what_it_is_given_and_acts_on_nothing() -> None:
     assert not found, "live imports the core, evaluation's watcher and serving's keys:\n" + "\n".join(found)
 
 
+def test_episodes_do_not_know_who_watches_them() -> None:
+    found = offences("evaluation", *ours("cli", "live", "play", "suites"))
+    assert not found, "whoever starts an evaluation says who watches it (`Audience`):\n" + "\n".join(found)
+
+
 def test_only_the_command_line_plays() -> None:
     found = [
         str(entry)
@@ -322,12 +327,25 @@ def loaded_by(statement: str) -> set[str]:
             "import si_embodied.evaluation.runner",
             {*LEARNING, *ROBOT, *SERVING, *DRAWING, *CLUSTER, "mujoco", "gymnasium"},
         ),
-        ("import si_embodied.cli.main", {*LEARNING, *SIMULATORS, *ROBOT, *SERVING, *DRAWING, "pydantic"}),
+        (
+            "import si_embodied.cli.main",
+            {*LEARNING, *SIMULATORS, *ROBOT, *SERVING, *DRAWING, "pydantic", "numpy", "tyro"},
+        ),
     ],
 )
 def test_importing_stays_light(statement: str, heavy: set[str]) -> None:
     found = sorted(loaded_by(statement) & heavy)
     assert not found, f"`{statement}` loads {found}; import them where they are used"
+
+
+def test_every_name_of_the_package_is_there_when_it_is_used() -> None:
+    import si_embodied
+
+    for name in si_embodied.__all__:
+        assert getattr(si_embodied, name) is not None
+    assert set(si_embodied.__all__) <= set(dir(si_embodied))
+    with pytest.raises(AttributeError, match="has no attribute 'Taks'"):
+        si_embodied.Taks  # noqa: B018 - the access is the test
 
 
 def test_importing_the_package_takes_under_300_ms() -> None:

@@ -83,6 +83,7 @@ class Bringup:
     params_file: Annotated[Path | None, Doc("ROS parameters of the nodes, on top of those in config/")] = None
     record: Annotated[Path | None, Doc("a folder to create, for si-embodied replay, ros2 bag and Foxglove")] = None
     no_planner: Annotated[bool, Doc("start the simulated robot alone")] = False
+    live_folder: Annotated[Path | None, Doc("through which `si-embodied watch` shows the planner")] = None
 
     def __post_init__(self) -> None:
         """Reject an unknown world."""
@@ -98,6 +99,8 @@ class Bringup:
         sim = self.sim
         if self.no_planner and not sim:
             raise ConfigError("--no-planner leaves nothing to start; give --sim too")
+        if self.no_planner and self.live_folder is not None:
+            raise ConfigError("--watch shows the planner, and --no-planner starts none; leave one of them out")
         if sim is None and (self.task, self.seed, self.speed) != (None, None, None):
             raise ConfigError("--task, --seed and --speed set up a simulated world; give --sim too")
         if self.params_file is not None and not self.params_file.is_file():
@@ -124,7 +127,7 @@ class Bringup:
             add("watchdog", "watchdog_node", use_sim_time=simulated)
             add(
                 "planner", "planner_node", autostart=True, use_sim_time=simulated, backend=self.backend,
-                model=self.model,
+                model=self.model, live_folder=None if self.live_folder is None else str(self.live_folder.absolute()),
             )  # fmt: skip
         return nodes
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from si_embodied.ros_nodes.node.annotated_image import AnnotatedImage
+from si_embodied.ros_nodes.node.live_page import LivePage
 from si_embodied.ros_nodes.node.record_publisher import RecordPublisher
 
 if TYPE_CHECKING:
@@ -29,5 +30,5 @@ class DecisionListener(Protocol):
 
 MakeListener: TypeAlias = "Callable[[NodeView, PlannerRuntime], DecisionListener]"
 
-LISTENERS: tuple[MakeListener, ...] = (AnnotatedImage, RecordPublisher)
+LISTENERS: tuple[MakeListener, ...] = (AnnotatedImage, RecordPublisher, LivePage)
 """Created in this order. If one raises a `SiEmbodiedError`, configuring the node fails with that message."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from si_embodied.guard import Guard
     from si_embodied.memory import Memory
     from si_embodied.planner import AnyPlanner
-    from si_embodied.types import Decision, Observation, Task
+    from si_embodied.types import Decision, NavigationMap, Observation, Task
 
 MOST_UNMAPPED = 12
 """Observations kept for the map between two plans. Mapping them takes a fraction of the planning time."""
@@ -34,6 +34,7 @@ class PlanInputs:
     now_s: float  # start of planning, on the observation's clock
     unmapped: tuple[Observation, ...] = ()  # mapped after the last plan and before the plan's own observation
     fresh: bool = False  # whether the map was empty before them
+    navigation_map: NavigationMap | None = None  # what a mobile robot knew of the floor
 
 
 class ReplaceablePlanner:
@@ -76,7 +77,8 @@ class ReplaceablePlanner:
         self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None
     ) -> Decision:  # fmt: skip
         """Make a decision with the wrapped planner, and keep its inputs."""
-        self.inputs = PlanInputs(memory, observation.stamp_s if now_s is None else now_s)
+        started_s = observation.stamp_s if now_s is None else now_s
+        self.inputs = PlanInputs(memory, started_s, navigation_map=observation.navigation_map)
         return self.inner.plan(task, observation, memory, now_s=now_s)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
+from si_embodied.backends.tapped import Tap
 from si_embodied.geometry import Pose
+from si_embodied.planner import AnyPlanner
 from si_embodied.ros_nodes.motion.stop import ARM_CANCEL, BASE_CANCEL, CANCEL_SUFFIX, MotionStop
 from si_embodied.ros_nodes.node.mapping_planner import PlanInputs
 from si_embodied.ros_nodes.node.perfect_pixels import PerfectPixels
@@ -70,7 +72,8 @@ class PlannerRuntime:
         self._backend = make_backend(settings)
         if self._backend is not None:
             opened.callback(self._backend.close)
-        planner = make_planner(settings, self._backend)
+        self.tap = Tap()
+        planner = self._make_planner(settings)
         if self._backend is None:
             opened.callback(planner.close)
         self.settings = replace(settings, planner=planner.config)  # with the prompt versions actually used
@@ -100,6 +103,9 @@ class PlannerRuntime:
             may_start=lambda: granted() and self._stop.lets_goal_start(),
         )
 
+    def _make_planner(self, settings: NodeSettings) -> AnyPlanner:
+        return make_planner(settings, None if self._backend is None else self.tap.on(self._backend))
+
     def now_s(self) -> float:
         """The ROS time in seconds."""
         return 1e-9 * float(self._node.get_clock().now().nanoseconds)
@@ -118,6 +124,10 @@ class PlannerRuntime:
     def plan_inputs(self) -> PlanInputs | None:
         """The inputs of the last decision that was made from an observation."""
         return self._robot.planner.inputs
+
+    def look(self) -> Observation | Refusal:
+        """What the robot sees now, or why it sees nothing. Decodes images."""
+        return self._robot.observe(0.0)
 
     def start(self, instruction: str, timeout_s: float) -> None:
         """Start a task.
@@ -207,7 +217,7 @@ class PlannerRuntime:
 
     def apply(self, settings: NodeSettings) -> None:
         """Apply live settings, from the next plan on."""
-        planner = make_planner(settings, self._backend)
+        planner = self._make_planner(settings)
         self.settings = self.sensors.settings = replace(settings, planner=planner.config)
         self._robot.planner.inner = planner
 

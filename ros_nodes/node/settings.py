@@ -10,6 +10,7 @@ from typing_extensions import Doc
 
 from si_embodied.backends.config import (
     ADAPTER,
+    CACHE,
     DEVICE,
     FAMILY,
     MODEL,
@@ -23,6 +24,7 @@ from si_embodied.backends.config import (
 from si_embodied.config import PlannerConfig
 from si_embodied.embodiment import Embodiment, MobileBase, TableArm
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.models.cache_memory import CACHE_MB
 from si_embodied.robots import FETCH_ARM, SERVICE_BASE
 from si_embodied.task import MOST_HOLDS, MOST_OUTAGE_S
 
@@ -172,6 +174,7 @@ class NodeSettings:
     weights: Annotated[str, PRECISION] = "full"
     adapter: Annotated[str, ADAPTER] = ""
     thinking_tokens: Annotated[int, THINKING] = 0
+    cache_mb: Annotated[int, CACHE] = CACHE_MB
     device: Annotated[str, DEVICE] = "auto"
     url: Annotated[str, URL] = ""
     family: Annotated[str, FAMILY] = "qwen3_vl"
@@ -221,6 +224,9 @@ class NodeSettings:
     bond: Annotated[
         bool, Doc("keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy")
     ] = False
+    live_folder: Annotated[
+        str, Doc("folder through which `si-embodied watch FOLDER` shows what this planner sees and does; empty: none")
+    ] = ""
     robot: RobotSettings = field(default_factory=RobotSettings)
     arm: ArmSettings = field(default_factory=ArmSettings)
     navigation: NavigationSettings = field(default_factory=NavigationSettings)
@@ -260,6 +266,7 @@ class NodeSettings:
             weights=cast("Weights", self.weights),
             adapter=self.adapter,
             thinking_tokens=self.thinking_tokens,
+            cache_mb=self.cache_mb,
             url=self.url,
             server=ServerOptions(family=cast("Family", self.family)),
             script=tuple(line for line in self.script.splitlines() if line.strip()),

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 
 from si_embodied.backends.base import BackendInfo
+from si_embodied.backends.tapped import Tap
 from si_embodied.certainty import Certainty
 from si_embodied.embodiment import MobileBase
 from si_embodied.errors import BackendError, DeadlineExceeded, PromptTooLong
+from si_embodied.live.moment import Moment
 from si_embodied.planner import Planner
+from si_embodied.policies.base import Execution
 from si_embodied.ros_nodes.node.mapping_planner import MappingPlanner, ReplaceablePlanner
 from si_embodied.types import Code, Completion, Execute, Hold, refused
 
@@ -97,13 +100,23 @@ class Replayer:
     """Plans as the node did, with the same planner, map, memory and settings."""
 
     def __init__(
-        self, backend: Backend | None = None, adapt: Callable[[PlannerConfig], PlannerConfig] = lambda config: config
+        self,
+        backend: Backend | None = None,
+        adapt: Callable[[PlannerConfig], PlannerConfig] = lambda config: config,
+        show: Callable[[Moment], None] | None = None,
     ) -> None:
-        """Ask `backend`, by default the recorded answers; `adapt` adjusts the recorded settings to it."""
+        """Prepare.
+
+        Args:
+            backend: answers; by default the recorded answers are given again.
+            adapt: adjusts the recorded settings to it.
+            show: is given each decision that is made again, with what it was made from.
+        """
         self._recorded = RecordedAnswers() if backend is None else None
         self._backend, self._adapt = backend, adapt
         self._planner: ReplaceablePlanner | None = None
         self._map_complete = True  # whether the map contains everything that the node's contained
+        self._show, self._tap, self._shown = show, Tap(), 0
 
     def replay(self, recording: Recording) -> Iterator[Replayed]:
         """Replay every decision of a recording, in order."""
@@ -127,7 +140,22 @@ class Replayer:
         refusal = planner.guard.check_plan_age(recorded.observation.stamp_s, aged_s)
         if refusal is not None and isinstance(decision, Execute):
             decision = refused(decision, refusal)
-        return Replayed(record.decision, decision, verdict(record.decision, decision), apart(record.decision, decision))
+        same = verdict(record.decision, decision)
+        if self._show is not None:
+            self._show(self._moment(recorded, decision, planner, same))
+        return Replayed(record.decision, decision, same, apart(record.decision, decision))
+
+    def _moment(self, recorded: Recorded, decision: Decision, planner: ReplaceablePlanner, same: Verdict) -> Moment:
+        assert recorded.observation is not None  # it was planned on
+        assert planner.inputs is not None  # a plan was made
+        seen, memory = recorded.observation, recorded.memory
+        planned_from = dataclasses.replace(memory.recall(seen), navigation_map=planner.inputs.navigation_map)
+        self._shown += 1
+        return Moment(
+            f"{decision.record.model} on a recording", None, recorded.record.task.instruction, self._shown, same, seen,
+            (decision,), Execution(planned_from=planned_from, memory=memory), self._tap.prompt,
+            recorded.record.settings.embodiment, earlier=self._shown - 1,
+        )  # fmt: skip
 
     def _ready(self, recorded: Recorded) -> ReplaceablePlanner:
         """The planner with the settings and the map at the time of a decision."""
@@ -136,7 +164,7 @@ class Replayer:
             self._recorded.load(record.decision.record)
         backend = self._recorded or self._backend
         assert backend is not None  # one of the two is set
-        inner = Planner(backend, record.settings.embodiment, self._adapt(record.settings.planner))
+        inner = Planner(self._tap.on(backend), record.settings.embodiment, self._adapt(record.settings.planner))
         body = inner.embodiment
         if self._planner is None or self._planner.embodiment != body:
             self._planner = MappingPlanner(inner, body) if isinstance(body, MobileBase) else ReplaceablePlanner(inner)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError, UnknownNameError
+from si_embodied.models.cache_memory import CACHE_MB
 from si_embodied.models.footprint import WEIGHTS, Weights
 
 Family: TypeAlias = Literal["bagel", "internvl", "qwen2_5_vl", "qwen3_vl"]
@@ -24,6 +25,7 @@ MODEL = Doc(
 DEVICE = Doc("auto, cpu, cuda or cuda:1; for an ONNX export, its execution providers in order, as in tensorrt,cuda,cpu")
 PRECISION = Doc("precision of a local model's weights: full, or 8bit or 4bit to save memory on CUDA")
 THINKING = Doc("most tokens that the model may think before its answer, in a <think> block; 0: it answers at once")
+CACHE = Doc("memory for what a local model keeps between prompts, in MiB: key/value caches and images")
 ADAPTER = Doc("directory of a LoRA adapter to merge into a local checkpoint; none is applied unasked")
 FAMILY = Doc("family of a server's model: bagel, internvl, qwen2_5_vl or qwen3_vl")
 URL = Doc("address of the OpenAI-compatible server (server) or the planning server (remote)")
@@ -78,6 +80,7 @@ class BackendConfig:
     weights: Annotated[Weights, PRECISION] = "full"
     adapter: Annotated[str, ADAPTER] = ""
     thinking_tokens: Annotated[int, THINKING] = 0
+    cache_mb: Annotated[int, CACHE] = CACHE_MB
     url: Annotated[str, URL] = ""
     server: ServerOptions = field(default_factory=ServerOptions)
     script: Annotated[tuple[str, ...], Doc("answers of the scripted backend in order; the last one repeats")] = ()
@@ -93,8 +96,9 @@ class BackendConfig:
                 f"an adapter is merged into a local checkpoint, got {self.adapter!r} with the {self.kind} backend; "
                 "leave 'adapter' out, or give the checkpoint as 'model' with the local backend"
             )
-        if self.thinking_tokens < 0:
-            raise ConfigError(f"expected thinking_tokens to be at least 0, got: {self.thinking_tokens}")
+        for name, number in (("thinking_tokens", self.thinking_tokens), ("cache_mb", self.cache_mb)):
+            if number < 0:
+                raise ConfigError(f"expected {name} to be at least 0, got: {number}")
         if self.thinking_tokens and self.kind == "remote":
             raise ConfigError(
                 f"the planning server decides how long its model thinks, got thinking_tokens {self.thinking_tokens}; "

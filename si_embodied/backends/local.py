@@ -15,10 +15,11 @@ from si_embodied.backends.base import BackendInfo
 from si_embodied.certainty import Certainty, Token, certainty_of
 from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError, DeadlineExceeded, PromptTooLong, extra
+from si_embodied.models.cache_memory import CACHE_MB, CacheMemory
 from si_embodied.models.constraint import Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoding, decode
 from si_embodied.models.hub import resolve_model
-from si_embodied.models.lanes import CACHE_BYTES, LANES, Lanes
+from si_embodied.models.lanes import LANES, Lanes
 from si_embodied.models.opening import open_model
 from si_embodied.models.thinking import ANSWER_TOKENS, TAG_TOKENS, Thinking, decode_after_thinking
 from si_embodied.models.writing import ModelWriting
@@ -64,7 +65,7 @@ class LocalBackend:
         decoding: Decoding | None = None,
         compiled: bool = False,
         lanes: int = LANES,
-        cache_bytes: int = CACHE_BYTES,
+        cache_mb: int = CACHE_MB,
     ) -> None:
         """Load the checkpoint.
 
@@ -83,24 +84,29 @@ class LocalBackend:
             decoding: reuse, drafts, temperature and seed. Its other fields are set for each prompt.
             compiled: compile the decoding steps with torch. Faster on CUDA only; the first call takes about a minute.
             lanes: the most prompts that are answered at once, for as many calling threads. With an export it is one.
-            cache_bytes: size limit of the key/value caches that are kept between prompts, on the model's device.
+            cache_mb: memory of what is kept between prompts, in MiB (`CacheMemory`). With 0, only the last prompt's
+                key/value cache.
 
         Raises:
             CheckpointError: the directory cannot be loaded, or the adapter does not fit it.
             ConfigError: an unknown device, dtype or weights, an adapter with an export or quantized weights, or a
-                number below 1.
+                number out of range.
             MissingExtraError: torch, transformers, llguidance, or a library that `weights` or `adapter` needs is not
                 installed.
         """
         for name, value in (("max_new_tokens", max_new_tokens), ("image_size", image_size), ("lanes", lanes)):
             if value is not None and value < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {value}")
-        if thinking_tokens < 0:
-            raise ConfigError(f"expected thinking_tokens to be at least 0, got: {thinking_tokens}")
+        for name, value in (("thinking_tokens", thinking_tokens), ("cache_mb", cache_mb)):
+            if value < 0:
+                raise ConfigError(f"expected {name} to be at least 0, got: {value}")
+        memory = CacheMemory.of(cache_mb)
         prompts = checkpoint_prompts(resolve_model(directory))
-        model = open_model(directory, device=device, dtype=dtype, weights=weights, adapter=adapter, compiled=compiled)
+        model = open_model(
+            directory, device=device, dtype=dtype, weights=weights, adapter=adapter, compiled=compiled, memory=memory
+        )  # fmt: skip
         self._family = model.family
-        self._lanes = Lanes(model.runner, most=lanes, cache_bytes=cache_bytes)
+        self._lanes = Lanes(model.runner, most=lanes, cache_bytes=memory.prompts)
         if image_budget is not None:
             self._family.budget = image_budget
         self._grammars = Grammars(

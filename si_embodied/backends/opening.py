@@ -77,6 +77,7 @@ def open_backend(config: BackendConfig) -> Backend:
                 weights=config.weights,
                 adapter=config.adapter,
                 thinking_tokens=config.thinking_tokens,
+                cache_mb=config.cache_mb,
             )
         case "server":
             return _server(config)

@@ -63,7 +63,7 @@ class Compare:
     def _settings(self) -> ComparisonRun:
         second = BackendConfig(
             device=self.against_device, weights=self.against_weights, adapter=self.against_adapter,
-            model=self.against, thinking_tokens=self.model.local.thinking_tokens,
+            model=self.against, thinking_tokens=self.model.local.thinking_tokens, cache_mb=self.model.local.cache_mb,
         )  # fmt: skip
         return ComparisonRun(
             evaluation=replace(

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,9 +73,11 @@ class Demo:
     def _evaluate(self, config: EvaluationConfig, out: Path) -> Report:
         from si_embodied.evaluation.report import make_report
         from si_embodied.evaluation.session import RECORDS, TRACES, VIDEOS, Session
+        from si_embodied.live.episodes import live_episodes
 
         # A demo starts over each time; an evaluation continues.
         (out / RECORDS).unlink(missing_ok=True)
         for pictures in (TRACES, VIDEOS):
             shutil.rmtree(out / pictures, ignore_errors=True)
-        return make_report(Session(out, videos=1, traces=True).run(config))
+        session = Session(out, videos=1, traces=True, audiences=(partial(live_episodes, out),))
+        return make_report(session.run(config))

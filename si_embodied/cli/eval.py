@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,12 +16,13 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.options import EndWithJson, Model, Place, Server, latency, named_value, noise
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags, reader
+from si_embodied.cli.watch import live_page
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.parallel.placement import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from si_embodied.evaluation.episode import Audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class Eval:
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
     placement: Place = Placement()
     watch: Annotated[bool, Doc("show the run on a local page; `si-embodied watch` shows one that runs already")] = False
+    rerun: Annotated[
+        Path | None,
+        Doc("also write each episode for the Rerun viewer: a folder, or FILE.rrd for a single episode"),
+        arg(metavar="DIR|FILE.rrd"),
+    ] = None
     json: EndWithJson = False
 
     def run(self) -> int:
@@ -66,7 +73,7 @@ class Eval:
         config = self._config(needs_model=find_policy(self.evaluation.policy).needs_model)
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
-        session = Session(out, videos=self.videos, traces=True, placement=self.placement)
+        session = Session(out, self.videos, traces=True, placement=self.placement, audiences=self._audiences(out))
         with live_page(out) if self.watch else contextlib.nullcontext():
             report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
@@ -75,6 +82,22 @@ class Eval:
         if self.json:
             say(json.dumps(report.to_json(comparisons), allow_nan=False))
         return 130 if report.interrupted or any(each.report.interrupted for each in comparisons) else 0
+
+    def _audiences(self, out: Path) -> tuple[Audience, ...]:
+        """A run can always be watched through its folder, also by a command that is given later."""
+        from si_embodied.live.episodes import live_episodes
+
+        shown: Audience = partial(live_episodes, out)
+        if self.rerun is None:
+            return (shown,)
+        if self.rerun.suffix == ".rrd" and (self.evaluation.episodes > 1 or self.control):
+            raise ConfigError(
+                f"a file holds one episode, got --rerun {self.rerun} for {self.evaluation.episodes} episodes and "
+                f"{len(self.control)} controls; give a folder, or --episodes 1 without --control"
+            )
+        from si_embodied.live.rerun_episodes import rerun_episodes
+
+        return shown, partial(rerun_episodes, self.rerun.absolute())
 
     def _config(self, *, needs_model: bool) -> EvaluationConfig:
         from si_embodied.backends.opening import located
@@ -88,13 +111,3 @@ class Eval:
             backend = BackendConfig("remote", url=self.planner)
         model, planner = located(backend) if needs_model else None, self.model.planner_config()
         return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
-
-
-@contextlib.contextmanager
-def live_page(run: Path) -> Iterator[None]:
-    """A page that shows the run until it ends; its address is printed."""
-    from si_embodied.live.watching import watch
-
-    with watch(run) as page:
-        say(f"watch it at {page.url}")
-        yield

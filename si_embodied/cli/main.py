@@ -129,16 +129,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 if it worked, 1 if it found that something cannot work, 2 on an error, 130 on Ctrl-C.
     """
-    from si_embodied.cli.progress import open_display
-    from si_embodied.plugins import load_plugins
-    from si_embodied.progress import shown_with
-
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     verbose = False
     try:
         command, verbose = parse(sys.argv[1:] if arguments is None else arguments)
         if verbose:
             logging.getLogger("si_embodied").setLevel(logging.INFO)
+        from si_embodied.cli.progress import open_display
+        from si_embodied.plugins import load_plugins
+        from si_embodied.progress import shown_with
+
         load_plugins()
         with shown_with(open_display):
             code = command.run()

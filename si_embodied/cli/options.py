@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from si_embodied.sensor_noise.profiles import NoiseProfile
 
 Checkpoint = Annotated[Path, Doc("a checkpoint, as for --model of `si-embodied plan`"), arg(metavar="DIR|ID")]
+LocalModel = Annotated[
+    BackendConfig, flags("device", "weights", "adapter", "thinking_tokens", "cache_mb", model="DIR|ID")
+]
 Place = Annotated[Placement, flags("gpu_share", ray="ADDRESS|local", workers=COUNT)]
 PrintJson = Annotated[bool, Doc("print one line of JSON")]
 EndWithJson = Annotated[bool, Doc("end with one line of JSON")]
@@ -29,9 +32,7 @@ EndWithJson = Annotated[bool, Doc("end with one line of JSON")]
 class Model:
     """The model that plans, on this machine."""
 
-    local: Annotated[BackendConfig, flags("device", "weights", "adapter", "thinking_tokens", model="DIR|ID")] = (
-        BackendConfig()
-    )
+    local: LocalModel = BackendConfig()
     config: Annotated[Path | None, Doc("YAML file with the planner's settings")] = None
 
     def planner_config(self) -> PlannerConfig:

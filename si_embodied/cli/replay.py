@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from si_embodied.config import Prompts
 from si_embodied.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from si_embodied.live.moment import Moment
     from si_embodied.ros_nodes.recording.replay import Replayer
 
 
@@ -35,6 +39,7 @@ class Replay:
         Doc("what answers; default: recorded, or local with --model, or server with --server"),
         arg(metavar="{recorded,local,server}"),
     ] = None
+    rerun: Annotated[Path | None, Doc("also write the decisions for the Rerun viewer"), arg(metavar="FILE.rrd")] = None
     json: EndWithJson = False
 
     def run(self) -> int:
@@ -46,7 +51,8 @@ class Replay:
             "server" if self.server.server else "local" if self.model.local.model else "recorded"
         )
         recording = Recording(self.recording)
-        replayed = list(self._replayer(backend).replay(recording))
+        with self._rerun_file() as show:
+            replayed = list(self._replayer(backend, show).replay(recording))
         columns = ("#", "at, s", "recorded", "replayed", "", "apart, m", "model, s", "now, s")
         print_table(dict.fromkeys(columns, "wrap"), rows(recording, replayed))
         figures = summary(backend, replayed)
@@ -55,7 +61,21 @@ class Replay:
             say(json.dumps(figures, allow_nan=False))
         return 1 if backend == "recorded" and (figures["different"] or figures["same skills"]) else 0
 
-    def _replayer(self, backend: str) -> Replayer:
+    @contextlib.contextmanager
+    def _rerun_file(self) -> Iterator[Callable[[Moment], None] | None]:
+        """What takes the decisions for the Rerun viewer, if they are wanted."""
+        if self.rerun is None:
+            yield None
+            return
+        from si_embodied.live.rerun_file import RerunFile
+
+        file = RerunFile(self.rerun, str(self.recording))
+        try:
+            yield file.add
+        finally:
+            file.close()
+
+    def _replayer(self, backend: str, show: Callable[[Moment], None] | None) -> Replayer:
         from si_embodied.backends.opening import open_backend
         from si_embodied.ros_nodes.recording.replay import Replayer
 
@@ -65,7 +85,7 @@ class Replay:
             raise ConfigError("--backend server needs --server URL")
         given = None if self.model.config is None else self.model.planner_config()
         if backend == "recorded":
-            return Replayer(adapt=lambda config: given or config)
+            return Replayer(adapt=lambda config: given or config, show=show)
         # The recorded settings, except that each model is asked with the prompts that it was trained with.
         model = open_backend(self.server.backend(self.model))
-        return Replayer(model, lambda config: given or replace(config, prompts=Prompts()))
+        return Replayer(model, lambda config: given or replace(config, prompts=Prompts()), show)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from tyro.conf import UseAppendAction, arg
 from si_embodied.cli.options import EndWithJson
 from si_embodied.cli.output import print_findings, print_findings_json, say
 from si_embodied.cli.parsing import flags, reader
+from si_embodied.cli.watch import live_page
 from si_embodied.errors import ConfigError
 from si_embodied.findings import Finding, Report
 from si_embodied.ros_nodes.node.bringup import Bringup, require_ros, run
@@ -36,16 +38,27 @@ class Up:
             sim=reader(str, "[WORLD]", without_value="apartment"),
         ),
     ] = Bringup()  # fmt: skip
+    watch: Annotated[bool, Doc("show what the planner sees and does on a local page")] = False
 
     def run(self) -> int:
         """Start the nodes, and wait for them."""
+        if not self.watch:
+            return self._run(self.bringup)
+        with tempfile.TemporaryDirectory(prefix="si-embodied-", ignore_cleanup_errors=True) as name:
+            bringup = replace(self.bringup, live_folder=Path(name))
+            bringup.nodes()  # fails before a page is opened
+            with live_page(Path(name)):
+                return self._run(bringup)
+
+    @staticmethod
+    def _run(bringup: Bringup) -> int:
         from rich.console import Console
 
-        nodes = self.bringup.nodes()
+        nodes = bringup.nodes()
         require_ros()
         console = Console(highlight=False, soft_wrap=True, stderr=True)
         console.print(f"starting {', '.join(node.name for node in nodes)} (Ctrl-C stops)", markup=False)
-        code = run(nodes, lambda text: console.print(text, markup=False), simulated=self.bringup.sim is not None)
+        code = run(nodes, lambda text: console.print(text, markup=False), simulated=bringup.sim is not None)
         console.print("stopped", markup=False)
         return code
 

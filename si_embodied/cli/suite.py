@@ -12,9 +12,9 @@ from typing_extensions import Doc
 from tyro.conf import Positional, arg
 
 from si_embodied.backends.config import BackendConfig
-from si_embodied.cli.options import EndWithJson, Model, Place, Server
+from si_embodied.cli.options import EndWithJson, LocalModel, Model, Place, Server
 from si_embodied.cli.output import print_table, say
-from si_embodied.cli.parsing import COUNT, flags
+from si_embodied.cli.parsing import COUNT
 from si_embodied.parallel.placement import Placement
 from si_embodied.suites.settings import Suite
 
@@ -30,9 +30,7 @@ class Run:
     """
 
     suite: Annotated[str, Positional, Doc("a suite's name, or its file"), arg(metavar="NAME|FILE")]
-    local: Annotated[BackendConfig, flags("device", "weights", "adapter", "thinking_tokens", model="DIR|ID")] = (
-        BackendConfig()
-    )
+    local: LocalModel = BackendConfig()
     server: Server = Server()
     episodes: Annotated[int | None, Doc("of each row; default: the suite's"), COUNT] = None
     seed: Annotated[int | None, Doc("of the first episode; default: the suite's")] = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import Doc
 from tyro.conf import Positional
@@ -13,6 +14,9 @@ from tyro.conf import Positional
 from si_embodied.cli.output import say
 from si_embodied.errors import ConfigError
 from si_embodied.live.address import PAGE_HOST, PAGE_PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RUNS = Path("runs")
 
@@ -59,3 +63,13 @@ def newest_run(runs: Path) -> Path:
             f"no run in {str(runs)!r} to watch; give its folder, or start one: si-embodied eval --watch …"
         )
     return records[-1].parent
+
+
+@contextlib.contextmanager
+def live_page(run: Path) -> Iterator[None]:
+    """A page that shows the run until it ends; its address is printed."""
+    from si_embodied.live.watching import watch
+
+    with watch(run) as page:
+        say(f"watch it at {page.url}")
+        yield

@@ -142,9 +142,9 @@ def generate(config: DataConfig, out: Path, *, placement: Place = HERE) -> Manif
     try:
         with (
             track("data", config.count, done=made, unit="questions") as work,
-            placement.crew() as crew,
+            placement.pool() as pool,
         ):
-            for shard in work_through(crew, partial(_ShardMaker, config, out.absolute()), missing):
+            for shard in work_through(pool, partial(_ShardMaker, config, out.absolute()), missing):
                 if not _summary(out, shard).is_file():
                     raise DataError(
                         f"shard {shard} was written on another machine; choose an --out that all nodes share, got: "

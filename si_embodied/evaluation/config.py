@@ -61,6 +61,11 @@ class EvaluationConfig:
         return self.env.partition("/")[2].partition("-v")[0].lower() or self.env
 
     @property
+    def title(self) -> str:
+        """What a person calls it: "planner on si_embodied/Apartment-v0 objectnav"."""
+        return f"{self.policy} on {self.env} {self.task or ''}".strip()
+
+    @property
     def seeds(self) -> range:
         """One seed per episode."""
         return range(self.seed, self.seed + self.episodes)

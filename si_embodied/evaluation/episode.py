@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,6 +17,8 @@ from si_embodied.types import Code, Execute, Task
 if TYPE_CHECKING:
     import gymnasium
 
+    from si_embodied.backends.tapped import Tap
+    from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.trace import Trace
     from si_embodied.ground_truth import Pointed
     from si_embodied.policies.base import Execution, Policy
@@ -86,6 +89,13 @@ class Watcher:
 
     def end(self, result: EpisodeResult) -> None:
         """Called after the last step."""
+
+
+MakeWatcher: TypeAlias = Callable[[int], Watcher]
+"""Makes the watcher of the episode of a seed."""
+Audience: TypeAlias = Callable[["EvaluationConfig", "Tap"], AbstractContextManager[MakeWatcher]]
+"""Opens what a process needs so that its episodes are watched, and closes it; the tap keeps the prompts. Such a
+function is sent to worker processes: one of a module, or a `functools.partial` of one."""
 
 
 def run_episode(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.tapped import Tap
 from si_embodied.errors import EvaluationError
-from si_embodied.evaluation.episode import EpisodeResult, Watcher, run_episode
+from si_embodied.evaluation.episode import Audience, EpisodeResult, run_episode
 from si_embodied.evaluation.registry import MakePolicy, PolicySettings, find_policy, make_env, observe
-from si_embodied.live.episodes import LiveEpisode
-from si_embodied.live.folder import FolderScreen
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.parallel.work import WorkError, work_through
 from si_embodied.policies.base import Policy
@@ -73,7 +71,12 @@ class EpisodeRunner:
     """The environment and policy of one process; the environment is made and the model loaded only once."""
 
     def __init__(
-        self, config: EvaluationConfig, *, render: bool = False, traced: bool = False, live: Path | None = None
+        self,
+        config: EvaluationConfig,
+        *,
+        render: bool = False,
+        traced: bool = False,
+        audiences: Sequence[Audience] = (),
     ) -> None:
         """Make the environment and load the model.
 
@@ -81,12 +84,13 @@ class EpisodeRunner:
             config: what to run.
             render: whether `run` may be asked for videos.
             traced: whether results have a trace.
-            live: the run's folder, in which the episodes can be watched (`si-embodied watch`).
+            audiences: watch every episode.
         """
         self._config, self._traced, self._tap = config, traced, Tap()
-        self._screen = None if live is None else FolderScreen(live)
         self._make_policy: MakePolicy | None = None
         self._env: gymnasium.Env[Any, Any] = make_env(config, render=render)
+        self._open = ExitStack()
+        self._make_watchers = [self._open.enter_context(audience(config, self._tap)) for audience in audiences]
 
     def do(self, task: EpisodeTask) -> Outcome:
         """Run an episode as a task among others."""
@@ -105,16 +109,8 @@ class EpisodeRunner:
         finally:
             policy.close()
 
-    def _live(self, seed: int) -> list[Watcher]:
-        """Shows the episode to whoever watches the run."""
-        if self._screen is None:
-            return []
-        config = self._config
-        title = f"{config.policy} on {config.env} {config.task or ''}".strip()
-        return [LiveEpisode(self._screen, title=title, seed=seed, tap=self._tap)]
-
     def _watched(self, policy: Policy, seed: int, path: Path | None) -> EpisodeResult:
-        watchers = self._live(seed)
+        watchers = [make(seed) for make in self._make_watchers]
         with ExitStack() as stack:
             if path is not None:
                 from si_embodied.evaluation.video import EpisodeVideo
@@ -133,8 +129,7 @@ class EpisodeRunner:
     def close(self) -> None:
         """Release the renderer; MuJoCo's complains if that is left to the interpreter's exit."""
         self._env.close()
-        if self._screen is not None:
-            self._screen.close()
+        self._open.close()
 
     def _policy(self, seed: int) -> Policy:
         if self._make_policy is None:
@@ -153,7 +148,7 @@ def evaluate(
     *,
     shelf: VideoShelf | None = None,
     traces: TraceFolder | None = None,
-    live: Path | None = None,
+    audiences: Sequence[Audience] = (),
     placement: Place = HERE,
     label: str = "",
     on_episode: OnEpisode = lambda _: None,
@@ -167,7 +162,7 @@ def evaluate(
         records: takes every episode as it ends, and holds those of an earlier run.
         shelf: keeps videos, if any are wanted.
         traces: takes what the episodes looked like, if a report is wanted.
-        live: the run's folder, in which the episodes can be watched while they run.
+        audiences: watch every episode while it runs.
         placement: where the episodes run, and how many at once; the results do not depend on it.
         label: names the run where its progress is shown.
         on_episode: called with every new episode.
@@ -179,13 +174,12 @@ def evaluate(
     """
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
-    label = label or f"{config.policy} on {config.env} {config.task or ''}".strip()
-    make = partial(EpisodeRunner, config, render=shelf is not None, traced=traces is not None, live=live)
+    make = partial(EpisodeRunner, config, render=shelf is not None, traced=traces is not None, audiences=audiences)
     outcomes = _outcomes(make, missing, shelf, placement)
     won = ran = 0
     interrupted = False
     try:
-        with track(label, config.episodes, done=config.episodes - len(missing)) as work:
+        with track(label or config.title, config.episodes, done=config.episodes - len(missing)) as work:
             for outcome in _until_lost(outcomes):
                 result = outcome.result
                 if traces is not None and result.trace is not None:
@@ -233,5 +227,5 @@ def _outcomes(
             video = None if shelf is None else shelf.place(seed)
             yield EpisodeTask(seed, video, send_video=not placement.shares_disk)
 
-    with placement.crew() as crew:
-        yield from work_through(crew, make, tasks())
+    with placement.pool() as pool:
+        yield from work_through(pool, make, tasks())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.episode import Audience
 from si_embodied.evaluation.machine import describe_computer
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import find_policy
@@ -29,6 +30,7 @@ class Session:
     videos: int = 0  # to keep of each run, failures first
     traces: bool = False  # keep what the episodes looked like, for a report
     placement: Place = HERE
+    audiences: Sequence[Audience] = ()  # watch every episode
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix."""
@@ -36,9 +38,9 @@ class Session:
         records = RecordFile(path, config.identity(), versions(), describe_computer)
         traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
-        label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
+        label = replace(config, policy=f"{config.policy}{suffix}").title
         return evaluate(
-            config, records, shelf=shelf, traces=traces, live=self.out, placement=self.placement, label=label
+            config, records, shelf=shelf, traces=traces, audiences=self.audiences, placement=self.placement, label=label
         )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:

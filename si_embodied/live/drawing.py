@@ -12,6 +12,7 @@ import numpy as np
 from si_embodied.embodiment import MobileBase, TableArm
 from si_embodied.geometry import heading
 from si_embodied.live.frame import Frame, MapView, Outline, PastPlan, Picture, Place, PlanView, PromptView, Xy
+from si_embodied.live.moment import LISTED_PLANS
 from si_embodied.live.pictures import floor, goal_marks, picture, plan_marks
 from si_embodied.types import Execute
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from si_embodied.skills import Goal
     from si_embodied.types import CameraFrame, Decision, Observation, Prompt
 
-LISTED_PLANS = 40
-"""How many decisions the list shows, the latest."""
 _TRAIL_POINTS = 400
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from si_embodied.evaluation.episode import EpisodeResult, Watcher
-from si_embodied.live.moment import Moment
+from si_embodied.live.folder import FolderScreen
+from si_embodied.live.following import Following
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from si_embodied.backends.tapped import Tap
-    from si_embodied.embodiment import Embodiment
+    from si_embodied.evaluation.config import EvaluationConfig
+    from si_embodied.evaluation.episode import EpisodeResult, MakeWatcher
     from si_embodied.live.board import Screen
-    from si_embodied.live.frame import Frame
     from si_embodied.policies.base import Policy
     from si_embodied.types import Observation, Task
 
@@ -25,7 +27,17 @@ PERIOD_S = 0.2
 """Frames are at least so far apart, except for those of a new decision."""
 
 
-class LiveEpisode(Watcher):
+@contextmanager
+def live_episodes(run: Path, config: EvaluationConfig, tap: Tap) -> Iterator[MakeWatcher]:
+    """Show this process's episodes in a run's folder, to `si-embodied watch` (an `Audience`, once `run` is bound)."""
+    screen = FolderScreen(run)
+    try:
+        yield lambda seed: LiveEpisode(screen, title=config.title, seed=seed, tap=tap)
+    finally:
+        screen.close()
+
+
+class LiveEpisode(Following):
     """Shows one episode on a screen. It never ends the episode: what cannot be shown is logged once."""
 
     def __init__(
@@ -46,20 +58,14 @@ class LiveEpisode(Watcher):
             tap: keeps the prompts as the model sees them.
             clock: in seconds; paces the frames.
         """
-        self._screen, self._title, self._seed, self._tap = screen, title, seed, tap
-        self._clock = clock
-        self._robot: Embodiment | None = None  # what acts, if it is a robot of this package
-        self._trail: list[tuple[float, float]] = []
-        self._last: tuple[Policy, Task, Observation] | None = None
+        super().__init__(title=title, seed=seed, tap=tap)
+        self._screen, self._clock = screen, clock
         self._shown_s, self._shown_plans = -PERIOD_S, -1
         self._broken = False
 
     def acted(self, env: Any, policy: Policy, task: Task, observation: Observation, step: int) -> None:
         """Show the moment, if a page is open and it is time."""
-        place = observation.T_map_base if observation.arm is None else observation.arm.T_map_tool
-        self._trail.append((round(float(place.translation[0]), 3), round(float(place.translation[1]), 3)))
-        self._robot = getattr(env.unwrapped, "embodiment", None)
-        self._last = policy, task, observation
+        super().acted(env, policy, task, observation, step)
         now_s, plans = self._clock(), len(policy.decisions)
         if plans == self._shown_plans and now_s - self._shown_s < PERIOD_S:
             return
@@ -72,20 +78,14 @@ class LiveEpisode(Watcher):
 
     def _show(self, status: str, step: int) -> bool:
         """Show the last moment; returns whether a page was open."""
-        if self._broken or self._last is None or not self._screen.wanted():
+        moment = None if self._broken else self.moment(status, step)
+        if moment is None or not self._screen.wanted():
             return False
         try:
-            self._screen.show(self._frame(*self._last, status, step))
+            from si_embodied.live.drawing import frame_of  # loads Pillow, once somebody looks
+
+            self._screen.show(frame_of(moment))
         except Exception as error:  # noqa: BLE001 - whatever cannot be shown, the episode goes on
             self._broken = True
             _LOG.warning("the live page shows no more of this episode: %s: %s", type(error).__name__, error)
         return True
-
-    def _frame(self, policy: Policy, task: Task, observation: Observation, status: str, step: int) -> Frame:
-        from si_embodied.live.drawing import frame_of  # loads Pillow, once somebody looks
-
-        moment = Moment(
-            self._title, self._seed, task.instruction, step, status, observation, policy.decisions, policy.execution,
-            None if self._tap is None else self._tap.prompt, self._robot, self._trail,
-        )  # fmt: skip
-        return frame_of(moment)

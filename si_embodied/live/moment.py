@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from si_embodied.types import Decision, Observation, Prompt
 
 
+LISTED_PLANS = 40
+"""How many decisions the page lists, the latest."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
     """One moment of an episode; references, no copies, so that making one costs nothing."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from si_embodied.errors import CheckpointError, ObservationError, extra
 from si_embodied.models.blocks import image_blocks
+from si_embodied.models.cache_memory import USUAL
 from si_embodied.models.convention import PointConvention
 from si_embodied.models.inputs import EncodedImage, ModelInputs
 from si_embodied.models.prefix import BoundedStore
@@ -67,7 +68,11 @@ class Family(PointConvention, ABC):
         self._config = config
         self._turn_start, self.end_token = (self._special(token) for token in self.turn_tokens)
         self._image_tokens = tuple(self._special(token) for token in self.tokens)
-        self._encoded = BoundedStore[EncodedImage](BoundedStore.DEFAULT_BYTES)  # a remembered view is in many prompts
+        self._encoded = BoundedStore[EncodedImage](USUAL.pixels)
+
+    def keep_pixels(self, most_bytes: int) -> None:
+        """Limit the memory of images that are kept as model inputs; a remembered view is in many prompts."""
+        self._encoded = BoundedStore(most_bytes)
 
     @classmethod
     @abstractmethod

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import DeadlineExceeded
+from si_embodied.models.cache_memory import USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 LANES = 8
 """Prompts at once. On a CPU, more only wait longer for each other."""
-CACHE_BYTES = 2**30
 _KEPT = 2 * LANES  # so that each robot's last one is among them, beside one that it has replaced
 _ANSWERS_KEPT = 16
 
@@ -49,7 +49,7 @@ class Lanes:
     that were continued are dropped, then those kept for longest.
     """
 
-    def __init__(self, runner: ModelRunner, *, most: int = LANES, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, runner: ModelRunner, *, most: int = LANES, cache_bytes: int = USUAL.prompts) -> None:
         """Answer with one model.
 
         Args:
@@ -106,6 +106,7 @@ class Lanes:
 
     def _keep(self, lane: Lane) -> None:
         """Keep a lane's cache, and drop others until all fit."""
+        lane.runner = lane.runner.copy()  # without the hidden states of its last pass, which nobody counts
         with self._lock:
             if lane.runner.cache_bytes:
                 self._kept.append(lane)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from si_embodied.errors import CheckpointError, ConfigError, extra
+from si_embodied.models.cache_memory import USUAL
 from si_embodied.models.onnx.manifest import is_exported
 
 if TYPE_CHECKING:
+    from si_embodied.models.cache_memory import CacheMemory
     from si_embodied.models.families import Family
     from si_embodied.models.footprint import Weights
     from si_embodied.models.runner import ModelRunner
@@ -36,6 +38,7 @@ def open_model(
     weights: Weights = "full",
     adapter: str | Path = "",
     compiled: bool = False,
+    memory: CacheMemory = USUAL,
 ) -> OpenedModel:
     """Open a checkpoint or an export.
 
@@ -47,6 +50,7 @@ def open_model(
         weights: for a checkpoint; an export has a fixed precision.
         adapter: the directory of a LoRA adapter to merge into a checkpoint; empty: none.
         compiled: for a checkpoint, compile the steps with torch; an export is always compiled.
+        memory: limits of what it keeps between prompts.
 
     Raises:
         CheckpointError: the model cannot be opened, or the adapter does not fit it.
@@ -64,15 +68,16 @@ def open_model(
                 f"the weights of an export are fixed, got adapter {str(adapter)!r}; merge it into the checkpoint "
                 "(si-embodied train lora --merge) and export the merged directory"
             )
-        return _open_export(Path(model).expanduser(), device)
+        return _open_export(Path(model).expanduser(), device, memory)
     from si_embodied.models.loading import load_checkpoint
     from si_embodied.models.torch_runner import TorchRunner
 
     loaded = load_checkpoint(model, device=device, dtype=dtype, weights=weights, adapter=adapter)
+    loaded.family.keep_pixels(memory.pixels)
     return OpenedModel(
         loaded.name,
         loaded.family,
-        TorchRunner(loaded.model, compiled=compiled),
+        TorchRunner(loaded.model, store_bytes=memory.features, compiled=compiled),
         loaded.tokenizer_json,
         loaded.vocabulary_size,
         loaded.kernel,
@@ -80,25 +85,27 @@ def open_model(
     )
 
 
-def _open_export(directory: Path, providers: str) -> OpenedModel:
+def _open_export(directory: Path, providers: str, memory: CacheMemory) -> OpenedModel:
     """Open an export. Neither this nor running the export imports torch."""
     with extra("onnx"):
         from transformers import AutoConfig
     from si_embodied.models.families import FAMILIES
     from si_embodied.models.onnx.runner import OnnxRunner
 
-    runner = OnnxRunner(directory, providers)
+    runner = OnnxRunner(directory, providers, store_bytes=memory.features)
     manifest = runner.manifest
-    family = FAMILIES[manifest.family]
+    family_class = FAMILIES[manifest.family]
     try:
         tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
         config = AutoConfig.from_pretrained(str(directory), local_files_only=True)
-        image_processor = family.load_image_processor(directory)
+        image_processor = family_class.load_image_processor(directory)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the settings in {directory} ({error}): export the model again") from error
+    family = family_class(tokenizer_json, image_processor, config)
+    family.keep_pixels(memory.pixels)
     return OpenedModel(
         directory.resolve().name,
-        family(tokenizer_json, image_processor, config),
+        family,
         runner,
         tokenizer_json,
         manifest.vocabulary_size,

@@ -71,8 +71,6 @@ class Held:
 class BoundedStore(Generic[_T]):
     """A least-recently-used cache, keyed by the digest of the input, with a limit in bytes. Any thread may use it."""
 
-    DEFAULT_BYTES = 256 * 2**20
-
     def __init__(self, max_bytes: int) -> None:
         """Limit the total size of the values to `max_bytes`; a single larger value is not stored."""
         self._max_bytes, self.size_bytes = max_bytes, 0

@@ -10,8 +10,9 @@ import numpy as np
 from si_embodied.errors import BackendError, DeadlineExceeded, extra
 from si_embodied.models.attention import KeysValues, Pass, cropped
 from si_embodied.models.blocks import attention, extended, has_block, whole_blocks
+from si_embodied.models.cache_memory import USUAL
 from si_embodied.models.network import ImageFeatures, Network
-from si_embodied.models.prefix import BoundedStore, Held, PromptFeatures, image_spans
+from si_embodied.models.prefix import Held, PromptFeatures, image_spans
 from si_embodied.models.runner import prefill_chunks, unchecked
 
 with extra("models"):
@@ -35,7 +36,7 @@ class TorchRunner:
 
     shares_passes = True
 
-    def __init__(self, model: Any, *, store_bytes: int = BoundedStore.DEFAULT_BYTES, compiled: bool = False) -> None:
+    def __init__(self, model: Any, *, store_bytes: int = USUAL.features, compiled: bool = False) -> None:
         """Prepare a model.
 
         Args:

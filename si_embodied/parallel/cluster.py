@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import ConfigError, extra
-from si_embodied.parallel.work import NO_KIND, Bench, Crew, Failure, Kind, Lost, Make, TaskT, Ticket
+from si_embodied.parallel.work import NO_KIND, Failure, Handle, Kind, Lost, Make, TaskT, WorkerPool, WorkerSlot
 
 LOCAL = "local"
 _OBJECT_STORE_BYTES = 100 << 20  # results are small; Ray would take a third of the memory
@@ -28,16 +28,16 @@ class _Actor:
     def __init__(self, folder: str) -> None:
         with suppress(OSError):  # relative paths mean the same as where the command was given, if that folder exists
             os.chdir(folder)
-        self._bench = Bench()
+        self._slot = WorkerSlot()
 
     def do(self, kind: Kind, task: object) -> Any | Failure:
-        return self._bench.do(kind, task)
+        return self._slot.do(kind, task)
 
     def close(self) -> None:
-        self._bench.close()
+        self._slot.close()
 
 
-class _RayCrew:
+class _RayWorkers:
     """Actors, made when there is a task for them. Ray finds a place for each, and waits if there is none."""
 
     def __init__(self, ray: Any, workers: int, gpu_share: float) -> None:
@@ -50,17 +50,17 @@ class _RayCrew:
         self._busy: dict[Any, Any] = {}  # by the reference to its result
         self._placed: set[Any] = set()  # actors that have answered, and so have a place
 
-    def free(self) -> bool:
+    def has_free(self) -> bool:
         return len(self._busy) < self._workers
 
-    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+    def submit(self, make: Make[TaskT, Any], task: TaskT) -> Handle:
         actor = self._idle.pop() if self._idle else self._actor_class.remote(str(Path.cwd()))
         self._kind = self._kind.with_make(make)
         reference = actor.do.remote(self._kind, task)
         self._busy[reference] = actor
         return reference  # type: ignore[no-any-return]
 
-    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
+    def wait(self) -> Sequence[tuple[Handle, Any | Failure | Lost]]:
         ready: list[Any] = []
         if self._idle and not self._placed.issuperset(self._busy.values()):
             # One may be waiting for a place that those hold which have nothing to do.
@@ -83,14 +83,14 @@ class _RayCrew:
         self._placed.add(actor)
         return outcome
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         for actor in self._busy.values():
             with suppress(Exception):  # whatever Ray says of actors that are gone
                 self._ray.kill(actor)
         self._busy.clear()
 
     def close(self) -> None:
-        self.drop()
+        self.cancel()
         self._end_idle()
 
     def _end_idle(self) -> None:
@@ -103,7 +103,7 @@ class _RayCrew:
 
 
 @contextmanager
-def ray_crew(address: str, *, workers: int | None, gpu_share: float) -> Iterator[Crew]:
+def ray_pool(address: str, *, workers: int | None, gpu_share: float) -> Iterator[WorkerPool]:
     """The actors of a cluster, which end with the block.
 
     Args:
@@ -116,11 +116,11 @@ def ray_crew(address: str, *, workers: int | None, gpu_share: float) -> Iterator
         ConfigError: no cluster answers there, or no worker fits into it.
     """
     with _connected(address, workers) as ray:
-        crew = _RayCrew(ray, workers or _places(ray, gpu_share), gpu_share)
+        pool = _RayWorkers(ray, workers or _places(ray, gpu_share), gpu_share)
         try:
-            yield crew
+            yield pool
         finally:
-            crew.close()
+            pool.close()
 
 
 @contextmanager

@@ -9,79 +9,79 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from si_embodied.parallel.work import NO_KIND, Bench, Crew, Failure, Kind, Lost, Make, TaskT, Ticket
+from si_embodied.parallel.work import NO_KIND, Failure, Handle, Kind, Lost, Make, TaskT, WorkerPool, WorkerSlot
 from si_embodied.processes import one_thread_each, start_pool
 
 
-class _LocalCrew:
-    """Seats, each with a pool of one process from its first task on."""
+class _ProcessWorkers:
+    """One executor of one process for each worker, made for its first task: a process that dies breaks only its own."""
 
     def __init__(self, workers: int) -> None:
-        self._pools: list[concurrent.futures.ProcessPoolExecutor | None] = [None] * workers
+        self._executors: list[concurrent.futures.ProcessPoolExecutor | None] = [None] * workers
         self._kind = NO_KIND
-        self._busy: dict[concurrent.futures.Future[Any], int] = {}  # and the number of its seat
+        self._busy: dict[concurrent.futures.Future[Any], int] = {}  # and the number of its worker
 
-    def free(self) -> bool:
-        return len(self._busy) < len(self._pools)
+    def has_free(self) -> bool:
+        return len(self._busy) < len(self._executors)
 
-    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+    def submit(self, make: Make[TaskT, Any], task: TaskT) -> Handle:
         taken = set(self._busy.values())
-        seat = next(number for number in range(len(self._pools)) if number not in taken)
-        pool = self._pools[seat]
-        if pool is None:
-            pool = self._pools[seat] = start_pool(1)
+        number = next(each for each in range(len(self._executors)) if each not in taken)
+        executor = self._executors[number]
+        if executor is None:
+            executor = self._executors[number] = start_pool(1)
         self._kind = self._kind.with_make(make)
-        future = pool.submit(_do, self._kind, task)
-        self._busy[future] = seat
+        future = executor.submit(_do, self._kind, task)
+        self._busy[future] = number
         return future
 
-    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
+    def wait(self) -> Sequence[tuple[Handle, Any | Failure | Lost]]:
         done, _ = concurrent.futures.wait(self._busy, return_when=concurrent.futures.FIRST_COMPLETED)
         return [(future, self._outcome(future, self._busy.pop(future))) for future in done]
 
-    def _outcome(self, future: concurrent.futures.Future[Any], seat: int) -> Any | Failure | Lost:
+    def _outcome(self, future: concurrent.futures.Future[Any], number: int) -> Any | Failure | Lost:
         try:
             return future.result()
         except BrokenProcessPool:
-            self._leave(seat)
+            self._replace(number)
             return Lost("a process of this machine died")
 
-    def drop(self) -> None:
-        for seat in self._busy.values():
-            self._leave(seat)
+    def cancel(self) -> None:
+        for number in self._busy.values():
+            self._replace(number)
         self._busy.clear()
 
     def close(self) -> None:
-        pools = [pool for pool in self._pools if pool is not None]
-        for pool in pools:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pool in pools:
-            pool.shutdown(wait=True)
+        executors = [each for each in self._executors if each is not None]
+        for executor in executors:
+            executor.shutdown(wait=False, cancel_futures=True)
+        for executor in executors:
+            executor.shutdown(wait=True)
 
-    def _leave(self, seat: int) -> None:
-        """Give a seat to a new process; the old one ends with its task, if it still lives."""
-        pool, self._pools[seat] = self._pools[seat], None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+    def _replace(self, number: int) -> None:
+        """Have a new process for this worker's next task; the old one ends with its task, if it still lives."""
+        executor, self._executors[number] = self._executors[number], None
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
-def local_crew(workers: int) -> Iterator[Crew]:
+def local_pool(workers: int) -> Iterator[WorkerPool]:
     """Processes on this machine; each starts with its first task, and ends with the block."""
-    crew = _LocalCrew(workers)
+    pool = _ProcessWorkers(workers)
     with one_thread_each():
         try:
-            yield crew
+            yield pool
         finally:
-            crew.close()
+            pool.close()
 
 
-_benches: list[Bench] = []
-"""In a worker's process, its bench, once it has had a task."""
+_slots: list[WorkerSlot] = []
+"""In a worker's process, its slot, once it has had a task."""
 
 
 def _do(kind: Kind, task: object) -> Any | Failure:
-    if not _benches:
-        _benches.append(Bench())
-        atexit.register(_benches[0].close)
-    return _benches[0].do(kind, task)
+    if not _slots:
+        _slots.append(WorkerSlot())
+        atexit.register(_slots[0].close)
+    return _slots[0].do(kind, task)

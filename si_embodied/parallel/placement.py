@@ -1,4 +1,4 @@
-"""Where tasks are done: the settings that commands offer, and the crew that they stand for."""
+"""Where tasks are done: the settings that commands offer, and the pool of workers that they stand for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from si_embodied.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from si_embodied.parallel.work import Crew
+    from si_embodied.parallel.work import WorkerPool
 
 
 class Place(Protocol):
@@ -23,8 +23,8 @@ class Place(Protocol):
     def shares_disk(self) -> bool:
         """Whether a worker's files are surely on this machine."""
 
-    def crew(self) -> AbstractContextManager[Crew]:
-        """Those who do tasks, for the duration of a block.
+    def pool(self) -> AbstractContextManager[WorkerPool]:
+        """The workers, for the duration of a block.
 
         Raises:
             MissingExtraError: Ray is not installed.
@@ -32,7 +32,7 @@ class Place(Protocol):
         """
 
     def kept(self) -> AbstractContextManager[Place]:
-        """The same place with one crew for all work in a block, so that processes start only once."""
+        """The same place with one pool for all work in a block, so that processes start only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +62,36 @@ class Placement:
         """Whether a worker's files are surely on this machine."""
         return not self.ray
 
-    def crew(self) -> AbstractContextManager[Crew]:
-        """A new crew."""
+    def pool(self) -> AbstractContextManager[WorkerPool]:
+        """A new pool."""
         if self.ray:
-            from si_embodied.parallel.cluster import ray_crew
+            from si_embodied.parallel.cluster import ray_pool
 
-            return ray_crew(self.ray, workers=self.workers, gpu_share=self.gpu_share)
+            return ray_pool(self.ray, workers=self.workers, gpu_share=self.gpu_share)
         if self.workers in (None, 1):
             from si_embodied.parallel.work import here
 
             return here()
-        from si_embodied.parallel.local import local_crew
+        from si_embodied.parallel.local import local_pool
 
-        return local_crew(self.workers or 1)
+        return local_pool(self.workers or 1)
 
     @contextmanager
     def kept(self) -> Iterator[Place]:
-        """The same place with one crew for all work in the block."""
-        with self.crew() as crew:
-            yield _Kept(crew, self.shares_disk)
+        """The same place with one pool for all work in the block."""
+        with self.pool() as pool:
+            yield _Kept(pool, self.shares_disk)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A place with a crew that is there already."""
+    """A place with a pool that is there already."""
 
-    _crew: Crew
+    _pool: WorkerPool
     shares_disk: bool
 
-    def crew(self) -> AbstractContextManager[Crew]:
-        return nullcontext(self._crew)
+    def pool(self) -> AbstractContextManager[WorkerPool]:
+        return nullcontext(self._pool)
 
     def kept(self) -> AbstractContextManager[Place]:
         return nullcontext(self)

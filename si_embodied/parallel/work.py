@@ -56,27 +56,29 @@ class Lost:
     why: str
 
 
-Ticket: TypeAlias = Hashable
+Handle: TypeAlias = Hashable
 """Stands for a task that is being done."""
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Processes, each of which does one task at a time and keeps its worker until it gets a task of another kind."""
 
-    def free(self) -> bool:
+    def has_free(self) -> bool:
         """Whether another task can be started now."""
 
-    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+    def submit(self, make: Make[TaskT, Any], task: TaskT) -> Handle:
         """Start a task, in a new process if there is none for it."""
 
-    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
+    def wait(self) -> Sequence[tuple[Handle, Any | Failure | Lost]]:
         """Wait until at least one task has ended. A lost process is replaced when it is needed."""
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Give up what is being done; nobody waits for it any more."""
 
 
-def work_through(crew: Crew, make: Make[TaskT, ResultT], tasks: Iterable[TaskT]) -> Generator[ResultT, None, None]:
+def work_through(
+    pool: WorkerPool, make: Make[TaskT, ResultT], tasks: Iterable[TaskT]
+) -> Generator[ResultT, None, None]:
     """Do the tasks; yields each result when it is there, in no certain order.
 
     A task is taken from `tasks` when there is a worker for it, so that it may depend on the results so far.
@@ -87,15 +89,15 @@ def work_through(crew: Crew, make: Make[TaskT, ResultT], tasks: Iterable[TaskT])
     waiting = iter(tasks)
     again: deque[TaskT] = deque()
     tries: Counter[TaskT] = Counter()
-    running: dict[Ticket, TaskT] = {}
+    running: dict[Handle, TaskT] = {}
     try:
         while True:
-            while crew.free() and (task := again.popleft() if again else next(waiting, None)) is not None:
-                running[crew.start(make, task)] = task
+            while pool.has_free() and (task := again.popleft() if again else next(waiting, None)) is not None:
+                running[pool.submit(make, task)] = task
             if not running:
                 return
-            for ticket, outcome in crew.ended():
-                task = running.pop(ticket)
+            for handle, outcome in pool.wait():
+                task = running.pop(handle)
                 if isinstance(outcome, Failure):
                     raise WorkError(f"{task} failed: {outcome.message}") from WorkError(outcome.trace)
                 if isinstance(outcome, Lost):
@@ -106,7 +108,7 @@ def work_through(crew: Crew, make: Make[TaskT, ResultT], tasks: Iterable[TaskT])
                     yield outcome
     finally:
         if running:
-            crew.drop()
+            pool.cancel()
 
 
 def _check_tries(task: object, tries: int, lost: Lost) -> None:
@@ -130,24 +132,24 @@ class _Here:
         self._worker: Worker[Any, Any] | None = None
         self._task: Any = None
 
-    def free(self) -> bool:
+    def has_free(self) -> bool:
         return self._task is None
 
-    def start(self, make: Make[TaskT, Any], task: TaskT) -> Ticket:
+    def submit(self, make: Make[TaskT, Any], task: TaskT) -> Handle:
         if make is not self._make:
             self.close()
             self._make = make
         self._task = task
         return task
 
-    def ended(self) -> Sequence[tuple[Ticket, Any | Failure | Lost]]:
+    def wait(self) -> Sequence[tuple[Handle, Any | Failure | Lost]]:
         task, self._task = self._task, None
         assert self._make is not None  # a task was started
         if self._worker is None:
             self._worker = self._make()
         return [(task, self._worker.do(task))]
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         self._task = None
 
     def close(self) -> None:
@@ -157,20 +159,20 @@ class _Here:
 
 
 @contextmanager
-def here() -> Iterator[Crew]:
-    """The crew of one that works in this process."""
-    crew = _Here()
+def here() -> Iterator[WorkerPool]:
+    """The pool of one worker, in this process."""
+    pool = _Here()
     try:
-        yield crew
+        yield pool
     finally:
-        crew.close()
+        pool.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of tasks: those that one worker can do."""
 
-    number: int  # among those of its crew; 0 stands for none
+    number: int  # among those of its pool; 0 stands for none
     make: Make[Any, Any]
 
     def with_make(self, make: Make[Any, Any]) -> Kind:
@@ -187,8 +189,8 @@ NO_KIND = Kind(0, _nobody)
 # --- in a worker's process ------------------------------------------------------------------------------------------
 
 
-class Bench:
-    """The place of a worker in another process: makes it for its first task, and turns exceptions into text."""
+class WorkerSlot:
+    """Holds the worker of another process: makes it for its first task, and turns exceptions into text."""
 
     def __init__(self) -> None:
         """Nothing is made yet: what goes wrong is told with the first task."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.evaluation.report import conditions, versions, without_nan
 from si_embodied.evaluation.session import RECORDS, Session
+from si_embodied.live.episodes import live_episodes
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.progress import track
 from si_embodied.runs import write_json, write_text
@@ -93,7 +95,9 @@ def run_suite(
     with track(f"suite {suite.name}", len(rows), unit="rows") as work, placement.kept() as place:
         for row in rows:
             where = HERE if row.config.latency == "measured" else place
-            session = Session(out / ROWS / row.folder, videos, traces=True, placement=where)
+            folder = out / ROWS / row.folder
+            shown = partial(live_episodes, folder)
+            session = Session(folder, videos, traces=True, placement=where, audiences=(shown,))
             own, controls = session.run_with_controls(row.config, row.controls)
             scores += _scored(row, own, controls)
             report = SuiteReport(suite, tuple(scores), len(rows))

@@ -85,6 +85,7 @@ def test_a_planning_server_has_thinking_tokens_of_its_own() -> None:
         BackendConfig("remote", url="ws://127.0.0.1:9", thinking_tokens=10)
 
 
-def test_a_negative_number_of_thinking_tokens_is_rejected() -> None:
-    with pytest.raises(ConfigError, match="thinking_tokens to be at least 0, got: -1"):
-        BackendConfig(thinking_tokens=-1)
+@pytest.mark.parametrize("name", ["thinking_tokens", "cache_mb"])
+def test_a_negative_number_is_rejected(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} to be at least 0, got: -1"):
+        BackendConfig(**{name: -1})

@@ -18,8 +18,8 @@ from si_embodied import Execute, Hold, Observation, Pose, Task
 from si_embodied.backends import ScriptedBackend
 from si_embodied.backends.tapped import Tap
 from si_embodied.embodiment import MobileBase
-from si_embodied.live.drawing import LISTED_PLANS, frame_of
-from si_embodied.live.moment import Moment
+from si_embodied.live.drawing import frame_of
+from si_embodied.live.moment import LISTED_PLANS, Moment
 from si_embodied.live.pictures import WIDEST_PX, floor, goal_marks, picture
 from si_embodied.planner import Planner
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from si_embodied.evaluation.episode import Watcher, run_episode
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import make_env, observe
 from si_embodied.evaluation.runner import evaluate
-from si_embodied.live.episodes import LiveEpisode
+from si_embodied.live.episodes import LiveEpisode, live_episodes
 from si_embodied.live.folder import OPEN_S, FolderScreen, FolderSource
 from si_embodied.live.frame import Frame
+from si_embodied.parallel.placement import Placement
 
 pytest.importorskip("PIL")
 
@@ -46,7 +48,12 @@ def config(world: str, policy: str = "thinker", episodes: int = 3) -> Evaluation
 
 def run(world: str, folder: Path, **options: Any) -> None:
     settings = config(world)
-    evaluate(settings, RecordFile(folder / "records.jsonl", settings.identity()), live=folder, **options)
+    evaluate(
+        settings,
+        RecordFile(folder / "records.jsonl", settings.identity()),
+        audiences=[partial(live_episodes, folder)],
+        **options,
+    )
 
 
 def play(world: str, watcher: Watcher, policy: str = "Thinker", seed: int = 4) -> None:
@@ -81,7 +88,7 @@ def test_worker_processes_are_watched_the_same_way(fake_world: str, tmp_path: Pa
     source = FolderSource(tmp_path)
     source.news({})
     shown: list[dict[str, Any]] = []
-    run(fake_world, tmp_path, workers=2, on_episode=lambda _: shown.extend(frames(source)))
+    run(fake_world, tmp_path, placement=Placement(2), on_episode=lambda _: shown.extend(frames(source)))
     assert shown
     assert not any(each["worker"].endswith(f"-{os.getpid()}") for each in shown)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.runner import evaluate
 from si_embodied.live.address import PageAddress
 from si_embodied.live.board import Board
+from si_embodied.live.episodes import live_episodes
 from si_embodied.live.server import PageServer
 from si_embodied.live.watching import watch
 from si_embodied.play.app import PlayApp
@@ -171,7 +173,7 @@ def test_a_run_is_watched_with_its_images_and_its_plan(browser: Any, tmp_path: P
         tab.wait("#connection", "live")
         config = EvaluationConfig(env=TABLE, policy="perfect-pixels", task="base", seed=3, episodes=3)
         records = RecordFile(tmp_path / "records.jsonl", config.identity())
-        run = threading.Thread(target=lambda: evaluate(config, records, live=tmp_path))
+        run = threading.Thread(target=lambda: evaluate(config, records, audiences=[partial(live_episodes, tmp_path)]))
         run.start()
         tab.wait("#status", "acting")
         playwright.expect(tab.page.locator("#seen .mark").first).to_be_attached(timeout=LONG_MS)

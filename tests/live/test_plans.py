@@ -17,7 +17,7 @@ from si_embodied.memory import Memory
 pytest.importorskip("PIL")
 pytest.importorskip("msgpack")
 
-from si_embodied.live.drawing import LISTED_PLANS
+from si_embodied.live.moment import LISTED_PLANS
 from si_embodied.live.plans import LivePlans
 from si_embodied.serving.messages import PlanRequest
 from si_embodied.serving.service import PlanningService

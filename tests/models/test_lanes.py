@@ -17,6 +17,7 @@ pytest.importorskip("llguidance")
 from si_embodied.backends import LocalBackend
 from si_embodied.backends.base import SharedBackend
 from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.models.cache_memory import CACHE_MB
 from si_embodied.models.lanes import Lanes
 from si_embodied.models.opening import open_model
 from si_embodied.plan import plan_schema
@@ -193,6 +194,32 @@ def test_the_kept_caches_are_bounded(checkpoints: dict[str, Path]) -> None:
     assert reused == len(inputs[1].input_ids) - 1
     lanes.clear()
     assert lanes.kept_bytes == 0
+
+
+def kept(backend: LocalBackend) -> tuple[int, int, int]:
+    """How many caches of prompts, features of images and images as model inputs a backend keeps."""
+    lanes, family = backend._lanes, backend._family
+    return len(lanes._kept), len(lanes._runner._network.store._values), len(family._encoded._values)  # type: ignore[attr-defined]
+
+
+def test_what_is_kept_between_prompts_has_one_limit(checkpoints: dict[str, Path]) -> None:
+    prompts = prompts_of(1, 3)  # of four images in all
+    usual, frugal = (LocalBackend(checkpoints["qwen3_vl"], device="cpu", cache_mb=mb) for mb in (CACHE_MB, 0))
+    assert plan(usual, prompts) == plan(frugal, prompts)
+    assert kept(usual) == (3, 4, 4)
+    assert kept(frugal) == (1, 0, 0)
+
+
+def test_a_kept_cache_holds_no_more_than_is_counted(checkpoints: dict[str, Path]) -> None:
+    """A tensor that is a part of a larger one holds all of it."""
+    backend = LocalBackend(checkpoints["qwen3_vl"], device="cpu")
+    plan(backend, prompts_of(1, 3))
+    runners: list[Any] = [lane.runner for lane in backend._lanes._kept]
+    tensors = [tensor for runner in runners for layer in runner._layers for tensor in layer]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    held, counted = sum(storages.values()), backend._lanes.kept_bytes
+    assert counted <= held <= 1.02 * counted, "drafted tokens that were rejected are held until the next pass"
+    assert all(runner._hidden is None for runner in runners)
 
 
 def test_a_robot_that_plans_often_evicts_nobody(checkpoints: dict[str, Path]) -> None:

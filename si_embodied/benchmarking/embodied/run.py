@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.backends.opening import located
@@ -12,6 +13,7 @@ from si_embodied.benchmarking.embodied.report import ProtocolReport, ProtocolRow
 from si_embodied.benchmarking.results import write_results
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.session import Session
+from si_embodied.live.episodes import live_episodes
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.progress import track
 
@@ -44,7 +46,9 @@ def run_embodied(
     with track("benchmark embodied", len(subsets), unit="subsets") as work, placement.kept() as place:
         for subset in subsets:
             config = run.evaluation(subset)
-            report, comparisons = Session(run.folder / subset, placement=place).run_with_controls(config, names)
+            folder = run.folder / subset
+            session = Session(folder, placement=place, audiences=(partial(live_episodes, folder),))
+            report, comparisons = session.run_with_controls(config, names)
             rows.append(make_row(subset, report))
             rows += [make_row(subset, each.report, each.paired) for each in comparisons]
             settings[subset] = config.identity()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.registry import describe_environment, environments
 from si_embodied.evaluation.report import detail_lines
 from si_embodied.evaluation.session import Session
+from si_embodied.live.episodes import live_episodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +92,8 @@ def play(run: ValidationRun, task: str) -> Finding:
         EvaluationError: the simulator was lost in every episode.
         KeyboardInterrupt: Ctrl-C.
     """
-    session = Session(run.out / "worlds" / slug(task))
+    out = run.out / "worlds" / slug(task)
+    session = Session(out, audiences=(partial(live_episodes, out),))
     report, _ = session.run_with_controls(_evaluation(run, task, run.episodes), ())
     if report.interrupted:
         raise KeyboardInterrupt

@@ -38,6 +38,9 @@ function build() {
 let shownPlan = "";
 export const view = { frame: null, aim: null, chosen: "", choose: null, listeners: [] };
 
+// A robot's clock counts from 1970, a simulated one from its start.
+const time = (stamp_s) => stamp_s > 1e8 ? new Date(1000 * stamp_s).toLocaleTimeString() : `${stamp_s.toFixed(1)} s simulated`;
+
 export function showFrame(frame) {
   view.frame = frame;
   $("title").textContent = frame.title + (frame.seed === null ? "" : `, seed ${frame.seed}`);
@@ -45,7 +48,7 @@ export function showFrame(frame) {
   const good = frame.status.startsWith("succeeded"), bad = frame.status.startsWith("failed");
   $("progress").replaceChildren(
     el("span", { class: `chip ${good ? "good" : bad ? "bad" : ""}`, id: "status" }, frame.status),
-    ` step ${frame.step}, ${frame.stamp_s.toFixed(1)} s simulated${frame.doing ? `; now: ${frame.doing}` : ""}`,
+    ` ${frame.seed === null ? "plan" : "step"} ${frame.step}, ${time(frame.stamp_s)}${frame.doing ? `; now: ${frame.doing}` : ""}`,
   );
   showPictures($("now"), frame.pictures, view.aim);
   showMap($("map"), frame.map, { chosen: view.chosen, choose: view.choose });

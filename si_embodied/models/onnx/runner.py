@@ -14,6 +14,7 @@ import numpy as np
 
 from si_embodied.errors import BackendError
 from si_embodied.models.blocks import block_positions, extended, whole_blocks
+from si_embodied.models.cache_memory import USUAL
 from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
@@ -50,7 +51,7 @@ class OnnxRunner:
         providers: str | Sequence[str] = "auto",
         *,
         threads: int = 0,
-        store_bytes: int = BoundedStore.DEFAULT_BYTES,
+        store_bytes: int = USUAL.features,
     ) -> None:
         """Open an exported model.
 

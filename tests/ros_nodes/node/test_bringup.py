@@ -13,7 +13,7 @@ from si_embodied.cli.main import parse
 from si_embodied.cli.ros import Up
 from si_embodied.config import from_mapping
 from si_embodied.errors import ConfigError
-from si_embodied.ros_nodes.node.bringup import PROFILE_VARIABLE, config_file, environment
+from si_embodied.ros_nodes.node.bringup import PROFILE_VARIABLE, Bringup, config_file, environment
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.simulator.settings import SimulatorSettings
 
@@ -128,3 +128,11 @@ def test_rviz_shows_only_published_topics() -> None:
     planner = {f"/planner/{name}" for name in ("markers", "object_markers", "annotated")}
     assert shown == {"/scan", "/head/image_raw", "/odom", "/goal_pose"} | planner
     assert manager["Global Options"]["Fixed Frame"] == "map"
+
+
+def test_a_watched_planner_gets_a_folder_to_show_itself_in(tmp_path: Path) -> None:
+    watchdog, planner = Bringup(live_folder=tmp_path).nodes()
+    assert planner.parameters["live_folder"] == str(tmp_path)
+    assert "live_folder" not in watchdog.parameters
+    with pytest.raises(ConfigError, match="--watch shows the planner"):
+        Bringup(sim="apartment", no_planner=True, live_folder=tmp_path).nodes()

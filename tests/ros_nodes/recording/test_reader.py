@@ -18,6 +18,7 @@ from stand_in import (
     transform,
 )  # fmt: skip
 
+from si_embodied.live.moment import Moment
 from si_embodied.plan import Plan
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.recording.decision_records import CameraTopics, DecisionRecord
@@ -78,6 +79,19 @@ def test_a_plan_is_replayed_with_the_views_that_it_remembered(stamps: tuple[floa
     assert isinstance(replayed.replayed, Execute), replayed.why
     (goal,) = replayed.replayed.goals
     assert goal.place_m == pytest.approx([x, 0.0, 2.0], abs=0.1)
+
+
+def test_a_replayed_decision_is_shown_with_what_it_was_made_from() -> None:
+    shown: list[Moment] = []
+    list(Replayer(show=shown.append).replay(remembering(EARLIER_S, MIDDLE_S)))
+    (moment,) = shown
+    (decision,) = moment.decisions
+    assert isinstance(decision, Execute)
+    assert moment.execution.planned_from is not None
+    assert moment.execution.planned_from.navigation_map is not None
+    assert [view.stamp_s for view in moment.execution.planned_from.keyframes] == [EARLIER_S, MIDDLE_S]
+    assert moment.prompt is not None
+    assert len(moment.prompt.images) == 3
 
 
 def test_a_remembered_view_that_was_not_recorded_is_named() -> None:
