@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.records import RecordFile
+    from si_embodied.evaluation.steps import StepFolder
     from si_embodied.evaluation.trace import TraceFolder
     from si_embodied.evaluation.video import VideoShelf
     from si_embodied.policies.base import Policy
@@ -73,7 +74,13 @@ class EpisodeRunner:
     """The environment and policy of one process; the environment is made and the model loaded only once."""
 
     def __init__(
-        self, config: EvaluationConfig, *, render: bool = False, traced: bool = False, live: Path | None = None
+        self,
+        config: EvaluationConfig,
+        *,
+        render: bool = False,
+        traced: bool = False,
+        keep_steps: bool = False,
+        live: Path | None = None,
     ) -> None:
         """Make the environment and load the model.
 
@@ -81,9 +88,11 @@ class EpisodeRunner:
             config: what to run.
             render: whether `run` may be asked for videos.
             traced: whether results have a trace.
+            keep_steps: whether they have their steps.
             live: the run's folder, in which the episodes can be watched (`si-embodied watch`).
         """
-        self._config, self._traced, self._tap = config, traced, Tap()
+        self._config, self._tap = config, Tap()
+        self._traced, self._keep_steps = traced, keep_steps
         self._screen = None if live is None else FolderScreen(live)
         self._make_policy: MakePolicy | None = None
         self._env: gymnasium.Env[Any, Any] = make_env(config, render=render)
@@ -126,9 +135,15 @@ class EpisodeRunner:
                 from si_embodied.evaluation.tracing import EpisodeTrace
 
                 watchers.append(trace := EpisodeTrace())
+            if self._keep_steps:
+                from si_embodied.evaluation.step_recorder import StepRecorder
+
+                watchers.append(steps := StepRecorder())
             result = run_episode(self._env, policy, seed, observe=observe, watchers=watchers)
-            ended = result.ended != "lost"
-            return replace(result, trace=trace.trace()) if self._traced and ended else result
+            if ended := result.ended != "lost":
+                result = replace(result, trace=trace.trace()) if self._traced else result
+                result = replace(result, kept_steps=steps.steps()) if self._keep_steps else result
+            return result
 
     def close(self) -> None:
         """Release the renderer; MuJoCo's complains if that is left to the interpreter's exit."""
@@ -153,6 +168,7 @@ def evaluate(
     *,
     shelf: VideoShelf | None = None,
     traces: TraceFolder | None = None,
+    steps: StepFolder | None = None,
     live: Path | None = None,
     placement: Place = HERE,
     label: str = "",
@@ -167,6 +183,7 @@ def evaluate(
         records: takes every episode as it ends, and holds those of an earlier run.
         shelf: keeps videos, if any are wanted.
         traces: takes what the episodes looked like, if a report is wanted.
+        steps: takes every step of the episodes, if a data set is to be made of them.
         live: the run's folder, in which the episodes can be watched while they run.
         placement: where the episodes run, and how many at once; the results do not depend on it.
         label: names the run where its progress is shown.
@@ -180,7 +197,8 @@ def evaluate(
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
     label = label or f"{config.policy} on {config.env} {config.task or ''}".strip()
-    make = partial(EpisodeRunner, config, render=shelf is not None, traced=traces is not None, live=live)
+    render, traced, keep_steps = (each is not None for each in (shelf, traces, steps))
+    make = partial(EpisodeRunner, config, render=render, traced=traced, keep_steps=keep_steps, live=live)
     outcomes = _outcomes(make, missing, shelf, placement)
     won = ran = 0
     interrupted = False
@@ -190,7 +208,9 @@ def evaluate(
                 result = outcome.result
                 if traces is not None and result.trace is not None:
                     traces.put(result.seed, result.trace)
-                records.add(replace(result, trace=None))
+                if steps is not None and result.kept_steps is not None:
+                    steps.put(result.seed, result.kept_steps)
+                records.add(replace(result, trace=None, kept_steps=None))
                 if shelf is not None:
                     shelf.put(result, outcome.video)
                 on_episode(result)

@@ -13,12 +13,13 @@ from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import find_policy
 from si_embodied.evaluation.report import Comparison, Report, compare, make_report, versions
 from si_embodied.evaluation.runner import Run, evaluate
+from si_embodied.evaluation.steps import StepFolder
 from si_embodied.evaluation.trace import TraceFolder
 from si_embodied.evaluation.video import VideoShelf
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.runs import write_json
 
-RECORDS, REPORT, VIDEOS, TRACES = "records.jsonl", "report.json", "videos", "traces"
+RECORDS, REPORT, VIDEOS, TRACES, STEPS = "records.jsonl", "report.json", "videos", "traces", "steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,19 @@ class Session:
     videos: int = 0  # to keep of each run, failures first
     traces: bool = False  # keep what the episodes looked like, for a report
     placement: Place = HERE
+    steps: bool = False  # keep every image, state and action, for a data set
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix."""
         path = self.out / RECORDS.replace(".", f"{suffix}.")
         records = RecordFile(path, config.identity(), versions(), describe_computer)
         traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
+        steps = StepFolder(self.out / f"{STEPS}{suffix}") if self.steps else None
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
         return evaluate(
-            config, records, shelf=shelf, traces=traces, live=self.out, placement=self.placement, label=label
+            config, records, shelf=shelf, traces=traces, steps=steps, live=self.out, placement=self.placement,
+            label=label,
         )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
