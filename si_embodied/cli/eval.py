@@ -49,9 +49,9 @@ class Eval:
     ] = ()
     out: Annotated[Path | None, Doc("folder for the results; default: one in runs/eval/, named by the settings")] = None
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
-    keep_steps: Annotated[
-        bool, Doc("keep every image, state and action (steps/), for `si-embodied data export`")
-    ] = False
+    keep_steps: Annotated[bool, Doc("keep every image, state and action (steps/), for `si-embodied data export`")] = (
+        False
+    )
     placement: Place = Placement()
     watch: Annotated[bool, Doc("show the run on a local page; `si-embodied watch` shows one that runs already")] = False
     json: EndWithJson = False
