@@ -45,7 +45,7 @@ def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, lossl
         f"written by si-embodied {__version__}.\n\n- Rate: {rate}\n- Images: {images}\n"
         "- A row is an observation and the action taken on it; `next.*` is what came of it.\n"
         "- Map: x forward, y left, z up. Cameras: x right, y down, z forward. Metres, radians, seconds.\n"
-        "- `meta/si_embodied.jsonl`: the runs' settings, and each episode's seed, plans, goals, metrics and cameras.\n\n"
+        "- `meta/si_embodied.jsonl`: the runs' settings; each episode's seed, plans, goals, metrics and cameras.\n\n"
         f"From {'; '.join(runs)}.\n\n| column | numbers |\n| --- | --- |\n{columns}\n"
     )
 

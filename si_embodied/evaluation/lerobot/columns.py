@@ -22,6 +22,7 @@ Dtype: TypeAlias = Literal["float32", "float64", "int64", "bool"]
 IMAGE = "observation.images.{}"
 STATE, ACTION = "observation.state", "action"
 DISCRETE_ACTION = "discrete_action"
+REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
 SUBTASK, PLAN = "subtask_index", "plan_index"
 _TOOL = ("tool_x_m", "tool_y_m", "tool_z_m", "tool_roll_rad", "tool_pitch_rad", "tool_yaw_rad")
 _POSE = ("x_m", "y_m", "z_m", "qx", "qy", "qz", "qw")
@@ -66,7 +67,9 @@ def layout_of(episode: EpisodeSteps) -> Layout:
         Column(STATE, "float32", tuple(_state(episode, first))),
         Column(ACTION, "float32", _action_names(episode)),
         *discrete,
-        *(Column(name, "float32" if name == "next.reward" else "bool", (name,)) for name in _OUTCOMES),
+        Column(REWARD, "float32", (REWARD,)),
+        Column(DONE, "bool", (DONE,)),
+        Column(SUCCESS, "bool", (SUCCESS,)),
         Column("stamp_s", "float64", ("stamp_s",)),
         *(Column(f"camera_pose.{name}", "float64", _POSE) for name in episode.cameras),
         Column(PLAN, "int64", (PLAN,)),
@@ -74,8 +77,13 @@ def layout_of(episode: EpisodeSteps) -> Layout:
     return Layout(cameras, columns)
 
 
-def values_of(episode: EpisodeSteps) -> dict[str, NDArray[np.generic]]:
-    """The values (T, n) of the columns."""
+def values_of(episode: EpisodeSteps, *, success: bool) -> dict[str, NDArray[np.generic]]:
+    """The values (T, n) of the columns.
+
+    Args:
+        episode: the steps.
+        success: of the episode. A person may have said so, and may have ended it: the last step is done either way.
+    """
     steps = episode.steps
     actions = np.stack([step.action for step in steps])
     values: dict[str, NDArray[np.generic]] = {
@@ -83,24 +91,17 @@ def values_of(episode: EpisodeSteps) -> dict[str, NDArray[np.generic]]:
         ACTION: _flat(actions).astype(np.float32),
         "stamp_s": np.array([[step.stamp_s] for step in steps]),
         PLAN: np.array([[step.plan] for step in steps], np.int64),
+        REWARD: np.array([[step.reward] for step in steps], np.float32),
+        DONE: np.array([[step.terminated or step.truncated] for step in steps[:-1]] + [[True]]),
+        SUCCESS: np.array([[step.success] for step in steps[:-1]] + [[success]]),
     }
     if _one_of_several(episode):
         chosen = actions.astype(np.int64)
         values |= {DISCRETE_ACTION: chosen[:, None], ACTION: np.eye(len(BaseAction), dtype=np.float32)[chosen]}
-    for name, of in _OUTCOMES.items():
-        outcomes = np.array([[of(step)] for step in steps])
-        values[name] = outcomes.astype(np.float32) if name == "next.reward" else outcomes
     for index, name in enumerate(episode.cameras):
         poses = [Pose.from_matrix(step.T_map_camera[index]) for step in steps]
         values[f"camera_pose.{name}"] = np.stack([np.r_[pose.translation, pose.quaternion()] for pose in poses])
     return values
-
-
-_OUTCOMES = {
-    "next.reward": lambda step: step.reward,
-    "next.done": lambda step: step.terminated or step.truncated,
-    "next.success": lambda step: step.success,
-}
 
 
 def frames_per_second(stamps_s: Sequence[NDArray[np.float64]], period_s: float) -> tuple[float, bool]:

@@ -89,7 +89,7 @@ class DatasetWriter:
             RecordError: a file cannot be written.
         """
         episode, task = source.steps(), source.result.instruction
-        values = self._values_of(episode, task)
+        values = self._values_of(episode, task, success=source.result.success)
         pngs = dict(zip(self._cameras, episode.images.values(), strict=True))
         pixels = {key: PixelCounts() for key in self._cameras}
         spans: dict[str, Any] = {}
@@ -139,8 +139,8 @@ class DatasetWriter:
         totals = len(self._episodes), self._frames, len(self._tasks.numbers)
         return Exported(*totals, self._survey.fps, self._survey.true_rate)
 
-    def _values_of(self, episode: EpisodeSteps, task: str) -> dict[str, NDArray[np.generic]]:
-        count, own = len(episode.steps), values_of(episode)
+    def _values_of(self, episode: EpisodeSteps, task: str, *, success: bool) -> dict[str, NDArray[np.generic]]:
+        count, own = len(episode.steps), values_of(episode, success=success)
         numbers = np.arange(count)
         own |= {
             "timestamp": (numbers / self._survey.fps).astype(np.float32)[:, None],
