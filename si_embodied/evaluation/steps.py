@@ -141,7 +141,7 @@ def _step_to_json(step: RecordedStep) -> dict[str, Any]:
 
 def _step_from_json(row: Mapping[str, Any]) -> RecordedStep:
     arrays = ("T_map_base", "T_map_camera", "T_map_tool", "action")
-    values = {
+    values: dict[str, Any] = {
         name: np.array(value, np.float64) if name in arrays and value is not None else value
         for name, value in row.items()
     }

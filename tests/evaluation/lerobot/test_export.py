@@ -14,8 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-pq = pytest.importorskip("pyarrow.parquet")
-imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+pytest.importorskip("pyarrow")
+pytest.importorskip("imageio_ffmpeg")
+
+import imageio_ffmpeg
+import pyarrow.parquet as pq
 
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.episode import EpisodeResult
