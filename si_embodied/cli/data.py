@@ -1,4 +1,4 @@
-"""`si-embodied data`: spatial questions with exact answers from simulated scenes, in SenseNova-SI's JSONL format."""
+"""`si-embodied data`: spatial questions with exact answers from simulated scenes, and recorded episodes as a data set."""
 
 from __future__ import annotations
 
