@@ -1,4 +1,4 @@
-"""`si-embodied data`: spatial questions with exact answers from simulated scenes, and recorded episodes as a data set."""
+"""`si-embodied data`: spatial questions with exact answers from simulated scenes, and recorded episodes as data sets."""
 
 from __future__ import annotations
 
@@ -128,7 +128,10 @@ class Export:
         arg(metavar="RUN"),
     ]
     out: Annotated[Path, Doc("a new folder for the data set")]
-    images: Annotated[Literal["video", "png"], Doc("video (H.264, small) or png (exact)")] = "video"
+    images: Annotated[
+        Literal["video", "video-420", "png"],
+        Doc("video is H.264 with all colours, video-420 plays in every browser, png is exact"),
+    ] = "video"
     successful: Annotated[bool, Doc("leave out episodes that failed")] = False
 
     def run(self) -> int:

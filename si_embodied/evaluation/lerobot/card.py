@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from si_embodied import __version__
+from si_embodied.evaluation.lerobot.form import Images
 
 _HEAD = """---
 task_categories:
@@ -18,15 +19,21 @@ configs:
 ---
 """
 
+_IMAGES: Mapping[Images, str] = {
+    "video": "H.264, 4:4:4: off by less than one level of 255 in the mean.",
+    "video-420": "H.264, 4:2:0: off by one or two levels of 255 in the mean, and by more at coloured edges.",
+    "png": "PNG, exactly what the robot saw.",
+}
 
-def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, lossless: bool) -> str:
+
+def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, images: Images) -> str:
     """The text.
 
     Args:
         info: of the data set.
         runs: what each run was, in words.
         true_rate: whether the frame rate is that of the steps.
-        lossless: whether the images are exactly those that the robot saw.
+        images: how they were written.
     """
     episodes, frames, fps = info["total_episodes"], info["total_frames"], info["fps"]
     rate = (
@@ -34,15 +41,10 @@ def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, lossl
         if true_rate
         else "Steps last differently long, and a frame counts as a second: `stamp_s` has the time."
     )
-    images = (
-        "PNG, exactly what the robot saw."
-        if lossless
-        else "H.264 (4:2:0): colours of single pixels are off by some levels, most at edges."
-    )
     columns = "\n".join(f"| `{name}` | {_numbers(feature)} |" for name, feature in info["features"].items())
     return (
         f"{_HEAD}\n# Recorded episodes\n\n{episodes} episodes, {frames} steps; LeRobot {info['codebase_version']}, "
-        f"written by si-embodied {__version__}.\n\n- Rate: {rate}\n- Images: {images}\n"
+        f"written by si-embodied {__version__}.\n\n- Rate: {rate}\n- Images: {_IMAGES[images]}\n"
         "- A row is an observation and the action taken on it; `next.*` is what came of it.\n"
         "- Map: x forward, y left, z up. Cameras: x right, y down, z forward. Metres, radians, seconds.\n"
         "- `meta/si_embodied.jsonl`: the runs' settings; each episode's seed, plans, goals, metrics and cameras.\n\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from si_embodied.evaluation.lerobot.columns import IMAGE, PLAN, SUBTASK, Column,
 from si_embodied.evaluation.lerobot.provenance import provenance, run_words
 from si_embodied.evaluation.lerobot.statistics import PixelCounts, Statistics, describe
 from si_embodied.evaluation.lerobot.tables import StepTable, write_names, write_rows
-from si_embodied.evaluation.lerobot.videos import CODEC, PIXELS, CameraVideo
+from si_embodied.evaluation.lerobot.videos import CODEC, CameraVideo
 from si_embodied.runs import write_json, write_text
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from si_embodied.evaluation.lerobot.episodes import Source
-    from si_embodied.evaluation.lerobot.survey import Images, Survey
+    from si_embodied.evaluation.lerobot.form import Images
+    from si_embodied.evaluation.lerobot.survey import Survey
     from si_embodied.evaluation.steps import EpisodeSteps
 
 
@@ -56,12 +56,12 @@ class DatasetWriter:
 
     def __init__(self, root: Path, survey: Survey, images: Images) -> None:
         """Prepare to write episodes that a survey covers."""
-        self._root, self._survey, self._lossless = root, survey, images == "png"
+        self._root, self._survey, self._images = root, survey, images
         self._columns = _columns(survey)
         self._cameras = {IMAGE.format(name): (height, width) for name, height, width in survey.layout.cameras}
         self._table = StepTable(root, self._columns, list(self._cameras) if self._lossless else [])
         self._videos = {} if self._lossless else {
-            key: CameraVideo(partial(self._video_path, key), size, survey.fps, form.VIDEO_MB * 2**20)
+            key: self._video(key, size)
             for key, size in self._cameras.items()
         }  # fmt: skip
         self._pixels = {key: PixelCounts() for key in self._cameras}
@@ -134,7 +134,7 @@ class DatasetWriter:
         write_json(self._root / form.INFO, info)
         write_text(self._root / form.PROVENANCE, provenance(runs, sources))
         words = [run_words(run) for run in runs]
-        about = card(info, words, true_rate=self._survey.true_rate, lossless=self._lossless)
+        about = card(info, words, true_rate=self._survey.true_rate, images=self._images)
         write_text(self._root / "README.md", about)
         totals = len(self._episodes), self._frames, len(self._tasks.numbers)
         return Exported(*totals, self._survey.fps, self._survey.true_rate)
@@ -187,13 +187,21 @@ class DatasetWriter:
         feature = {"shape": [height, width, 3], "names": ["height", "width", "channels"]}
         if self._lossless:
             return {"dtype": "image", **feature}
-        video = {"height": height, "width": width, "codec": CODEC, "pix_fmt": PIXELS, "is_depth_map": False}
-        video |= {"fps": self._survey.fps, "channels": 3}
+        pixels, fps = form.PIXELS[self._images], self._survey.fps
+        video = {"height": height, "width": width, "codec": CODEC, "pix_fmt": pixels, "fps": fps, "channels": 3}
         described = {f"video.{name}": value for name, value in video.items()}
-        return {"dtype": "video", **feature, "info": {**described, "has_audio": False}}
+        return {"dtype": "video", **feature, "info": {**described, "video.is_depth_map": False, "has_audio": False}}
 
-    def _video_path(self, key: str, number: int) -> Path:
-        return self._root / form.VIDEO_PATH.format(video_key=key, **form.place(number))
+    @property
+    def _lossless(self) -> bool:
+        return self._images == "png"
+
+    def _video(self, key: str, size: tuple[int, int]) -> CameraVideo:
+        def path(number: int) -> Path:
+            return self._root / form.VIDEO_PATH.format(video_key=key, **form.place(number))
+
+        pixels, most_bytes = form.PIXELS[self._images], form.VIDEO_MB * 2**20
+        return CameraVideo(path, size, fps=self._survey.fps, pixels=pixels, most_bytes=most_bytes)
 
 
 def _columns(survey: Survey) -> tuple[Column, ...]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 VERSION = "v3.0"
+
+Images: TypeAlias = Literal["video", "video-420", "png"]
+PIXELS: Mapping[Images, str] = {"video": "yuv444p", "video-420": "yuv420p"}
+"""ffmpeg's names of the videos' pixel formats.
+
+On the simulated images, 4:4:4 takes as many bytes and has a tenth of the squared error. 4:2:0 is what every
+browser and hardware decoder plays.
+"""
 FILES_PER_CHUNK = 1000
 DATA_MB, VIDEO_MB = 100, 200
 """Sizes above which the next file is begun."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.evaluation.lerobot.episodes import Source
-
-Images: TypeAlias = Literal["video", "png"]
+    from si_embodied.evaluation.lerobot.form import Images
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,8 @@ def survey(sources: Sequence[Source], images: Images) -> Survey:
         plans = plans or any(step.subgoal for step in steps.steps)
     assert first is not None  # there is at least one episode
     odd = [name for name, height, width in first.cameras if height % 2 or width % 2]
-    if images == "video" and odd:
-        raise ConfigError(f"a video needs even sizes, and the images of {', '.join(odd)} have none; use --images png")
+    if images == "video-420" and odd:
+        raise ConfigError(f"4:2:0 needs even sizes, and the images of {', '.join(odd)} have none; use --images video")
     return Survey(first, *frames_per_second(stamps_s, period_s), plans)
 
 

@@ -17,7 +17,7 @@ with extra("sim"):
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CODEC, PIXELS = "h264", "yuv420p"
+CODEC = "h264"
 _ENCODER = "libx264"
 _QUALITY = 18
 """x264's constant rate factor; its own default is 23, and 17 to 18 are taken for visually lossless."""
@@ -37,16 +37,19 @@ class VideoSpan:
 class CameraVideo:
     """Writes the frames of one camera; begins another file when one is full."""
 
-    def __init__(self, path: Callable[[int], Path], size: tuple[int, int], fps: float, most_bytes: int) -> None:
+    def __init__(
+        self, path: Callable[[int], Path], size: tuple[int, int], *, fps: float, pixels: str, most_bytes: int
+    ) -> None:
         """Prepare to write; a file is created with its first frame.
 
         Args:
             path: of the file of a number.
-            size: height and width, pixels; both even.
+            size: height and width, pixels.
             fps: frames per second.
+            pixels: ffmpeg's name of the pixel format.
             most_bytes: of a file before the next one is begun, at an episode's end.
         """
-        self._path_of, self._size, self._fps, self._most_bytes = path, size, fps, most_bytes
+        self._path_of, self._size, self._fps, self._pixels, self._most_bytes = path, size, fps, pixels, most_bytes
         self._writer: Generator[None, Any, None] | None = None
         self._number, self._frames = 0, 0
 
@@ -91,8 +94,8 @@ class CameraVideo:
                 (width, height),
                 fps=self._fps,
                 codec=_ENCODER,
-                pix_fmt_out=PIXELS,
-                macro_block_size=2,
+                pix_fmt_out=self._pixels,
+                macro_block_size=1,
                 output_params=["-crf", str(_QUALITY), "-g", str(_KEYFRAMES), "-bf", "0", "-threads", "1"],
                 ffmpeg_log_level="error",
             )

@@ -11,7 +11,8 @@ from pathlib import Path
 from si_embodied.errors import ConfigError, RecordError
 from si_embodied.evaluation.lerobot.dataset import DatasetWriter, Exported
 from si_embodied.evaluation.lerobot.episodes import find_episodes
-from si_embodied.evaluation.lerobot.survey import Images, survey
+from si_embodied.evaluation.lerobot.form import Images
+from si_embodied.evaluation.lerobot.survey import survey
 from si_embodied.progress import track
 
 
@@ -21,7 +22,7 @@ def export(folders: Sequence[Path], out: Path, *, images: Images = "video", succ
     Args:
         folders: what `eval --keep-steps` or `play` wrote, or folders that contain such folders.
         out: a new folder.
-        images: as H.264 videos, or as PNG, which loses nothing.
+        images: as H.264 videos with whole or halved colour resolution, or as PNG, which loses nothing.
         successful: leave out the other episodes.
 
     Raises:
