@@ -1,4 +1,4 @@
-"""`si-embodied data`: spatial questions with exact answers from simulated scenes, and recorded episodes as data sets."""
+"""`si-embodied data`: spatial questions with exact answers from simulated scenes; recorded episodes as data sets."""
 
 from __future__ import annotations
 

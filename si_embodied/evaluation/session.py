@@ -33,11 +33,17 @@ class Session:
     steps: bool = False  # keep every image, state and action, for a data set
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
-        """Run what is missing; the names of records and videos end in the suffix."""
+        """Run what is missing; the names of records and videos end in the suffix.
+
+        Raises:
+            ConfigError: the folder holds a run with other settings, or episodes without the steps that are to be kept.
+        """
         path = self.out / RECORDS.replace(".", f"{suffix}.")
         records = RecordFile(path, config.identity(), versions(), describe_computer)
         traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
         steps = StepFolder(self.out / f"{STEPS}{suffix}") if self.steps else None
+        if steps is not None:
+            _check_kept(steps, [seed for seed in config.seeds if seed in records.episodes])
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
         label = f"{config.policy}{suffix} on {config.env} {config.task or ''}".strip()
         return evaluate(
@@ -67,6 +73,15 @@ class Session:
 def default_folder(config: EvaluationConfig) -> Path:
     """The same settings have the same folder, whatever the seeds."""
     return Path("runs") / "eval" / f"{config.world}-{config.task or 'default'}-{config.policy}-{config.digest()[:8]}"
+
+
+def _check_kept(steps: StepFolder, recorded: Sequence[int]) -> None:
+    lacking = [seed for seed in recorded if not steps.path(seed).exists()]
+    if lacking:
+        raise ConfigError(
+            f"the steps of {len(lacking)} episodes in {str(steps.folder.parent)!r} were not kept when they ran "
+            f"(the first with seed {lacking[0]}); to keep all, choose another --out"
+        )
 
 
 def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:

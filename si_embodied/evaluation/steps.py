@@ -86,8 +86,12 @@ class StepFolder:
                 for number, image in enumerate(images):
                     file.writestr(_image_name(camera, number), image)
 
-    def get(self, seed: int) -> EpisodeSteps | None:
+    def get(self, seed: int, *, images: bool = True) -> EpisodeSteps | None:
         """The steps of an episode; None if none were kept.
+
+        Args:
+            seed: of the episode.
+            images: whether to read these too; they are nearly all of the file.
 
         Raises:
             ConfigError: the file is damaged.
@@ -97,16 +101,16 @@ class StepFolder:
             with zipfile.ZipFile(path) as file:
                 about = json.loads(file.read(_EPISODE))
                 rows = [json.loads(line) for line in file.read(_STEPS).splitlines()]
-                images = {
+                pngs = {
                     camera: tuple(file.read(_image_name(camera, number)) for number in range(len(rows)))
-                    for camera in about["cameras"]
+                    for camera in (about["cameras"] if images else ())
                 }
             return EpisodeSteps(
                 Body(**about["body"]),
                 {name: Intrinsics(**values) for name, values in about["cameras"].items()},
                 tuple(about["skills"]),
                 tuple(map(_step_from_json, rows)),
-                images,
+                pngs,
             )
         except FileNotFoundError:
             return None

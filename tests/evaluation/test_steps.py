@@ -13,6 +13,7 @@ from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.runner import evaluate
+from si_embodied.evaluation.session import Session
 from si_embodied.evaluation.steps import Body, EpisodeSteps, RecordedStep, StepFolder
 from si_embodied.geometry import Intrinsics
 
@@ -64,3 +65,12 @@ def test_a_run_keeps_what_was_seen_and_done_in_every_step(fake_world: str, tmp_p
             with Image.open(io.BytesIO(data)) as image:
                 assert image.format == "PNG"
                 np.testing.assert_array_equal(np.asarray(image), np.zeros((32, 32, 3)))
+
+
+def test_a_run_without_steps_is_not_resumed_with_them(fake_world: str, tmp_path: Path) -> None:
+    config = EvaluationConfig(env=fake_world, policy="thinker", episodes=1)
+    Session(tmp_path).run(config)
+    with pytest.raises(ConfigError, match=r"1 episodes.*seed 0\).*another --out"):
+        Session(tmp_path, steps=True).run(config)
+    assert len(Session(tmp_path / "new", steps=True).run(config).episodes) == 1
+    assert Session(tmp_path / "new", steps=True).run(config).resumed == 1

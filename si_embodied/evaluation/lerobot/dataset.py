@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from si_embodied.errors import extra
 from si_embodied.evaluation.lerobot import form
 from si_embodied.evaluation.lerobot.card import card
 from si_embodied.evaluation.lerobot.columns import IMAGE, PLAN, SUBTASK, Column, values_of
-from si_embodied.evaluation.lerobot.provenance import provenance, run_words
+from si_embodied.evaluation.lerobot.provenance import episode_row, run_row, run_words
 from si_embodied.evaluation.lerobot.statistics import PixelCounts, Statistics, describe
 from si_embodied.evaluation.lerobot.tables import StepTable, write_names, write_rows
 from si_embodied.evaluation.lerobot.videos import CODEC, CameraVideo
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.lerobot.episodes import Source
     from si_embodied.evaluation.lerobot.form import Images
     from si_embodied.evaluation.lerobot.survey import Survey
+    from si_embodied.evaluation.page.reading import StoredRun
     from si_embodied.evaluation.steps import EpisodeSteps
 
 
@@ -67,7 +69,9 @@ class DatasetWriter:
         self._pixels = {key: PixelCounts() for key in self._cameras}
         self._values: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in self._columns}
         self._tasks, self._subtasks = _Texts(), _Texts()
+        self._runs: dict[Path, StoredRun] = {}
         self._episodes: list[Mapping[str, Any]] = []
+        self._origins: list[Mapping[str, Any]] = []
         self._frames = 0
 
     def __enter__(self) -> Self:
@@ -105,6 +109,9 @@ class DatasetWriter:
         file = self._table.add(values, pngs if self._lossless else {})
         statistics = {name: describe(each) for name, each in values.items()}
         statistics |= {key: counts.describe() for key, counts in pixels.items()}
+        self._runs.setdefault(source.run.folder, source.run)
+        run, number = list(self._runs).index(source.run.folder), len(self._episodes)
+        self._origins.append(episode_row(source, episode, number=number, run=run))
         self._episodes.append(self._episode_row(task, len(episode.steps), file, spans, statistics))
         self._frames += len(episode.steps)
         for key, counts in pixels.items():
@@ -112,7 +119,7 @@ class DatasetWriter:
         for name, each in values.items():
             self._values[name].append(each)
 
-    def finish(self, sources: Sequence[Source]) -> Exported:
+    def finish(self) -> Exported:
         """Write what is about the whole data set: the last step."""
         self.close()
         write_names(self._root / form.TASKS, list(self._tasks.numbers), "task_index")
@@ -122,7 +129,7 @@ class DatasetWriter:
         statistics = {name: describe(np.concatenate(each)) for name, each in self._values.items()}
         statistics |= {key: counts.describe() for key, counts in self._pixels.items()}
         write_json(self._root / form.STATS, statistics)
-        runs = list({source.run.folder: source.run for source in sources}.values())
+        runs = list(self._runs.values())
         info = form.info(
             self._features(),
             robot=", ".join(dict.fromkeys(run.about.env for run in runs)),
@@ -132,7 +139,9 @@ class DatasetWriter:
             tasks=len(self._tasks.numbers),
         )
         write_json(self._root / form.INFO, info)
-        write_text(self._root / form.PROVENANCE, provenance(runs, sources))
+        rows = [*(run_row(run, number) for number, run in enumerate(runs)), *self._origins]
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_text(self._root / form.PROVENANCE, "".join(lines))
         words = [run_words(run) for run in runs]
         about = card(info, words, true_rate=self._survey.true_rate, images=self._images)
         write_text(self._root / "README.md", about)

@@ -24,13 +24,13 @@ class Source:
     def __str__(self) -> str:
         return f"the episode with seed {self.result.seed} in {str(self.run.folder)!r}"
 
-    def steps(self) -> EpisodeSteps:
-        """Read its steps.
+    def steps(self, *, images: bool = True) -> EpisodeSteps:
+        """Read its steps, with their images or without.
 
         Raises:
             ConfigError: they were not kept, or their file is damaged.
         """
-        steps = self.run.steps.get(self.result.seed)
+        steps = self.run.steps.get(self.result.seed, images=images)
         if steps is None:
             raise ConfigError(f"{self} has no steps: {_HOW}")
         return steps

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.evaluation.records import episode_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from si_embodied.evaluation.lerobot.episodes import Source
     from si_embodied.evaluation.page.reading import StoredRun
+    from si_embodied.evaluation.steps import EpisodeSteps
 
 
-def provenance(runs: Sequence[StoredRun], sources: Sequence[Source]) -> str:
-    """A line for each run, then one for each episode, in JSON."""
-    rows: list[dict[str, Any]] = [
-        {"type": "run", "run": number, "settings": run.settings, "versions": run.versions}
-        for number, run in enumerate(runs)
-    ]
-    for number, source in enumerate(sources):
-        steps, recorded = source.steps(), episode_to_json(source.result)
-        cameras = {name: dataclasses.asdict(each) for name, each in steps.cameras.items()}
-        rows.append({
-            **recorded,
-            "episode_index": number,
-            "run": runs.index(source.run),
-            "plans": [entry.plan for entry in source.result.plans],  # by `plan_index`
-            "intrinsics": cameras,
-            "skills": list(steps.skills),
-        })  # fmt: skip
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def run_row(run: StoredRun, number: int) -> Mapping[str, Any]:
+    """The line for a run."""
+    return {"type": "run", "run": number, "settings": run.settings, "versions": run.versions}
+
+
+def episode_row(source: Source, steps: EpisodeSteps, *, number: int, run: int) -> Mapping[str, Any]:
+    """The line for an episode: as in its run's records, with its plans and what its steps have in common."""
+    return {
+        **episode_to_json(source.result),
+        "episode_index": number,
+        "run": run,
+        "plans": [entry.plan for entry in source.result.plans],  # by `plan_index`
+        "intrinsics": {name: dataclasses.asdict(each) for name, each in steps.cameras.items()},
+        "skills": list(steps.skills),
+    }
 
 
 def run_words(run: StoredRun) -> str:

@@ -38,7 +38,7 @@ def survey(sources: Sequence[Source], images: Images) -> Survey:
     stamps_s: list[NDArray[np.float64]] = []
     plans, period_s = False, 1.0
     for source in sources:
-        steps = source.steps()
+        steps = source.steps(images=False)
         layout, period_s = layout_of(steps), steps.body.control_period_s
         first = first or layout
         if layout != first:

@@ -38,7 +38,7 @@ def export(folders: Sequence[Path], out: Path, *, images: Images = "video", succ
             for source in sources:
                 writer.add(source)
                 work.advance()
-        return writer.finish(sources)
+        return writer.finish()
 
 
 def _check_new(out: Path) -> None:

@@ -285,7 +285,7 @@ def test_episodes_of_different_robots_are_not_mixed(tmp_path: Path) -> None:
 
 def test_an_export_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(writing.DatasetWriter):
-        def finish(self, sources: object) -> writing.Exported:
+        def finish(self) -> writing.Exported:
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "DatasetWriter", Full)
