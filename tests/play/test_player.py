@@ -73,7 +73,7 @@ def test_an_instruction_is_carried_out_and_saved_in_the_formats_of_evaluation_an
     assert kept is not None
     assert len(kept.steps) == len(kept.images["head"]) == saved.steps
     assert kept.steps[-1].success
-    assert {step.subgoal.partition(" ")[0] for step in kept.steps} == {"pick", "place", "done"}
+    assert {step.subgoal.partition(" ")[0] for step in kept.steps} >= {"pick", "place"}
 
 
 @pytest.mark.slow
