@@ -18,7 +18,7 @@ install: $(STAMP)  ## create .venv and install everything that the other command
 # Runs again only when the dependencies have changed. A machine without OpenGL gets a software renderer from a wheel.
 $(STAMP): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim,models,onnx,train,serve,habitat,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim,models,onnx,train,serve,habitat,export,dev]'
 	@if ! $(BIN)/si-embodied doctor --has-opengl; then \
 		echo "No OpenGL renderer on this machine: installing one from a wheel."; \
 		$(BIN)/python -m pip install --quiet --no-deps lavavu-osmesa \

@@ -1,14 +1,14 @@
-"""`si-embodied data`: spatial questions with exact answers from simulated scenes, in SenseNova-SI's JSONL format."""
+"""`si-embodied data`: spatial questions with exact answers from simulated scenes; recorded episodes as data sets."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import Doc
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from si_embodied.cli.options import EndWithJson
 from si_embodied.cli.output import print_table, say
@@ -118,4 +118,31 @@ class Types:
         return 0
 
 
-SUBCOMMANDS = {"generate": Generate, "audit": Audit, "inspect": Inspect, "types": Types}
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write recorded episodes as a LeRobot data set (v3): images, states, actions, instructions, subgoals, success."""
+
+    runs: Annotated[
+        Positional[tuple[Path, ...]],
+        Doc("folders that `eval --keep-steps` or `play` wrote, or that contain such folders"),
+        arg(metavar="RUN"),
+    ]
+    out: Annotated[Path, Doc("a new folder for the data set")]
+    images: Annotated[
+        Literal["video", "video-420", "png"],
+        Doc("video is H.264 with all colours, video-420 plays in every browser, png is exact"),
+    ] = "video"
+    successful: Annotated[bool, Doc("leave out episodes that failed")] = False
+
+    def run(self) -> int:
+        """Export, and say what there is."""
+        from si_embodied.evaluation.lerobot.writing import export
+
+        done = export(self.runs, self.out, images=self.images, successful=self.successful)
+        say(f"{done.episodes} episodes, {done.frames} frames and {done.tasks} instructions in {self.out}")
+        if not done.true_rate:
+            say(f"Steps last differently long: {done.fps:g} frame per second counts steps, and stamp_s has their time.")
+        return 0
+
+
+SUBCOMMANDS = {"generate": Generate, "audit": Audit, "inspect": Inspect, "types": Types, "export": Export}

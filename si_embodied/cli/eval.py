@@ -51,6 +51,9 @@ class Eval:
     ] = ()
     out: Annotated[Path | None, Doc("folder for the results; default: one in runs/eval/, named by the settings")] = None
     videos: Annotated[int, Doc("how many videos to keep, failures first")] = 0
+    keep_steps: Annotated[bool, Doc("keep every image, state and action (steps/), for `si-embodied data export`")] = (
+        False
+    )
     placement: Place = Placement()
     watch: Annotated[bool, Doc("show the run on a local page; `si-embodied watch` shows one that runs already")] = False
     rerun: Annotated[
@@ -73,7 +76,10 @@ class Eval:
         config = self._config(needs_model=find_policy(self.evaluation.policy).needs_model)
         make_env(config).close()  # fails before a folder is made if a name is unknown
         out = self.out or default_folder(config)
-        session = Session(out, self.videos, traces=True, placement=self.placement, audiences=self._audiences(out))
+        session = Session(
+            out, self.videos, traces=True, steps=self.keep_steps, placement=self.placement,
+            audiences=self._audiences(out),
+        )  # fmt: skip
         with live_page(out) if self.watch else contextlib.nullcontext():
             report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))

@@ -39,7 +39,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "cite": "print BibTeX for this package and its models' paper",
     },
     "train": {
-        "data": "make spatial questions and demonstrations",
+        "data": "make spatial questions, and export episodes as a data set",
         "train": "train a model",
     },
     "deploy": {

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from si_embodied.backends.tapped import Tap
     from si_embodied.evaluation.config import EvaluationConfig
+    from si_embodied.evaluation.steps import EpisodeSteps
     from si_embodied.evaluation.trace import Trace
     from si_embodied.ground_truth import Pointed
-    from si_embodied.policies.base import Execution, Policy
+    from si_embodied.policies.base import Action, Execution, Policy
     from si_embodied.types import Decision, Observation, PlanRecord
 
 Ended: TypeAlias = Literal["terminated", "truncated", "step_limit", "lost"]
@@ -74,6 +75,18 @@ class EpisodeResult:
     own_end_message: str = ""
     target_seen: bool | None = None  # whether the target was ever in view when it was looked for; None if unknown
     trace: Trace | None = None  # pictures and path, kept beside the records; None unless asked for
+    kept_steps: EpisodeSteps | None = None  # images, states and actions, likewise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stepped:
+    """An action, and what the environment made of it."""
+
+    action: Action
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool
 
 
 class Watcher:
@@ -83,6 +96,9 @@ class Watcher:
         self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, observation: Observation, step: int
     ) -> None:
         """Called between an action and its step, in the state that the observation shows; `step` counts from 0."""
+
+    def stepped(self, result: Stepped) -> None:
+        """Called after every step, before `frame`."""
 
     def frame(self, env: gymnasium.Env[Any, Any], policy: Policy, task: Task, step: int) -> None:
         """Called after the reset (step 0) and after every step."""
@@ -149,9 +165,11 @@ def _run_episode(
         witnessed.acted(policy.decisions, observation)
         for watcher in watchers:
             watcher.acted(env, policy, task, observation, steps)
-        raw, _, terminated, truncated, info = env.step(action)
+        raw, reward, terminated, truncated, info = env.step(action)
         steps += 1
+        stepped = Stepped(action, float(reward), bool(terminated), bool(truncated), bool(info["success"]))
         for watcher in watchers:
+            watcher.stepped(stepped)
             watcher.frame(env, policy, task, steps)
         ended = _ended(terminated, truncated, steps >= step_limit)
     execution = policy.execution

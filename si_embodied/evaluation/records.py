@@ -24,6 +24,8 @@ _NEW: Mapping[str, Any] = {
 """Fields of a plan that records of 0.1.0 do not have."""
 _NEW_OF_EPISODES: Mapping[str, Any] = {"goals": (), "own_end": None, "own_end_message": "", "target_seen": None}
 """Likewise of an episode."""
+_ELSEWHERE = ("plans", "trace", "kept_steps")
+"""Fields of an episode that its line does not hold: plans have their own lines, and the others files."""
 
 
 class RecordFile:
@@ -126,8 +128,8 @@ def plan_from_json(row: Mapping[str, Any]) -> PlanEntry:
 
 
 def episode_to_json(result: EpisodeResult) -> dict[str, Any]:
-    """The line for an episode; its plans have their own lines, and its trace has a file."""
-    row = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in ("plans", "trace")}
+    """The line for an episode, without what lies elsewhere."""
+    row = {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in _ELSEWHERE}
     goals = [{"plan": g.plan, "words": g.words, "code": g.code.name, "message": g.message} for g in result.goals]
     row |= {"goals": goals, "own_end": None if result.own_end is None else result.own_end.name}
     return {"type": "episode", **row, "metrics": dict(result.metrics), "plans": len(result.plans)}
@@ -136,7 +138,7 @@ def episode_to_json(result: EpisodeResult) -> dict[str, Any]:
 def episode_from_json(row: Mapping[str, Any], plans: tuple[PlanEntry, ...]) -> EpisodeResult:
     """The inverse of `episode_to_json`, with the episode's plans."""
     row = {**_NEW_OF_EPISODES, **row}
-    names = (f.name for f in dataclasses.fields(EpisodeResult) if f.name not in ("plans", "trace"))
+    names = (f.name for f in dataclasses.fields(EpisodeResult) if f.name not in _ELSEWHERE)
     values = {name: row[name] for name in names}
     values["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
     values["goals"] = tuple(GoalEntry(g["plan"], g["words"], Code[g["code"]], g["message"]) for g in row["goals"])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from si_embodied.evaluation.config import EvaluationConfig
     from si_embodied.evaluation.records import RecordFile
+    from si_embodied.evaluation.steps import StepFolder
     from si_embodied.evaluation.trace import TraceFolder
     from si_embodied.evaluation.video import VideoShelf
     from si_embodied.policies.base import Policy
@@ -76,6 +77,7 @@ class EpisodeRunner:
         *,
         render: bool = False,
         traced: bool = False,
+        keep_steps: bool = False,
         audiences: Sequence[Audience] = (),
     ) -> None:
         """Make the environment and load the model.
@@ -84,9 +86,11 @@ class EpisodeRunner:
             config: what to run.
             render: whether `run` may be asked for videos.
             traced: whether results have a trace.
+            keep_steps: whether they have their steps.
             audiences: watch every episode.
         """
-        self._config, self._traced, self._tap = config, traced, Tap()
+        self._config, self._tap = config, Tap()
+        self._traced, self._keep_steps = traced, keep_steps
         self._make_policy: MakePolicy | None = None
         self._env: gymnasium.Env[Any, Any] = make_env(config, render=render)
         self._open = ExitStack()
@@ -122,9 +126,15 @@ class EpisodeRunner:
                 from si_embodied.evaluation.tracing import EpisodeTrace
 
                 watchers.append(trace := EpisodeTrace())
+            if self._keep_steps:
+                from si_embodied.evaluation.step_recorder import StepRecorder
+
+                watchers.append(steps := StepRecorder())
             result = run_episode(self._env, policy, seed, observe=observe, watchers=watchers)
-            ended = result.ended != "lost"
-            return replace(result, trace=trace.trace()) if self._traced and ended else result
+            if ended := result.ended != "lost":
+                result = replace(result, trace=trace.trace()) if self._traced else result
+                result = replace(result, kept_steps=steps.steps()) if self._keep_steps else result
+            return result
 
     def close(self) -> None:
         """Release the renderer; MuJoCo's complains if that is left to the interpreter's exit."""
@@ -148,6 +158,7 @@ def evaluate(
     *,
     shelf: VideoShelf | None = None,
     traces: TraceFolder | None = None,
+    steps: StepFolder | None = None,
     audiences: Sequence[Audience] = (),
     placement: Place = HERE,
     label: str = "",
@@ -162,6 +173,7 @@ def evaluate(
         records: takes every episode as it ends, and holds those of an earlier run.
         shelf: keeps videos, if any are wanted.
         traces: takes what the episodes looked like, if a report is wanted.
+        steps: takes every step of the episodes, if a data set is to be made of them.
         audiences: watch every episode while it runs.
         placement: where the episodes run, and how many at once; the results do not depend on it.
         label: names the run where its progress is shown.
@@ -174,7 +186,10 @@ def evaluate(
     """
     find_policy(config.policy)
     missing = [seed for seed in config.seeds if seed not in records.episodes]
-    make = partial(EpisodeRunner, config, render=shelf is not None, traced=traces is not None, audiences=audiences)
+    render, traced, keep_steps = (each is not None for each in (shelf, traces, steps))
+    make = partial(
+        EpisodeRunner, config, render=render, traced=traced, keep_steps=keep_steps, audiences=audiences
+    )  # fmt: skip
     outcomes = _outcomes(make, missing, shelf, placement)
     won = ran = 0
     interrupted = False
@@ -184,7 +199,9 @@ def evaluate(
                 result = outcome.result
                 if traces is not None and result.trace is not None:
                     traces.put(result.seed, result.trace)
-                records.add(replace(result, trace=None))
+                if steps is not None and result.kept_steps is not None:
+                    steps.put(result.seed, result.kept_steps)
+                records.add(replace(result, trace=None, kept_steps=None))
                 if shelf is not None:
                     shelf.put(result, outcome.video)
                 on_episode(result)

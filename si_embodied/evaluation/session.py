@@ -14,12 +14,13 @@ from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.registry import find_policy
 from si_embodied.evaluation.report import Comparison, Report, compare, make_report, versions
 from si_embodied.evaluation.runner import Run, evaluate
+from si_embodied.evaluation.steps import StepFolder
 from si_embodied.evaluation.trace import TraceFolder
 from si_embodied.evaluation.video import VideoShelf
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.runs import write_json
 
-RECORDS, REPORT, VIDEOS, TRACES = "records.jsonl", "report.json", "videos", "traces"
+RECORDS, REPORT, VIDEOS, TRACES, STEPS = "records.jsonl", "report.json", "videos", "traces", "steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,26 @@ class Session:
     videos: int = 0  # to keep of each run, failures first
     traces: bool = False  # keep what the episodes looked like, for a report
     placement: Place = HERE
+    steps: bool = False  # keep every image, state and action, for a data set
     audiences: Sequence[Audience] = ()  # watch every episode
 
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
-        """Run what is missing; the names of records and videos end in the suffix."""
+        """Run what is missing; the names of records and videos end in the suffix.
+
+        Raises:
+            ConfigError: the folder holds a run with other settings, or episodes without the steps that are to be kept.
+        """
         path = self.out / RECORDS.replace(".", f"{suffix}.")
         records = RecordFile(path, config.identity(), versions(), describe_computer)
         traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
+        steps = StepFolder(self.out / f"{STEPS}{suffix}") if self.steps else None
+        if steps is not None:
+            _check_kept(steps, [seed for seed in config.seeds if seed in records.episodes])
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
         label = replace(config, policy=f"{config.policy}{suffix}").title
         return evaluate(
-            config, records, shelf=shelf, traces=traces, audiences=self.audiences, placement=self.placement, label=label
+            config, records, shelf=shelf, traces=traces, steps=steps, audiences=self.audiences,
+            placement=self.placement, label=label,
         )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
@@ -65,6 +75,15 @@ class Session:
 def default_folder(config: EvaluationConfig) -> Path:
     """The same settings have the same folder, whatever the seeds."""
     return Path("runs") / "eval" / f"{config.world}-{config.task or 'default'}-{config.policy}-{config.digest()[:8]}"
+
+
+def _check_kept(steps: StepFolder, recorded: Sequence[int]) -> None:
+    lacking = [seed for seed in recorded if not steps.path(seed).exists()]
+    if lacking:
+        raise ConfigError(
+            f"the steps of {len(lacking)} episodes in {str(steps.folder.parent)!r} were not kept when they ran "
+            f"(the first with seed {lacking[0]}); to keep all, choose another --out"
+        )
 
 
 def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:

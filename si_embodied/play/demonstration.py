@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from si_embodied.data.records import PLACEHOLDER, QUESTIONS_FILE, Conversation, 
 from si_embodied.errors import RecordError, extra
 from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
-from si_embodied.evaluation.session import RECORDS
+from si_embodied.evaluation.session import RECORDS, STEPS
+from si_embodied.evaluation.steps import StepFolder
 from si_embodied.runs import write_text
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def save(
 
     `records.jsonl` is that of an evaluation with one episode. `questions.jsonl` has the prompt and the answer of each
     plan that was carried out, in SenseNova-SI's form, with its images beside it: `train lora --data FOLDER` reads it.
+    `steps/` has every step, for `data export FOLDER`.
 
     Args:
         out: the folder for all demonstrations.
@@ -48,7 +51,9 @@ def save(
     folder = _new_folder(out, f"{config.world}-{config.task or 'default'}-seed{result.seed}")
     played = {"instruction": result.instruction, "measured": measured, "by_hand": any(one.by_hand for one in lessons)}
     records = RecordFile(folder / RECORDS, {**config.identity(), "played": played}, versions())
-    records.add(result)
+    if result.kept_steps is not None:
+        StepFolder(folder / STEPS).put(result.seed, result.kept_steps)
+    records.add(dataclasses.replace(result, kept_steps=None))
     names: dict[bytes, str] = {}
     conversations = [_conversation(folder, number, lesson, names) for number, lesson in enumerate(lessons)]
     write_text(folder / QUESTIONS_FILE, "".join(json_line(each.as_json()) for each in conversations))

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import ConfigError
-from si_embodied.evaluation.episode import EpisodeResult, plan_entry, scalars
+from si_embodied.evaluation.episode import EpisodeResult, Stepped, plan_entry, scalars
 from si_embodied.evaluation.registry import describe_environment, environments, make_env, observe
+from si_embodied.evaluation.step_recorder import StepRecorder
 from si_embodied.live.moment import Moment
 from si_embodied.planner import Planner
 from si_embodied.play.demonstration import save
@@ -147,6 +148,7 @@ class Player:
         if self.running or not self._policy.decisions:
             raise ConfigError("there is no finished episode to save; let the robot act, and stop it or let it end")
         result = self._result(self.status == "succeeded" if self._measured else success)
+        result = dataclasses.replace(result, kept_steps=self._recorder.steps())
         folder = save(self._settings.out, self._config, result, self._lessons, measured=self._measured)
         outcome = "succeeded" if result.success else "did not succeed"
         return f"saved {len(self._lessons)} plans of an episode that {outcome} in {folder}"
@@ -181,7 +183,10 @@ class Player:
         if self.wheel.waiting:
             self.status = "your turn"
             return
-        raw, _, terminated, truncated, self._info = self._env.step(action)
+        self._recorder.acted(self._env, self._policy, self._task, self._observation, self._steps)
+        raw, reward, terminated, truncated, self._info = self._env.step(action)
+        success = self._measured and bool(self._info.get("success", False))
+        self._recorder.stepped(Stepped(action, float(reward), bool(terminated), bool(truncated), success))
         self._observation = observe(raw, self._world.embodiment.cameras)
         self._steps += 1
         place = self._observation.T_map_base if self._observation.arm is None else self._observation.arm.T_map_tool
@@ -211,7 +216,9 @@ class Player:
         """Start to play an episode that has begun."""
         self._instruction, self._measured = begun.instruction, begun.measured
         self._observation = observe(begun.raw, self._world.embodiment.cameras)
-        self._policy.reset(Task(begun.instruction, self._world.kind))
+        self._task = Task(begun.instruction, self._world.kind)
+        self._policy.reset(self._task)
+        self._recorder = StepRecorder()
         self.wheel.release()
         self.wheel.prompt = None
         self.status = status

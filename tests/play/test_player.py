@@ -15,6 +15,7 @@ from si_embodied.data.records import read_conversations
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.records import RecordFile
+from si_embodied.evaluation.steps import StepFolder
 from si_embodied.plan import Plan
 from si_embodied.play.player import Player
 from si_embodied.play.settings import PlaySettings
@@ -68,6 +69,11 @@ def test_an_instruction_is_carried_out_and_saved_in_the_formats_of_evaluation_an
     assert conversation.answer.startswith('{"subgoals":[{"skill":"pick"')
     assert own in conversation.question
     assert all((folder / name).is_file() for each in (conversation, *others) for name in each.images)
+    kept = StepFolder(folder / "steps").get(3)
+    assert kept is not None
+    assert len(kept.steps) == len(kept.images["head"]) == saved.steps
+    assert kept.steps[-1].success
+    assert {step.subgoal.partition(" ")[0] for step in kept.steps} >= {"pick", "place"}
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from si_embodied.errors import ConfigError
 from si_embodied.evaluation.episode import EpisodeResult
 from si_embodied.evaluation.records import episodes_from_json
 from si_embodied.evaluation.report import About
-from si_embodied.evaluation.session import RECORDS, REPORT, TRACES, VIDEOS
+from si_embodied.evaluation.session import RECORDS, REPORT, STEPS, TRACES, VIDEOS
+from si_embodied.evaluation.steps import StepFolder
 from si_embodied.evaluation.trace import TraceFolder
 from si_embodied.runs import read_rows
 
@@ -62,6 +63,11 @@ class StoredRun:
     def traces(self) -> TraceFolder:
         """What its episodes looked like."""
         return TraceFolder(self.folder / f"{TRACES}{self.suffix}")
+
+    @property
+    def steps(self) -> StepFolder:
+        """What was seen and done in its episodes."""
+        return StepFolder(self.folder / f"{STEPS}{self.suffix}")
 
     def video(self, seed: int) -> Path | None:
         """The video of an episode; None if none was kept."""
