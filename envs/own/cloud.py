@@ -169,7 +169,7 @@ def picture(cloud: Cloud, origin_m: tuple[float, float], size_m: float, size_px:
     points, rgb = points[order], rgb[order]
     column = np.floor((points[:, 0] - origin_m[0]) / size_m * size_px).astype(np.intp)
     row = size_px - 1 - np.floor((points[:, 1] - origin_m[1]) / size_m * size_px).astype(np.intp)
-    inside = (0 <= row) & (row < size_px) & (0 <= column) & (column < size_px)
+    inside = (row >= 0) & (row < size_px) & (column >= 0) & (column < size_px)
     image = np.full((size_px, size_px, 3), 255, np.uint8)
     drawn = np.zeros((size_px, size_px), bool)
     image[row[inside], column[inside]] = rgb[inside]

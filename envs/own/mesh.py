@@ -121,7 +121,7 @@ def _face_colours(mesh: Any) -> NDArray[np.float32]:
     """(M, 3), 0..255, from colours of vertices or faces; white where the file has none."""
     visual, count = mesh.visual, len(mesh.faces)
     attributes = getattr(visual, "vertex_attributes", {})
-    colours = attributes["color"] if "color" in attributes else None
+    colours = attributes.get("color")
     if colours is None and getattr(visual, "defined", False) and visual.kind in ("vertex", "face"):
         return np.asarray(visual.face_colors, np.float32)[:, :3]
     if colours is None:

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import dijkstra
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.own.cloud import Cloud, find_floor, floor_of
 from si_embodied.envs.own.place import Moved
-from si_embodied.geometry import Pose, deproject_to_map, heading, wrap_angle
+from si_embodied.geometry import Pose, deproject_to_map, heading
 from si_embodied.images.posed import read_posed_images
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from si_embodied.images.posed import PosedImages
     from si_embodied.types import CameraFrame
 
-_NEARER = 0.9  # a pose is near where an action leads if it leaves less than this share of the way there
+_LEAST_SIMILAR_RAD, _MOST_TURN_RAD = math.radians(30), math.radians(60)  # of a step's end, and beyond a turn
+REACH_M = 0.5
 _M_PER_RAD = 0.5  # of turning, when a pose is compared with where an action leads
 _SAME_M, _SAME_RAD = 0.02, math.radians(1.5)  # an image that differs less from an earlier one is left out
 _MARGIN_M = 0.05  # of paths, beyond the base's radius
@@ -41,11 +42,18 @@ class RecordedPlace:
     """The poses of a folder of posed RGB-D images.
 
     An action leads to the image that was taken nearest to where the action would bring the robot (distance, and half a
-    metre for a radian of heading). If none is clearly nearer to there than the robot is already, the robot holds.
+    metre for a radian of heading), among those ahead of the robot for a step, and to the side of a turn. With none
+    within reach, the robot holds.
     """
 
     def __init__(
-        self, folder: Path, embodiment: MobileBase, *, image_height: int | None = None, floor_m: float | None = None
+        self,
+        folder: Path,
+        embodiment: MobileBase,
+        *,
+        image_height: int | None = None,
+        reach_m: float = REACH_M,
+        floor_m: float | None = None,
     ) -> None:
         """Read a recording; see `read_posed_images`.
 
@@ -53,6 +61,7 @@ class RecordedPlace:
             folder: with the images.
             embodiment: the robot, driven by discrete steps; it stands under its camera.
             image_height: of the observations, pixels; None keeps the recorded size.
+            reach_m: an action may lead to an image taken this far from where it would bring the robot.
             floor_m: height of the floor in the map; None finds it.
 
         Raises:
@@ -76,7 +85,7 @@ class RecordedPlace:
         self.floor = floor_of(
             self.cloud, embodiment.height_m, clearance_m, least=_LEAST_POINTS, what=str(folder), driven=self.starts
         )
-        self.following, self._off = _transitions(self.starts, embodiment)
+        self.following, self._off = _transitions(self.starts, embodiment, reach_m)
         self.index = 0  # of the image that is seen
 
     @property
@@ -91,7 +100,8 @@ class RecordedPlace:
 
     def nearest(self, pose: BasePose) -> int:
         """The image that was taken nearest to a pose."""
-        return int(np.argmin(_apart(self.starts, np.asarray(pose)[None])[0]))
+        away = np.hypot(self.starts[:, 0] - pose[0], self.starts[:, 1] - pose[1])
+        return int(np.argmin(away + _M_PER_RAD * np.abs(_wrapped(self.starts[:, 2] - pose[2]))))
 
     def act(self, action: BaseAction) -> Moved:
         """Do one action; with no image near where it leads, the robot holds."""
@@ -176,36 +186,43 @@ class RecordedPaths:
         return _MOVES[best], int(ends[best])
 
 
-def _apart(poses: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far poses (N, 3) are from wanted ones (M, 3), as (M, N), metres and turning in one."""
-    away = wanted[:, None, :2] - poses[None, :, :2]
-    turn = np.abs(np.remainder(wanted[:, None, 2] - poses[None, :, 2] + math.pi, 2 * math.pi) - math.pi)
-    return np.asarray(np.hypot(away[..., 0], away[..., 1]) + _M_PER_RAD * turn)
-
-
-def _transitions(poses: NDArray[np.float64], body: MobileBase) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _transitions(
+    poses: NDArray[np.float64], body: MobileBase, reach_m: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Where each of `_MOVES` leads from every pose.
 
     Returns:
-        (3, N), the pose that follows, which is the same one where the robot holds; and (3, N, 2), how far the pose
-        nearest to where the action leads is from there, in metres and radians.
+        (3, N), the pose that follows, which is the same one where the robot holds; and (3, N, 2), how far that is from
+        where the action leads, in metres and radians.
     """
-    count = len(poses)
-    following = np.tile(np.arange(count), (len(_MOVES), 1))
-    off = np.zeros((len(_MOVES), count, 2))
-    step, turn = body.forward_step_m, body.turn_step_rad
+    following = np.tile(np.arange(len(poses)), (len(_MOVES), 1))
+    off = np.zeros((len(_MOVES), len(poses), 2))
     for index, (x, y, yaw) in enumerate(poses):
-        ahead = (x + step * math.cos(yaw), y + step * math.sin(yaw), yaw)
-        wanted = np.array([ahead, (x, y, yaw + turn), (x, y, yaw - turn)])
-        apart = _apart(poses, wanted)
-        staying = apart[:, index].copy()
-        apart[:, index] = np.inf
-        for move, best in enumerate(np.argmin(apart, axis=1)):
-            off[move, index, 0] = math.hypot(*(wanted[move, :2] - poses[best, :2]))
-            off[move, index, 1] = abs(wrap_angle(wanted[move, 2] - poses[best, 2]))
-            if apart[move, best] < _NEARER * staying[move]:
-                following[move, index] = best
+        dx, dy = poses[:, 0] - x, poses[:, 1] - y
+        along, across = dx * math.cos(yaw) + dy * math.sin(yaw), dy * math.cos(yaw) - dx * math.sin(yaw)
+        turned = _wrapped(poses[:, 2] - yaw)
+        for move, action in enumerate(_MOVES):
+            step, turn = _effect(action, body)
+            away, rest = np.hypot(along - step, across), np.abs(turned - turn)
+            if action == BaseAction.FORWARD:
+                fits = (along > step / 3) & (away < reach_m) & (rest < _LEAST_SIMILAR_RAD)
+            else:
+                fits = (turned * np.sign(turn) > abs(turn) / 3) & (away < reach_m) & (rest < _MOST_TURN_RAD)
+            if fits.any():
+                best = int(np.argmin(np.where(fits, away + _M_PER_RAD * rest, np.inf)))
+                following[move, index], off[move, index] = best, (away[best], rest[best])
     return following, off
+
+
+def _effect(action: BaseAction, body: MobileBase) -> tuple[float, float]:
+    """Metres ahead and radians to the left of one of `_MOVES`."""
+    if action == BaseAction.FORWARD:
+        return body.forward_step_m, 0.0
+    return 0.0, body.turn_step_rad if action == BaseAction.TURN_LEFT else -body.turn_step_rad
+
+
+def _wrapped(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.remainder(angles_rad + math.pi, 2 * math.pi) - math.pi)
 
 
 def _distinct(images: PosedImages) -> PosedImages:
@@ -214,7 +231,7 @@ def _distinct(images: PosedImages) -> PosedImages:
     poses = np.array([(*each.T_map_camera.translation[:2], heading(each.T_map_camera)) for each in images.images])
     for index, pose in enumerate(poses):
         away = poses[kept] - pose
-        turn = np.abs(np.remainder(away[:, 2] + math.pi, 2 * math.pi) - math.pi)
+        turn = np.abs(_wrapped(away[:, 2]))
         if not ((np.hypot(away[:, 0], away[:, 1]) < _SAME_M) & (turn < _SAME_RAD)).any():
             kept.append(index)
     return replace(images, images=tuple(images.images[index] for index in kept))

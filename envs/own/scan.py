@@ -94,7 +94,7 @@ class ScanPlace:
         surfaces = read_surfaces(path, up=up, scale=scale)
         cloud = cloud_of(surfaces)
         floor_m = find_floor(cloud, str(path)) if floor_m is None else floor_m
-        surfaces = [replace(each, vertices=each.vertices - np.float32([0, 0, floor_m])) for each in surfaces]
+        surfaces = [replace(each, vertices=each.vertices - np.array([0, 0, floor_m], np.float32)) for each in surfaces]
         self.cloud = cloud.raised(-floor_m)
         self.floor = floor_of(self.cloud, embodiment.height_m, PATH_CLEARANCE_M, what=str(path))
         self.starts = _starts(self.floor, embodiment.radius_m + _START_CLEARANCE_M)

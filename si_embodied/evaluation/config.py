@@ -60,7 +60,7 @@ class EvaluationConfig:
 
     @property
     def world(self) -> str:
-        """The environment's name in a folder's name: `apartment` for si_embodied/Apartment-v0, `house` for a/house.glb."""
+        """The environment in a folder's name: `apartment` for si_embodied/Apartment-v0, `house` for a/house.glb."""
         if self.place is not None:
             return self.place.stem.lower()
         return self.env.partition("/")[2].partition("-v")[0].lower() or self.env

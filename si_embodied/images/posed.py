@@ -2,11 +2,12 @@
 
     FOLDER/rgb/NAME.png       8-bit colour (PNG, JPEG); all images have one size
     FOLDER/depth/NAME.png     depth of the same pixels: 16-bit PNG in millimetres, or .npy with metres; 0 = no return
-    FOLDER/intrinsics.json    {"width", "height", "fx", "fy", "cx", "cy"} in pixels; "depth_unit_m" if not millimetres
-    FOLDER/poses.txt          a line for each image, in the order of their names: stamp x y z qx qy qz qw
+    FOLDER/intrinsics.json    {"width", "height", "fx", "fy", "cx", "cy"} in pixels; "depth_scale" if not millimetres
+    FOLDER/poses.txt          a line for each image: KEY x y z qx qy qz qw
 
-A pose is that of the camera's optical frame (x right, y down, z forward) in a map with z up, in metres; lines are those
-of a trajectory in the format of the TUM RGB-D benchmark, and `#` begins a comment.
+A pose is that of the camera's optical frame (x right, y down, z forward) in a map with z up, in metres. KEY is the
+image's NAME, or a time in seconds; then lines are in the order of the names, as in a trajectory of the TUM RGB-D
+benchmark. `#` begins a comment.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from si_embodied.types import CameraFrame
 
 RGB, DEPTH, INTRINSICS, POSES = "rgb", "depth", "intrinsics.json", "poses.txt"
 _RGB_SUFFIXES, _DEPTH_SUFFIXES = (".png", ".jpg", ".jpeg"), (".png", ".npy", ".tif", ".tiff")
-_NUMBERS = "stamp x y z qx qy qz qw"
+_NUMBERS = "KEY x y z qx qy qz qw"
 _DEPTH_M = 0.05, 30.0  # the median depth of an image of a room lies between these
 _DEEPEST_M = 65.535  # that 16 bits hold in millimetres
 
@@ -49,7 +50,7 @@ class PosedImages:
 
     folder: Path
     intrinsics: Intrinsics
-    depth_unit_m: float  # of integer depth
+    depth_scale_m: float  # metres per unit of integer depth
     images: tuple[PosedImage, ...]
 
     def frame(self, index: int, camera: str) -> CameraFrame:
@@ -60,7 +61,7 @@ class PosedImages:
             DataError: its size is not that of the intrinsics, or its depth is in another unit.
         """
         image, size = self.images[index], (self.intrinsics.height, self.intrinsics.width)
-        rgb, depth_m = read_rgb(image.rgb), read_depth(image.depth, integer_m=self.depth_unit_m)
+        rgb, depth_m = read_rgb(image.rgb), read_depth(image.depth, integer_m=self.depth_scale_m)
         for path, shape in ((image.rgb, rgb.shape[:2]), (image.depth, depth_m.shape)):
             if shape != size:
                 raise DataError(
@@ -71,7 +72,7 @@ class PosedImages:
         if known.size and not _DEPTH_M[0] <= float(np.median(known)) <= _DEPTH_M[1]:
             raise DataError(
                 f"the median depth of {str(image.depth)!r} is {float(np.median(known)):.4g} m, which no room has; "
-                f'integer depth counts in {self.depth_unit_m:g} m, set "depth_unit_m" in {self.folder / INTRINSICS}'
+                f'integer depth counts in {self.depth_scale_m:g} m, set "depth_scale" in {self.folder / INTRINSICS}'
             )
         depth_m = np.where(is_return(depth_m), depth_m, np.float32(0))
         return CameraFrame(camera, image.stamp_s, rgb, depth_m, self.intrinsics, image.T_map_camera)
@@ -85,7 +86,7 @@ def read_posed_images(folder: Path) -> PosedImages:
     """
     if not folder.is_dir():
         raise DataError(f"no such folder: {str(folder)!r}")
-    intrinsics, unit_m = _read_intrinsics(folder / INTRINSICS)
+    intrinsics, scale_m = _read_intrinsics(folder / INTRINSICS)
     rgb, depth = _files(folder / RGB, _RGB_SUFFIXES), _files(folder / DEPTH, _DEPTH_SUFFIXES)
     lonely = sorted(rgb.keys() ^ depth.keys())
     if lonely:
@@ -94,14 +95,10 @@ def read_posed_images(folder: Path) -> PosedImages:
             f"{len(lonely)} images of {str(folder)!r} have no partner of the same name in {RGB}/ and {DEPTH}/; the "
             f"first is {lonely[0]!r} in {str(where)!r}"
         )
-    poses = _read_poses(folder / POSES)
-    if len(poses) != len(rgb):
-        raise DataError(
-            f"{str(folder / POSES)!r} has {len(poses)} poses, but {str(folder / RGB)!r} has {len(rgb)} images; give one "
-            "line for each image, in the order of the images' names"
-        )
-    images = (PosedImage(rgb[name], depth[name], *pose) for name, pose in zip(sorted(rgb), poses, strict=True))
-    return PosedImages(folder, intrinsics, unit_m, tuple(images))
+    names = sorted(rgb)
+    poses = _in_order(folder / POSES, names)
+    images = (PosedImage(rgb[name], depth[name], *pose) for name, pose in zip(names, poses, strict=True))
+    return PosedImages(folder, intrinsics, scale_m, tuple(images))
 
 
 def write_posed_images(folder: Path, frames: Iterable[CameraFrame]) -> int:
@@ -138,7 +135,7 @@ def write_posed_images(folder: Path, frames: Iterable[CameraFrame]) -> int:
         raise DataError(f"there are no images to write to {str(folder)!r}")
     fields = {name: getattr(intrinsics, name) for name in ("width", "height", "fx", "fy", "cx", "cy")}
     write_text(folder / INTRINSICS, json.dumps(fields, indent=2) + "\n")
-    write_text(folder / POSES, "\n".join([f"# {_NUMBERS}, of the optical frame in the map", *lines]) + "\n")
+    write_text(folder / POSES, "\n".join(["# stamp x y z qx qy qz qw, of the optical frame in the map", *lines]) + "\n")
     return len(lines)
 
 
@@ -161,31 +158,50 @@ def _read_intrinsics(path: Path) -> tuple[Intrinsics, float]:
     """The camera, and the unit of integer depth in metres."""
     try:
         values: Any = json.loads(_text(path))
-        unit_m = float(values.get("depth_unit_m", M_PER_MM))
+        scale_m = float(values.get("depth_scale", M_PER_MM))
         size = int(values["width"]), int(values["height"])
         camera = Intrinsics(*size, *(float(values[name]) for name in ("fx", "fy", "cx", "cy")))
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # also the package's own ConfigError
         raise DataError(
             f"{str(path)!r} is not a camera ({error}); expected JSON with width, height, fx, fy, cx and cy, in pixels"
         ) from error
-    if not 0 < unit_m < 1:
+    if not 0 < scale_m < 1:
         raise DataError(
-            f'expected "depth_unit_m" in {str(path)!r} between 0 and 1, got: {unit_m}; 0.001 is millimetres'
+            f'expected "depth_scale" in {str(path)!r} between 0 and 1, got: {scale_m}; 0.001 is millimetres'
         )
-    return camera, unit_m
+    return camera, scale_m
 
 
-def _read_poses(path: Path) -> list[tuple[float, Pose]]:
-    """Stamp in seconds and pose of every line."""
-    poses: list[tuple[float, Pose]] = []
+def _in_order(path: Path, names: list[str]) -> list[tuple[float, Pose]]:
+    """Stamp in seconds and pose of every image; where lines have names for keys, the stamp is the image's number."""
+    poses = _read_poses(path)
+    by_name = dict(poses)
+    if all(name in by_name for name in names):
+        return [(float(number), by_name[name]) for number, name in enumerate(names)]
+    if len(poses) != len(names):
+        raise DataError(
+            f"{str(path)!r} has {len(poses)} poses, but there are {len(names)} images; give one line for each image, "
+            "with its name or in the order of the names"
+        )
+    try:
+        return [(float(key), pose) for key, pose in poses]
+    except ValueError as error:
+        missing = next(name for name in names if name not in by_name)
+        raise DataError(f"{str(path)!r} has no pose of the image {missing!r}, and its keys are not times") from error
+
+
+def _read_poses(path: Path) -> list[tuple[str, Pose]]:
+    """Key and pose of every line."""
+    poses: list[tuple[str, Pose]] = []
     for number, line in enumerate(_text(path).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        key, *rest = line.replace(",", " ").split()
         try:
-            values = [float(word) for word in line.replace(",", " ").split()]
-            if len(values) != 8 or not all(map(math.isfinite, values)):
-                raise ValueError(f"got {len(values)} numbers")
-            poses.append((values[0], Pose.from_quaternion(values[4:], values[1:4])))
+            values = [float(word) for word in rest]
+            if len(values) != 7 or not all(map(math.isfinite, values)):
+                raise ValueError(f"got {len(values)} numbers after the key")
+            poses.append((key, Pose.from_quaternion(values[3:], values[:3])))
         except (ValueError, ConfigError) as error:
             raise DataError(f"{path}:{number} is not a pose ({error}); expected: {_NUMBERS}") from error
     return poses
