@@ -18,7 +18,9 @@ from si_embodied.envs.mujoco.renderer import MAX_RANGE_M, select_renderer
 from si_embodied.envs.own.cloud import picture
 from si_embodied.envs.own.goals import POINT_RADIUS_M, Asked, ask_goal, ask_point, goals_path, read_goals
 from si_embodied.envs.own.mesh import UpAxis
-from si_embodied.envs.own.recorded import RecordedPlace
+from si_embodied.envs.own.recorded import REACH_M, RecordedPlace
+from si_embodied.envs.own.recording import Recording
+from si_embodied.envs.own.reprojected import ReprojectedPlace
 from si_embodied.envs.own.truth import OwnWorldGroundTruth
 from si_embodied.envs.spaces import CHARSET, observation_dict, observation_space
 from si_embodied.errors import ConfigError
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame
 
 OwnTask = Literal["goals", "pointnav"]
+Views = Literal["reprojected", "recorded"]
+VIEWS = get_args(Views)
 TASKS, ACTION_MODES = get_args(OwnTask), ("discrete",)
 MAX_STEPS = 500  # Habitat's limit
 SCAN_IMAGE_PX = 224
@@ -62,8 +66,8 @@ class OwnWorldEnv(gymnasium.Env[dict[str, Any], Any]):
 
     The task `goals` takes instructions from a file, `pointnav` points from the seed, which the observation then has as
     `pointgoal` (distance in metres, angle in radians, left positive). The robot succeeds if it stops within the goal's
-    radius. In a recording it stands only where images were taken; `info` says how far the last action's result is from
-    where it leads (`view_off_m`, `view_off_deg`), and a step with no image near there is a collision.
+    radius. In a recording the robot holds where too little was recorded, which counts as a collision, and `info` says
+    how far the view is from the nearest image, or from where the action leads (`view_off_m`, `view_off_deg`).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (as gymnasium.Env has it)
@@ -79,6 +83,8 @@ class OwnWorldEnv(gymnasium.Env[dict[str, Any], Any]):
         action_mode: str = "discrete",
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
+        views: str = "reprojected",
+        view_reach_m: float = REACH_M,
         up: str | None = None,
         scale: float = 1.0,
         floor_m: float | None = None,
@@ -99,6 +105,9 @@ class OwnWorldEnv(gymnasium.Env[dict[str, Any], Any]):
             action_mode: "discrete".
             render_mode: None or "rgb_array".
             max_episode_steps: steps until the episode is truncated; None for 500.
+            views: of a recording: "reprojected" (the robot drives freely, and sees the recorded points from where it
+                is) or "recorded" (it stands only where images were taken, and sees them as they are).
+            view_reach_m: how far from where an action leads the next recorded image may have been taken.
             up: the file's vertical axis, "y" or "z"; None for y in GLB and glTF, and z in others.
             scale: metres per unit of the file.
             floor_m: height of the floor to drive on; None for the lowest large one.
@@ -119,10 +128,12 @@ class OwnWorldEnv(gymnasium.Env[dict[str, Any], Any]):
             ("task", task, (None, *TASKS)),
             ("action mode", action_mode, ACTION_MODES),
             ("render mode", render_mode, (None, "rgb_array")),
+            ("kind of views", views, VIEWS),
             ("vertical axis", up, (None, *get_args(UpAxis))),
         )
         check_number("image_size", image_size, *IMAGE_SIZES_PX, unit="pixels")
         check_number("max_episode_steps", max_episode_steps, 1)
+        check_number("view_reach_m", view_reach_m, 0.01, 5.0)
         check_number("scale", scale, 1e-6, 1e6)
         check_number("camera_height_m", camera_height_m, 0.1, 3.0)
         check_number("fov_y_deg", fov_y_deg, 10, 140, unit="degrees")
@@ -139,7 +150,11 @@ class OwnWorldEnv(gymnasium.Env[dict[str, Any], Any]):
         )
         self.place: Place
         if self._path.is_dir():
-            self.place = RecordedPlace(self._path, body, image_height=image_size, floor_m=floor_m)
+            recording = Recording.of(self._path, image_height=image_size, floor_m=floor_m)
+            if views == "recorded":
+                self.place = RecordedPlace(recording, body, reach_m=view_reach_m)
+            else:
+                self.place = ReprojectedPlace(recording, body)
         else:
             camera = CameraSetup(camera_height_m, 0.0, camera_tilt_rad, math.radians(fov_y_deg))
             size = image_size or SCAN_IMAGE_PX

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,27 +12,20 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.own.cloud import Cloud, find_floor, floor_of
 from si_embodied.envs.own.place import Moved
-from si_embodied.geometry import Pose, deproject_to_map, heading
-from si_embodied.images.posed import read_posed_images
+from si_embodied.envs.own.recording import wrapped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.embodiment import MobileBase
     from si_embodied.envs.own.place import BasePose
-    from si_embodied.images.posed import PosedImages
+    from si_embodied.envs.own.recording import Recording
     from si_embodied.types import CameraFrame
 
 _LEAST_SIMILAR_RAD, _MOST_TURN_RAD = math.radians(30), math.radians(60)  # of a step's end, and beyond a turn
 REACH_M = 0.5
 _M_PER_RAD = 0.5  # of turning, when a pose is compared with where an action leads
-_SAME_M, _SAME_RAD = 0.02, math.radians(1.5)  # an image that differs less from an earlier one is left out
-_MARGIN_M = 0.05  # of paths, beyond the base's radius
-_RANGE_M = 6.0  # of depth that enters the cloud
-_MOST_POINTS = 6_000_000
-_LEAST_POINTS = 3  # that make an obstacle: depth cameras see things at edges that are not there
 _MOVES = (BaseAction.FORWARD, BaseAction.TURN_LEFT, BaseAction.TURN_RIGHT)
 _ACTION_M = 1e-3  # of path length for an action, so that a path has no needless turns
 
@@ -46,45 +38,19 @@ class RecordedPlace:
     within reach, the robot holds.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        embodiment: MobileBase,
-        *,
-        image_height: int | None = None,
-        reach_m: float = REACH_M,
-        floor_m: float | None = None,
-    ) -> None:
-        """Read a recording; see `read_posed_images`.
+    def __init__(self, recording: Recording, embodiment: MobileBase, *, reach_m: float = REACH_M) -> None:
+        """Stand where the images of a recording were taken.
 
         Args:
-            folder: with the images.
-            embodiment: the robot, driven by discrete steps; it stands under its camera.
-            image_height: of the observations, pixels; None keeps the recorded size.
+            recording: the images.
+            embodiment: the robot, driven by discrete steps.
             reach_m: an action may lead to an image taken this far from where it would bring the robot.
-            floor_m: height of the floor in the map; None finds it.
-
-        Raises:
-            DataError: the folder is incomplete or malformed.
-            SceneError: there is no floor.
         """
-        self._images = images = _distinct(read_posed_images(folder))
-        size = images.intrinsics
-        self._height = image_height or size.height
-        self._width = round(size.width * self._height / size.height)
-        self.shape = (self._height, self._width)
-        cloud = _cloud(images)
-        floor_m = find_floor(cloud, str(folder)) if floor_m is None else floor_m
-        self._lift = np.array([0.0, 0.0, -floor_m])
-        self.cloud = cloud.raised(-floor_m)
-        cameras = [image.T_map_camera for image in images.images]
-        self.starts = np.array([(*camera.translation[:2], heading(camera)) for camera in cameras])
-        tilt = math.asin(float(np.clip(np.mean([camera.rotation[2, 2] for camera in cameras]), -1, 1)))
+        self._recording, self.cloud, self.starts = recording, recording.cloud, recording.poses
+        tilt = recording.tilt_rad
         self.embodiment = replace(embodiment, tilt_range_rad=(tilt, tilt))  # the recorded camera cannot be tilted
-        clearance_m = embodiment.radius_m + _MARGIN_M
-        self.floor = floor_of(
-            self.cloud, embodiment.height_m, clearance_m, least=_LEAST_POINTS, what=str(folder), driven=self.starts
-        )
+        self.floor = recording.floor(embodiment)
+        self.shape = (recording.intrinsics.height, recording.intrinsics.width)
         self.following, self._off = _transitions(self.starts, embodiment, reach_m)
         self.index = 0  # of the image that is seen
 
@@ -101,7 +67,7 @@ class RecordedPlace:
     def nearest(self, pose: BasePose) -> int:
         """The image that was taken nearest to a pose."""
         away = np.hypot(self.starts[:, 0] - pose[0], self.starts[:, 1] - pose[1])
-        return int(np.argmin(away + _M_PER_RAD * np.abs(_wrapped(self.starts[:, 2] - pose[2]))))
+        return int(np.argmin(away + _M_PER_RAD * np.abs(wrapped(self.starts[:, 2] - pose[2]))))
 
     def act(self, action: BaseAction) -> Moved:
         """Do one action; with no image near where it leads, the robot holds."""
@@ -116,9 +82,7 @@ class RecordedPlace:
 
     def frame(self, stamp_s: float) -> CameraFrame:
         """The image, as recorded but for its size and its stamp."""
-        frame = self._images.frame(self.index, self.embodiment.cameras[0])
-        camera = Pose(frame.T_map_camera.rotation, frame.T_map_camera.translation + self._lift)
-        return _resized(replace(frame, stamp_s=stamp_s, T_map_camera=camera), self._height, self._width)
+        return self._recording.frame(self.index, self.embodiment.cameras[0], stamp_s)
 
     def paths_to(self, x: float, y: float, radius_m: float) -> RecordedPaths:
         """The paths to within a distance of a map point."""
@@ -200,7 +164,7 @@ def _transitions(
     for index, (x, y, yaw) in enumerate(poses):
         dx, dy = poses[:, 0] - x, poses[:, 1] - y
         along, across = dx * math.cos(yaw) + dy * math.sin(yaw), dy * math.cos(yaw) - dx * math.sin(yaw)
-        turned = _wrapped(poses[:, 2] - yaw)
+        turned = wrapped(poses[:, 2] - yaw)
         for move, action in enumerate(_MOVES):
             step, turn = _effect(action, body)
             away, rest = np.hypot(along - step, across), np.abs(turned - turn)
@@ -219,50 +183,3 @@ def _effect(action: BaseAction, body: MobileBase) -> tuple[float, float]:
     if action == BaseAction.FORWARD:
         return body.forward_step_m, 0.0
     return 0.0, body.turn_step_rad if action == BaseAction.TURN_LEFT else -body.turn_step_rad
-
-
-def _wrapped(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.remainder(angles_rad + math.pi, 2 * math.pi) - math.pi)
-
-
-def _distinct(images: PosedImages) -> PosedImages:
-    """Without images that were taken where an earlier one was, such as those of a robot that stood."""
-    kept: list[int] = []
-    poses = np.array([(*each.T_map_camera.translation[:2], heading(each.T_map_camera)) for each in images.images])
-    for index, pose in enumerate(poses):
-        away = poses[kept] - pose
-        turn = np.abs(_wrapped(away[:, 2]))
-        if not ((np.hypot(away[:, 0], away[:, 1]) < _SAME_M) & (turn < _SAME_RAD)).any():
-            kept.append(index)
-    return replace(images, images=tuple(images.images[index] for index in kept))
-
-
-def _cloud(images: PosedImages) -> Cloud:
-    """The points of all depth images within range."""
-    size = images.intrinsics
-    step = max(2, math.ceil(math.sqrt(len(images.images) * size.width * size.height / _MOST_POINTS)))
-    points, rgb = [], []
-    for index in range(len(images.images)):
-        frame = images.frame(index, "head")
-        assert frame.depth_m is not None  # a posed image has depth
-        xyz = deproject_to_map(frame.intrinsics, frame.depth_m, frame.T_map_camera)[:, ::step, ::step].reshape(3, -1).T
-        near = frame.depth_m[::step, ::step].ravel() < _RANGE_M
-        near &= np.isfinite(xyz[:, 0])
-        points.append(xyz[near].astype(np.float32))
-        rgb.append(frame.rgb[::step, ::step].reshape(-1, 3)[near])
-    everything = np.concatenate(points)
-    return Cloud(everything, np.concatenate(rgb), np.ones(len(everything), bool))
-
-
-def _resized(frame: CameraFrame, height: int, width: int) -> CameraFrame:
-    """The frame at another size; depth is taken from the nearest pixel, because edges must not be mixed."""
-    if frame.rgb.shape[:2] == (height, width):
-        return frame
-    from PIL import Image
-
-    assert frame.depth_m is not None  # a posed image has depth
-    rows = ((np.arange(height) + 0.5) * frame.rgb.shape[0] / height).astype(np.intp)
-    columns = ((np.arange(width) + 0.5) * frame.rgb.shape[1] / width).astype(np.intp)
-    rgb = np.asarray(Image.fromarray(frame.rgb).resize((width, height), Image.Resampling.BOX))
-    depth_m = frame.depth_m[np.ix_(rows, columns)]
-    return replace(frame, rgb=rgb, depth_m=depth_m, intrinsics=frame.intrinsics.scaled(width, height))

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from si_embodied.embodiment import BaseAction
-from si_embodied.envs.base_motion import slide
-from si_embodied.envs.ground_truth import best_heading
 from si_embodied.envs.mujoco.selection import select_renderer
 from si_embodied.envs.own.cloud import find_floor, floor_of
+from si_embodied.envs.own.driving import FreePlace
 from si_embodied.envs.own.mesh import Surface, UpAxis, cloud_of, read_surfaces
-from si_embodied.envs.own.place import Moved
-from si_embodied.geometry import wrap_angle
 
 select_renderer()  # before mujoco is first imported, which reads the choice
 
@@ -33,8 +28,6 @@ if TYPE_CHECKING:
     from si_embodied.embodiment import MobileBase
     from si_embodied.envs.episode import CameraSetup
     from si_embodied.envs.own.cloud import Floor
-    from si_embodied.envs.own.place import BasePose
-    from si_embodied.envs.scenes.occupancy import GeodesicField
     from si_embodied.types import CameraFrame
 
 _START_CLEARANCE_M = 0.1  # beyond the base's radius
@@ -60,7 +53,7 @@ _XML = f"""
 """
 
 
-class ScanPlace:
+class ScanPlace(FreePlace):
     """A building of one storey."""
 
     def __init__(
@@ -90,16 +83,15 @@ class ScanPlace:
         Raises:
             SceneError: the file cannot be used.
         """
-        self.embodiment, self.shape = embodiment, (image_size, image_size)
+        self.shape = (image_size, image_size)
         surfaces = read_surfaces(path, up=up, scale=scale)
         cloud = cloud_of(surfaces)
         floor_m = find_floor(cloud, str(path)) if floor_m is None else floor_m
         surfaces = [replace(each, vertices=each.vertices - np.array([0, 0, floor_m], np.float32)) for each in surfaces]
         self.cloud = cloud.raised(-floor_m)
-        self.floor = floor_of(self.cloud, embodiment.height_m, PATH_CLEARANCE_M, what=str(path))
-        self.starts = _starts(self.floor, embodiment.radius_m + _START_CLEARANCE_M)
-        self.pose: BasePose = (0.0, 0.0, 0.0)
-        self.tilt = camera.tilt_rad
+        floor = floor_of(self.cloud, embodiment.height_m, PATH_CLEARANCE_M, what=str(path))
+        starts = _starts(floor, embodiment.radius_m + _START_CLEARANCE_M)
+        super().__init__(embodiment, floor, starts, camera.tilt_rad)
         self._camera, self._renderer = camera, renderer
         self._model = scan_model(surfaces, camera)
         self._open: ApartmentView | None = None
@@ -111,87 +103,16 @@ class ScanPlace:
             self._open = ApartmentView(scene, self._model, self._camera, self.shape[0], self._renderer)
         return self._open
 
-    def put(self, pose: BasePose) -> None:
-        """Put the robot at a pose, its camera as at the start of an episode."""
-        self.pose, self.tilt = pose, self._camera.tilt_rad
-
-    def act(self, action: BaseAction) -> Moved:
-        """Do one action."""
-        (x, y, yaw), body = self.pose, self.embodiment
-        match action:
-            case BaseAction.FORWARD:
-                nx, ny, touched = slide(self.floor.obstacles, body.radius_m, x, y, yaw, body.forward_step_m)
-                self.pose = nx, ny, yaw
-                return Moved(math.hypot(nx - x, ny - y), touched)
-            case BaseAction.TURN_LEFT | BaseAction.TURN_RIGHT:
-                turn = body.turn_step_rad if action == BaseAction.TURN_LEFT else -body.turn_step_rad
-                self.pose = x, y, wrap_angle(yaw + turn)
-            case BaseAction.LOOK_UP | BaseAction.LOOK_DOWN:
-                tilt = self.tilt + (body.tilt_step_rad if action == BaseAction.LOOK_UP else -body.tilt_step_rad)
-                self.tilt = min(max(tilt, body.tilt_range_rad[0]), body.tilt_range_rad[1])
-        return Moved(0.0, touched=False)
-
     def frame(self, stamp_s: float) -> CameraFrame:
         """What the robot's camera sees."""
         self._view.place(self.pose, self.tilt)
         return self._view.frame(stamp_s)
-
-    def paths_to(self, x: float, y: float, radius_m: float) -> ScanPaths:
-        """The paths to within a distance of a map point."""
-        return ScanPaths(self, x, y, radius_m)
 
     def close(self) -> None:
         """Free the renderer; the place can be used again."""
         if self._open is not None:
             self._open.close()
             self._open = None
-
-
-class ScanPaths:
-    """The paths from everywhere to one goal, over the cells of the free floor."""
-
-    def __init__(self, place: ScanPlace, x: float, y: float, radius_m: float) -> None:
-        """The paths to within `radius_m` of a map point."""
-        self._place, self._goal, self._radius_m = place, (x, y), radius_m
-
-    @cached_property
-    def _field(self) -> GeodesicField:
-        grid = self._place.floor.grid
-        away = np.hypot(*(grid.centres(np.ones_like(grid.free)) - self._goal).T).reshape(grid.free.shape)
-        return grid.geodesic(away <= self._radius_m)
-
-    def start_distances(self) -> NDArray[np.float64]:
-        """(N,) driving distances from the place's starts, inf where there is no path."""
-        grid = self._place.floor.grid
-        cells = [grid.cell(float(x), float(y)) for x, y, _ in self._place.starts]
-        return np.array([self._field.distance_m[cell] for cell in cells])
-
-    def distance(self, pose: BasePose) -> float:
-        """Driving distance, metres; inf if there is no path."""
-        return 0.0 if self._arrived(pose[0], pose[1]) else self._field.at(pose[0], pose[1])
-
-    def points(self, pose: BasePose) -> NDArray[np.float64]:
-        """(N, 2), map, the shortest path from a pose; empty if there is none."""
-        return self._field.path(pose[0], pose[1])
-
-    def next_action(self, pose: BasePose) -> BaseAction:
-        """The next action along the shortest path."""
-        body, obstacles = self._place.embodiment, self._place.floor.obstacles
-        heading = best_heading(
-            pose,
-            body.turn_step_rad,
-            body.forward_step_m,
-            to_goal=self._field.at,
-            move=lambda x, y, heading, length: slide(obstacles, body.radius_m, x, y, heading, length),
-            arrived=self._arrived,
-        )
-        error = wrap_angle(heading - pose[2])
-        if abs(error) <= body.turn_step_rad / 2 + 1e-6:
-            return BaseAction.FORWARD
-        return BaseAction.TURN_LEFT if error > 0 else BaseAction.TURN_RIGHT
-
-    def _arrived(self, x: float, y: float) -> bool:
-        return math.hypot(x - self._goal[0], y - self._goal[1]) <= self._radius_m
 
 
 def scan_model(surfaces: list[Surface], camera: CameraSetup) -> mujoco.MjModel:
