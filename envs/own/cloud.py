@@ -54,8 +54,11 @@ def find_floor(cloud: Cloud, what: str) -> float:
     points = cloud.points[cloud.level]
     slices = np.floor(points[:, 2] / _BIN_M).astype(np.int64)
     patches = np.floor(points[:, :2] / _PATCH_M).astype(np.int64)
-    unique = np.unique(np.column_stack([slices, patches]), axis=0)[:, 0]
-    heights, counts = np.unique(unique, return_counts=True)
+    patches -= patches.min(axis=0, initial=0)
+    column, row = patches.T
+    sides = patches.max(axis=0, initial=0) + 1
+    unique = np.unique((slices * sides[0] + column) * sides[1] + row)
+    heights, counts = np.unique(unique // (sides[0] * sides[1]), return_counts=True)
     # A floor may lie on the edge between two slices.
     covered = {int(h): int(c) for h, c in zip(heights, counts, strict=True)}
     areas = {h: (c + covered.get(h + 1, 0)) * _PATCH_M**2 for h, c in covered.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -143,6 +144,19 @@ def _palette(
     uv = np.stack([(column + 0.5) / side, 1.0 - (row + 0.5) / side], axis=1).astype(np.float32)
     corners = np.repeat(of_face.reshape(-1, 1).astype(np.int32), 3, axis=1)
     return texture.reshape(side, side, 3), uv, corners
+
+
+def read_building(path: Path, *, up: UpAxis | None = None, scale: float = 1.0) -> tuple[list[Surface], Cloud]:
+    """The surfaces of a file and points of them, kept for whoever opens the same file again; see `read_surfaces`."""
+    changed_ns = path.stat().st_mtime_ns if path.is_file() else 0
+    return _building(path.absolute(), changed_ns, up, scale)
+
+
+@lru_cache(maxsize=2)
+def _building(path: Path, changed_ns: int, up: UpAxis | None, scale: float) -> tuple[list[Surface], Cloud]:
+    del changed_ns  # part of the key
+    surfaces = read_surfaces(path, up=up, scale=scale)
+    return surfaces, cloud_of(surfaces)
 
 
 def cloud_of(surfaces: list[Surface]) -> Cloud:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,8 @@ class Recording:
             DataError: the folder is incomplete or malformed.
             SceneError: there is no floor.
         """
-        images = _distinct(read_posed_images(folder))
-        cloud = _cloud(images)
+        changed_ns = tuple(file.stat().st_mtime_ns for file in sorted(folder.glob("*.*")))
+        images, cloud = _read(folder.absolute(), changed_ns)
         floor_m = find_floor(cloud, str(folder)) if floor_m is None else floor_m
         return cls(images, cloud.raised(-floor_m), -floor_m, image_height or images.intrinsics.height, str(folder))
 
@@ -100,6 +100,14 @@ class Recording:
 def wrapped(angles_rad: NDArray[np.float64]) -> NDArray[np.float64]:
     """Angles, each between -pi and pi."""
     return np.asarray(np.remainder(angles_rad + math.pi, 2 * math.pi) - math.pi)
+
+
+@lru_cache(maxsize=1)
+def _read(folder: Path, changed_ns: tuple[int, ...]) -> tuple[PosedImages, Cloud]:
+    """The images and points of a folder, kept for whoever opens it again."""
+    del changed_ns  # of the camera and the poses: part of the key
+    images = _distinct(read_posed_images(folder))
+    return images, _cloud(images)
 
 
 def _distinct(images: PosedImages) -> PosedImages:

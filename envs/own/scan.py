@@ -12,7 +12,7 @@ import numpy as np
 from si_embodied.envs.mujoco.selection import select_renderer
 from si_embodied.envs.own.cloud import find_floor, floor_of
 from si_embodied.envs.own.driving import FreePlace
-from si_embodied.envs.own.mesh import Surface, UpAxis, cloud_of, read_surfaces
+from si_embodied.envs.own.mesh import Surface, UpAxis, read_building
 
 select_renderer()  # before mujoco is first imported, which reads the choice
 
@@ -84,8 +84,7 @@ class ScanPlace(FreePlace):
             SceneError: the file cannot be used.
         """
         self.shape = (image_size, image_size)
-        surfaces = read_surfaces(path, up=up, scale=scale)
-        cloud = cloud_of(surfaces)
+        surfaces, cloud = read_building(path, up=up, scale=scale)
         floor_m = find_floor(cloud, str(path)) if floor_m is None else floor_m
         surfaces = [replace(each, vertices=each.vertices - np.array([0, 0, floor_m], np.float32)) for each in surfaces]
         self.cloud = cloud.raised(-floor_m)
