@@ -14,6 +14,9 @@ _SKIN_M = 1e-4
 class Obstacles(Protocol):
     """What a disc slides along."""
 
+    def distance(self, x: float, y: float) -> float:
+        """Distance from a point to the nearest obstacle; negative inside one."""
+
     def nearest(self, x: float, y: float) -> tuple[float, float, float]:
         """Distance from a point to the nearest obstacle (negative inside), and the unit vector (x, y) away from it."""
 

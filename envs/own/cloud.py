@@ -73,6 +73,22 @@ def find_floor(cloud: Cloud, what: str) -> float:
     return float(np.median(points[near, 2]))
 
 
+def check_extent(low: NDArray[np.float64], high: NDArray[np.float64], what: str) -> None:
+    """Reject a place that is too large to be measured in metres, before time is spent on it.
+
+    Args:
+        low: its lowest x and y.
+        high: its highest x and y.
+        what: the file or folder, for the error.
+
+    Raises:
+        SceneError: a side is longer than 400 m.
+    """
+    if float((high - low).max()) > _LARGEST_M:
+        size = " x ".join(f"{value:.0f}" for value in high - low)
+        raise SceneError(f"{what!r} measures {size} m, more than {_LARGEST_M:.0f} m; give its unit with `scale`")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Clearance:
     """The distance to the nearest obstacle everywhere, for a disc that slides along it."""
@@ -80,6 +96,10 @@ class Clearance:
     origin_m: tuple[float, float]  # outer corner of cell [0, 0]
     signed_m: NDArray[np.float64]  # (rows along y, columns along x), at the cell's centre, negative inside an obstacle
     away: NDArray[np.float64]  # (2, rows, columns), its gradient along x and y
+
+    def distance(self, x: float, y: float) -> float:
+        """Distance from a point to the nearest obstacle; negative inside one."""
+        return self.nearest(x, y)[0]
 
     def nearest(self, x: float, y: float) -> tuple[float, float, float]:
         """Distance from a point to the nearest obstacle, and the unit vector (x, y) away from it."""
@@ -127,9 +147,7 @@ def floor_of(
     """
     points = cloud.points[cloud.points[:, 2] < height_m]
     low, high = (np.asarray(edge, np.float64) for edge in (points[:, :2].min(axis=0), points[:, :2].max(axis=0)))
-    if (high - low).max() > _LARGEST_M:
-        size = " x ".join(f"{value:.0f}" for value in high - low)
-        raise SceneError(f"{what!r} measures {size} m, more than {_LARGEST_M:.0f} m; give its unit with `scale`")
+    check_extent(low, high, what)
     origin = tuple(float(value) - _MARGIN_CELLS * CELL_M for value in low)
     columns, rows = (math.ceil(float(value) / CELL_M) + 2 * _MARGIN_CELLS + 1 for value in high - low)
     cells = np.floor((points[:, :2] - origin) / CELL_M).astype(np.intp)

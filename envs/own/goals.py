@@ -33,7 +33,7 @@ class Goal:
     position: tuple[float, ...]  # map x, y and optionally z of what it has to find, metres
     radius: float = FETCH_BASE.success_distance_m  # success: the robot stops within it
     object: str = ""  # what is there: "fridge"; empty: the instruction
-    size: float = 0.6  # of the object, metres: depth within half of it of the position shows the object
+    size: float = 0.6  # of the object, metres: depth in a box of this size around the position shows it
     start: tuple[float, ...] = ()  # map x, y and heading in degrees; empty: drawn from the seed
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from si_embodied.envs.own.cloud import Cloud
+from si_embodied.envs.own.cloud import Cloud, check_extent
 from si_embodied.errors import SceneError, extra
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def read_building(path: Path, *, up: UpAxis | None = None, scale: float = 1.0) -
 def _building(path: Path, changed_ns: int, up: UpAxis | None, scale: float) -> tuple[list[Surface], Cloud]:
     del changed_ns  # part of the key
     surfaces = read_surfaces(path, up=up, scale=scale)
+    corners = np.concatenate([surface.vertices[:, :2] for surface in surfaces]).astype(np.float64)
+    check_extent(corners.min(axis=0), corners.max(axis=0), str(path))
     return surfaces, cloud_of(surfaces)
 
 

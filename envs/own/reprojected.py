@@ -107,11 +107,12 @@ def draw_points(
     # The nearest point of each pixel: millimetres in the upper bits of a key, the point's number in the lower ones.
     key = (np.rint(z * 1000).astype(np.int64) << 32) | point
     nearest = np.full(camera.height * camera.width, np.iinfo(np.int64).max)
-    for row in range(int(side.max(initial=0))):
-        for column in range(int(side.max(initial=0))):
-            u, v = left + column, top + row
-            drawn = (row < side) & (column < side) & (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
-            np.minimum.at(nearest, v[drawn] * camera.width + u[drawn], key[drawn])
+    for pixels in np.unique(side):
+        same = np.flatnonzero(side == pixels)
+        for row, column in np.ndindex(pixels, pixels):
+            u, v = left[same] + column, top[same] + row
+            drawn = (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
+            np.minimum.at(nearest, v[drawn] * camera.width + u[drawn], key[same[drawn]])
     known = (nearest != np.iinfo(np.int64).max).reshape(camera.height, camera.width)
     rgb = np.zeros((camera.height, camera.width, 3), np.uint8)
     depth_m = np.zeros((camera.height, camera.width), np.float32)

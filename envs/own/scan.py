@@ -92,14 +92,14 @@ class ScanPlace(FreePlace):
         starts = _starts(floor, embodiment.radius_m + _START_CLEARANCE_M)
         super().__init__(embodiment, floor, starts, camera.tilt_rad)
         self._camera, self._renderer = camera, renderer
-        self._model = scan_model(surfaces, camera)
+        self.model = scan_model(surfaces, camera)
         self._open: ApartmentView | None = None
 
     @property
     def _view(self) -> ApartmentView:
         if self._open is None:
             scene = MujocoScene("", {})
-            self._open = ApartmentView(scene, self._model, self._camera, self.shape[0], self._renderer)
+            self._open = ApartmentView(scene, self.model, self._camera, self.shape[0], self._renderer)
         return self._open
 
     def frame(self, stamp_s: float) -> CameraFrame:

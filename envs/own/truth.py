@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame
 
 _FEWEST_PX_AT_224 = 40  # that show a goal
+_EDGE_M = 0.05  # a depth this far outside an object still shows it
 _TALLEST_M = 2.0  # an object without a height: up to here
 
 
@@ -72,10 +73,11 @@ class OwnWorldGroundTruth:
         assert frame.depth_m is not None  # our environments all have depth
         goal = self._env.asked.goal
         x, y, z = deproject_to_map(frame.intrinsics, frame.depth_m, frame.T_map_camera)
+        half_m = goal.size / 2 + _EDGE_M
         with np.errstate(invalid="ignore"):  # pixels without a return
-            near = np.hypot(x - goal.position[0], y - goal.position[1]) <= goal.size / 2
+            near = np.maximum(np.abs(x - goal.position[0]), np.abs(y - goal.position[1])) <= half_m
             if len(goal.position) == 3:
-                return np.asarray(near & (np.abs(z - goal.position[2]) <= goal.size / 2) & (z > FLOOR_M / 2))
+                return np.asarray(near & (np.abs(z - goal.position[2]) <= half_m) & (z > FLOOR_M / 2))
             return np.asarray(near & (z > FLOOR_M) & (z < _TALLEST_M))
 
     def seen_in(self, frame: CameraFrame) -> tuple[float, float] | None:

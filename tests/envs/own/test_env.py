@@ -68,7 +68,7 @@ def test_the_base_stops_at_a_wall_and_slides_past_the_pillar(place: ScanPlace) -
     assert touched[0] is False
     assert touched[-1] is True
     assert place.pose[0] == pytest.approx(6.0 - FETCH_BASE.radius_m, abs=0.05)
-    place.put((2.0, 2.2, 0.0))
+    place.put((2.0, 2.5, 0.0))
     for _ in range(12):
         place.act(BaseAction.FORWARD)
     assert place.pose[0] > 3.6
