@@ -273,13 +273,14 @@ class EnvironmentInfo:
     action_modes: tuple[str, ...]
     arguments: tuple[str, ...]  # "image_size=224"
     summary: str  # first line of its class's docstring
+    needs_place: bool  # it has no episodes without a file or folder of the user's (docs/own_world.md)
 
 
 def describe_environment(env_id: str) -> EnvironmentInfo:
     """Read off a world's class and its own or its module's `TASKS` and `ACTION_MODES`, without making one."""
     import gymnasium
 
-    from si_embodied.envs import Maker
+    from si_embodied.envs import OWN_WORLD_ID, Maker
 
     entry = gymnasium.spec(env_id).entry_point
     if not isinstance(entry, Maker):
@@ -293,6 +294,7 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
         action_modes=tuple(getattr(module, "ACTION_MODES", ())),
         arguments=tuple(_argument(parameter) for parameter in parameters),
         summary=(inspect.getdoc(world) or "").partition("\n")[0],
+        needs_place=env_id == OWN_WORLD_ID,
     )
 
 
