@@ -68,7 +68,7 @@ class PosedImages:
                     f"{str(path)!r} is {shape[1]} x {shape[0]}, but {INTRINSICS} is for {size[1]} x {size[0]}; "
                     "register depth to colour, and give the intrinsics of these images"
                 )
-        known = depth_m[is_return(depth_m)]
+        known = depth_m[np.isfinite(depth_m) & (depth_m > 0)]
         if known.size and not _DEPTH_M[0] <= float(np.median(known)) <= _DEPTH_M[1]:
             raise DataError(
                 f"the median depth of {str(image.depth)!r} is {float(np.median(known)):.4g} m, which no room has; "

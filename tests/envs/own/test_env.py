@@ -8,7 +8,9 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import trimesh
 from gymnasium.utils.env_checker import check_env
+from PIL import Image
 from rooms import BLUE, GREEN, RED, YELLOW, write_room
 
 import si_embodied.envs  # noqa: F401  registers the worlds
@@ -60,6 +62,26 @@ def test_the_camera_sees_each_wall_in_its_colour_at_its_distance(room_file: Path
         assert frame.depth_m[16, 16] == pytest.approx(away, abs=0.01)
         np.testing.assert_allclose(frame.rgb[16, 16], colour, atol=3)
     env.close()
+
+
+def test_a_picture_on_a_wall_is_rendered_the_right_way_up(tmp_path: Path) -> None:
+    """Red above 1.1 m, the height of the level camera, and blue below."""
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:4], picture[4:] = (255, 0, 0), (0, 0, 255)
+    corners = np.array([[3, 0, 1.5], [3, 0, -1.5], [3, 2.2, -1.5], [3, 2.2, 1.5]])  # y up, facing -x
+    wall = trimesh.Trimesh(corners, [[0, 2, 1], [0, 3, 2]], process=False)
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(picture))
+    wall.visual = trimesh.visual.TextureVisuals(np.array([[1, 0], [0, 0], [0, 1], [1, 1]], float), material)
+    floor = trimesh.creation.box(extents=(6, 0.1, 4))
+    trimesh.Scene([wall, floor]).export(tmp_path / "wall.glb")
+    env = make(tmp_path / "wall.glb", **LEVEL)
+    env.place.put((1.0, 0.0, 0.0))
+    frame = env.place.frame(0.0)
+    env.close()
+    assert frame.depth_m is not None
+    assert frame.depth_m[8, 16] == pytest.approx(2.0, abs=0.01)
+    assert tuple(frame.rgb[12, 16]) == (255, 0, 0)
+    assert tuple(frame.rgb[20, 16]) == (0, 0, 255)
 
 
 def test_the_base_stops_at_a_wall_and_slides_past_the_pillar(place: ScanPlace) -> None:
