@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 APARTMENT_ID = "si_embodied/Apartment-v0"
 TABLETOP_ID = "si_embodied/Tabletop-v0"
+OWN_WORLD_ID = "si_embodied/OwnWorld-v0"
 HABITAT_POINTNAV_ID = "si_embodied/HabitatPointNav-v0"
 HABITAT_OBJECTNAV_ID = "si_embodied/HabitatObjectNav-v0"
 HABITAT_IMAGENAV_ID = "si_embodied/HabitatImageNav-v0"
@@ -24,6 +25,7 @@ HABITAT_REARRANGE_ID = "si_embodied/HabitatRearrange-v0"
 _ENTRY_POINTS = {
     APARTMENT_ID: "si_embodied.envs.navigation:ApartmentEnv",
     TABLETOP_ID: "si_embodied.envs.manipulation:TabletopEnv",
+    OWN_WORLD_ID: "si_embodied.envs.own.env:OwnWorldEnv",
     HABITAT_POINTNAV_ID: "si_embodied.envs.habitat.navigation:HabitatPointNavEnv",
     HABITAT_OBJECTNAV_ID: "si_embodied.envs.habitat.navigation:HabitatObjectNavEnv",
     HABITAT_IMAGENAV_ID: "si_embodied.envs.habitat.navigation:HabitatImageNavEnv",

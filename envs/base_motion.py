@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from si_embodied.geometry import wrap_angle
-
-if TYPE_CHECKING:
-    from si_embodied.envs.scenes.occupancy import Outlines
 
 _SUBSTEP_M = 0.05  # less than the thickness of any wall
 _SKIN_M = 1e-4
 
 
+class Obstacles(Protocol):
+    """What a disc slides along."""
+
+    def distance(self, x: float, y: float) -> float:
+        """Distance from a point to the nearest obstacle; negative inside one."""
+
+    def nearest(self, x: float, y: float) -> tuple[float, float, float]:
+        """Distance from a point to the nearest obstacle (negative inside), and the unit vector (x, y) away from it."""
+
+
 def slide(
-    obstacles: Outlines, radius_m: float, x: float, y: float, direction_rad: float, distance_m: float
+    obstacles: Obstacles, radius_m: float, x: float, y: float, direction_rad: float, distance_m: float
 ) -> tuple[float, float, bool]:
     """Move a disc straight ahead, sliding along obstacles; returns its final x and y, and whether it touched one."""
     touched = False
@@ -37,7 +44,7 @@ def slide(
 
 
 def drive(
-    obstacles: Outlines, radius_m: float, pose: tuple[float, float, float], v: float, w: float, period_s: float
+    obstacles: Obstacles, radius_m: float, pose: tuple[float, float, float], v: float, w: float, period_s: float
 ) -> tuple[float, float, float, float, bool]:
     """Drive an arc at speed `v` (m/s) and turn rate `w` (rad/s), sliding along obstacles.
 

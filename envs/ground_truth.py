@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt, label
 from si_embodied.embodiment import BaseAction
 from si_embodied.envs.base_motion import slide
 from si_embodied.envs.scenes.occupancy import CELL_M
-from si_embodied.geometry import deproject_image, wrap_angle
+from si_embodied.geometry import deproject_image, project, wrap_angle
 from si_embodied.ground_truth import FloorPlan
 from si_embodied.grounding import pixel_of
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _TURN_COST_M = 0.004  # of turning by 15 degrees; breaks near-ties in favour of the nearest heading
 _TOUCH_COST_M = 0.03
+_NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
+_STRAIGHT_M = 1.0  # longest straight drive
 _EDGE_M = 0.02  # a depth this far outside an object still shows it
 
 
@@ -97,6 +99,45 @@ def shortest_path(episode: Episode) -> NDArray[np.float64]:
             break
         x, y = (float(value) for value in legs[-1][-1])
     return np.concatenate(legs)
+
+
+def visible_path_point(frame: CameraFrame, path: NDArray[np.float64], pose: tuple[float, float, float]) -> Pixel | None:
+    """(view, u, v) of the farthest point of a path (N, 2) that a frame shows; None if that is too near to point at."""
+    assert frame.depth_m is not None  # our environments all have depth
+    optical = frame.T_map_camera.inverse().apply(np.pad(path, ((0, 0), (0, 1))))
+    pixels = project(frame.intrinsics, optical)
+    height, width = frame.depth_m.shape
+    for point, (u, v), z in zip(path[::-1], pixels[::-1], optical[::-1, 2], strict=True):
+        if math.hypot(point[0] - pose[0], point[1] - pose[1]) < _NEAREST_POINTED_M:
+            return None
+        if np.isfinite(u) and 2 <= u < width - 3 and 2 <= v < height - 3:
+            seen = float(frame.depth_m[round(v), round(u)])
+            if abs(seen - float(z)) < 0.03 + 0.03 * float(z):
+                return 0, float(u), float(v)
+    return None
+
+
+def straight_part(
+    pose: tuple[float, float, float],
+    path: NDArray[np.float64],
+    move: Callable[[float, float, float, float], tuple[float, float, bool]],
+) -> tuple[float, float]:
+    """(bearing, distance) in base_link, radians and metres, of the straight beginning of a path (N, 2).
+
+    Args:
+        pose: x, y and yaw in the map.
+        path: begins at the pose.
+        move: as in `best_heading`.
+    """
+    x, y, yaw = pose
+    end = (x, y)
+    for px, py in path[1:]:
+        length = math.hypot(px - x, py - y)
+        nx, ny, touched = move(x, y, math.atan2(py - y, px - x), length)
+        if touched or math.hypot(nx - px, ny - py) > 0.02 or length > _STRAIGHT_M:
+            break
+        end = (float(px), float(py))
+    return wrap_angle(math.atan2(end[1] - y, end[0] - x) - yaw), math.hypot(end[0] - x, end[1] - y)
 
 
 class ApartmentState(Protocol):

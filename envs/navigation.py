@@ -289,7 +289,7 @@ class ApartmentEnv(gymnasium.Env[dict[str, Any], Any]):
         goal = float(centre[0]), float(centre[1])
         if self._overhead is None:
             view = self._open_view
-            self._overhead = OverheadView(view.model, view.data, self.episode.apartment, _OVERHEAD_PX)
+            self._overhead = OverheadView.of(view.model, view.data, self.episode.apartment, _OVERHEAD_PX)
         overhead = self._overhead.draw(self.pose, self._progress.trail, goal, self.embodiment.radius_m)
         return side_by_side(self._rgb, overhead)
 

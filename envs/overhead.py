@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import mujoco
@@ -22,30 +23,34 @@ if TYPE_CHECKING:
 _MARGIN = 1.12  # for the walls, which lean outwards in the perspective view
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OverheadView:
-    """The apartment from above, rendered once: only the robot moves."""
+    """A place from above, drawn once: only the robot moves."""
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, apartment: Apartment, size_px: int) -> None:
-        """Render the apartment into a square of `size_px`."""
+    background: NDArray[np.uint8]  # (size, size, 3), x to the right, y up
+    centre_m: tuple[float, float]  # map xy of its middle
+    scale: float  # pixels per metre, on the floor
+
+    @classmethod
+    def of(cls, model: mujoco.MjModel, data: mujoco.MjData, apartment: Apartment, size_px: int) -> OverheadView:
+        """Render an apartment into a square of `size_px`."""
         x0, y0, x1, y1 = apartment.bounds
-        self._centre = (x0 + x1) / 2, (y0 + y1) / 2
+        centre = (x0 + x1) / 2, (y0 + y1) / 2
         half_fov = math.radians(float(model.vis.global_.fovy)) / 2
         camera = mujoco.MjvCamera()
         camera.type, camera.azimuth, camera.elevation = mujoco.mjtCamera.mjCAMERA_FREE, 90.0, -90.0
-        camera.lookat[:] = (*self._centre, 0.0)
+        camera.lookat[:] = (*centre, 0.0)
         camera.distance = 2.5 + max(x1 - x0, y1 - y0) * _MARGIN / 2 / math.tan(half_fov)
-        self._scale = size_px / 2 / math.tan(half_fov) / camera.distance  # pixels per metre, on the floor
-        self._size = size_px
         renderer = SceneRenderer(model, size_px, size_px, hidden_groups=(OVERHEAD_GROUP,))
         try:
-            self._background = renderer.rgb(data, camera)
+            return cls(renderer.rgb(data, camera), centre, size_px / 2 / math.tan(half_fov) / camera.distance)
         finally:
             renderer.close()
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """The image position (u, v) of a map point on the floor."""
-        u = self._size / 2 + (x - self._centre[0]) * self._scale
-        return u, self._size / 2 - (y - self._centre[1]) * self._scale
+        half = len(self.background) / 2
+        return half + (x - self.centre_m[0]) * self.scale, half - (y - self.centre_m[1]) * self.scale
 
     def draw(
         self,
@@ -54,18 +59,18 @@ class OverheadView:
         goal: tuple[float, float],
         radius_m: float,
     ) -> NDArray[np.uint8]:
-        """The apartment with the robot, the path it took, and a ring around the goal."""
+        """The place with the robot, the path it took, and a ring around the goal."""
         with extra("sim"):
             from PIL import Image, ImageDraw
-        image = Image.fromarray(self._background)
+        image = Image.fromarray(self.background)
         draw = ImageDraw.Draw(image)
         gu, gv = self.pixel(*goal)
-        ring = max(6.0, 0.45 * self._scale)
+        ring = max(6.0, 0.45 * self.scale)
         draw.ellipse((gu - ring, gv - ring, gu + ring, gv + ring), outline=(230, 30, 160), width=3)
         if len(path) > 1:
             draw.line([self.pixel(*p) for p in path], fill=(20, 120, 255), width=3, joint="curve")
         u, v = self.pixel(pose[0], pose[1])
-        r = radius_m * self._scale
+        r = radius_m * self.scale
         draw.ellipse((u - r, v - r, u + r, v + r), fill=(20, 120, 255), outline=(255, 255, 255), width=2)
         tip = (u + 1.6 * r * math.cos(pose[2]), v - 1.6 * r * math.sin(pose[2]))
         draw.line([(u, v), tip], fill=(255, 255, 255), width=3)

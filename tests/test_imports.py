@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("si_embodied", "envs", "policies", "ros_nodes", "launch", "benchmarks", "tests")
 PACKAGES = (
-    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "live", "models",
-    "parallel", "play", "policies", "ros_nodes", "sensor_noise", "serving", "studies", "suites", "training",
+    "backends", "benchmarking", "calibration", "cli", "data", "deployment", "envs", "evaluation", "images", "live",
+    "models", "parallel", "play", "policies", "ros_nodes", "sensor_noise", "serving", "studies", "suites", "training",
 )  # fmt: skip
 
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium_robotics", "habitat", "habitat_sim", "mink", "scipy", "trimesh")
@@ -145,6 +145,12 @@ def test_noise_is_for_everybody_and_knows_nobody() -> None:
     assert not found, "worlds, simulated robots and training share the noise, which imports the core:\n" + "\n".join(
         found
     )
+
+
+def test_images_in_files_know_nobody() -> None:
+    found = offences("images", *ours(*(name for name in PACKAGES if name != "images")))
+    found += offences("images", *SIMULATORS, *LEARNING, *ROBOT, *SERVING)
+    assert not found, "worlds, calibration and evaluation read images with what imports the core:\n" + "\n".join(found)
 
 
 def test_checks_of_the_computer_know_models_sizes_and_nobody_else() -> None:

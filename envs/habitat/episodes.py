@@ -17,7 +17,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from si_embodied.envs.episode import CameraSetup, draw_start, goal_region
+from si_embodied.envs.episode import MIN_START_DISTANCE_M, CameraSetup, draw_start, goal_region
 from si_embodied.envs.habitat.frames import agent_rotation, to_habitat
 from si_embodied.envs.habitat.stage import Stage, load_stage, stage_name
 from si_embodied.envs.scenes.apartment import Furniture
@@ -53,18 +53,19 @@ class _Goal:
 _Goals: TypeAlias = Callable[[Stage, CameraSetup, np.random.Generator], Iterator[_Goal]]
 
 
-def dataset(task: HabitatTask, seeds: Iterable[int], camera: CameraSetup | None = None) -> Json:
+def dataset(task: HabitatTask, seeds: Iterable[int], camera: CameraSetup | None = None, scene: str = "") -> Json:
     """The dataset of some seeds, one episode per seed, as JSON for habitat-lab's dataset class.
 
     Args:
         task: one of `HABITAT_TASKS`.
         seeds: of the episodes, and their ids, except in ObjectNav, where habitat-lab numbers the episodes.
         camera: the agent's, which determines from where an object is visible.
+        scene: a building's file, for "pointnav" in it instead of in our apartments.
 
     Raises:
         SceneError: a seed has no episode; the generator should never let this happen.
     """
-    made = [_draw(task, seed, camera or CameraSetup()) for seed in seeds]
+    made = [_draw(task, seed, camera or CameraSetup(), scene) for seed in seeds]
     content: Json = {"episodes": [episode for episode, _ in made]}
     if task == "objectnav":
         ids = {category: index for index, category in enumerate(sorted(CATALOGUE))}
@@ -92,9 +93,9 @@ def write_dataset(path: str | Path, task: HabitatTask, seeds: Iterable[int], cam
     return target
 
 
-def _draw(task: HabitatTask, seed: int, camera: CameraSetup) -> tuple[Json, Json]:
+def _draw(task: HabitatTask, seed: int, camera: CameraSetup, scene: str) -> tuple[Json, Json]:
     for attempt in range(_SCENES_TRIED):
-        stage = load_stage(stage_name((seed, attempt)))
+        stage = load_stage(scene or stage_name((seed, attempt)))
         rng = np.random.default_rng((seed, attempt, 2 + HABITAT_TASKS.index(task)))
         for goal in _GOALS[task](stage, camera, rng):
             distances = stage.grid.geodesic(goal.region)
@@ -113,6 +114,8 @@ def _draw(task: HabitatTask, seed: int, camera: CameraSetup) -> tuple[Json, Json
                     episode["reference_path"] = [_position(*point) for point in distances.path(x, y)[::10].tolist()]
                     episode["trajectory_id"] = seed
                 return episode, goal.shared
+    if scene:
+        raise SceneError(f"no two points of {scene!r} that the robot can reach are {MIN_START_DISTANCE_M:g} m apart")
     raise SceneError(f"no {task} episode in {_SCENES_TRIED} apartments of seed {seed}; this is a bug, please report it")
 
 

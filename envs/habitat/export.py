@@ -87,6 +87,19 @@ def export_scene(
     return SceneFiles(target / f"{name}.scene_dataset_config.json", name)
 
 
+def export_glb(apartment: Apartment, path: str | Path) -> Path:
+    """Write an apartment with its furniture as one GLB file, and return the file's path.
+
+    Raises:
+        RecordError: the file cannot be written.
+        MissingExtraError: trimesh is not installed.
+    """
+    target = Path(path)
+    furniture = {piece.name: _joined(piece.world_parts) for piece in apartment.furniture}
+    _write(target.parent, {target.name: _glb({**_stage_meshes(apartment), **furniture})})
+    return target
+
+
 # --- configs --------------------------------------------------------------------------------------------------------
 
 

@@ -42,9 +42,13 @@ def instruction_of(task: HabitatTask, episode: Any) -> str:
 
 
 def _point(episode: Any) -> str:
-    """The goal's position relative to the start: ahead or behind, left or right, to 0.1 m."""
     start = base_pose(episode.start_position, episode.start_rotation)
     x, y, _ = (float(value) for value in start.inverse().apply(to_map(episode.goals[0].position)))
+    return point_words(x, y)
+
+
+def point_words(x: float, y: float) -> str:
+    """The instruction to go to a point, from where it lies in base_link at the start: to 0.1 m."""
     parts = [
         f"{abs(value):.1f} m {word}"
         for value, word in ((x, "ahead" if x > 0 else "behind"), (y, "to the left" if y > 0 else "to the right"))

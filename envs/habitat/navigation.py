@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, SupportsFloat, get_args
 
 import gymnasium
@@ -24,7 +25,6 @@ from si_embodied.types import CameraFrame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -69,6 +69,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         simulator: str = "embedded",
         config: str | Path | None = None,
         overrides: Sequence[str] = (),
+        scene: str | Path | None = None,
         image_size: int = IMAGE_SIZE_PX,
         action_mode: str = "discrete",
         render_mode: str | None = None,
@@ -86,6 +87,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             config: a habitat-lab config, by path or by its name among habitat-lab's own, whose dataset, agent and
                 measures are used unchanged. None for our apartments and our robot.
             overrides: hydra overrides of the config, like "habitat.dataset.split=val".
+            scene: a building's file (GLB), for PointNav in it on the embedded simulator instead of in our apartments.
             image_size: height and width of the images, pixels; a config brings its own size and camera.
             action_mode: "discrete".
             render_mode: None or "rgb_array".
@@ -122,6 +124,12 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
                 f"camera, got: {image_size}, {camera_height_m}, {camera_tilt_rad}, {fov_y_deg}; change the camera with "
                 'overrides=["habitat.simulator.agents.main_agent.sim_sensors.rgb_sensor.width=…"]'
             )
+        if scene is not None and (self.task, simulator, config) != ("pointnav", "embedded", None):
+            raise ConfigError(
+                f"a scene without a data set has PointNav alone, on the embedded simulator and without a config; got "
+                f"{self.task} on {simulator} with config {config}. habitat-sim takes a scene with a config of its own"
+            )
+        self._scene = "" if scene is None else str(Path(scene).expanduser().absolute())
         self._top_down_map = top_down_map
         self.setup = self._configure(config, overrides, image_size, max_episode_steps)
         self._source = self._episodes(own_config=config is not None)
@@ -158,7 +166,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         from si_embodied.envs.habitat.sources import DatasetEpisodes, SeededEpisodes
 
         if not own_config:
-            return SeededEpisodes(self.task, self._camera)
+            return SeededEpisodes(self.task, self._camera, self._scene)
         dataset = self.setup.config.habitat.dataset
         return DatasetEpisodes(dataset, scenes_are_files=self._simulator == "habitat-sim")
 

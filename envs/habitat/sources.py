@@ -30,14 +30,14 @@ class EpisodeSource(Protocol):
 class SeededEpisodes:
     """Our episodes: a dataset of one episode per seed."""
 
-    def __init__(self, task: HabitatTask, camera: CameraSetup) -> None:
-        """The episodes of one task, for one camera."""
-        self._task, self._camera = task, camera
+    def __init__(self, task: HabitatTask, camera: CameraSetup, scene: str = "") -> None:
+        """The episodes of one task, for one camera; in our apartments, or in the building of a file."""
+        self._task, self._camera, self._scene = task, camera, scene
 
     def draw(self, number: int) -> tuple[Any, Any]:
         """The episode of a seed, parsed by habitat-lab's own class."""
         made = registry.get_dataset(DATASET_TYPES[self._task])()
-        made.from_json(json.dumps(dataset(self._task, [number], self._camera)), scenes_dir=None)
+        made.from_json(json.dumps(dataset(self._task, [number], self._camera, self._scene)), scenes_dir=None)
         return made, made.episodes[0]
 
 

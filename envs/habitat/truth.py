@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from si_embodied.embodiment import BaseAction
-from si_embodied.envs.ground_truth import best_heading, inner_pixel
+from si_embodied.envs.ground_truth import best_heading, inner_pixel, straight_part, visible_path_point
 from si_embodied.envs.habitat.frames import to_habitat, to_map
 from si_embodied.envs.habitat.instructions import category_words
-from si_embodied.geometry import project, wrap_angle
+from si_embodied.geometry import wrap_angle
 from si_embodied.ground_truth import FloorPlan
 from si_embodied.grounding import pixel_of
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from si_embodied.types import CameraFrame
 
 _MIN_VISIBLE_PX_AT_224 = 40
-_NEAREST_POINTED_M = 1.2  # nearer floor points are driven to without pointing, because `goto` stops short of its target
-_STRAIGHT_M = 1.0  # longest straight drive
 _PLAN_CELL_M = 0.05  # of the plan of the floor
 _BESIDE_M = 0.5  # from the nearest view point of an object
 
@@ -211,16 +209,7 @@ class HabitatGroundTruth:
             pointed = self._env.distance_to_goal() > _BESIDE_M
         if pointed:
             return None
-        x, y, yaw = self._env.pose
-        path = self._path()
-        end = (x, y)
-        for px, py in path[1:]:
-            length = math.hypot(px - x, py - y)
-            nx, ny, touched = self.would_move(x, y, math.atan2(py - y, px - x), length)
-            if touched or math.hypot(nx - px, ny - py) > 0.02 or length > _STRAIGHT_M:
-                break
-            end = (float(px), float(py))
-        return wrap_angle(math.atan2(end[1] - y, end[0] - x) - yaw), math.hypot(end[0] - x, end[1] - y)
+        return straight_part(self._env.pose, self._path(), self.would_move)
 
     # --- the simulator's paths, in the map --------------------------------------------------------------------------
 
@@ -249,22 +238,7 @@ class HabitatGroundTruth:
 
     def _visible_path_point(self) -> Pixel | None:
         """(view, u, v) of the path's farthest visible floor point; None if it is too near to point at."""
-        env = self._env
-        frame = env.frame
-        assert frame.depth_m is not None  # our environments all have depth
-        path = self._path()
-        optical = frame.T_map_camera.inverse().apply(np.pad(path, ((0, 0), (0, 1))))
-        pixels = project(frame.intrinsics, optical)
-        height, width = frame.depth_m.shape
-        x, y, _ = env.pose
-        for point, (u, v), z in zip(path[::-1], pixels[::-1], optical[::-1, 2], strict=True):
-            if math.hypot(point[0] - x, point[1] - y) < _NEAREST_POINTED_M:
-                return None
-            if np.isfinite(u) and 2 <= u < width - 3 and 2 <= v < height - 3:
-                seen = float(frame.depth_m[round(v), round(u)])
-                if abs(seen - float(z)) < 0.03 + 0.03 * float(z):
-                    return 0, float(u), float(v)
-        return None
+        return visible_path_point(self._env.frame, self._path(), self._env.pose)
 
 
 def _fewest(mask: NDArray[np.bool_]) -> int:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CELL_M = 0.05
-_FAR_M = 0.8  # largest clearance that is computed
+FAR_M = 0.8
+"""The largest clearance that a grid has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Grid:
     """Clearance at every cell of an apartment; rows along y, columns along x."""
 
     origin_m: tuple[float, float]  # outer corner of cell [0, 0]
-    clearance_m: NDArray[np.float64]  # (rows, columns), at the cell's centre, at most `_FAR_M`
+    clearance_m: NDArray[np.float64]  # (rows, columns), at the cell's centre, at most `FAR_M`
     radius_m: float  # cells with at least this clearance are free
 
     @classmethod
@@ -108,8 +109,8 @@ class Grid:
         """Rasterise outlines; `radius_m` is the robot's radius plus the margin of paths."""
         x0, y0, x1, y1 = apartment.bounds
         shape = (math.ceil((y1 - y0) / CELL_M), math.ceil((x1 - x0) / CELL_M))
-        clearance = np.full(shape, _FAR_M)
-        _paint(clearance, (x0, y0), outlines, _FAR_M)
+        clearance = np.full(shape, FAR_M)
+        _paint(clearance, (x0, y0), outlines, FAR_M)
         return cls((x0, y0), clearance, radius_m)
 
     @cached_property
@@ -211,7 +212,7 @@ class GeodesicField:
         """
         row, column = self.grid.cell(x, y)
         if not np.isfinite(self.distance_m[row, column]):
-            start = self.grid.nearest_free(x, y, _FAR_M)
+            start = self.grid.nearest_free(x, y, FAR_M)
             if start is None or not np.isfinite(self.distance_m[start]):
                 return np.zeros((0, 2))
             row, column = start

@@ -12,8 +12,8 @@ import numpy as np
 from si_embodied.calibration.camera_info import read_camera
 from si_embodied.calibration.pictures import Picture, SourceSettings
 from si_embodied.errors import ConfigError, TransformError
-from si_embodied.evaluation.image_files import read_depth, read_rgb
 from si_embodied.geometry import Pose
+from si_embodied.images.files import read_depth, read_rgb
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 
 if TYPE_CHECKING:

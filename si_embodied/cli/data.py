@@ -98,6 +98,28 @@ class Inspect:
 
 
 @dataclass(frozen=True, slots=True)
+class Frames:
+    """Write a robot's recorded images with depth and pose as a folder: a world to evaluate in (docs/own_world.md)."""
+
+    recording: Annotated[Path, Doc("what recorder_node recorded: the folder, or its .mcap file"), Positional]
+    out: Annotated[Path, Doc("the folder to write")]
+    camera: Annotated[str, Doc("of the planner's cameras; default: the first")] = ""
+    apart: Annotated[float, Doc("metres: leave out an image taken nearer to the last one")] = 0.1
+    turned: Annotated[float, Doc("degrees: unless the camera has turned by this much")] = 5.0
+
+    def run(self) -> int:
+        """Write the folder, and say how many images there are."""
+        from si_embodied.images.posed import write_posed_images
+        from si_embodied.ros_nodes.recording.posed import RecordedFrames
+
+        recorded = RecordedFrames(self.recording, camera=self.camera, apart_m=self.apart, apart_deg=self.turned)
+        count = write_posed_images(self.out, recorded.frames())
+        skipped = f"; {recorded.skipped} without depth or pose were left out" if recorded.skipped else ""
+        say(f"{count} images of the camera {recorded.camera!r} in {self.out}{skipped}.")
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
 class Types:
     """List the question types and the geometry behind each."""
 
@@ -145,4 +167,11 @@ class Export:
         return 0
 
 
-SUBCOMMANDS = {"generate": Generate, "audit": Audit, "inspect": Inspect, "types": Types, "export": Export}
+SUBCOMMANDS = {
+    "generate": Generate,
+    "audit": Audit,
+    "inspect": Inspect,
+    "types": Types,
+    "export": Export,
+    "frames": Frames,
+}

@@ -22,13 +22,15 @@ Control: TypeAlias = Literal["blank"]
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".data", ".npy")
 _HEAD_BYTES = 1 << 20
+PLACE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".usd", ".usda", ".usdc", ".usdz", ".mcap", ".db3")
+"""A world that ends so is a file of the user's own (docs/own_world.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """One policy on one task: every choice of the user that a score depends on."""
 
-    env: Annotated[str, Doc("the world; `si-embodied envs` lists them")]
+    env: Annotated[str, Doc("the world; `si-embodied envs` lists them; or your own: a GLB file, a folder of images")]
     policy: Annotated[str, Doc("random, oracle, perfect-pixels, planner or a plugin's")]
     task: Annotated[str | None, Doc("a task of the world; default: the world's own")] = None
     backend: Annotated[BackendConfig | None, Doc("the model, found on this machine; None if the policy has none")] = (
@@ -47,7 +49,8 @@ class EvaluationConfig:
     policy_args: tuple[tuple[str, Any], ...] = ()  # of a policy that takes some
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and take the slash off a folder's name as a shell completes it."""
+        object.__setattr__(self, "env", self.env.rstrip("/"))
         if self.episodes < 1:
             raise ConfigError(f"expected at least 1 episode, got: {self.episodes}")
         if self.seed < 0:
@@ -57,13 +60,22 @@ class EvaluationConfig:
 
     @property
     def world(self) -> str:
-        """The environment's name in a folder's name: `apartment` for si_embodied/Apartment-v0."""
+        """The environment in a folder's name: `apartment` for si_embodied/Apartment-v0, `house` for a/house.glb."""
+        if self.place is not None:
+            return self.place.stem.lower()
         return self.env.partition("/")[2].partition("-v")[0].lower() or self.env
 
     @property
     def title(self) -> str:
         """What a person calls it: "planner on si_embodied/Apartment-v0 objectnav"."""
         return f"{self.policy} on {self.env} {self.task or ''}".strip()
+
+    @property
+    def place(self) -> Path | None:
+        """The file or folder, if the environment is a place of the user's own and not a Gymnasium id."""
+        path = Path(self.env)
+        is_file = path.suffix.lower() in PLACE_SUFFIXES and ":" not in self.env
+        return path if self.env and (is_file or path.is_dir()) else None
 
     @property
     def seeds(self) -> range:

@@ -12,8 +12,8 @@ from typing_extensions import Doc
 
 from si_embodied.embodiment import Embodiment
 from si_embodied.errors import ConfigError
-from si_embodied.evaluation.image_files import read_depth, read_rgb
 from si_embodied.geometry import Intrinsics, Pose
+from si_embodied.images.files import read_depth, read_rgb
 from si_embodied.robots import SERVICE_ARM, SERVICE_BASE
 from si_embodied.types import CameraFrame, Observation, Task
 

@@ -207,7 +207,7 @@ def environments() -> list[str]:
 def make_env(config: EvaluationConfig, *, render: bool = False) -> Env:
     """The environment of an evaluation, with its noise.
 
-    Any Gymnasium id with the contract of docs/evaluation.md will do.
+    Any Gymnasium id with the contract of docs/evaluation.md will do, and a place of the user's own (docs/own_world.md).
 
     Raises:
         UnknownNameError: no such environment or task.
@@ -231,16 +231,21 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
     kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None} | dict(config.env_args)
     if render:
         kwargs["render_mode"] = "rgb_array"
+    env_id = config.env
+    if config.place is not None:
+        from si_embodied.envs import OWN_WORLD_ID
+
+        env_id, kwargs["world"] = OWN_WORLD_ID, str(config.place)
     if config.python is not None:
         from si_embodied.envs.process import ProcessEnv
 
-        return ProcessEnv(config.env, python=config.python, **kwargs)
-    if ":" not in config.env and config.env not in gymnasium.registry:
-        raise UnknownNameError("environment", config.env, known)
+        return ProcessEnv(env_id, python=config.python, **kwargs)
+    if ":" not in env_id and env_id not in gymnasium.registry:
+        raise UnknownNameError("environment", env_id, known)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module=r"gymnasium\..*")
-            return gymnasium.make(config.env, disable_env_checker=True, **kwargs)
+            return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
     except gymnasium.error.UnregisteredEnv as error:
         raise UnknownNameError("environment", config.env, known) from error
     except ModuleNotFoundError as error:
@@ -268,13 +273,14 @@ class EnvironmentInfo:
     action_modes: tuple[str, ...]
     arguments: tuple[str, ...]  # "image_size=224"
     summary: str  # first line of its class's docstring
+    needs_place: bool  # it has no episodes without a file or folder of the user's (docs/own_world.md)
 
 
 def describe_environment(env_id: str) -> EnvironmentInfo:
     """Read off a world's class and its own or its module's `TASKS` and `ACTION_MODES`, without making one."""
     import gymnasium
 
-    from si_embodied.envs import Maker
+    from si_embodied.envs import OWN_WORLD_ID, Maker
 
     entry = gymnasium.spec(env_id).entry_point
     if not isinstance(entry, Maker):
@@ -288,6 +294,7 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
         action_modes=tuple(getattr(module, "ACTION_MODES", ())),
         arguments=tuple(_argument(parameter) for parameter in parameters),
         summary=(inspect.getdoc(world) or "").partition("\n")[0],
+        needs_place=env_id == OWN_WORLD_ID,
     )
 
 

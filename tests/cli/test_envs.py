@@ -9,6 +9,7 @@ from si_embodied.cli.main import main
 TASKS = {
     "si_embodied/Apartment-v0": {"objectnav", "spatial", "route"},
     "si_embodied/Tabletop-v0": {"base", "stack", "sort", "spatial", "visual", "complex"},
+    "si_embodied/OwnWorld-v0": {"goals", "pointnav"},
     "si_embodied/HabitatPointNav-v0": {"pointnav"},
     "si_embodied/HabitatObjectNav-v0": {"objectnav"},
     "si_embodied/HabitatImageNav-v0": {"imagenav"},

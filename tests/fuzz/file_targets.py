@@ -13,8 +13,8 @@ from harness import folder, target, written
 from si_embodied.config import checkpoint_prompts, load_planner_config
 from si_embodied.data.records import read_conversations, read_labels
 from si_embodied.errors import CheckpointError, ConfigError, DataError, ObservationError, UnknownNameError
-from si_embodied.evaluation.image_files import read_depth, read_rgb
 from si_embodied.evaluation.records import RecordFile, episode_to_json, plan_to_json
+from si_embodied.images.files import read_depth, read_rgb
 from si_embodied.models.checkpoints import inspect_checkpoint, read_header
 from si_embodied.models.footprint import weight_bytes
 from si_embodied.models.onnx.manifest import FILE, read_manifest

@@ -58,7 +58,8 @@ class Up:
         client, until = self.ros.action(PlanTask, "plan_task"), time.monotonic() + STARTS_S
         while time.monotonic() < until:
             goal = PlanTask.Goal(instruction=instruction, timeout_s=TASK_S)
-            handle = self.ros.result(client.send_goal_async(goal), ENDS_S, "an answer to the task")
+            # A planner that loads its model answers nothing until it is loaded.
+            handle = self.ros.result(client.send_goal_async(goal), STARTS_S, "an answer to the task")
             if handle.accepted:
                 return self.ros.result(handle.get_result_async(), TASK_S * SLOWDOWN, "the task's end").result
             time.sleep(0.2)

@@ -15,7 +15,7 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 from si_embodied.errors import ObservationError
-from si_embodied.evaluation.image_files import read_depth, read_rgb
+from si_embodied.images.files import read_depth, read_rgb
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 ORIENTATION = 0x0112

@@ -14,7 +14,7 @@ from si_embodied.errors import ObservationError, extra
 T = TypeVar("T")
 
 _DEPTH_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's, of one channel with more than 8 bits
-_M_PER_MM = np.float32(0.001)
+M_PER_MM = 0.001
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -27,11 +27,11 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return _image(path, _rgb)
 
 
-def read_depth(path: Path) -> NDArray[np.float32]:
+def read_depth(path: Path, *, integer_m: float = M_PER_MM) -> NDArray[np.float32]:
     """Depth in metres, (H, W).
 
     Floating-point files (.npy, TIFF) hold metres; integer files (16-bit PNG or TIFF, .npy) hold millimetres, as by
-    REP 118 and the data sets that follow it.
+    REP 118 and the data sets that follow it, or units of `integer_m` metres.
 
     Raises:
         ObservationError: no such file, or not one channel of depth.
@@ -48,7 +48,7 @@ def read_depth(path: Path) -> NDArray[np.float32]:
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # beyond float32: infinite, which is no return
             return values.astype(np.float32)
-    return values.astype(np.float32) * _M_PER_MM
+    return values.astype(np.float32) * np.float32(integer_m)
 
 
 def _rgb(image: Any) -> NDArray[np.uint8]:
