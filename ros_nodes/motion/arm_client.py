@@ -26,6 +26,8 @@ STUCK_S = 10.0
 moves."""
 _MOVED_M, _MOVED_RAD = 0.002, math.radians(1)
 
+UNKNOWN_S = 2.0
+"""How long the arm stands between two motions and waits for its own pose: on a busy machine, transforms come late."""
 UNKNOWN = "the tool's transform or the gripper's opening is not known"
 
 
@@ -60,6 +62,7 @@ class ArmClient:
         self._skills = ArmSkills(arm)
         self._skill: Skill | None = None
         self._outcome: Outcome | None = None  # of the goal that has just ended
+        self._due_s: float | None = None  # since when the next motion is due; None while one is under way
         self._sent_s = 0.0  # when the motion under way was sent
         self._still: ArmState | None = None  # where the arm has been since `_still_s`
         self._still_s = 0.0
@@ -89,15 +92,18 @@ class ArmClient:
         except ConfigError as error:
             self._skill, self._outcome = None, Outcome(Code.SKILL_FAILED, str(error))
             return
+        self._due_s = self._clock()
         self._step()
 
     def poll(self) -> Outcome | None:
         """The outcome of the goal, returned once; None while it is under way."""
         if self._skill is not None and self._outcome is None:  # else it ended without a motion
-            if self._driver.take_end():
-                self._step()
-            else:
+            if self._due_s is None and self._driver.take_end():
+                self._due_s = self._clock()
+            if self._due_s is None:
                 self._outcome = self._overdue()
+            else:
+                self._step()
         outcome, self._outcome = self._outcome, None
         if outcome is not None and not outcome.succeeded:
             self.cancel()
@@ -130,12 +136,15 @@ class ArmClient:
         return self._driver.settled
 
     def _step(self) -> None:
-        """Send the skill's next motion, or record the skill's outcome."""
+        """Send the skill's next motion, or record the skill's outcome; wait while the arm's state is not known."""
         assert self._skill is not None  # the callers check
+        assert self._due_s is not None
         state = self.state()
         if state is None:
-            self._outcome = Outcome(Code.NO_TRANSFORM, UNKNOWN)
+            if self._clock() - self._due_s >= UNKNOWN_S:
+                self._outcome = Outcome(Code.NO_TRANSFORM, UNKNOWN)
             return
+        self._due_s = None
         action = self._skill.step(Observation(self._clock(), (), Pose.identity(), state))
         if isinstance(action, Outcome):
             self._outcome = action

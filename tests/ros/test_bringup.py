@@ -35,6 +35,8 @@ TASK_S, SLOWDOWN = 600.0, 5.0
 """Simulated seconds for a task, as in planner.yaml, and how much longer a busy machine may take for one."""
 FAST = "5"
 """Times real time; what a machine cannot do takes longer, and planning then takes more simulated seconds."""
+SLOW = "2"
+"""For a model beside the simulator on one machine: transforms that are late in real time are later in simulated time."""
 
 
 class Up:
@@ -143,7 +145,7 @@ def test_si_nano_does_over_ros_as_well_as_in_gymnasium(ros: Any, tmp_path: Path,
     expected = sum(episode.success for episode in Session(tmp_path).run(config).episodes)
     told = tmp_path / "told.yaml"  # the simulator tells these tests what is true; the planner does not listen
     told.write_text(json.dumps({"sim_node": {"ros__parameters": {"publish_ground_truth": True}}}))
-    up = Up(ros, "--sim", world, "--speed", FAST, "--params-file", str(told))
+    up = Up(ros, "--sim", world, "--speed", SLOW, "--params-file", str(told))
     won = episodes_won(up, world, SEEDS)
     LOG.info("%s: %d of %d over ROS, %d in Gymnasium", world, won, len(SEEDS), expected)
     assert won >= 0.8 * expected

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="the drivers' messages")
 
 from si_embodied.embodiment import TableArm
 from si_embodied.geometry import Pose
-from si_embodied.ros_nodes.motion.arm_client import MOTION_TIMEOUT_S, STUCK_S, ArmClient
+from si_embodied.ros_nodes.motion.arm_client import MOTION_TIMEOUT_S, STUCK_S, UNKNOWN_S, ArmClient
 from si_embodied.skills import Goal, GoHome, Release
 from si_embodied.types import Code
 
@@ -22,7 +22,7 @@ class LostMotions:
 
     def __init__(self) -> None:
         self.now_s, self.x_m, self.sent, self.cancels = 100.0, 0.5, 0, 0
-        self.settled = True
+        self.settled, self.ended, self.posed = True, False, True
 
     def move(self, T_map_tool: Pose, opening_m: float) -> None:
         self.sent += 1
@@ -31,7 +31,8 @@ class LostMotions:
         self.cancels += 1
 
     def take_end(self) -> bool:
-        return False
+        ended, self.ended = self.ended, False
+        return ended
 
     def opening_m(self) -> float:
         return 0.05
@@ -39,8 +40,8 @@ class LostMotions:
     def close(self) -> None:
         pass
 
-    def tool(self) -> Pose:
-        return Pose.from_rpy(np.pi, 0.0, 0.0, (self.x_m, 0.2, 0.4))
+    def tool(self) -> Pose | None:
+        return None if not self.posed else Pose.from_rpy(np.pi, 0.0, 0.0, (self.x_m, 0.2, 0.4))
 
 
 def started(arm: TableArm, goal: Goal | None = None) -> tuple[ArmClient, LostMotions]:
@@ -85,3 +86,38 @@ def test_an_arm_that_moves_slowly_has_its_time(arm: TableArm) -> None:
     outcome = client.poll()
     assert outcome is not None
     assert outcome.code is Code.TIMED_OUT
+
+
+def test_an_arm_waits_for_its_pose_before_it_moves(arm: TableArm) -> None:
+    """A transform that is late does not end a goal."""
+    client, driver = started(arm)
+    driver.posed = False
+    client.start(GoHome(), Pose.identity())
+    assert client.poll() is None
+    driver.now_s += UNKNOWN_S - 0.1
+    assert client.poll() is None
+    assert driver.sent == 1, "nothing moves on an old pose"
+    driver.posed = True
+    assert client.poll() is None
+    assert driver.sent == 2
+
+
+def test_an_arm_that_has_moved_waits_for_its_pose_to_judge_where_it_is(arm: TableArm) -> None:
+    client, driver = started(arm)
+    driver.posed, driver.ended = False, True
+    assert client.poll() is None
+    driver.now_s, driver.posed = driver.now_s + UNKNOWN_S - 0.1, True
+    outcome = client.poll()
+    assert outcome is not None
+    assert "did not get home" in outcome.message, "not that its pose is unknown"
+
+
+def test_an_arm_whose_pose_stays_unknown_gives_up(arm: TableArm) -> None:
+    client, driver = started(arm)
+    driver.posed, driver.ended = False, True
+    assert client.poll() is None
+    driver.now_s += UNKNOWN_S
+    outcome = client.poll()
+    assert outcome is not None
+    assert outcome.code is Code.NO_TRANSFORM
+    assert driver.cancels == 1
