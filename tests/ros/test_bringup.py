@@ -36,7 +36,7 @@ TASK_S, SLOWDOWN = 600.0, 5.0
 FAST = "5"
 """Times real time; what a machine cannot do takes longer, and planning then takes more simulated seconds."""
 SLOW = "2"
-"""For a model beside the simulator on one machine: transforms that are late in real time are later in simulated time."""
+"""For a model beside the simulator: transforms that are late in real time are later in simulated time."""
 
 
 class Up:
