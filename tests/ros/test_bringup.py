@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lifecycle_msgs.msg import Transition
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -43,7 +44,7 @@ class Up:
     """One `ros up` in its own process, and the simulator's reports."""
 
     def __init__(self, ros: Any, *arguments: str) -> None:
-        self.ros = ros
+        self.ros, self.begun = ros, False
         self.process = subprocess.Popen(
             [*UP, *arguments], env=ros.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -82,10 +83,18 @@ class Up:
         return self.ros.result(end, ENDS_S, "the task's end").result
 
     def begin(self, seed: int) -> str:
-        """Reset to the episode of a seed; its instruction."""
+        """Reset to the episode of a seed; its instruction.
+
+        A planner remembers what it saw from task to task. While it is inactive, the world may change.
+        """
+        if self.begun:
+            assert self.ros.change(Transition.TRANSITION_DEACTIVATE)
         request = SetParameters.Request(parameters=[Parameter("seed", value=seed).to_parameter_msg()])
         assert self.ros.call(SetParameters, "sim_node/set_parameters", request).results[0].successful
         instruction = str(self.ros.call(Trigger, "sim_node/reset", Trigger.Request()).message)
+        if self.begun:
+            assert self.ros.change(Transition.TRANSITION_ACTIVATE)
+        self.begun = True
         self.truths.clear()
         self.ros.wait(lambda: len(self.truths) > 3, ENDS_S, "images of the new episode")
         return instruction
