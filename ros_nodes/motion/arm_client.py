@@ -92,6 +92,9 @@ class ArmClient:
         except ConfigError as error:
             self._skill, self._outcome = None, Outcome(Code.SKILL_FAILED, str(error))
             return
+        if self.state() is None:  # nothing is lost yet: the planner looks again, instead of moving on an older plan
+            self._skill, self._outcome = None, Outcome(Code.NO_TRANSFORM, UNKNOWN)
+            return
         self._due_s = self._clock()
         self._step()
 

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="the drivers' messages")
 from si_embodied.embodiment import TableArm
 from si_embodied.geometry import Pose
 from si_embodied.ros_nodes.motion.arm_client import MOTION_TIMEOUT_S, STUCK_S, UNKNOWN_S, ArmClient
-from si_embodied.skills import Goal, GoHome, Release
+from si_embodied.skills import Goal, GoHome, Grasp, Release
 from si_embodied.types import Code
 
 
@@ -22,10 +22,11 @@ class LostMotions:
 
     def __init__(self) -> None:
         self.now_s, self.x_m, self.sent, self.cancels = 100.0, 0.5, 0, 0
-        self.settled, self.ended, self.posed = True, False, True
+        self.settled, self.ended, self.posed, self.obeys = True, False, True, False
+        self.asked = Pose.identity()  # by the last motion
 
     def move(self, T_map_tool: Pose, opening_m: float) -> None:
-        self.sent += 1
+        self.sent, self.asked = self.sent + 1, T_map_tool
 
     def cancel(self) -> None:
         self.cancels += 1
@@ -41,7 +42,9 @@ class LostMotions:
         pass
 
     def tool(self) -> Pose | None:
-        return None if not self.posed else Pose.from_rpy(np.pi, 0.0, 0.0, (self.x_m, 0.2, 0.4))
+        if not self.posed:
+            return None
+        return self.asked if self.obeys else Pose.from_rpy(np.pi, 0.0, 0.0, (self.x_m, 0.2, 0.4))
 
 
 def started(arm: TableArm, goal: Goal | None = None) -> tuple[ArmClient, LostMotions]:
@@ -88,11 +91,22 @@ def test_an_arm_that_moves_slowly_has_its_time(arm: TableArm) -> None:
     assert outcome.code is Code.TIMED_OUT
 
 
-def test_an_arm_waits_for_its_pose_before_it_moves(arm: TableArm) -> None:
-    """A transform that is late does not end a goal."""
+def test_no_goal_starts_without_a_pose(arm: TableArm) -> None:
+    """Waiting for one would start an older plan."""
     client, driver = started(arm)
     driver.posed = False
     client.start(GoHome(), Pose.identity())
+    outcome = client.poll()
+    assert outcome is not None
+    assert outcome.code is Code.NO_TRANSFORM
+    driver.posed = True
+    assert client.poll() is None
+    assert driver.sent == 1, "the first goal's motion"
+
+
+def test_between_two_motions_an_arm_waits_for_its_pose(arm: TableArm) -> None:
+    client, driver = started(arm, Grasp(Pose.from_rpy(np.pi, 0.0, 0.0, (0.5, 0.2, 0.4)), 0.05, 0.05))
+    driver.posed, driver.ended, driver.obeys = False, True, True
     assert client.poll() is None
     driver.now_s += UNKNOWN_S - 0.1
     assert client.poll() is None
