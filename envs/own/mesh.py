@@ -54,6 +54,8 @@ def read_surfaces(path: Path, *, up: UpAxis | None = None, scale: float = 1.0) -
         import trimesh
     if not path.is_file():
         raise SceneError(f"no such file: {str(path)!r}")
+    if not path.stat().st_size:
+        raise SceneError(f"{str(path)!r} is empty; export it again")
     if path.suffix.lower() not in SUFFIXES:
         raise SceneError(f"{str(path)!r} is not a kind of file that is read ({', '.join(SUFFIXES)}); convert it to GLB")
     try:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from si_embodied.ros_nodes.sensing.bridge import Message
     from si_embodied.types import CameraFrame
 
+_WAITING = 30  # images or depth images whose partner may still come
+
 
 class RecordedFrames(Recording):
     """The images of one camera in a recording of the planner node, whose settings say how to read them."""
@@ -94,9 +96,6 @@ class RecordedFrames(Recording):
                     yield image, depth, info
                 else:
                     break
-
-
-_WAITING = 30  # images or depth images whose partner may still come
 
 
 def _nearest(depths: list[Message], stamp_s: float, slop_s: float) -> Message | None:

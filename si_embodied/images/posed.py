@@ -156,6 +156,11 @@ def _files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 def _read_intrinsics(path: Path) -> tuple[Intrinsics, float]:
     """The camera, and the unit of integer depth in metres."""
+    if not path.is_file():
+        raise DataError(
+            f"{str(path.parent)!r} has no {path.name}, and so is no folder of posed images; docs/own_world.md says how "
+            "one is laid out"
+        )
     try:
         values: Any = json.loads(_text(path))
         scale_m = float(values.get("depth_scale", M_PER_MM))

@@ -74,6 +74,7 @@ def replaced(name: str, text: str):
         (replaced("poses.txt", "0 1 2 3\n"), r"poses.txt:1 is not a pose .*expected: KEY x y z qx qy qz qw"),
         (replaced("poses.txt", "0 1 2 3 0 0 0 0\n"), r"poses.txt:1 is not a pose"),
         (replaced("intrinsics.json", '{"width": 8}'), r"intrinsics.json' is not a camera"),
+        (lambda folder: (folder / "intrinsics.json").unlink(), r"has no intrinsics.json, and so is no folder of posed"),
         (lambda folder: (folder / "poses.txt").unlink(), r"cannot read .*poses.txt"),
         (lambda folder: (folder / "depth" / "000001.png").unlink(), r"no partner .*first is '000001'"),
         (lambda folder: (folder / "depth").rename(folder / "depths"), r"no such folder: .*depth'"),

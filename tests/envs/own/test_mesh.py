@@ -70,6 +70,7 @@ def test_a_texture_is_the_right_way_up(tmp_path: Path) -> None:
         ("gone.glb", None, "no such file"),
         ("a.fbx", b"x", "convert it to GLB"),
         ("a.glb", b"nothing", "cannot be read"),
+        ("a.glb", b"", "is empty"),
         ("points.ply", POINTS, "no triangles"),
     ],
 )  # fmt: skip
