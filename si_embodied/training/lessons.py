@@ -6,7 +6,6 @@ A shard is a function of its name alone, so an interrupted run can resume.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -20,10 +19,8 @@ from si_embodied.planner import Planner
 from si_embodied.policies.perfect_pixels import perfect_pixels_backend
 from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment_of
 from si_embodied.processes import worker_pool
-from si_embodied.task import TaskProgress
 from si_embodied.training.dagger import DaggerBackend, Shares
 from si_embodied.training.decisions import TaughtEpisode, write_decisions
-from si_embodied.types import Code, Outcome
 
 with extra("sim"):
     import gymnasium
@@ -34,8 +31,10 @@ if TYPE_CHECKING:
 
     from si_embodied.backends.base import Backend
     from si_embodied.evaluation.config import EvaluationConfig
-    from si_embodied.memory import Memory
-    from si_embodied.types import Decision, Observation, Task
+
+
+_DECISIONS_AFTER = 3
+"""After an arm's success: the student may go on, and learns how that ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +101,18 @@ def _episode(env: _LastSeen, lesson: Lesson, student: Backend | None, seed: int)
     config = lesson.config
     teacher = perfect_pixels_backend(env, knows_the_way=False)
     backend = DaggerBackend(teacher, student, np.random.default_rng((seed, 11)), lesson.shares)
-    planner = _RecordingPlanner(backend, embodiment_of(env), config.planner)
+    planner = Planner(backend, embodiment_of(env), config.planner)
     policy = SpatialPlannerPolicy(planner, latency=config.latency, sleep=lambda _: None)
     try:
         result = run_episode(env, policy, seed, observe=observe)
+        if result.success:
+            _go_on(env, policy, backend)
     except SceneError:
         return None
     finally:
         policy.close()
     if result.ended == "lost":
         return None
-    if result.success and planner.asked is not None and not json.loads(backend.decisions[-1].answer)["done"]:
-        planner.look_back(observe(env.raw, planner.embodiment.cameras))
     return TaughtEpisode(config.env, result.task, seed, result.success, tuple(backend.decisions))
 
 
@@ -128,26 +127,16 @@ class _LastSeen(gymnasium.Wrapper[Any, Any, Any, Any]):
         return result
 
 
-class _RecordingPlanner(Planner):
-    """Keeps what it was last asked, and its decision."""
+def _go_on(env: _LastSeen, policy: SpatialPlannerPolicy, backend: DaggerBackend) -> None:
+    """Decide what comes after a success that ended the episode, as a robot must, which is not told of it.
 
-    asked: tuple[Task, Memory, Observation, Decision] | None = None
-
-    def plan(self, task: Task, observation: Observation, memory: Memory, *, now_s: float | None = None) -> Decision:
-        decision = super().plan(task, observation, memory, now_s=now_s)
-        self.asked = task, memory, observation, decision
-        return decision
-
-    def look_back(self, observation: Observation) -> None:
-        """Plan once more after the last plan's success.
-
-        Some environments end an episode at the moment of success. On a robot the planner has to notice it.
-        """
-        assert self.asked is not None  # the caller checks
-        task, memory, before, decision = self.asked
-        progress = TaskProgress(task, memory)
-        progress.decided(decision, before)
-        while progress.next_step() is not None:
-            progress.finished(Outcome(Code.OK))
-        if progress.end is None:
-            self.plan(task, observation, progress.memory)
+    An arm first carries out the rest of its goal: it has let go of the object, and still has to withdraw. A skill robot
+    cannot act any more, as its environment is over, but its goal has been carried out.
+    """
+    world: Any = env.unwrapped
+    until = len(backend.decisions) + (_DECISIONS_AFTER if world.kind == "manipulation" else 1)
+    while policy.execution.end is None:
+        action = policy.act(observe(env.raw, world.embodiment.cameras))
+        if len(backend.decisions) >= until:
+            return
+        env.step(action)

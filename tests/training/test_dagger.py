@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.plan import parse_plan, plan_schema
+from si_embodied.planner import Planner
 from si_embodied.skills import skills_of
 from si_embodied.training.dagger import DaggerBackend, Shares, disturbed
 from si_embodied.training.decisions import TaughtEpisode, read_decisions, write_decisions
 from si_embodied.training.lessons import Lesson, collect, plan_lessons
 from si_embodied.training.pictures import Picture
 from si_embodied.training.questions import plan_json, subgoal
-from si_embodied.types import Prompt
+from si_embodied.types import Observation, Prompt
 
 GOTO = plan_json([subgoal("goto", "red chair", [512, 7])], done=False)
 EXPLORE = plan_json([{"skill": "explore"}], done=False)
@@ -117,14 +119,47 @@ def test_a_lesson_is_a_function_of_its_name_and_is_collected_once(tmp_path: Path
 
 def test_an_episode_that_ends_by_itself_also_teaches_to_be_done(tmp_path: Path) -> None:
     config = EvaluationConfig("si_embodied/Tabletop-v0", "perfect-pixels", task="base", episodes=1, seed=81_000)
-    (lesson,) = plan_lessons(config, Shares(disturbed=0.0))
-    collect([lesson], tmp_path)
-    (episode,) = read_decisions([tmp_path / f"{lesson.name}.json"])
+    episode = taught(Lesson(config, Shares(disturbed=0.0)), tmp_path)
     assert episode.success
     answers = [json.loads(one.answer) for one in episode.decisions]
     assert [[s["skill"] for s in one["subgoals"]] for one in answers] == [["pick"], ["place"], []]
     assert answers[-1]["done"]
     assert "1. pick" in "".join(part for part in episode.decisions[-1].content if isinstance(part, str))
+
+
+def taught(lesson: Lesson, folder: Path) -> TaughtEpisode:
+    collect([lesson], folder)
+    (episode,) = read_decisions([folder / f"{lesson.name}.json"])
+    return episode
+
+
+def test_an_arm_withdraws_before_it_learns_what_comes_after_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment ends at the moment of success, with the hand over the object; a robot looks after its goal."""
+    heights: list[float] = []
+    plan = Planner.plan
+
+    def seen(planner: Planner, task: Any, observation: Observation, *args: Any, **named: Any) -> Any:
+        assert observation.arm is not None
+        heights.append(observation.arm.T_map_tool.translation[2])
+        return plan(planner, task, observation, *args, **named)
+
+    monkeypatch.setattr(Planner, "plan", seen)
+    config = EvaluationConfig("si_embodied/Tabletop-v0", "perfect-pixels", task="base", episodes=1, seed=81_000)
+    taught(Lesson(config, Shares(disturbed=0.0)), tmp_path)
+    _, holding, after = heights
+    assert after > holding - 0.02  # it holds the object above all others before it places it
+
+
+def test_a_student_that_goes_on_after_success_is_taught_the_end_again(tmp_path: Path) -> None:
+    config = EvaluationConfig("si_embodied/Tabletop-v0", "perfect-pixels", task="base", episodes=1, seed=81_000)
+    pick, place, done = (one.answer for one in taught(Lesson(config, Shares(disturbed=0.0)), tmp_path).decisions)
+    home = plan_json([{"skill": "home"}], done=False)
+    student = BackendConfig("scripted", script=(pick, place, home, home, home))
+    episode = taught(Lesson(replace(config, policy="planner", backend=student)), tmp_path)
+    assert [one.answer for one in episode.decisions] == [pick, place, done, done, done]
+    assert "3-4. home: done" in "".join(part for part in episode.decisions[-1].content if isinstance(part, str))
 
 
 def test_a_numbered_prompt_is_recorded_as_the_family_writes_it(checkpoints: dict[str, Path]) -> None:
