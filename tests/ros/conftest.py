@@ -1,4 +1,4 @@
-"""ROS in processes of its own: every node is started as a user would start it, and spoken to over DDS."""
+"""ROS in processes of its own: every node is a process, and spoken to over DDS."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import pytest
 import yaml
+from forked import Forked
 
 try:
     import rclpy
@@ -38,6 +38,7 @@ else:
 HERE = Path(__file__).parent
 # For this process too, before its first participant: without it a busy machine loses images.
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(HERE.parents[1] / "config" / "fastdds.xml"))
+Process: TypeAlias = Forked | subprocess.Popen[str]
 STARTS_S, ANSWERS_S, TASK_S, ENDS_S = 60.0, 20.0, 90.0, 10.0
 """Deadlines, for a busy machine: nothing here waits for ever, and nothing is as slow as this."""
 
@@ -60,7 +61,7 @@ class Ros:
 
     folder: Path
     domain: int = 0  # free on this machine, drawn at the start
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
     actions: dict[str, ActionClient] = field(default_factory=dict)
     plans: list[Any] = field(default_factory=list)  # for the tests' own use
     velocities: list[Any] = field(default_factory=list)
@@ -79,14 +80,12 @@ class Ros:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
 
-    def start(self, command: list[str], parameters: Mapping[str, Any] | None = None) -> subprocess.Popen[str]:
+    def start(self, command: list[str], parameters: Mapping[str, Any] | None = None) -> Forked:
         """Start a Python process (a file or -m and a module) with ROS parameters."""
         file = self.folder / f"{len(self.processes)}.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters or {})}}))
-        process = subprocess.Popen(
-            [sys.executable, *command, "--ros-args", *(["--params-file", str(file)] if parameters else [])],
-            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        settings = ["--params-file", str(file)] if parameters else []
+        process = Forked([*command, "--ros-args", *settings], self.environment)
         self.processes.append(process)
         return process
 
@@ -152,7 +151,7 @@ class Ros:
         request.transition.id = transition
         return bool(self.call(ChangeState, "planner/change_state", request).success)
 
-    def stop(self, process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
+    def stop(self, process: Process, number: int = signal.SIGINT) -> str:
         """End a process as a user would; its output."""
         if process.poll() is None:
             process.send_signal(number)
@@ -163,14 +162,15 @@ class Ros:
             raise AssertionError(f"it did not end within {ANSWERS_S} s:\n{process.communicate()[0]}") from None
 
     def close(self) -> None:
-        """End everything: politely, because what is killed leaves its shared memory behind."""
-        for process in self.processes:
+        """End everything: politely, because what is killed leaves its shared memory behind.
+
+        The last first: a planner that is told to end waits until the robot, which was started before it, stands.
+        """
+        for process in reversed(self.processes):
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        until = time.monotonic() + ENDS_S
-        for process in self.processes:
             try:
-                process.communicate(timeout=max(0.0, until - time.monotonic()))
+                process.communicate(timeout=ENDS_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
