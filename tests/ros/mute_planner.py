@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import Any
 
@@ -15,8 +16,9 @@ from std_srvs.srv import SetBool
 
 
 def main() -> None:
-    """Spin until killed."""
+    """Spin until interrupted."""
     rclpy.init()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a thread that waits for ever would be waited for
     node = rclpy.create_node("planner")
     told = node.create_publisher(Bool, "told_to_stop", 1)
 
