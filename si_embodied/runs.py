@@ -42,6 +42,15 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def share_weights(folder: Path) -> None:
+    """Let whoever may read a checkpoint's config read its weights too.
+
+    safetensors writes files for their owner alone (from 0.8 on), and a server is often a user of its own.
+    """
+    for file in folder.glob("*.safetensors"):
+        file.chmod(next(folder.glob("*config.json")).stat().st_mode)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically, creating its folder.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import ConfigError, extra
 from si_embodied.models.checkpoints import new_directory
+from si_embodied.runs import share_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,6 +114,7 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
         model.config.save_pretrained(str(path))
         model.generation_config.save_pretrained(str(path))
         save_file(model.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
+        share_weights(path)
         _image_processor().save_pretrained(str(path))
         processor = {"processor_class": "Qwen3VLProcessor"}
         (path / "processor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")

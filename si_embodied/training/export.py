@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from si_embodied.embodiment import TaskKind
 from si_embodied.errors import extra
+from si_embodied.runs import share_weights
 from si_embodied.training.architecture import image_processor
 from si_embodied.training.nano_settings import NANO_PROMPTS
 from si_embodied.training.pictures import IMAGE_PX, SMALL_IMAGE_PX
@@ -58,6 +59,7 @@ def export(model: Any, directory: Path, story: Story) -> Path:
         if name != "lm_head.weight"  # tied to the embedding
     }
     save_file(weights, str(directory / "model.safetensors"), metadata={"format": "pt"})
+    share_weights(directory)
     processor = image_processor(model.config.vision_config.patch_size)
     processor.save_pretrained(str(directory))
     _write_json(directory / "processor_config.json", {"processor_class": "Qwen3VLProcessor"})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from si_embodied import __version__
 from si_embodied.models.loading import no_progress_bars
-from si_embodied.runs import write_json, write_text
+from si_embodied.runs import share_weights, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +59,7 @@ def save_adapter(model: Any, folder: Path, card: str) -> None:
         card: from `model_card`.
     """
     model.save_pretrained(str(folder))
+    share_weights(folder)
     write_text(folder / "README.md", card)
 
 
@@ -84,6 +85,7 @@ def save_whole(
     for file in sorted(base.iterdir()):
         if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name not in _OWN:
             shutil.copyfile(file, folder / file.name)
+    share_weights(folder)
     write_text(folder / "README.md", card)
 
 

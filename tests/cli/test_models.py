@@ -27,6 +27,8 @@ def test_tiny_writes_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert models("tiny", str(tmp_path / "model"), "--seed", "3") == 0
     assert inspect_checkpoint(tmp_path / "model").model_type == "qwen3_vl"
     assert str(tmp_path / "model") in capsys.readouterr().out
+    modes = {file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1, "a server, which is often a user of its own, may read the weights if it may read the rest"
 
 
 def test_list_names_every_release_and_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,7 @@ def test_the_comparison_detects_any_wrong_weight(maker: Any, original_internvl: 
 def test_the_converted_checkpoint_equals_the_original(original_internvl: Path, tmp_path: Path) -> None:
     """The original and the output of `convert` give the same tokens, pixels and logits, bit for bit."""
     out = convert_checkpoint(original_internvl, tmp_path / "converted")
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1, "whoever may read one may read all"
     files = inspect_checkpoint(out)
     assert (files.model_type, files.original) == ("internvl", False)
     before, after = load_checkpoint(original_internvl, device="cpu"), load_checkpoint(out, device="cpu")

@@ -83,6 +83,8 @@ def test_only_the_language_models_linear_layers_change_and_by_the_product(
     base, tuned = load_file(checkpoints[family_name] / "model.safetensors"), load_file(merged / "model.safetensors")
     adapter = load_file(runs[family_name].adapter / "adapter_model.safetensors")
     assert set(base) == set(tuned)
+    for folder in (merged, runs[family_name].adapter):
+        assert len({file.stat().st_mode for file in folder.iterdir()}) == 1, "whoever may read one may read all"
     changed = {name for name in base if not torch.equal(base[name], tuned[name])}
     last = {name.split(".")[-2] for name in changed}
     assert last == {f"{kind}_proj" for kind in ("q", "k", "v", "o", "gate", "up", "down")}
