@@ -461,7 +461,8 @@ def test_a_connection_without_a_tls_handshake_is_closed_after_10_s(
                 if ended:
                     closed_s[connection] = time.monotonic() - started
                     connection.close()
-        assert [round(closed_s[each]) for each in (silent, half, dripping, encrypted)] == [10, 10, 10, 10]
+        after_s = [closed_s[each] for each in (silent, half, dripping, encrypted)]
+        assert all(9.5 < each < 13 for each in after_s), after_s  # 10 s, which a busy machine notices later
 
 
 def client_hello() -> bytes:

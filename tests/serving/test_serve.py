@@ -289,7 +289,8 @@ def test_a_connection_that_sends_half_a_header_is_closed_after_10_s(server: Serv
                 closed_s[connection] = time.monotonic() - started
     for connection in (half, silent, dripping, second):
         connection.close()
-    assert [round(closed_s[each]) for each in (half, silent, dripping, second)] == [10, 10, 10, 10]
+    after_s = [closed_s[each] for each in (half, silent, dripping, second)]
+    assert all(9.5 < each < 13 for each in after_s), after_s  # 10 s, which a busy machine notices later
 
 
 def test_the_limit_on_headers_ends_with_the_headers(server: Server, request_of: Ask) -> None:
