@@ -48,9 +48,9 @@ $(ROS): $(STAMP) $(shell find interfaces -type f -not -name '*.pyc')
 demo: $(STAMP)  ## run a few episodes of every policy in both worlds; results, records and videos go to runs/demo/
 	$(BIN)/si-embodied demo
 
-test: test-here test-nodes  ## run the fast tests; make -j2 -O test takes two thirds of the time
+test: test-here test-nodes  ## run the fast tests; make -j2 -O test runs those of the nodes beside the others
 
-test-here: $(STAMP)  # all but those that start ROS nodes, which come first if both run at once: a robot's stop has its time
+test-here: $(STAMP)  # all others, at a lower priority: those of test-nodes, if they run at the same time, measure how fast a robot stops
 	nice $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --ignore tests/ros
 
 test-nodes: $(STAMP)  # those, which mostly wait; without ROS all are skipped, which pytest says with status 5

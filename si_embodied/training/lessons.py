@@ -134,9 +134,9 @@ def _go_on(env: _LastSeen, policy: SpatialPlannerPolicy, backend: DaggerBackend)
     cannot act any more, as its environment is over, but its goal has been carried out.
     """
     world: Any = env.unwrapped
-    until = len(backend.decisions) + (_DECISIONS_AFTER if world.kind == "manipulation" else 1)
+    until = len(backend.decisions) + _DECISIONS_AFTER
     while policy.execution.end is None:
         action = policy.act(observe(env.raw, world.embodiment.cameras))
-        if len(backend.decisions) >= until:
+        if world.kind != "manipulation" or len(backend.decisions) >= until:
             return
         env.step(action)

@@ -43,8 +43,7 @@ STATE, LOG = "state.pt", "log.jsonl"
 def fast_in_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16 faster than in float32.
 
-    Without AVX-512, PyTorch computes it element by element: a product of (512, 192) and (192, 768) took 40 times as
-    long with AVX2, a training step six times.
+    Without AVX-512, PyTorch emulates it: with AVX2 a step on decisions took 18 s instead of 2.4.
     """
     return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
