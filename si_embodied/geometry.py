@@ -42,12 +42,12 @@ class Pose:
             raise ConfigError(
                 f"a pose is a (3, 3) rotation and a (3,) translation, got: {rotation.shape} and {translation.shape}"
             )
-        if not (np.isfinite(rotation).all() and (np.abs(translation) <= MAX_LENGTH_M).all()):
+        if not (math.isfinite(rotation.sum()) and all(abs(x) <= MAX_LENGTH_M for x in translation.tolist())):
             raise ConfigError(
                 f"a pose must be finite and its translation below {MAX_LENGTH_M:g} m, got translation {translation}; "
                 "check the source of the transform"
             )
-        if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-4 or np.linalg.det(rotation) < 0:
+        if not _is_rotation(rotation):
             raise ConfigError(f"not a rotation matrix (orthonormal, determinant 1):\n{rotation}")
         object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "translation", translation)
@@ -152,6 +152,20 @@ class Pose:
     def apply(self, points: ArrayLike) -> NDArray[np.float64]:
         """Transform points (..., 3), in metres, from the source frame to the target frame."""
         return np.asarray(points, dtype=np.float64) @ self.rotation.T + self.translation
+
+
+def _is_rotation(matrix: NDArray[np.float64]) -> bool:
+    """Whether a (3, 3) matrix is orthonormal within 1e-4, and no reflection.
+
+    In plain floats, which for nine numbers is six times as fast as NumPy: poses are made wherever there is a loop.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    products = (
+        a * a + b * b + c * c - 1, d * d + e * e + f * f - 1, g * g + h * h + i * i - 1,
+        a * d + b * e + c * f, a * g + b * h + c * i, d * g + e * h + f * i,
+    )  # fmt: skip
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    return determinant > 0 and all(abs(product) <= 1e-4 for product in products)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,12 @@ with extra("sim"):
     import mujoco
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    _Setpoint = tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Commanded joint angles, and what the servos are given so that they follow."""
 
 ARM_JOINTS = (
     "shoulder_pan_joint",
@@ -196,7 +200,7 @@ class CartesianController:
         self._finger_q = _addresses(model, fingers, "qposadr")
         self._finger_v = _addresses(model, fingers, "dofadr")
         self._tool = model.site(TOOL_SITE).id
-        self._commanded_speed = math.inf  # of the fastest joint at the last control step, rad/s
+        self._commanded_q = self._configuration.q  # the arm's setpoint
 
     @property
     def tool(self) -> Pose:
@@ -222,10 +226,9 @@ class CartesianController:
         data.qpos[self._finger_q] = _FINGER_TRAVEL_M
         data.ctrl[self._ctrl], data.ctrl[self._fingers] = HOME_Q, _FINGER_TRAVEL_M
         mujoco.mj_forward(model, data)
-        q = self._configuration.model.qpos0.copy()
-        q[self._kinematic_q] = HOME_Q
-        self._configuration.update(q)
-        self._solver.prefer(q)
+        self._commanded_q = self._configuration.model.qpos0.copy()
+        self._commanded_q[self._kinematic_q] = HOME_Q
+        self._solver.prefer(self._commanded_q)
 
     def move(self, target: Pose, opening_m: float, limit_s: float) -> bool:
         """Move the tool to `target` and the pads to `opening_m` apart, stepping the physics.
@@ -247,21 +250,14 @@ class CartesianController:
         self._data.ctrl[self._fingers] = finger
         if np.linalg.norm(self._commanded().translation() - self.tool.translation) > 0.01:
             self._follow_measured()  # an obstacle held the arm: start from its measured pose
-        start = self._commanded()
-        origin, offset = start.translation(), target.translation - start.translation()
-        turn = (start.rotation().inverse() @ mink.SO3.from_matrix(target.rotation)).log()
-        distance, angle = float(np.linalg.norm(offset)), float(np.linalg.norm(turn))
+        ticks, setpoints = self._course(target)
         last_error = math.inf
-        duration_s = _EASE_PEAK * max(distance / self.max_speed_m_s, angle / self.max_turn_rate_rad_s)
-        ticks = max(1, math.ceil(duration_s / CONTROL_STEP_S))
-        for tick in range(1, math.ceil(limit_s / CONTROL_STEP_S) + 1):
-            share = _ease(min(1.0, tick / ticks))
-            if tick > ticks and self._commanded_speed < _STILL_RAD_S:
-                self._step_physics()  # the command has arrived, the arm still follows
-            else:
-                rotation = start.rotation() @ mink.SO3.exp(turn * share)
-                if not self._advance(mink.SE3.from_rotation_and_translation(rotation, origin + share * offset)):
-                    break
+        for tick, setpoint in zip(range(1, math.ceil(limit_s / CONTROL_STEP_S) + 1), setpoints, strict=False):
+            if setpoint is None:
+                self._follow_measured()
+                break
+            self._commanded_q, self._data.ctrl[self._ctrl] = setpoint
+            mujoco.mj_step(self._model, self._data, nstep=round(CONTROL_STEP_S / PHYSICS_STEP_S))
             # An arm out of reach or held back never comes to rest; no progress in 0.2 s ends the motion too.
             if tick >= ticks and (tick - ticks) % _STALL_TICKS == 0:
                 distance, turned = self._distance(target)
@@ -277,36 +273,58 @@ class CartesianController:
     def hold(self) -> None:
         """Make the arm's measured joints its setpoint, so that it brakes and stays; the fingers keep theirs."""
         self._follow_measured()
-        self._data.ctrl[self._ctrl] = self._configuration.q[self._kinematic_q]
+        self._data.ctrl[self._ctrl] = self._commanded_q[self._kinematic_q]
 
     def _commanded(self) -> mink.SE3:
+        self._configuration.update(self._commanded_q)
         return self._configuration.get_transform_frame_to_world(TOOL_SITE, "site")
 
     def _follow_measured(self) -> None:
-        q = self._configuration.q.copy()
+        q = self._commanded_q.copy()
         low, high = self._model.jnt_range[self._joints].T
         limited = self._model.jnt_limited[self._joints].astype(bool)
         measured = self._data.qpos[self._q]
         # A joint pushed past its limit would leave the solver without a feasible solution.
         q[self._kinematic_q] = np.where(limited, np.clip(measured, low, high), measured)
-        self._configuration.update(q)
+        self._commanded_q = q
 
-    def _advance(self, waypoint: mink.SE3) -> bool:
-        """One control step towards a waypoint; False if the solver finds no solution, and the arm holds still."""
-        try:
-            velocity = self._solver.velocity(waypoint)
-        except mink.NoSolutionFound:
-            self._follow_measured()
-            return False
-        self._configuration.integrate_inplace(velocity, CONTROL_STEP_S)
-        ahead = self._lead_s * velocity[self._kinematic_v]
-        self._data.ctrl[self._ctrl] = self._configuration.q[self._kinematic_q] + ahead
-        self._commanded_speed = float(np.abs(velocity).max())
-        self._step_physics()
-        return True
+    def _course(self, target: Pose) -> tuple[int, Iterator[_Setpoint | None]]:
+        """A straight line to `target`: after how many control steps it arrives, and the setpoint of each step.
 
-    def _step_physics(self) -> None:
-        mujoco.mj_step(self._model, self._data, nstep=round(CONTROL_STEP_S / PHYSICS_STEP_S))
+        None of it depends on the physics, so the way there is computed at once: between steps of the physics, which
+        claim the processor's caches, the same arithmetic takes several times as long.
+        """
+        start = self._commanded()
+        offset = target.translation - start.translation()
+        turn = (start.rotation().inverse() @ mink.SO3.from_matrix(target.rotation)).log()
+        distance, angle = float(np.linalg.norm(offset)), float(np.linalg.norm(turn))
+        duration_s = _EASE_PEAK * max(distance / self.max_speed_m_s, angle / self.max_turn_rate_rad_s)
+        ticks = max(1, math.ceil(duration_s / CONTROL_STEP_S))
+        setpoints = self._setpoints(start, offset, turn, ticks)
+        return ticks, itertools.chain(list(itertools.islice(setpoints, ticks)), setpoints)
+
+    def _setpoints(
+        self, start: mink.SE3, offset: NDArray[np.float64], turn: NDArray[np.float64], ticks: int
+    ) -> Generator[_Setpoint | None]:
+        """Setpoints towards a pose, and the last again without end; None, and no more, if the solver finds none."""
+        origin, rotation = start.translation(), start.rotation()
+        for tick in itertools.count(1):
+            share = _ease(min(1.0, tick / ticks))
+            waypoint = mink.SE3.from_rotation_and_translation(
+                rotation @ mink.SO3.exp(turn * share), origin + share * offset
+            )
+            try:
+                velocity = self._solver.velocity(waypoint)
+            except mink.NoSolutionFound:
+                yield None
+                return
+            self._configuration.integrate_inplace(velocity, CONTROL_STEP_S)
+            q = self._configuration.q
+            setpoint = q, q[self._kinematic_q] + self._lead_s * velocity[self._kinematic_v]
+            yield setpoint
+            if tick >= ticks and float(np.abs(velocity).max()) < _STILL_RAD_S:
+                break
+        yield from itertools.repeat(setpoint)
 
     def _settled(self, finger: float) -> bool:
         data = self._data
