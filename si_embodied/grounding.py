@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.config import GroundingConfig
-from si_embodied.geometry import Pose, deproject, deproject_to_map, depth_at, is_return
+from si_embodied.geometry import Pose, deproject, deproject_to_map, depth_at, is_return, quantile
 from si_embodied.skills import Grasp
 from si_embodied.standoff import arrival, standoff
 from si_embodied.types import Code, Refusal
@@ -99,7 +99,7 @@ class Grounder:
             surface, support = self._object_points(frame, pixels[0], beside[0])
             if len(surface) < _FEWEST_POINTS or _farthest(beside, surface) > self.config.surface_step_m:
                 return Refusal(Code.NO_GRASP, f"no object {where}, and not just one beside it; point at one")
-        top = float(np.percentile(surface[:, 2], 95))
+        top = quantile(np.sort(surface[:, 2]), 0.95)
         # Use the outline of the top face: the side facing the camera would pull the centre towards the camera.
         outline = surface[surface[:, 2] > top - 0.4 * (top - support)][:, :2]
         centre, yaw, width, length = narrowest_rectangle(outline)
@@ -139,8 +139,9 @@ class Grounder:
         x, y, z = planes
         start = (round(v) - top, round(u) - left)
         squared_distance = (x - seed[0]) ** 2 + (y - seed[1]) ** 2
-        around = squared_distance < (3 * self.config.object_radius_m) ** 2
-        support = _support_height(z[around], float(seed[2]))
+        every = math.ceil(math.sqrt(z.size / _MOST_HEIGHTS))
+        around = squared_distance[::every, ::every] < (3 * self.config.object_radius_m) ** 2
+        support = _support_height(z[::every, ::every][around], float(seed[2]))
         near = squared_distance < (2 * self.config.object_radius_m) ** 2
         above = z > support + self.config.min_object_height_m
         # On a slanted surface, neighbouring pixels lie farther apart than depth / focal length.
@@ -185,6 +186,7 @@ def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64
     Searches a quarter turn in steps of one degree. The yaw is in radians in (-pi/2, pi/2]. At that yaw, a gripper whose
     y axis is the closing direction has its x axis along the long side and closes across the narrow one.
     """
+    points = _outermost(points)
     angles = np.radians(np.arange(-45, 45))
     axes = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (90, 2)
     normals = np.stack([-axes[:, 1], axes[:, 0]], axis=-1)
@@ -201,6 +203,20 @@ def narrowest_rectangle(points: NDArray[np.float64]) -> tuple[NDArray[np.float64
     return centre, yaw, width, length
 
 
+def _outermost(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The points (n, 2) that may be on their convex hull: not inside the octagon of the outermost ones.
+
+    After Akl and Toussaint, "A fast convex hull algorithm" (1978).
+    """
+    angles = np.arange(8) * (math.pi / 4)
+    directions = np.stack([np.cos(angles), np.sin(angles)])  # (2, 8), anticlockwise
+    corners = points[np.argmax(points @ directions, axis=0)]
+    sides = np.roll(corners, -1, axis=0) - corners
+    outward = np.stack([sides[:, 1], -sides[:, 0]])  # (2, 8)
+    beyond = (points @ outward > (corners.T * outward).sum(axis=0)).any(axis=1)
+    return np.concatenate([corners, points[beyond]])
+
+
 def _support_height(heights: NDArray[np.float64], seed: float) -> float:
     """Height of the surface under an object seen at height `seed`: the most frequent of `heights` that is not above it.
 
@@ -209,7 +225,6 @@ def _support_height(heights: NDArray[np.float64], seed: float) -> float:
     heights = heights[(heights > seed - _MAX_OBJECT_HEIGHT_M) & (heights < seed + _LEVEL_M)]
     if not heights.size:
         return seed
-    heights = heights[:: math.ceil(heights.size / _MOST_HEIGHTS)]
     low, span = heights.min(), np.ptp(heights)
     bins = max(1, math.ceil(span / _LEVEL_M))
     index = np.minimum((heights - low) * (bins / span if span else 0.0), bins - 1).astype(np.intp)
@@ -244,10 +259,13 @@ def _connected(
     allowed, planes, region = allowed[part], planes[(slice(None), *part)], whole[part]
     joined_down = ((np.diff(planes, axis=1) ** 2).sum(axis=0) < step_m**2) & allowed[1:] & allowed[:-1]
     joined_right = ((np.diff(planes, axis=2) ** 2).sum(axis=0) < step_m**2) & allowed[:, 1:] & allowed[:, :-1]
+    columns, rows = _runs(joined_down), _runs(joined_right.T).T
     while True:
         count = np.count_nonzero(region)
-        _spread(region, joined_down)
-        _spread(region.T, joined_right.T)
+        for runs in (columns, rows):
+            reached = np.zeros(runs.size, dtype=np.bool_)
+            reached[runs[region]] = True
+            region = reached[runs]
         if np.count_nonzero(region) == count:
             whole[part] = region
             return whole
@@ -260,12 +278,13 @@ def _without_gap(allowed: NDArray[np.bool_], part: NDArray[np.bool_]) -> slice:
     return slice(before[-1] + 1 if before.size else 0, after[0] if after.size else None)
 
 
-def _spread(region: NDArray[np.bool_], joined: NDArray[np.bool_]) -> None:
-    """Grow `region` (H, W) along its columns, in place, as far as rows are joined to the next one, (H - 1, W)."""
-    for row in range(len(joined)):
-        region[row + 1] |= region[row] & joined[row]
-    for row in reversed(range(len(joined))):
-        region[row] |= region[row + 1] & joined[row]
+def _runs(joined: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """A number (H, W) for each stretch of pixels of a column that are joined to the next row's, (H - 1, W)."""
+    height, width = len(joined) + 1, joined.shape[1]
+    numbers = np.zeros((height, width), dtype=np.intp)
+    np.cumsum(~joined, axis=0, out=numbers[1:])
+    numbers += height * np.arange(width)
+    return numbers
 
 
 def _squared(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,11 +18,18 @@ from si_embodied.geometry import (
     deproject_image,
     depth_at,
     project,
+    quantile,
     wrap_angle,
 )
 
 angles = st.floats(-math.pi, math.pi)
 metres = st.floats(-10, 10)
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=25), st.floats(0, 1))
+def test_a_quantile_is_that_of_numpy(values: list[float], share: float) -> None:
+    ordered = np.sort(np.array(values))
+    assert quantile(ordered, share) == pytest.approx(np.quantile(ordered, share), abs=1e-9)
 
 
 @given(angles, angles, angles)

@@ -328,6 +328,20 @@ def test_a_pixel_survives_a_round_trip(width: int, height: int, x: float, y: flo
     assert abs(back[1] - v) <= max(0.51, height / 2000 + 1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 2000])
+def test_no_rectangle_around_points_is_smaller_than_the_narrowest(count: int) -> None:
+    points = np.random.default_rng(count).normal(size=(count, 2)) * [0.03, 0.02]
+    centre, yaw, width, length = narrowest_rectangle(points)
+    turns = np.radians(np.arange(90))
+    axes = np.stack([np.cos(turns), np.sin(turns)])  # (2, 90)
+    areas = np.ptp(points @ axes, axis=0) * np.ptp(points @ [axes[1], -axes[0]], axis=0)
+    assert width * length == pytest.approx(areas.min(), abs=1e-12)
+    along = np.array([math.cos(yaw), math.sin(yaw)])
+    off = points - centre
+    assert np.abs(off @ along).max() == pytest.approx(length / 2, abs=1e-9)
+    assert np.abs(off @ [along[1], -along[0]]).max() == pytest.approx(width / 2, abs=1e-9)
+
+
 def test_the_narrowest_rectangle_around_a_rectangle_is_itself() -> None:
     rng = np.random.default_rng(0)
     local = rng.uniform(-0.5, 0.5, (4000, 2)) * (0.2, 0.06)
