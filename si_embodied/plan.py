@@ -158,12 +158,12 @@ def view_numbers(schema: Any) -> range:
     return max([found, *map(view_numbers, children)], key=len)
 
 
-def parse_plan(text: str, kind: TaskKind, views: int | Mapping[int, int]) -> Plan:
+def parse_plan(text: str, kind: TaskKind | None, views: int | Mapping[int, int]) -> Plan:
     """Parse a model's answer: one JSON object of the plan schema, optionally in a code fence.
 
     Args:
         text: the answer.
-        kind: selects the set of skills.
+        kind: selects the set of skills; None for those of all kinds of task.
         views: number of views the model saw, counted from 0, or the index of each view by its number in the answer.
             The plan has the indices.
 

@@ -80,7 +80,7 @@ def _parts(content: str | Iterable[Mapping[str, Any]], sight: Sight) -> Iterator
 
 
 def _image(source: Any) -> NDArray[np.uint8]:
-    """An image (H, W, 3) from a PIL image or a file."""
+    """An image (H, W, 3) from a PIL image or a file, converted as the published scores were measured."""
     with extra("models"):
         from PIL import Image
 

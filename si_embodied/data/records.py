@@ -93,7 +93,7 @@ def json_line(value: object) -> str:
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
@@ -135,18 +135,30 @@ def _conversation(value: dict[str, Any], where: str) -> Conversation:
         raise DataError(f"{where}: expected 'conversations' to be a list of turns, got: {shown(turns)}")
     spoken: list[tuple[str, str]] = []
     for turn in turns:
-        if not (isinstance(turn, dict) and turn.get("from") in _SPEAKERS and isinstance(turn.get("value"), str)):
-            raise DataError(
-                f"{where}: expected a turn with 'from' (one of {_SPEAKERS}) and 'value', got: {shown(turn)}"
-            )
-        spoken.append((turn["from"], turn["value"]))
+        spoken.append(_turn(turn, where))
     if not {"human", "gpt"} <= {speaker for speaker, _ in spoken}:
         raise DataError(f"{where}: expected a 'human' and a 'gpt' turn, got: {[s for s, _ in spoken]}")
+    if "video" in value or any("<video>" in text for _, text in spoken):
+        raise DataError(f"{where}: videos are not read; give the frames that matter as images")
     named = sum(text.count(PLACEHOLDER) for _, text in spoken)
     # Without any placeholder the images come first, as in LLaVA's readers.
     if named and named != len(images):
         raise DataError(f"{where}: {named} {PLACEHOLDER} placeholders for {len(images)} images")
     return Conversation(str(value["id"]), tuple(spoken), tuple(images))
+
+
+def _turn(turn: Any, where: str) -> tuple[str, str]:
+    """Who speaks, and the text."""
+    if not (isinstance(turn, dict) and turn.get("from") in _SPEAKERS and isinstance(turn.get("value"), str)):
+        raise DataError(f"{where}: expected a turn with 'from' (one of {_SPEAKERS}) and 'value', got: {shown(turn)}")
+    speaker, text = str(turn["from"]), str(turn["value"])
+    if speaker == "gpt" and not text.strip():
+        raise DataError(f"{where}: an empty answer; there is nothing to learn from it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: half a surrogate pair, which is no character, in: {shown(text)}") from None
+    return speaker, text
 
 
 def read_labels(path: Path) -> Iterator[Labels]:

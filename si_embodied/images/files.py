@@ -24,7 +24,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         ObservationError: no such file, or not an 8-bit image.
         MissingExtraError: Pillow is not installed.
     """
-    return _image(path, _rgb)
+    return _image(path, rgb_of)
 
 
 def read_depth(path: Path, *, integer_m: float = M_PER_MM) -> NDArray[np.float32]:
@@ -51,12 +51,21 @@ def read_depth(path: Path, *, integer_m: float = M_PER_MM) -> NDArray[np.float32
     return values.astype(np.float32) * np.float32(integer_m)
 
 
-def _rgb(image: Any) -> NDArray[np.uint8]:
-    from PIL import ImageOps
+def rgb_of(image: Any) -> NDArray[np.uint8]:
+    """A Pillow image as colours (H, W, 3): upright as its EXIF orientation says, and on white where it is transparent.
+
+    Raises:
+        ValueError: it has one channel of more than 8 bits, which Pillow would clip to white.
+    """
+    from PIL import Image, ImageOps
 
     if image.mode in _DEPTH_MODES:
-        raise ValueError(f"it has one channel of mode {image.mode}, like a depth image")
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+        raise ValueError(f"it has one channel of mode {image.mode}, like a depth image; give 8 bits a channel")
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        opaque = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
 def _depth(image: Any) -> NDArray[Any]:

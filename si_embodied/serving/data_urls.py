@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from si_embodied.errors import MessageError, RequestRefused, extra, shown
+from si_embodied.images.files import rgb_of
 
 with extra("serve"):
     from PIL import Image
@@ -76,7 +77,7 @@ class DataUrls:
                         f"expected images of at most {MOST_PIXELS} pixels in all (32 of 1280 x 720), got at least "
                         f"{self._pixels}; send fewer or smaller images"
                     )
-                return np.asarray(image.convert("RGB"))
+                return rgb_of(image)
         except MessageError:
             raise
         except binascii.Error as error:

@@ -25,13 +25,14 @@ from si_embodied.data.records import (
     read_conversations,
     read_dataset,
 )
-from si_embodied.errors import BackendError, DataError, ObservationError, extra
-from si_embodied.plan import plan_schema
+from si_embodied.errors import BackendError, DataError, ObservationError, PlanParseError, extra
+from si_embodied.images.files import rgb_of
+from si_embodied.plan import parse_plan, plan_schema
 from si_embodied.types import Prompt
 
 with extra("train"):
     import torch
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +129,18 @@ def _record(conversation: Conversation, form: str | None, root: Path) -> Record:
             )
     spoken = [text for speaker, text in conversation.turns if speaker != "system"]
     forms = tuple(_form(question, answer, form) for question, answer in zip(spoken[::2], spoken[1::2], strict=True))
+    for answer, found in zip(spoken[1::2], forms, strict=True):
+        if found == "plan":
+            _check_plan(conversation, answer)
     return Record(conversation, images, forms)
+
+
+def _check_plan(conversation: Conversation, answer: str) -> None:
+    """A model learns no plan that the planner would refuse; views may count from 0, or from 1 as in a prompt."""
+    try:
+        parse_plan(answer, None, {number: number for number in range(len(conversation.images) + 1)})
+    except PlanParseError as error:
+        raise DataError(f"record {conversation.id!r}: {error}") from error
 
 
 def _form(question: str, answer: str, labelled: str | None) -> Form:
@@ -210,8 +222,8 @@ def load_image(record: Record, path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            return rgb_of(image)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"record {record.conversation.id!r}: cannot read {str(path)!r} ({error})") from error
 
 
