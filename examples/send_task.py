@@ -24,7 +24,7 @@ def main() -> int:
     instruction = " ".join(sys.argv[1:]) or simulated_instruction(node)
     client = ActionClient(node, PlanTask, "plan_task")
     client.wait_for_server()
-    told: list[str] = []
+    told: list[tuple[str, float]] = []
     goal = PlanTask.Goal(instruction=instruction)
     while not (handle := wait(node, client.send_goal_async(goal, feedback_callback=lambda m: tell(m, told)))).accepted:
         sys.stdout.write("the planner takes no task yet; its log and /diagnostics say why\n")
@@ -49,11 +49,14 @@ def wait(node: Node, future: Any) -> Any:
     return future.result()
 
 
-def tell(message: Any, told: list[str]) -> None:
+def tell(message: Any, told: list[tuple[str, float]]) -> None:
+    """Print each new subgoal, and every ten seconds that it goes on."""
+    now_s = message.feedback.elapsed_s
     subgoal = f"{message.feedback.subgoal.skill} {message.feedback.subgoal.object}".strip()
-    if subgoal and told[-1:] != [subgoal]:
-        told.append(subgoal)
-        sys.stdout.write(f"{message.feedback.elapsed_s:6.1f} s  {subgoal}\n")
+    if subgoal and (not told or told[-1][0] != subgoal or now_s > told[-1][1] + 10.0):
+        told.append((subgoal, now_s))
+        sys.stdout.write(f"{now_s:6.1f} s  {subgoal}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def planner(context: LaunchContext) -> list[Node]:
         output="screen",
         parameters=[
             given["params_file"],
-            {**named, **simulated, "autostart": given["autostart"] == "true" and not managed, **bond(given)},
+            {**named, **simulated, **recorded(given), **bond(given)},
+            {"autostart": given["autostart"] == "true" and not managed},
         ],
         remappings=remappings(given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
@@ -110,6 +111,11 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
 def bond(given: dict[str, str]) -> dict[str, bool]:
     """The parameter, if the argument asks for a bond; otherwise params_file decides."""
     return {"bond": True} if given["bond"] == "true" else {}
+
+
+def recorded(given: dict[str, str]) -> dict[str, str]:
+    """The parameter that lets no task begin before its recording."""
+    return {"recorder": "recorder"} if given["record"] else {}
 
 
 def recorder(given: dict[str, str], simulated: dict[str, bool]) -> Node:

@@ -31,6 +31,7 @@ from si_embodied.ros_nodes.node.heartbeat import Heartbeat
 from si_embodied.ros_nodes.node.interrupts import init_until_interrupted
 from si_embodied.ros_nodes.node.listeners import LISTENERS, DecisionListener
 from si_embodied.ros_nodes.node.question_server import AskSpatialServer
+from si_embodied.ros_nodes.node.recorder_watch import RecorderWatch
 from si_embodied.ros_nodes.node.runtime import PlannerRuntime
 from si_embodied.ros_nodes.node.settings import NodeSettings
 from si_embodied.ros_nodes.node.task_server import TaskServer
@@ -62,6 +63,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         parameters.declare(self, NodeSettings)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._telemetry: Telemetry | None = None
+        self._recorder: RecorderWatch | None = None
         self._listeners: list[DecisionListener] = []
         self._make_bond: Callable[[Any], ManagerBond] | None = None  # set if the parameter `bond` asks for one
         self._bond: ManagerBond | None = None
@@ -102,6 +104,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
                 self, parameters.read(self, NodeSettings), self._on_decision, lambda: self._heartbeat.permission.granted
             )
             self._telemetry = Telemetry(self, self._runtime)
+            self._recorder = RecorderWatch(self, self._runtime.settings)
             self._listeners = [self._telemetry]
             for make in LISTENERS:
                 self._listeners.append(make(self, self._runtime))
@@ -181,6 +184,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             return "the emergency stop is set; release it with the service ~/emergency_stop"
         if self.held:
             return self.held
+        if self._recorder is not None and (unrecorded := self._recorder.refusal()):
+            return unrecorded
         try:
             task = Task(instruction, "navigation")
         except ObservationError as error:

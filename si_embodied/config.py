@@ -10,6 +10,7 @@ import collections.abc
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -170,6 +171,7 @@ class PlannerConfig:
             raise ConfigError(f"expected deadline_s to be positive, got: {self.deadline_s}")
 
 
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _OLD_NAMES = {
     "navigation_prompt": ("prompts", "navigation"),
     "manipulation_prompt": ("prompts", "manipulation"),
@@ -268,6 +270,8 @@ def _checked(expected: Any, value: Any, where: str) -> Any:
         return value
     if origin is collections.abc.Mapping:
         expected = dict
+    if expected is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        value = float(value)  # YAML 1.1 takes 1e-3 for text, and YAML 1.2 for a number
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):

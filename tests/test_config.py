@@ -20,6 +20,11 @@ def test_an_integer_is_taken_for_a_float() -> None:
     assert from_mapping(PlannerConfig, {"deadline_s": 3}).deadline_s == 3.0
 
 
+def test_an_exponent_is_a_number_as_in_yaml_1_2(tmp_path: Path) -> None:
+    (tmp_path / "planner.yaml").write_text("deadline_s: 1e-1\n")
+    assert load_planner_config(tmp_path / "planner.yaml").deadline_s == 0.1
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

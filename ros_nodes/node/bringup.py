@@ -127,7 +127,8 @@ class Bringup:
             add("watchdog", "watchdog_node", use_sim_time=simulated)
             add(
                 "planner", "planner_node", autostart=True, use_sim_time=simulated, backend=self.backend,
-                model=self.model, live_folder=None if self.live_folder is None else str(self.live_folder.absolute()),
+                model=self.model, recorder=None if self.record is None else "recorder",
+                live_folder=None if self.live_folder is None else str(self.live_folder.absolute()),
             )  # fmt: skip
         return nodes
 

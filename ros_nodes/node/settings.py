@@ -224,6 +224,9 @@ class NodeSettings:
     bond: Annotated[
         bool, Doc("keep a bond with Nav2's lifecycle manager, which needs a bond_timeout; requires bondpy")
     ] = False
+    recorder: Annotated[
+        str, Doc("name of a recorder node: no task is accepted before it listens to the cameras; empty: none")
+    ] = ""
     live_folder: Annotated[
         str, Doc("folder through which `si-embodied watch FOLDER` shows what this planner sees and does; empty: none")
     ] = ""

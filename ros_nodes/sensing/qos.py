@@ -8,9 +8,9 @@ from typing import Any
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 except ModuleNotFoundError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """The newest message, also for those who subscribe after it was published."""
@@ -23,3 +23,8 @@ WEAKEST = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 def incompatible_qos_events(callback: Callable[[Any], None] = lambda _: None) -> SubscriptionEventCallbacks:
     """Call back when there is a publisher that a subscription cannot hear, instead of warning of it."""
     return SubscriptionEventCallbacks(incompatible_qos=callback)
+
+
+def unserved_qos_events() -> PublisherEventCallbacks:
+    """Say nothing when a publisher does not serve a subscription: who listens in several ways hears it in another."""
+    return PublisherEventCallbacks(incompatible_qos=lambda _: None)

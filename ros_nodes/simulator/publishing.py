@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from si_embodied.ros_nodes.sensing import bridge
-from si_embodied.ros_nodes.sensing.qos import LATCHED
+from si_embodied.ros_nodes.sensing.qos import LATCHED, unserved_qos_events
 
 if TYPE_CHECKING:
     from si_embodied.geometry import Intrinsics, Pose
@@ -36,7 +36,8 @@ class CameraPublisher:
         self._image, self._depth = Image(), Image()
         self._image_topic = node.create_publisher(Image, f"{name}/image_raw", IMAGE_QOS)
         self._depth_topic = node.create_publisher(Image, f"{name}/depth", IMAGE_QOS)
-        self._info_topic = node.create_publisher(CameraInfo, f"{name}/camera_info", IMAGE_QOS)
+        events = unserved_qos_events()  # planners also listen for a camera_info that is latched
+        self._info_topic = node.create_publisher(CameraInfo, f"{name}/camera_info", IMAGE_QOS, event_callbacks=events)
 
     def publish(self, frame: CameraFrame, depth_encoding: str) -> None:
         """Publish a frame, with its depth if it has any."""

@@ -28,7 +28,7 @@ class Replay:
     """Plan again, offline, from what recorder_node recorded of a robot, and compare.
 
     With the recorded answers, the comparison shows whether this version still makes the same decisions: the exit code
-    is 0 if it does in every case, otherwise 1. With another model the exit code is always 0.
+    is 0 if it does in every case, otherwise 1. With another model it is 0. If no decision could be replayed, it is 1.
     """
 
     recording: Annotated[Path, Doc("the recorded folder, or its .mcap file"), Positional]
@@ -59,6 +59,9 @@ class Replay:
         say(headline(figures))
         if self.json:
             say(json.dumps(figures, allow_nan=False))
+        if figures["not replayed"] == figures["decisions"]:
+            say("Nothing could be replayed; the table says why.")
+            return 1
         return 1 if backend == "recorded" and (figures["different"] or figures["same skills"]) else 0
 
     @contextlib.contextmanager

@@ -103,8 +103,10 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
         The directory.
 
     Raises:
-        ConfigError: the directory is not empty, or cannot be written.
+        ConfigError: the directory is not empty, or cannot be written; or torch takes no such seed.
     """
+    if not 0 <= seed < 1 << 63:
+        raise ConfigError(f"expected a seed from 0 to 2^63 - 1, got: {seed}")
     path = new_directory(directory)
     try:
         path.mkdir(parents=True, exist_ok=True)

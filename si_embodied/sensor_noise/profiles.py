@@ -208,8 +208,10 @@ def noise_profile(name: str) -> NoiseProfile:
         raise UnknownNameError("noise profile", name, (*PROFILES, "FILE.yaml"))
     values = load_yaml(Path(name))
     base = values.pop("profile", "none")
-    if base not in PROFILES:
-        raise UnknownNameError("noise profile", base, PROFILES)
+    if not isinstance(base, str) or base not in PROFILES:
+        raise UnknownNameError("noise profile", str(base), PROFILES)
+    if "name" in values:
+        raise ConfigError(f"{name!r}: a profile of your own has the name of its file; remove 'name'")
     merged: dict[str, Any] = {**dataclasses.asdict(PROFILES[base]), "name": Path(name).stem}
     for key, value in values.items():
         grouped = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)

@@ -72,6 +72,12 @@ def without(key: str) -> dict[str, object]:
         ({**ONE, "image": ["a", "b"]}, "1 <image> placeholders for 2 images"),
         ({**ONE, "conversations": []}, "list of turns"),
         ({**ONE, "conversations": ONE["conversations"][:1]}, "'gpt' turn"),  # type: ignore[index]
+        ({**ONE, "video": "a.mp4"}, "videos are not read"),
+        (
+            {**ONE, "conversations": [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": " "}]},
+            "empty answer",
+        ),
+        ({**ONE, "conversations": [{"from": "human", "value": "\ud800"}]}, "surrogate"),
         ({**ONE, "conversations": [{"from": "robot", "value": "x"}]}, "'from'"),
     ],
 )
@@ -80,6 +86,12 @@ def test_a_bad_line_is_named_with_its_number(tmp_path: Path, line: object, offen
     with pytest.raises(DataError, match=r"q\.jsonl, line 2: ") as refused:
         list(read_conversations(path))
     assert offence in str(refused.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", TWO)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(list(read_conversations(path))) == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_other_colour_modes_become_rgb(mode: str, tmp_path: Path) -> None:
     assert np.array_equal(read_rgb(tmp_path / "image.tiff"), np.full((3, 4, 3), 255))
 
 
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "icon.png")
+    assert np.array_equal(read_rgb(tmp_path / "icon.png"), np.full((2, 2, 3), 255))
+
+
 @pytest.mark.parametrize("name", ["depth.png", "depth.tiff"])
 def test_a_16_bit_image_holds_millimetres(name: str, tmp_path: Path) -> None:
     Image.fromarray(MILLIMETRES).save(tmp_path / name)

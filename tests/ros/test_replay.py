@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,12 @@ SCRIPT = [
 DECISIONS = len(SCRIPT) - 1  # an invalid plan is asked for again
 
 
+def accepted(ros: Ros) -> Any:
+    """The handle of a task, once one is accepted."""
+    handle = ros.task("do it", timeout_s=600.0)
+    return handle if handle.accepted else None
+
+
 def recorded(
     ros: Ros, folder: Path, cameras: list[str], sim: dict[str, Any], planner: dict[str, Any], decisions: int
 ) -> Path:
@@ -48,14 +53,8 @@ def recorded(
     records = ros.listen(String, "planner/record", 50)
     recorder = ros.start(RECORDER, {"output": str(folder), "use_sim_time": True, "cameras": cameras})
     ros.start(SIM, sim)
-    ros.start(PLANNER, {"use_sim_time": True, "autostart": True, "cameras": cameras, **planner})
-    topics = ("/tf", *(f"{name}/{kind}" for name in cameras for kind in ("image_raw", "depth", "camera_info")))
-    # Heard by the planner, at times twice to a camera_info, and the recorder; of records, the recorder and the test.
-    heard = (*topics, "planner/record")
-    ros.wait(lambda: all(ros.node.count_subscribers(each) >= 2 for each in heard), STARTS_S, "all listeners")
-    ready_s = time.monotonic()
-    ros.wait(lambda: time.monotonic() > ready_s + 2.0, STARTS_S, "images after that")
-    handle = ros.task("do it", timeout_s=600.0)
+    ros.start(PLANNER, {"use_sim_time": True, "autostart": True, "cameras": cameras, "recorder": "recorder", **planner})
+    handle = ros.wait(lambda: accepted(ros), STARTS_S, "the recorder, for which the planner waits")
     ros.wait(lambda: len(records) >= decisions, TASK_S, f"{decisions} decisions")
     ros.result(handle.cancel_goal_async(), TASK_S, "the cancellation")
     ros.wait(lambda: ros.end(handle), TASK_S, "the end")

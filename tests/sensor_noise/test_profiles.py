@@ -51,6 +51,8 @@ def test_a_file_changes_a_profile(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("profile: kinect", "unknown noise profile 'kinect'"),
+        ("profile: [realsense]", "unknown noise profile"),
+        ("name: none", "remove 'name'"),
         ("depth: {noize_m: 1.0}", "Did you mean 'noise_m'"),
         ("colour: 3", "group of settings"),
         ("pose: {delay_s: -1.0}", "delay_s to be at least 0"),

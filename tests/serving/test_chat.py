@@ -200,6 +200,12 @@ def test_answers_are_counted(server: Server) -> None:
         assert float(found[1]) >= 1
 
 
+def sixteen_bits() -> str:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "no messages": ({"messages": []}, 400, "messages"),
     "no user": ({"messages": [{"role": "system", "content": "x"}]}, 400, "user message"),
@@ -225,6 +231,11 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
         {"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])]},
         400,
         "not a PNG or JPEG",
+    ),
+    "depth image": (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": sixteen_bits()}}])]},
+        400,
+        "like a depth image",
     ),
     "no base64": (
         {"messages": [user([{"type": "image_url", "image_url": {"url": "data:image/png;base64,?"}}])]},

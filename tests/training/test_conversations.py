@@ -238,6 +238,13 @@ def test_a_malformed_dialogue_is_rejected(file: Path, turns: list[str]) -> None:
         read(file, line("odd", turns, ["wide.png"] if "<image>c?" in turns else []))
 
 
+@pytest.mark.parametrize(("view", "point"), [(0, [2000, 5]), (3, [20, 5])])
+def test_a_plan_that_no_planner_takes_is_not_learned(file: Path, view: int, point: list[int]) -> None:
+    goto = {"skill": "goto", "object": "chair", "view": view, "point": point}
+    with pytest.raises(DataError, match="'bad'.*not a plan"):
+        read(file, line("bad", ["<image>Plan", json.dumps({"subgoals": [goto], "done": False})], ["wide.png"]))
+
+
 def test_a_folder_without_a_data_set_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished data set"):
         read_records([tmp_path])

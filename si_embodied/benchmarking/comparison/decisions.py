@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = tuple[float, float, float]
 """A point in the map, metres."""
+_SAME_ANGLE_DEG = 15
 _LEAST = 1e-12  # probability, so that its logarithm is finite
 
 
@@ -31,6 +32,7 @@ class Decided:
     model: str
     prompt_version: str
     log_probability: float | None = None  # of what is decided and pointed at (`Certainty`); None if it is not known
+    later_m: tuple[Place | None, ...] = ()  # of the goals after the first
 
     @classmethod
     def of(cls, decision: Decision) -> Decided:
@@ -43,7 +45,8 @@ class Decided:
             object=None if held or first is None else getattr(first, "object", None),
             done=plan is not None and plan.done,
             plan=None if plan is None else _without_pixels(plan),
-            place_m=_place(decision),
+            place_m=next(iter(_places(decision)), None),
+            later_m=_places(decision)[1:],
             seconds=record.latency_s["total"],
             model=record.model,
             prompt_version=record.prompt_version,
@@ -81,11 +84,37 @@ class Pair:
         """Whether all subgoals and `done` are equal but for the pixels that they point at."""
         return self.same_skill and self.same_done and self.first.plan == self.second.plan
 
+    def same_rest(self, goal_m: float) -> bool | None:
+        """Whether the plans agree beyond the first skill and its object, pixels aside; None if they differ there.
+
+        Angles may differ by 15 degrees, the step of Habitat's base, and distances by `goal_m`.
+        """
+        if not self.same_skill or self.same_object is False or None in (self.first.plan, self.second.plan):
+            return None
+        first, second = (json.loads(each.plan or "[]") for each in (self.first, self.second))
+        slack = {"degrees": _SAME_ANGLE_DEG, "centimetres": 100 * goal_m}
+        return len(first) == len(second) and all(
+            one.keys() == other.keys()
+            and all(
+                abs(one[name] - other[name]) <= slack[name] if name in slack else one[name] == other[name]
+                for name in one
+            )
+            for one, other in zip(first, second, strict=True)
+        )
+
     @property
     def distance_m(self) -> float | None:
-        """Distance of the first goals in metres; None if the skills differ or a goal has no place."""
-        first, second = self.first.place_m, self.second.place_m
-        return None if not self.same_skill or first is None or second is None else math.dist(first, second)
+        """The largest distance of their goals in metres; None if the first skills differ or no goal has a place.
+
+        Goals after the first are compared if the plans have the same skills.
+        """
+        if not self.same_skill:
+            return None
+        pairs = [(self.first.place_m, self.second.place_m)]
+        if _skills(self.first.plan) == _skills(self.second.plan):
+            pairs += zip(self.first.later_m, self.second.later_m, strict=False)
+        apart = [math.dist(one, other) for one, other in pairs if one is not None and other is not None]
+        return max(apart, default=None)
 
     @property
     def certainty_shift(self) -> float | None:
@@ -102,15 +131,18 @@ def _log_probability(record: PlanRecord) -> float | None:
     return math.log(max(record.decision_probability * pointing, _LEAST))
 
 
+def _skills(plan: str | None) -> list[str]:
+    return [subgoal["skill"] for subgoal in json.loads(plan or "[]")]
+
+
 def _without_pixels(plan: Plan) -> str:
     subgoals = [subgoal.model_dump(mode="json", exclude={"view", "point", "to"}) for subgoal in plan.subgoals]
     return json.dumps(subgoals, sort_keys=True)
 
 
-def _place(decision: Decision) -> Place | None:
-    """The place of the first goal; none if the robot holds."""
-    if isinstance(decision, Hold) or not decision.goals:
-        return None
-    goal = decision.goals[0]
-    place = goal.pose.translation if goal.pose is not None else goal.place_m
-    return None if place is None else (float(place[0]), float(place[1]), float(place[2]))
+def _places(decision: Decision) -> tuple[Place | None, ...]:
+    """The place of each goal; none if the robot holds."""
+    if isinstance(decision, Hold):
+        return ()
+    found = [goal.pose.translation if goal.pose is not None else goal.place_m for goal in decision.goals]
+    return tuple(None if each is None else (float(each[0]), float(each[1]), float(each[2])) for each in found)

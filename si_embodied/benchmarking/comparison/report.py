@@ -74,7 +74,7 @@ class ComparisonReport:
     second: Side
     same_plans: int
     decisions: int
-    distance: Spread  # of the first goals, metres
+    distance: Spread  # of the goals, metres
     shift: Spread  # of the probabilities of equal plans, in nats
     success: Success | None  # None if the second model played no episodes
     criteria: tuple[Criterion, ...]

@@ -75,13 +75,15 @@ class Criterion:
 
 
 def criteria_of(pairs: Sequence[Pair], thresholds: Thresholds, kind: TaskKind) -> tuple[Criterion, ...]:
-    """What is asked of the decisions; of goals, objects and certainty only if there are some to compare."""
+    """What is asked of the decisions; of goals, objects, the rest and certainty only if there are some to compare."""
     objects = [same for pair in pairs if (same := pair.same_object) is not None]
     limit_m, apart = thresholds.goal_of(kind), [far for pair in pairs if (far := pair.distance_m) is not None]
+    rest = [same for pair in pairs if (same := pair.same_rest(limit_m)) is not None]
     shifts = [shift for pair in pairs if (shift := pair.certainty_shift) is not None]
     shares: dict[str, list[bool]] = {
         "skill": [pair.same_skill for pair in pairs],
         "object": objects,
+        "rest of the plan": rest,
         "done": [pair.same_done for pair in pairs],
         f"goal within {limit_m:g} m": [far <= limit_m for far in apart],
         f"certainty within {thresholds.certainty:g}x": [shift <= math.log(thresholds.certainty) for shift in shifts],

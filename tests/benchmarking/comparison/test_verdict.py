@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -54,6 +55,38 @@ def test_what_differs_is_named(changes: dict[str, Any], criterion: str) -> None:
     assert found[criterion].outcome == "different"
     assert verdict_of([*found.values()]) == "different"
     assert criterion in explained([*found.values()])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([{"skill": "turn", "degrees": 90}], [{"skill": "turn", "degrees": 100}], True),
+        ([{"skill": "turn", "degrees": 90}], [{"skill": "turn", "degrees": -90}], False),
+        ([{"skill": "forward", "centimetres": 30}], [{"skill": "forward", "centimetres": 150}], False),
+        ([{"skill": "look", "direction": "up"}], [{"skill": "look", "direction": "down"}], False),
+        (
+            [{"skill": "pick", "object": "cube"}, {"skill": "place", "object": "red bowl"}],
+            [{"skill": "pick", "object": "cube"}, {"skill": "place", "object": "green bowl"}],
+            False,
+        ),
+        ([{"skill": "explore"}, {"skill": "explore"}], [{"skill": "explore"}], False),
+    ],
+)
+def test_a_robot_that_does_the_opposite_does_not_decide_the_same(one: Any, other: Any, same: bool) -> None:
+    first, second = (
+        decided(skill=plan[0]["skill"], object=plan[0].get("object"), place_m=None, plan=json.dumps(plan))
+        for plan in (one, other)
+    )
+    found = by_name([Pair(0, k, first, second) for k in range(100)])
+    assert verdict_of([*found.values()]) == ("the same" if same else "different")
+
+
+def test_a_later_goal_in_another_place_is_found() -> None:
+    later = {"place_m": (1.0, 0.0, 0.0), "later_m": [(2.0, 0.0, 0.0)]}
+    found = by_name(
+        [Pair(0, k, decided(**later), decided(**(later | {"later_m": [(2.0, 1.0, 0.0)]}))) for k in range(80)]
+    )
+    assert found["goal within 0.25 m"].outcome == "different"
 
 
 def test_goals_within_the_limit_are_in_the_same_place() -> None:
