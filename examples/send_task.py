@@ -6,6 +6,7 @@ Without an instruction: the simulated robot's own (`si-embodied ros up --sim`). 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import rclpy
@@ -28,7 +29,7 @@ def main() -> int:
     goal = PlanTask.Goal(instruction=instruction)
     while not (handle := wait(node, client.send_goal_async(goal, feedback_callback=lambda m: tell(m, told)))).accepted:
         sys.stdout.write("the planner takes no task yet; its log and /diagnostics say why\n")
-        rclpy.spin_once(node, timeout_sec=2.0)  # it may still be loading its model
+        time.sleep(2.0)  # it may still be loading its model, or wait for a recorder
     result = wait(node, handle.get_result_async()).result
     sys.stdout.write(f"{instruction}: {Code(result.code).name} after {result.plans} plans, {result.duration_s:.0f} s\n")
     rclpy.shutdown()
