@@ -6,7 +6,6 @@ The board's pose in the colour image says what the depth of each of its pixels s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +36,9 @@ _POSE_SIGMA = 0.005
 """Of the distance by the board's pose in a single view, by the distance."""
 _MOST_DEVIATION = 0.05
 """Within a picture; of a sensor at a metre, 0.2% to 2%."""
+_MM_AS_M, _LEAST_UNIT_M = (800.0, 1250.0), 2e-5
+"""Depth so many times too long is in millimetres. No sensor's integers have a smaller unit: 16 bits reach 1.3 m."""
+_MOST_WALL_M = 50.0
 _INSIDE = 0.95
 """Part of the board's outline that is used: the pixels at its edge mix two surfaces."""
 
@@ -122,11 +124,14 @@ def wall_planes(pictures: Iterable[Picture], camera: CameraModel, distance_m: fl
         distance_m: from the camera to the wall, at right angles to it.
 
     Raises:
-        ConfigError: the distance is not positive.
+        ConfigError: the distance is not positive, or in millimetres.
         DataError: no picture has depth.
     """
-    if not 0 < distance_m < math.inf:
-        raise ConfigError(f"expected --wall to be the distance to the wall in metres, above 0, got: {distance_m:g}")
+    if not 0 < distance_m < _MOST_WALL_M:
+        raise ConfigError(
+            f"expected --wall to be the distance to the wall in metres, above 0 and below {_MOST_WALL_M:g}, got: "
+            f"{distance_m:g}"
+        )
     planes = []
     for picture in pictures:
         if picture.depth_m is None:
@@ -174,8 +179,10 @@ def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Rep
         findings = [_other_depth(usable, board), *findings]
         scale, offset_m, sigma, sigma_m = np.nan, np.nan, np.nan, np.nan
     elif usable:
-        offset = [] if board is None else _offset(offset_m, sigma_m, usable)
-        findings = [_scale(scale, sigma, scale_m, board), *offset, *findings]
+        # The offset is judged in metres, whatever the unit of depth is.
+        offset = [] if board is None else _offset(offset_m, sigma_m, scale, usable)
+        apart = all(each.verdict != "unknown" for each in offset)
+        findings = [_scale(scale, sigma, scale_m, board, apart=apart), *offset, *findings]
     else:
         findings = [_no_depth(board), *findings]
     rows = [
@@ -216,17 +223,30 @@ def _weighted(design: NDArray[np.float64], ratios: NDArray[np.float64]) -> tuple
     return solution.tolist(), sigmas.tolist()
 
 
-def _scale(scale: float, sigma: float, scale_m: float, board: Board | None) -> Finding:
+def _scale(scale: float, sigma: float, scale_m: float, board: Board | None, *, apart: bool) -> Finding:
+    """Judge the scale; `apart`: the distances tell it from an offset."""
     verdict = judged(scale - 1, sigma, _TOLERANCE)
     by = f"off by {100 * (scale - 1):+.1f}%: " if verdict == "off" else ""
     says = f"{by}depth is {scale:.4f} ± {sigma:.4f} of what the {'wall' if board is None else 'board'} says"
     if verdict != "off":
         return Finding("depth scale", verdict, says, "take more views" if verdict == "unknown" else "")
+    if _MM_AS_M[0] < scale < _MM_AS_M[1] and scale_m / scale < _LEAST_UNIT_M:
+        fix = (
+            "these depths look like millimetres, but floating-point depth (32FC1, .npy) is in metres: divide it by "
+            "1000, or store it as integers (16UC1, uint16), which depth_scale 0.001 turns into metres; then run this "
+            "again"
+        )
+        return Finding("depth scale", verdict, says, fix)
+    if not apart:
+        fix = "these distances do not tell a scale from an offset; take the views named below before you set either"
+        return Finding("depth scale", verdict, says, fix)
     fix = (
         f"set depth_scale to {scale_m / scale:.6g} (now {scale_m:g}); it applies to integer depth only: correct depth "
         "in metres (32FC1, .npy) in the camera's driver"
     )
-    if board is not None:
+    if board is None:
+        fix += ". First measure a wall at another distance: at one alone, an offset looks the same"
+    else:
         fix += (
             f". First measure a square with a ruler: a board printed at another size looks the same, and this one "
             f"would have squares of {1e3 * board.square_m * scale:.2f} mm instead of {1e3 * board.square_m:.2f} mm"
@@ -254,14 +274,18 @@ def _no_depth(board: Board | None) -> Finding:
     return Finding("depth scale", "unknown", says, "move closer, within the sensor's range")
 
 
-def _offset(offset_m: float, sigma_m: float, planes: list[Plane]) -> list[Finding]:
+def _offset(offset_m: float, sigma_m: float, scale: float, planes: list[Plane]) -> list[Finding]:
     if not np.isfinite(offset_m):
         nearest, farthest = (choose(plane.expected_m for plane in planes) for choose in (min, max))
         says = f"{len(planes)} views from {nearest:.2f} to {farthest:.2f} m do not separate it from the scale"
         return [Finding("depth offset", "unknown", says, "also take views from half and twice as far, four or more")]
-    verdict = judged(offset_m, sigma_m, _TOLERANCE_M)
+    verdict = judged(offset_m / scale, sigma_m / scale, _TOLERANCE_M)
     by = "off by " if verdict == "off" else ""
-    fix = {"off": f"subtract {1e3 * offset_m:.0f} mm in the camera's driver", "unknown": "take more views", "fine": ""}
+    fix = {
+        "off": f"subtract {1e3 * offset_m:.0f} mm in the camera's driver",
+        "unknown": "take more views, also from half and twice as far",
+        "fine": "",
+    }
     return [Finding("depth offset", verdict, f"{by}{1e3 * offset_m:+.1f} ± {1e3 * sigma_m:.1f} mm", fix[verdict])]
 
 

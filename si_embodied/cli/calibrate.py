@@ -70,9 +70,13 @@ class Intrinsics:
         views, without = find_board(board, source.pictures(), least=LEAST_VIEWS)
         report = check_intrinsics(views, board, source.camera)
         code = _show(report, without, json_too=self.json)
-        if self.out is not None:
+        if self.out is None:
+            return code
+        if report.figures["determined"]:
             write_text(self.out, camera_yaml(fit_intrinsics(views, board, source.camera).camera))
             say(f"{self.out}: the fitted camera_info")
+        else:
+            say(f"{self.out}: not written, as these pictures do not determine the camera_info; take those named above")
         return code
 
 
