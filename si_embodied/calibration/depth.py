@@ -6,7 +6,6 @@ The board's pose in the colour image says what the depth of each of its pixels s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,16 +13,15 @@ import numpy as np
 
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.detection import View, board_pose, check_size, pinhole_pixels
-from si_embodied.errors import ConfigError, DataError
+from si_embodied.errors import DataError
 from si_embodied.findings import SIGMAS, Finding, Report, judged
-from si_embodied.geometry import deproject, deproject_image, is_return
+from si_embodied.geometry import deproject, is_return
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.calibration.detection import BoardPose
-    from si_embodied.calibration.pictures import Picture
     from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
 LEAST_VIEWS = 1
@@ -38,7 +36,6 @@ _MOST_DEVIATION = 0.05
 """Within a picture; of a sensor at a metre, 0.2% to 2%."""
 _MM_AS_M, _LEAST_UNIT_M = (800.0, 1250.0), 2e-5
 """Depth so many times too long is in millimetres. No sensor's integers have a smaller unit: 16 bits reach 1.3 m."""
-_MOST_WALL_M = 50.0
 _INSIDE = 0.95
 """Part of the board's outline that is used: the pixels at its edge mix two surfaces."""
 
@@ -100,10 +97,11 @@ def _board_plane(view: View, board: Board, camera: CameraModel, pose: BoardPose)
     depth_m = camera.undistorted(view.picture.depth_m)
     mask = outline_mask(camera, board, pose, _INSIDE)
     tilt_rad = float(np.arccos(np.clip(pose.normal[2], -1.0, 1.0)))
-    return _plane(view.picture.name, depth_m[mask], expected_depth(camera, pose)[mask], tilt_rad)
+    return plane_of(view.picture.name, depth_m[mask], expected_depth(camera, pose)[mask], tilt_rad)
 
 
-def _plane(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float64], tilt_rad: float) -> Plane:
+def plane_of(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float64], tilt_rad: float) -> Plane:
+    """Measured depth (n,) of a plane whose depth should be `expected_m` (n,)."""
     valid = is_return(depth_m)
     if valid.sum() < _LEAST_RETURNS_PX:
         return Plane(name, float(np.median(expected_m)), np.nan, np.nan, float(valid.mean()), tilt_rad)
@@ -113,53 +111,6 @@ def _plane(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float
     noise_m = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
     at_m = float(np.median(expected))
     return Plane(name, at_m, ratio * at_m, noise_m, float(valid.mean()), tilt_rad)
-
-
-def wall_planes(pictures: Iterable[Picture], camera: CameraModel, distance_m: float) -> list[Plane]:
-    """The depth of a wall that fills the middle of the image.
-
-    Args:
-        pictures: with depth.
-        camera: the calibration.
-        distance_m: from the camera to the wall, at right angles to it.
-
-    Raises:
-        ConfigError: the distance is not positive, or in millimetres.
-        DataError: no picture has depth.
-    """
-    if not 0 < distance_m < _MOST_WALL_M:
-        raise ConfigError(
-            f"expected --wall to be the distance to the wall in metres, above 0 and below {_MOST_WALL_M:g}, got: "
-            f"{distance_m:g}"
-        )
-    planes = []
-    for picture in pictures:
-        if picture.depth_m is None:
-            continue
-        depth_m = camera.undistorted(picture.depth_m)
-        height, width = depth_m.shape
-        middle = (slice(height // 3, 2 * height // 3), slice(width // 3, 2 * width // 3))
-        points = deproject_image(camera.intrinsics, depth_m)[middle].reshape(-1, 3)
-        normal = _normal(points[np.isfinite(points).all(axis=1)], picture.name)
-        rays = deproject_image(camera.intrinsics, np.ones_like(depth_m))[middle].reshape(-1, 3)
-        expected_m = distance_m / (rays @ normal)
-        planes.append(_plane(picture.name, depth_m[middle].ravel(), expected_m, float(np.arccos(normal[2]))))
-    if not planes:
-        raise DataError("no picture has depth; put NAME_depth.png beside NAME.png, or name the topic with --depth")
-    return planes
-
-
-def _normal(points: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """The normal (3,) of the plane through most of the points, away from the camera."""
-    if len(points) < 100:
-        raise DataError(f"{name} has only {len(points)} returns in its middle; let the wall fill it, 0.5 to 3 m away")
-    kept = points
-    for _ in range(3):
-        centre = kept.mean(axis=0)
-        normal: NDArray[np.float64] = np.linalg.svd(kept - centre, full_matrices=False)[2][2]
-        distances = np.abs((points - centre) @ normal)
-        kept = points[distances <= 3 * max(float(np.median(distances)), 1e-4)]
-    return -normal if normal[2] < 0 else normal
 
 
 def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Report:

@@ -182,8 +182,7 @@ def _sufficiency(poses: list[BoardPose], covered: NDArray[np.bool_], fit: Fit) -
     elif fit.other_rms_px < _LEAST_RISE * fit.rms_px:
         found.append(Finding(
             "focal length", "unknown",
-            f"one that is a quarter longer fits as well ({fit.other_rms_px:.2f} px, and {fit.rms_px:.2f} px with the fitted "
-            "one)",
+            f"one a quarter longer fits as well ({fit.other_rms_px:.2f} px; the fitted one: {fit.rms_px:.2f} px)",
             "tilt the board by 30° to 45° in each direction",
         ))  # fmt: skip
     distances = [pose.distance_m for pose in poses]

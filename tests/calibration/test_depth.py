@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from rendered_boards import BOARD, PINHOLE, board_poses, depth_of, rendered
 
-from si_embodied.calibration.depth import Plane, board_planes, check_depth, wall_planes
+from si_embodied.calibration.depth import Plane, board_planes, check_depth
 from si_embodied.calibration.detection import find_board
 from si_embodied.calibration.pictures import Picture
 from si_embodied.calibration.registration import check_registration
+from si_embodied.calibration.wall import wall_planes
 from si_embodied.errors import ConfigError, DataError
 from si_embodied.findings import Report
 
