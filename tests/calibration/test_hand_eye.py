@@ -196,7 +196,7 @@ def test_poses_that_no_mount_explains_are_told_by_their_mistake(mistake: str, he
 
 
 def test_a_board_that_was_not_held_gives_no_mount_to_set() -> None:
-    report = check(views(8), board_held=True)
+    report = check(views(5), board_held=True)
     assert report.findings[0].verdict == "unknown"
     assert "leave --board-held out" in report.findings[0].fix
     assert report.settings == ()
@@ -217,8 +217,8 @@ def test_poses_in_millimetres_are_refused_with_their_values() -> None:
 
 
 def test_a_mount_that_is_not_precise_is_not_there_to_set() -> None:
-    assert check(views(), None).settings
-    report = check(views(8, noise=(0.002, 0.003)), None)
+    assert check(views(8), None).settings
+    report = check(views(6, noise=(0.002, 0.003)), None)
     assert "not precise enough to set" in report.findings[0].fix
     assert report.settings == ()
 
