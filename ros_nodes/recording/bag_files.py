@@ -17,7 +17,7 @@ from typing import Any
 from si_embodied.errors import DataError, extra
 from si_embodied.ros_nodes.recording.mcap_records import MAX_MESSAGE_BYTES, Damage, Raw, Wanted, read_mcap
 
-_SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
 
 class BagFiles:
@@ -73,9 +73,9 @@ class BagFiles:
     def _found(self) -> list[Path]:
         """The recording's files in order: part 10 comes after part 9."""
         if self._path.is_dir():
-            files = [file for file in self._path.iterdir() if file.name.endswith(_SUFFIXES) and file.is_file()]
+            files = [file for file in self._path.iterdir() if file.name.endswith(SUFFIXES) and file.is_file()]
         else:
-            files = [self._path] if self._path.name.endswith(_SUFFIXES) and self._path.is_file() else []
+            files = [self._path] if self._path.name.endswith(SUFFIXES) and self._path.is_file() else []
         parts = {file: re.split(r"(\d+)", file.name) for file in files}
         return sorted(
             files, key=lambda file: [(int(part), "") if part.isdecimal() else (0, part) for part in parts[file]]

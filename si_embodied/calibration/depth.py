@@ -6,8 +6,6 @@ The board's pose in the colour image says what the depth of each of its pixels s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,16 +13,15 @@ import numpy as np
 
 from si_embodied.calibration.board import Board
 from si_embodied.calibration.detection import View, board_pose, check_size, pinhole_pixels
-from si_embodied.errors import ConfigError, DataError
+from si_embodied.errors import DataError
 from si_embodied.findings import SIGMAS, Finding, Report, judged
-from si_embodied.geometry import deproject, deproject_image, is_return
+from si_embodied.geometry import deproject, is_return
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from si_embodied.calibration.detection import BoardPose
-    from si_embodied.calibration.pictures import Picture
     from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
 LEAST_VIEWS = 1
@@ -37,6 +34,8 @@ _POSE_SIGMA = 0.005
 """Of the distance by the board's pose in a single view, by the distance."""
 _MOST_DEVIATION = 0.05
 """Within a picture; of a sensor at a metre, 0.2% to 2%."""
+_MM_AS_M, _LEAST_UNIT_M = (800.0, 1250.0), 2e-5
+"""Depth so many times too long is in millimetres. No sensor's integers have a smaller unit: 16 bits reach 1.3 m."""
 _INSIDE = 0.95
 """Part of the board's outline that is used: the pixels at its edge mix two surfaces."""
 
@@ -98,10 +97,11 @@ def _board_plane(view: View, board: Board, camera: CameraModel, pose: BoardPose)
     depth_m = camera.undistorted(view.picture.depth_m)
     mask = outline_mask(camera, board, pose, _INSIDE)
     tilt_rad = float(np.arccos(np.clip(pose.normal[2], -1.0, 1.0)))
-    return _plane(view.picture.name, depth_m[mask], expected_depth(camera, pose)[mask], tilt_rad)
+    return plane_of(view.picture.name, depth_m[mask], expected_depth(camera, pose)[mask], tilt_rad)
 
 
-def _plane(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float64], tilt_rad: float) -> Plane:
+def plane_of(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float64], tilt_rad: float) -> Plane:
+    """Measured depth (n,) of a plane whose depth should be `expected_m` (n,)."""
     valid = is_return(depth_m)
     if valid.sum() < _LEAST_RETURNS_PX:
         return Plane(name, float(np.median(expected_m)), np.nan, np.nan, float(valid.mean()), tilt_rad)
@@ -111,50 +111,6 @@ def _plane(name: str, depth_m: NDArray[np.float32], expected_m: NDArray[np.float
     noise_m = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
     at_m = float(np.median(expected))
     return Plane(name, at_m, ratio * at_m, noise_m, float(valid.mean()), tilt_rad)
-
-
-def wall_planes(pictures: Iterable[Picture], camera: CameraModel, distance_m: float) -> list[Plane]:
-    """The depth of a wall that fills the middle of the image.
-
-    Args:
-        pictures: with depth.
-        camera: the calibration.
-        distance_m: from the camera to the wall, at right angles to it.
-
-    Raises:
-        ConfigError: the distance is not positive.
-        DataError: no picture has depth.
-    """
-    if not 0 < distance_m < math.inf:
-        raise ConfigError(f"expected --wall to be the distance to the wall in metres, above 0, got: {distance_m:g}")
-    planes = []
-    for picture in pictures:
-        if picture.depth_m is None:
-            continue
-        depth_m = camera.undistorted(picture.depth_m)
-        height, width = depth_m.shape
-        middle = (slice(height // 3, 2 * height // 3), slice(width // 3, 2 * width // 3))
-        points = deproject_image(camera.intrinsics, depth_m)[middle].reshape(-1, 3)
-        normal = _normal(points[np.isfinite(points).all(axis=1)], picture.name)
-        rays = deproject_image(camera.intrinsics, np.ones_like(depth_m))[middle].reshape(-1, 3)
-        expected_m = distance_m / (rays @ normal)
-        planes.append(_plane(picture.name, depth_m[middle].ravel(), expected_m, float(np.arccos(normal[2]))))
-    if not planes:
-        raise DataError("no picture has depth; put NAME_depth.png beside NAME.png, or name the topic with --depth")
-    return planes
-
-
-def _normal(points: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """The normal (3,) of the plane through most of the points, away from the camera."""
-    if len(points) < 100:
-        raise DataError(f"{name} has only {len(points)} returns in its middle; let the wall fill it, 0.5 to 3 m away")
-    kept = points
-    for _ in range(3):
-        centre = kept.mean(axis=0)
-        normal: NDArray[np.float64] = np.linalg.svd(kept - centre, full_matrices=False)[2][2]
-        distances = np.abs((points - centre) @ normal)
-        kept = points[distances <= 3 * max(float(np.median(distances)), 1e-4)]
-    return -normal if normal[2] < 0 else normal
 
 
 def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Report:
@@ -174,8 +130,10 @@ def check_depth(planes: list[Plane], scale_m: float, board: Board | None) -> Rep
         findings = [_other_depth(usable, board), *findings]
         scale, offset_m, sigma, sigma_m = np.nan, np.nan, np.nan, np.nan
     elif usable:
-        offset = [] if board is None else _offset(offset_m, sigma_m, usable)
-        findings = [_scale(scale, sigma, scale_m, board), *offset, *findings]
+        # The offset is judged in metres, whatever the unit of depth is.
+        offset = [] if board is None else _offset(offset_m, sigma_m, scale, usable)
+        apart = all(each.verdict != "unknown" for each in offset)
+        findings = [_scale(scale, sigma, scale_m, board, apart=apart), *offset, *findings]
     else:
         findings = [_no_depth(board), *findings]
     rows = [
@@ -216,17 +174,30 @@ def _weighted(design: NDArray[np.float64], ratios: NDArray[np.float64]) -> tuple
     return solution.tolist(), sigmas.tolist()
 
 
-def _scale(scale: float, sigma: float, scale_m: float, board: Board | None) -> Finding:
+def _scale(scale: float, sigma: float, scale_m: float, board: Board | None, *, apart: bool) -> Finding:
+    """Judge the scale; `apart`: the distances tell it from an offset."""
     verdict = judged(scale - 1, sigma, _TOLERANCE)
     by = f"off by {100 * (scale - 1):+.1f}%: " if verdict == "off" else ""
     says = f"{by}depth is {scale:.4f} ± {sigma:.4f} of what the {'wall' if board is None else 'board'} says"
     if verdict != "off":
         return Finding("depth scale", verdict, says, "take more views" if verdict == "unknown" else "")
+    if _MM_AS_M[0] < scale < _MM_AS_M[1] and scale_m / scale < _LEAST_UNIT_M:
+        fix = (
+            "these depths look like millimetres, but floating-point depth (32FC1, .npy) is in metres: divide it by "
+            "1000, or store it as integers (16UC1, uint16), which depth_scale 0.001 turns into metres; then run this "
+            "again"
+        )
+        return Finding("depth scale", verdict, says, fix)
+    if not apart:
+        fix = "these distances do not tell a scale from an offset; take the views named below before you set either"
+        return Finding("depth scale", verdict, says, fix)
     fix = (
         f"set depth_scale to {scale_m / scale:.6g} (now {scale_m:g}); it applies to integer depth only: correct depth "
         "in metres (32FC1, .npy) in the camera's driver"
     )
-    if board is not None:
+    if board is None:
+        fix += ". First measure a wall at another distance: at one alone, an offset looks the same"
+    else:
         fix += (
             f". First measure a square with a ruler: a board printed at another size looks the same, and this one "
             f"would have squares of {1e3 * board.square_m * scale:.2f} mm instead of {1e3 * board.square_m:.2f} mm"
@@ -254,14 +225,18 @@ def _no_depth(board: Board | None) -> Finding:
     return Finding("depth scale", "unknown", says, "move closer, within the sensor's range")
 
 
-def _offset(offset_m: float, sigma_m: float, planes: list[Plane]) -> list[Finding]:
+def _offset(offset_m: float, sigma_m: float, scale: float, planes: list[Plane]) -> list[Finding]:
     if not np.isfinite(offset_m):
         nearest, farthest = (choose(plane.expected_m for plane in planes) for choose in (min, max))
         says = f"{len(planes)} views from {nearest:.2f} to {farthest:.2f} m do not separate it from the scale"
         return [Finding("depth offset", "unknown", says, "also take views from half and twice as far, four or more")]
-    verdict = judged(offset_m, sigma_m, _TOLERANCE_M)
+    verdict = judged(offset_m / scale, sigma_m / scale, _TOLERANCE_M)
     by = "off by " if verdict == "off" else ""
-    fix = {"off": f"subtract {1e3 * offset_m:.0f} mm in the camera's driver", "unknown": "take more views", "fine": ""}
+    fix = {
+        "off": f"subtract {1e3 * offset_m:.0f} mm in the camera's driver",
+        "unknown": "take more views, also from half and twice as far",
+        "fine": "",
+    }
     return [Finding("depth offset", verdict, f"{by}{1e3 * offset_m:+.1f} ± {1e3 * sigma_m:.1f} mm", fix[verdict])]
 
 

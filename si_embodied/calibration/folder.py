@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from si_embodied.calibration.camera_info import read_camera
 from si_embodied.calibration.pictures import Picture, SourceSettings
 from si_embodied.errors import ConfigError, TransformError
@@ -17,22 +15,27 @@ from si_embodied.images.files import read_depth, read_rgb
 from si_embodied.ros_nodes.sensing.transform_buffer import TransformBuffer
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from si_embodied.ros_nodes.sensing.camera_models import CameraModel
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _DEPTHS = ("_depth.png", "_depth.npy", "_depth.tif", "_depth.tiff")
 _MOST_GAP_S = 0.5
 """Poses farther apart in time are not interpolated: robots report faster, and names like 0001 and 0003 are numbers."""
-_READ_SCALE_M = 0.001
-"""What `read_depth` takes an integer for."""
+_SAME_M, _SAME_RAD = 0.01, 0.02
+"""A second pose of the same picture or time may differ by so much."""
 
 
 def picture_files(folder: Path) -> list[Path]:
     """The colour images in a folder, by name or, where names are stamps, by time."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and not file.stem.endswith("_depth")]
-    return sorted(files, key=lambda file: (_number(file.stem), file.name))
+    return sorted(filter(is_picture, folder.iterdir()), key=lambda file: (_number(file.stem), file.name))
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file is a colour image, by its name."""
+    return file.suffix.lower() in PICTURES and not file.stem.endswith("_depth")
 
 
 class Folder:
@@ -72,9 +75,13 @@ class Folder:
                 raise ConfigError(
                     f"{str(file)!r}, line {number}: expected KEY x y z qx qy qz qw, got: {line.strip()!r} ({error})"
                 ) from error
+            name = key.removesuffix(Path(key).suffix) if key.lower().endswith(PICTURES) else key
+            if pose.differs(self._by_name.setdefault(name, pose), by_m=_SAME_M, by_rad=_SAME_RAD):
+                raise ConfigError(
+                    f"{str(file)!r}, line {number}: a second pose of {key!r}, other than the first; leave the right one"
+                )
             if math.isfinite(stamp_s := _number(key)):
                 self._by_time.add("fixed", "mount", stamp_s, pose)
-            self._by_name[key.removesuffix(Path(key).suffix) if key.lower().endswith(_PICTURES) else key] = pose
 
     def pictures(self, *, depth: bool = False, still: bool = False, every: bool = False) -> Iterator[Picture]:
         """All pictures; a folder's are taken to be still."""
@@ -86,9 +93,7 @@ class Folder:
         for suffix in _DEPTHS:
             path = file.with_name(file.stem + suffix)
             if path.is_file():
-                metres = read_depth(path)
-                integers = suffix != "_depth.npy" or np.load(path, mmap_mode="r").dtype.kind != "f"
-                return metres * np.float32(self._scale / _READ_SCALE_M) if integers else metres
+                return read_depth(path, integer_m=self._scale)
         return None
 
     def _pose_of(self, file: Path) -> Pose | None:

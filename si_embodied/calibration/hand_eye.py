@@ -9,6 +9,7 @@ a view share, such as those of its recorded pose (the sandwich estimator, with v
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +18,9 @@ import numpy as np
 from typing_extensions import Doc
 
 from si_embodied.calibration.board import Board
+from si_embodied.calibration.contradictions import MOST_VIEW_M, check_unit, strays, why_contradictory
 from si_embodied.calibration.detection import View, check_size
-from si_embodied.calibration.mount_fit import Fit, Problem
+from si_embodied.calibration.mount_fit import Fit, Problem, apart
 from si_embodied.errors import ConfigError, DataError
 from si_embodied.findings import Finding, Report, Verdict, judged
 from si_embodied.geometry import Pose
@@ -32,8 +34,8 @@ _TOLERANCE_M, _TOLERANCE_RAD = 0.005, np.radians(0.3)
 """Of the mount: 0.3° moves a point at 3 m by 16 mm."""
 _LEAST_TURN_RAD = np.radians(5.0)
 _SCALE_TOLERANCE = 0.01
-_MOST_VIEW_M = 0.02
-"""A view whose board is farther from where the others expect it has a wrong pose, or was taken in motion."""
+_MOST_MOUNT_M = 10.0
+"""From a link to the camera on it, and from the floor to the board: farther is a number in another unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,14 @@ class HandEyeSettings:
         """Check what goes together."""
         if self.board_held and self.board_height is not None:
             raise ConfigError("expected --board-height for a board that stands still, got it with --board-held")
+        if self.board_height is not None and not abs(self.board_height) <= _MOST_MOUNT_M:
+            raise ConfigError(f"expected --board-height in metres, got: {self.board_height:g}; 1200 mm are 1.2")
 
     def mount(self) -> Pose | None:
         """The mount that is set; None if it is not given.
 
         Raises:
-            ConfigError: not seven numbers.
+            ConfigError: not seven numbers, or the position is in millimetres.
         """
         if not self.published:
             return None
@@ -66,6 +70,11 @@ class HandEyeSettings:
             x, y, z, qx, qy, qz, qw = map(float, self.published.replace(",", " ").split())
         except ValueError as error:
             raise ConfigError(f"expected --published 'x y z qx qy qz qw', got: {self.published!r}") from error
+        if not self.board_held and math.hypot(x, y, z) > _MOST_MOUNT_M:  # a held board's is that in the fixed frame
+            raise ConfigError(
+                f"expected --published in metres, got a camera {math.hypot(x, y, z):.0f} m from its link: "
+                f"{self.published!r}; these look like millimetres: divide x, y and z by 1000"
+            )
         return Pose.from_quaternion((qx, qy, qz, qw), (x, y, z))
 
 
@@ -88,27 +97,26 @@ def check_hand_eye(
         frames: names of the frame that the camera is mounted on, and of the camera's, for the lines to set.
 
     Raises:
-        DataError: a view has no pose, or the views do not determine the mount.
+        DataError: a view has no pose, the poses are not in metres, or the views do not determine the mount.
     """
     check_size(camera, views)
     problem = Problem(camera, board, views, held=settings.board_held, board_height_m=settings.board_height)
+    check_unit(views, problem.poses)
     _check_motion(problem.motions, settings)
     fit = problem.solve(*problem.start(published))
-    errors = [
-        _apart(motion.inverse() @ fit.mount @ T_camera_board, fit.board)
-        for motion, T_camera_board in zip(problem.motions, problem.poses, strict=True)
-    ]
-    findings = [
-        _comparison(fit, published),
-        *_views(views, errors),
-        _square(problem, fit, board),
-    ]
+    errors, square = problem.errors(fit), _square(problem, fit, board)
+    bad = [] if _agree(fit, errors) or square.verdict == "off" else strays(problem, views, fit)
+    doubt = _doubt(problem, fit, errors, square, bad)
+    mount = doubt or _comparison(fit, published)
+    findings = (mount, _residuals(views, errors, bad), square)
     rows = [
         (view.picture.name, str(len(view.ids)), f"{1e3 * by_m:.1f}", f"{np.degrees(by_rad):.2f}")
         for view, (by_m, by_rad) in zip(views, errors, strict=True)
     ]
     columns = {"picture": "left", "corners": "right", "residual, mm": "right", "residual, °": "right"}
-    return Report(tuple(findings), columns, rows, tuple(mount_lines(fit.mount, *frames)), _figures(fit, errors))
+    to_set = doubt is None and (mount.verdict != "unknown" or (published is None and _precise(fit)))
+    lines = tuple(mount_lines(fit.mount, *frames)) if to_set else ()
+    return Report(findings, columns, rows, lines, _figures(fit, errors, determined=doubt is None))
 
 
 def _check_motion(motions: list[Pose], settings: HandEyeSettings) -> None:
@@ -140,12 +148,38 @@ def _check_motion(motions: list[Pose], settings: HandEyeSettings) -> None:
         )
 
 
+def _agree(fit: Fit, errors: list[tuple[float, float]]) -> bool:
+    """Whether poses and pictures agree in all views."""
+    return fit.settled and max(by_m for by_m, _ in errors) <= MOST_VIEW_M
+
+
+def _precise(fit: Fit) -> bool:
+    """Whether the mount is known well enough to set it where nothing is set."""
+    return fit.sigma_m <= _TOLERANCE_M and fit.sigma_rad <= _TOLERANCE_RAD
+
+
+def _doubt(
+    problem: Problem, fit: Fit, errors: list[tuple[float, float]], square: Finding, bad: list[str]
+) -> Finding | None:
+    """Why the fitted mount is none to set; None if there is no reason to doubt it."""
+    if square.verdict == "off":
+        says = "not determined: it rests on the square size, which the robot's motion contradicts"
+        return Finding("mount", "unknown", says, "settle the square size first, then run this again")
+    if _agree(fit, errors):
+        return None
+    if bad:
+        says = f"not determined: {len(bad)} of {len(problem.poses)} pictures contradict the others"
+        return Finding("mount", "unknown", says, "correct or remove the pictures under residuals, then run this again")
+    return Finding("mount", "unknown", *why_contradictory(problem, fit))
+
+
 def _comparison(fit: Fit, published: Pose | None) -> Finding:
     measured = f"determined to ± {1e3 * fit.sigma_m:.1f} mm and ± {np.degrees(fit.sigma_rad):.2f}°"
     if published is None:
         fix = "set the transform below, or give --published to compare it with what is set"
+        fix = fix if _precise(fit) else "take more views, with larger turns: this is not precise enough to set"
         return Finding("mount", "unknown", f"none is given to compare with; {measured}", fix)
-    by_m, by_rad = _apart(published, fit.mount)
+    by_m, by_rad = apart(published, fit.mount)
     verdicts = {judged(by_m, fit.sigma_m, _TOLERANCE_M), judged(by_rad, fit.sigma_rad, _TOLERANCE_RAD)}
     verdict: Verdict = "off" if "off" in verdicts else "unknown" if "unknown" in verdicts else "fine"
     x, y, z = 1e3 * (fit.mount.translation - published.translation)
@@ -157,15 +191,15 @@ def _comparison(fit: Fit, published: Pose | None) -> Finding:
     return Finding("mount", verdict, says, fixes[verdict])
 
 
-def _views(views: list[View], errors: list[tuple[float, float]]) -> list[Finding]:
-    bad = [view.picture.name for view, (by_m, _) in zip(views, errors, strict=True) if by_m > _MOST_VIEW_M]
+def _residuals(views: list[View], errors: list[tuple[float, float]], bad: list[str]) -> Finding:
     root_mm = 1e3 * float(np.sqrt(np.mean([by_m**2 for by_m, _ in errors])))
     root_deg = float(np.degrees(np.sqrt(np.mean([by_rad**2 for _, by_rad in errors]))))
     says = f"the board is where the other views expect it to {root_mm:.1f} mm and {root_deg:.2f}° (root mean square)"
-    if not bad:
-        return [Finding("residuals", "fine", says)]
-    fix = f"check {', '.join(bad[:5])}: a pose of another moment, a picture in motion, or a board that was moved"
-    return [Finding("residuals", "off", says, fix)]
+    worst_m, worst = max((by_m, view.picture.name) for view, (by_m, _) in zip(views, errors, strict=True))
+    if worst_m <= MOST_VIEW_M:
+        return Finding("residuals", "fine", says)
+    fix = f"check {', '.join(bad)}: a pose of another moment, a picture in motion, or a board that was moved"
+    return Finding("residuals", "off", f"{says}; worst in {worst}: {1e3 * worst_m:.0f} mm", fix if bad else "")
 
 
 def _square(problem: Problem, fit: Fit, board: Board) -> Finding:
@@ -180,6 +214,9 @@ def _square(problem: Problem, fit: Fit, board: Board) -> Finding:
         verdict = judged(scaled.scale - 1, sigma, _SCALE_TOLERANCE)
         square_mm, sigma_mm = 1e3 * board.square_m * scaled.scale, 1e3 * board.square_m * sigma
         says = f"{by_file}, {square_mm:.2f} ± {sigma_mm:.2f} mm by the robot's motion"
+        if not _agree(scaled, problem.errors(scaled)):
+            says = f"{by_file}; poses and pictures contradict each other whatever it is"
+            return Finding(what, "note", says, "measure a square with a ruler")
         if verdict == "off":
             fix = f"measure a square with a ruler; set square_m to {1e-3 * square_mm:.5f} if it agrees"
             return Finding(what, verdict, says, fix)
@@ -187,13 +224,6 @@ def _square(problem: Problem, fit: Fit, board: Board) -> Finding:
             return Finding(what, verdict, says)
     says = f"{by_file}; the robot's motion does not determine it"
     return Finding(what, "note", says, "measure a square with a ruler")
-
-
-def _apart(a: Pose, b: Pose) -> tuple[float, float]:
-    """Distance in metres and angle in radians between two poses."""
-    between = a.inverse() @ b
-    cosine = (np.trace(between.rotation) - 1) / 2
-    return float(np.linalg.norm(between.translation)), float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
 def mount_lines(mount: Pose, parent: str, child: str) -> list[str]:
@@ -207,10 +237,11 @@ def mount_lines(mount: Pose, parent: str, child: str) -> list[str]:
     ]
 
 
-def _figures(fit: Fit, errors: list[tuple[float, float]]) -> dict[str, Any]:
+def _figures(fit: Fit, errors: list[tuple[float, float]], *, determined: bool) -> dict[str, Any]:
     return {
-        "position_m": fit.mount.translation.tolist(),
-        "quaternion_xyzw": fit.mount.quaternion().tolist(),
+        "determined": determined,
+        "position_m": fit.mount.translation.tolist() if determined else None,
+        "quaternion_xyzw": fit.mount.quaternion().tolist() if determined else None,
         "sigma_m": fit.sigma_m,
         "sigma_rad": fit.sigma_rad,
         "rms_px": fit.rms_px,

@@ -6,7 +6,7 @@ camera calibration", TPAMI 2000), which also gives their standard deviations, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,14 @@ _TOLERANCE = 0.005
 _LEAST_SPREAD_RAD = np.radians(20.0)
 """Between the board's normals: of nearly parallel boards, focal length and distance cannot be told apart."""
 _LEAST_DISTANCES = 1.3
+_OTHER_FOCAL, _LEAST_RISE = 1.25, 1.2
+"""Focal lengths so many times as long must fit the pictures at least so many times worse."""
+_NAMES = ("fx", "fy", "cx", "cy")
 _CELLS = 5
 _LEAST_COVERED = 0.6
+
+
+_WITHHELD = "take the pictures named above, then set what they give: these do not determine it"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,13 +48,21 @@ class Fit:
     camera: CameraModel
     sigmas: NDArray[np.float64]  # (4,), of fx, fy, cx, cy, pixels
     rms_px: float
+    other_rms_px: float  # with focal lengths that are `_OTHER_FOCAL` times as long
 
-    def figures(self) -> dict[str, Any]:
+    def tolerances_px(self) -> tuple[float, float, float, float]:
+        """By how much fx, fy, cx and cy may be off."""
+        k = self.camera.intrinsics
+        return _TOLERANCE * k.fx, _TOLERANCE * k.fy, _TOLERANCE * k.width, _TOLERANCE * k.width
+
+    def figures(self, *, determined: bool) -> dict[str, Any]:
         """For programs."""
         k = self.camera.intrinsics
+        fitted = {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "distortion": self.camera.distortion}
         return {
-            "fitted": {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "distortion": self.camera.distortion},
-            "sigmas": dict(zip(("fx", "fy", "cx", "cy"), map(float, self.sigmas), strict=True)),
+            "determined": determined,
+            "fitted": fitted if determined else None,
+            "sigmas": dict(zip(_NAMES, map(float, self.sigmas), strict=True)),
             "rms_px": self.rms_px,
         }
 
@@ -76,12 +90,24 @@ def fit_intrinsics(views: list[View], board: Board, like: CameraModel | None) ->
     size = views[0].picture.size
     try:
         error_px, k, d, _, _, sigmas, _, _ = cv2.calibrateCameraExtended(objects, pixels, size, None, None, flags=flags)
+        other_px = _with_other_focal(objects, pixels, size, k, d, flags)
         coefficients = tuple(float(each) for each in np.ravel(d)[: 8 if rational else 5])
         name = "rational_polynomial" if rational else "plumb_bob"
         camera = CameraModel(Intrinsics.from_matrix(k, *size), name, coefficients)
     except (cv2.error, ValueError) as error:
         raise DataError(f"no intrinsics fit these {len(views)} views: {error}; take more, tilted views") from error
-    return Fit(camera, np.ravel(sigmas)[:4], float(error_px))
+    return Fit(camera, np.ravel(sigmas)[:4], float(error_px), other_px)
+
+
+def _with_other_focal(
+    objects: list[Any], pixels: list[Any], size: tuple[int, int], k: Any, d: Any, flags: int
+) -> float:
+    """The root mean square error with focal lengths that are `_OTHER_FOCAL` times as long, pixels."""
+    cv2 = import_opencv()
+    flags |= cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_FIX_FOCAL_LENGTH
+    start = k * ((_OTHER_FOCAL,), (_OTHER_FOCAL,), (1.0,))
+    start[:2, 2] = np.clip(start[:2, 2], 1.0, np.array(size) - 2.0)  # OpenCV starts from no other
+    return float(cv2.calibrateCamera(objects, pixels, size, start, d.copy(), flags=flags)[0])
 
 
 def check_intrinsics(views: list[View], board: Board, given: CameraModel | None) -> Report:
@@ -95,18 +121,28 @@ def check_intrinsics(views: list[View], board: Board, given: CameraModel | None)
     fit = fit_intrinsics(views, board, given)
     poses, covered = [board_pose(fit.camera, board, view) for view in views], coverage(views)
     given_poses = poses if given is None else [board_pose(given, board, view) for view in views]
+    lacking = _sufficiency(poses, covered, fit)
+    determined = not lacking
     if given is None:
-        compared = [Finding("camera_info", "unknown", "none is given to compare with", "set the one below")]
+        fix = "set the one below" if determined else _WITHHELD
+        compared = [Finding("camera_info", "unknown", "none is given to compare with", fix)]
     else:
         given_px = rms(np.vstack([pose.residuals_px for pose in given_poses]))
-        tilted = spread_rad(poses) >= _LEAST_SPREAD_RAD
+        tilted = not {"angles", "focal length"} & {each.what for each in lacking}
         compared = [_reprojection(given_px, fit.rms_px), *_parameters(given, fit, tilted=tilted)]
+        if not determined:
+            compared = [_withheld(each) for each in compared]
     off = given is None or any(each.verdict == "off" for each in compared)
     rows = [_row(*each) for each in zip(views, poses, given_poses, strict=True)]
     columns = dict.fromkeys(("picture", "corners", "distance, m", "tilt, °", "error as set, px", "fitted, px"), "right")
-    settings = tuple(camera_yaml(fit.camera).splitlines()) if off else ()
-    figures = {**fit.figures(), "coverage": float(covered.mean())}
-    return Report((*_sufficiency(poses, covered), *compared), columns, rows, settings, figures)
+    settings = tuple(camera_yaml(fit.camera).splitlines()) if off and determined else ()
+    figures = {**fit.figures(determined=determined), "coverage": float(covered.mean())}
+    return Report((*lacking, *compared), columns, rows, settings, figures)
+
+
+def _withheld(finding: Finding) -> Finding:
+    """A finding without the value to set."""
+    return replace(finding, fix=_WITHHELD) if finding.verdict == "off" else finding
 
 
 def _row(view: View, pose: BoardPose, with_given: BoardPose) -> tuple[str, ...]:
@@ -131,8 +167,8 @@ def spread_rad(poses: list[BoardPose]) -> float:
     return float(np.arccos(np.clip(normals @ normals.T, -1, 1)).max())
 
 
-def _sufficiency(poses: list[BoardPose], covered: NDArray[np.bool_]) -> list[Finding]:
-    """What the pictures do not determine."""
+def _sufficiency(poses: list[BoardPose], covered: NDArray[np.bool_], fit: Fit) -> list[Finding]:
+    """What the pictures do not determine. The board's angles are those of the fit, and as wrong as it may be."""
     found = []
     if len(poses) < _ENOUGH_VIEWS:
         found.append(Finding("pictures", "unknown", f"{len(poses)} show the board", "take 15 to 20"))
@@ -141,6 +177,12 @@ def _sufficiency(poses: list[BoardPose], covered: NDArray[np.bool_]) -> list[Fin
             "angles", "unknown",
             f"the board's tilt differs by {np.degrees(spread):.0f}° at most: focal length and distance cannot be "
             "told apart",
+            "tilt the board by 30° to 45° in each direction",
+        ))  # fmt: skip
+    elif fit.other_rms_px < _LEAST_RISE * fit.rms_px:
+        found.append(Finding(
+            "focal length", "unknown",
+            f"one a quarter longer fits as well ({fit.other_rms_px:.2f} px; the fitted one: {fit.rms_px:.2f} px)",
             "tilt the board by 30° to 45° in each direction",
         ))  # fmt: skip
     distances = [pose.distance_m for pose in poses]
@@ -157,26 +199,36 @@ def _sufficiency(poses: list[BoardPose], covered: NDArray[np.bool_]) -> list[Fin
             "distortion elsewhere is a guess",
             "show the board at every edge and corner of the image",
         ))  # fmt: skip
+    rough = [
+        f"{name} to ± {sigma:.1f} px instead of {most:.1f} px"
+        for name, sigma, most in zip(_NAMES, fit.sigmas, fit.tolerances_px(), strict=True)
+        if not sigma <= most
+    ]
+    if rough and not found:
+        says = f"the pictures determine {', '.join(rough)}"
+        found.append(Finding("precision", "unknown", says, "take more views, tilted and at the image's edges"))
     return found
 
 
 def _reprojection(given_px: float, fitted_px: float) -> Finding:
     verdict = judged(given_px - fitted_px, 0.1 * fitted_px, max(0.1, 0.5 * fitted_px))
     says = f"{given_px:.2f} px with the calibration that is set, {fitted_px:.2f} px with the fitted one"
-    fix = "set the camera_info below, with its distortion; check that the images are not rectified already"
+    if verdict == "off":
+        says += "; images that are rectified already look like this too"
+    fix = "set the camera_info below, with its distortion, if the images are not rectified"
     return Finding("reprojection error", verdict, says, fix if verdict == "off" else "")
 
 
 def _parameters(given: CameraModel, fit: Fit, *, tilted: bool) -> list[Finding]:
     """Compare one by one. Of parallel boards, standard deviations say nothing: the problem is not linear there."""
     was, now = given.intrinsics, fit.camera.intrinsics
-    tolerances = (_TOLERANCE * now.fx, _TOLERANCE * now.fy, *(2 * (_TOLERANCE * now.width,)))
     found = []
-    for name, sigma, tolerance in zip(("fx", "fy", "cx", "cy"), fit.sigmas, tolerances, strict=True):
+    for name, sigma, tolerance in zip(_NAMES, fit.sigmas, fit.tolerances_px(), strict=True):
         set_to, fitted = getattr(was, name), getattr(now, name)
         verdict = judged(set_to - fitted, float(sigma) if tilted else np.inf, tolerance)
         by = f"off by {set_to - fitted:+.1f} px: " if verdict == "off" else ""
-        says = f"{by}set to {set_to:.1f}, fitted {fitted:.1f} ± {sigma:.1f} px"
+        measured = f"fitted {fitted:.1f} ± {sigma:.1f} px" if tilted else "not determined by these pictures"
+        says = f"{by}set to {set_to:.1f}, {measured}"
         fix = {"off": f"set {name} to {fitted:.1f}", "unknown": "take more tilted views", "fine": ""}[verdict]
         found.append(Finding(name, verdict, says, fix))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _HEIGHT_SIGMA_M = 0.001
 """Of a tape measure."""
+_MOST_EVALUATIONS = 100
+"""Poses that agree with the pictures need 10 to 30; others may never settle."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +34,7 @@ class Fit:
     scale: float  # of the board's squares; 1 unless it was fitted
     covariance: NDArray[np.float64]  # of X's rotation vector (in the camera), X's position, Y's, and the scale
     rms_px: float
+    settled: bool  # whether the least-squares fit ended before its limit
 
     @property
     def sigma_m(self) -> float:
@@ -61,7 +65,7 @@ class Problem:
         Raises:
             DataError: a view has no pose.
         """
-        self._camera, self._board_height_m = camera, board_height_m
+        self._camera, self._board_height_m, self.held = camera, board_height_m, held
         self._points = [board.corners_m()[view.ids] for view in views]
         self._pixels = [undistorted_pixels(camera, view.pixels) for view in views]
         self.poses = [board_pose(camera, board, view).T_camera_board for view in views]
@@ -73,26 +77,19 @@ class Problem:
                 )
             self.motions.append(T_fixed_mount if held else T_fixed_mount.inverse())
 
+    def only(self, kept: list[int]) -> Problem:
+        """The same problem with some of its views."""
+        part = copy(self)
+        part.motions, part.poses = [self.motions[i] for i in kept], [self.poses[i] for i in kept]
+        part._points, part._pixels = [self._points[i] for i in kept], [self._pixels[i] for i in kept]
+        return part
+
     def start(self, published: Pose | None) -> tuple[Pose, Pose]:
         """X and Y to start from: OpenCV's, or what is published if the motion does not determine all of X."""
-        mount = published if self._board_height_m is not None else self._park()
+        mount = published if self._board_height_m is not None else park(self.motions, self.poses)
         if mount is None:
             raise ConfigError("--board-height needs the mount that is set to start from; give --published")
         return mount, self.motions[0].inverse() @ mount @ self.poses[0]
-
-    def _park(self) -> Pose:
-        cv2 = import_opencv()
-        grippers = [motion.inverse() for motion in self.motions]
-        targets = self.poses
-        rotation, translation = cv2.calibrateHandEye(
-            [each.rotation for each in grippers], [each.translation for each in grippers],
-            [each.rotation for each in targets], [each.translation for each in targets],
-            method=cv2.CALIB_HAND_EYE_PARK,
-        )  # fmt: skip
-        if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
-            raise DataError("the poses do not determine the mount; turn it about two axes by 30° or more between views")
-        u, _, vt = np.linalg.svd(rotation)
-        return Pose(u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt, np.ravel(translation))
 
     def solve(self, mount: Pose, place: Pose, *, with_scale: bool = False) -> Fit:
         """Fit X and Y, and the board's scale if asked.
@@ -108,12 +105,17 @@ class Problem:
         def residuals_of(step: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.concatenate(self._residuals(mount, place, step))
 
-        found = least_squares(residuals_of, np.zeros(count))
+        found = least_squares(residuals_of, np.zeros(count), max_nfev=_MOST_EVALUATIONS)
         x, y, scale = _stepped(mount, place, found.x)
         residuals, jacobian = self._residuals(mount, place, found.x), np.asarray(found.jac, dtype=np.float64)
         pixels = np.concatenate(residuals[: len(self.motions)]).reshape(-1, 2)
         covariance = _sandwich(jacobian, residuals, len(self.motions))
-        return Fit(x, y, scale, covariance, rms(pixels))
+        return Fit(x, y, scale, covariance, rms(pixels), found.status > 0)
+
+    def errors(self, fit: Fit) -> list[tuple[float, float]]:
+        """By how much the board is not where the fit expects it in each view, metres and radians."""
+        seen = [Pose(each.rotation, fit.scale * each.translation) for each in self.poses]
+        return apart_by_view(self.motions, seen, fit.mount, fit.board)
 
     def _residuals(self, mount: Pose, place: Pose, step: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Pixels of each view's corners, expected less found; then the height of the board in tape measure errors."""
@@ -126,6 +128,38 @@ class Problem:
         if self._board_height_m is not None:
             found.append(np.array([(y.translation[2] - self._board_height_m) / _HEIGHT_SIGMA_M]))
         return found
+
+
+def park(motions: list[Pose], boards: list[Pose]) -> Pose:
+    """X by Park and Martin's method, from the mount's motion and the board's pose in the camera's frame in each view.
+
+    Raises:
+        DataError: the poses do not determine it.
+    """
+    cv2 = import_opencv()
+    grippers = [motion.inverse() for motion in motions]
+    rotation, translation = cv2.calibrateHandEye(
+        [each.rotation for each in grippers], [each.translation for each in grippers],
+        [each.rotation for each in boards], [each.translation for each in boards],
+        method=cv2.CALIB_HAND_EYE_PARK,
+    )  # fmt: skip
+    if not (np.isfinite(rotation).all() and np.isfinite(translation).all()):
+        raise DataError("the poses do not determine the mount; turn it about two axes by 30° or more between views")
+    u, _, vt = np.linalg.svd(rotation)
+    return Pose(u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt, np.ravel(translation))
+
+
+def apart_by_view(motions: list[Pose], boards: list[Pose], mount: Pose, place: Pose) -> list[tuple[float, float]]:
+    """By how much the board is not where X and Y expect it in each view, metres and radians."""
+    pairs = zip(motions, boards, strict=True)
+    return [apart(motion.inverse() @ mount @ T_camera_board, place) for motion, T_camera_board in pairs]
+
+
+def apart(a: Pose, b: Pose) -> tuple[float, float]:
+    """Distance in metres and angle in radians between two poses."""
+    between = a.inverse() @ b
+    cosine = (np.trace(between.rotation) - 1) / 2
+    return float(np.linalg.norm(between.translation)), float(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
 def _sandwich(jacobian: NDArray[np.float64], residuals: list[NDArray[np.float64]], views: int) -> NDArray[np.float64]:

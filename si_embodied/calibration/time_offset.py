@@ -135,16 +135,20 @@ def check_time_offset(turns: Turns, pose_at: Callable[[float], Pose]) -> Report:
         DataError: as `measure_offset` does.
     """
     found = measure_offset(turns, pose_at)
-    figures = {
-        "offset_s": found.offset_s, "sigma_s": found.sigma_s, "correlation": found.correlation, "factor": found.factor,
-    }  # fmt: skip
+    offset_s, sigma_s = (found.offset_s, found.sigma_s) if _alike(found) else (np.nan, np.nan)
+    figures = {"offset_s": offset_s, "sigma_s": sigma_s, "correlation": found.correlation, "factor": found.factor}
     return Report((_offset(found), *_similarity(found)), figures=figures)
+
+
+def _alike(found: Offset) -> bool:
+    """Whether camera and transforms turn alike at some offset within the range."""
+    return abs(found.offset_s) < MOST_OFFSET_S - _STEP_S and found.correlation >= _LEAST_CORRELATION
 
 
 def _offset(found: Offset) -> Finding:
     offset_ms, sigma_ms = 1e3 * found.offset_s, 1e3 * found.sigma_s
     verdict = judged(found.offset_s, found.sigma_s, _TOLERANCE_S)
-    if abs(found.offset_s) >= MOST_OFFSET_S - _STEP_S or found.correlation < _LEAST_CORRELATION:
+    if not _alike(found):
         return Finding(
             "time offset", "unknown",
             f"camera and transforms do not turn alike within ± {1e3 * MOST_OFFSET_S:.0f} ms (correlation "

@@ -70,9 +70,13 @@ class Intrinsics:
         views, without = find_board(board, source.pictures(), least=LEAST_VIEWS)
         report = check_intrinsics(views, board, source.camera)
         code = _show(report, without, json_too=self.json)
-        if self.out is not None:
+        if self.out is None:
+            return code
+        if report.figures["determined"]:
             write_text(self.out, camera_yaml(fit_intrinsics(views, board, source.camera).camera))
             say(f"{self.out}: the fitted camera_info")
+        else:
+            say(f"{self.out}: not written, as these pictures do not determine the camera_info; take those named above")
         return code
 
 
@@ -122,10 +126,11 @@ class Depth:
     def run(self) -> int:
         """Compare depth with the board's plane, or with the wall."""
         from si_embodied.calibration.board import read_board
-        from si_embodied.calibration.depth import LEAST_VIEWS, board_planes, check_depth, wall_planes
+        from si_embodied.calibration.depth import LEAST_VIEWS, board_planes, check_depth
         from si_embodied.calibration.detection import find_board
         from si_embodied.calibration.registration import check_registration
         from si_embodied.calibration.sources import camera_of, open_source
+        from si_embodied.calibration.wall import wall_planes
 
         source = open_source(self.pictures)
         camera, pictures, scale_m = camera_of(source), source.pictures(depth=True), self.pictures.depth_scale

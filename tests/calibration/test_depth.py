@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from rendered_boards import BOARD, PINHOLE, board_poses, depth_of, rendered
 
-from si_embodied.calibration.depth import Plane, board_planes, check_depth, wall_planes
+from si_embodied.calibration.depth import Plane, board_planes, check_depth
 from si_embodied.calibration.detection import find_board
 from si_embodied.calibration.pictures import Picture
 from si_embodied.calibration.registration import check_registration
+from si_embodied.calibration.wall import wall_planes
 from si_embodied.errors import ConfigError, DataError
 from si_embodied.findings import Report
 
@@ -88,6 +89,23 @@ def test_an_offset_is_told_from_the_scale() -> None:
     assert finding(report, "depth offset").verdict == "off"
 
 
+def test_floating_point_millimetres_are_no_scale_to_set() -> None:
+    scale = finding(check(scale=1000.0, noise_m=3.0), "depth scale")
+    assert scale.verdict == "off"
+    assert scale.fix.startswith("these depths look like millimetres")
+    assert "set depth_scale to" not in scale.fix
+    planes = [Plane(f"{i}", z, 1000 * z, 1.0, 1.0, 0.0) for i, z in enumerate((0.4, 0.5, 0.7, 0.9))]
+    integers = finding(check_depth(planes, 1.0, BOARD), "depth scale")  # read with depth_scale 1 instead of 0.001
+    assert "set depth_scale to 0.001 (now 1)" in integers.fix
+
+
+def test_a_scale_that_may_be_an_offset_is_not_there_to_set() -> None:
+    planes = [Plane(f"{i}", 0.5 + 0.01 * i, 1.06 * (0.5 + 0.01 * i), 0.001, 1.0, 0.0) for i in range(6)]
+    scale = finding(check_depth(planes, 0.001, BOARD), "depth scale")
+    assert scale.verdict == "off"
+    assert "do not tell a scale from an offset" in scale.fix
+
+
 def test_noise_is_measured_in_each_picture() -> None:
     report = check(noise_m=0.006)
     assert np.median([float(row[-1]) for row in report.rows]) == pytest.approx(6.0, abs=0.5)
@@ -132,9 +150,9 @@ def test_a_wall_at_a_known_distance_gives_the_scale() -> None:
     assert plane.measured_m / plane.expected_m == pytest.approx(1.03, abs=0.003)
 
 
-@pytest.mark.parametrize("distance_m", [0.0, -1.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("distance_m", [0.0, -1.5, 1500.0, float("nan"), float("inf")])
 def test_a_wall_at_an_impossible_distance_is_refused(distance_m: float) -> None:
-    with pytest.raises(ConfigError, match=f"--wall .* above 0, got: {distance_m:g}"):
+    with pytest.raises(ConfigError, match=f"--wall .* above 0 and below 50, got: {distance_m:g}"):
         wall_planes([], PINHOLE, distance_m)
 
 

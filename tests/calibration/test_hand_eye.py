@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rendered_boards import BOARD, PINHOLE, board_poses, mount_poses, projected_view, shaken
 
+from si_embodied.calibration.contradictions import why_contradictory
+from si_embodied.calibration.detection import View
 from si_embodied.calibration.hand_eye import HandEyeSettings, check_hand_eye, mount_lines
+from si_embodied.calibration.mount_fit import Fit, Problem
 from si_embodied.errors import ConfigError, DataError
 from si_embodied.findings import Report
 from si_embodied.geometry import Pose
@@ -75,13 +79,20 @@ def test_the_stated_uncertainty_covers_the_noise_of_the_robot_s_poses() -> None:
 def test_a_pose_of_another_moment_is_named() -> None:
     taken = views()
     object.__setattr__(taken[4].picture, "T_fixed_mount", taken[5].picture.T_fixed_mount)
-    (residuals,) = [each for each in check(taken).findings if each.what == "residuals"]
+    report = check(taken)
+    (mount, residuals, _) = report.findings
+    assert mount.verdict == "unknown"
+    assert "1 of 15 pictures contradict the others" in mount.says
     assert residuals.verdict == "off"
-    assert "4.png" in residuals.fix
+    assert residuals.fix.startswith("check 4.png: ")
+    assert report.settings == ()
 
 
 def test_a_board_printed_at_another_size_shows_by_the_robot_s_motion() -> None:
-    (square,) = [each for each in check(views(square=1.05)).findings if each.what == "square size"]
+    report = check(views(square=1.05))
+    (mount, _, square) = report.findings
+    assert mount.verdict == "unknown"
+    assert report.settings == ()
     assert square.verdict == "off"
     assert "measure a square with a ruler; set square_m to 0.037" in square.fix  # 36 mm * 1.05 = 37.8 mm
 
@@ -106,9 +117,10 @@ def test_a_head_whose_axes_meet_needs_no_square_size(noise: tuple[float, float])
 
 def test_a_difference_that_may_be_chance_is_not_called_an_upper_limit() -> None:
     published = Pose(MOUNT.rotation, MOUNT.translation + np.array([0.02, 0.0, 0.0]))
-    (mount, *_) = check(views(5, noise=(0.02, 0.02)), published).findings
-    assert mount.verdict == "unknown"
-    assert mount.says.startswith("differs by ")
+    report = check(views(8, noise=(0.003, 0.004)), published)
+    assert report.findings[0].verdict == "unknown"
+    assert report.findings[0].says.startswith("differs by ")
+    assert report.settings == ()
 
 
 def driven(rng: np.random.Generator):
@@ -146,6 +158,69 @@ def test_a_mount_that_does_not_turn_is_refused() -> None:
     ]
     with pytest.raises(DataError, match=r"turned by 0.0° at most"):
         check(still)
+
+
+def posed(taken: list[View], poses: list[Pose]) -> list[View]:
+    """The views with other poses."""
+    pairs = zip(taken, poses, strict=True)
+    return [replace(view, picture=replace(view.picture, T_fixed_mount=pose)) for view, pose in pairs]
+
+
+def wxyz(pose: Pose) -> Pose:
+    """A pose whose quaternion is written w x y z, and read as x y z w."""
+    x, y, z, w = pose.quaternion()
+    return Pose.from_quaternion((w, x, y, z), pose.translation)
+
+
+MISTAKES = {
+    "inverted": (lambda poses: [each.inverse() for each in poses], "invert the poses"),
+    "wxyz": (lambda poses: [wxyz(each) for each in poses], "order w x y z; write x y z w"),
+    "later": (lambda poses: poses[1:] + poses[:1], "each picture has the next one's pose"),
+    "earlier": (lambda poses: poses[-1:] + poses[:-1], "each picture has the pose of the one before"),
+    "shuffled": (lambda poses: poses[::2] + poses[1::2], "that each pose belongs to its picture"),
+}
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_poses_that_no_mount_explains_are_told_by_their_mistake(mistake: str, held: bool) -> None:
+    wrong, words = MISTAKES[mistake]
+    taken = views(held=held)
+    taken = posed(taken, wrong([view.picture.T_fixed_mount for view in taken]))
+    problem = Problem(PINHOLE, BOARD, taken, held=held, board_height_m=None)
+    fit = Fit(*problem.start(None), 1.0, np.zeros((12, 12)), 0.0, settled=True)  # not refined: no better, but slower
+    says, fix = why_contradictory(problem, fit)
+    assert "no mount explains" in says
+    assert words in fix
+    assert "--board-held" in fix or mistake not in ("inverted", "shuffled")
+
+
+def test_a_board_that_was_not_held_gives_no_mount_to_set() -> None:
+    report = check(views(5), board_held=True)
+    assert report.findings[0].verdict == "unknown"
+    assert "leave --board-held out" in report.findings[0].fix
+    assert report.settings == ()
+    assert report.figures["position_m"] is None
+    assert "set square_m" not in str(report.lines())
+
+
+def test_poses_in_millimetres_are_refused_with_their_values() -> None:
+    taken = views(4)
+    poses = [Pose(p.rotation, 1000 * p.translation) for view in taken if (p := view.picture.T_fixed_mount)]
+    x = poses[0].translation[0]
+    with pytest.raises(DataError, match=rf"moved \d+ m between .* position \({x:g}, .*millimetres: divide"):
+        check(posed(taken, poses))
+    with pytest.raises(ConfigError, match=r"a camera 1105 m from its link.*millimetres"):
+        HandEyeSettings(published="100 30 1100 0 0 0 1").mount()
+    with pytest.raises(ConfigError, match="--board-height in metres, got: 1200"):
+        HandEyeSettings(board_height=1200.0)
+
+
+def test_a_mount_that_is_not_precise_is_not_there_to_set() -> None:
+    assert check(views(8), None).settings
+    report = check(views(6, noise=(0.002, 0.003)), None)
+    assert "not precise enough to set" in report.findings[0].fix
+    assert report.settings == ()
 
 
 def test_a_view_without_a_pose_is_named() -> None:

@@ -60,6 +60,32 @@ def test_parallel_boards_do_not_determine_the_focal_length() -> None:
     assert verdicts(report)["fx"] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("poses", "why", "given"),
+    [
+        ({"count": 12, "tilt_deg": 1.0}, "angles", None),
+        ({"count": 12, "tilt_deg": 1.0}, "angles", replace(LENS, distortion=(0.0,) * 5)),
+        ({"count": 12, "tilt_deg": 12.0}, "precision", replace(LENS, distortion=(0.0,) * 5)),
+        ({"count": 5}, "pictures", None),
+    ],
+)
+def test_what_the_pictures_do_not_determine_is_not_there_to_set(poses, why: str, given) -> None:
+    report = check_intrinsics(views(**poses), BOARD, given)
+    assert verdicts(report)[why] == "unknown"
+    assert report.settings == ()
+    assert report.figures["fitted"] is None
+    assert "set the" not in str(report.lines())
+    assert "set fx to" not in str(report.lines())
+
+
+def test_parallel_boards_that_a_wrong_fit_takes_for_tilted_determine_nothing() -> None:
+    """The fit has a focal length of 7000 px instead of 330 px, ± 25 px by its covariance, and boards tilted by 30°."""
+    rng, poses = np.random.default_rng(3), board_poses(PINHOLE, 12, tilt_deg=1.0)
+    report = check_intrinsics([projected_view(PINHOLE, pose, rng) for pose in poses], BOARD, None)
+    assert list(verdicts(report)) == ["focal length", "camera_info"]
+    assert report.settings == ()
+
+
 def test_few_pictures_in_a_corner_say_so() -> None:
     corner = [view for i, view in enumerate(views()) if i % 9 in (0, 1)]
     report = check_intrinsics(corner, BOARD, LENS)

@@ -135,8 +135,15 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder or recording"):
         open_source(SourceSettings(tmp_path / "nothing"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="cannot be read as a recording"):
+    with pytest.raises(DataError, match=r"no pictures and no recording .*it is empty.*NAME.png.*poses.txt.*\.mcap"):
         open_source(SourceSettings(tmp_path / "empty"))
+    (tmp_path / "empty" / "camera.yaml").touch()
+    (tmp_path / "empty" / "1_depth.png").touch()
+    with pytest.raises(DataError, match=r"it holds \.png, \.yaml"):
+        open_source(SourceSettings(tmp_path / "empty"))
+    (tmp_path / "1.png").touch()
+    with pytest.raises(ConfigError, match="give its folder"):
+        open_source(SourceSettings(tmp_path / "1.png"))
 
 
 def test_poses_by_time_are_interpolated(tmp_path: Path) -> None:
@@ -147,6 +154,15 @@ def test_poses_by_time_are_interpolated(tmp_path: Path) -> None:
     assert picture.T_fixed_mount.translation == pytest.approx((0.5, 0, 0))
     (tmp_path / "poses.txt").write_text("10.5 0 0 0 1\n")
     with pytest.raises(ConfigError, match=r"line 1: expected KEY x y z qx qy qz qw, got: '10.5 0 0 0 1'"):
+        open_source(SourceSettings(tmp_path))
+
+
+def test_a_second_pose_that_contradicts_the_first_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "poses.txt").write_text("a 0 0 0 0 0 0 1\na.png 0.001 0 0 0 0 0 1\n")
+    open_source(SourceSettings(tmp_path))
+    (tmp_path / "poses.txt").write_text("a 0 0 0 0 0 0 1\na.png 0.2 0 0 0 0 0 1\n")
+    with pytest.raises(ConfigError, match=r"line 2: a second pose of 'a.png', other than the first"):
         open_source(SourceSettings(tmp_path))
 
 

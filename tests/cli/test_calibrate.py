@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,6 +58,21 @@ def test_intrinsics(pictures: Path, board: list[str], tmp_path: Path, capsys: py
     figures = json.loads(next(line for line in lines if line.startswith("{")))
     assert figures["fitted"]["fx"] == pytest.approx(PINHOLE.intrinsics.fx, rel=0.01)
     assert read_camera(fitted).intrinsics.fx == pytest.approx(figures["fitted"]["fx"])
+
+
+def test_undetermined_intrinsics_are_not_written(
+    pictures: Path, board: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few, fitted = tmp_path / "few", tmp_path / "fitted.yaml"
+    few.mkdir()
+    for i in range(4):
+        shutil.copy(pictures / f"{i:02}.png", few)
+    assert main(["calibrate", "intrinsics", str(few), *board, "--out", str(fitted)]) == 1
+    shown = capsys.readouterr().out
+    assert "pictures: take 15 to 20" in shown
+    assert f"{fitted}: not written, as these pictures do not determine the camera_info" in shown.replace("\n", " ")
+    assert "camera_matrix" not in shown
+    assert not fitted.exists()
 
 
 def test_hand_eye(pictures: Path, board: list[str], capsys: pytest.CaptureFixture[str]) -> None:
