@@ -61,6 +61,10 @@ class Writing(Protocol):
         """Tokens written so far, with those of the thoughts."""
         ...
 
+    def rest(self) -> None:
+        """Free what can be computed again, until the next call of `pieces`, which begins later by it."""
+        ...
+
     def pieces(self) -> Generator[str | Thought, None, None]:
         """Write on, thoughts first.
 

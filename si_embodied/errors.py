@@ -133,6 +133,10 @@ class PromptTooLong(BackendError):
     """A prompt and its answer exceed the model's context. Nothing was computed."""
 
 
+class GrammarError(BackendError):
+    """No text, or none that the grammar's engine can find, continues an answer so that it fits its schema."""
+
+
 class DeadlineExceeded(BackendError, TimeoutError):
     """A backend missed its deadline. A partial answer is never returned."""
 
