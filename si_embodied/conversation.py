@@ -71,7 +71,8 @@ class Writing(Protocol):
         The pieces end with the answer, or early once the answer is interrupted; then call this again.
 
         Raises:
-            ConfigError: the schema cannot be followed, or the conversation is too long for the model.
+            SchemaError: the schema cannot be followed; that may show in the middle of the answer.
+            ConfigError: the conversation is too long for the model.
             ObservationError: the model does not accept an image.
             BackendError: the model failed.
         """

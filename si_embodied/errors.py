@@ -25,6 +25,10 @@ class ConfigError(SiEmbodiedError, ValueError):
     """An invalid setting: unknown key, wrong type, or out of range."""
 
 
+class SchemaError(ConfigError):
+    """A JSON schema that an answer cannot be bound to."""
+
+
 class ObservationError(SiEmbodiedError, ValueError):
     """An observation with a wrong shape, dtype, frame or unit."""
 

@@ -25,7 +25,7 @@ _BYTES_PER_CHARACTER = 6  # a control character escaped as \\u00XX; UTF-8 itself
 _GRAMMARS_KEPT = 16
 _MOST_CHARACTERS = 300
 _EXPLAINED = {
-    "NoExtensionBias": "no text fits it; look for a $ref that leads back to itself, or for parts that exclude each other"
+    "NoExtensionBias": "no text fits it; look for a $ref that leads back to itself, or parts that exclude each other"
 }
 """What llguidance calls by a name only."""
 

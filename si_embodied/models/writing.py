@@ -9,7 +9,7 @@ import codecs
 from typing import TYPE_CHECKING
 
 from si_embodied.conversation import Thought
-from si_embodied.errors import BackendError, ConfigError, GrammarError
+from si_embodied.errors import BackendError, ConfigError, GrammarError, SchemaError
 from si_embodied.models.decoding import Answer, Decoding
 from si_embodied.models.regions import SpecialToken
 from si_embodied.models.thinking import ANSWER_TOKENS, TAG_TOKENS, ThinkBlock, Thinking
@@ -79,9 +79,7 @@ class ModelWriting:
         except GrammarError as error:
             if self._conversation.schema is None or self._block is not None:
                 raise
-            raise ConfigError(
-                f"the schema cannot be followed: {error}; make it simpler, or its limits smaller"
-            ) from error
+            raise SchemaError(f"{error}; make the schema simpler, or its limits smaller") from error
         except BackendError:
             if not self._interrupted.is_set():
                 raise
@@ -165,7 +163,7 @@ class ModelWriting:
             return self._grammars.start({**asked.schema, "x-guidance": {"lenient": asked.lenient}})
         except ValueError as error:  # llguidance raises plain ones too
             fix = "" if asked.lenient else "; if it is valid JSON schema, leave it out, or ask without strict"
-            raise ConfigError(f"{error}{fix}") from error
+            raise SchemaError(f"{error}{fix}") from error
 
     def _piece(self, new: Sequence[int]) -> str:
         """The text of new tokens of the answer; one that follows thoughts ends before its closing tag."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from si_embodied.conversation import Thought
 from si_embodied.errors import RequestRefused, extra
 from si_embodied.serving import chat_replies
-from si_embodied.serving.chat_answer import Chat
+from si_embodied.serving.chat_answer import Chat, Part
 from si_embodied.serving.chat_format import ChatRequest, parse_request
 from si_embodied.serving.chat_replies import Reply, Usage
 from si_embodied.serving.data_urls import HeldPixels
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
     from si_embodied.conversation import Conversation, Writer
-    from si_embodied.serving.chat_answer import Part
     from si_embodied.serving.gate import Gate
     from si_embodied.serving.metrics import Metrics
     from si_embodied.serving.scheduler import Scheduler

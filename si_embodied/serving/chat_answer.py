@@ -8,7 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias
 
 from si_embodied.conversation import Thought
-from si_embodied.errors import ConfigError, ObservationError, RequestRefused
+from si_embodied.errors import ConfigError, ObservationError, RequestRefused, SchemaError
+from si_embodied.serving.chat_format import Malformed
 from si_embodied.serving.chat_replies import Usage
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Chat:
         try:
             self._write(others)
         except (ConfigError, ObservationError) as error:
-            self._tell(RequestRefused("malformed", str(error)))
+            self._tell(Malformed(str(error), "response_format" if isinstance(error, SchemaError) else "messages"))
             return "done"
         finally:
             limit.cancel()
