@@ -71,7 +71,11 @@ def test_interruptions_change_nothing(backends: dict[str, Any], family: str) -> 
         assert writing.ended is not None
         assert interrupted_often(backends[family], asked, 1) == whole
         assert interrupted_often(backends[family], asked, 3) == whole
-        assert interrupted_often(backends[family], asked, 7, rests=True) == whole
+
+
+def test_resting_changes_nothing(backends: dict[str, Any]) -> None:
+    whole, _ = written(backends["qwen3_vl"], QUESTION)
+    assert interrupted_often(backends["qwen3_vl"], QUESTION, 15, rests=True) == whole
 
 
 def test_an_answer_that_rests_holds_no_cache_and_no_inputs(backends: dict[str, Any]) -> None:
@@ -150,13 +154,12 @@ def test_what_is_no_schema_is_refused_even_if_lenient(backends: dict[str, Any], 
         ({"type": "string", "pattern": f"({'x' * 1000}"}, "regex parse error: [(]xx.*unclosed group"),
     ],
 )
-@pytest.mark.parametrize("lenient", [False, True])
 def test_a_schema_that_no_answer_can_follow_is_refused_with_its_problem(
-    backends: dict[str, Any], schema: Any, words: str, lenient: bool
+    backends: dict[str, Any], schema: Any, words: str
 ) -> None:
     """Some problems show only when the answer is being written."""
     with pytest.raises(SchemaError, match=words) as raised:
-        written(backends["qwen3_vl"], replace(QUESTION, schema=schema, lenient=lenient))
+        written(backends["qwen3_vl"], replace(QUESTION, schema=schema, lenient=True))
     assert len(str(raised.value)) < 600
     assert "\n" not in str(raised.value)
 
@@ -165,8 +168,7 @@ def test_the_smallest_temperatures_are_greedy_decoding(backends: dict[str, Any])
     greedy, _ = written(backends["qwen3_vl"], replace(QUESTION, temperature=0.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for temperature in (5e-324, 1e-300, 1e-5):
-            assert written(backends["qwen3_vl"], replace(QUESTION, temperature=temperature))[0] == greedy
+        assert written(backends["qwen3_vl"], replace(QUESTION, temperature=5e-324))[0] == greedy
 
 
 def test_a_conversation_beyond_the_context_is_refused_and_an_answer_ends_with_it(
@@ -262,9 +264,14 @@ def test_interruptions_change_no_thought(thinkers: dict[str, Any]) -> None:
     for asked in (QUESTION, replace(QUESTION, schema=SCHEMA, max_tokens=200)):
         pieces, _ = parts(thinkers["qwen3_vl"], asked)
         for every in (1, 3):
-            for rests in (False, True):
-                text = interrupted_often(thinkers["qwen3_vl"], asked, every, rests=rests)
-                assert text == "".join(map(shown, pieces))
+            text = interrupted_often(thinkers["qwen3_vl"], asked, every)
+            assert text == "".join(map(shown, pieces))
+
+
+def test_resting_changes_no_thought(thinkers: dict[str, Any]) -> None:
+    """In the middle of the thoughts, and after them."""
+    pieces, _ = parts(thinkers["qwen3_vl"], QUESTION)
+    assert interrupted_often(thinkers["qwen3_vl"], QUESTION, 5, rests=True) == "".join(map(shown, pieces))
 
 
 def test_thoughts_count_as_tokens_of_the_answer(thinkers: dict[str, Any]) -> None:
