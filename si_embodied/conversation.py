@@ -61,13 +61,18 @@ class Writing(Protocol):
         """Tokens written so far, with those of the thoughts."""
         ...
 
+    def rest(self) -> None:
+        """Free what can be computed again, until the next call of `pieces`, which begins later by it."""
+        ...
+
     def pieces(self) -> Generator[str | Thought, None, None]:
         """Write on, thoughts first.
 
         The pieces end with the answer, or early once the answer is interrupted; then call this again.
 
         Raises:
-            ConfigError: the schema cannot be followed, or the conversation is too long for the model.
+            SchemaError: the schema cannot be followed; that may show in the middle of the answer.
+            ConfigError: the conversation is too long for the model.
             ObservationError: the model does not accept an image.
             BackendError: the model failed.
         """

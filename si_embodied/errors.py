@@ -25,6 +25,10 @@ class ConfigError(SiEmbodiedError, ValueError):
     """An invalid setting: unknown key, wrong type, or out of range."""
 
 
+class SchemaError(ConfigError):
+    """A JSON schema that an answer cannot be bound to."""
+
+
 class ObservationError(SiEmbodiedError, ValueError):
     """An observation with a wrong shape, dtype, frame or unit."""
 
@@ -131,6 +135,10 @@ class AnswerCutOff(BackendError):
 
 class PromptTooLong(BackendError):
     """A prompt and its answer exceed the model's context. Nothing was computed."""
+
+
+class GrammarError(BackendError):
+    """No text, or none that the grammar's engine can find, continues an answer so that it fits its schema."""
 
 
 class DeadlineExceeded(BackendError, TimeoutError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import BackendError, ConfigError, extra
+from si_embodied.errors import ConfigError, GrammarError, extra
 from si_embodied.thinking import ANSWER, THINK, THINK_END
 
 with extra("models"):
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _JSON: Any = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _BYTES_PER_CHARACTER = 6  # a control character escaped as \\u00XX; UTF-8 itself needs at most 4
 _GRAMMARS_KEPT = 16
+_MOST_CHARACTERS = 300
+_EXPLAINED = {
+    "NoExtensionBias": "no text fits it; look for a $ref that leads back to itself, or parts that exclude each other"
+}
+"""What llguidance calls by a name only."""
 
 
 class Constraint:
@@ -64,7 +69,7 @@ class Constraint:
         """Advance past `tokens`.
 
         Raises:
-            BackendError: the grammar does not accept a token.
+            GrammarError: the grammar does not accept a token.
         """
         self._matcher.consume_tokens(list(tokens))
         self._check()
@@ -72,8 +77,7 @@ class Constraint:
     def _check(self) -> None:
         """Turn llguidance's sticky error state into an exception."""
         if self._matcher.is_error():
-            reason = str(self._matcher.get_error()).splitlines()[0]
-            raise BackendError(f"the answer's grammar failed: {reason}")
+            raise GrammarError(f"the answer's grammar failed: {_in_one_line(self._matcher.get_error())}")
 
 
 class Grammars:
@@ -117,7 +121,7 @@ class Grammars:
             )
             problem = LLMatcher.validate_grammar(grammar, self._tokenizer)
             if problem and not problem.startswith("WARNING"):
-                raise ConfigError(f"llguidance cannot compile the answer's schema: {problem.splitlines()[0]}")
+                raise ConfigError(f"llguidance cannot compile the answer's schema: {_in_one_line(problem)}")
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
             self._matchers[text] = matcher
             if len(self._matchers) > _GRAMMARS_KEPT:
@@ -163,6 +167,17 @@ class Grammars:
     def text(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`."""
         return str(self._tokenizer.decode_str(list(tokens)))
+
+
+def _in_one_line(problem: str) -> str:
+    """What llguidance says is wrong, without its state and the marks below a regular expression."""
+    lines = (line.strip() for line in problem.partition("\n<state>")[0].splitlines())
+    said = " ".join(line for line in lines if line.strip("^"))
+    # The cause comes last, after the expression, which may be long.
+    short = (
+        said if len(said) <= _MOST_CHARACTERS else f"{said[: _MOST_CHARACTERS // 2]}…{said[-_MOST_CHARACTERS // 2 :]}"
+    )
+    return _EXPLAINED.get(short, short)
 
 
 def longest_answer_bytes(schema: Mapping[str, Any], where: str = "answer") -> int:

@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     from si_embodied.models.runner import ModelRunner
 
 
+_GREEDY_UP_TO = 1e-5
+"""Temperatures that differ from greedy decoding by rounding alone; the smallest ones overflow. vLLM has the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoding:
     """Decoding options. `reuse` and `drafts` only save time; they never change a token."""
 
     reuse: bool = True  # reuse the cached prefix of the prompt, and features of recently seen images
     drafts: bool = True  # draft the next tokens, and let the model verify the draft in one pass
-    temperature: float = 0.0  # 0 is greedy decoding; above 0, tokens are sampled
+    temperature: float = 0.0  # up to 1e-5 is greedy decoding; above, tokens are sampled
     seed: int = 0  # for sampling; each answer starts from it
     max_new_tokens: int = 1024
     deadline: float = float("inf")  # when to give up, on the clock given to `decode`
@@ -194,7 +198,7 @@ class Answer:
         best = int(logits.argmax())  # the index of a NaN, if there is one
         if not np.isfinite(logits[best]):
             raise BackendError("the model's logits are not finite: its weights are broken, or overflow in this dtype")
-        if self._options.temperature > 0:
+        if self._options.temperature > _GREEDY_UP_TO:
             best = _draw(logits, self._options.temperature, self._rng)
         return [int(np.flatnonzero(allowed)[best])], _probability(logits, best)
 

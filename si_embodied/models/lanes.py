@@ -93,6 +93,10 @@ class Lanes:
         finally:
             self._free.release()
 
+    def unused(self) -> ModelRunner:
+        """A runner that holds no cache, in place of one that a prompt has had."""
+        return self._runner.copy()
+
     def _best(self, inputs: ModelInputs) -> Lane:
         """A new lane, with the cache that spares the prompt the most tokens; of equal ones, the last one used."""
         length = len(inputs.input_ids)

@@ -9,7 +9,7 @@ import codecs
 from typing import TYPE_CHECKING
 
 from si_embodied.conversation import Thought
-from si_embodied.errors import BackendError, ConfigError
+from si_embodied.errors import BackendError, ConfigError, GrammarError, SchemaError
 from si_embodied.models.decoding import Answer, Decoding
 from si_embodied.models.regions import SpecialToken
 from si_embodied.models.thinking import ANSWER_TOKENS, TAG_TOKENS, ThinkBlock, Thinking
@@ -40,7 +40,8 @@ class ModelWriting:
     """An answer of one model (a `Writing`).
 
     An interrupted answer keeps its tokens and the states of grammar and sampling. The next call of `pieces` reads them
-    back together with the prompt, so interruptions change no token.
+    back together with the prompt, so interruptions change no token. Between them it also keeps the prompt as model
+    inputs and the key/value cache, unless it rests.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class ModelWriting:
         self._conversation, self._interrupted = conversation, interrupted
         self._thinking_tokens, self._thoughts = thinking_tokens, ThoughtsInPieces()
         self._block: ThinkBlock | None = None  # while the model thinks
-        self._read_so_far: ModelInputs | None = None  # the conversation, and the thoughts when they are complete
+        self._thought_through: Sequence[int] = ()  # the thoughts with their tags, when they are complete
+        self._read_so_far: ModelInputs | None = None  # the conversation, and the complete thoughts
         self._begun: tuple[Constraint, Answer] | None = None
         self._text = codecs.getincrementaldecoder("utf-8")("ignore")  # a token may end within a character
         self._stops, self._most = Stops(()), 0
@@ -70,12 +72,24 @@ class ModelWriting:
     def pieces(self) -> Generator[str | Thought, None, None]:
         """Write on; raises as in `Writing`."""
         try:
-            self._read_so_far = inputs = self._read_so_far or self._inputs(self._conversation)
-            with self._lanes.take(inputs) as lane:
-                yield from self._pieces(lane.runner, inputs)
+            if self._read_so_far is None:
+                self._read_so_far = self._inputs(self._conversation).followed_by(self._thought_through)
+            with self._lanes.take(self._read_so_far) as lane:
+                yield from self._pieces(lane.runner, self._read_so_far)
+        except GrammarError as error:
+            if self._conversation.schema is None or self._block is not None:
+                raise
+            raise SchemaError(f"{error}; make the schema simpler, or its limits smaller") from error
         except BackendError:
             if not self._interrupted.is_set():
                 raise
+
+    def rest(self) -> None:
+        """Drop the model inputs, and the key/value cache if it is not among those that the lanes keep."""
+        self._read_so_far = None
+        answers = [] if self._begun is None else [self._begun[1], *([self._block.answer] if self._block else [])]
+        for answer in answers:
+            answer.runner = self._lanes.unused()
 
     def _pieces(self, runner: ModelRunner, inputs: ModelInputs) -> Iterator[str | Thought]:
         self._begun = constraint, answer = self._begun or self._begin(runner)
@@ -83,8 +97,8 @@ class ModelWriting:
         if self._block is not None:
             self._block.answer.runner = runner
             yield from self._think(self._block, inputs)
-            self._read_so_far = inputs = inputs.followed_by(self._block.tokens)
-            self._block = None
+            self._thought_through, self._block = self._block.tokens, None
+            self._read_so_far = inputs = inputs.followed_by(self._thought_through)
         if self.ended is None:
             _read(inputs, answer)
         while self.ended is None:
@@ -147,9 +161,9 @@ class ModelWriting:
             return self._grammars.start(_ANY_TEXT)
         try:
             return self._grammars.start({**asked.schema, "x-guidance": {"lenient": asked.lenient}})
-        except (ValueError, BackendError) as error:  # llguidance raises plain ValueErrors too
+        except ValueError as error:  # llguidance raises plain ones too
             fix = "" if asked.lenient else "; if it is valid JSON schema, leave it out, or ask without strict"
-            raise ConfigError(f"{error}{fix}") from error
+            raise SchemaError(f"{error}{fix}") from error
 
     def _piece(self, new: Sequence[int]) -> str:
         """The text of new tokens of the answer; one that follows thoughts ends before its closing tag."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from si_embodied.errors import MessageError, RequestRefused, extra
-from si_embodied.serving import metrics
+from si_embodied.serving import chat_replies, metrics
 from si_embodied.serving.access import ApiKey, WrongKeys
 from si_embodied.serving.chat import ChatRoutes, Served
 from si_embodied.serving.gate import Gate
@@ -23,6 +23,9 @@ from si_embodied.serving.scheduler import Scheduler
 
 with extra("serve"):
     from fastapi import FastAPI, Request, Response, WebSocket
+    from fastapi.exception_handlers import http_exception_handler
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
     from starlette.websockets import WebSocketDisconnect
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class PlanningApp:
             waiting=lambda: scheduler.waiting, working=lambda: scheduler.working, connected=lambda: self._connections
         )
         self.app = FastAPI(title="si-embodied", docs_url=None, redoc_url=None, openapi_url=None)
+        self.app.add_exception_handler(HTTPException, _no_route)
         self.app.add_api_route("/healthz", self._healthz, methods=["GET"])
         self.app.add_api_route("/metrics", self._metrics_page, methods=["GET"])
         self.app.add_api_route(PLAN_PATH, self._post, methods=["POST"])
@@ -128,3 +132,14 @@ class PlanningApp:
         self._metrics.refused(refused.reason)
         headers = {} if refused.retry_after_s is None else {"Retry-After": f"{refused.retry_after_s:.2f}"}
         return Response(pack_refusal(refused), REASONS[refused.reason], headers, CONTENT_TYPE)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """The reply for an unknown path or method; below /v1 in the form that OpenAI's clients read."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if not path.startswith("/v1/"):
+        return await http_exception_handler(request, error)
+    return JSONResponse(
+        chat_replies.no_route(error.status_code, request.method, path), error.status_code, error.headers
+    )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from si_embodied.conversation import Thought
-from si_embodied.errors import ConfigError, ObservationError, RequestRefused, extra
+from si_embodied.errors import RequestRefused, extra
 from si_embodied.serving import chat_replies
+from si_embodied.serving.chat_answer import Chat, Part
 from si_embodied.serving.chat_format import ChatRequest, parse_request
 from si_embodied.serving.chat_replies import Reply, Usage
 from si_embodied.serving.data_urls import HeldPixels
@@ -24,7 +24,7 @@ with extra("serve"):
     from fastapi.responses import JSONResponse, StreamingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable
 
     from si_embodied.conversation import Conversation, Writer
     from si_embodied.serving.gate import Gate
@@ -35,11 +35,8 @@ T = TypeVar("T")
 
 CHAT_PATH = "/v1/chat/completions"
 MODELS_PATH = "/v1/models"
-LONGEST_S = 300.0
-"""From a request to the end of its answer; the waits for robots and other clients count."""
-
-Part: TypeAlias = "str | Thought | Usage | RequestRefused"
-"""What a client hears of its answer: thoughts, text, and at last how it ended."""
+LONGEST_SILENCE_S = 600.0
+"""After so long without a new part, an answer that waits for the model ends: robots have it without a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +45,6 @@ class Served:
 
     writer: Writer
     names: tuple[str, ...]
-
-
-class Chat:
-    """One answer, written for a client (a `Job` of the scheduler)."""
-
-    def __init__(self, writer: Writer, conversation: Conversation, stops: Stops, tell: Callable[[Part], None]) -> None:
-        """Begin an answer; `tell` is called from the scheduler's thread."""
-        self.interrupted, self._canceled = threading.Event(), threading.Event()
-        self._writing = writer.write(conversation, interrupted=self.interrupted)
-        self._stops, self._tell = stops, tell
-
-    def run(self) -> bool:
-        """Write on; see `Job`."""
-        try:
-            with closing(self._writing.pieces()) as pieces:
-                for piece in pieces:
-                    if self._canceled.is_set():
-                        return True
-                    self._send(piece if isinstance(piece, Thought) else self._stops.feed(piece))
-                    if self._stops.found:
-                        break
-        except (ConfigError, ObservationError) as error:
-            self._tell(RequestRefused("malformed", str(error)))
-            return True
-        ending = "stop" if self._stops.found else self._writing.ended
-        if ending is None:
-            return self._canceled.is_set()
-        if not self._stops.found:
-            self._send(self._stops.feed("", last=True))
-        writing = self._writing
-        self._tell(Usage(ending, writing.prompt_tokens, writing.completion_tokens, writing.thought_tokens))
-        return True
-
-    def cancel(self) -> None:
-        """Stop for good."""
-        self._canceled.set()
-        self.interrupted.set()
-
-    def refuse(self, refused: RequestRefused) -> None:
-        """Tell the client."""
-        self._tell(refused)
-
-    def _send(self, part: str | Thought) -> None:
-        if part:
-            self._tell(part)
 
 
 class ChatRoutes:
@@ -160,20 +112,26 @@ class ChatRoutes:
                 loop.call_soon_threadsafe(queue.put_nowait, part)
 
         chat = Chat(self._served.writer, conversation, Stops(asked.stop), tell)
-        ends_s = loop.time() + LONGEST_S
         try:
             with self._held.of(conversation.images):
                 self._scheduler.add(chat)
                 part: Part = ""
                 while isinstance(part, str | Thought):
-                    part = await asyncio.wait_for(queue.get(), ends_s - loop.time())
+                    part = await self._next(queue, chat)
                     if isinstance(part, Usage):
                         self._metrics.chatted(part.ending)
                     yield part
-        except asyncio.TimeoutError:
-            yield RequestRefused("late", f"the answer was not complete after {LONGEST_S:g} s; ask for fewer tokens")
         finally:
             self._scheduler.drop(chat)
+
+    async def _next(self, queue: asyncio.Queue[Part], chat: Chat) -> Part:
+        """The next part of an answer; its end, if it has waited too long for one."""
+        while True:
+            try:
+                return await asyncio.wait_for(queue.get(), LONGEST_SILENCE_S)
+            except asyncio.TimeoutError:
+                if self._scheduler.remove(chat):  # otherwise it has the model, and its own limit of time
+                    chat.end_early(f"robots kept the model busy for {LONGEST_SILENCE_S:g} s; ask again later")
 
     def _refusal(self, refused: RequestRefused) -> Response:
         self._metrics.refused(refused.reason)

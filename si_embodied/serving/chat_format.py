@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -32,6 +33,10 @@ MOST_SCHEMA_CHARACTERS = 50_000
 MOST_MULTIPLE = 100_000
 """The grammar has a state for each remainder, and builds them all without a pause: 0.2 s for 100,000, minutes for
 millions."""
+
+
+_VARIANT = re.compile(r"^(response_format|messages\.\d+\.content\.\d+)\.\w+")
+"""Where pydantic puts the `type` of a field into its path."""
 
 
 class Malformed(RequestRefused):
@@ -85,7 +90,9 @@ _Part: TypeAlias = Annotated[_Text | _Picture, Field(discriminator="type")]
 class _Message(_Fields):
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[_Part], BeforeValidator(_as_parts)] = []
-    name: str = ""  # as in OpenAI's form, a note for the caller
+    # Notes for the caller, which the model does not read: a name, and what an earlier answer's thoughts were.
+    name: str = ""
+    reasoning_content: str = ""
 
 
 class _AnyText(_Fields):
@@ -201,7 +208,7 @@ def parse_request(body: bytes) -> ChatRequest:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        param = ".".join(map(str, first["loc"])) or None
+        param = _VARIANT.sub(r"\1", ".".join(map(str, first["loc"]))) or None
         if first["type"] == "extra_forbidden":
             raise Malformed(f"this server does not know {param}; leave it out", param) from None
         given = "" if first["type"] in ("missing", "json_invalid") else f", got: {shown(first['input'])}"

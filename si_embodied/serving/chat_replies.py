@@ -94,5 +94,12 @@ def error(refused: RequestRefused) -> dict[str, Any]:
     return {"error": {"message": str(refused), "type": kind, "param": param, "code": code}}
 
 
+def no_route(status: int, method: str, path: str) -> dict[str, Any]:
+    """The body of an error for a path or a method that the server does not have."""
+    what, code = ("method", "method_not_allowed") if status == 405 else ("path", "unknown_url")
+    message = f"no such {what} here: {method} {path[:200]}; docs/serving.md lists what there is"
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+
+
 def _json(plain: Mapping[str, Any]) -> bytes:
     return json.dumps(plain, separators=(",", ":")).encode()

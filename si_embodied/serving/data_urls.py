@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
+import urllib.parse
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from si_embodied.errors import MessageError, RequestRefused, extra, shown
 from si_embodied.images.files import rgb_of
 
 with extra("serve"):
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +27,11 @@ MOST_PIXELS = 32 * 1280 * 720
 """Of all images in one request: the 32 frames of a video of VSI-Bench. Decoded, they take 88 MB."""
 MOST_HELD_PIXELS = 8 * MOST_PIXELS
 """Of all requests that wait for the model or are being answered; they take 708 MB."""
+
+
+_HEADER = re.compile(r"data:[^,]*; *base64", re.IGNORECASE)
+_SPACE = b" \t\n\f\r"
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class HeldPixels:
@@ -62,14 +69,16 @@ class DataUrls:
     def read(self, url: str) -> NDArray[np.uint8]:
         """Decode a data URL, (H, W, 3). The bytes say whether it is PNG or JPEG; some clients label one as the other.
 
+        As in browsers, the base64 may have white space in it and lack its padding; it may also be of the URL-safe kind.
+
         Raises:
             MessageError: it is something else, or there are too many pixels.
         """
         header, comma, data = url.partition(",")
-        if not (header[:5].lower() == "data:" and header[-7:].lower() == ";base64" and comma):
+        if not (comma and _HEADER.fullmatch(header)):
             raise MessageError(f"expected an image as a data URL (data:image/png;base64,…), got: {shown(url)}")
+        plain = _plain(data)
         try:
-            plain = base64.b64decode(data, validate=True)
             with Image.open(io.BytesIO(plain), formats=("PNG", "JPEG")) as image:
                 self._pixels += image.width * image.height  # before decoding: a small file can be a huge image
                 if self._pixels > MOST_PIXELS:
@@ -80,7 +89,22 @@ class DataUrls:
                 return rgb_of(image)
         except MessageError:
             raise
-        except binascii.Error as error:
-            raise MessageError(f"not base64: {error}") from None
+        except UnidentifiedImageError:  # whose message shows an address in memory
+            raise MessageError(f"not a PNG or JPEG image: {len(plain)} bytes that begin with {plain[:8]!r}") from None
         except Exception as error:  # noqa: BLE001 - Pillow raises a dozen types
             raise MessageError(f"not a PNG or JPEG image: {error}") from None
+
+
+def _plain(text: str) -> bytes:
+    """Decode base64 as a data URL has it: https://infra.spec.whatwg.org/#forgiving-base64-decode.
+
+    Raises:
+        MessageError: it is not base64.
+    """
+    data = urllib.parse.unquote_to_bytes(text).translate(_URL_SAFE, delete=_SPACE).rstrip(b"=")
+    try:
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+    except binascii.Error:
+        wrong = re.search(rb"[^A-Za-z0-9+/]", data)
+        why = f"{len(data)} characters, one too many or too few" if wrong is None else f"it contains {wrong[0]!r}"
+        raise MessageError(f"the image's data are not base64: {why}") from None

@@ -1,6 +1,6 @@
 """Shares one model between many robots: one queue slot per robot, its latest request wins, robots take turns.
 
-Jobs, such as the answers to chat clients, get the model while no robot waits for it.
+Jobs, such as the answers to chat clients, get the model while no robot waits for it, and take turns too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from si_embodied.errors import ConfigError, RequestRefused
 
@@ -33,17 +33,24 @@ class _Ticket:
     future: Future[Decision]
 
 
+Stage: TypeAlias = Literal["done", "interrupted", "turn over"]
+"""How far a job is: at its end, to continue before other jobs, or after them."""
+
+
 class Job(Protocol):
     """Work for the model that a robot's request interrupts at any time."""
 
     interrupted: threading.Event  # set by the scheduler to make `run` return soon
 
-    def run(self) -> bool:
-        """Work until done or interrupted; whether it is done. An exception is logged, and the job refused."""
+    def run(self, others: Callable[[], bool]) -> Stage:
+        """Work until done or interrupted, or for one turn if `others` says that other jobs wait.
+
+        An exception is logged, and the job refused.
+        """
         ...
 
     def cancel(self) -> None:
-        """Make this and any further `run` return True soon."""
+        """Make this and any further `run` return "done" soon."""
         ...
 
     def refuse(self, refused: RequestRefused) -> None:
@@ -57,7 +64,7 @@ class Scheduler:
     A robot that asks ten times per second gets no more turns than one that asks once: it holds one place in the queue,
     keeps it when a newer request replaces the queued one, and goes to the back after being served. With several
     threads, as many robots are served at once, each with one request at a time. Jobs wait until no robot waits or is
-    served, and run one after the other.
+    served, and run one at a time: each for a turn, then it goes to the back.
     """
 
     def __init__(
@@ -149,11 +156,17 @@ class Scheduler:
             self._jobs.append(job)
             self._condition.notify()
 
+    def remove(self, job: Job) -> bool:
+        """Remove a job from the queue; whether it was there, and so neither runs nor is done."""
+        with self._condition:
+            if waits := job in self._jobs:
+                self._jobs.remove(job)
+            return waits
+
     def drop(self, job: Job) -> None:
         """Abort a job, or remove it from the queue; does nothing if it is done."""
         with self._condition:
-            if job in self._jobs:
-                self._jobs.remove(job)
+            self.remove(job)
             job.cancel()
 
     def stop(self, *, grace_s: float) -> bool:
@@ -220,10 +233,10 @@ class Scheduler:
                 self._condition.notify_all()
 
     def _run_job(self, job: Job) -> None:
-        """Run a job. If a robot interrupts it, it is the first to continue."""
-        done = True
+        """Run a job. If a robot interrupts it, it is the first to continue; after its turn it is the last."""
+        stage: Stage = "done"
         try:
-            done = job.run()
+            stage = job.run(lambda: bool(self._jobs))
         except Exception as error:  # noqa: BLE001 - one client's job must never bring the server down
             _LOG.exception("a job failed")
             why = f"it failed ({type(error).__name__}: {error}); the traceback is in the server's log"
@@ -231,8 +244,8 @@ class Scheduler:
         finally:
             with self._condition:
                 self._job = None
-                if not done:
-                    self._jobs.appendleft(job)
+                if stage != "done":
+                    (self._jobs.append if stage == "turn over" else self._jobs.appendleft)(job)
                 self._condition.notify_all()
 
     def _work(self, ticket: _Ticket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ pytest.importorskip("llguidance")
 
 from si_embodied.backends import LocalBackend
 from si_embodied.conversation import Conversation, Thought, Turn, Writer
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, SchemaError
 from si_embodied.thinking import asked_to_think
 from si_embodied.types import Prompt
 
@@ -40,8 +41,11 @@ def shown(piece: str | Thought) -> str:
     return f"[{piece.text}]" if isinstance(piece, Thought) else piece
 
 
-def interrupted_often(backend: Any, conversation: Conversation, every: int) -> str:
-    """Interrupted after every few pieces, and before the first one; a plan takes the model in between."""
+def interrupted_often(backend: Any, conversation: Conversation, every: int, *, rests: bool = False) -> str:
+    """Interrupted after every few pieces, and before the first one; a plan takes the model in between.
+
+    If it rests, its key/value cache is dropped too, as where many others have had the model.
+    """
     interrupted = threading.Event()
     writing = backend.write(conversation, interrupted=interrupted)
     interrupted.set()
@@ -53,6 +57,9 @@ def interrupted_often(backend: Any, conversation: Conversation, every: int) -> s
             text += shown(piece)
             if number == every:
                 interrupted.set()
+        if rests:
+            writing.rest()
+            backend.forget()
         backend.generate(Prompt("v", "", (IMAGE[:32], "other"), {"const": "plan"}), deadline_s=60)
     return text
 
@@ -64,6 +71,23 @@ def test_interruptions_change_nothing(backends: dict[str, Any], family: str) -> 
         assert writing.ended is not None
         assert interrupted_often(backends[family], asked, 1) == whole
         assert interrupted_often(backends[family], asked, 3) == whole
+
+
+def test_resting_changes_nothing(backends: dict[str, Any]) -> None:
+    whole, _ = written(backends["qwen3_vl"], QUESTION)
+    assert interrupted_often(backends["qwen3_vl"], QUESTION, 15, rests=True) == whole
+
+
+def test_an_answer_that_rests_holds_no_cache_and_no_inputs(backends: dict[str, Any]) -> None:
+    interrupted = threading.Event()
+    writing = backends["qwen3_vl"].write(QUESTION, interrupted=interrupted)
+    for _ in writing.pieces():
+        interrupted.set()
+    _, answer = writing._begun
+    assert answer.runner.cache_bytes
+    writing.rest()
+    assert not answer.runner.cache_bytes
+    assert writing._read_so_far is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -117,6 +141,34 @@ def test_a_keyword_that_cannot_be_followed_is_named_or_left_out(backends: dict[s
 def test_what_is_no_schema_is_refused_even_if_lenient(backends: dict[str, Any], schema: Any) -> None:
     with pytest.raises(ConfigError):
         written(backends["qwen3_vl"], replace(QUESTION, schema=schema, lenient=True))
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"$ref": "#"}, "no text fits it; look for a [$]ref"),
+        ({"allOf": [{"$ref": "#"}]}, "no text fits it"),
+        ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "Too many items"),
+        ({"type": "array", "items": {"const": 0}, "minItems": 100_000}, "Too many items"),
+        ({"type": "string", "pattern": "(a"}, "regex parse error: [(]a error: unclosed group"),
+        ({"type": "string", "pattern": f"({'x' * 1000}"}, "regex parse error: [(]xx.*unclosed group"),
+    ],
+)
+def test_a_schema_that_no_answer_can_follow_is_refused_with_its_problem(
+    backends: dict[str, Any], schema: Any, words: str
+) -> None:
+    """Some problems show only when the answer is being written."""
+    with pytest.raises(SchemaError, match=words) as raised:
+        written(backends["qwen3_vl"], replace(QUESTION, schema=schema, lenient=True))
+    assert len(str(raised.value)) < 600
+    assert "\n" not in str(raised.value)
+
+
+def test_the_smallest_temperatures_are_greedy_decoding(backends: dict[str, Any]) -> None:
+    greedy, _ = written(backends["qwen3_vl"], replace(QUESTION, temperature=0.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert written(backends["qwen3_vl"], replace(QUESTION, temperature=5e-324))[0] == greedy
 
 
 def test_a_conversation_beyond_the_context_is_refused_and_an_answer_ends_with_it(
@@ -214,6 +266,12 @@ def test_interruptions_change_no_thought(thinkers: dict[str, Any]) -> None:
         for every in (1, 3):
             text = interrupted_often(thinkers["qwen3_vl"], asked, every)
             assert text == "".join(map(shown, pieces))
+
+
+def test_resting_changes_no_thought(thinkers: dict[str, Any]) -> None:
+    """In the middle of the thoughts, and after them."""
+    pieces, _ = parts(thinkers["qwen3_vl"], QUESTION)
+    assert interrupted_often(thinkers["qwen3_vl"], QUESTION, 5, rests=True) == "".join(map(shown, pieces))
 
 
 def test_thoughts_count_as_tokens_of_the_answer(thinkers: dict[str, Any]) -> None:

@@ -33,6 +33,9 @@ class Spoken:
         self.prompt_tokens, self.completion_tokens, self.thought_tokens = 7, 0, 0
         self.ended: Ending | None = None
 
+    def rest(self) -> None:
+        pass
+
     def pieces(self) -> Generator[str | Thought, None, None]:
         if self._words == ["user: break"]:
             raise ZeroDivisionError("as asked for")

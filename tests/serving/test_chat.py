@@ -182,6 +182,36 @@ def test_a_stream_arrives_while_it_is_written(server: Server) -> None:
     assert arrivals_s[0] < arrivals_s[-1] - 0.6
 
 
+def test_answers_take_turns(server: Server) -> None:
+    """Each long one takes 2 s alone; a short one that comes last is complete before them, and none loses text."""
+    texts: dict[int, str] = {}
+
+    def count(number: int) -> None:
+        texts[number] = said(ask(server, f"count {100 + number} every 0.02"))
+
+    threads = [threading.Thread(target=count, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    assert said(ask(server, "hello")) == "user: hello"
+    assert not texts
+    for thread in threads:
+        thread.join()
+    for number, words in texts.items():
+        assert words.split() == [str(each) for each in range(1, 101 + number)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/v1/completions", 404), ("GET", "/v1/x", 404), ("PUT", "/v1/models", 405)]
+)
+def test_an_unknown_route_is_answered_in_openais_form(server: Server, method: str, path: str, status: int) -> None:
+    reply = httpx.request(method, server.http + path, trust_env=False)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["type"], error["param"]) == (status, "invalid_request_error", None)
+    assert f"{method} {path}" in error["message"]
+    assert ("allow" in reply.headers) == (status == 405)
+
+
 def test_the_model_and_its_alias_are_listed(server: Server) -> None:
     client = client_of(server)
     assert [model.id for model in client.models.list()] == ["obedient", ALIAS]

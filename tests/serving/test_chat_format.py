@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 pytest.importorskip("fastapi")
 from PIL import Image
 
-from si_embodied.errors import RequestRefused
+from si_embodied.errors import MessageError, RequestRefused
 from si_embodied.serving import data_urls
 from si_embodied.serving.chat_format import ChatRequest, Malformed, parse_request
 from si_embodied.stops import Stops
@@ -107,6 +107,75 @@ def test_an_image_cannot_be_a_file_or_an_address() -> None:
         content = [{"type": "image_url", "image_url": {"url": url}}]
         with pytest.raises(Malformed, match="data URL"):
             parse_request(body(messages=[{"role": "user", "content": content}])).conversation()
+
+
+PNG = io.BytesIO()
+Image.new("RGB", (5, 4), (251, 255, 190)).save(PNG, "PNG")
+BASE64 = base64.b64encode(PNG.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png;base64," + "\r\n".join(BASE64[start : start + 20] for start in range(0, len(BASE64), 20)),
+        "data:image/png;base64, \t" + BASE64.rstrip("=") + " ",
+        "data:image/png;base64," + BASE64.translate(str.maketrans("+/", "-_")),
+        "data:image/png;base64," + BASE64.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
+        "DATA:image/png; Base64," + BASE64,
+    ],
+)
+def test_base64_is_read_as_in_browsers_and_of_the_url_safe_kind(url: str) -> None:
+    assert BASE64.endswith("=")
+    assert {"+", "/"} & set(BASE64)
+    assert data_urls.DataUrls().read(url)[0, 0].tolist() == [251, 255, 190]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("A", "not base64: 1 characters, one too many"),
+        ("AB=CD", "contains b'='"),
+        ("AB?D", "contains b'[?]'"),
+        ("AAAAAAAA", r"not a PNG or JPEG image: 6 bytes that begin with b'\\x00"),
+        ("", "not a PNG or JPEG image: 0 bytes"),
+    ],
+)
+def test_what_is_wrong_with_an_image_is_said_without_addresses_in_memory(data: str, words: str) -> None:
+    with pytest.raises(MessageError, match=words) as raised:
+        data_urls.DataUrls().read(f"data:image/png;base64,{data}")
+    assert " at 0x" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": [3]}}},
+            "response_format.json_schema.name",
+        ),
+        ({"response_format": {"type": "json_object", "schema": 3}}, "response_format.schema"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "messages.0.content.0.image_url.url",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content"),
+        ({"max_tokens": 0}, "max_tokens"),
+    ],
+)
+def test_an_error_names_the_path_of_its_field(wrong: dict[str, Any], param: str) -> None:
+    with pytest.raises(Malformed, match=f"^{param}: ") as raised:
+        parse_request(body(**wrong))
+    assert raised.value.param == param
+
+
+def test_an_assistants_turn_may_come_back_as_it_was_sent() -> None:
+    """With the thoughts of a model that thinks, which it does not read again."""
+    said = {"role": "assistant", "content": "y", "refusal": None, "reasoning_content": "thought"}
+    messages = [{"role": "user", "content": "x"}, said, {"role": "user", "content": "z"}]
+    turns = parse_request(body(messages=messages)).conversation().turns
+    assert [turn.content for turn in turns] == [("x",), ("y",), ("z",)]
 
 
 NAMES = st.sampled_from([*ChatRequest.model_fields, "tools", "type", "text", "role", "content", "url", "image_url"])

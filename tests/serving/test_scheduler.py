@@ -16,7 +16,7 @@ from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError, RequestRefused
 from si_embodied.memory import Memory
 from si_embodied.serving.messages import PlanRequest
-from si_embodied.serving.scheduler import Scheduler
+from si_embodied.serving.scheduler import Scheduler, Stage
 from si_embodied.types import PlanRecord
 
 RECORD = PlanRecord(0.0, "v", "m", "k", "d", (), 0, 0, {"total": 0.0}, Code.EMPTY_PLAN, "")
@@ -186,22 +186,25 @@ def test_invalid_settings_are_rejected(model: Model, wrong: dict[str, int]) -> N
 
 
 class Job:
-    """Works until interrupted `often` times, and records what happens to it."""
+    """Works until interrupted `often` times, or for some turns, and records what happens to it."""
 
-    def __init__(self, model: Model, name: str = "job", often: int = 0) -> None:
-        self.model, self.name, self.often = model, name, often
+    def __init__(self, model: Model, name: str = "job", often: int = 0, turns: int = 1) -> None:
+        self.model, self.name, self.often, self.turns = model, name, often, turns
         self.interrupted, self.canceled, self.done = threading.Event(), threading.Event(), threading.Event()
         self.refused: RequestRefused | None = None
 
-    def run(self) -> bool:
+    def run(self, others: Callable[[], bool]) -> Stage:
         self.model.asked.append(self.name)
         self.model.entered.release()
         if self.often and not self.canceled.is_set():
             assert self.interrupted.wait(timeout=10)
             self.often -= 1
-            return self.canceled.is_set()
+            return "done" if self.canceled.is_set() else "interrupted"
+        self.turns -= 1
+        if self.turns and others():
+            return "turn over"
         self.done.set()
-        return True
+        return "done"
 
     def cancel(self) -> None:
         self.canceled.set()
@@ -233,6 +236,34 @@ def test_a_robot_interrupts_a_job_which_is_the_first_to_continue(scheduler: Sche
     ask("a").result(timeout=10)
     assert other.done.wait(timeout=10)
     assert [name.partition(":")[0] for name in model.asked] == ["job", "a", "job", "other"]
+
+
+def test_jobs_take_turns_and_a_robot_comes_first(scheduler: Scheduler, model: Model, ask: Ask) -> None:
+    """The interrupted job goes on with its turn before the others have theirs."""
+    robot = ask("a")
+    assert model.entered.acquire(timeout=10)
+    jobs = [Job(model, "x", often=1, turns=3), Job(model, "y", turns=2), Job(model, "z")]
+    for job in jobs:
+        scheduler.add(job)
+    model.open.release(2)
+    robot.result(timeout=10)
+    assert model.entered.acquire(timeout=10)
+    ask("b").result(timeout=10)
+    assert all(job.done.wait(timeout=10) for job in jobs)
+    assert [name.partition(":")[0] for name in model.asked] == ["a", "x", "b", "x", "y", "z", "x", "y", "x"]
+
+
+def test_a_removed_job_never_runs(scheduler: Scheduler, model: Model) -> None:
+    running, waiting = Job(model, often=1), Job(model, "waiting")
+    scheduler.add(running)
+    assert model.entered.acquire(timeout=10)
+    scheduler.add(waiting)
+    assert scheduler.remove(waiting)
+    assert not scheduler.remove(waiting)
+    assert not scheduler.remove(running)
+    scheduler.drop(running)
+    assert scheduler.stop(grace_s=5)
+    assert model.asked == ["job"]
 
 
 @pytest.mark.parametrize("threads", [3])
@@ -327,7 +358,7 @@ def test_accepted_jobs_are_finished_before_a_stop_and_late_ones_refused(schedule
 
 def test_a_job_that_fails_is_refused_and_the_next_one_runs(scheduler: Scheduler, model: Model) -> None:
     class Broken(Job):
-        def run(self) -> bool:
+        def run(self, others: Callable[[], bool]) -> Stage:
             raise ZeroDivisionError("a bug")
 
     broken, next_one = Broken(model), Job(model)
