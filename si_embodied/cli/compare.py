@@ -18,6 +18,7 @@ from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.models.footprint import Weights
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 
 EXIT_CODES = {"the same": 0, "different": 1, "undecided": 3}
 
@@ -53,7 +54,7 @@ class Compare:
         """Compare and print the table; the exit code is the verdict."""
         from si_embodied.benchmarking.comparison.run import run_comparison
 
-        with track("compare"):
+        with locked(self.out), track("compare"):
             report = run_comparison(self._settings(), say)
         say("", *report.table(), "", f"records and results are in {self.out}")
         if self.json:

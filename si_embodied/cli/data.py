@@ -15,6 +15,7 @@ from si_embodied.cli.output import print_table, say
 from si_embodied.cli.parsing import COUNT, Count, flags
 from si_embodied.data.settings import DataConfig
 from si_embodied.parallel.placement import Placement
+from si_embodied.run_lock import locked
 
 if TYPE_CHECKING:
     from si_embodied.data.audit import TypeAudit
@@ -35,7 +36,8 @@ class Generate:
         """Generate, and say what there is."""
         from si_embodied.data.engine import generate
 
-        manifest = generate(self.data, self.out, placement=self.placement)
+        with locked(self.out):
+            manifest = generate(self.data, self.out, placement=self.placement)
         unfilled = sum(number for reason, number in manifest.left_out.items() if reason.endswith(": unfilled"))
         unclear = sum(manifest.left_out.values()) - unfilled
         say(
@@ -147,7 +149,7 @@ class Export:
     runs: Annotated[
         Positional[tuple[Path, ...]],
         Doc("folders that `eval --keep-steps` or `play` wrote, or that contain such folders"),
-        arg(metavar="RUN"),
+        arg(metavar="RUN [RUN ...]"),
     ]
     out: Annotated[Path, Doc("a new folder for the data set")]
     images: Annotated[

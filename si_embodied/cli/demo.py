@@ -17,6 +17,7 @@ from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.report import Report
@@ -51,7 +52,7 @@ class Demo:
         backend = located(self.model)
         reports: list[Report] = []
         folders: list[Path] = []
-        with track("demo", len(WORLDS) * len(POLICIES), unit="rows") as work:
+        with locked(self.out), track("demo", len(WORLDS) * len(POLICIES), unit="rows") as work:
             for (env, task), policy in itertools.product(WORLDS, POLICIES):
                 if not (reports and reports[-1].interrupted):
                     model = backend if find_policy(policy).needs_model else None

@@ -18,7 +18,14 @@ from types import SimpleNamespace
 from typing import Annotated, Any, Protocol
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, HelptextFromCommentsOff, OmitArgPrefixes, UseAppendAction, arg
+from tyro.conf import (
+    FlagCreatePairsOff,
+    HelptextFromCommentsOff,
+    OmitArgPrefixes,
+    Positional,
+    UseAppendAction,
+    arg,
+)
 from tyro.constructors import PrimitiveConstructorSpec
 
 _MISSING = inspect.Parameter.empty
@@ -176,9 +183,29 @@ def _flag(plain: Any, notes: list[Any], default: Any) -> Any:
         and not any(isinstance(each, PrimitiveConstructorSpec) for each in notes)
     ):
         notes = [*notes, _READERS[kinds[0]]]
+    element = typing.get_args(plain)[0] if typing.get_origin(plain) is tuple and Positional in notes else None
+    if default is _MISSING and element in _READERS:
+        notes = [*notes, _at_least_one(_READERS[element]), arg(help_behavior_hint="(required)")]
     if default is None or default is False or default == "" or (default == () and UseAppendAction not in notes):
         notes = [*notes, arg(help_behavior_hint="")]
     return Annotated[(plain, *notes)] if notes else plain
+
+
+def _at_least_one(element: PrimitiveConstructorSpec[Any]) -> PrimitiveConstructorSpec[Any]:
+    """Read one text or more. To tyro, no text at all would be an empty tuple, and the argument optional."""
+
+    def read(texts: list[str]) -> tuple[Any, ...]:
+        if not texts:
+            raise ValueError("it is required; give at least one")
+        return tuple(element.instance_from_str([text]) for text in texts)
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=element.metavar,
+        instance_from_str=read,
+        is_instance=lambda _: True,
+        str_from_instance=lambda values: list(map(str, values)),
+    )
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -14,6 +14,7 @@ from si_embodied.evaluation.session import RECORDS, Session
 from si_embodied.live.episodes import live_episodes
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 from si_embodied.runs import write_json, write_text
 from si_embodied.suites.rows import SuiteRow, check_rows
 
@@ -86,13 +87,16 @@ def run_suite(
         videos: how many to keep of each row, failures first.
 
     Raises:
-        ConfigError: the folder has records with other settings, or a world does not take an argument.
+        ConfigError: the folder has records with other settings, or rows that the suite lacks; another run is writing
+            into it; or a world does not take an argument.
         UnknownNameError: there is no such task.
         EvaluationError: episodes could not be run; those before are recorded.
     """
     check_rows(rows)
     scores: list[Scored] = []
-    with track(f"suite {suite.name}", len(rows), unit="rows") as work, placement.kept() as place:
+    with (
+        locked(out), track(f"suite {suite.name}", len(rows), unit="rows") as work, placement.kept() as place
+    ):  # fmt: skip
         for row in rows:
             where = HERE if row.config.latency == "measured" else place
             folder = out / ROWS / row.folder

@@ -10,6 +10,7 @@ import pytest
 from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.evaluation.registry import describe_environment, find_policy
+from si_embodied.models.checkpoints import shipped_checkpoint
 from si_embodied.suites.rows import models_of, rows_of
 from si_embodied.suites.settings import OFFICIAL_SEED, load_suite, shipped_suites
 
@@ -116,8 +117,8 @@ def test_rows_of_the_same_name_are_rejected(tmp_path: Path) -> None:
 
 
 def test_a_given_model_replaces_those_of_the_suite_and_a_device_does_not(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "other").mkdir()
+    for name in ("one", "other"):
+        (tmp_path / name).symlink_to(shipped_checkpoint())
     suite = load_suite(write(tmp_path, f"worlds: [{{env: w}}]\nmodels: [{tmp_path / 'one'}]"))
     assert [model.model for model in models_of(suite)] == [str(tmp_path / "one")]
     (given,) = models_of(suite, BackendConfig(model=str(tmp_path / "other")))
