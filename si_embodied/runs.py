@@ -73,28 +73,33 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def cannot_write(path: Path, error: OSError) -> RecordError:
     """The error for a file or folder of a run that cannot be written, with what to do about it."""
-    return RecordError(f"cannot write {str(path)!r}: {error.strerror or error}. {to_write(error)}")
+    remedy = to_write(error)
+    return RecordError(f"cannot write {str(path)!r}: {error.strerror or error}. {remedy[0].upper()}{remedy[1:]}")
 
 
 _REMEDIES: Mapping[int, str] = {
-    **dict.fromkeys(
-        (errno.EEXIST, errno.ENOTDIR), "A part of that path is a file where a folder is needed: choose another --out"
-    ),
-    errno.EISDIR: "There is a folder of that name: remove it or choose another --out",
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS),
-        "This user may not write there: change the permissions (chmod, chown) or choose another --out",
-    ),
-    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL), "Choose another --out"),
-    errno.ENOENT: "A folder of that path is gone: make it again or choose another --out",
-    errno.EMFILE: "Raise the limit of open files (ulimit -n)",
+    errno.EEXIST: "a part of that path is a file where a folder is needed: {elsewhere}",
+    errno.ENOTDIR: "a part of that path is a file where a folder is needed: {elsewhere}",
+    errno.EISDIR: "there is a folder of that name: remove it or {elsewhere}",
+    errno.EACCES: "this user may not write there: change the permissions (chmod, chown) or {elsewhere}",
+    errno.EPERM: "this user may not write there: change the permissions (chmod, chown) or {elsewhere}",
+    errno.EROFS: "nobody may write to that disk: mount it anew or {elsewhere}",
+    errno.ENOENT: "a folder of that path is gone: make it again or {elsewhere}",
+    errno.ENAMETOOLONG: "{elsewhere}",
+    errno.ELOOP: "{elsewhere}",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 
 
-def to_write(error: BaseException) -> str:
-    """What a person can do so that a file can be written, by the operating system's reason."""
+def to_write(error: BaseException, elsewhere: str = "choose another --out") -> str:
+    """What a person can do so that a file can be written.
+
+    Args:
+        error: why it could not be, from the operating system or from a library.
+        elsewhere: how to write to another place.
+    """
     reason = error.errno if isinstance(error, OSError) else None
-    return _REMEDIES.get(reason or 0, "Free some space or choose another --out")
+    return _REMEDIES.get(reason or 0, "free some space or {elsewhere}").format(elsewhere=elsewhere)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------

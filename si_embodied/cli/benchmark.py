@@ -15,7 +15,7 @@ from si_embodied.benchmarking.latency.settings import SpeedRun
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.cli.options import EndWithJson, Model, Place, Server
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import COUNT, flags, reader
+from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, flags, reader
 from si_embodied.errors import ConfigError
 from si_embodied.parallel.placement import Placement
 from si_embodied.progress import track
@@ -81,8 +81,8 @@ class Embodied:
     benchmark: Annotated[
         EmbodiedRun,
         flags(
-            "env", "oracle", "prompt_file", "shots", "answers", "image_size", "seed", "out",
-            subset=listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT,
+            "env", "oracle", "prompt_file", "shots", "answers", "seed", "out",
+            subset=listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT, image_size=IMAGE_SIZE,
         ),
     ] = EmbodiedRun()  # fmt: skip
     control: Annotated[
@@ -118,7 +118,7 @@ class Latency:
     model: Model
     server: Server
     speed: Annotated[
-        SpeedRun, flags("image_size", "out", plans=COUNT)
+        SpeedRun, flags("out", image_size=IMAGE_SIZE, plans=COUNT)
     ] = SpeedRun()  # fmt: skip
     planner: Annotated[str, Doc("measure this planning server (`si-embodied serve`)"), arg(metavar="URL")] = ""
     json: EndWithJson = False

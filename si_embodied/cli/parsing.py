@@ -28,6 +28,8 @@ from tyro.conf import (
 )
 from tyro.constructors import PrimitiveConstructorSpec
 
+from si_embodied.types import LEAST_IMAGE_SIZE
+
 _MISSING = inspect.Parameter.empty
 
 
@@ -90,10 +92,11 @@ def reader(
     )
 
 
-def whole_number(text: str, minimum: int = 0) -> int:
+def whole_number(text: str, minimum: int = 0, example: int | None = None) -> int:
     """Read an integer of at least `minimum`."""
     if not (text.lstrip("+-").isdecimal() and int(text) >= minimum):
-        raise ValueError(f"expected a whole number of at least {minimum}, got {text!r}; for example {minimum + 1}")
+        shown = minimum + 1 if example is None else example
+        raise ValueError(f"expected a whole number of at least {minimum}, got {text!r}; for example {shown}")
     return int(text)
 
 
@@ -102,7 +105,13 @@ def count(text: str) -> int:
     return whole_number(text, 1)
 
 
+def image_size(text: str) -> int:
+    """Read the width of an image in pixels."""
+    return whole_number(text, LEAST_IMAGE_SIZE, example=224)
+
+
 COUNT = reader(count, "N")
+IMAGE_SIZE = reader(image_size, "N")
 Count = Annotated[int, COUNT]
 
 

@@ -254,6 +254,11 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
             f"cannot import {config.env!r}: {cause}; install the missing module or add its folder to PYTHONPATH"
         ) from error
     except TypeError as error:
+        known_arguments = _arguments(env_id)
+        for name in kwargs:
+            if known_arguments and name not in known_arguments:
+                unknown = UnknownNameError(f"argument of {config.env}:", name, known_arguments)
+                raise ConfigError(str(unknown)) from error
         raise ConfigError(f"{config.env!r} does not take {sorted(kwargs)}: {error}") from error
 
 
@@ -299,8 +304,29 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
 
 
 def _argument(parameter: inspect.Parameter) -> str:
-    required = parameter.default is inspect.Parameter.empty
-    return parameter.name if required else f"{parameter.name}={parameter.default!r}"
+    default = parameter.default
+    if default is inspect.Parameter.empty:
+        return parameter.name
+    # An angle that was converted from radians is not 14.999999999999998.
+    return f"{parameter.name}={f'{default:.12g}' if isinstance(default, float) else repr(default)}"
+
+
+def _arguments(env_id: str) -> tuple[str, ...]:
+    """The names of a registered world's arguments; none if they cannot be known."""
+    import gymnasium
+
+    from si_embodied.envs import Maker
+
+    if env_id.rpartition(":")[2] not in gymnasium.registry:
+        return ()
+    entry: Any = gymnasium.spec(env_id.rpartition(":")[2]).entry_point
+    world = entry.world() if isinstance(entry, Maker) else entry
+    if isinstance(world, str):
+        world = gymnasium.envs.registration.load_env_creator(world)
+    parameters = inspect.signature(world).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return ()
+    return tuple(each.name for each in parameters)
 
 
 def first_observation(config: EvaluationConfig) -> Scene:

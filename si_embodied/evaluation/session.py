@@ -20,6 +20,7 @@ from si_embodied.evaluation.video import VideoShelf
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.run_lock import locked
 from si_embodied.runs import write_json
+from si_embodied.wording import counted
 
 RECORDS, REPORT, VIDEOS, TRACES, STEPS = "records.jsonl", "report.json", "videos", "traces", "steps"
 
@@ -82,7 +83,7 @@ class Session:
         lacking = [seed for seed in recorded if not steps.path(seed).exists()]
         if self.steps and lacking:
             raise ConfigError(
-                f"the steps of {len(lacking)} episodes in {str(self.out)!r} were not kept when they ran "
+                f"the steps of {counted(len(lacking), 'episode')} in {str(self.out)!r} were not kept when they ran "
                 f"(the first with seed {lacking[0]}); to keep all, choose another --out"
             )
         if not self.steps and len(recorded) > len(lacking) and len(recorded) < config.episodes:

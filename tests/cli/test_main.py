@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,47 @@ def test_help_is_quick_because_it_loads_little() -> None:
     heavy, count = done.stderr.rsplit(maxsplit=1)
     assert heavy == "[]"
     assert int(count) < 400, "287 when this was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("expected a verb after `si-embodied`", "doctor", "--help", "Start with")),
+        (("-v",), ("expected a verb",)),
+        (("evl",), ("'evl'", "Did you mean 'eval'?", "doctor")),
+        (("suite",), ("expected a verb after `si-embodied suite`", "run, compare, list")),
+        (("suite", "rnu"), ("'rnu'", "Did you mean 'run'?")),
+    ],
+)
+def test_a_missing_or_misspelt_verb_is_an_error_with_a_suggestion(
+    arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert all(word in shown for word in words), shown
+
+
+@pytest.mark.parametrize("arguments", [("report",), ("data", "export", "--out", "x")])
+def test_a_list_of_runs_needs_one(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        entry.main(arguments)
+    assert stopped.value.code == 2
+    shown = capsys.readouterr().err
+    assert "RUN" in shown
+    assert "required" in shown
+
+
+def test_no_argument_without_a_default_looks_optional(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    for verb in entry.VERBS:
+        module = importlib.import_module(f"si_embodied.cli.{verb}")
+        for name in getattr(module, "SUBCOMMANDS", [None]):
+            with pytest.raises(SystemExit):
+                entry.main([verb, *filter(None, [name]), "--help"])
+            assert "(default: )" not in capsys.readouterr().out, (verb, name)
 
 
 def test_our_errors_are_one_line_and_exit_code_2(

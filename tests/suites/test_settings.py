@@ -101,7 +101,7 @@ def test_a_suite_is_every_policy_on_every_task_under_every_condition(tmp_path: P
     ],
 )
 def test_what_a_suite_cannot_mean_is_named(text: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=rf"\.yaml': .*{message}"):
         load_suite(write(tmp_path, text))
 
 
