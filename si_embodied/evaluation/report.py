@@ -234,7 +234,7 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
     for comparison in comparisons:
         paired = comparison.paired
         lines.append(
-            f"against {comparison.name}, {comparison.episodes} shared seeds: {paired.only_first} won alone, "
+            f"against {comparison.name}, {counted(comparison.episodes, 'shared seed')}: {paired.only_first} won alone, "
             f"{paired.only_second} lost alone, McNemar p = {paired.p_value:.3g}"
         )
     if report.lost:

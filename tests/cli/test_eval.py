@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from si_embodied.cli.main import main
+from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.session import Session
 from si_embodied.run_lock import locked
 
 
@@ -137,7 +139,7 @@ def test_a_folder_without_a_model_is_refused_before_the_world_is_up(
 
 
 def test_progress_names_a_control_once(fake_world: str, tmp_path: Path, shown: Any) -> None:
-    assert evaluate(fake_world, tmp_path, "--policy", "stopper", "--episodes", "1", "--control", "random") == 0
+    Session(tmp_path).run_with_controls(EvaluationConfig(fake_world, "stopper", episodes=1), ["random"])
     assert [work.label for work in shown.begun] == [f"stopper on {fake_world}", f"random on {fake_world}"]
 
 
