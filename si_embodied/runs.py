@@ -5,7 +5,6 @@ A command that was interrupted is repeated with the same settings and resumes af
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import ConfigError, RecordError, shown
+from si_embodied.remedies import to_write
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,31 +75,6 @@ def cannot_write(path: Path, error: OSError) -> RecordError:
     """The error for a file or folder of a run that cannot be written, with what to do about it."""
     remedy = to_write(error)
     return RecordError(f"cannot write {str(path)!r}: {error.strerror or error}. {remedy[0].upper()}{remedy[1:]}")
-
-
-_REMEDIES: Mapping[int, str] = {
-    errno.EEXIST: "a part of that path is a file where a folder is needed: {elsewhere}",
-    errno.ENOTDIR: "a part of that path is a file where a folder is needed: {elsewhere}",
-    errno.EISDIR: "there is a folder of that name: remove it or {elsewhere}",
-    errno.EACCES: "this user may not write there: change the permissions (chmod, chown) or {elsewhere}",
-    errno.EPERM: "this user may not write there: change the permissions (chmod, chown) or {elsewhere}",
-    errno.EROFS: "nobody may write to that disk: mount it anew or {elsewhere}",
-    errno.ENOENT: "a folder of that path is gone: make it again or {elsewhere}",
-    errno.ENAMETOOLONG: "{elsewhere}",
-    errno.ELOOP: "{elsewhere}",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-}
-
-
-def to_write(error: BaseException, elsewhere: str = "choose another --out") -> str:
-    """What a person can do so that a file can be written.
-
-    Args:
-        error: why it could not be, from the operating system or from a library.
-        elsewhere: how to write to another place.
-    """
-    reason = error.errno if isinstance(error, OSError) else None
-    return _REMEDIES.get(reason or 0, "free some space or {elsewhere}").format(elsewhere=elsewhere)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from si_embodied.errors import ConfigError, RecordError
-from si_embodied.runs import JsonLines, claim, replacing, to_write, write_json, write_text
+from si_embodied.remedies import to_write
+from si_embodied.runs import JsonLines, claim, replacing, write_json, write_text
 
 # --- atomic files ---------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from si_embodied.errors import ConfigError, RecordError, extra
-from si_embodied.runs import to_write
+from si_embodied.remedies import to_write
 
 COMPRESSIONS = ("zstd", "lz4", "none")
 FLUSH_S = 1.0

@@ -16,7 +16,8 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.config import PlannerConfig
-from si_embodied.errors import ConfigError, UnknownNameError, extra
+from si_embodied.errors import ConfigError, SimulatorError, UnknownNameError, extra
+from si_embodied.evaluation.arguments import check_arguments
 from si_embodied.planner import Planner
 
 if TYPE_CHECKING:
@@ -239,7 +240,12 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
     if config.python is not None:
         from si_embodied.envs.process import ProcessEnv
 
-        return ProcessEnv(env_id, python=config.python, **kwargs)
+        try:
+            return ProcessEnv(env_id, python=config.python, **kwargs)
+        except SimulatorError as error:
+            if error.exception == "TypeError":
+                check_arguments(env_id, kwargs)
+            raise
     if ":" not in env_id and env_id not in gymnasium.registry:
         raise UnknownNameError("environment", env_id, known)
     try:
@@ -254,11 +260,7 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
             f"cannot import {config.env!r}: {cause}; install the missing module or add its folder to PYTHONPATH"
         ) from error
     except TypeError as error:
-        known_arguments = _arguments(env_id)
-        for name in kwargs:
-            if known_arguments and name not in known_arguments:
-                unknown = UnknownNameError(f"argument of {config.env}:", name, known_arguments)
-                raise ConfigError(str(unknown)) from error
+        check_arguments(env_id, kwargs)
         raise ConfigError(f"{config.env!r} does not take {sorted(kwargs)}: {error}") from error
 
 
@@ -309,24 +311,6 @@ def _argument(parameter: inspect.Parameter) -> str:
         return parameter.name
     # An angle that was converted from radians is not 14.999999999999998.
     return f"{parameter.name}={f'{default:.12g}' if isinstance(default, float) else repr(default)}"
-
-
-def _arguments(env_id: str) -> tuple[str, ...]:
-    """The names of a registered world's arguments; none if they cannot be known."""
-    import gymnasium
-
-    from si_embodied.envs import Maker
-
-    if env_id.rpartition(":")[2] not in gymnasium.registry:
-        return ()
-    entry: Any = gymnasium.spec(env_id.rpartition(":")[2]).entry_point
-    world = entry.world() if isinstance(entry, Maker) else entry
-    if isinstance(world, str):
-        world = gymnasium.envs.registration.load_env_creator(world)
-    parameters = inspect.signature(world).parameters.values()
-    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
-        return ()
-    return tuple(each.name for each in parameters)
 
 
 def first_observation(config: EvaluationConfig) -> Scene:

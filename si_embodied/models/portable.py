@@ -24,7 +24,8 @@ from si_embodied.models.original import (
     original_tokenizer,
     stored_shards,
 )
-from si_embodied.runs import share_weights, to_write, write_json
+from si_embodied.remedies import to_write
+from si_embodied.runs import share_weights, write_json
 
 with extra("models"):
     from safetensors import SafetensorError

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import BackendError, ConfigError, RecordError, extra
-from si_embodied.runs import claim, to_write
+from si_embodied.remedies import to_write
+from si_embodied.runs import claim
 
 with extra("train"):
     import torch
