@@ -17,7 +17,6 @@ from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError, SimulatorError, UnknownNameError, extra
-from si_embodied.evaluation.arguments import check_arguments
 from si_embodied.planner import Planner
 
 if TYPE_CHECKING:
@@ -228,6 +227,8 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
     known = environments()
     import gymnasium
 
+    from si_embodied.envs.arguments import refuse_unknown
+
     asked = {"task": config.task, "image_size": config.image_size, "action_mode": config.action_mode}
     kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None} | dict(config.env_args)
     if render:
@@ -244,7 +245,7 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
             return ProcessEnv(env_id, python=config.python, **kwargs)
         except SimulatorError as error:
             if error.exception == "TypeError":
-                check_arguments(env_id, kwargs)
+                refuse_unknown(env_id, kwargs)
             raise
     if ":" not in env_id and env_id not in gymnasium.registry:
         raise UnknownNameError("environment", env_id, known)
@@ -260,7 +261,7 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
             f"cannot import {config.env!r}: {cause}; install the missing module or add its folder to PYTHONPATH"
         ) from error
     except TypeError as error:
-        check_arguments(env_id, kwargs)
+        refuse_unknown(env_id, kwargs)
         raise ConfigError(f"{config.env!r} does not take {sorted(kwargs)}: {error}") from error
 
 
