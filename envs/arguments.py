@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -53,3 +54,31 @@ def check_step(space: gymnasium.Space[Any], action: object, *, over: bool) -> No
         raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
     if not space.contains(action):
         raise gymnasium.error.InvalidAction(f"expected an action in {space}, got: {action!r}")
+
+
+def refuse_unknown(env_id: str, given: Iterable[str]) -> None:
+    """Say which argument a world does not take, and which it does.
+
+    Raises:
+        ConfigError: it does not take one, as far as that can be known.
+    """
+    known = _arguments(env_id)
+    for name in given:
+        if known and name not in known:
+            raise ConfigError(str(UnknownNameError(f"argument of {env_id}:", name, known)))
+
+
+def _arguments(env_id: str) -> tuple[str, ...]:
+    """The names of a registered world's arguments; none if they cannot be known."""
+    from si_embodied.envs import Maker
+
+    if env_id.rpartition(":")[2] not in gymnasium.registry:
+        return ()
+    entry: Any = gymnasium.spec(env_id.rpartition(":")[2]).entry_point
+    world = entry.world() if isinstance(entry, Maker) else entry
+    if isinstance(world, str):
+        world = gymnasium.envs.registration.load_env_creator(world)
+    parameters = inspect.signature(world).parameters.values()
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return ()
+    return tuple(each.name for each in parameters)

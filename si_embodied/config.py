@@ -302,7 +302,21 @@ def load_planner_config(path: Path | None) -> PlannerConfig:
     Raises:
         ConfigError: if the file is missing or not YAML, or `from_mapping` rejects its settings.
     """
-    return PlannerConfig() if path is None else from_mapping(PlannerConfig, load_yaml(path))
+    return PlannerConfig() if path is None else read_settings(PlannerConfig, path)
+
+
+def read_settings(cls: type[T], path: Path) -> T:
+    """Read a settings dataclass from a YAML file.
+
+    Raises:
+        ConfigError: if the file is missing or not YAML, or `from_mapping` rejects its settings; the message names the
+            file.
+    """
+    values = load_yaml(path)
+    try:
+        return from_mapping(cls, values)
+    except ConfigError as error:
+        raise ConfigError(f"{str(path)!r}: {error}") from error
 
 
 def checkpoint_prompts(directory: Path) -> Prompts:

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import ConfigError, RecordError
+from si_embodied.errors import ConfigError, RecordError, shown
+from si_embodied.remedies import to_write
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -70,10 +71,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _cannot_write(path: Path, error: OSError) -> RecordError:
-    return RecordError(
-        f"cannot write {str(path)!r}: {error.strerror or error}. Free some space or choose another --out"
-    )
+def cannot_write(path: Path, error: OSError) -> RecordError:
+    """The error for a file or folder of a run that cannot be written, with what to do about it."""
+    remedy = to_write(error)
+    return RecordError(f"cannot write {str(path)!r}: {error.strerror or error}. {remedy[0].upper()}{remedy[1:]}")
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -134,6 +135,26 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, An
     return flat
 
 
+OR_ELSEWHERE = ", or choose another --out"
+"""A remedy for whoever writes to a broken file, and none for who reads it."""
+
+
+def broken_line(path: Path, number: int, line: object, why: str, *, also: str = "") -> ConfigError:
+    """The error for a line of a file, counted from 1, that cannot be read.
+
+    Args:
+        path: of the file.
+        number: of the line.
+        line: what it holds.
+        why: it cannot be read.
+        also: a further remedy (`OR_ELSEWHERE`).
+    """
+    return ConfigError(
+        f"line {number} of {str(path)!r} is broken ({why}): {shown(line)}; repair or remove that line, or restore "
+        f"the file from a copy{also}"
+    )
+
+
 # --- append-only JSON lines -----------------------------------------------------------------------------------------
 
 
@@ -152,7 +173,16 @@ class JsonLines:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.rows = self._read()
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
+
+    def restart(self, row: Mapping[str, Any]) -> None:
+        """Replace everything by one row.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
+        write_text(self.path, json.dumps(row, allow_nan=False) + "\n")
+        self.rows = [dict(row)]
 
     def append(self, *rows: Mapping[str, Any]) -> None:
         """Append rows, all or none.
@@ -174,13 +204,13 @@ class JsonLines:
                     raise
         except OSError as error:
             raise RecordError(
-                f"{_cannot_write(self.path, error)}; earlier lines are kept, so repeat the command to resume"
+                f"{cannot_write(self.path, error)}; earlier lines are kept, so repeat the command to resume"
             ) from error
 
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        rows, end, torn = _parsed(self.path)
+        rows, end, torn = _parsed(self.path, also=OR_ELSEWHERE)
         if torn:
             _LOG.warning("%s: dropped its last line, which was cut short (%d bytes)", self.path, len(torn))
             os.truncate(self.path, end)
@@ -199,18 +229,35 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
 
 
-def _parsed(path: Path) -> tuple[list[dict[str, Any]], int, bytes]:
+def _parsed(path: Path, *, also: str = "") -> tuple[list[dict[str, Any]], int, bytes]:
     """The complete rows, where they end, and the bytes behind them."""
-    if not path.is_file():
-        raise ConfigError(f"{str(path)!r} is not a regular file; choose another --out")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{str(path)!r} is not a regular file; remove it{also}")
     content = path.read_bytes()
     end = content.rfind(b"\n") + 1
     torn = content[end:]
-    try:
-        rows = [json.loads(line) for line in content[:end].splitlines()]
-        # After a power cut, the end of a file may be zeros that were never written.
-        if not all(isinstance(row, dict) for row in rows) or torn.strip(b"\0")[:1] not in (b"{", b""):
-            raise ValueError("a line is not an object")
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"{str(path)!r} is not a JSONL file ({error}); choose another --out") from error
+    lines = content[:end].split(b"\n")[:-1]
+    rows = [_object(path, number, line, also) for number, line in enumerate(lines, 1)]
+    # After a power cut, the end of a file may be zeros that were never written.
+    if torn.strip(b"\0")[:1] not in (b"{", b""):
+        raise broken_line(path, len(lines) + 1, _text(torn), "not a JSON object", also=also)
     return rows, end, torn
+
+
+def _object(path: Path, number: int, line: bytes, also: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise broken_line(path, number, _text(line), _why(error), also=also) from error
+    if not isinstance(row, dict):
+        raise broken_line(path, number, _text(line), "not a JSON object", also=also)
+    return row
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a line, without the line's own "line 1"."""
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _text(line: bytes) -> str:
+    return line[:200].decode("utf-8", errors="replace")

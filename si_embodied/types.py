@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from si_embodied.skills import Goal, Subgoal
 
 
+LEAST_IMAGE_SIZE = 16
+"""Pixels along a side of a world's image: nothing is recognised in a smaller one."""
 Latency: TypeAlias = float | Literal["measured"]
 """Planning time in simulation: a number of seconds on the observations' clock, or the time measured on this machine."""
 

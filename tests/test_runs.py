@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from si_embodied.errors import ConfigError, RecordError
+from si_embodied.remedies import to_write
 from si_embodied.runs import JsonLines, claim, replacing, write_json, write_text
 
 # --- atomic files ---------------------------------------------------------------------------------------------------
@@ -40,6 +43,26 @@ def test_a_full_disk_names_the_file_and_the_fix(tmp_path: Path) -> None:
         Path("/dev/full").open("w") as device,
     ):
         device.write("x")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space or choose another --out"),
+        (errno.EDQUOT, "free some space or choose another --out"),
+        (errno.EEXIST, "a file where a folder is needed"),
+        (errno.ENOTDIR, "a file where a folder is needed"),
+        (errno.EISDIR, "a folder of that name: remove it"),
+        (errno.EACCES, "change the permissions"),
+        (errno.EPERM, "change the permissions"),
+        (errno.EROFS, "nobody may write to that disk"),
+    ],
+)
+def test_the_remedy_fits_the_reason(number: int, remedy: str) -> None:
+    said = to_write(OSError(number, os.strerror(number)))
+    assert remedy in said
+    assert said.endswith("choose another --out")
+    assert ("free some space" in said) == ("free some space" in remedy)
 
 
 def test_a_path_under_a_file_is_an_error(tmp_path: Path) -> None:

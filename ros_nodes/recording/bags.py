@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from si_embodied.errors import ConfigError, RecordError, extra
+from si_embodied.remedies import to_write
 
 COMPRESSIONS = ("zstd", "lz4", "none")
 FLUSH_S = 1.0
@@ -191,7 +192,8 @@ class BagWriter:
         return {"rosbag2_bagfile_information": _copied(information)}
 
     def _failed(self, error: OSError) -> RecordError:
-        fix = "give another folder" if isinstance(error, FileExistsError) else "free some space or give another folder"
+        elsewhere = "give another folder"
+        fix = elsewhere if isinstance(error, FileExistsError) else to_write(error, elsewhere)
         return RecordError(f"cannot record to {str(self.folder)!r}: {error.strerror or error}; {fix}")
 
 

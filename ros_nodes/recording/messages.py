@@ -61,8 +61,8 @@ class RecordedMessages:
 
     def _messages(self, *topics: str) -> Iterator[tuple[str, int, Message]]:
         """Messages on topics that end in one of `topics`, in the order in which they were recorded."""
+        files = BagFiles(self._path)  # first: a wrong path is the more likely mistake than a missing library
         types = _types()
-        files = BagFiles(self._path)
         bad: Counter[str] = Counter()
         for topic, kind, stamp_ns, data in files.messages(lambda name, kind: name.endswith(topics) and kind in _TYPES):
             try:

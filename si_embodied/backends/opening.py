@@ -93,13 +93,16 @@ def open_backend(config: BackendConfig) -> Backend:
 def located(config: BackendConfig) -> BackendConfig:
     """Replace a local model's name by its directory, downloading it from the hub if necessary.
 
+    Only settings and headers of the directory's files are read, so that a wrong name fails before anything heavy is up.
+
     Raises:
-        CheckpointError: there is no such directory or checkpoint.
+        CheckpointError: there is no such directory, or it holds no model that can be opened.
     """
     if config.kind != "local":
         return config
-    from si_embodied.models.checkpoints import shipped_checkpoint
+    from si_embodied.models.checkpoints import inspect_checkpoint, shipped_checkpoint
     from si_embodied.models.hub import resolve_model
+    from si_embodied.models.onnx.manifest import is_exported, read_manifest
 
     directory = resolve_model(config.model) if config.model else shipped_checkpoint()
     if not directory.is_dir():
@@ -107,6 +110,10 @@ def located(config: BackendConfig) -> BackendConfig:
             f"no checkpoint directory at {config.model!r}; give a local Hugging Face directory or a name from "
             "`si-embodied models list`, or create a tiny test model: si-embodied models tiny DIR"
         )
+    if is_exported(directory):
+        read_manifest(directory)
+    else:
+        inspect_checkpoint(directory)
     return replace(config, model=str(directory))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import Doc
 
-from si_embodied.config import from_mapping, load_yaml
+from si_embodied.config import read_settings
 from si_embodied.errors import ConfigError, RecordError, UnknownNameError, extra
 from si_embodied.ros_nodes.sensing.opencv import import_opencv
 from si_embodied.runs import replacing, write_text
@@ -128,7 +128,7 @@ def read_board(path: Path) -> Board:
             f"no board file {str(path)!r}; `si-embodied calibrate board` writes one, or describe your own board with "
             f"{', '.join(each.name for each in fields(Board))}"
         )
-    return from_mapping(Board, load_yaml(path))
+    return read_settings(Board, path)
 
 
 def write_board(board: Board, page: Path, paper: str) -> Path:

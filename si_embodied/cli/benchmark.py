@@ -15,10 +15,11 @@ from si_embodied.benchmarking.latency.settings import SpeedRun
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.cli.options import EndWithJson, Model, Place, Server
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import COUNT, flags, reader
+from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, flags, reader
 from si_embodied.errors import ConfigError
 from si_embodied.parallel.placement import Placement
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class Spatial:
         from si_embodied.benchmarking.spatial import run_spatial
 
         backend = self.server.backend(Model(self.local))
-        with track("benchmark spatial"):
+        with locked(self.benchmarks.out), track("benchmark spatial"):
             report = run_spatial(replace(self.benchmarks, backend=backend), say=say)
         say("", *report.table(), "", f"results: {self.benchmarks.out / 'results'}.json, .md")
         if self.json:
@@ -80,8 +81,8 @@ class Embodied:
     benchmark: Annotated[
         EmbodiedRun,
         flags(
-            "env", "oracle", "prompt_file", "shots", "answers", "image_size", "seed", "out",
-            subset=listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT,
+            "env", "oracle", "prompt_file", "shots", "answers", "seed", "out",
+            subset=listed("NAME[,NAME]"), text_limit=COUNT, episodes=COUNT, image_size=IMAGE_SIZE,
         ),
     ] = EmbodiedRun()  # fmt: skip
     control: Annotated[
@@ -98,7 +99,8 @@ class Embodied:
 
         backend = self.server.backend(Model(self.local))
         run = replace(self.benchmark, backend=backend)
-        report = run_embodied(run, self.control, placement=self.placement)
+        with locked(run.folder):
+            report = run_embodied(run, self.control, placement=self.placement)
         say("", *report.table(), "", f"records and results are in {run.folder}")
         if self.json:
             say(json.dumps(asdict(report)))
@@ -116,7 +118,7 @@ class Latency:
     model: Model
     server: Server
     speed: Annotated[
-        SpeedRun, flags("image_size", "out", plans=COUNT)
+        SpeedRun, flags("out", image_size=IMAGE_SIZE, plans=COUNT)
     ] = SpeedRun()  # fmt: skip
     planner: Annotated[str, Doc("measure this planning server (`si-embodied serve`)"), arg(metavar="URL")] = ""
     json: EndWithJson = False
@@ -131,7 +133,7 @@ class Latency:
                 raise ConfigError("--planner is a server with a model of its own; give neither --model nor --server")
             backend = BackendConfig("remote", url=self.planner)
         run = replace(self.speed, backend=backend, planner=self.model.planner_config())
-        with track("benchmark latency"):
+        with locked(run.out), track("benchmark latency"):
             report = run_speed(run, say=say)
         say("", *report.table(), "", f"results: {run.out / 'results'}.json, .md")
         if self.json:

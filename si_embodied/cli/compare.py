@@ -14,10 +14,11 @@ from si_embodied.backends.config import ADAPTER, DEVICE, PRECISION, BackendConfi
 from si_embodied.benchmarking.comparison.settings import ComparisonRun, Thresholds
 from si_embodied.cli.options import EndWithJson, Model
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import flags
+from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, flags
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.models.footprint import Weights
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 
 EXIT_CODES = {"the same": 0, "different": 1, "undecided": 3}
 
@@ -35,7 +36,7 @@ class Compare:
     against: Annotated[str, Doc("the second model, as for --model"), arg(metavar="DIR|ID|URL")]
     model: Model
     evaluation: Annotated[
-        EvaluationConfig, flags("env", "task", "episodes", "seed", "image_size", "action_mode")
+        EvaluationConfig, flags("env", "task", "seed", "action_mode", episodes=COUNT, image_size=IMAGE_SIZE)
     ] = EvaluationConfig("", "planner")  # fmt: skip
     against_device: Annotated[str, DEVICE] = "auto"
     against_weights: Annotated[Weights, PRECISION] = "full"
@@ -53,7 +54,7 @@ class Compare:
         """Compare and print the table; the exit code is the verdict."""
         from si_embodied.benchmarking.comparison.run import run_comparison
 
-        with track("compare"):
+        with locked(self.out), track("compare"):
             report = run_comparison(self._settings(), say)
         say("", *report.table(), "", f"records and results are in {self.out}")
         if self.json:

@@ -15,6 +15,8 @@ from si_embodied.cli.output import print_table, say
 from si_embodied.cli.parsing import COUNT, Count, flags
 from si_embodied.data.settings import DataConfig
 from si_embodied.parallel.placement import Placement
+from si_embodied.run_lock import locked
+from si_embodied.wording import counted
 
 if TYPE_CHECKING:
     from si_embodied.data.audit import TypeAudit
@@ -35,7 +37,8 @@ class Generate:
         """Generate, and say what there is."""
         from si_embodied.data.engine import generate
 
-        manifest = generate(self.data, self.out, placement=self.placement)
+        with locked(self.out):
+            manifest = generate(self.data, self.out, placement=self.placement)
         unfilled = sum(number for reason, number in manifest.left_out.items() if reason.endswith(": unfilled"))
         unclear = sum(manifest.left_out.values()) - unfilled
         say(
@@ -147,7 +150,7 @@ class Export:
     runs: Annotated[
         Positional[tuple[Path, ...]],
         Doc("folders that `eval --keep-steps` or `play` wrote, or that contain such folders"),
-        arg(metavar="RUN"),
+        arg(metavar="RUN [RUN ...]"),
     ]
     out: Annotated[Path, Doc("a new folder for the data set")]
     images: Annotated[
@@ -155,13 +158,17 @@ class Export:
         Doc("video is H.264 with all colours, video-420 plays in every browser, png is exact"),
     ] = "video"
     successful: Annotated[bool, Doc("leave out episodes that failed")] = False
+    with_steps: Annotated[bool, Doc("leave out episodes whose steps were not kept")] = False
 
     def run(self) -> int:
         """Export, and say what there is."""
         from si_embodied.evaluation.lerobot.writing import export
 
-        done = export(self.runs, self.out, images=self.images, successful=self.successful)
-        say(f"{done.episodes} episodes, {done.frames} frames and {done.tasks} instructions in {self.out}")
+        done = export(
+            self.runs, self.out, images=self.images, successful=self.successful, with_steps=self.with_steps
+        )  # fmt: skip
+        amounts = (counted(done.episodes, "episode"), counted(done.frames, "frame"), counted(done.tasks, "instruction"))
+        say(f"{amounts[0]}, {amounts[1]} and {amounts[2]} in {self.out}")
         if not done.true_rate:
             say(f"Steps last differently long: {done.fps:g} frame per second counts steps, and stamp_s has their time.")
         return 0

@@ -14,9 +14,11 @@ from typing_extensions import Doc
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import flags
+from si_embodied.cli.parsing import COUNT, flags
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
+from si_embodied.wording import counted
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.report import Report
@@ -32,7 +34,7 @@ class Demo:
     Prints one table, and leaves records, a report and videos.
     """
 
-    episodes: Annotated[EvaluationConfig, flags("episodes", "seed")] = EvaluationConfig("", "", episodes=3)
+    episodes: Annotated[EvaluationConfig, flags("seed", episodes=COUNT)] = EvaluationConfig("", "", episodes=3)
     model: Annotated[BackendConfig, flags(model="DIR|ID")] = BackendConfig()
     out: Annotated[Path, Doc("folder for the results")] = Path("runs/demo")
 
@@ -51,7 +53,7 @@ class Demo:
         backend = located(self.model)
         reports: list[Report] = []
         folders: list[Path] = []
-        with track("demo", len(WORLDS) * len(POLICIES), unit="rows") as work:
+        with locked(self.out), track("demo", len(WORLDS) * len(POLICIES), unit="rows") as work:
             for (env, task), policy in itertools.product(WORLDS, POLICIES):
                 if not (reports and reports[-1].interrupted):
                     model = backend if find_policy(policy).needs_model else None
@@ -63,8 +65,9 @@ class Demo:
         Console().print(score_table(reports))
         videos = sorted(path.relative_to(self.out) for path in self.out.glob("*/videos/*.mp4"))
         say(
-            f"{self.episodes.episodes} episodes per row are a demo, not a measurement.",
-            f"{time.perf_counter() - started_s:.0f} s; report, records and {len(videos)} videos are in {self.out}:",
+            f"{counted(self.episodes.episodes, 'episode')} per row: a demo, not a measurement.",
+            f"{time.perf_counter() - started_s:.0f} s; report, records and {counted(len(videos), 'video')} are in "
+            f"{self.out}:",
             *(f"  {path}" for path in videos),
             f"page: {write_report(folders, self.out / PAGE)}",
         )

@@ -15,11 +15,12 @@ from tyro.conf import UseAppendAction, arg
 from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.options import EndWithJson, Model, Place, Server, latency, named_value, noise
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import flags, reader
+from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, flags, reader
 from si_embodied.cli.watch import live_page
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.parallel.placement import Placement
+from si_embodied.wording import counted
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.episode import Audience
@@ -32,7 +33,7 @@ class Eval:
     evaluation: Annotated[
         EvaluationConfig,
         flags(
-            "env", "task", "seed", "image_size", "action_mode", "policy", "episodes", "python",
+            "env", "task", "seed", "action_mode", "policy", "python", episodes=COUNT, image_size=IMAGE_SIZE,
             latency=reader(latency, "0|measured|SECONDS"), noise=reader(noise, "PROFILE|FILE.yaml"),
         ),
     ]  # fmt: skip
@@ -97,9 +98,10 @@ class Eval:
         if self.rerun is None:
             return (shown,)
         if self.rerun.suffix == ".rrd" and (self.evaluation.episodes > 1 or self.control):
+            asked = f"{counted(self.evaluation.episodes, 'episode')} and {counted(len(self.control), 'control')}"
             raise ConfigError(
-                f"a file holds one episode, got --rerun {self.rerun} for {self.evaluation.episodes} episodes and "
-                f"{len(self.control)} controls; give a folder, or --episodes 1 without --control"
+                f"a file holds one episode, got --rerun {self.rerun} for {asked}; give a folder, or --episodes 1 "
+                "without --control"
             )
         from si_embodied.live.rerun_episodes import rerun_episodes
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from si_embodied import __version__
-from si_embodied.errors import SiEmbodiedError
+from si_embodied.errors import ConfigError, SiEmbodiedError, UnknownNameError
 
 if TYPE_CHECKING:
     from si_embodied.cli.parsing import Command
@@ -62,7 +62,8 @@ def parse(arguments: Sequence[str]) -> tuple[Command, bool]:
 
     Raises:
         SystemExit: after `--help` and `--version`, and for arguments that are wrong.
-        ConfigError: if a settings dataclass rejects its values.
+        UnknownNameError: there is no such verb.
+        ConfigError: the verb is missing, or a settings dataclass rejects its values.
     """
     parser = argparse.ArgumentParser(
         prog="si-embodied",
@@ -109,15 +110,28 @@ def _choose(
         choices: with what `--help` says of each, or None to leave it out.
         arguments: the command line.
         about: what `--help` says of the choice itself.
+
+    Raises:
+        UnknownNameError: the argument is none of the choices.
+        ConfigError: there is no such argument.
     """
-    subparsers = parser.add_subparsers(dest="choice", metavar="VERB", required=True, help=about)
+    subparsers = parser.add_subparsers(dest="choice", metavar="VERB", required=False, help=about)
     for name, words in choices.items():
         if words is None:
             subparsers.add_parser(name, add_help=False)
         else:
             subparsers.add_parser(name, add_help=False, help=words)
     end = next((i for i, each in enumerate(arguments, 1) if not each.startswith("-")), len(arguments))
-    return parser.parse_args(arguments[:end]), arguments[end:]
+    chosen = arguments[end - 1] if end else "-"
+    if not chosen.startswith("-") and chosen not in choices:
+        raise UnknownNameError(f"verb of `{parser.prog}`", chosen, choices)
+    parsed = parser.parse_args(arguments[:end])
+    if parsed.choice is None:
+        start = f" {parser.epilog}" if parser.epilog else ""
+        raise ConfigError(
+            f"expected a verb after `{parser.prog}`: {', '.join(choices)}; `{parser.prog} --help` explains them.{start}"
+        )
+    return parsed, arguments[end:]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

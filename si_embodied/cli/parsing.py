@@ -18,8 +18,17 @@ from types import SimpleNamespace
 from typing import Annotated, Any, Protocol
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, HelptextFromCommentsOff, OmitArgPrefixes, UseAppendAction, arg
+from tyro.conf import (
+    FlagCreatePairsOff,
+    HelptextFromCommentsOff,
+    OmitArgPrefixes,
+    Positional,
+    UseAppendAction,
+    arg,
+)
 from tyro.constructors import PrimitiveConstructorSpec
+
+from si_embodied.types import LEAST_IMAGE_SIZE
 
 _MISSING = inspect.Parameter.empty
 
@@ -83,10 +92,11 @@ def reader(
     )
 
 
-def whole_number(text: str, minimum: int = 0) -> int:
+def whole_number(text: str, minimum: int = 0, example: int | None = None) -> int:
     """Read an integer of at least `minimum`."""
     if not (text.lstrip("+-").isdecimal() and int(text) >= minimum):
-        raise ValueError(f"expected a whole number of at least {minimum}, got {text!r}; for example {minimum + 1}")
+        shown = minimum + 1 if example is None else example
+        raise ValueError(f"expected a whole number of at least {minimum}, got {text!r}; for example {shown}")
     return int(text)
 
 
@@ -95,7 +105,13 @@ def count(text: str) -> int:
     return whole_number(text, 1)
 
 
+def image_size(text: str) -> int:
+    """Read the width of an image in pixels."""
+    return whole_number(text, LEAST_IMAGE_SIZE, example=224)
+
+
 COUNT = reader(count, "N")
+IMAGE_SIZE = reader(image_size, "N")
 Count = Annotated[int, COUNT]
 
 
@@ -176,9 +192,29 @@ def _flag(plain: Any, notes: list[Any], default: Any) -> Any:
         and not any(isinstance(each, PrimitiveConstructorSpec) for each in notes)
     ):
         notes = [*notes, _READERS[kinds[0]]]
+    element = typing.get_args(plain)[0] if typing.get_origin(plain) is tuple and Positional in notes else None
+    if default is _MISSING and element in _READERS:
+        notes = [*notes, _at_least_one(_READERS[element]), arg(help_behavior_hint="(required)")]
     if default is None or default is False or default == "" or (default == () and UseAppendAction not in notes):
         notes = [*notes, arg(help_behavior_hint="")]
     return Annotated[(plain, *notes)] if notes else plain
+
+
+def _at_least_one(element: PrimitiveConstructorSpec[Any]) -> PrimitiveConstructorSpec[Any]:
+    """Read one text or more. To tyro, no text at all would be an empty tuple, and the argument optional."""
+
+    def read(texts: list[str]) -> tuple[Any, ...]:
+        if not texts:
+            raise ValueError("it is required; give at least one")
+        return tuple(element.instance_from_str([text]) for text in texts)
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=element.metavar,
+        instance_from_str=read,
+        is_instance=lambda _: True,
+        str_from_instance=lambda values: list(map(str, values)),
+    )
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -12,7 +12,7 @@ from tyro.conf import create_mutex_group
 from si_embodied.backends.config import BackendConfig
 from si_embodied.cli.options import Model, PrintJson
 from si_embodied.cli.output import print_properties, say
-from si_embodied.cli.parsing import flags
+from si_embodied.cli.parsing import IMAGE_SIZE, flags
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.observation_files import ObservationFiles
@@ -34,8 +34,8 @@ class Plan:
     """
 
     model: Model
-    episode: Annotated[EvaluationConfig, flags("env", "task", "seed", "image_size", "action_mode")] = EvaluationConfig(
-        env="", policy="planner"
+    episode: Annotated[EvaluationConfig, flags("env", "task", "seed", "action_mode", image_size=IMAGE_SIZE)] = (
+        EvaluationConfig(env="", policy="planner")
     )
     files: Annotated[
         ObservationFiles,

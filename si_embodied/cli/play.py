@@ -12,7 +12,7 @@ from tyro.conf import UseAppendAction
 
 from si_embodied.cli.options import Model, Server, named_value
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import flags, reader
+from si_embodied.cli.parsing import IMAGE_SIZE, flags, reader
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.live.address import PAGE_HOST, PAGE_PORT
 
@@ -25,8 +25,8 @@ class Play:
     and objects can be moved, and an episode can be saved as a demonstration. Ctrl-C ends it.
     """
 
-    evaluation: Annotated[EvaluationConfig, flags("env", "task", "seed", "image_size", "policy")] = EvaluationConfig(
-        env="si_embodied/Apartment-v0", policy="planner"
+    evaluation: Annotated[EvaluationConfig, flags("env", "task", "seed", "policy", image_size=IMAGE_SIZE)] = (
+        EvaluationConfig(env="si_embodied/Apartment-v0", policy="planner")
     )
     model: Model = Model()
     server: Server = Server()

@@ -22,7 +22,7 @@ class Report:
     runs: Annotated[
         Positional[tuple[Path, ...]],
         Doc("folders that `eval` or `demo` wrote, or that contain such folders"),
-        arg(metavar="RUN"),
+        arg(metavar="RUN [RUN ...]"),
     ]
     out: Annotated[Path | None, Doc("the page; default: report.html in the first folder"), arg(metavar="FILE")] = None
     card: Annotated[bool, Doc("also write a results card (Markdown) beside the page")] = False

@@ -12,7 +12,7 @@ from tyro.conf import arg, create_mutex_group
 
 from si_embodied.cli.options import latency
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import COUNT, Count, flags, reader
+from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, Count, flags, reader
 from si_embodied.errors import ConfigError
 from si_embodied.studies.settings import (
     AblationsRun,
@@ -36,11 +36,12 @@ _SHARDS = Path("runs/nano/data")
 _BUDGET = create_mutex_group(required=False, title="length of a training")
 _EPISODES = (arg(name="episodes"), COUNT)
 _SIZES = flags(
-    "out", "data", "images", "trainings", "test_images", "threads", steps=_BUDGET, minutes=_BUDGET,
-    episodes=flags("task", "seed", count=_EPISODES),
+    "out", "data", "images", steps=_BUDGET, minutes=_BUDGET, trainings=COUNT, test_images=COUNT,
+    threads=COUNT, episodes=flags("task", "seed", count=_EPISODES),
 )  # fmt: skip
-_PLAYING = ("out", "tasks", "seed", "image_size")
+_PLAYING = ("out", "tasks", "seed")
 _COUNTS: dict[str, object] = {"episodes": COUNT, "workers": COUNT}
+_SIZED: dict[str, object] = {**_COUNTS, "image_size": IMAGE_SIZE}
 _DEFAULT_REASONING = ReasoningRun(model=Path(), out=Path("runs/studies/reasoning"), data=_SHARDS, minutes=4.0)
 _DEFAULT_SIZES = ScalingRun(out=Path("runs/studies/sizes"), data=_SHARDS, steps=4000)
 
@@ -122,7 +123,7 @@ class Reasoning:
     reasoning: Annotated[
         ReasoningRun,
         flags(
-            "out", "data", "tasks", "threads", steps=_BUDGET, minutes=_BUDGET,
+            "out", "data", "tasks", steps=_BUDGET, minutes=_BUDGET, threads=COUNT,
             episodes=flags("env", "seed", count=_EPISODES),
         ),
     ] = _DEFAULT_REASONING  # fmt: skip
@@ -167,7 +168,7 @@ class Ablations:
 
     report: Report
     model: Annotated[Path | None, Doc("the checkpoint of the policy planner; default: si-nano")] = None
-    playing: Annotated[AblationsRun, flags("policies", *_PLAYING, **_COUNTS)] = AblationsRun(
+    playing: Annotated[AblationsRun, flags("policies", *_PLAYING, **_SIZED)] = AblationsRun(
         model=Path(), out=Path("runs/studies/ablations")
     )
 
@@ -189,7 +190,7 @@ class LatencyStudy:
     latencies: Annotated[
         tuple[Annotated[Latency, reader(latency, "measured|SECONDS")], ...], Doc("simulated time per plan")
     ] = LatencyRun(model=Path(), out=Path()).latencies
-    playing: Annotated[LatencyRun, flags("policy", *_PLAYING, **_COUNTS)] = LatencyRun(
+    playing: Annotated[LatencyRun, flags("policy", *_PLAYING, **_SIZED)] = LatencyRun(
         model=Path(), out=Path("runs/studies/latency")
     )
 
@@ -208,7 +209,7 @@ class Noise:
 
     report: Report
     model: Annotated[Path | None, Doc("the checkpoint of the policy planner; default: si-nano")] = None
-    playing: Annotated[NoiseRun, flags("policy", "profiles", *_PLAYING, **_COUNTS)] = NoiseRun(
+    playing: Annotated[NoiseRun, flags("policy", "profiles", *_PLAYING, **_SIZED)] = NoiseRun(
         model=Path(), out=Path("runs/studies/noise")
     )
 

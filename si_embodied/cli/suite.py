@@ -17,6 +17,7 @@ from si_embodied.cli.output import print_table, say
 from si_embodied.cli.parsing import COUNT
 from si_embodied.parallel.placement import Placement
 from si_embodied.suites.settings import Suite
+from si_embodied.wording import seeds_in_words
 
 _Folder = Annotated[Path, Positional]
 
@@ -110,7 +111,7 @@ class List:
         for name, file in shipped_suites().items():
             suite = load_suite(file)
             count = len(rows_of(suite, [BackendConfig()] * len(suite.models)))
-            seeds = f"{suite.seed} to {suite.seed + suite.episodes - 1}"
+            seeds = seeds_in_words(range(suite.seed, suite.seed + suite.episodes))
             rows.append((name, str(count), str(suite.episodes), seeds, suite.description))
         columns = {"suite": "left", "rows": "right", "episodes": "right", "seeds": "left", "what it measures": "wrap"}
         print_table(columns, rows, note="episodes: of each row; its controls play them too")

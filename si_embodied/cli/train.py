@@ -15,6 +15,7 @@ from si_embodied.cli.output import say
 from si_embodied.cli.parsing import flags
 from si_embodied.errors import ConfigError
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.training.nano_settings import NanoRun
 from si_embodied.training.recipes import RECIPES, Recipe
@@ -46,7 +47,8 @@ class Nano:
         """Make data, train and export."""
         from si_embodied.training.pipeline import train_nano
 
-        checkpoint = train_nano(self.nano, report=say)
+        with locked(self.nano.out):
+            checkpoint = train_nano(self.nano, report=say)
         say(
             f"wrote {checkpoint}; measure it with: si-embodied eval --env si_embodied/Tabletop-v0 --task base "
             f"--policy planner --model {checkpoint} --episodes 200 --seed 100000 --control blank"

@@ -16,6 +16,7 @@ from si_embodied.cli.options import EndWithJson
 from si_embodied.cli.output import say
 from si_embodied.cli.parsing import COUNT, flags
 from si_embodied.config import load_planner_config
+from si_embodied.run_lock import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Validate:
         from si_embodied.benchmarking.validation.run import run_validation
 
         run = replace(self.validation, backend=self.local, planner=load_planner_config(self.config))
-        report = run_validation(run, say)
+        with locked(run.out):
+            report = run_validation(run, say)
         say("", f"{report.counts}; read {run.out / REPORT}, and send {run.out / ARCHIVE} back")
         if self.json:
             say(json.dumps(report.to_json(), allow_nan=False))

@@ -16,7 +16,7 @@ from si_embodied.backends.opening import adapter_name, checkpoint_name
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
 from si_embodied.sensor_noise.profiles import NoiseProfile
-from si_embodied.types import Latency
+from si_embodied.types import LEAST_IMAGE_SIZE, Latency
 
 Control: TypeAlias = Literal["blank"]
 
@@ -55,8 +55,8 @@ class EvaluationConfig:
             raise ConfigError(f"expected at least 1 episode, got: {self.episodes}")
         if self.seed < 0:
             raise ConfigError(f"expected a seed of 0 or more, got: {self.seed}")
-        if self.image_size is not None and self.image_size < 16:
-            raise ConfigError(f"expected an image size of at least 16 pixels, got: {self.image_size}")
+        if self.image_size is not None and self.image_size < LEAST_IMAGE_SIZE:
+            raise ConfigError(f"expected an image size of at least {LEAST_IMAGE_SIZE} pixels, got: {self.image_size}")
 
     @property
     def world(self) -> str:

@@ -7,14 +7,13 @@ episode; an episode without this line did not end, and its plans are not read ba
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from si_embodied.errors import ConfigError, shown
 from si_embodied.evaluation.episode import EpisodeResult, GoalEntry, PlanEntry
-from si_embodied.runs import JsonLines, check_settings
+from si_embodied.runs import OR_ELSEWHERE, JsonLines, broken_line, check_settings, read_rows
 from si_embodied.types import Code, Decision, Execute, PlanRecord
 
 FORMAT = 1
@@ -38,7 +37,7 @@ class RecordFile:
         versions: Mapping[str, str] | None = None,
         machine: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """Open or create the file.
+        """Open or create the file. A file without any episode, of a run that failed at its start, is begun anew.
 
         Args:
             path: of the file; its folder is created.
@@ -53,14 +52,14 @@ class RecordFile:
         self._lines = JsonLines(path)
         self.episodes: dict[int, EpisodeResult] = {}
         rows = self._lines.rows
-        if not rows:
-            about = {"config": settings, "versions": versions or {}, "machine": machine()}
-            self._lines.append({"type": "run", "format": FORMAT, **about})
-            return
-        if rows[0].get("type") != "run":
+        if rows and rows[0].get("type") != "run":
             raise ConfigError(f"{str(path)!r} does not begin with a run line; choose another --out")
+        if not any(row.get("type") == "episode" for row in rows):
+            about = {"config": settings, "versions": versions or {}, "machine": machine()}
+            self._lines.restart({"type": "run", "format": FORMAT, **about})
+            return
         check_settings(path, rows[0].get("config"), settings)
-        self.episodes = episodes_from_json(path, rows[1:])
+        self.episodes = episodes_from_json(path, rows[1:], also=OR_ELSEWHERE)
 
     def add(self, result: EpisodeResult) -> None:
         """Write an episode and its plans, all or nothing.
@@ -87,17 +86,11 @@ def read_records(path: Path) -> Recorded:
     Raises:
         ConfigError: there is no such file, or it is not a record file.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # the last one is empty, or being written
-        first, *rows = map(json.loads, lines)
-        settings = first["config"] if first["type"] == "run" else None
-    except OSError as error:
-        raise ConfigError(f"cannot read the records {str(path)!r}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ConfigError(f"{str(path)!r} is not a record file ({error!r}); choose the folder of a run") from error
+    rows = read_rows(path)
+    settings = rows[0].get("config") if rows and rows[0].get("type") == "run" else None
     if not isinstance(settings, Mapping):
         raise ConfigError(f"{str(path)!r} does not begin with a run line; choose the folder of a run")
-    return Recorded(settings, episodes_from_json(path, rows))
+    return Recorded(settings, episodes_from_json(path, rows[1:]))
 
 
 def goals_to_json(decision: Decision) -> list[dict[str, Any]]:
@@ -147,17 +140,23 @@ def episode_from_json(row: Mapping[str, Any], plans: tuple[PlanEntry, ...]) -> E
 
 
 def episodes_from_json(
-    path: Path, rows: Iterable[Mapping[str, Any]], *, keep_lost: bool = False
+    path: Path, rows: Iterable[Mapping[str, Any]], *, keep_lost: bool = False, also: str = ""
 ) -> dict[int, EpisodeResult]:
-    """The episodes of a file's lines, by seed; lost ones, which a run repeats, only if they are to be kept.
+    """The episodes of a file's lines from the second on, by seed.
+
+    Args:
+        path: of the file.
+        rows: its lines, without the first.
+        keep_lost: with lost episodes, which a run repeats.
+        also: what else to do about a broken line (`si_embodied.runs.OR_ELSEWHERE`).
 
     Raises:
         ConfigError: a line is not a record.
     """
     episodes: dict[int, EpisodeResult] = {}
     plans: list[PlanEntry] = []
-    try:
-        for row in rows:
+    for number, row in enumerate(rows, 2):
+        try:
             if row["type"] == "plan":
                 if row["index"] == 0:
                     plans = []
@@ -166,6 +165,6 @@ def episodes_from_json(
                 # An episode without plans must not inherit the plans of one that was cut off before it.
                 episodes[row["seed"]] = episode_from_json(row, tuple(plans) if row["plans"] else ())
                 plans = []
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{str(path)!r} has an unreadable record ({error!r}); choose another --out") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise broken_line(path, number, row, f"no record: {error!r}", also=also) from error
     return episodes

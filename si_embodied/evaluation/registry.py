@@ -16,7 +16,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.controls import BlankImages
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.config import PlannerConfig
-from si_embodied.errors import ConfigError, UnknownNameError, extra
+from si_embodied.errors import ConfigError, SimulatorError, UnknownNameError, extra
 from si_embodied.planner import Planner
 
 if TYPE_CHECKING:
@@ -227,6 +227,8 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
     known = environments()
     import gymnasium
 
+    from si_embodied.envs.arguments import refuse_unknown
+
     asked = {"task": config.task, "image_size": config.image_size, "action_mode": config.action_mode}
     kwargs: dict[str, Any] = {key: value for key, value in asked.items() if value is not None} | dict(config.env_args)
     if render:
@@ -239,7 +241,12 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
     if config.python is not None:
         from si_embodied.envs.process import ProcessEnv
 
-        return ProcessEnv(env_id, python=config.python, **kwargs)
+        try:
+            return ProcessEnv(env_id, python=config.python, **kwargs)
+        except SimulatorError as error:
+            if error.exception == "TypeError":
+                refuse_unknown(env_id, kwargs)
+            raise
     if ":" not in env_id and env_id not in gymnasium.registry:
         raise UnknownNameError("environment", env_id, known)
     try:
@@ -254,6 +261,7 @@ def _made(config: EvaluationConfig, *, render: bool) -> Env:
             f"cannot import {config.env!r}: {cause}; install the missing module or add its folder to PYTHONPATH"
         ) from error
     except TypeError as error:
+        refuse_unknown(env_id, kwargs)
         raise ConfigError(f"{config.env!r} does not take {sorted(kwargs)}: {error}") from error
 
 
@@ -299,8 +307,11 @@ def describe_environment(env_id: str) -> EnvironmentInfo:
 
 
 def _argument(parameter: inspect.Parameter) -> str:
-    required = parameter.default is inspect.Parameter.empty
-    return parameter.name if required else f"{parameter.name}={parameter.default!r}"
+    default = parameter.default
+    if default is inspect.Parameter.empty:
+        return parameter.name
+    # An angle that was converted from radians is not 14.999999999999998.
+    return f"{parameter.name}={f'{default:.12g}' if isinstance(default, float) else repr(default)}"
 
 
 def first_observation(config: EvaluationConfig) -> Scene:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from si_embodied import __version__
 from si_embodied.evaluation.statistics import PairedComparison, Percentiles, mcnemar, mean, percentiles, wilson_interval
 from si_embodied.installation import installed_versions
+from si_embodied.wording import counted, seeds_in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -216,9 +217,9 @@ def conditions(report: Report) -> list[str]:
 
 def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:
     """What does not fit into the table, one line each."""
-    last = report.seed + report.asked - 1
+    seeds = seeds_in_words(range(report.seed, report.seed + report.asked))
     earlier = f" ({report.resumed} from an earlier run)" if report.resumed else ""
-    lines = [f"seeds {report.seed} to {last}{earlier}, {report.wall_s:.1f} s of episodes"]
+    lines = [f"seeds {seeds}{earlier}, {report.wall_s:.1f} s of episodes"]
     if report.noise != "none":
         lines.append(f"noise of the sensors: {report.noise}")
     if report.metrics:
@@ -233,12 +234,14 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
     for comparison in comparisons:
         paired = comparison.paired
         lines.append(
-            f"against {comparison.name}, {comparison.episodes} shared seeds: {paired.only_first} won alone, "
+            f"against {comparison.name}, {counted(comparison.episodes, 'shared seed')}: {paired.only_first} won alone, "
             f"{paired.only_second} lost alone, McNemar p = {paired.p_value:.3g}"
         )
     if report.lost:
-        count = "1 episode" if report.lost == 1 else f"{report.lost} episodes"
-        lines.append(f"{count} lost by the simulator, not counted above; repeat the command to run them again")
+        lines.append(
+            f"{counted(report.lost, 'episode')} lost by the simulator, not counted above; repeat the command to run "
+            "them again"
+        )
     if report.interrupted:
         lines.append(f"interrupted after {report.episodes} of {report.asked} episodes; repeat the command to resume")
     return lines

@@ -18,7 +18,9 @@ from si_embodied.evaluation.steps import StepFolder
 from si_embodied.evaluation.trace import TraceFolder
 from si_embodied.evaluation.video import VideoShelf
 from si_embodied.parallel.placement import HERE, Place
+from si_embodied.run_lock import locked
 from si_embodied.runs import write_json
+from si_embodied.wording import counted
 
 RECORDS, REPORT, VIDEOS, TRACES, STEPS = "records.jsonl", "report.json", "videos", "traces", "steps"
 
@@ -37,20 +39,21 @@ class Session:
     def run(self, config: EvaluationConfig, *, suffix: str = "") -> Run:
         """Run what is missing; the names of records and videos end in the suffix.
 
+        The caller holds the folder's lock (`si_embodied.run_lock`).
+
         Raises:
-            ConfigError: the folder holds a run with other settings, or episodes without the steps that are to be kept.
+            ConfigError: the folder holds a run with other settings, or the steps of some episodes alone would be kept.
         """
         path = self.out / RECORDS.replace(".", f"{suffix}.")
         records = RecordFile(path, config.identity(), versions(), describe_computer)
         traces = TraceFolder(self.out / f"{TRACES}{suffix}") if self.traces else None
-        steps = StepFolder(self.out / f"{STEPS}{suffix}") if self.steps else None
-        if steps is not None:
-            _check_kept(steps, [seed for seed in config.seeds if seed in records.episodes])
+        steps = StepFolder(self.out / f"{STEPS}{suffix}")
+        self._check_kept(steps, config, records)
         shelf = VideoShelf(self.out / f"{VIDEOS}{suffix}", self.videos) if self.videos else None
-        label = replace(config, policy=f"{config.policy}{suffix}").title
+        label = replace(config, policy=f"{config.policy}-{config.control}").title if config.control else config.title
         return evaluate(
-            config, records, shelf=shelf, traces=traces, steps=steps, audiences=self.audiences,
-            placement=self.placement, label=label,
+            config, records, shelf=shelf, traces=traces, steps=steps if self.steps else None,
+            audiences=self.audiences, placement=self.placement, label=label,
         )  # fmt: skip
 
     def run_with_controls(self, config: EvaluationConfig, controls: Sequence[str]) -> tuple[Report, list[Comparison]]:
@@ -59,31 +62,40 @@ class Session:
         Args:
             config: the policy's evaluation.
             controls: "blank" for black images, or names of other policies.
+
+        Raises:
+            ConfigError: as of `run`, or another run is writing into the folder.
         """
         comparisons: list[Comparison] = []
-        with self.placement.kept() as place:
+        with locked(self.out), self.placement.kept() as place:
             session = replace(self, placement=place)
             own = session.run(config)
             for name in dict.fromkeys(controls):
                 if not own.interrupted:
                     comparisons.append(compare(name, own, session.run(_control(config, name), suffix=f"-{name}")))
-        report = make_report(own)
-        write_json(self.out / REPORT, report.to_json(comparisons))
+            report = make_report(own)
+            write_json(self.out / REPORT, report.to_json(comparisons))
         return report, comparisons
+
+    def _check_kept(self, steps: StepFolder, config: EvaluationConfig, records: RecordFile) -> None:
+        """Check that the steps of all episodes are kept or of none: a data set of some alone would be a trap."""
+        recorded = [seed for seed in config.seeds if seed in records.episodes]
+        lacking = [seed for seed in recorded if not steps.path(seed).exists()]
+        if self.steps and lacking:
+            raise ConfigError(
+                f"the steps of {counted(len(lacking), 'episode')} in {str(self.out)!r} were not kept when they ran "
+                f"(the first with seed {lacking[0]}); to keep all, choose another --out"
+            )
+        if not self.steps and len(recorded) > len(lacking) and len(recorded) < config.episodes:
+            raise ConfigError(
+                f"{str(self.out)!r} keeps the steps of its episodes, and those of the next "
+                f"{config.episodes - len(recorded)} would be missing: repeat --keep-steps, or choose another --out"
+            )
 
 
 def default_folder(config: EvaluationConfig) -> Path:
     """The same settings have the same folder, whatever the seeds."""
     return Path("runs") / "eval" / f"{config.world}-{config.task or 'default'}-{config.policy}-{config.digest()[:8]}"
-
-
-def _check_kept(steps: StepFolder, recorded: Sequence[int]) -> None:
-    lacking = [seed for seed in recorded if not steps.path(seed).exists()]
-    if lacking:
-        raise ConfigError(
-            f"the steps of {len(lacking)} episodes in {str(steps.folder.parent)!r} were not kept when they ran "
-            f"(the first with seed {lacking[0]}); to keep all, choose another --out"
-        )
 
 
 def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:

@@ -12,7 +12,7 @@ import numpy as np
 
 from si_embodied.errors import RecordError, RendererError, extra
 from si_embodied.evaluation.episode import Ended, EpisodeResult, Watcher
-from si_embodied.runs import replacing
+from si_embodied.runs import cannot_write, replacing
 from si_embodied.types import Execute
 
 with extra("sim"):
@@ -81,7 +81,7 @@ class EpisodeVideo(Watcher):
             self._writer.close()
             self._writer = None
             if keep and (not self._path.exists() or self._path.stat().st_size == 0):
-                raise self._failed("nothing was written")
+                raise self._failed(OSError("nothing was written"))
         if not keep and self._path.exists():
             self._path.unlink()
 
@@ -103,13 +103,10 @@ class EpisodeVideo(Watcher):
             self._writer.send(np.ascontiguousarray(frame))
         except OSError as error:
             self._writer = None
-            raise self._failed(error.strerror or str(error)) from error
+            raise self._failed(error) from error
 
-    def _failed(self, why: str) -> RecordError:
-        return RecordError(
-            f"cannot write the video {str(self._path)!r}: {why}; "
-            "free some space, choose another --out, or ask for --videos 0"
-        )
+    def _failed(self, error: OSError) -> RecordError:
+        return RecordError(f"{cannot_write(self._path, error)}, or ask for --videos 0")
 
 
 def describe_decision(decisions: Sequence[Decision]) -> str:

@@ -24,6 +24,7 @@ from si_embodied.models.original import (
     original_tokenizer,
     stored_shards,
 )
+from si_embodied.remedies import to_write
 from si_embodied.runs import share_weights, write_json
 
 with extra("models"):
@@ -82,7 +83,7 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
         write_json(path / _CONFIG, portable_config(config))  # last: a directory without config.json does not load
         share_weights(path)
     except (OSError, SafetensorError) as error:
-        raise RecordError(f"cannot write to {path} ({error}): free some space or give another directory") from error
+        raise RecordError(f"cannot write to {path} ({error}): {to_write(error)}") from error
     _LOG.info("converted %s to %s", files.directory, path)
     return path
 

@@ -15,7 +15,7 @@ from si_embodied.evaluation.records import RecordFile
 from si_embodied.evaluation.report import versions
 from si_embodied.evaluation.session import RECORDS, STEPS
 from si_embodied.evaluation.steps import StepFolder
-from si_embodied.runs import write_text
+from si_embodied.runs import cannot_write, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +68,7 @@ def _new_folder(out: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            why = error.strerror or error
-            raise RecordError(f"cannot write {str(folder)!r}: {why}; choose another --out") from error
+            raise cannot_write(folder, error) from error
         return folder
     raise RecordError(f"{str(out)!r} has 100,000 demonstrations of {name!r}; choose another --out")
 
@@ -102,5 +101,5 @@ def _image(folder: Path, pixels: NDArray[np.uint8], names: dict[bytes, str]) -> 
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(np.ascontiguousarray(pixels)).save(path)
         except OSError as error:
-            raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}; free some space") from error
+            raise cannot_write(path, error) from error
     return names[identity]

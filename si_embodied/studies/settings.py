@@ -12,6 +12,7 @@ from si_embodied.config import Prompts, checkpoint_prompts
 from si_embodied.errors import ConfigError
 from si_embodied.evaluation.config import model_fingerprint
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 from si_embodied.runs import claim
 from si_embodied.sensor_noise.profiles import noise_profile
 from si_embodied.training.nano_settings import IMAGE_PROMPTS
@@ -295,7 +296,7 @@ class Report:
         if self.report:
             found = kind.read(folder / f"{kind.name}.json")
         else:
-            with track(f"study {kind.name}"):
+            with locked(out), track(f"study {kind.name}"):
                 found = study(folder, report=say)
         draw(found, folder / f"{kind.name}.png")
         if (page := folder / PAGE).is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,8 @@ from si_embodied.evaluation.statistics import (
     t_interval,
 )
 from si_embodied.runs import flat_settings
-from si_embodied.suites.run import RESULTS
+from si_embodied.suites.run import records_of
+from si_embodied.wording import seeds_in_words
 
 ALPHA = 0.05
 
@@ -104,7 +104,7 @@ def compare_suites(a: Path, b: Path) -> SuiteComparison:
     Raises:
         ConfigError: a folder is not a suite's run, or they have no episode in common.
     """
-    first, second = _records_of(a), _records_of(b)
+    first, second = records_of(a), records_of(b)
     compared: list[tuple[str, Recorded, Recorded, list[int]]] = []
     alone = [name for name in {**first, **second} if name not in first or name not in second]
     for name, path in first.items():
@@ -128,22 +128,8 @@ def compare_suites(a: Path, b: Path) -> SuiteComparison:
         for (name, one, other, seeds), success, p in zip(compared, successes, adjusted, strict=True)
     )
     everything = [pair for _, one, other, seeds in compared for pair in _paired(one, other, seeds)]
-    settings = _differing([(one.settings, other.settings) for _, one, other, _ in compared])
+    settings = _differing([(_described(one), _described(other)) for _, one, other, _ in compared])
     return SuiteComparison(str(a), str(b), rows, _success(everything), settings, tuple(alone))
-
-
-def _records_of(folder: Path) -> dict[str, Path]:
-    """The records of each row, by its name."""
-    try:
-        rows = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["rows"]
-        return {str(row["name"]): folder / str(row["records"]) for row in rows}
-    except OSError as error:
-        raise ConfigError(
-            f"{str(folder)!r} is not a suite's run ({RESULTS}: {error.strerror or error}); give the folder of "
-            "`si-embodied suite run`"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{str(folder / RESULTS)!r} is not a suite's results ({error!r})") from error
 
 
 _Pairs = Sequence[tuple[EpisodeResult, EpisodeResult]]
@@ -178,6 +164,11 @@ def _spl(pairs: _Pairs) -> MetricDifference | None:
     tested = sign_flip(a, b)
     low, high = t_interval(differences)
     return MetricDifference(mean(a), mean(b), tested.mean, low, high, tested.p_value, standardised_mean(differences))
+
+
+def _described(run: Recorded) -> dict[str, Any]:
+    """A row's settings, with the seeds that it played: those belong to no setting, since a run can be extended."""
+    return {**run.settings, "seeds": seeds_in_words(sorted(run.episodes))}
 
 
 def _differing(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from si_embodied.errors import ConfigError
 from si_embodied.evaluation.report import conditions, versions, without_nan
 from si_embodied.evaluation.session import RECORDS, Session
 from si_embodied.live.episodes import live_episodes
 from si_embodied.parallel.placement import HERE, Place
 from si_embodied.progress import track
+from si_embodied.run_lock import locked
 from si_embodied.runs import write_json, write_text
 from si_embodied.suites.rows import SuiteRow, check_rows
+from si_embodied.wording import seeds_in_words
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.report import Comparison, Report
@@ -65,9 +69,9 @@ class SuiteReport:
         from si_embodied.benchmarking.results import markdown_rows
 
         head = ("task", "policy", "n", "success [95%]", "p", "SPL", "steps", "plans", "holds", "plan ms p50")
-        suite, last = self.suite, self.suite.seed + self.suite.episodes - 1
+        suite, seeds = self.suite, range(self.suite.seed, self.suite.seed + self.suite.episodes)
         models = dict.fromkeys(str(score.report.model) for score in self.scores if score.report.model)
-        about = f"suite {suite.name}, seeds {suite.seed} to {last}; models: {', '.join(models) or 'none'}"
+        about = f"suite {suite.name}, seeds {seeds_in_words(seeds)}; models: {', '.join(models) or 'none'}"
         more = ["", "interrupted: repeat the command to continue"] if self.interrupted else []
         return [*markdown_rows(head, map(_cells, self.scores)), "", about, *more]
 
@@ -86,13 +90,17 @@ def run_suite(
         videos: how many to keep of each row, failures first.
 
     Raises:
-        ConfigError: the folder has records with other settings, or a world does not take an argument.
+        ConfigError: the folder has records with other settings, or rows that the suite lacks; another run is writing
+            into it; or a world does not take an argument.
         UnknownNameError: there is no such task.
         EvaluationError: episodes could not be run; those before are recorded.
     """
     check_rows(rows)
     scores: list[Scored] = []
-    with track(f"suite {suite.name}", len(rows), unit="rows") as work, placement.kept() as place:
+    _check_rows_kept(suite, rows, out)
+    with (
+        locked(out), track(f"suite {suite.name}", len(rows), unit="rows") as work, placement.kept() as place
+    ):  # fmt: skip
         for row in rows:
             where = HERE if row.config.latency == "measured" else place
             folder = out / ROWS / row.folder
@@ -108,11 +116,56 @@ def run_suite(
     return report
 
 
+def records_of(folder: Path) -> dict[str, Path]:
+    """The records of each row of a suite's run, by the row's name.
+
+    Raises:
+        ConfigError: the folder is not that of a suite's run.
+    """
+    try:
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        if isinstance(results, dict) and "rows" not in results:
+            raise ConfigError(
+                f"{str(folder)!r} is not a suite's run: its {RESULTS} has no rows, as that of `si-embodied eval` and "
+                "`report`; give the folder of `si-embodied suite run`"
+            )
+        return {str(row["name"]): folder / str(row["records"]) for row in results["rows"]}
+    except OSError as error:
+        raise ConfigError(
+            f"{str(folder)!r} is not a suite's run ({RESULTS}: {error.strerror or error}); give the folder of "
+            "`si-embodied suite run`"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{str(folder / RESULTS)!r} is not a suite's results ({error!r}); `si-embodied suite run` writes it again "
+            "if it is removed"
+        ) from error
+
+
+def _check_rows_kept(suite: Suite, rows: Sequence[SuiteRow], out: Path) -> None:
+    """Refuse to leave out of the results what an earlier run of the folder has measured."""
+    if not (out / RESULTS).exists():
+        return
+    names = {name for row in rows for name in (row.name, *(_control(row, each) for each in row.controls))}
+    gone = [name for name in records_of(out) if name not in names]
+    if gone:
+        raise ConfigError(
+            f"{str(out)!r} has results of rows that the suite {suite.name!r} does not have now: {'; '.join(gone)}. "
+            "Put them back into the suite, or choose another --out"
+        )
+
+
+def _control(row: SuiteRow, name: str) -> str:
+    return f"{row.name}, {name}"
+
+
 def _scored(row: SuiteRow, own: Report, controls: Sequence[Comparison]) -> list[Scored]:
     folder = f"{ROWS}/{row.folder}"
     stem, _, ending = RECORDS.partition(".")
     return [Scored(row.name, f"{folder}/{RECORDS}", own)] + [
-        Scored(f"{row.name}, {each.name}", f"{folder}/{stem}-{each.name}.{ending}", each.report, each.paired)
+        Scored(_control(row, each.name), f"{folder}/{stem}-{each.name}.{ending}", each.report, each.paired)
         for each in controls
     ]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from typing_extensions import Doc
 
-from si_embodied.config import PlannerConfig, from_mapping, load_yaml
+from si_embodied.config import PlannerConfig, read_settings
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.types import Latency
 
@@ -93,5 +93,5 @@ def load_suite(which: str | Path) -> Suite:
         if str(which) not in known:
             raise UnknownNameError("suite", str(which), known)
         path = known[str(which)]
-    suite = from_mapping(Suite, load_yaml(path))
+    suite = read_settings(Suite, path)
     return suite if suite.name else replace(suite, name=path.stem)

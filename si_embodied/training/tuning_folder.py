@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import BackendError, ConfigError, RecordError, extra
+from si_embodied.remedies import to_write
 from si_embodied.runs import claim
 
 with extra("train"):
@@ -78,7 +79,7 @@ def own_errors(out: Path) -> Iterator[None]:
 
 def cannot_write(out: Path, error: Exception) -> RecordError:
     """The error of a run whose folder cannot be written."""
-    return RecordError(f"cannot write the run to {str(out)!r} ({error}): free some space, then --resume")
+    return RecordError(f"cannot write the run to {str(out)!r} ({error}): {to_write(error)}; --resume continues it")
 
 
 class StepLog(TrainerCallback):  # type: ignore[misc]  # transformers' types are not read

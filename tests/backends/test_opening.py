@@ -67,6 +67,14 @@ def test_a_missing_model_is_named() -> None:
         located(BackendConfig(model="/no/such"))
 
 
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_folder_without_a_model_is_found_out_before_anything_is_opened(tmp_path: Path, exported: bool) -> None:
+    if exported:
+        (tmp_path / "si_embodied_onnx.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="format" if exported else r"no config\.json"):
+        located(BackendConfig(model=str(tmp_path)))
+
+
 def test_a_planning_server_is_not_a_backend() -> None:
     with pytest.raises(ConfigError, match="open_planner"):
         open_backend(BackendConfig("remote", url="ws://127.0.0.1:9"))

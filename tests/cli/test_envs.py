@@ -29,5 +29,5 @@ def test_json_lists_every_world_with_its_tasks_and_every_policy(capsys: pytest.C
 def test_the_table_names_what_can_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     main(["envs"])
     shown = capsys.readouterr().out
-    for word in (*TASKS, "image_size=224", "discrete", "oracle"):
+    for word in (*TASKS, "image_size=224", "turn_step_deg=15,", "discrete", "oracle"):
         assert word in shown

@@ -3,10 +3,14 @@ from __future__ import annotations
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from si_embodied.cli.main import main
+from si_embodied.evaluation.config import EvaluationConfig
+from si_embodied.evaluation.session import Session
+from si_embodied.run_lock import locked
 
 
 def evaluate(world: str, out: Path, *arguments: str) -> int:
@@ -68,6 +72,9 @@ def test_videos_lie_beside_the_records(fake_world: str, tmp_path: Path) -> None:
     [
         (("--seed", "abc"), ("'abc'", "whole number", "example 1")),
         (("--seed", "-1"), ("'-1'", "at least 0")),
+        (("--episodes", "-3"), ("'-3'", "at least 1")),
+        (("--episodes", "0"), ("'0'", "at least 1")),
+        (("--image-size", "-64"), ("'-64'", "at least 16", "example 224")),
         (("--latency", "fast"), ("'fast'", "measured", "seconds")),
         (("--latency", "nan"), ("'nan'", "measured")),
         (("--control", "blind"), ("blind", "blank")),
@@ -88,13 +95,12 @@ def test_an_argument_that_is_no_number_is_named_with_a_right_one(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--policy", "stopper", "--seed", "0", "--image-size", "8"), ("at least 16 pixels", "8")),
         (("--policy", "orcale"), ("unknown policy 'orcale'", "Did you mean 'oracle'")),
         (("--policy", "planner", "--model", "/no/such"), ("/no/such", "models tiny DIR")),
         (("--policy", "stopper", "--control", "blank"), ("--control blank", "'stopper'")),
         (("--policy", "stopper", "--config", "/no/such.yaml"), ("/no/such.yaml",)),
         (("--policy", "stopper", "--action-mode", "pose"), ("action_mode",)),
-        (("--policy", "stopper", "--env-arg", "lamps=3"), ("lamps",)),
+        (("--policy", "stopper", "--env-arg", "image_siz=32"), ("'image_siz'", "Did you mean 'image_size'", "task")),
         (("--policy", "stopper", "--python", "/no/python"), ("no Python at '/no/python'",)),
     ],
 )
@@ -109,6 +115,32 @@ def test_a_bad_request_names_its_fix(
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
     assert all(word in shown for word in words), shown
+
+
+def test_a_folder_that_another_run_writes_into_is_refused_and_left_alone(
+    fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--policy", "stopper", "--episodes", "1")
+    with locked(tmp_path):
+        assert evaluate(fake_world, tmp_path, *arguments) == 2
+    assert "another run is writing into" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert evaluate(fake_world, tmp_path, *arguments) == 0
+
+
+def test_a_folder_without_a_model_is_refused_before_the_world_is_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docs").mkdir()
+    out = tmp_path / "out"
+    assert evaluate("nowhere:World-v0", out, "--policy", "planner", "--model", str(tmp_path / "docs")) == 2
+    assert "no config.json" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_progress_names_a_control_once(fake_world: str, tmp_path: Path, shown: Any) -> None:
+    Session(tmp_path).run_with_controls(EvaluationConfig(fake_world, "stopper", episodes=1), ["random"])
+    assert [work.label for work in shown.begun] == [f"stopper on {fake_world}", f"random on {fake_world}"]
 
 
 def test_a_full_disk_is_one_line(fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

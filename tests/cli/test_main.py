@@ -41,22 +41,26 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert "usage: si-embodied" in capsys.readouterr().out
 
 
-def test_help_of_every_verb_loads_nothing_heavy() -> None:
-    """The settings dataclasses that verbs take import no simulator, learning library, ROS or server."""
+def test_help_of_every_verb_loads_nothing_heavy_and_shows_no_empty_default() -> None:
+    """The settings dataclasses that verbs take import no simulator, learning library, ROS or server.
+
+    What is shown with an empty default is a required argument that looks optional.
+    """
     code = (
         "import contextlib, importlib, io, sys\n"
+        "said = io.StringIO()\n"
         "from si_embodied.cli.main import VERBS, main\n"
         "for verb in VERBS:\n"
         "    module = importlib.import_module(f'si_embodied.cli.{verb}')\n"
         "    for name in getattr(module, 'SUBCOMMANDS', [None]):\n"
-        "        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(said):\n"
         "            main([verb, *filter(None, [name]), '--help'])\n"
         "heavy = {'torch', 'transformers', 'mujoco', 'gymnasium', 'scipy', 'rich', 'rclpy', 'fastapi', 'msgpack'}\n"
         "heavy.add('ray')\n"
-        "print(sorted(heavy & set(sys.modules)))"
+        "print(sorted(heavy & set(sys.modules)), said.getvalue().count('(default: )'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "[] 0"
 
 
 def test_help_is_quick_because_it_loads_little() -> None:
@@ -72,6 +76,35 @@ def test_help_is_quick_because_it_loads_little() -> None:
     heavy, count = done.stderr.rsplit(maxsplit=1)
     assert heavy == "[]"
     assert int(count) < 400, "287 when this was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("expected a verb after `si-embodied`", "doctor", "--help", "Start with")),
+        (("-v",), ("expected a verb",)),
+        (("evl",), ("'evl'", "Did you mean 'eval'?", "doctor")),
+        (("suite",), ("expected a verb after `si-embodied suite`", "run, compare, list")),
+        (("suite", "rnu"), ("'rnu'", "Did you mean 'run'?")),
+    ],
+)
+def test_a_missing_or_misspelt_verb_is_an_error_with_a_suggestion(
+    arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry.main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert all(word in shown for word in words), shown
+
+
+@pytest.mark.parametrize("arguments", [("report",), ("data", "export", "--out", "x")])
+def test_a_list_of_runs_needs_one(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        entry.main(arguments)
+    assert stopped.value.code == 2
+    shown = capsys.readouterr().err
+    assert "RUN" in shown
+    assert "required" in shown
 
 
 def test_our_errors_are_one_line_and_exit_code_2(

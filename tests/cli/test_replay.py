@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,3 +53,13 @@ def test_arguments_that_contradict_each_other_are_named(
     replaying(monkeypatch, "identical")
     assert main(["replay", "monday", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_path_without_a_recording_is_named_before_a_missing_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rosbags", None)  # as if it were not installed
+    assert main(["replay", str(tmp_path / "nope")]) == 2
+    shown = capsys.readouterr().err
+    assert "nope" in shown
+    assert "rosbags" not in shown

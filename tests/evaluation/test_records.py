@@ -3,13 +3,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from si_embodied.errors import ConfigError, RecordError
 from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
-from si_embodied.evaluation.records import RecordFile
+from si_embodied.evaluation.records import RecordFile, read_records
 from si_embodied.types import Code, PlanRecord
 
 
@@ -74,9 +76,34 @@ def test_plans_of_an_unfinished_episode_are_not_given_to_the_next(tmp_path: Path
 
 def test_records_of_another_configuration_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    RecordFile(path, {"task": "sort"})
+    RecordFile(path, {"task": "sort"}).add(episode(0))
     with pytest.raises(ConfigError, match=r"other settings \(task 'sort', now 'stack'\).*choose another --out"):
         RecordFile(path, {"task": "stack"})
+
+
+def test_a_run_that_failed_before_its_first_episode_holds_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    RecordFile(path, {"task": "sort", "model": "wrong"})
+    RecordFile(path, {"task": "sort", "model": "right"}).add(episode(0))
+    assert read_records(path).settings == {"task": "sort", "model": "right"}
+    assert len(path.read_text().splitlines()) == 2, "the first run's line is replaced"
+
+
+@pytest.mark.parametrize("read", [read_records, partial(RecordFile, settings={"task": "sort"})])
+@pytest.mark.parametrize(("line", "content"), [(3, "rubbish"), (2, "[1]"), (3, '{"type": "episode"}')])
+def test_a_broken_line_is_named_by_its_number(
+    read: Callable[[Path], object], line: int, content: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    records = RecordFile(path, {"task": "sort"})
+    for seed in range(3):
+        records.add(episode(seed))
+    lines = path.read_text().splitlines()
+    lines[line - 1] = content
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigError, match=f"line {line} of .*records.jsonl.*repair or remove that line") as raised:
+        read(path)
+    assert ("another --out" in str(raised.value)) == (read is not read_records), "only a writer has an --out"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +115,7 @@ def test_a_record_with_a_value_of_another_type_is_refused(tmp_path: Path, was: s
     RecordFile(path, {"task": "sort"}).add(episode(0, plan()))
     assert was in path.read_text()
     path.write_text(path.read_text().replace(was, becomes))
-    with pytest.raises(ConfigError, match="unreadable record"):
+    with pytest.raises(ConfigError, match="line [23] .* is broken .no record"):
         RecordFile(path, {"task": "sort"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -70,7 +71,15 @@ def test_a_run_keeps_what_was_seen_and_done_in_every_step(fake_world: str, tmp_p
 def test_a_run_without_steps_is_not_resumed_with_them(fake_world: str, tmp_path: Path) -> None:
     config = EvaluationConfig(env=fake_world, policy="thinker", episodes=1)
     Session(tmp_path).run(config)
-    with pytest.raises(ConfigError, match=r"1 episodes.*seed 0\).*another --out"):
+    with pytest.raises(ConfigError, match=r"1 episode in.*seed 0\).*another --out"):
         Session(tmp_path, steps=True).run(config)
     assert len(Session(tmp_path / "new", steps=True).run(config).episodes) == 1
     assert Session(tmp_path / "new", steps=True).run(config).resumed == 1
+
+
+def test_a_run_with_steps_is_not_resumed_without_them(fake_world: str, tmp_path: Path) -> None:
+    config = EvaluationConfig(env=fake_world, policy="thinker", episodes=1)
+    Session(tmp_path, steps=True).run(config)
+    with pytest.raises(ConfigError, match=r"those of the next 2 would be missing: repeat --keep-steps"):
+        Session(tmp_path).run(dataclasses.replace(config, episodes=3))
+    assert Session(tmp_path).run(config).resumed == 1, "without new episodes, nothing would be missing"

@@ -556,7 +556,7 @@ def test_a_last_line_that_was_cut_or_never_written_is_dropped(torn: bytes, tmp_p
 @pytest.mark.parametrize("content", [b"[1]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b'{"a":' * 5000 + b"\n", b"x"])
 def test_what_is_not_json_lines_is_a_config_error(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_bytes(content)
-    with pytest.raises(ConfigError, match="not a JSONL file"):
+    with pytest.raises(ConfigError, match="line 1 of .* is broken"):
         JsonLines(tmp_path / "results.jsonl")
 
 

@@ -10,6 +10,7 @@ import pytest
 from si_embodied.backends.config import BackendConfig
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.evaluation.registry import describe_environment, find_policy
+from si_embodied.models.checkpoints import shipped_checkpoint
 from si_embodied.suites.rows import models_of, rows_of
 from si_embodied.suites.settings import OFFICIAL_SEED, load_suite, shipped_suites
 
@@ -100,7 +101,7 @@ def test_a_suite_is_every_policy_on_every_task_under_every_condition(tmp_path: P
     ],
 )
 def test_what_a_suite_cannot_mean_is_named(text: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=rf"\.yaml': .*{message}"):
         load_suite(write(tmp_path, text))
 
 
@@ -116,8 +117,8 @@ def test_rows_of_the_same_name_are_rejected(tmp_path: Path) -> None:
 
 
 def test_a_given_model_replaces_those_of_the_suite_and_a_device_does_not(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "other").mkdir()
+    for name in ("one", "other"):
+        (tmp_path / name).symlink_to(shipped_checkpoint())
     suite = load_suite(write(tmp_path, f"worlds: [{{env: w}}]\nmodels: [{tmp_path / 'one'}]"))
     assert [model.model for model in models_of(suite)] == [str(tmp_path / "one")]
     (given,) = models_of(suite, BackendConfig(model=str(tmp_path / "other")))

@@ -15,6 +15,7 @@ from si_embodied.cli.main import main
 from si_embodied.errors import ConfigError, UnknownNameError
 from si_embodied.evaluation.episode import EpisodeResult
 from si_embodied.evaluation.records import RecordFile
+from si_embodied.run_lock import locked
 from si_embodied.suites.comparison import compare_suites, table
 from si_embodied.suites.rows import rows_of
 from si_embodied.suites.run import SuiteReport, run_suite
@@ -89,6 +90,21 @@ def test_controls_stand_below_their_row_with_a_paired_test(fake_world: str, tmp_
     assert [row["name"] for row in rows] == ["World objectnav, planner", "World objectnav, planner, walker"]
     assert rows[0]["paired"] is None
     assert rows[1]["paired"] == {"only_first": 2, "only_second": 0, "p_value": 0.5}  # of 2 pairs: 2 * 1/4
+
+
+def test_a_row_that_the_suite_no_longer_has_is_not_dropped_from_its_results(fake_world: str, tmp_path: Path) -> None:
+    run(suite(fake_world, "stopper", "thinker", episodes=1), tmp_path)
+    before = (tmp_path / "results.json").read_text()
+    with pytest.raises(ConfigError, match="does not have now: World objectnav, thinker"):
+        run(suite(fake_world, "stopper", "walker", episodes=1), tmp_path)
+    assert (tmp_path / "results.json").read_text() == before
+    more = run(suite(fake_world, "stopper", "thinker", "walker", episodes=2), tmp_path)
+    assert [score.report.resumed for score in more.scores] == [1, 1, 0], "rows and episodes can be added"
+
+
+def test_a_suite_that_runs_keeps_another_one_out(fake_world: str, tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(ConfigError, match="another run is writing into"):
+        run(suite(fake_world, "stopper", episodes=1), tmp_path)
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------
@@ -181,3 +197,20 @@ def test_reading_records_leaves_a_line_that_is_being_written(tmp_path: Path) -> 
     comparison = compare_suites(a, a)
     assert comparison.rows[0].episodes == 2
     assert file.stat().st_size == size
+
+
+def test_other_seeds_are_listed_among_the_differences(tmp_path: Path) -> None:
+    won = (1, None)
+    a = write_run(tmp_path / "a", {"row": [won] * 3})
+    b = write_run(tmp_path / "b", {"row": [won] * 2})
+    comparison = compare_suites(a, b)
+    assert comparison.settings == {"seeds": ("0 to 2", "0 to 1")}
+    assert "differs: seeds: 0 to 2 / 0 to 1" in table(comparison)
+
+
+def test_the_folder_of_an_evaluation_is_not_a_suites_run(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"groups": []}')
+    with pytest.raises(
+        ConfigError, match=r"is not a suite's run: its results.json has no rows.*`si-embodied suite run`"
+    ):
+        compare_suites(tmp_path, tmp_path)

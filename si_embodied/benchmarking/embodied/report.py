@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.benchmarking.results import markdown_rows
+from si_embodied.wording import seeds_in_words
 
 if TYPE_CHECKING:
     from si_embodied.evaluation.report import Report
@@ -78,7 +79,7 @@ class ProtocolReport:
         )  # fmt: skip
         lines = markdown_rows(head, map(_cells, self.rows))
         prompts = dict.fromkeys(f"{row.prompt}, {row.kernel}, {row.dtype}" for row in self.rows)
-        seeds = f"seeds {self.seed} to {self.seed + self.asked - 1}"
+        seeds = f"seeds {seeds_in_words(range(self.seed, self.seed + self.asked))}"
         about = f"{self.env}, {seeds}; prompt, kernel, dtype: {'; '.join(prompts)}"
         more = ["interrupted: repeat the command to continue"] if self.interrupted else []
         return [*lines, "", about, *more]

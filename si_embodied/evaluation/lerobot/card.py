@@ -7,6 +7,7 @@ from typing import Any
 
 from si_embodied import __version__
 from si_embodied.evaluation.lerobot.form import Images
+from si_embodied.wording import counted
 
 _HEAD = """---
 task_categories:
@@ -43,8 +44,9 @@ def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, image
     )
     columns = "\n".join(f"| `{name}` | {_numbers(feature)} |" for name, feature in info["features"].items())
     return (
-        f"{_HEAD}\n# Recorded episodes\n\n{episodes} episodes, {frames} steps; LeRobot {info['codebase_version']}, "
-        f"written by si-embodied {__version__}.\n\n- Rate: {rate}\n- Images: {_IMAGES[images]}\n"
+        f"{_HEAD}\n# Recorded episodes\n\n{counted(episodes, 'episode')}, {counted(frames, 'step')}; "
+        f"LeRobot {info['codebase_version']}, written by si-embodied {__version__}.\n\n"
+        f"- Rate: {rate}\n- Images: {_IMAGES[images]}\n"
         "- A row is an observation and the action taken on it; `next.*` is what came of it.\n"
         "- Map: x forward, y left, z up. Cameras: x right, y down, z forward. Metres, radians, seconds.\n"
         "- `meta/si_embodied.jsonl`: the runs' settings; each episode's seed, plans, goals, metrics and cameras.\n\n"

@@ -10,6 +10,7 @@ from si_embodied.errors import ConfigError
 from si_embodied.evaluation.episode import EpisodeResult
 from si_embodied.evaluation.page.reading import StoredRun, find_runs
 from si_embodied.evaluation.steps import EpisodeSteps
+from si_embodied.wording import counted, seeds_in_words
 
 _HOW = "keep them: repeat `si-embodied eval` with --keep-steps and another --out"
 
@@ -36,12 +37,15 @@ class Source:
         return steps
 
 
-def find_episodes(folders: Sequence[Path], *, successful: bool = False) -> list[Source]:
+def find_episodes(
+    folders: Sequence[Path], *, successful: bool = False, with_steps: bool = False
+) -> list[Source]:  # fmt: skip
     """The episodes of the runs in folders, without those of their controls, in the order of runs and seeds.
 
     Args:
         folders: what `eval` or `play` wrote, or folders that contain such folders.
         successful: leave out the others.
+        with_steps: leave out those whose steps were not kept.
 
     Raises:
         ConfigError: there are none, or the steps of one were not kept.
@@ -50,14 +54,18 @@ def find_episodes(folders: Sequence[Path], *, successful: bool = False) -> list[
     sources = [Source(run, result) for run in runs for result in run.episodes if result.ended != "lost"]
     wanted = [source for source in sources if source.result.success or not successful]
     if not wanted:
-        found = f"none of the {len(sources)} episodes succeeded" if sources else "there is no episode that ended"
+        found = f"none of {counted(len(sources), 'episode')} succeeded" if sources else "there is no episode that ended"
         raise ConfigError(f"nothing to export from {', '.join(map(str, folders))}: {found}")
-    for run in runs:
-        lacking = [each for each in wanted if each.run is run and not run.steps.path(each.result.seed).exists()]
-        if lacking:
-            seeds = ", ".join(str(each.result.seed) for each in lacking[:5]) + (", …" if len(lacking) > 5 else "")
-            raise ConfigError(
-                f"{str(run.folder)!r} holds the records of its episodes, but not the steps (images, states, actions) "
-                f"of {len(lacking)} of them (seeds {seeds}); {_HOW}"
-            )
-    return wanted
+    kept = [source for source in wanted if source.run.steps.path(source.result.seed).exists()]
+    if len(kept) == len(wanted) or (with_steps and kept):
+        return kept
+    lacking: dict[str, list[int]] = {}
+    for source in wanted:
+        if source not in kept:
+            lacking.setdefault(str(source.run.folder), []).append(source.result.seed)
+    where = "; ".join(f"{folder!r}, seeds {seeds_in_words(seeds)}" for folder, seeds in lacking.items())
+    rest = f", or leave them out and export the other {len(kept)} with --with-steps" if kept else ""
+    raise ConfigError(
+        f"the records of {len(wanted) - len(kept)} of {len(wanted)} episodes have no steps (images, states, actions): "
+        f"{where}; {_HOW}{rest}"
+    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from si_embodied.errors import RecordError, extra
+from si_embodied.errors import extra
+from si_embodied.runs import cannot_write
 
 with extra("sim"):
     import imageio_ffmpeg
@@ -70,7 +71,7 @@ class CameraVideo:
                 self._frames += 1
         except OSError as error:
             self._writer = None
-            raise self._failed(error.strerror or str(error)) from error
+            raise cannot_write(self._path, error) from error
         return VideoSpan(self._number, first / self._fps, self._frames / self._fps)
 
     def close(self) -> None:
@@ -79,7 +80,7 @@ class CameraVideo:
             self._writer.close()
             self._writer = None
             if not self._path.exists() or self._path.stat().st_size == 0:
-                raise self._failed("nothing was written")
+                raise cannot_write(self._path, OSError("nothing was written"))
 
     @property
     def _path(self) -> Path:
@@ -101,8 +102,3 @@ class CameraVideo:
             )
             self._writer.send(None)
         return self._writer
-
-    def _failed(self, why: str) -> RecordError:
-        return RecordError(
-            f"cannot write the video {str(self._path)!r}: {why}; free some space, or choose another --out"
-        )

@@ -14,9 +14,12 @@ from si_embodied.evaluation.lerobot.episodes import find_episodes
 from si_embodied.evaluation.lerobot.form import Images
 from si_embodied.evaluation.lerobot.survey import survey
 from si_embodied.progress import track
+from si_embodied.runs import cannot_write
 
 
-def export(folders: Sequence[Path], out: Path, *, images: Images = "video", successful: bool = False) -> Exported:
+def export(
+    folders: Sequence[Path], out: Path, *, images: Images = "video", successful: bool = False, with_steps: bool = False
+) -> Exported:  # fmt: skip
     """Write the episodes of runs as a LeRobot data set.
 
     Args:
@@ -24,6 +27,7 @@ def export(folders: Sequence[Path], out: Path, *, images: Images = "video", succ
         out: a new folder.
         images: as H.264 videos with whole or halved colour resolution, or as PNG, which loses nothing.
         successful: leave out the other episodes.
+        with_steps: leave out episodes whose steps were not kept.
 
     Raises:
         ConfigError: there is something in the folder, there are no such episodes, their steps were not kept, or they
@@ -31,7 +35,7 @@ def export(folders: Sequence[Path], out: Path, *, images: Images = "video", succ
         RecordError: a file cannot be written.
     """
     _check_new(out)
-    sources = find_episodes(folders, successful=successful)
+    sources = find_episodes(folders, successful=successful, with_steps=with_steps)
     common = survey(sources, images)
     with _new_folder(out) as root, DatasetWriter(root, common, images) as writer:
         with track("exporting", len(sources)) as work:
@@ -62,8 +66,10 @@ def _new_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         root.rename(out)
+    except RecordError:
+        raise
     except OSError as error:
-        raise RecordError(f"cannot write {str(out)!r}: {error.strerror or error}; free some space") from error
+        raise cannot_write(out, error) from error
     finally:
         if root is not None:
             shutil.rmtree(root, ignore_errors=True)

@@ -262,13 +262,19 @@ def test_nothing_is_overwritten(run: Path, tmp_path: Path) -> None:
 
 def test_steps_that_were_not_kept_say_how_to_keep_them(tmp_path: Path) -> None:
     run = record(tmp_path / "run", episode(3), None)
-    with pytest.raises(ConfigError, match=r"seeds 1\).*--keep-steps and another --out"):
+    with pytest.raises(
+        ConfigError, match=r"run', seeds 1; .*--keep-steps and another --out.*other 1 with --with-steps"
+    ):
         export([run], tmp_path / "out")
+    assert export([run], tmp_path / "out", images="png", with_steps=True).frames == 3
+    run = record(tmp_path / "none", None)
+    with pytest.raises(ConfigError, match="seeds 0; .*another --out$"):
+        export([run], tmp_path / "nothing", with_steps=True)
 
 
 def test_failed_episodes_can_be_left_out(tmp_path: Path) -> None:
     record(tmp_path / "runs" / "a", episode(3), success=False)
-    with pytest.raises(ConfigError, match="none of the 1 episodes succeeded"):
+    with pytest.raises(ConfigError, match="none of 1 episode succeeded"):
         export([tmp_path / "runs"], tmp_path / "out", successful=True)
     record(tmp_path / "runs" / "b", episode(4))
     assert export([tmp_path / "runs"], tmp_path / "out", images="png", successful=True).frames == 4
