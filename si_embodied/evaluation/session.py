@@ -59,14 +59,18 @@ class Session:
         Args:
             config: the policy's evaluation.
             controls: "blank" for black images, or names of other policies.
+
+        Raises:
+            ConfigError: a control is the policy itself or needs a model that the policy lacks; otherwise as `run`.
         """
         comparisons: list[Comparison] = []
+        configs = {name: _control(config, name) for name in controls}  # fails before the policy has run
         with self.placement.kept() as place:
             session = replace(self, placement=place)
             own = session.run(config)
-            for name in dict.fromkeys(controls):
+            for name, control in configs.items():
                 if not own.interrupted:
-                    comparisons.append(compare(name, own, session.run(_control(config, name), suffix=f"-{name}")))
+                    comparisons.append(compare(name, own, session.run(control, suffix=f"-{name}")))
         report = make_report(own)
         write_json(self.out / REPORT, report.to_json(comparisons))
         return report, comparisons
@@ -87,6 +91,8 @@ def _check_kept(steps: StepFolder, recorded: Sequence[int]) -> None:
 
 
 def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:
+    if name == config.policy:
+        raise ConfigError(f"--control {name} is --policy {name} itself, and would run the same episodes; leave it out")
     if name != "blank":
         return replace(config, policy=name, backend=None)
     if not find_policy(config.policy).needs_model:
