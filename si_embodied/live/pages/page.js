@@ -11,7 +11,7 @@ function card(id, title, ...children) {
 
 function legend() {
   const entry = (name, text) => el("span", {}, el("span", { class: `swatch key-${name}` }), text);
-  return el("p", { class: "legend" }, entry("robot", "robot and its way"), entry("goal", "goal of the plan"), entry("known", "known object"), entry("view", "remembered view"), entry("floor", "known floor"));
+  return el("p", { class: "legend" }, el("span", {}, el("span", { class: "swatch key-robot" }), el("span", { id: "robot-key" }, "robot and its path")), entry("goal", "goal of the plan"), entry("known", "known object"), entry("view", "remembered view"), entry("floor", "known floor"));
 }
 
 // Fills the columns of the page. A card that the page has in its own place is left out of them.
@@ -52,6 +52,7 @@ export function showFrame(frame) {
   );
   showPictures($("now"), frame.pictures, view.aim);
   showMap($("map"), frame.map, { chosen: view.chosen, choose: view.choose });
+  if (frame.map) $("robot-key").textContent = `${frame.map.robot_name} and its path`;
   $("memory").textContent = frame.attempts || "(this policy remembers nothing)";
   showPlans(frame.plans);
   const plan = frame.plan, now = plan ? `${frame.seed} ${frame.instruction} ${plan.number}` : "";
@@ -168,7 +169,6 @@ function connect() {
   stream.addEventListener("frame", (event) => onFrame(JSON.parse(event.data)));
   stream.addEventListener("runs", (event) => showRuns(JSON.parse(event.data)));
   stream.addEventListener("state", (event) => view.onState?.(JSON.parse(event.data)));
-  stream.addEventListener("say", (event) => view.onSay?.(JSON.parse(event.data)));
 }
 
 build();
