@@ -163,7 +163,9 @@ class Export:
         done = export(self.runs, self.out, images=self.images, successful=self.successful)
         say(f"{done.episodes} episodes, {done.frames} frames and {done.tasks} instructions in {self.out}")
         if not done.true_rate:
-            say(f"Steps last differently long: {done.fps:g} frame per second counts steps, and stamp_s has their time.")
+            say(
+                f"Steps do not all take equally long: the rate of {done.fps:g} only counts them; their times are in stamp_s."
+            )
         return 0
 
 

@@ -4,6 +4,7 @@ import { el, intervalBar, milliseconds, showLatency, showMap, showPictures, svg 
 
 const $ = (id) => document.getElementById(id);
 const RUN_ENDED_S = 4;
+const SILENT_S = 10;  // a large model may plan for so long; then the page says how old it is
 
 function card(id, title, ...children) {
   return el("section", { class: "card", id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), ...children);
@@ -158,17 +159,35 @@ function onFrame(data) {
   if (data.worker === chosenWorker) showFrame(data.frame);
 }
 
+let connected = false;
+let acting = null;  // processes that play episodes; null if nobody tells
+let shownAt = 0;
+
+// What the corner says: whether what the page shows goes on.
+function showConnection() {
+  const silent_s = shownAt ? (Date.now() - shownAt) / 1000 : 0, watching = document.body.dataset.page === "watch";
+  const [state, text] = !connected ? ["lost", "not connected: the run or its page server has ended"]
+    : acting === 0 ? ["idle", shownAt ? "the run has ended or was interrupted" : "no run is going on here now"]
+    : watching && silent_s >= SILENT_S ? ["idle", `the latest image is ${silent_s.toFixed(0)} s old`]
+    : ["live", "live"];
+  $("connection").dataset.state = state;
+  if ($("connection").textContent !== text) $("connection").textContent = text;
+  if (acting === 0 && $("status")?.textContent === "acting") $("status").textContent = "interrupted";
+}
+
 function connect() {
   const stream = new EventSource("events");
-  const say = (state, text) => {
-    $("connection").dataset.state = state;
-    $("connection").textContent = text;
-  };
-  stream.onopen = () => say("live", "live");
-  stream.onerror = () => say("lost", "not connected: the run or its page server has ended");
-  stream.addEventListener("frame", (event) => onFrame(JSON.parse(event.data)));
+  stream.onopen = () => { connected = true; showConnection(); };
+  stream.onerror = () => { connected = false; showConnection(); };
+  stream.addEventListener("frame", (event) => { shownAt = Date.now(); onFrame(JSON.parse(event.data)); showConnection(); });
   stream.addEventListener("runs", (event) => showRuns(JSON.parse(event.data)));
-  stream.addEventListener("state", (event) => view.onState?.(JSON.parse(event.data)));
+  stream.addEventListener("state", (event) => {
+    const state = JSON.parse(event.data);
+    if ("acting" in state) acting = state.acting;
+    showConnection();
+    view.onState?.(state);
+  });
+  setInterval(showConnection, 1000);
 }
 
 build();
