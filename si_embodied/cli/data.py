@@ -163,9 +163,7 @@ class Export:
         done = export(self.runs, self.out, images=self.images, successful=self.successful)
         say(f"{done.episodes} episodes, {done.frames} frames and {done.tasks} instructions in {self.out}")
         if not done.true_rate:
-            say(
-                f"Steps do not all take equally long: the rate of {done.fps:g} only counts them; their times are in stamp_s."
-            )
+            say(f"Steps do not all take equally long: the rate {done.fps:g} only counts them; stamp_s has their times.")
         return 0
 
 

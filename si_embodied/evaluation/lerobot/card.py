@@ -39,7 +39,7 @@ def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, image
     rate = (
         f"{fps} steps a second of simulated time."
         if true_rate
-        else "Steps do not all take equally long, so the frame rate only counts them, one a second: their real times are in `stamp_s`."
+        else "Steps do not all take equally long: the rate counts them, one a second, and `stamp_s` has their times."
     )
     columns = "\n".join(f"| `{name}` | {_numbers(feature)} |" for name, feature in info["features"].items())
     return (
