@@ -80,6 +80,17 @@ def test_a_line_says_what_is_done_how_fast_and_what_is_left(log: Log) -> None:
     assert log.lines == [(20.0, "oracle on Apartment: 19 of 40 episodes, 27 per min, 47 s left, 7/8 succeeded")]
 
 
+def test_a_rate_keeps_its_unit_when_work_is_somewhat_slower(log: Log) -> None:
+    """One in 60 s is 1 a minute and one in 80 s 0.75; a switch at one would say 45 per h."""
+    with shown_with(log), track("eval", 40) as work:
+        log.wait(59)
+        work.advance()
+        log.wait(21)
+        log.wait(920)
+    told = {at_s: line.split(", ")[1] for at_s, line in log.lines}
+    assert (told[60.0], told[80.0], told[1000.0]) == ("1 per min", "0.75 per min", "3.6 per h")
+
+
 def test_one_long_episode_does_not_silence_it(log: Log) -> None:
     """Never silent for more than 30 s, and not more than one line in 20 s, whatever the work does."""
     with shown_with(log), track("eval", 5) as work:

@@ -170,7 +170,7 @@ class Export:
         amounts = (counted(done.episodes, "episode"), counted(done.frames, "frame"), counted(done.tasks, "instruction"))
         say(f"{amounts[0]}, {amounts[1]} and {amounts[2]} in {self.out}")
         if not done.true_rate:
-            say(f"Steps last differently long: {done.fps:g} frame per second counts steps, and stamp_s has their time.")
+            say(f"Steps do not all take equally long: the rate {done.fps:g} only counts them; stamp_s has their times.")
         return 0
 
 

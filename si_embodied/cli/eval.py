@@ -84,7 +84,7 @@ class Eval:
         with live_page(out) if self.watch else contextlib.nullcontext():
             report, comparisons = session.run_with_controls(config, self.control)
         Console().print(score_table([report, *(comparison.report for comparison in comparisons)]))
-        say(*detail_lines(report, comparisons), f"records, report and videos are in {out}")
+        say(*detail_lines(report, comparisons), f"{_kept(out)} are in {out}")
         say(f"page: {write_report([out])}")
         if self.json:
             say(json.dumps(report.to_json(comparisons), allow_nan=False))
@@ -119,3 +119,11 @@ class Eval:
             backend = BackendConfig("remote", url=self.planner)
         model, planner = located(backend) if needs_model else None, self.model.planner_config()
         return replace(self.evaluation, backend=model, planner=planner, env_args=self.env_arg)
+
+
+def _kept(out: Path) -> str:
+    """What a run has left in its folder, in words."""
+    from si_embodied.evaluation.session import VIDEOS
+
+    videos = len(list(out.glob(f"{VIDEOS}*/*.mp4")))
+    return "records and report" if not videos else f"records, report and {videos} video{'s' * (videos > 1)}"

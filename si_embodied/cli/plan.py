@@ -86,6 +86,7 @@ def _rows(task: Task, decision: Decision) -> Iterator[tuple[str, str]]:
     yield "model", f"{record.model}, {record.kernel}, {record.dtype}; prompt {record.prompt_version}"
     yield "tokens", f"{record.prompt_tokens} in, {record.completion_tokens} out"
     if record.decision_probability is not None:
-        point = "" if record.point_probability is None else f", point {record.point_probability:.2f}"
-        yield "probability", f"decision {record.decision_probability:.2f}{point}"
+        point = record.point_probability  # of a good one about 0.001, which alarms without a reason
+        shared = "" if point is None else f"; point {point:.1g}, as it is shared with the points beside it"
+        yield "probability", f"decision {record.decision_probability:.2f}{shared}"
     yield "milliseconds", ", ".join(f"{part} {1000 * seconds:.1f}" for part, seconds in record.latency_s.items())

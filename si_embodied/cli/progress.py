@@ -109,8 +109,13 @@ def _in_full(begun: _Begun, now_s: float) -> str:
 
 
 def _rate(per_s: float) -> str:
+    """The rate a second, a minute or an hour; a minute's down to one in ten, so that slow work keeps its unit."""
     unit, count = next(
-        ((unit, per_s * length_s) for unit, length_s in (("s", 1), ("min", 60)) if per_s * length_s >= 1),
+        (
+            (unit, per_s * length_s)
+            for unit, length_s, least in (("s", 1, 1.0), ("min", 60, 0.1))
+            if per_s * length_s >= least
+        ),
         ("h", per_s * 3600),
     )
     return f"{count:.2g} per {unit}" if count < 99.5 else f"{count:.0f} per {unit}"

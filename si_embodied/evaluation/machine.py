@@ -26,12 +26,24 @@ def describe_computer(root: Path = Path("/")) -> dict[str, str]:
         "processor": _field(root / "proc/cpuinfo", "model name") or platform.machine(),
         "cores": str(os.cpu_count() or ""),
         "threads": os.environ.get("OMP_NUM_THREADS", ""),  # that libraries were told to use
-        "memory": _field(root / "proc/meminfo", "MemTotal"),
+        "memory": _memory(_field(root / "proc/meminfo", "MemTotal")),
         "gpu": _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"),
         "system": platform.platform(),
-        "load": _read(root / "proc/loadavg").rpartition(" ")[0],  # 1, 5 and 15 minutes: other programs cost time too
+        "load": _load(_read(root / "proc/loadavg")),  # other programs cost time too
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _memory(text: str) -> str:
+    """The kernel's "24683656 kB", which are of 1024 bytes, as "23.5 GiB"."""
+    number = text.removesuffix(" kB")
+    return f"{int(number) / 2**20:.1f} GiB" if number.isdecimal() else text
+
+
+def _load(text: str) -> str:
+    """The kernel's "5.65 5.52 3.86 5/126 4711" in words."""
+    means = text.split()[:3]
+    return f"{', '.join(means)} over 1, 5 and 15 minutes" if len(means) == 3 else text
 
 
 def _read(file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from si_embodied.evaluation.runner import Run
     from si_embodied.types import Latency
 
+UNITS = {"distance_to_goal": "m", "path_length": "m", "geodesic_distance": "m"}
+"""Of the worlds' measures that have one."""
+_LONGEST_NAME, _LONGEST_PAIR = 20, 9
+"""Characters in a line of the table of scores, so that all of it fits 80 columns."""
 _PACKAGES = ("gymnasium", "mujoco", "numpy", "torch", "transformers", "llguidance", "habitat-lab", "habitat-sim")
 
 
@@ -80,6 +85,7 @@ class Report:
     noise: str  # the profile's name
     wall_s: float
     resumed: int
+    others: int  # episodes of other seeds in the same folder, which these figures leave out
     interrupted: bool
 
     @property
@@ -117,11 +123,11 @@ def make_report(run: Run) -> Report:
         asked=config.episodes,
         seed=config.seed,
     )
-    return summarise(about, run.episodes, resumed=run.resumed, interrupted=run.interrupted)
+    return summarise(about, run.episodes, resumed=run.resumed, others=run.others, interrupted=run.interrupted)
 
 
 def summarise(
-    about: About, results: Sequence[EpisodeResult], *, resumed: int = 0, interrupted: bool = False
+    about: About, results: Sequence[EpisodeResult], *, resumed: int = 0, others: int = 0, interrupted: bool = False
 ) -> Report:  # fmt: skip
     """The figures of some episodes."""
     episodes = [episode for episode in results if episode.ended != "lost"]
@@ -156,6 +162,7 @@ def summarise(
         noise=about.noise,
         wall_s=math.fsum(episode.wall_s for episode in episodes),
         resumed=resumed,
+        others=others,
         interrupted=interrupted,
     )
 
@@ -183,36 +190,45 @@ def versions() -> dict[str, str]:
 
 
 def score_table(reports: Sequence[Report]) -> Table:
-    """One row per run, under its world, with interval and number of episodes beside every score; fits 80 columns."""
+    """One row per run, under its world, with interval and number of episodes beside every score.
+
+    Fits 80 columns, whatever the figures: names wrap, and where a terminal is narrower, figures do. Nothing is cut.
+    """
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for heading in ("n", "success [95%]", "SPL", "steps", "plans/\nholds", "plan ms\np50/p99"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for heading in ("n", "success [95%]", "SPL", "steps\nmean", "plans/\nholds\nin all", "plan ms\np50/p99"):
+        table.add_column(heading, justify="right", overflow="fold")
     previous = None
     for report in reports:
-        world = report.world
-        if world != previous:
+        heading = ", ".join([report.world, *conditions(report)])
+        if heading != previous:
             if previous is not None:
                 table.add_section()
-            table.add_row(f"[bold]{world}[/bold]")
-        table.add_row(", ".join([report.title, *conditions(report)]), *_figures(report))
-        previous = world
+            for line in textwrap.wrap(heading, _LONGEST_NAME):
+                table.add_row(f"[bold]{line}[/bold]")
+        table.add_row("\n".join(textwrap.wrap(report.title, _LONGEST_NAME)), *_figures(report))
+        previous = heading
     return table
 
 
 def conditions(report: Report) -> list[str]:
     """What made the task harder than it is by default: noise, latency."""
-    noise = [] if report.noise == "none" else [report.noise]
+    noise = [] if report.noise == "none" else [f"noise {report.noise}"]
     match report.latency:
         case 0:
             return noise
         case "measured":
-            return [*noise, "measured"]
+            return [*noise, "latency measured"]
         case seconds:
-            return [*noise, f"{seconds:g} s"]
+            return [*noise, f"latency {seconds:g} s"]
+
+
+def measure_words(name: str, value: float) -> str:
+    """A measure of an episode with its unit: "path_length 5.75 m"."""
+    return f"{name} {value:.3g}" + (f" {UNITS[name]}" if name in UNITS else "")
 
 
 def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list[str]:
@@ -223,7 +239,7 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
     if report.noise != "none":
         lines.append(f"noise of the sensors: {report.noise}")
     if report.metrics:
-        lines.append("means: " + ", ".join(f"{name} {value:.3g}" for name, value in report.metrics.items()))
+        lines.append("means: " + ", ".join(measure_words(*each) for each in report.metrics.items()))
     if report.plans:
         prompt = ", ".join(report.prompt_versions)
         lines.append(f"model {report.model}, prompt {prompt}, kernel {report.kernel}, dtype {report.dtype}")
@@ -242,6 +258,9 @@ def detail_lines(report: Report, comparisons: Sequence[Comparison] = ()) -> list
             f"{counted(report.lost, 'episode')} lost by the simulator, not counted above; repeat the command to run "
             "them again"
         )
+    if report.others:
+        count = counted(report.others, "episode")
+        lines.append(f"{count} of other seeds from earlier commands: in the page, not in the figures above")
     if report.interrupted:
         lines.append(f"interrupted after {report.episodes} of {report.asked} episodes; repeat the command to resume")
     return lines
@@ -252,13 +271,19 @@ def _figures(report: Report) -> list[str]:
     latency = report.plan_latency_ms
     rate = "–" if not report.episodes else f"{report.success_rate:.2f} [{low:.2f}, {high:.2f}]"
     return [
-        f"{report.episodes}" if report.episodes == report.asked else f"{report.episodes} of {report.asked}",
+        f"{report.episodes}" if report.episodes == report.asked else f"{report.episodes}\nof {report.asked}",
         rate,
         _number(report.spl, ".2f"),
         _number(report.mean_steps, ".0f"),
-        f"{report.plans}/{sum(report.holds.values())}" if report.plans else "–",
-        f"{latency.p50:.0f}/{latency.p99:.0f}" if report.plans else "–",
+        _pair(report.plans, sum(report.holds.values())) if report.plans else "–",
+        _pair(latency.p50, latency.p99) if report.plans else "–",
     ]
+
+
+def _pair(first: float, second: float) -> str:
+    """Two figures with a slash, on two lines if they are long."""
+    text = f"{first:.0f}/{second:.0f}"
+    return text if len(text) <= _LONGEST_PAIR else text.replace("/", "/\n")
 
 
 def _number(value: float, form: str) -> str:

@@ -46,6 +46,7 @@ class Run:
     episodes: tuple[EpisodeResult, ...]  # by seed; fewer than asked for if it was interrupted
     resumed: int = 0  # how many of them an earlier run had recorded
     interrupted: bool = False
+    others: int = 0  # episodes of other seeds in the same records
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,8 @@ def evaluate(
         if shelf is not None:
             shelf.tidy()
     episodes = tuple(records.episodes[seed] for seed in config.seeds if seed in records.episodes)
-    return Run(config, episodes, config.episodes - len(missing), interrupted)
+    others = len(records.episodes) - len(episodes)
+    return Run(config, episodes, config.episodes - len(missing), interrupted, others)
 
 
 def _until_lost(outcomes: _Outcomes) -> _Outcomes:

@@ -64,15 +64,17 @@ class Session:
             controls: "blank" for black images, or names of other policies.
 
         Raises:
-            ConfigError: as of `run`, or another run is writing into the folder.
+            ConfigError: a control is the policy itself or needs a model that the policy lacks, or another run writes into
+                the folder; otherwise as `run`.
         """
         comparisons: list[Comparison] = []
+        configs = {name: _control(config, name) for name in controls}  # fails before the policy has run
         with locked(self.out), self.placement.kept() as place:
             session = replace(self, placement=place)
             own = session.run(config)
-            for name in dict.fromkeys(controls):
+            for name, control in configs.items():
                 if not own.interrupted:
-                    comparisons.append(compare(name, own, session.run(_control(config, name), suffix=f"-{name}")))
+                    comparisons.append(compare(name, own, session.run(control, suffix=f"-{name}")))
             report = make_report(own)
             write_json(self.out / REPORT, report.to_json(comparisons))
         return report, comparisons
@@ -99,6 +101,8 @@ def default_folder(config: EvaluationConfig) -> Path:
 
 
 def _control(config: EvaluationConfig, name: str) -> EvaluationConfig:
+    if name == config.policy:
+        raise ConfigError(f"--control {name} is --policy {name} itself, and would run the same episodes; leave it out")
     if name != "blank":
         return replace(config, policy=name, backend=None)
     if not find_policy(config.policy).needs_model:

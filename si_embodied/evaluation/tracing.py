@@ -139,10 +139,12 @@ def _planned(step: int, decisions: Sequence[Decision], seen: Observation) -> Sti
     pointed = _points(decision, seen)
     view = pointed[0].view if pointed else 0
     frame = seen.views[view]
-    earlier = f" (seen {seen.stamp_s - frame.stamp_s:.0f} s earlier)" if view >= len(seen.frames) else ""
+    earlier = f", {seen.stamp_s - frame.stamp_s:.0f} s earlier" if view >= len(seen.frames) else ""
     marks = [each for each in pointed if each.view == view]
     colour = _REFUSED if isinstance(decision, Hold) else _EXECUTED
-    return _still(step, len(decisions) - 1, describe_decision(decisions) + earlier, frame, marks, colour)
+    # The camera by name: the number that the model's answer has for the view depends on the prompt.
+    caption = f"{describe_decision(decisions)} ({frame.name} camera{earlier})"
+    return _still(step, len(decisions) - 1, caption, frame, marks, colour)
 
 
 def _still(

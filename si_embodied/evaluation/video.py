@@ -123,7 +123,7 @@ def describe_decision(decisions: Sequence[Decision]) -> str:
 def _subgoal_words(subgoal: Any) -> str:
     values = [str(value) for key, value in subgoal.model_dump().items() if key not in ("skill", "view", "point", "to")]
     point = getattr(subgoal, "point", None)
-    where = "" if point is None else f" @ view {subgoal.view} {tuple(point)}"
+    where = "" if point is None else f" at {tuple(point)}"
     return " ".join([subgoal.skill, *values]) + where
 
 

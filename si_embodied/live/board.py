@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from si_embodied.live.frame import Frame
 
-Topic: TypeAlias = Literal["frame", "runs", "state", "say"]
+Topic: TypeAlias = Literal["frame", "runs", "state"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ def _map(moment: Moment, goals: Sequence[tuple[str, Goal]]) -> MapView:
     return MapView(
         robot=(*_xy(place.translation), round(place.yaw if base else 0.0, 4)),
         radius_m=moment.robot.radius_m if isinstance(moment.robot, MobileBase) else 0.03,
+        robot_name="robot" if tool is None else "gripper",
         trail=_thinned(moment.trail),
         grid=None if grid is None else floor(grid),
         keyframes=() if memory is None else tuple(

@@ -69,6 +69,7 @@ class FolderSource:
         """Watch a run's folder; it need not exist yet."""
         self.run = run
         self._records, self._lock = RecordsTail(run), threading.Lock()
+        self._acting, self._changes = -1, 0  # processes that show episodes, and how often their number has changed
 
     def news(self, seen: Mapping[str, int]) -> list[News]:
         """What is newer than the versions seen; and asking tells the run that a page is open."""
@@ -78,6 +79,11 @@ class FolderSource:
             version = self._records.read()
             if version > seen.get("runs", 0):
                 found.append(News("runs", "runs", version, self._records.to_json()))
+            acting = len(list((self.run / _LIVE).glob("*.json")))  # a process takes its file away when it ends
+            self._changes += acting != self._acting
+            self._acting = acting
+            if self._changes > seen.get("state", 0):
+                found.append(News("state", "state", self._changes, json.dumps({"acting": acting})))
         return found
 
     def pages(self, count: int) -> None:

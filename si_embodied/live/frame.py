@@ -108,6 +108,7 @@ class MapView:
 
     robot: XyYaw | None
     radius_m: float
+    robot_name: str = "robot"  # of what the dot is: an arm's is its gripper
     trail: tuple[Xy, ...] = ()
     grid: Grid | None = None
     keyframes: tuple[XyYaw, ...] = ()  # where the remembered views were taken

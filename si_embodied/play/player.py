@@ -14,6 +14,7 @@ from si_embodied.live.moment import Moment
 from si_embodied.planner import Planner
 from si_embodied.play.demonstration import save
 from si_embodied.play.models import open_model
+from si_embodied.play.news import news
 from si_embodied.play.opening import make_scene
 from si_embodied.play.settings import PlaySettings, PlayState, Status
 from si_embodied.play.wheel import Wheel
@@ -23,6 +24,7 @@ from si_embodied.types import Execute, Task
 
 if TYPE_CHECKING:
     from si_embodied.embodiment import Embodiment
+    from si_embodied.memory import Attempt
     from si_embodied.plan import Plan
     from si_embodied.play.scenes import Begun
     from si_embodied.play.wheel import Lesson
@@ -115,6 +117,7 @@ class Player:
         self.wheel.by_hand = True
         self.wheel.give(plan)
         self.status = "acting"
+        self._known_attempt = self._latest_attempt()  # what is told from now on is about this plan
         return ", then ".join(each.words for each in plan.subgoals) or "done"
 
     def stop(self) -> str:
@@ -170,9 +173,9 @@ class Player:
         """The robot."""
         return embodiment_of(self._env)
 
-    def fail(self) -> None:
+    def fail(self, why: str) -> None:
         """End an episode that cannot go on."""
-        self._measured = False
+        self._measured, self._crash = False, why
         self._end("ended")
 
     def step(self) -> None:
@@ -223,6 +226,7 @@ class Player:
         self.wheel.prompt = None
         self.status = status
         self._steps = self._settled = 0
+        self._crash, self._known_attempt = "", None
         self._info = {}
         self._first_stamp_s, self._started_s, self._wall_s = self._observation.stamp_s, time.perf_counter(), 0.0
         self._trail: list[tuple[float, float]] = []
@@ -246,8 +250,16 @@ class Player:
             self._seed, self.wheel.info.model, self._instruction, self.wheel.by_hand, self._measured,
             self._suggestions, tuple(frame.name for frame in self._observation.frames),
             tuple(each.label for each in self._scene.outlines() if each.movable), self.model.asker is not None,
-            self.model.note, not self.running and bool(self._policy.decisions),
+            self.model.note, not self.running and bool(self._policy.decisions), self._news(),
         )  # fmt: skip
+
+    def _news(self) -> str:
+        latest = self._latest_attempt()
+        return news(self.status, None if latest is self._known_attempt else latest, self._crash)
+
+    def _latest_attempt(self) -> Attempt | None:
+        memory = self._policy.execution.memory
+        return memory.attempts[-1] if memory is not None and memory.attempts else None
 
     def _world_task(self) -> str:
         return str(getattr(self._world, "task", ""))

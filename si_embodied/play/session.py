@@ -165,8 +165,7 @@ class PlaySession:
             player.step()
         except Exception as error:  # noqa: BLE001 - the person is told, and can go on
             _LOG.exception("the episode failed")
-            player.fail()
-            self._board.put("say", json.dumps(f"the episode failed: {type(error).__name__}: {error}"))
+            player.fail(f"the episode failed: {type(error).__name__}: {error}")
         self._changed(player)
         if player.status == "acting":
             self._closing.wait(max(0.0, self._settings.pace_s - (time.monotonic() - started_s)))

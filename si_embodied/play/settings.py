@@ -44,6 +44,7 @@ class PlayState:
     can_ask: bool
     ask_note: str  # what to know before asking
     can_save: bool
+    news: str  # how the latest step failed, or how the episode ended; empty if there is nothing to tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,11 @@ def test_a_world_takes_further_arguments_as_json_or_text(fake_world: str, tmp_pa
     assert episode["task"] == "a=b"
 
 
-def test_videos_lie_beside_the_records(fake_world: str, tmp_path: Path) -> None:
+def test_videos_lie_beside_the_records(
+    fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
     assert evaluate(fake_world, tmp_path, "--policy", "stopper", "--episodes", "3", "--videos", "2") == 0
+    assert f"\nrecords, report and 2 videos are in {tmp_path}\n" in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert names == ["seed-000000-success.mp4", "seed-000001-failure.mp4"]
 
@@ -98,6 +101,7 @@ def test_an_argument_that_is_no_number_is_named_with_a_right_one(
         (("--policy", "orcale"), ("unknown policy 'orcale'", "Did you mean 'oracle'")),
         (("--policy", "planner", "--model", "/no/such"), ("/no/such", "models tiny DIR")),
         (("--policy", "stopper", "--control", "blank"), ("--control blank", "'stopper'")),
+        (("--policy", "random", "--control", "random"), ("--control random is --policy random itself", "leave it out")),
         (("--policy", "stopper", "--config", "/no/such.yaml"), ("/no/such.yaml",)),
         (("--policy", "stopper", "--action-mode", "pose"), ("action_mode",)),
         (("--policy", "stopper", "--env-arg", "image_siz=32"), ("'image_siz'", "Did you mean 'image_size'", "task")),

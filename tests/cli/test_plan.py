@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,11 @@ def test_a_models_plan_shows_its_probability(files: tuple[str, str], capsys: pyt
     """A written answer has none."""
     pytest.importorskip("llguidance")
     assert plan(files) == 0
-    assert "probability" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "probability" in shown
+    point = re.search(r"; point (\S+), as it is shared", shown)
+    assert point is not None
+    assert float(point[1]) > 0  # it is small, and not shown as 0.00
     assert plan(files, "--answer", GOTO) == 0
     assert "probability" not in capsys.readouterr().out
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
 from si_embodied.evaluation.report import compare, detail_lines, make_report, score_table
 from si_embodied.evaluation.runner import Run
+from si_embodied.evaluation.statistics import Percentiles
 from si_embodied.types import Code, PlanRecord
 
 CONFIG = EvaluationConfig(env="si_embodied/Apartment-v0", policy="planner", task="objectnav", episodes=4, seed=10)
@@ -77,10 +79,31 @@ def test_the_table_shows_success_interval_and_number_of_episodes() -> None:
     console.print(score_table([make_report(RUN), make_report(Run(CONFIG, ()))]))
     text = console.file.getvalue()
     assert "0.75 [0.30, 0.95]" in text
-    assert "0 of 4" in text
     assert "Apartment objectnav" in text
     assert "3/1" in text  # plans and holds
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_nothing_in_the_table_is_cut(width: int) -> None:
+    report = replace(
+        make_report(RUN), policy="perfect-pixels", control="blank", noise="realsense", latency="measured", plans=112893,
+        holds={"NO_DEPTH": 111102}, plan_latency_ms=Percentiles(12345.0, 12890.0), episodes=998, asked=1000,
+    )  # fmt: skip
+    console = Console(file=io.StringIO(), width=width)
+    console.print(score_table([report]))
+    text = console.file.getvalue()
     assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    said = "".join(text.split())
+    for part in ("998", "of1000", "12345/", "12890", "112893/", "111102", "(blank)"):
+        assert part in said, part
+    if width == 80:
+        assert all(word in text for word in ("0.75 [0.30, 0.95]", "noise realsense,", "latency measured"))
+
+
+def test_a_run_with_other_seeds_in_its_folder_says_that_the_page_has_more() -> None:
+    assert any("2 episodes of other seeds" in line for line in detail_lines(make_report(replace(RUN, others=2))))
+    assert not any("other seeds" in line for line in detail_lines(make_report(RUN)))
 
 
 def test_the_details_name_what_a_score_depends_on() -> None:

@@ -53,6 +53,7 @@ def test_a_run_leaves_a_trace_of_every_episode_with_each_plan_drawn(fake_world: 
         assert trace is not None
         assert [still.plan for still in trace.stills] == [0, 1]
         assert "NO_DEPTH" in trace.stills[0].caption
+        assert trace.stills[0].caption.endswith("(head camera)")  # by name; the number depends on the prompt
         with Image.open(io.BytesIO(trace.stills[0].jpeg)) as image:
             assert image.format == "JPEG"
             assert image.size == (192, 192)

@@ -69,14 +69,33 @@ def test_a_run_that_nobody_watches_writes_no_frames(fake_world: str, tmp_path: P
 
 def test_a_run_is_watched_through_its_folder(fake_world: str, tmp_path: Path) -> None:
     source = FolderSource(tmp_path)
-    assert source.news({}) == []
+    assert told(source) == ["state"]
     shown: list[dict[str, Any]] = []
     run(fake_world, tmp_path, on_episode=lambda _: shown.extend(frames(source)))
     assert [each["frame"]["seed"] for each in shown] == [0, 1, 2]
     assert [each["frame"]["status"] for each in shown] == ["succeeded", "failed (terminated)", "succeeded"]
     assert shown[0]["worker"].endswith(str(os.getpid()))
     assert shown[0]["frame"]["plans"][0]["code_name"] == "NO_DEPTH"
-    assert [news.topic for news in source.news({})] == ["runs"], "a process that has ended shows nothing"
+    assert told(source) == ["runs", "state"], "a process that has ended shows nothing"
+
+
+def test_a_page_is_told_when_nothing_acts_any_more(fake_world: str, tmp_path: Path) -> None:
+    """Whether the run has ended or was interrupted: its processes take their files away."""
+    source, acting = FolderSource(tmp_path), []
+
+    def look(_: object = None) -> None:
+        acting.extend(json.loads(news.data)["acting"] for news in source.news({}) if news.topic == "state")
+        if len(acting) == 3:
+            raise KeyboardInterrupt
+
+    look()
+    run(fake_world, tmp_path, on_episode=look)
+    look_again = [json.loads(news.data) for news in source.news({}) if news.topic == "state"]
+    assert (acting, look_again) == ([0, 1, 1], [{"acting": 0}])
+
+
+def told(source: FolderSource) -> list[str]:
+    return [news.topic for news in source.news({})]
 
 
 def frames(source: FolderSource) -> list[dict[str, Any]]:
@@ -109,12 +128,13 @@ def test_a_page_that_was_closed_or_has_died_stops_the_frames(tmp_path: Path) -> 
 def test_news_are_told_once(tmp_path: Path) -> None:
     screen, source = FolderScreen(tmp_path), FolderSource(tmp_path)
     screen.show(frame := Frame("a", 0, "go", 0, 0.0, "acting"))
-    (news,) = source.news({})
+    news, state = source.news({})
     assert json.loads(news.data)["frame"]["title"] == "a"
-    assert source.news({news.key: news.version}) == []
+    known = {state.key: state.version}
+    assert source.news({news.key: news.version, **known}) == []
     time.sleep(0.02)
     screen.show(dataclasses.replace(frame, title="b"))
-    (later,) = source.news({news.key: news.version})
+    (later,) = source.news({news.key: news.version, **known})
     assert json.loads(later.data)["frame"]["title"] == "b"
     assert later.key == news.key
 

@@ -170,12 +170,13 @@ def test_the_page_asks_no_other_host_for_anything(play: Tab) -> None:
 def test_a_run_is_watched_with_its_images_and_its_plan(browser: Any, tmp_path: Path) -> None:
     with watch(tmp_path) as server:
         tab = Tab(browser, server.url)
-        tab.wait("#connection", "live")
+        tab.wait("#connection", "no run is going on here now")
         config = EvaluationConfig(env=TABLE, policy="perfect-pixels", task="base", seed=3, episodes=3)
         records = RecordFile(tmp_path / "records.jsonl", config.identity())
         run = threading.Thread(target=lambda: evaluate(config, records, audiences=[partial(live_episodes, tmp_path)]))
         run.start()
         tab.wait("#status", "acting")
+        tab.wait("#connection", "live")
         playwright.expect(tab.page.locator("#seen .mark").first).to_be_attached(timeout=LONG_MS)
         assert tab.page.locator("#now img").count() == 3
         assert tab.page.evaluate("document.querySelector('#now img').naturalWidth") == 224
@@ -184,6 +185,7 @@ def test_a_run_is_watched_with_its_images_and_its_plan(browser: Any, tmp_path: P
         assert tab.page.locator("#prompt img").count() > 0
         run.join()
         tab.wait("#runs", "of 3")
+        tab.wait("#connection", "the run has ended or was interrupted")
         assert tab.complaints == []
         tab.context.close()
 

@@ -66,11 +66,13 @@ def test_an_instruction_is_typed_and_the_episode_succeeds(page: Page) -> None:
     state = page.latest("state")
     assert (state["status"], state["kind"], state["can_save"]) == ("ready", "manipulation", False)
     assert page.do(do="instruct", instruction=state["instruction"])["said"] == "the world will say if it succeeds"
-    assert page.until("succeeded", "failed", "ended")["status"] == "succeeded"
+    ended = page.until("succeeded", "failed", "ended")
+    assert (ended["status"], ended["news"]) == ("succeeded", "the world says that it succeeded")
     frame = page.latest("frame")
     assert frame["status"] == "succeeded"
     assert frame["plans"]
     assert frame["prompt"]["images"]
+    assert frame["map"]["robot_name"] == "gripper"  # the dot is where the gripper is
     saved = page.do(do="save")["said"]
     assert Path(saved.rpartition(" in ")[2], "questions.jsonl").is_file()
 
@@ -80,6 +82,20 @@ def test_a_running_episode_is_stopped(page: Page) -> None:
     page.do(do="instruct", instruction="do anything at all")
     assert page.do(do="stop")["said"] == "stopped"
     assert page.latest("state")["status"] == "stopped"
+
+
+def test_why_a_step_by_hand_failed_is_told_until_the_person_gives_another(page: Page) -> None:
+    page.do(do="begin", seed=3)
+    page.do(do="instruct", instruction="look", by_hand=True)
+    page.until("your turn")
+    bare = {"skill": "pick", "object": "object", "view": 0, "point": [500, 980]}  # the table's near edge
+    page.do(do="act", subgoal=bare)
+    told = page.until("your turn")["news"]
+    assert told == "plan: failed (no_grasp): no object above its support at [500, 980] in the head view"
+    page.do(do="act", subgoal={"skill": "home"})
+    assert page.until("your turn")["news"] == ""
+    page.do(do="stop")
+    page.do(do="hand", by_hand=False)
 
 
 def test_a_person_picks_by_hand_and_the_world_waits_for_their_next_plan(page: Page) -> None:

@@ -40,7 +40,7 @@ def card(info: Mapping[str, Any], runs: Sequence[str], *, true_rate: bool, image
     rate = (
         f"{fps} steps a second of simulated time."
         if true_rate
-        else "Steps last differently long, and a frame counts as a second: `stamp_s` has the time."
+        else "Steps do not all take equally long: the rate counts them, one a second, and `stamp_s` has their times."
     )
     columns = "\n".join(f"| `{name}` | {_numbers(feature)} |" for name, feature in info["features"].items())
     return (

@@ -107,8 +107,8 @@ def values_of(episode: EpisodeSteps, *, success: bool) -> dict[str, NDArray[np.g
 def frames_per_second(stamps_s: Sequence[NDArray[np.float64]], period_s: float) -> tuple[float, bool]:
     """The rate of steps, and whether it is the true one.
 
-    LeRobot has one rate for a whole data set. Where steps last differently long, such as those of an arm, a frame is
-    counted as a second.
+    LeRobot has one rate for a whole data set. Where steps do not all take equally long, such as those of an
+    arm, a frame is counted as a second.
 
     Args:
         stamps_s: of each episode, seconds.

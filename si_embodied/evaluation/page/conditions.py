@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from si_embodied.config import PlannerConfig
-from si_embodied.evaluation.page.groups import Row
+from si_embodied.evaluation.page.groups import Group, Row
 
 _FLAGS = {
     "task": "--task", "latency": "--latency", "image_size": "--image-size", "action_mode": "--action-mode",
@@ -18,6 +19,9 @@ _FLAGS = {
     "thinking_tokens": "--thinking-tokens",
 }  # fmt: skip
 """Settings that are flags of `si-embodied eval` with the same value."""
+_LOAD = "load"
+"""Of what a machine is described by, the one value that is another for each run."""
+_SAID_ONCE = ("machine", "versions")
 _SHIPPED = "nano"
 """The folder, and so the recorded name, of the model that comes with the package, which needs no `--model`."""
 
@@ -31,9 +35,23 @@ class Conditions:
     command: str
 
 
-def conditions_of(world: str, row: Row) -> Conditions:
-    """The conditions of a run."""
-    return Conditions(f"{world}: {row.report.title}", tuple(_rows(row)), command(row))
+@dataclass(frozen=True, slots=True)
+class AllConditions:
+    """The conditions of all runs."""
+
+    shared: tuple[tuple[str, str], ...]  # machine and versions, if there are several runs and they are those of all
+    runs: tuple[Conditions, ...]
+
+
+def conditions_of(groups: Sequence[Group]) -> AllConditions:
+    """The conditions of every run; what is long and the same for all is said once."""
+    runs = [
+        Conditions(f"{g.title}: {row.report.title}", tuple(_rows(row)), command(row)) for g in groups for row in g.rows
+    ]
+    first = runs[0].rows if len(runs) > 1 else ()
+    shared = tuple(line for line in first if line[0] in _SAID_ONCE and all(line in run.rows for run in runs))
+    own = (replace(run, rows=tuple(line for line in run.rows if line not in shared)) for run in runs)
+    return AllConditions(shared, tuple(own))
 
 
 def _rows(row: Row) -> Iterator[tuple[str, str]]:
@@ -62,7 +80,10 @@ def _rows(row: Row) -> Iterator[tuple[str, str]]:
     changed = changed_settings(run.settings.get("planner") or {})
     if changed:
         yield "planner settings that differ from the defaults", json.dumps(changed)
-    yield "machine", "; ".join(f"{name} {value}" for name, value in run.machine.items()) or "not recorded"
+    machine = [f"{name} {value}" for name, value in run.machine.items() if name != _LOAD]
+    yield "machine", "; ".join(machine) or "not recorded"
+    if _LOAD in run.machine:
+        yield "load of the machine at the start", run.machine[_LOAD]
     yield "versions", ", ".join(f"{name} {value}" for name, value in run.versions.items()) or "not recorded"
 
 
@@ -81,12 +102,19 @@ def model_and_revision(row: Row) -> tuple[str, str]:
 
 
 def seeds(row: Row) -> str:
-    """The seeds of a run: "0 to 99"; with gaps, how many."""
-    found = [episode.seed for episode in row.run.episodes]
-    if not found:
-        return "none"
-    span = f"{found[0]} to {found[-1]}"
-    return span if len(found) == found[-1] - found[0] + 1 else f"{span}, {len(found)} of them"
+    """The seeds of a run's episodes: "0 to 99", "0 to 3 and 100 to 102"."""
+    *most, last = [_span(each) for each in stretches([e.seed for e in row.run.episodes])] or ["none"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _span(stretch: range) -> str:
+    return f"{stretch[0]} to {stretch[-1]}" if len(stretch) > 1 else f"{stretch[0]}"
+
+
+def stretches(seeds: Sequence[int]) -> tuple[range, ...]:
+    """The ranges without a gap that ascending seeds are made of."""
+    starts = [i for i, seed in enumerate(seeds) if i == 0 or seed != seeds[i - 1] + 1]
+    return tuple(range(seeds[a], seeds[b - 1] + 1) for a, b in itertools.pairwise([*starts, len(seeds)]))
 
 
 def changed_settings(planner: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,10 +132,17 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def command(row: Row) -> str:
-    """The `si-embodied eval` that repeats a run, but for `--config` where planner settings differ from the defaults."""
+    """The `si-embodied eval` that repeats a run, but for `--config` where planner settings differ from the defaults.
+
+    A command runs seeds without a gap, so there is a line for each such stretch.
+    """
+    return "\n".join(_command(row, stretch) for stretch in stretches(row.run.seeds)) or _command(row, range(1))
+
+
+def _command(row: Row, stretch: range) -> str:
     settings, report = row.run.settings, row.report
     words = ["si-embodied", "eval", "--env", report.env, "--policy", report.policy]
-    words += ["--episodes", str(report.asked), "--seed", str(report.seed)]
+    words += ["--episodes", str(len(stretch)), "--seed", str(stretch.start)]
     if report.control:
         words += ["--control", report.control]
     if settings.get("model") and model_and_revision(row)[0] != f"si-{_SHIPPED}":

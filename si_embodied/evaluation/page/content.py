@@ -11,10 +11,11 @@ import numpy as np
 
 from si_embodied import __version__
 from si_embodied.evaluation.failures import FAILURE_KINDS
-from si_embodied.evaluation.page.conditions import Conditions, conditions_of
+from si_embodied.evaluation.page.conditions import AllConditions, conditions_of, seeds, stretches
 from si_embodied.evaluation.page.episodes import Budget, EpisodeList, episode_lists
 from si_embodied.evaluation.page.groups import Group, Row
 from si_embodied.evaluation.page.plots import difficulty_chart, failure_chart, latency_chart, success_chart
+from si_embodied.evaluation.report import UNITS
 from si_embodied.reasons import MEANINGS
 from si_embodied.types import Code
 
@@ -50,6 +51,7 @@ class ScoreGroup:
 class Table:
     """A table whose rows begin with a name."""
 
+    title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -104,14 +106,14 @@ class PageContent:
     groups: tuple[ScoreGroup, ...]
     success_chart: str
     difficulties: tuple[Chart, ...]
-    metrics: Table
+    metrics: tuple[Table, ...]  # one for each group that has any
     failures: Table
     failure_chart: str
     holds: tuple[HoldLine, ...]
     latencies: tuple[LatencyGroup, ...]
     latency_chart: str
     episodes: tuple[EpisodeList, ...]
-    conditions: tuple[Conditions, ...]
+    conditions: AllConditions
     results_name: str
     version: str = __version__
 
@@ -136,14 +138,14 @@ def make_content(groups: Sequence[Group], page: Path, results_name: str) -> Page
         groups=tuple(score_group(group) for group in groups),
         success_chart=success_chart(groups),
         difficulties=tuple(_difficulty(group) for group in groups if group.main.difficulty),
-        metrics=_metrics(rows),
+        metrics=tuple(table for group in groups for table in _metrics(group)),
         failures=_failures(failed),
         failure_chart=failure_chart(failed) if failed else "",
         holds=tuple(line for name, row in planning for line in _holds(name, row)),
         latencies=tuple(LatencyGroup(name, tuple(_latencies(row))) for name, row in planning),
         latency_chart=latency_chart(planning) if planning else "",
         episodes=tuple(episode_lists(groups, page, Budget())),
-        conditions=tuple(conditions_of(group.title, row) for group in groups for row in group.rows),
+        conditions=conditions_of(groups),
         results_name=results_name,
     )
 
@@ -158,6 +160,8 @@ def _notes(rows: Sequence[tuple[str, Row]]) -> Iterator[str]:
     if few:
         yield "fewer than 30 episodes are a demonstration and not a measurement; look at the intervals."
     for name, row in rows:
+        if len(stretches(row.run.seeds)) > 1:
+            yield f"{name}: several commands ran into this folder, with seeds {seeds(row)}; n counts all of them."
         if row.report.lost:
             yield f"{name}: {row.report.lost} episodes were lost by the simulator and count nowhere."
         if row.report.episodes + row.report.lost < row.report.asked:
@@ -201,20 +205,23 @@ def _difficulty(group: Group) -> Chart:
     )
 
 
-def _metrics(rows: Sequence[tuple[str, Row]]) -> Table:
-    names = tuple(dict.fromkeys(name for _, row in rows for name in row.report.metrics))
+def _metrics(group: Group) -> Iterator[Table]:
+    """The worlds' other measures; each world has its own, so each group has a table."""
+    names = tuple(dict.fromkeys(name for row in group.rows for name in row.report.metrics))
     lines = [
-        (name, *(_number(row.report.metrics.get(metric, math.nan), ".3g") for metric in names))
-        for name, row in rows
-        if row.report.metrics
+        (row.report.title, *(_number(row.report.metrics.get(name, math.nan), ".3g") for name in names))
+        for row in group.rows
     ]
-    return Table(names, tuple(lines))
+    if names:
+        yield Table(
+            group.title, tuple(f"{name}, {UNITS[name]}" if name in UNITS else name for name in names), tuple(lines)
+        )
 
 
 def _failures(rows: Sequence[tuple[str, Row]]) -> Table:
     kinds = tuple(kind for kind in FAILURE_KINDS if any(kind in row.failures for _, row in rows))
     lines = [(name, *(str(row.failures.get(kind, 0)) for kind in kinds)) for name, row in rows]
-    return Table(kinds, tuple(lines))
+    return Table("", kinds, tuple(lines))
 
 
 def _holds(name: str, row: Row) -> Iterator[HoldLine]:

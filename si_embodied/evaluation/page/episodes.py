@@ -13,6 +13,7 @@ from si_embodied.evaluation.episode import EpisodeResult, PlanEntry
 from si_embodied.evaluation.failures import Failure, failure
 from si_embodied.evaluation.page.groups import Group, Row
 from si_embodied.evaluation.page.maps import MapDrawing, draw_map
+from si_embodied.evaluation.report import measure_words
 from si_embodied.reasons import MEANINGS
 
 MOST_EPISODES = 1000
@@ -58,7 +59,7 @@ class EpisodeView:
     failure: Failure | None
     steps: int
     ended: str
-    metrics: tuple[tuple[str, float], ...]
+    metrics: tuple[str, ...]  # with their values and units
     plans: tuple[PlanLine, ...]
     frames: tuple[Frame, ...]
     map: MapDrawing | None
@@ -131,7 +132,7 @@ def _view(row: Row, episode: EpisodeResult, page: Path, budget: Budget) -> Episo
         failure=failure(episode),
         steps=episode.steps,
         ended=episode.ended,
-        metrics=tuple(episode.metrics.items()),
+        metrics=tuple(measure_words(*each) for each in episode.metrics.items()),
         plans=tuple(_lines(episode)),
         frames=tuple(frames),
         map=drawing,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from si_embodied.evaluation.episode import EpisodeResult
 from si_embodied.evaluation.failures import FailureKind, failure_counts
 from si_embodied.evaluation.page.reading import StoredRun
-from si_embodied.evaluation.report import Comparison, Report, paired_by_seed, summarise
+from si_embodied.evaluation.report import Comparison, Report, conditions, paired_by_seed, summarise
 from si_embodied.evaluation.statistics import wilson_interval
 
 REFERENCES = ("random", "oracle", "perfect-pixels")
@@ -78,14 +78,7 @@ def _group(runs: Sequence[StoredRun]) -> Group:
 
 def _title(report: Report) -> str:
     """World and task, and what else sets a group apart."""
-    parts = [report.world]
-    if report.noise != "none":
-        parts.append(f"noise {report.noise}")
-    if report.latency != 0:
-        parts.append(
-            f"latency {report.latency}" if isinstance(report.latency, str) else f"latency {report.latency:g} s"
-        )
-    return ", ".join(parts)
+    return ", ".join([report.world, *conditions(report)])
 
 
 def _row(run: StoredRun, main: StoredRun | None) -> Row:

@@ -34,7 +34,7 @@ class StoredRun:
     versions: Mapping[str, str]
     machine: Mapping[str, str]
     episodes: tuple[EpisodeResult, ...]  # by seed
-    asked: int
+    seeds: tuple[int, ...]  # of the episodes, and what the latest command asked for besides
 
     @property
     def about(self) -> About:
@@ -49,8 +49,8 @@ class StoredRun:
             control=settings.get("control"),
             latency=settings.get("latency", 0.0),
             noise="none" if not noise else str(noise["name"]),
-            asked=self.asked,
-            seed=self.episodes[0].seed if self.episodes else 0,
+            asked=len(self.seeds),
+            seed=self.seeds[0] if self.seeds else 0,
         )
 
     @property
@@ -111,22 +111,24 @@ def read_run(file: Path) -> StoredRun:
         raise ConfigError(f"{str(file)!r} does not begin with a run line, as records do")
     head = rows[0]
     by_seed = episodes_from_json(file, rows[1:], keep_lost=True)
+    suffix = file.stem.removeprefix(_STEM)
     episodes = tuple(by_seed[seed] for seed in sorted(by_seed))
     return StoredRun(
         folder=file.parent,
-        suffix=file.stem.removeprefix(_STEM),
+        suffix=suffix,
         settings=head["config"],
         versions=head.get("versions") or {},
         machine=head.get("machine") or {},
         episodes=episodes,
-        asked=max(len(episodes), _asked(file.parent)),
+        seeds=tuple(sorted({*by_seed, *_asked(file.parent, suffix)})),
     )
 
 
-def _asked(folder: Path) -> int:
-    """How many episodes the run was to have, by the report beside it; 0 if that is not known."""
+def _asked(folder: Path, suffix: str) -> range:
+    """The seeds that the latest command asked for, by the report beside the records; none if that is not known."""
     try:
-        asked = json.loads((folder / REPORT).read_text(encoding="utf-8")).get("asked", 0)
-    except (OSError, ValueError, AttributeError):
-        return 0
-    return asked if isinstance(asked, int) else 0
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        ran = not suffix or suffix.removeprefix("-") in report["controls"]
+        return range(report["seed"], report["seed"] + report["asked"]) if ran else range(0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return range(0)

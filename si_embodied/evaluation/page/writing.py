@@ -86,7 +86,7 @@ def render_card(groups: Sequence[Group]) -> str:
         title=", ".join(dict.fromkeys(group.title for group in groups)),
         version=__version__,
         groups=[score_group(group) for group in groups],
-        conditions=[conditions_of(group.title, row) for group in groups for row in group.rows],
+        conditions=conditions_of(groups),
     )
 
 

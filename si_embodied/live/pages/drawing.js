@@ -108,7 +108,10 @@ export function showMap(box, map, { chosen = "", choose = null } = {}) {
   if (map.robot) {
     const [x, y, yaw] = map.robot, r = Math.max(map.radius_m, span / 80);
     parts.push(svg("line", { class: "nose", x1: x, y1: -y, x2: x + 1.9 * r * Math.cos(yaw), y2: -(y + 1.9 * r * Math.sin(yaw)) }));
-    parts.push(svg("circle", { class: "robot", cx: x, cy: -y, r }));
+    const dot = svg("circle", { class: "robot", cx: x, cy: -y, r }), title = svg("title");
+    title.textContent = map.robot_name;
+    dot.append(title);
+    parts.push(dot);
   }
   box.replaceChildren(...parts);
 }

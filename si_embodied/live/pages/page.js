@@ -4,6 +4,7 @@ import { el, intervalBar, milliseconds, showLatency, showMap, showPictures, svg 
 
 const $ = (id) => document.getElementById(id);
 const RUN_ENDED_S = 4;
+const SILENT_S = 10;  // a large model may plan for so long; then the page says how old it is
 
 function card(id, title, ...children) {
   return el("section", { class: "card", id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), ...children);
@@ -11,7 +12,7 @@ function card(id, title, ...children) {
 
 function legend() {
   const entry = (name, text) => el("span", {}, el("span", { class: `swatch key-${name}` }), text);
-  return el("p", { class: "legend" }, entry("robot", "robot and its way"), entry("goal", "goal of the plan"), entry("known", "known object"), entry("view", "remembered view"), entry("floor", "known floor"));
+  return el("p", { class: "legend" }, el("span", {}, el("span", { class: "swatch key-robot" }), el("span", { id: "robot-key" }, "robot and its path")), entry("goal", "goal of the plan"), entry("known", "known object"), entry("view", "remembered view"), entry("floor", "known floor"));
 }
 
 // Fills the columns of the page. A card that the page has in its own place is left out of them.
@@ -52,6 +53,7 @@ export function showFrame(frame) {
   );
   showPictures($("now"), frame.pictures, view.aim);
   showMap($("map"), frame.map, { chosen: view.chosen, choose: view.choose });
+  if (frame.map) $("robot-key").textContent = `${frame.map.robot_name} and its path`;
   $("memory").textContent = frame.attempts || "(this policy remembers nothing)";
   showPlans(frame.plans);
   const plan = frame.plan, now = plan ? `${frame.seed} ${frame.instruction} ${plan.number}` : "";
@@ -157,18 +159,35 @@ function onFrame(data) {
   if (data.worker === chosenWorker) showFrame(data.frame);
 }
 
+let connected = false;
+let acting = null;  // processes that play episodes; null if nobody tells
+let shownAt = 0;
+
+// What the corner says: whether what the page shows goes on.
+function showConnection() {
+  const silent_s = shownAt ? (Date.now() - shownAt) / 1000 : 0, watching = document.body.dataset.page === "watch";
+  const [state, text] = !connected ? ["lost", "not connected: the run or its page server has ended"]
+    : acting === 0 ? ["idle", shownAt ? "the run has ended or was interrupted" : "no run is going on here now"]
+    : watching && silent_s >= SILENT_S ? ["idle", `the latest image is ${silent_s.toFixed(0)} s old`]
+    : ["live", "live"];
+  $("connection").dataset.state = state;
+  if ($("connection").textContent !== text) $("connection").textContent = text;
+  if (acting === 0 && $("status")?.textContent === "acting") $("status").textContent = "interrupted";
+}
+
 function connect() {
   const stream = new EventSource("events");
-  const say = (state, text) => {
-    $("connection").dataset.state = state;
-    $("connection").textContent = text;
-  };
-  stream.onopen = () => say("live", "live");
-  stream.onerror = () => say("lost", "not connected: the run or its page server has ended");
-  stream.addEventListener("frame", (event) => onFrame(JSON.parse(event.data)));
+  stream.onopen = () => { connected = true; showConnection(); };
+  stream.onerror = () => { connected = false; showConnection(); };
+  stream.addEventListener("frame", (event) => { shownAt = Date.now(); onFrame(JSON.parse(event.data)); showConnection(); });
   stream.addEventListener("runs", (event) => showRuns(JSON.parse(event.data)));
-  stream.addEventListener("state", (event) => view.onState?.(JSON.parse(event.data)));
-  stream.addEventListener("say", (event) => view.onSay?.(JSON.parse(event.data)));
+  stream.addEventListener("state", (event) => {
+    const state = JSON.parse(event.data);
+    if ("acting" in state) acting = state.acting;
+    showConnection();
+    view.onState?.(state);
+  });
+  setInterval(showConnection, 1000);
 }
 
 build();

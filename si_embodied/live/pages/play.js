@@ -133,7 +133,17 @@ function fill(select, values, texts = values) {
 }
 
 view.choose = choose;
+let news = "";
+
+// Says what is new; what was said in between, as a command's answer, stays until there is more to say.
+function tell(now) {
+  if (now.news === news) return;
+  if (now.news || $("say").textContent === news) say(now.news, now.news !== "" && now.status !== "succeeded");
+  news = now.news;
+}
+
 view.onState = (now) => {
+  tell(now);
   const scene = state === null || state.seed !== now.seed || state.task !== now.task;
   state = now;
   const acting = now.status === "acting" || now.status === "your turn";
@@ -166,4 +176,3 @@ view.onState = (now) => {
     $("text").value = now.instruction;
   }
 };
-view.onSay = (text) => say(text, true);

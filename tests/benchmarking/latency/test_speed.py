@@ -136,10 +136,14 @@ def test_the_machine_is_described_from_what_it_tells(tmp_path: Path) -> None:
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_text("NVIDIA Jetson AGX Orin\0")
     (tmp_path / "proc/cpuinfo").write_text("processor: 0\nmodel name: Cortex\n")
+    (tmp_path / "proc/meminfo").write_text("MemTotal:       24683656 kB\nMemFree:        1 kB\n")
     found = describe_machine(tmp_path)
+    assert found["memory"] == "23.5 GiB"  # 24683656 / 1024 / 1024
     assert (found["board"], found["processor"]) == ("NVIDIA Jetson AGX Orin", "Cortex")
     assert "load" not in found
     assert "si-embodied" in found
+    (tmp_path / "proc/loadavg").write_text("5.65 5.52 3.86 5/126 4711\n")
+    assert describe_machine(tmp_path)["load"] == "5.65, 5.52, 3.86 over 1, 5 and 15 minutes"
 
 
 @pytest.mark.parametrize("values", [{"plans": 0}, {"warmup": -1}, {"starts": -1}, {"image_size": 8}])

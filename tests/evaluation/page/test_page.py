@@ -202,6 +202,39 @@ def test_the_command_of_a_run_is_understood(run: Path, html: str) -> None:
         assert (command.evaluation.episodes, command.evaluation.seed) == (each["asked"], each["seed"])
 
 
+def test_seeds_of_several_commands_have_a_command_each(tmp_path: Path) -> None:
+    write_run(tmp_path, [episode(seed, True, plan()) for seed in (0, 1, 2, 3, 100, 101)])
+    write_run(tmp_path, [episode(seed, True) for seed in (0, 1)], suffix="-oracle", policy="oracle")
+    write_run(tmp_path, [episode(seed, True) for seed in (0, 1)], suffix="-random", policy="random")
+    # The latest command asked for the seeds 100 to 102, with random as a control, and was interrupted.
+    (tmp_path / "report.json").write_text('{"seed": 100, "asked": 3, "controls": {"random": {}}}')
+    page = Page(write_report([tmp_path]).read_text(encoding="utf-8")).text
+    ran = {run["policy"]: run for run in json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["runs"]}
+    commands = [parse(shlex.split(line)[1:])[0].evaluation for line in ran["planner"]["command"].splitlines()]
+    assert [list(each.seeds) for each in commands] == [[0, 1, 2, 3], [100, 101, 102]]
+    assert ran["planner"]["seeds"] == "0 to 3 and 100 to 101"
+    assert {name: (run["episodes"], run["asked"]) for name, run in ran.items()} == {
+        "planner": (6, 7), "oracle": (2, 2), "random": (2, 5),
+    }  # fmt: skip
+    assert "several commands ran into this folder, with seeds 0 to 3 and 100 to 101" in page
+    assert "planner: 6 of 7 episodes have been run" in page
+
+
+def test_machine_and_versions_are_said_once(html: str, tmp_path: Path) -> None:
+    assert html.count("processor a CPU") == 1
+    assert "All runs" in html
+    alone = write_report([write_run(tmp_path, [episode(0, True)])]).read_text(encoding="utf-8")
+    assert alone.count("processor a CPU") == 1
+    assert "All runs" not in alone
+
+
+def test_a_head_says_what_is_a_mean_and_what_a_sum_and_in_which_unit(html: str) -> None:
+    text = re.sub(r"\s+", " ", Page(html).text)
+    for head in ("steps,mean", "plans,in all", "holds,in all", "distance_to_goal, m"):
+        assert head in text, head
+    assert "distance_to_goal 0.1 m" in text  # of an episode
+
+
 def test_the_card_says_what_a_score_depends_on(run: Path) -> None:
     text = write_card([run]).read_text(encoding="utf-8")
     parts = ("si-nano", "float32", "sdpa", "nav/v2", "seeds 0 to 3", "0.50 [0.15, 0.85]", "planner (blank)", "a CPU")
@@ -227,7 +260,9 @@ def test_a_missing_run_is_an_error_in_one_line(tmp_path: Path, capsys: pytest.Ca
 
 def test_an_evaluation_ends_with_its_page(fake_world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "--env", fake_world, "--policy", "thinker", "--episodes", "2", "--out", str(tmp_path)]) == 0
-    assert f"page: {tmp_path / 'report.html'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"page: {tmp_path / 'report.html'}" in said
+    assert f"\nrecords and report are in {tmp_path}\n" in said  # there are no videos
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert len(page.all("details")) == 2
     assert len(page.all("img")) == 4
