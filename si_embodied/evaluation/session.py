@@ -64,8 +64,8 @@ class Session:
             controls: "blank" for black images, or names of other policies.
 
         Raises:
-            ConfigError: a control is the policy itself or needs a model that the policy lacks, or another run writes into
-                the folder; otherwise as `run`.
+            ConfigError: a control is the policy itself or needs a model that the policy lacks, or another run writes
+                into the folder; otherwise as `run`.
         """
         comparisons: list[Comparison] = []
         configs = {name: _control(config, name) for name in controls}  # fails before the policy has run
