@@ -25,9 +25,11 @@ def main() -> int:
     instruction = " ".join(sys.argv[1:]) or simulated_instruction(node)
     client = ActionClient(node, PlanTask, "plan_task")
     client.wait_for_server()
-    told: list[tuple[str, float]] = []
+    told: list[tuple[str, float]] = [("", 0.0)]
     goal = PlanTask.Goal(instruction=instruction)
-    while not (handle := wait(node, client.send_goal_async(goal, feedback_callback=lambda m: tell(m, told)))).accepted:
+    while not (
+        handle := wait(node, client.send_goal_async(goal, feedback_callback=lambda m: tell(m.feedback, told)))
+    ).accepted:
         sys.stdout.write("the planner takes no task yet; its log and /diagnostics say why\n")
         time.sleep(2.0)  # it may still be loading its model, or wait for a recorder
     result = wait(node, handle.get_result_async()).result
@@ -37,8 +39,7 @@ def main() -> int:
 
 
 def simulated_instruction(node: Node) -> str:
-    heard: list[str] = []
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    heard, latched = list[str](), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     node.create_subscription(String, "sim_node/instruction", lambda message: heard.append(message.data), latched)
     while not heard:
         rclpy.spin_once(node)
@@ -50,14 +51,11 @@ def wait(node: Node, future: Any) -> Any:
     return future.result()
 
 
-def tell(message: Any, told: list[tuple[str, float]]) -> None:
-    """Print each new subgoal, and every ten seconds that it goes on."""
-    now_s = message.feedback.elapsed_s
-    subgoal = f"{message.feedback.subgoal.skill} {message.feedback.subgoal.object}".strip()
-    if subgoal and (not told or told[-1][0] != subgoal or now_s > told[-1][1] + 10.0):
-        told.append((subgoal, now_s))
-        sys.stdout.write(f"{now_s:6.1f} s  {subgoal}\n")
-        sys.stdout.flush()
+def tell(feedback: Any, told: list[tuple[str, float]]) -> None:
+    words, now_s = f"{feedback.subgoal.skill} {feedback.subgoal.object}".strip(), feedback.elapsed_s
+    if words and (words != told[-1][0] or now_s > told[-1][1] + 10.0):  # new, or still going on
+        told.append((words, now_s))
+        sys.stdout.write(f"{now_s:6.1f} s  {words}\n")
 
 
 if __name__ == "__main__":

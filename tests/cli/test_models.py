@@ -63,7 +63,12 @@ def test_convert_writes_a_checkpoint(
     assert str(tmp_path / "out") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["tiny"], ["convert", "--model", "x"], ["tiny", "x", "--seed", "one"]])
+def test_a_missing_verb_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert models() == 2
+    assert "expected a verb after `si-embodied models`: list, convert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["tiny"], ["convert", "--model", "x"], ["tiny", "x", "--seed", "one"]])
 def test_bad_arguments_point_to_the_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The parser's message and exit code."""
     with pytest.raises(SystemExit) as caught:
