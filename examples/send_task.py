@@ -27,9 +27,7 @@ def main() -> int:
     client.wait_for_server()
     told: list[tuple[str, float]] = [("", 0.0)]
     goal = PlanTask.Goal(instruction=instruction)
-    while not (
-        handle := wait(node, client.send_goal_async(goal, feedback_callback=lambda m: tell(m.feedback, told)))
-    ).accepted:
+    while not (handle := wait(node, client.send_goal_async(goal, feedback_callback=lambda m: tell(m, told)))).accepted:
         sys.stdout.write("the planner takes no task yet; its log and /diagnostics say why\n")
         time.sleep(2.0)  # it may still be loading its model, or wait for a recorder
     result = wait(node, handle.get_result_async()).result
@@ -51,8 +49,8 @@ def wait(node: Node, future: Any) -> Any:
     return future.result()
 
 
-def tell(feedback: Any, told: list[tuple[str, float]]) -> None:
-    words, now_s = f"{feedback.subgoal.skill} {feedback.subgoal.object}".strip(), feedback.elapsed_s
+def tell(m: Any, told: list[tuple[str, float]]) -> None:
+    words, now_s = f"{m.feedback.subgoal.skill} {m.feedback.subgoal.object}".strip(), m.feedback.elapsed_s
     if words and (words != told[-1][0] or now_s > told[-1][1] + 10.0):  # new, or still going on
         told.append((words, now_s))
         sys.stdout.write(f"{now_s:6.1f} s  {words}\n")
