@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from si_embodied.ros_nodes.node.settings import NodeSettings
 
 _LEAD_S = 1.0
@@ -16,14 +19,15 @@ _FORMS = (("image_raw", "image_raw/compressed"), ("depth", "depth/compressedDept
 class RecorderWatch:
     """Refuses tasks until a recorder has once heard every camera; what becomes of it later stops no robot."""
 
-    def __init__(self, node: Any, settings: NodeSettings) -> None:
+    def __init__(self, node: Any, settings: NodeSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """Watch for the recorder that the settings name, if any.
 
         Args:
             node: rclpy's, which knows the graph.
             settings: of the planner node.
+            clock: steady, in seconds; simulated time may begin anew.
         """
-        self._node, self._name = node, settings.recorder
+        self._node, self._name, self._clock = node, settings.recorder, clock
         self._unheard = [(camera, forms) for camera in settings.cameras for forms in _FORMS]
         self._heard_since_s: float | None = None
 
@@ -35,7 +39,7 @@ class RecorderWatch:
         if self._unheard:
             camera, forms = self._unheard[0]
             return f"the recorder {self._name!r} does not listen to '{camera}/{forms[0]}' yet; start it, or wait for it"
-        now_s = self._node.get_clock().now().nanoseconds / 1e9
+        now_s = self._clock()
         if self._heard_since_s is None:
             self._heard_since_s = now_s
         return "" if now_s >= self._heard_since_s + _LEAD_S else f"the recorder {self._name!r} has just begun to listen"

@@ -19,8 +19,8 @@ class Graph:
         self.listeners: dict[str, str] = {}  # node by topic
         self.now_s = 0.0
 
-    def get_clock(self) -> object:
-        return Made(now=lambda: Made(nanoseconds=int(self.now_s * 1e9)))
+    def clock(self) -> float:
+        return self.now_s
 
     def resolve_topic_name(self, name: str) -> str:
         return f"/robot/{name}"
@@ -35,7 +35,7 @@ def test_without_a_recorder_every_task_may_begin() -> None:
 
 def test_a_task_waits_until_the_recorder_has_heard_every_camera_for_a_second() -> None:
     graph = Graph()
-    watch = RecorderWatch(graph, NodeSettings(recorder="black_box", cameras=("left", "right")))
+    watch = RecorderWatch(graph, NodeSettings(recorder="black_box", cameras=("left", "right")), graph.clock)
     graph.listeners = {
         f"/robot/{name}/{form}": "black_box" for name in ("left", "right") for form in ("depth", "camera_info")
     }
@@ -50,7 +50,7 @@ def test_a_task_waits_until_the_recorder_has_heard_every_camera_for_a_second() -
 
 def test_a_recorder_that_has_ended_stops_no_robot() -> None:
     graph = Graph()
-    watch = RecorderWatch(graph, NodeSettings(recorder="black_box"))
+    watch = RecorderWatch(graph, NodeSettings(recorder="black_box"), graph.clock)
     graph.listeners = {f"/robot/head/{form}": "black_box" for form in ("image_raw", "depth", "camera_info")}
     watch.refusal()
     graph.listeners, graph.now_s = {}, 2.0
