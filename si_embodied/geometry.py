@@ -157,7 +157,7 @@ class Pose:
 def _is_rotation(matrix: NDArray[np.float64]) -> bool:
     """Whether a (3, 3) matrix is orthonormal within 1e-4, and no reflection.
 
-    In plain floats, which for nine numbers is six times as fast as NumPy: poses are made wherever there is a loop.
+    In plain floats, which for nine numbers are faster than NumPy: poses are made wherever there is a loop.
     """
     (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
     products = (
@@ -329,7 +329,7 @@ def depth_at(depth_m: NDArray[np.float32], u: float, v: float, *, radius_px: int
 
 
 def quantile(ordered: NDArray[np.float32] | NDArray[np.float64], share: float) -> float:
-    """The value below which a share of sorted values (n,) lies, as `np.quantile`, in a twentieth of its time."""
+    """The value below which a share of sorted values (n,) lies, as `np.quantile`, but made for a few values."""
     before, part = divmod(share * (len(ordered) - 1), 1.0)
     low, high = float(ordered[int(before)]), float(ordered[math.ceil(before + part)])
     return low + part * (high - low)
