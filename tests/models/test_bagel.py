@@ -120,7 +120,21 @@ def test_greedy_tokens_equal_the_reference(
             np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=LOGITS)
 
 
-def test_plans_equal_the_references_under_the_same_grammar(original_bagel: Path, maker: Any) -> None:
+def _longer_episode(count: int) -> list[tuple[Any, ...]]:
+    """Prompts with one to three images of odd sizes; the first image often stays, and with it its key/values."""
+    rng, first, prompts = np.random.default_rng(7), _images(0, 1), []
+    for number in range(count):
+        if rng.random() < 0.3:
+            first = [rng.integers(0, 256, (*rng.integers(20, 120, 2), 3), dtype=np.uint8)]
+        others = [
+            rng.integers(0, 256, (*rng.integers(20, 120, 2), 3), dtype=np.uint8) for _ in range(rng.integers(0, 3))
+        ]
+        prompts.append(("Find the red chair. ", *first, *others, f"So far: {number // 4} looks."))
+    return prompts
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(200, marks=pytest.mark.slow)])
+def test_plans_equal_the_references_under_the_same_grammar(count: int, original_bagel: Path, maker: Any) -> None:
     """The whole backend, with reuse, forced tokens and drafts, and one token at a time."""
     from si_embodied.backends import LocalBackend
 
@@ -131,7 +145,7 @@ def test_plans_equal_the_references_under_the_same_grammar(original_bagel: Path,
         vocabulary_size=checkpoint.vocabulary_size,
         end_token=checkpoint.family.end_token,
     )
-    for content in _episode():
+    for content in (*_episode(), *_longer_episode(count)):
         prompt = _prompt(*content)
         reference, constraint = maker.Reference(original_bagel), grammars.start(prompt.schema)
         logits, tokens = reference.read("You plan.", *content), list[int]()

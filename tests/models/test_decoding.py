@@ -77,14 +77,15 @@ def _generate(checkpoint: Checkpoint, inputs: Any, constraint: Any) -> list[int]
     return new[:-1]
 
 
+@pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family_name", GENERATING)
 def test_tokens_equal_transformers_generate(
-    family_name: str, loaded: dict[str, Checkpoint], draw_prompt: Callable[..., Prompt]
+    family_name: str, count: int, loaded: dict[str, Checkpoint], draw_prompt: Callable[..., Prompt]
 ) -> None:
     """For one to three images of different sizes. Skipping forced tokens saves passes and changes no token."""
     checkpoint, rng = loaded[family_name], np.random.default_rng(11)
     grammars, runner, saved = _grammars(checkpoint), TorchRunner(checkpoint.model), 0
-    for _ in range(5):
+    for _ in range(count):
         prompt = draw_prompt(rng)
         inputs = checkpoint.family.encode(prompt)
         schema = checkpoint.family.schema(prompt, inputs)

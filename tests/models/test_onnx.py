@@ -116,16 +116,21 @@ def test_a_dynamic_rope_is_exported(original_internvl: Path, tmp_path: Path) -> 
         np.testing.assert_allclose(_all(models[1]), _all(models[0]), atol=LOGITS)
 
 
+@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_equal_torch(
-    family: str, checkpoints: dict[str, Path], export: Callable[..., Path], draw_prompt: Callable[..., Prompt]
+    family: str,
+    count: int,
+    checkpoints: dict[str, Path],
+    export: Callable[..., Path],
+    draw_prompt: Callable[..., Prompt],
 ) -> None:
     from si_embodied.backends import LocalBackend
 
     torch_backend = LocalBackend(checkpoints[family], device="cpu")
     onnx_backend = LocalBackend(export(family), device="cpu")
     rng = np.random.default_rng(3)
-    for _ in range(8):
+    for _ in range(count):
         prompt = draw_prompt(rng)
         texts = [backend.generate(prompt, deadline_s=60.0).text for backend in (torch_backend, onnx_backend)]
         assert texts[0] == texts[1]
