@@ -28,8 +28,8 @@ _FEWEST_POINTS = 6
 _LEVEL_M = 0.006
 """Bin width of the height histogram, and how far above the seed point its support may be measured."""
 
-_MOST_HEIGHTS = 8192
-"""Pixels whose heights are compared, of up to 100,000 in the window."""
+_MOST_ROWS = 91
+"""Rows and columns of the window that are looked at first: of 181, every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,12 @@ class Grounder:
         assert frame.depth_m is not None  # point_in_map refuses a frame without depth
         measured = frame.depth_m[is_return(frame.depth_m)]
         half = math.ceil(self.config.max_miss_m * frame.intrinsics.fx / float(measured.min()))
-        top, left, planes = _window(frame, pixel, half)
+        window = _window(frame, pixel, half)
+        planes = _map_points(frame, window)
         above = planes[2] - support
         raised = (above > self.config.min_object_height_m) & (above < _MAX_OBJECT_HEIGHT_M)  # False for NaN
         rows, columns = np.nonzero(raised)
-        points, rows, columns = planes[:, rows, columns].T, rows + top, columns + left
+        points, rows, columns = planes[:, rows, columns].T, rows + window[0].start, columns + window[1].start
         off_px = np.hypot(columns - pixel[0], rows - pixel[1])
         off_m = off_px * frame.depth_m[rows, columns] / frame.intrinsics.fx
         near = [index for index in np.argsort(off_m) if off_m[index] <= self.config.max_miss_m]
@@ -129,39 +130,60 @@ class Grounder:
     def _object_points(
         self, frame: CameraFrame, pixel: tuple[float, float], seed: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], float]:
-        """Map points (n, 3) on the object at a pixel, and the height of its support in metres."""
-        assert frame.depth_m is not None  # point_in_map refuses a frame without depth
-        u, v = pixel
+        """Map points (n, 3) on the object at a pixel, and the height of its support in metres.
+
+        A grid of pixels tells the support and where things stand on it. There, every pixel is looked at.
+        """
         # The window covers the largest object at this depth and its surroundings.
         depth = float((frame.T_map_camera.inverse().apply(seed))[2])
         half = math.ceil(3 * self.config.object_radius_m / depth * max(frame.intrinsics.fx, frame.intrinsics.fy))
-        top, left, planes = _window(frame, pixel, half)
-        x, y, z = planes
-        start = (round(v) - top, round(u) - left)
-        squared_distance = (x - seed[0]) ** 2 + (y - seed[1]) ** 2
-        every = math.ceil(math.sqrt(z.size / _MOST_HEIGHTS))
-        around = squared_distance[::every, ::every] < (3 * self.config.object_radius_m) ** 2
-        support = _support_height(z[::every, ::every][around], float(seed[2]))
-        near = squared_distance < (2 * self.config.object_radius_m) ** 2
-        above = z > support + self.config.min_object_height_m
+        window = _window(frame, pixel, half)
+        every = math.ceil(max(side.stop - side.start for side in window) / _MOST_ROWS)
+        grid = _map_points(frame, window, every)
+        around = _within(3 * self.config.object_radius_m, grid, seed)
+        support = _support_height(grid[2][around], float(seed[2]))
+
+        def on_it(planes: NDArray[np.float64]) -> NDArray[np.bool_]:
+            above = planes[2] > support + self.config.min_object_height_m
+            return above & _within(2 * self.config.object_radius_m, planes, seed)
+
+        start, found = (round(pixel[1]), round(pixel[0])), np.nonzero(on_it(grid))
+        part = tuple(
+            _spanned(np.append(each * every + side.start, at), every, side)
+            for each, at, side in zip(found, start, window, strict=True)
+        )
+        planes = _map_points(frame, part)
+        at = (start[0] - part[0].start, start[1] - part[1].start)
         # On a slanted surface, neighbouring pixels lie farther apart than depth / focal length.
         step = max(self.config.surface_step_m, 2.5 * depth / frame.intrinsics.fy)
         with np.errstate(invalid="ignore"):
-            return planes[:, _connected(near & above, planes, start, step)].T, support
+            return planes[:, _connected(on_it(planes), planes, at, step)].T, support
 
 
-def _window(frame: CameraFrame, pixel: tuple[float, float], half: int) -> tuple[int, int, NDArray[np.float64]]:
-    """The map coordinates (3, h, w) of the pixels at most `half` from (u, v) in row and column, and the first's place.
-
-    Returns:
-        The window's first row and first column, and x, y and z of its pixels.
-    """
-    assert frame.depth_m is not None  # point_in_map refuses a frame without depth
+def _window(frame: CameraFrame, pixel: tuple[float, float], half: int) -> tuple[slice, slice]:
+    """The rows and the columns of the image that are at most `half` from the pixel (u, v)."""
     column, row = round(pixel[0]), round(pixel[1])
-    top, left = max(0, row - half), max(0, column - half)
-    depth_m = frame.depth_m[top : row + half + 1, left : column + half + 1]
-    camera = frame.intrinsics.cropped(left, top, depth_m.shape[1], depth_m.shape[0])
-    return top, left, deproject_to_map(camera, depth_m, frame.T_map_camera)
+    rows = slice(max(0, row - half), min(frame.intrinsics.height, row + half + 1))
+    return rows, slice(max(0, column - half), min(frame.intrinsics.width, column + half + 1))
+
+
+def _spanned(indices: NDArray[np.intp], margin: int, within: slice) -> slice:
+    """From the least to the greatest of `indices` and `margin` beyond, not outside `within`."""
+    return slice(max(int(indices.min()) - margin, within.start), min(int(indices.max()) + margin + 1, within.stop))
+
+
+def _map_points(frame: CameraFrame, window: tuple[slice, ...], step: int = 1) -> NDArray[np.float64]:
+    """x, y and z in the map, (3, h, w), of the pixels in rows and columns, or of every `step`-th of each."""
+    assert frame.depth_m is not None  # point_in_map refuses a frame without depth
+    rows, columns = window
+    depth_m = frame.depth_m[rows, columns]
+    camera = frame.intrinsics.cropped(columns.start, rows.start, depth_m.shape[1], depth_m.shape[0])
+    return deproject_to_map(camera, depth_m, frame.T_map_camera, step=step)
+
+
+def _within(radius_m: float, planes: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (3, h, w) are nearer to the vertical line through `centre` than `radius_m`; False for NaN."""
+    return np.asarray((planes[0] - centre[0]) ** 2 + (planes[1] - centre[1]) ** 2 < radius_m**2)
 
 
 def pixel_of(point: tuple[int, int], width: int, height: int) -> tuple[float, float]:
