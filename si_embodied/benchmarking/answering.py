@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.messages import Sight, cut, prompt_from
 from si_embodied.errors import DataError, RecordError
+from si_embodied.planning_record import printable
 from si_embodied.runs import JsonLines, write_json
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Answering:
             seconds = time.monotonic() - started
         finally:
             self._free.put(backend)
-        text = cut(said.text, question.generation)
+        # MMBench's scorer writes a spreadsheet, which may hold no control characters.
+        text = printable(cut(said.text, question.generation))
         answer = Answer(*key, text, said.prompt_tokens, said.completion_tokens, round(seconds, 4), said.thought)
         with self._lock:
             self._lines.append(asdict(answer))

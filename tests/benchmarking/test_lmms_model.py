@@ -130,6 +130,12 @@ def test_a_changed_question_is_asked_again(tmp_path: Path) -> None:
     assert Answering([ScriptedBackend(["B"])], "images", file).answer([changed]) == ["B"]
 
 
+def test_an_answer_has_no_character_that_a_spreadsheet_refuses(tmp_path: Path) -> None:
+    """MMBench's scorer writes one, and would lose the whole run."""
+    backend = ScriptedBackend(["A\x02\n\x1f"])
+    assert Answering([backend], "images", tmp_path / "a.jsonl").answer(questions(1)) == ["A\ufffd\n\ufffd"]
+
+
 def test_several_servers_are_asked_at_once_and_answers_keep_their_order(tmp_path: Path) -> None:
     def echo(prompt: Prompt) -> str:
         return str(prompt.content[-1])
