@@ -182,6 +182,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def ending_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny Qwen3-VL whose free text ends after a few tokens (tests/checkpoints/tiny_families.py)."""
+    pytest.importorskip("transformers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent / "checkpoints"))
+        made: Path = importlib.import_module("tiny_families").make_ending(tmp_path_factory.mktemp("ending") / "ending")
+    return made
+
+
+@pytest.fixture(scope="session")
 def original_internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny checkpoint in InternVL's original format (tests/checkpoints/original_internvl.py)."""
     return _original("internvl", tmp_path_factory)

@@ -91,7 +91,7 @@ class Grammars:
             vocabulary_size: rows of the model's output layer; may exceed the number of tokens in the tokenizer.
             end_token: the token that ends an answer.
         """
-        self._size = vocabulary_size
+        self._size, self._end_token = vocabulary_size, end_token
         self._tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary_size, eos_token=end_token)
         self._matchers: OrderedDict[str, LLMatcher] = OrderedDict()
         self._thoughts: LLMatcher | None = None  # at their start
@@ -165,8 +165,8 @@ class Grammars:
         return bytes(self._tokenizer.decode_bytes([token]))
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The text of `tokens`."""
-        return str(self._tokenizer.decode_str(list(tokens)))
+        """The text of `tokens`, without the token that ends an answer."""
+        return str(self._tokenizer.decode_str([token for token in tokens if token != self._end_token]))
 
 
 def _in_one_line(problem: str) -> str:

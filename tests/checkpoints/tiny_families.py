@@ -110,6 +110,37 @@ def make_bagel(path: Path) -> None:
     (path / "model.safetensors.index.json").unlink()
 
 
+def make_ending(path: Path) -> Path:
+    """The tiny Qwen3-VL, whose free text ends after a few tokens, as a trained model's does: its output layer's row of
+    the end token points along the mean hidden state, long enough to win about as often as not.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
+
+    from si_embodied.models.tiny import make_tiny_checkpoint
+
+    make_tiny_checkpoint(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    model = Qwen3VLForConditionalGeneration.from_pretrained(path, local_files_only=True)
+    states = []
+    with torch.no_grad():
+        for question in ("Which is nearest? A. chair B. sofa", "How many chairs are there?", "Is it left of the bed?"):
+            text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+            written = model.generate(
+                **tokenizer(text, return_tensors="pt"), max_new_tokens=24, do_sample=False,
+                output_hidden_states=True, return_dict_in_generate=True,
+            )  # fmt: skip
+            states += [layers[-1][0, -1] for layers in written.hidden_states]
+        found = torch.stack(states)
+        best, mean = model.lm_head(found).max(dim=1).values, found.mean(dim=0)
+        row = mean / mean.square().sum() * (best.mean() + best.std())
+    weights = load_file(path / "model.safetensors")
+    weights["lm_head.weight"][tokenizer.convert_tokens_to_ids("<|im_end|>")] = row
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    return path
+
+
 def make_all(root: Path) -> dict[str, Path]:
     """A directory for each family."""
     from si_embodied.models.tiny import make_tiny_checkpoint

@@ -116,6 +116,20 @@ def test_plans_come_with_their_certainty(
     assert backends[family_name].generate(Prompt("v", "", ("A or B?",), letter), deadline_s=60.0).certainty is None
 
 
+def test_free_text_ends_where_the_model_ends_it(ending_checkpoint: Path) -> None:
+    """Without the token that ends it."""
+    backend, rng = LocalBackend(ending_checkpoint, device="cpu"), np.random.default_rng(0)
+    schema = {"type": "text", "pattern": "(?s:.{0,400})", "maxLength": 400}
+    texts = []
+    for _ in range(8):
+        image = rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        prompt = Prompt("v", "", (image, "Which is nearest? A. chair B. sofa"), schema)
+        texts.append(backend.generate(prompt, deadline_s=60.0).text)
+    assert "im_end" not in "".join(texts)
+    assert max(map(len, texts)) < 400
+    assert len(set(texts)) > 1
+
+
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, 1e-6, float("nan")])
 def test_without_time_left_there_is_no_answer(deadline_s: float, backends: dict[str, Any]) -> None:
     """Not even a partial one."""
