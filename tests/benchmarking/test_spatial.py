@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from si_embodied.backends.config import BackendConfig
+from si_embodied.benchmarking.answering import answers_of
 from si_embodied.benchmarking.benchmarks import BENCHMARKS
 from si_embodied.benchmarking.environment import DEFAULT
 from si_embodied.benchmarking.harness import Scored
@@ -21,6 +24,7 @@ from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.benchmarking.spatial import for_lmms_eval, run_spatial
 from si_embodied.benchmarking.task_files import check_data, write_task_files
 from si_embodied.errors import ConfigError, DataError, RecordError, UnknownNameError
+from si_embodied.runs import JsonLines
 
 SAMPLES = Path(__file__).parent / "samples"
 VSI, SITE = BENCHMARKS["vsi"].tasks, BENCHMARKS["site"].tasks
@@ -178,6 +182,54 @@ def test_the_planted_circular_scores_come_out_of_lmms_eval(tmp_path: Path) -> No
     video = found["site_bench_video_multiimage, circular"]
     assert (found["site_bench_video_multiimage, once"].chance, video.questions, video.scored) == (25.0, 8, 2)
     assert video.chance == pytest.approx(100 / 256)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_lmms_evals_own_client_gets_the_same_answers_from_our_server(tmp_path: Path, ending_checkpoint: Path) -> None:
+    """Its `openai` model asks `si-embodied serve`, four questions at once, and the answers are those of the engine in
+    lmms-eval's own process. Those that reach the limit are left out: ours counts characters and OpenAI's tokens.
+    """
+    environment = Path(os.environ.get("LMMS_EVAL_ENVIRONMENT", DEFAULT))
+    run = SpatialRun(
+        BackendConfig(model=str(ending_checkpoint)), tasks=tuple(BENCHMARKS), data=SAMPLES, sights=("images",),
+        environment=environment, out=tmp_path / "ours",
+    )  # fmt: skip
+    run_spatial(run)
+    recorded = answers_of(JsonLines(tmp_path / "ours" / "images" / "answers.jsonl"))
+    ours = {(each.task, each.document): each.text for each in recorded if len(each.text) < 40}
+    command = [sys.executable, "-m", "si_embodied.cli.main", "serve", "--model", str(ending_checkpoint), "--port", "0"]
+    with subprocess.Popen([*command, "--max-rate", "1000"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            url = next(word for word in server.stdout.readline().split() if word.startswith("ws://"))
+            theirs = _asked_by_lmms_eval(url.replace("ws", "http", 1) + "/v1", run, {task for task, _ in ours})
+        finally:
+            server.kill()
+    assert len(ours) >= 30
+    assert len(set(ours.values())) >= 5
+    assert {key: theirs[key] for key in ours} == ours
+
+
+def _asked_by_lmms_eval(url: str, run: SpatialRun, tasks: set[str]) -> dict[tuple[str, int], str]:
+    """The answers that lmms-eval's `openai` model gets from a server, by task and number of the question."""
+    out, settings = run.out.parent / "theirs", "api_key=unused,timeout=600,num_concurrent=4,max_retries=1"
+    out.mkdir()
+    command = [
+        str(run.environment.expanduser() / "bin" / "python"), "-m", "lmms_eval", "--model", "openai",
+        "--model_args", f"model_version=ending,base_url={url},{settings}", "--tasks", ",".join(sorted(tasks)),
+        "--include_path", str(run.out / "tasks"), "--batch_size", "1", "--output_path", str(out), "--log_samples",
+        "--process_docs_parallel", "1",
+    ]  # fmt: skip
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
+    places = {"HF_HOME": str(SAMPLES), "HF_DATASETS_CACHE": str(run.out / "datasets")}
+    subprocess.run(command, env=os.environ | offline | places, cwd=out, check=True, capture_output=True)
+    found = {}
+    for file in out.rglob("*_samples_*.jsonl"):
+        for line in file.read_text().splitlines():
+            row = json.loads(line)
+            found[file.stem.partition("_samples_")[2], int(row["doc_id"])] = row["filtered_resps"]
+    return found
 
 
 def _by_task(report: SpatialReport, sight: Sight) -> dict[str, float]:
