@@ -172,6 +172,14 @@ def test_one_call_renders_trains_and_exports(tmp_path: Path) -> None:
         train_nano(run)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_checkpoint_of_another_run_is_not_overwritten(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(ConfigError, match=r"checkpoint exists.*choose another --out"):
+        train_nano(NanoRun(out=tmp_path, resume=resume))
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint"]
+
+
 def test_a_run_can_start_from_a_checkpoints_weights(tmp_path: Path) -> None:
     first = Training(dataclasses.replace(SMALL, seed=5))
     export(first.mean, tmp_path, Story({}, "0", 5, 0, 0.0))
