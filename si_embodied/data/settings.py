@@ -9,7 +9,6 @@ from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError
 
-
 LEAST_PIXELS = 64
 """Along each side of a picture."""
 

@@ -212,7 +212,9 @@ def test_poses_that_are_not_in_metres_are_refused_with_their_values_and_unit(
     taken = views(4, held=held)
     poses = [Pose(p.rotation, factor * p.translation) for view in taken if (p := view.picture.T_fixed_mount)]
     x = poses[0].translation[0]
-    with pytest.raises(DataError, match=rf"moved \d+ m between .* position \({x:g}, .*{unit}: divide x, y and z by {factor:g}"):
+    with pytest.raises(
+        DataError, match=rf"moved \d+ m between .* position \({x:g}, .*{unit}: divide x, y and z by {factor:g}"
+    ):
         check(posed(taken, poses), board_held=held)
 
 

@@ -21,6 +21,7 @@ from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment
 from si_embodied.ros_nodes.recording.reader import Recording
 from si_embodied.ros_nodes.recording.replay import Replayer
 from si_embodied.runs import JsonLines, write_text
+from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,7 @@ class AskedTwice:
         """Both plan for the same robot."""
         self._first, self._second = first, second
         self.decisions: list[tuple[Decided, Decided]] = []
+        self.failure = ""  # of a model or its server, the first one
 
     @property
     def config(self) -> PlannerConfig:
@@ -79,6 +81,7 @@ class AskedTwice:
         decision = self._first.plan(task, observation, memory, now_s=now_s)
         other = self._second.plan(task, observation, memory, now_s=now_s)
         self.decisions.append((Decided.of(decision), Decided.of(other)))
+        self.failure = self.failure or _failure(decision, other)  # raised later: a policy outlives a failed plan
         return decision
 
     def cancel(self) -> None:
@@ -101,7 +104,7 @@ def pairs_of_episodes(
         The pairs of all episodes, in order, and the kind of robot.
 
     Raises:
-        EvaluationError: the simulator was lost.
+        EvaluationError: the simulator was lost, or a model or its server failed, which is no decision.
         SiEmbodiedError: a model or the world cannot be opened.
     """
     config = run.evaluation
@@ -124,6 +127,8 @@ def pairs_of_episodes(
                 result = run_episode(env, policy, seed, observe=observe)
                 if result.ended == "lost":
                     raise EvaluationError(f"the simulator was lost with seed {seed}; repeat the command to resume")
+                if asked.failure:
+                    raise EvaluationError(f"in the episode with seed {seed}, {asked.failure}")
                 pairs[seed] = [Pair(seed, index, *two) for index, two in enumerate(asked.decisions)]
                 kept.append(*map(asdict, pairs[seed]))
                 records.add(result)
@@ -142,24 +147,36 @@ def pairs_of_recording(run: ComparisonRun) -> tuple[list[Pair], TaskKind]:
     Raises:
         ConfigError: one of the models is a planning server, which decides with settings of its own.
         DataError: no decision of the recording can be made again.
+        EvaluationError: a model or its server failed.
     """
     assert run.recording is not None  # the caller's choice
     recording = Recording(run.recording)
     with ExitStack() as opened:
         first, second = (_replayer(each, run.evaluation.planner, opened) for each in (run.model, run.against))
-        pairs = [
-            Pair(0, index, Decided.of(one.replayed), Decided.of(other.replayed))
-            for index, (one, other) in enumerate(
-                zip(first.replay(recording), second.replay(recording), strict=True)  # in turns
-            )
-            if one.replayed is not None and other.replayed is not None
-        ]
+        pairs = []
+        in_turns = zip(first.replay(recording), second.replay(recording), strict=True)
+        for index, (one, other) in enumerate(in_turns):
+            if one.replayed is None or other.replayed is None:
+                continue
+            if failure := _failure(one.replayed, other.replayed):
+                raise EvaluationError(f"at decision {index} of the recording, {failure}")
+            pairs.append(Pair(0, index, Decided.of(one.replayed), Decided.of(other.replayed)))
     if not pairs:
         raise DataError(
             f"no decision of {str(run.recording)!r} can be made again; `si-embodied replay` says why for each"
         )
     write_text(run.out / PAIRS, "".join(json.dumps(asdict(pair)) + "\n" for pair in pairs))
     return pairs, recording.records[0].settings.embodiment.kind
+
+
+def _failure(first: Decision, second: Decision) -> str:
+    """What to say of models that failed: that both did is no agreement, and that one did no difference."""
+    for whose, decision in (("first", first), ("second", second)):
+        if decision.record.code is Code.BACKEND_FAILED:
+            return (
+                f"the {whose} model or its server failed ({decision.record.message}): mend that, and repeat the command"
+            )
+    return ""
 
 
 def _replayer(backend: BackendConfig, planner: PlannerConfig, opened: ExitStack) -> Replayer:

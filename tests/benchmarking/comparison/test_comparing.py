@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from stand_in import EARLIER_S, MIDDLE_S, remembering
 
+from si_embodied import task
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.benchmarking.comparison import asking
@@ -26,7 +27,7 @@ from si_embodied.benchmarking.latency.memory import Memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
 from si_embodied.config import GuardConfig, PlannerConfig, Prompts
-from si_embodied.errors import BackendError, ConfigError, DataError, SiEmbodiedError
+from si_embodied.errors import BackendError, ConfigError, DataError, EvaluationError, SiEmbodiedError
 from si_embodied.evaluation.config import EvaluationConfig
 
 STOP = '{"subgoals": [{"skill": "stop"}], "done": false}'
@@ -302,3 +303,28 @@ def test_an_export_in_eight_bits_decides_as_the_checkpoint(nano: Path, tmp_path:
 
 def test_memory_of_another_process_is_not_measured() -> None:
     assert peak_memory(BackendConfig("server", model="m", url="http://127.0.0.1:1")) is None
+
+
+def gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No backend answers any more."""
+
+    def give_up(self: ScriptedBackend, prompt: Any, *, deadline_s: float) -> Any:
+        raise BackendError("the server has gone")
+
+    monkeypatch.setattr(ScriptedBackend, "generate", give_up)
+    monkeypatch.setattr(task, "_LONGEST_PAUSE_S", 0.0)
+
+
+def test_two_servers_that_fail_do_not_agree(fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    with monkeypatch.context() as patch:
+        gone(patch)
+        with pytest.raises(EvaluationError, match=r"seed 0, the first model .* failed \(the server has gone\)"):
+            compared(run)
+    assert compared(run).verdict == "the same", "nothing of the failed episode is kept"
+
+
+def test_along_a_recording_a_server_that_fails_is_no_decision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gone(monkeypatch)
+    with pytest.raises(EvaluationError, match="at decision 0 of the recording, the first model or its server failed"):
+        along_a_recording(monkeypatch, tmp_path, STOP)
