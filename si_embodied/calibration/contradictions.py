@@ -105,8 +105,8 @@ def why_contradictory(problem: Problem, fit: Fit) -> tuple[str, str]:
     )
     fix = (
         f"check that each pose belongs to its picture; {board}; that poses are of the mount in the fixed frame, not "
-        "inverted, with positions in metres; that quaternions are in the order x y z w; --fixed and --mount of a recording; and that the robot "
-        "knows its poses to millimetres"
+        "inverted, with positions in metres; that quaternions are in the order x y z w; --fixed and --mount of a "
+        "recording; and that the robot knows its poses to millimetres"
     )
     return says, fix
 

@@ -140,9 +140,8 @@ def _whole_numbers(
         if dataclasses.is_dataclass(plain):
             if dataclasses.is_dataclass(default):
                 yield from _whole_numbers(plain, None if within is None else within.fields, default)
-        elif int in (typing.get_args(plain) or (plain,)) and base is not None:
-            if not any(isinstance(note, PrimitiveConstructorSpec) for note in notes):
-                yield base, field.name
+        elif base is not None and int in (typing.get_args(plain) or (plain,)):
+            yield from [(base, field.name)] * (not any(isinstance(each, PrimitiveConstructorSpec) for each in notes))
 
 
 def test_a_flag_that_says_at_least_0_takes_a_0() -> None:
