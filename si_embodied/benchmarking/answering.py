@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.messages import Sight, cut, prompt_from
-from si_embodied.errors import DataError, RecordError
+from si_embodied.errors import DataError, RecordError, SiEmbodiedError
 from si_embodied.runs import JsonLines, write_json
 
 if TYPE_CHECKING:
@@ -98,12 +98,26 @@ class Answering:
 
         Raises:
             BackendError: the model failed. Earlier answers are kept.
+            DataError: a question cannot be read; the message names it.
         """
         with ThreadPoolExecutor(self._at_once) as pool:
             return list(pool.map(self._answer, questions))
 
+    def _prompt(self, question: Question) -> Prompt:
+        where = f"question {question.document} of {question.task}"
+        try:
+            return prompt_from(question.messages(), self._sight, question.generation)
+        except SiEmbodiedError as error:
+            raise DataError(f"{where}: {error}") from error
+        except Exception as error:
+            # lmms-eval and its libraries raise whatever they meet; each means that the row is not what they expect.
+            raise DataError(
+                f"{where} cannot be read from the data set ({type(error).__name__}: {error}): download its table and "
+                "its images again"
+            ) from error
+
     def _answer(self, question: Question) -> str:
-        prompt = prompt_from(question.messages(), self._sight, question.generation)
+        prompt = self._prompt(question)
         key = question.task, question.document, prompt_digest(prompt)
         if (known := self._known.get(key)) is not None:
             return known.text

@@ -127,7 +127,7 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: the file is unreadable, or not a JSON object.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise unreadable(file, error) from error
     except (ValueError, RecursionError) as error:
@@ -135,6 +135,11 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{file} is not a JSON object: download it again")
     return value
+
+
+def _no_number(constant: str) -> float:
+    """Refuse NaN and infinity: JSON has no such numbers, and a model computes nothing with them."""
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _check_processors(path: Path, *, original: bool) -> None:

@@ -143,3 +143,15 @@ def test_a_file_of_something_else_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text('{"episode": 1}\n')
     with pytest.raises(DataError, match="not an answer"):
         Answering([ScriptedBackend(["A"])], "images", tmp_path / "answers.jsonl")
+
+
+def test_a_question_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """As of a picture that is missing or broken, or a table with other columns."""
+
+    def broken() -> list[dict[str, Any]]:
+        raise KeyError("answer")
+
+    answering = Answering([ScriptedBackend(["A"])], "images", tmp_path / "answers.jsonl")
+    with pytest.raises(DataError, match=r"question 7 of rooms cannot be read .*KeyError: 'answer'.*again"):
+        answering.answer([*questions(1), Question("rooms", 7, broken, {})])
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 1, "earlier answers are kept"
