@@ -31,6 +31,8 @@ with extra("models"):
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    from si_embodied.models.loading import check_processors
+
 _LOG = logging.getLogger(__name__)
 
 _CONFIG, _TOKENIZER, _IMAGES = "config.json", "tokenizer_config.json", "preprocessor_config.json"
@@ -76,6 +78,8 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
             "nothing to convert"
         )
     path = new_directory(out)
+    if not files.original:  # its files are copied as they are
+        check_processors(files)
     try:
         path.mkdir(parents=True, exist_ok=True)
         config = _convert(files, path) if files.original else _copy(files, path)
@@ -83,7 +87,11 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
         write_json(path / _CONFIG, portable_config(config))  # last: a directory without config.json does not load
         share_weights(path)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(path, ignore_errors=True)
         raise RecordError(f"cannot write to {path} ({error}): {to_write(error)}") from error
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)  # it was new or empty, and the next try needs it so
+        raise
     _LOG.info("converted %s to %s", files.directory, path)
     return path
 

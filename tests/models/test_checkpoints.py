@@ -178,6 +178,22 @@ def test_a_corrupted_tokenizer_is_rejected(broken: Path) -> None:
         load_checkpoint(broken, device="cpu")
 
 
+@pytest.mark.parametrize("shift", ["more tokens", "another image token"])
+def test_another_models_tokenizer_is_rejected(shift: str, broken: Path) -> None:
+    """It would give the model numbers that mean something else, or that it has no row for."""
+    if shift == "more tokens":
+        tokenizer = json.loads((broken / "tokenizer.json").read_text())
+        last = max(token["id"] for token in tokenizer["added_tokens"])
+        like = tokenizer["added_tokens"][-1]
+        tokenizer["added_tokens"] += [{**like, "id": last + n, "content": f"<{n}>"} for n in range(1, 100)]
+        (broken / "tokenizer.json").write_text(json.dumps(tokenizer))
+    else:
+        config = json.loads((broken / "config.json").read_text())
+        (broken / "config.json").write_text(json.dumps({**config, "image_token_id": 5}))
+    with pytest.raises(CheckpointError, match="use the tokenizer.json and config.json of the weights' checkpoint"):
+        load_checkpoint(broken, device="cpu")
+
+
 def test_code_in_a_checkpoint_is_never_run(broken: Path) -> None:
     """`auto_map` is ignored: the module it names would leave a file behind."""
     (broken / "evil.py").write_text(f"open({str(broken / 'ran')!r}, 'w')\nclass Config: ...\n")
