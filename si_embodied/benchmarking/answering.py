@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.messages import Sight, cut, prompt_from
+from si_embodied.benchmarking.results import typed_rows
 from si_embodied.errors import DataError, RecordError, SiEmbodiedError
 from si_embodied.runs import JsonLines, write_json
 
@@ -84,7 +85,7 @@ class Answering:
         """Answer with `backends`, each of which answers one question at a time.
 
         Raises:
-            DataError: the file holds something else than answers.
+            ConfigError: the file holds something else than answers.
         """
         self._free: SimpleQueue[Backend] = SimpleQueue()
         for backend in backends:
@@ -139,12 +140,9 @@ def answers_of(lines: JsonLines) -> list[Answer]:
     """The answers in a file.
 
     Raises:
-        DataError: a line is not an answer.
+        ConfigError: a line is not an answer; the message names it.
     """
-    try:
-        return TypeAdapter(list[Answer]).validate_python(lines.rows)
-    except ValueError as error:
-        raise DataError(f"{str(lines.path)!r} has a line that is not an answer: remove it ({error})") from error
+    return typed_rows(Answer, lines.path, lines.rows)
 
 
 def prompt_digest(prompt: Prompt) -> str:

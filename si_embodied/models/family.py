@@ -88,8 +88,9 @@ class Family(PointConvention, ABC):
         named = getattr(self._config, "image_token_id", image)
         if tokens > rows or named != image:
             raise CheckpointError(
-                f"{where}: tokenizer.json has {tokens} tokens, that of images is {image}; by config.json and the weights "
-                f"there are {rows}, and it is {named}: use the tokenizer.json and config.json of the weights' checkpoint"
+                f"{where}: tokenizer.json has {tokens} tokens, and that of images is {image}; by config.json and the "
+                f"weights there are {rows}, and it is {named}: use the tokenizer.json and config.json of the weights' "
+                "checkpoint"
             )
 
     @classmethod

@@ -141,7 +141,7 @@ def test_several_servers_are_asked_at_once_and_answers_keep_their_order(tmp_path
 
 def test_a_file_of_something_else_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text('{"episode": 1}\n')
-    with pytest.raises(DataError, match="not an answer"):
+    with pytest.raises(ConfigError, match=r"line 1 of .*answers\.jsonl' is broken"):
         Answering([ScriptedBackend(["A"])], "images", tmp_path / "answers.jsonl")
 
 

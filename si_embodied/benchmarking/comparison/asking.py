@@ -8,10 +8,9 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.benchmarking.comparison.decisions import Decided, Pair
+from si_embodied.benchmarking.results import typed_rows
 from si_embodied.errors import ConfigError, DataError, EvaluationError
 from si_embodied.evaluation.episode import run_episode
 from si_embodied.evaluation.records import RecordFile
@@ -114,7 +113,7 @@ def pairs_of_episodes(
     with ExitStack() as opened:
         env = opened.enter_context(closing(make_env(config)))
         body = embodiment_of(env)
-        missing = [seed for seed in config.seeds if seed not in records.episodes]
+        missing = [seed for seed in config.seeds if not _is_whole(records.episodes.get(seed), pairs.get(seed, ()))]
         if missing:
             first, second = (
                 opened.enter_context(closing(open_planner(each, body, config.planner)))
@@ -134,6 +133,11 @@ def pairs_of_episodes(
                 records.add(result)
                 on_episode(result)
     return [pair for seed in config.seeds for pair in pairs.get(seed, ())], body.kind
+
+
+def _is_whole(episode: EpisodeResult | None, pairs: Sequence[Pair]) -> bool:
+    """Whether an episode was played, and the pairs of its decisions were not lost since."""
+    return episode is not None and len(pairs) >= len(episode.plans)
 
 
 def pairs_of_recording(run: ComparisonRun) -> tuple[list[Pair], TaskKind]:
@@ -197,12 +201,8 @@ def _replayer(backend: BackendConfig, planner: PlannerConfig, opened: ExitStack)
 
 def _by_episode(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Pair]]:
     """Pairs by seed. An episode that was interrupted was played again; its later pairs count."""
-    try:
-        read = TypeAdapter(list[Pair]).validate_python(rows)
-    except ValueError as error:
-        raise ConfigError(f"{str(path)!r} does not hold pairs of decisions ({error}); choose another --out") from error
     found: dict[int, list[Pair]] = {}
-    for pair in read:
+    for pair in typed_rows(Pair, path, rows):
         if pair.index == 0:
             found[pair.episode] = []
         found.setdefault(pair.episode, []).append(pair)

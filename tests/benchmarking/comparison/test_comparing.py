@@ -110,6 +110,26 @@ def test_the_pairs_of_an_interrupted_episode_do_not_count(fake_world: str, tmp_p
     assert compared(run).decisions == whole.decisions
 
 
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_an_episode_whose_pairs_were_lost_is_played_again(fake_world: str, tmp_path: Path, kept: int) -> None:
+    """Otherwise the verdict would rest on fewer decisions than the episodes that it names."""
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    whole = compared(run)
+    file = tmp_path / asking.PAIRS
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:kept]))
+    assert compared(run).decisions == whole.decisions > kept
+
+
+def test_a_line_that_is_no_pair_is_named(fake_world: str, tmp_path: Path) -> None:
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    compared(run)
+    with (tmp_path / asking.PAIRS).open("a") as file:
+        file.write('{"episode": 3}\n')
+    count = len((tmp_path / asking.PAIRS).read_text().splitlines())
+    with pytest.raises(ConfigError, match=rf"line {count} of .*pairs\.jsonl' is broken \(index: Field required"):
+        compared(run)
+
+
 def test_the_exit_code_is_the_verdict(
     fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
