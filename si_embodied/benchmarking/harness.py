@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from si_embodied.benchmarking.answering import Engine
+from si_embodied.benchmarking.environment import package_folder
 from si_embodied.benchmarking.plugin import MODEL_ID
-from si_embodied.errors import EvaluationError, RecordError
+from si_embodied.errors import ConfigError, EvaluationError, RecordError
 
 _LOG_FILE, _ENGINE_SETTINGS, _REPORTS = "lmms-eval.log", "engine-settings.json", "lmms-eval"
 ANSWERS_FILE = "answers.jsonl"
@@ -53,8 +54,15 @@ class Harness:
     batch: int
 
     def package(self) -> Path:
-        """The folder of the package in its environment."""
-        (folder,) = (self.python.parents[1] / "lib").glob("python*/site-packages/lmms_eval")
+        """The folder of the package in its environment.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        environment = self.python.parents[1]
+        folder = package_folder(environment)
+        if folder is None:
+            raise ConfigError(f"lmms-eval is not installed in {str(environment)!r}: remove that folder, and repeat")
         return folder
 
     def run(self, engine: Engine, tasks: Sequence[str], folder: Path) -> dict[str, Scored]:
