@@ -6,15 +6,18 @@ Only safetensors weights are read, and code that comes with a checkpoint is neve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import CheckpointError, ConfigError
+from si_embodied.errors import CheckpointError, ConfigError, RecordError
 from si_embodied.models.conversion import convert_config, is_original
 from si_embodied.models.footprint import STORED_BITS, StoredTensor
 from si_embodied.models.quantized import Quantization, read_quantization
+from si_embodied.remedies import to_write
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl", "bagel")
 """`model_type`s that run locally; `families.FAMILIES` has one entry per type."""
@@ -118,6 +121,26 @@ def new_directory(directory: str | Path) -> Path:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path} exists and is not an empty directory: give a new directory")
     return path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[None]:
+    """Write a model into a new directory in the block; if that fails, it is removed, and the next try finds it new.
+
+    Raises:
+        RecordError: the directory cannot be written.
+    """
+    from safetensors import SafetensorError  # its own error also for a full disk
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise RecordError(f"cannot write to {path} ({error}): {to_write(error)}") from error
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def read_json(file: Path) -> dict[str, Any]:
