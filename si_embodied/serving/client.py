@@ -29,7 +29,7 @@ from si_embodied.guard import Guard
 from si_embodied.planner import unforeseen
 from si_embodied.prompts import load_prompt, prompt_versions
 from si_embodied.serving.access import API_KEY_VARIABLE, check_sendable, is_loopback, key_in_environment
-from si_embodied.serving.messages import PLAN_PATH, PlanRequest, pack_request, unpack_reply
+from si_embodied.serving.messages import PLAN_PATH, REASONS, PlanRequest, pack_request, unpack_reply
 from si_embodied.serving.options import MOST_BYTES
 from si_embodied.types import Code, Execute, Hold, Refusal, never_asked, refused
 
@@ -239,6 +239,11 @@ class RemotePlanner:
     def _why(self, error: Exception) -> str:
         if isinstance(error, InvalidStatus):
             status, said = error.response.status_code, (error.response.body or b"")[:300].decode("utf-8", "replace")
+            if status not in REASONS.values():
+                return (
+                    f"{self._url} answered with status {status}, as no planning server does: give the address that "
+                    "`si-embodied serve` prints"
+                )
             return f"{self._url} rejected this robot ({status}): {said or 'is it a planning server?'}"
         if isinstance(error, ConnectionClosed) and _close_code(error) == _MESSAGE_TOO_BIG:
             return f"{self._url}: the message is too big; use compressed=True, or serve with a higher --max-megabytes"

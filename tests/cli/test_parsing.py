@@ -164,6 +164,7 @@ def test_a_flag_that_says_at_least_0_takes_a_0() -> None:
         ("data generate --out O --count -1", 1),
         ("data generate --out O --count 1 --image-size 20", 64),
         ("calibrate board --columns 2", 3),
+        ("benchmark latency --image-size 20", 32),
         ("train full --model M --data D --out O --batch 0", 1),
         ("train lora --model M --data D --out O --rank -4", 1),
         ("study scaling --steps 0", 1),
