@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -27,7 +28,7 @@ from si_embodied.benchmarking.latency.memory import Memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
 from si_embodied.config import GuardConfig, PlannerConfig, Prompts
-from si_embodied.errors import BackendError, ConfigError, DataError, EvaluationError, SiEmbodiedError
+from si_embodied.errors import BackendError, ConfigError, DataError, DeadlineExceeded, EvaluationError, SiEmbodiedError
 from si_embodied.evaluation.config import EvaluationConfig
 
 STOP = '{"subgoals": [{"skill": "stop"}], "done": false}'
@@ -348,3 +349,25 @@ def test_along_a_recording_a_server_that_fails_is_no_decision(monkeypatch: pytes
     gone(monkeypatch)
     with pytest.raises(EvaluationError, match="at decision 0 of the recording, the first model or its server failed"):
         along_a_recording(monkeypatch, tmp_path, STOP)
+
+
+@pytest.mark.parametrize("in_time", [0, 4])
+def test_two_models_that_are_late_do_not_agree(
+    fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_time: int
+) -> None:
+    generate, asked = ScriptedBackend.generate, itertools.count()
+
+    def late(self: ScriptedBackend, prompt: Any, *, deadline_s: float) -> Any:
+        if next(asked) >= in_time:
+            raise DeadlineExceeded("no answer in time")
+        return generate(self, prompt, deadline_s=deadline_s)
+
+    monkeypatch.setattr(ScriptedBackend, "generate", late)
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    said: list[str] = []
+    if in_time:
+        assert run_comparison(run, said.append).decisions == 2
+        assert any("both models missed the deadline in" in line for line in said)
+    else:
+        with pytest.raises(DataError, match="missed the deadline in .* longer deadline_s"):
+            run_comparison(run, said.append)
