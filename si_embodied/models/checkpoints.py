@@ -6,6 +6,7 @@ Only safetensors weights are read, and code that comes with a checkpoint is neve
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -150,7 +151,7 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: the file is unreadable, or not a JSON object.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise unreadable(file, error) from error
     except (ValueError, RecursionError) as error:
@@ -160,9 +161,11 @@ def read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _no_number(constant: str) -> float:
-    """Refuse NaN and infinity: JSON has no such numbers, and a model computes nothing with them."""
-    raise ValueError(f"{constant} is not a number of JSON")
+def _finite(text: str) -> float:
+    """Refuse NaN and infinity, also as 1e999: JSON has no such numbers, and a model computes nothing with them."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _check_processors(path: Path, *, original: bool) -> None:

@@ -82,7 +82,7 @@ def _outside(directory: Path) -> None:
 _BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no config": (_drop("config.json"), "no config.json"),
     "garbled config": (_write("config.json", b"{"), "cannot be read as JSON"),
-    "config with NaN": (_write("config.json", b'{"eps": NaN}'), "NaN is not a number of JSON"),
+    "config with NaN": (_write("config.json", b'{"eps": NaN}'), "NaN is not a finite number"),
     "config is a list": (_write("config.json", b"[]"), "not a JSON object"),
     "no tokenizer": (_drop("tokenizer.json"), "no tokenizer.json"),
     "no image processor": (
