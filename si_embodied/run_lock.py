@@ -22,7 +22,7 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, option: str = "--out") -> Iterator[None]:
     """Keep other runs out of a folder during the block; whoever only reads needs no lock.
 
     The kernel holds the lock for as long as this process has its file open, so that it ends with a process that is
@@ -30,6 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Args:
         folder: of the run; it is created.
+        option: of the command line, by which another folder is chosen.
 
     Raises:
         ConfigError: another run writes into the folder.
@@ -38,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _locked_file(path)
+        descriptor = _locked_file(path, option)
     except RecordError:
         raise
     except OSError as error:
@@ -51,12 +52,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked_file(path: Path) -> int:
+def _locked_file(path: Path, option: str) -> int:
     """The descriptor of the lock's file, with the lock on it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # Python's descriptors are not inherited
         try:
-            if _take(descriptor, path):
+            if _take(descriptor, path, option):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return descriptor
@@ -66,7 +67,7 @@ def _locked_file(path: Path) -> int:
         os.close(descriptor)
 
 
-def _take(descriptor: int, path: Path) -> bool:
+def _take(descriptor: int, path: Path, option: str) -> bool:
     """Lock the file; False if the run that held it removed it meanwhile, so that the lock would keep nobody out."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,7 +79,7 @@ def _take(descriptor: int, path: Path) -> bool:
             raise
         holder = os.read(descriptor, 200).decode("utf-8", errors="replace") or "another process"
         raise ConfigError(
-            f"another run is writing into {str(path.parent)!r} ({holder}): wait for its end, or choose another --out"
+            f"another run is writing into {str(path.parent)!r} ({holder}): wait for its end, or choose another {option}"
         ) from error
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

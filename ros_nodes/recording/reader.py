@@ -93,7 +93,7 @@ class Recording(RecordedMessages):
             raise DataError(f"{str(self._path)!r} has no decisions on {wanted!r}; it has: {', '.join(known) or 'none'}")
         if not known:
             for error in (error for errors in rejected.values() for error in errors):
-                raise error
+                raise DataError(f"{str(self._path)!r} has no decision that can be read; the first: {error}") from error
             raise DataError(
                 f"{str(self._path)!r} contains no planner decisions; record the topic planner{RECORD_SUFFIX} too, as "
                 "recorder_node does"

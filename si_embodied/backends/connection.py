@@ -17,9 +17,11 @@ def http_client(url: httpx.URL, key: str | None, connect_timeout_s: float) -> ht
     Raises:
         ConfigError: the key, or a proxy or certificate file in the environment, cannot be used.
     """
-    if key and not (key.isascii() and key.isprintable()):
+    # The HTTP library's own error would quote the header, and with it the key.
+    if key and (not (key.isascii() and key.isprintable()) or key != key.strip()):
         raise ConfigError(
-            f"expected an API key of printable ASCII characters; set {API_KEY_VARIABLE} without line breaks or quotes"
+            f"expected an API key of printable ASCII characters; set {API_KEY_VARIABLE} without line breaks, quotes "
+            "and blanks around it"
         )
     try:
         return httpx.AsyncClient(

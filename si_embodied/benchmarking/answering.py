@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.messages import Sight, cut, prompt_from
-from si_embodied.errors import DataError, RecordError
+from si_embodied.benchmarking.results import typed_rows
+from si_embodied.errors import DataError, RecordError, SiEmbodiedError
 from si_embodied.planning_record import printable
 from si_embodied.runs import JsonLines, write_json
 
@@ -85,7 +86,7 @@ class Answering:
         """Answer with `backends`, each of which answers one question at a time.
 
         Raises:
-            DataError: the file holds something else than answers.
+            ConfigError: the file holds something else than answers.
         """
         self._free: SimpleQueue[Backend] = SimpleQueue()
         for backend in backends:
@@ -99,12 +100,26 @@ class Answering:
 
         Raises:
             BackendError: the model failed. Earlier answers are kept.
+            DataError: a question cannot be read; the message names it.
         """
         with ThreadPoolExecutor(self._at_once) as pool:
             return list(pool.map(self._answer, questions))
 
+    def _prompt(self, question: Question) -> Prompt:
+        where = f"question {question.document} of {question.task}"
+        try:
+            return prompt_from(question.messages(), self._sight, question.generation)
+        except SiEmbodiedError as error:
+            raise DataError(f"{where}: {error}") from error
+        except Exception as error:
+            # lmms-eval and its libraries raise whatever they meet; each means that the row is not what they expect.
+            raise DataError(
+                f"{where} cannot be read from the data set ({type(error).__name__}: {error}): download its table and "
+                "its images again"
+            ) from error
+
     def _answer(self, question: Question) -> str:
-        prompt = prompt_from(question.messages(), self._sight, question.generation)
+        prompt = self._prompt(question)
         key = question.task, question.document, prompt_digest(prompt)
         if (known := self._known.get(key)) is not None:
             return known.text
@@ -127,12 +142,9 @@ def answers_of(lines: JsonLines) -> list[Answer]:
     """The answers in a file.
 
     Raises:
-        DataError: a line is not an answer.
+        ConfigError: a line is not an answer; the message names it.
     """
-    try:
-        return TypeAdapter(list[Answer]).validate_python(lines.rows)
-    except ValueError as error:
-        raise DataError(f"{str(lines.path)!r} has a line that is not an answer: remove it ({error})") from error
+    return typed_rows(Answer, lines.path, lines.rows)
 
 
 def prompt_digest(prompt: Prompt) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import si_embodied
 from si_embodied.errors import ConfigError
+from si_embodied.run_lock import locked
 from si_embodied.runs import write_text
 
 DEFAULT = Path("~/.cache/si_embodied/lmms-eval-0.7.3")
@@ -27,22 +28,40 @@ def ensure_environment(directory: Path, say: Callable[[str], None]) -> Path:
         say: told before the installation starts.
 
     Raises:
-        ConfigError: the installation failed, or lmms-eval cannot be imported. The next call continues it.
+        ConfigError: another run installs it, the installation failed, or lmms-eval cannot be imported. The next call
+            continues it.
+        RecordError: the folder cannot be written.
     """
     directory = directory.expanduser().absolute()
-    python, installed = directory / "bin" / "python", directory / _INSTALLED
-    wanted = requirement()
-    text = " ".join(wanted)
-    if installed.is_file() and installed.read_text(encoding="utf-8").strip() == text:
-        return python
+    python, wanted = directory / "bin" / "python", requirement()
+    if not _is_installed(directory, wanted):
+        with locked(directory, option="--environment"):
+            if not _is_installed(directory, wanted):  # by a run that has ended meanwhile
+                _install(directory, python, wanted, say)
+    return python
+
+
+def package_folder(directory: Path) -> Path | None:
+    """Where lmms-eval lies in an environment; None if it is not there."""
+    return next(iter((directory / "lib").glob("python*/site-packages/lmms_eval")), None)
+
+
+def _is_installed(directory: Path, wanted: Sequence[str]) -> bool:
+    """Whether an installation has ended, and what it made is still there."""
+    installed = directory / _INSTALLED
+    if not (installed.is_file() and (directory / "bin" / "python").exists() and package_folder(directory)):
+        return False
+    return installed.read_text(encoding="utf-8").strip() == " ".join(wanted)
+
+
+def _install(directory: Path, python: Path, wanted: Sequence[str], say: Callable[[str], None]) -> None:
     say(f"installing lmms-eval into {directory}; this takes minutes, once")
     if not python.exists():
         venv.EnvBuilder(with_pip=True).create(directory)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, *wanted], "mend that and repeat")
     _run([str(python), "-c", "import lmms_eval.__main__"], _NOT_USABLE)
-    write_text(installed, text + "\n")
-    return python
+    write_text(directory / _INSTALLED, " ".join(wanted) + "\n")
 
 
 def _run(command: Sequence[str], fix: str) -> None:

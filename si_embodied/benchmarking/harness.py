@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from si_embodied.benchmarking.answering import Engine
+from si_embodied.benchmarking.environment import package_folder
 from si_embodied.benchmarking.plugin import MODEL_ID
-from si_embodied.errors import EvaluationError, RecordError
+from si_embodied.errors import ConfigError, EvaluationError, RecordError
 
 _LOG_FILE, _ENGINE_SETTINGS, _REPORTS = "lmms-eval.log", "engine-settings.json", "lmms-eval"
 ANSWERS_FILE = "answers.jsonl"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EXCEPTION = re.compile(r"(\w+\.)*\w*(Error|Exception|Invalid)\w*: .")
+_HIDING = ("tenacity.RetryError", "datasets.exceptions.DatasetGenerationError")
+"""Exceptions that lmms-eval raises from the one that has the reason."""
+_MOST_WORDS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,15 @@ class Harness:
     batch: int
 
     def package(self) -> Path:
-        """The folder of the package in its environment."""
-        (folder,) = (self.python.parents[1] / "lib").glob("python*/site-packages/lmms_eval")
+        """The folder of the package in its environment.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        environment = self.python.parents[1]
+        folder = package_folder(environment)
+        if folder is None:
+            raise ConfigError(f"lmms-eval is not installed in {str(environment)!r}: remove that folder, and repeat")
         return folder
 
     def run(self, engine: Engine, tasks: Sequence[str], folder: Path) -> dict[str, Scored]:
@@ -72,8 +86,9 @@ class Harness:
         new = sorted(_results(folder) - before)
         if done.returncode or not new:
             raise EvaluationError(
-                f"lmms-eval ended with code {done.returncode}: {_last_words(log)} (all of it is in {log}); repeat the "
-                "command to continue after the last answer"
+                f"lmms-eval failed: {last_words(log.read_text(encoding='utf-8', errors='replace'))} (its code is "
+                f"{done.returncode}, its log is {log}); mend that, and repeat the command: it continues after the last "
+                "answer"
             )
         return {task: _scored(new[-1], task) for task in tasks}
 
@@ -107,7 +122,8 @@ def _scored(results: Path, task: str) -> Scored:
         raise RecordError(f"lmms-eval's results in {str(results)!r} lack {task!r} ({error!r}): run it again") from error
 
 
-def _last_words(log: Path) -> str:
-    """The last line of its log that says something."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "without a word"
+def last_words(log: str) -> str:
+    """Why lmms-eval failed, by its log: the last exception that says something, or else the last line."""
+    lines = [line.strip() for line in _COLOUR.sub("", log).splitlines() if line.strip()]
+    raised = [line for line in lines if _EXCEPTION.match(line) and not line.startswith(_HIDING)]
+    return next(iter(raised[-1:] or lines[-1:]), "without a word")[:_MOST_WORDS]

@@ -15,6 +15,7 @@ from si_embodied.runs import write_json
 
 with extra("benchmark"):
     from lmms_eval.api.model import lmms
+    from PIL import ImageFile
 
 if TYPE_CHECKING:
     from si_embodied.backends.base import Backend
@@ -53,7 +54,14 @@ class EngineModel(lmms):  # type: ignore[misc]  # lmms-eval is not installed whe
         self._answering = Answering(backends, engine.sight, file)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Answer the requests, whose `args` are (text, doc_to_messages, generation settings, document, task, split)."""
+        """Answer the requests, whose `args` are (text, doc_to_messages, generation settings, document, task, split).
+
+        Raises:
+            DataError: a question, or one of its pictures, is damaged.
+            BackendError: the model failed.
+        """
+        # lmms-eval has it on: a picture that was cut short would be asked about, grey where it ends.
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         return self._answering.answer([self._question(request.args) for request in requests])
 
     def _question(self, args: tuple[Any, ...]) -> Question:

@@ -5,6 +5,7 @@ Each includes lmms-eval's own file, and so keeps its questions, prompts and scor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -109,11 +110,27 @@ def check_data(data: Path, tasks: Iterable[Task]) -> None:
     """Check that each task's data lie in the folder.
 
     Raises:
-        DataError: something is missing; the message says how to get each part and where it must lie.
+        DataError: something is missing or cut short; the message says how to get each part and where it must lie.
     """
+    tasks = list(tasks)
     missing = [line for task in tasks for line in _missing(data, task)]
     if missing:
         raise DataError(f"data are missing in {str(data)!r}: {'; '.join(dict.fromkeys(missing))}")
+    for task in tasks:
+        for file in sorted(table_folder(data, task).rglob("*.parquet")):
+            if not _is_whole(file):
+                raise DataError(
+                    f"{str(file)!r} is empty or cut short: it has not the marks at both ends of a Parquet file "
+                    f"({file.stat().st_size} bytes); download it again from {task.repository}"
+                )
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a Parquet file has its marks at both ends (parquet.apache.org, "File Format")."""
+    with file.open("rb") as stream:
+        first = stream.read(4)
+        stream.seek(-min(4, file.stat().st_size), os.SEEK_END)
+        return first == stream.read() == b"PAR1" and file.stat().st_size > 8
 
 
 def _missing(data: Path, task: Task) -> Iterable[str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+LEAST_SQUARES = 3
+"""Along each edge of a board."""
 PAPERS_M = {"A4": (0.210, 0.297), "A3": (0.297, 0.420), "letter": (0.2159, 0.2794)}
 """Width and height of a page, metres."""
 
@@ -45,8 +47,9 @@ class Board:
 
     def __post_init__(self) -> None:
         """Check the sizes; OpenCV checks the dictionary when the board is used."""
-        if min(self.columns, self.rows) < 3:
-            raise ConfigError(f"expected a board of at least 3 x 3 squares, got: {self.columns} x {self.rows}")
+        if min(self.columns, self.rows) < LEAST_SQUARES:
+            least = f"{LEAST_SQUARES} x {LEAST_SQUARES}"
+            raise ConfigError(f"expected a board of at least {least} squares, got: {self.columns} x {self.rows}")
         if not 0 < self.marker_m < self.square_m < 10:
             raise ConfigError(
                 f"expected markers smaller than their squares, in metres, got: marker_m {self.marker_m}, "

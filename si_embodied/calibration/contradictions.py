@@ -25,6 +25,7 @@ MOST_VIEW_M = 0.02
 _MOST_VIEW_RAD = np.radians(5.0)
 _MOST_LEVER_M = 5.0
 """From a link to the camera or the board that is fixed to it."""
+_UNITS = (("centimetres", 100), ("millimetres", 1000))
 _STRAYS = 5
 """One view in so many may be bad; if more are, it is not the views."""
 _LEAST_VIEWS = 4
@@ -41,16 +42,30 @@ def check_unit(views: list[View], boards: list[Pose]) -> None:
         DataError: the mount moved farther than the board can be seen.
     """
     poses = [(view.picture.name, pose) for view in views if (pose := view.picture.T_fixed_mount) is not None]
-    reach_m = [float(np.linalg.norm(each.translation)) for each in boards]
-    for ((name_a, a), a_m), ((name_b, b), b_m) in combinations(zip(poses, reach_m, strict=True), 2):
+    placed = list(zip(poses, boards, strict=True))
+    for ((name_a, a), board_a), ((name_b, b), board_b) in combinations(placed, 2):
         moved_m = float(np.linalg.norm(a.translation - b.translation))
+        a_m, b_m = (float(np.linalg.norm(each.translation)) for each in (board_a, board_b))
         if moved_m > a_m + b_m + 2 * _MOST_LEVER_M:
             x, y, z = a.translation
+            unit, factor = _unit([pose for _, pose in poses], boards)
             raise DataError(
                 f"by its poses the mount moved {moved_m:.0f} m between {name_a} and {name_b}, which show the same "
                 f"board from {a_m:.1f} m and {b_m:.1f} m; {name_a} has the position ({x:g}, {y:g}, {z:g}). Positions "
-                "are in metres, and these look like millimetres: divide x, y and z by 1000"
+                f"are in metres, and these look like {unit}: divide x, y and z by {factor}"
             )
+
+
+def _unit(poses: list[Pose], boards: list[Pose]) -> tuple[str, int]:
+    """The unit that positions are most likely in, and how many of it make a metre.
+
+    A camera on a link moves about as far as the link does; how much farther, or less far, depends on the turns.
+    """
+    seen = [each.inverse().translation for each in boards]
+    moved = [np.linalg.norm(a.translation - b.translation) for a, b in combinations(poses, 2)]
+    by_camera = [np.linalg.norm(a - b) for a, b in combinations(seen, 2)]
+    ratio = float(np.sum(moved) / np.sum(by_camera))
+    return min(_UNITS, key=lambda unit: abs(np.log(ratio / unit[1])))
 
 
 def strays(problem: Problem, views: list[View], fit: Fit) -> list[str]:
@@ -90,8 +105,8 @@ def why_contradictory(problem: Problem, fit: Fit) -> tuple[str, str]:
     )
     fix = (
         f"check that each pose belongs to its picture; {board}; that poses are of the mount in the fixed frame, not "
-        "inverted; that quaternions are in the order x y z w; --fixed and --mount of a recording; and that the robot "
-        "knows its poses to millimetres"
+        "inverted, with positions in metres; that quaternions are in the order x y z w; --fixed and --mount of a "
+        "recording; and that the robot knows its poses to millimetres"
     )
     return says, fix
 

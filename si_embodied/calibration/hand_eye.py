@@ -62,7 +62,7 @@ class HandEyeSettings:
         """The mount that is set; None if it is not given.
 
         Raises:
-            ConfigError: not seven numbers, or the position is in millimetres.
+            ConfigError: not seven numbers, or the position is not in metres.
         """
         if not self.published:
             return None
@@ -73,7 +73,7 @@ class HandEyeSettings:
         if not self.board_held and math.hypot(x, y, z) > _MOST_MOUNT_M:  # a held board's is that in the fixed frame
             raise ConfigError(
                 f"expected --published in metres, got a camera {math.hypot(x, y, z):.0f} m from its link: "
-                f"{self.published!r}; these look like millimetres: divide x, y and z by 1000"
+                f"{self.published!r}; divide x, y and z by 1000 if they are millimetres, by 100 if they are centimetres"
             )
         return Pose.from_quaternion((qx, qy, qz, qw), (x, y, z))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from typing_extensions import Doc
@@ -11,15 +12,17 @@ from tyro.conf import UseAppendAction, arg
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.embodied.settings import Control, EmbodiedRun
-from si_embodied.benchmarking.latency.settings import SpeedRun
+from si_embodied.benchmarking.latency.settings import LEAST_PIXELS, SpeedRun
 from si_embodied.benchmarking.settings import SpatialRun
 from si_embodied.cli.options import EndWithJson, Model, Place, Server
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, flags, reader
+from si_embodied.cli.parsing import COUNT, IMAGE_SIZE, flags, reader, whole_number
 from si_embodied.errors import ConfigError
 from si_embodied.parallel.placement import Placement
 from si_embodied.progress import track
 from si_embodied.run_lock import locked
+
+_PIXELS = reader(partial(whole_number, minimum=LEAST_PIXELS, example=448), "N")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -118,7 +121,7 @@ class Latency:
     model: Model
     server: Server
     speed: Annotated[
-        SpeedRun, flags("out", image_size=IMAGE_SIZE, plans=COUNT)
+        SpeedRun, flags("out", image_size=_PIXELS, plans=COUNT)
     ] = SpeedRun()  # fmt: skip
     planner: Annotated[str, Doc("measure this planning server (`si-embodied serve`)"), arg(metavar="URL")] = ""
     json: EndWithJson = False

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import Doc
 from tyro.conf import Positional
 
-from si_embodied.calibration.board import Board
+from si_embodied.calibration.board import LEAST_SQUARES, Board
 from si_embodied.calibration.hand_eye import HandEyeSettings
 from si_embodied.calibration.pictures import SourceSettings
 from si_embodied.cli.options import EndWithJson
 from si_embodied.cli.output import print_findings, print_table, say
-from si_embodied.cli.parsing import flags
+from si_embodied.cli.parsing import all_flags, flags, reader, whole_number
 
 if TYPE_CHECKING:
     from si_embodied.findings import Report
 
 BoardFile = Annotated[Path, Doc("the board's geometry, as `calibrate board` writes it")]
 _BOARD = Path("board.yaml")
+_SQUARES = reader(partial(whole_number, minimum=LEAST_SQUARES, example=5), "N")
 _SOURCE = {"source": Positional}
 
 
@@ -31,7 +33,7 @@ class DrawBoard:
     Print it at 100%, glue it to something flat and stiff, and measure a square.
     """
 
-    board: Annotated[Board, flags()] = Board()
+    board: Annotated[Board, all_flags(Board, columns=_SQUARES, rows=_SQUARES)] = Board()
     paper: Annotated[Literal["A4", "A3", "letter"], Doc("size of the page")] = "A4"
     out: Annotated[Path, Doc("the page, .pdf or .png; the geometry is written beside it as .yaml")] = Path("board.pdf")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,8 +13,8 @@ from tyro.conf import Positional, arg
 
 from si_embodied.cli.options import EndWithJson
 from si_embodied.cli.output import print_table, say
-from si_embodied.cli.parsing import COUNT, Count, flags
-from si_embodied.data.settings import DataConfig
+from si_embodied.cli.parsing import COUNT, Count, all_flags, flags, reader, whole_number
+from si_embodied.data.settings import LEAST_PIXELS, DataConfig
 from si_embodied.parallel.placement import Placement
 from si_embodied.run_lock import locked
 from si_embodied.wording import counted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from si_embodied.data.audit import TypeAudit
 
 AUDIT_FILE, PAGE_FILE = "audit.json", "inspect.html"
+_PIXELS = reader(partial(whole_number, minimum=LEAST_PIXELS, example=224), "N")
 _FOLDER = Doc("the data set's folder")
 
 
@@ -29,7 +31,7 @@ _FOLDER = Doc("the data set's folder")
 class Generate:
     """Generate a data set. The same command continues after an interruption."""
 
-    data: Annotated[DataConfig, flags()]
+    data: Annotated[DataConfig, all_flags(DataConfig, count=COUNT, image_size=_PIXELS)]
     out: Annotated[Path, _FOLDER]
     placement: Annotated[Placement, flags(ray="ADDRESS|local", workers=COUNT)] = Placement()
 

@@ -73,6 +73,16 @@ def flags(*names: str, **fields: object) -> object:
     return _Chosen({**dict.fromkeys(names), **fields} or None)
 
 
+def all_flags(settings: type, **fields: object) -> object:
+    """Annotate a field whose type is a settings dataclass, all of whose fields become flags.
+
+    Args:
+        settings: the dataclass.
+        fields: those that need more than their type says, as for `flags`.
+    """
+    return flags(*(each.name for each in dataclasses.fields(settings) if each.name not in fields), **fields)
+
+
 def reader(
     read: Callable[[str], Any], metavar: str, *, without_value: str | None = None
 ) -> PrimitiveConstructorSpec[Any]:

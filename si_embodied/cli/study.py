@@ -36,7 +36,7 @@ _SHARDS = Path("runs/nano/data")
 _BUDGET = create_mutex_group(required=False, title="length of a training")
 _EPISODES = (arg(name="episodes"), COUNT)
 _SIZES = flags(
-    "out", "data", "images", steps=_BUDGET, minutes=_BUDGET, trainings=COUNT, test_images=COUNT,
+    "out", "data", "images", steps=(_BUDGET, COUNT), minutes=_BUDGET, trainings=COUNT, test_images=COUNT,
     threads=COUNT, episodes=flags("task", "seed", count=_EPISODES),
 )  # fmt: skip
 _PLAYING = ("out", "tasks", "seed")
@@ -123,7 +123,7 @@ class Reasoning:
     reasoning: Annotated[
         ReasoningRun,
         flags(
-            "out", "data", "tasks", steps=_BUDGET, minutes=_BUDGET, threads=COUNT,
+            "out", "data", "tasks", steps=(_BUDGET, COUNT), minutes=_BUDGET, threads=COUNT,
             episodes=flags("env", "seed", count=_EPISODES),
         ),
     ] = _DEFAULT_REASONING  # fmt: skip

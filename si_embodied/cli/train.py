@@ -12,7 +12,7 @@ from typing_extensions import Doc
 
 from si_embodied.cli.options import Checkpoint
 from si_embodied.cli.output import say
-from si_embodied.cli.parsing import flags
+from si_embodied.cli.parsing import COUNT, all_flags, flags
 from si_embodied.errors import ConfigError
 from si_embodied.progress import track
 from si_embodied.run_lock import locked
@@ -24,6 +24,10 @@ from si_embodied.training.tuning_settings import TuningConfig
 _Data = Annotated[tuple[Path, ...], Doc("folders that `si-embodied data generate` wrote, or JSONL files")]
 _Out = Annotated[Path, Doc("the run's folder")]
 _Images = Annotated[Path | None, Doc("folder of relative image paths; default: each data set's own")]
+_TUNING: dict[str, object] = {"steps": COUNT, "save_every": COUNT}
+_LORA = all_flags(
+    LoraConfig, rank=COUNT, alpha=COUNT, batch_size=COUNT, accumulation=COUNT, max_tokens=COUNT, **_TUNING
+)
 _Resume = Annotated[bool, Doc("continue from the last checkpoint in --out")]
 
 
@@ -38,8 +42,8 @@ class Nano:
     nano: Annotated[
         NanoRun,
         flags(
-            "out", "steps", "minutes", "resume", "start", "seed", "tabletops", "apartments", "rounds", "episodes",
-            "threads",
+            "out", "minutes", "resume", "start", "seed", "rounds", "episodes", steps=COUNT, tabletops=COUNT,
+            apartments=COUNT, threads=COUNT,
         ),
     ] = NanoRun(Path("runs/nano"))  # fmt: skip
 
@@ -67,7 +71,7 @@ class Lora:
     model: Checkpoint
     data: _Data
     out: _Out
-    lora: Annotated[LoraConfig, flags()] = LoraConfig()
+    lora: Annotated[LoraConfig, _LORA] = LoraConfig()
     images: _Images = None
     merge: Annotated[bool, Doc("also write a whole checkpoint with the adapter merged")] = False
     resume: _Resume = False
@@ -100,12 +104,12 @@ class Full:
     model: Checkpoint
     data: _Data
     out: _Out
-    tuning: Annotated[TuningConfig, flags()] = TuningConfig()
+    tuning: Annotated[TuningConfig, all_flags(TuningConfig, **_TUNING)] = TuningConfig()
     recipe: Annotated[str, Doc(f"auto (the model's family) or one of {', '.join(RECIPES)}")] = "auto"
     learning_rate: Annotated[float | None, Doc("peak; default: the recipe's")] = None
-    batch: Annotated[int | None, Doc("packs per optimizer step, over all GPUs; default: the recipe's")] = None
+    batch: Annotated[int | None, Doc("packs per optimizer step, over all GPUs; default: the recipe's"), COUNT] = None
     pack_tokens: Annotated[int | None, Doc("tokens of a pack; 0: one example; default: the recipe's")] = None
-    max_tokens: Annotated[int | None, Doc("per example; longer ones are an error; default: the recipe's")] = None
+    max_tokens: Annotated[int | None, Doc("per example; longer ones are an error; default: the recipe's"), COUNT] = None
     epochs: Annotated[float | None, Doc("passes over the data; default: the recipe's")] = None
     warmup: Annotated[float | None, Doc("share of the steps, or their number; default: the recipe's")] = None
     vision: Annotated[bool, Doc("also train the vision tower")] = False

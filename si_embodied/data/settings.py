@@ -9,6 +9,9 @@ from typing_extensions import Doc
 
 from si_embodied.errors import ConfigError
 
+LEAST_PIXELS = 64
+"""Along each side of a picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
@@ -24,9 +27,9 @@ class DataConfig:
         """Reject values that cannot be generated."""
         from si_embodied.data.questions import question_types
 
-        if self.count < 1 or self.seed < 0 or not 64 <= self.image_size <= 1024:
+        if self.count < 1 or self.seed < 0 or not LEAST_PIXELS <= self.image_size <= 1024:
             raise ConfigError(
-                "expected a count of at least 1, a seed of at least 0 and an image size from 64 to 1024, got: "
-                f"{self.count}, {self.seed} and {self.image_size}"
+                "expected a count of at least 1, a seed of at least 0 and an image size from "
+                f"{LEAST_PIXELS} to 1024, got: {self.count}, {self.seed} and {self.image_size}"
             )
         question_types(self.kinds)

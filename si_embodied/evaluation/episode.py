@@ -77,6 +77,12 @@ class EpisodeResult:
     trace: Trace | None = None  # pictures and path, kept beside the records; None unless asked for
     kept_steps: EpisodeSteps | None = None  # images, states and actions, likewise
 
+    @property
+    def outage(self) -> str:
+        """Why the model or its server failed, if it still did at the end of the episode; otherwise empty."""
+        last = self.plans[-1].record if self.plans else None
+        return last.message if last is not None and last.code is Code.BACKEND_FAILED else ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stepped:

@@ -181,8 +181,8 @@ def evaluate(
         on_episode: called with every new episode.
 
     Raises:
-        EvaluationError: the simulator was lost in several episodes in a row; an episode failed in another process, or
-            its process was lost again and again.
+        EvaluationError: the simulator was lost in several episodes in a row; the model or its server failed; an episode
+            failed in another process, or its process was lost again and again.
         SiEmbodiedError: an episode could not be run; those before it are recorded.
     """
     find_policy(config.policy)
@@ -196,7 +196,7 @@ def evaluate(
     interrupted = False
     try:
         with track(label or config.title, config.episodes, done=config.episodes - len(missing)) as work:
-            for outcome in _until_lost(outcomes):
+            for outcome in _until_lost(_until_outage(outcomes)):
                 result = outcome.result
                 if traces is not None and result.trace is not None:
                     traces.put(result.seed, result.trace)
@@ -233,6 +233,18 @@ def _until_lost(outcomes: _Outcomes) -> _Outcomes:
                 f"the simulator was lost in {lost} episodes in a row, the last with seed {result.seed}; see its last "
                 "output above. Repeat the command to run them again"
             )
+
+
+def _until_outage(outcomes: _Outcomes) -> _Outcomes:
+    """Pass outcomes on up to an episode that ended without its model, which says nothing about the model."""
+    for outcome in outcomes:
+        result = outcome.result
+        if result.outage:
+            raise EvaluationError(
+                f"the model or its server failed until the end of the episode with seed {result.seed}, which is not "
+                f"recorded: {result.outage}; repeat the command to run it again"
+            )
+        yield outcome
 
 
 def _outcomes(

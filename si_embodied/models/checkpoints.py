@@ -6,15 +6,19 @@ Only safetensors weights are read, and code that comes with a checkpoint is neve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import CheckpointError, ConfigError
+from si_embodied.errors import CheckpointError, ConfigError, RecordError
 from si_embodied.models.conversion import convert_config, is_original
 from si_embodied.models.footprint import STORED_BITS, StoredTensor
 from si_embodied.models.quantized import Quantization, read_quantization
+from si_embodied.remedies import to_write
 
 SUPPORTED = ("qwen3_vl", "qwen2_5_vl", "internvl", "bagel")
 """`model_type`s that run locally; `families.FAMILIES` has one entry per type."""
@@ -120,6 +124,26 @@ def new_directory(directory: str | Path) -> Path:
     return path
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[None]:
+    """Write a model into a new directory in the block; if that fails, it is removed, and the next try finds it new.
+
+    Raises:
+        RecordError: the directory cannot be written.
+    """
+    from safetensors import SafetensorError  # its own error also for a full disk
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise RecordError(f"cannot write to {path} ({error}): {to_write(error)}") from error
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -127,7 +151,7 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: the file is unreadable, or not a JSON object.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise unreadable(file, error) from error
     except (ValueError, RecursionError) as error:
@@ -135,6 +159,13 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{file} is not a JSON object: download it again")
     return value
+
+
+def _finite(text: str) -> float:
+    """Refuse NaN and infinity, also as 1e999: JSON has no such numbers, and a model computes nothing with them."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _check_processors(path: Path, *, original: bool) -> None:

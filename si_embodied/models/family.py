@@ -74,6 +74,25 @@ class Family(PointConvention, ABC):
         """Limit the memory of images that are kept as model inputs; a remembered view is in many prompts."""
         self._encoded = BoundedStore(most_bytes)
 
+    def check_fits(self, where: Path, rows: int) -> None:
+        """Check that the tokenizer is the weights' own: another one's tokens mean something else to the model.
+
+        Args:
+            where: the checkpoint's directory, for the message.
+            rows: of the model's output layer.
+
+        Raises:
+            CheckpointError: it has more tokens than the model, or another number for an image's token.
+        """
+        tokens, image = self._tokenizer.get_vocab_size(), self._image_tokens[1]
+        named = getattr(self._config, "image_token_id", image)
+        if tokens > rows or named != image:
+            raise CheckpointError(
+                f"{where}: tokenizer.json has {tokens} tokens, and that of images is {image}; by config.json and the "
+                f"weights there are {rows}, and it is {named}: use the tokenizer.json and config.json of the weights' "
+                "checkpoint"
+            )
+
     @classmethod
     @abstractmethod
     def load_image_processor(cls, directory: Path) -> Any:

@@ -86,7 +86,7 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: the checkpoint cannot be downloaded or loaded, does not fit into memory, or is not the base of
-            the adapter.
+            the adapter; or its tokenizer is another model's.
         ConfigError: unknown device or dtype, quantized weights on a device that does not support them, or of a
             checkpoint that is quantized already, or with an adapter; a checkpoint that is quantized with a method that
             the device does not support.
@@ -128,13 +128,16 @@ def load_checkpoint(
         " (converted from the original format)" if files.original else "",
         placement.device, placement.label, placement.kernel,
     )  # fmt: skip
+    rows = int(loaded.get_output_embeddings().weight.shape[0])
+    reads = family(tokenizer_json, image_processor, config)
+    reads.check_fits(files.directory, rows)
     return Checkpoint(
         directory=files.directory,
         name=name,
         model=loaded,
-        family=family(tokenizer_json, image_processor, config),
+        family=reads,
         tokenizer_json=tokenizer_json,
-        vocabulary_size=int(loaded.get_output_embeddings().weight.shape[0]),
+        vocabulary_size=rows,
         device=str(placement.device),
         dtype=f"{placement.label}+{stored.label}" if stored.method else placement.label,
         kernel=placement.kernel,
@@ -225,6 +228,23 @@ def _check_memory(files: CheckpointFiles, placement: Placement) -> None:
     if not cuda:
         remedies.append("run 8 or 4 bits with ONNX Runtime (si-embodied models export)")
     check_fits(str(files.directory), needed, free, str(placement.device), remedies)
+
+
+def check_processors(files: CheckpointFiles) -> None:
+    """Check that settings, image processor and tokenizer can be read; the weights are not.
+
+    Raises:
+        CheckpointError: one of them is damaged.
+    """
+    try:
+        _processors(files, FAMILIES[files.model_type])
+    except CheckpointError:
+        raise
+    except Exception as error:  # of the same many types as in `load_checkpoint`
+        raise CheckpointError(
+            f"the settings, image processor or tokenizer of {files.directory} cannot be read ({type(error).__name__}: "
+            f"{error}): download its JSON files again"
+        ) from error
 
 
 def _processors(files: CheckpointFiles, family: type[Family]) -> tuple[Any, Any, str]:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from si_embodied.errors import CheckpointError, RecordError, extra
-from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, new_directory, read_json
+from si_embodied.errors import CheckpointError, extra
+from si_embodied.models.checkpoints import CheckpointFiles, inspect_checkpoint, new_directory, read_json, written_whole
 from si_embodied.models.original import (
     IMAGE_TOKEN,
     IMAGENET_MEAN,
@@ -24,12 +24,12 @@ from si_embodied.models.original import (
     original_tokenizer,
     stored_shards,
 )
-from si_embodied.remedies import to_write
 from si_embodied.runs import share_weights, write_json
 
 with extra("models"):
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    from si_embodied.models.loading import check_processors
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,14 +76,13 @@ def convert_checkpoint(directory: str | Path, out: str | Path) -> Path:
             "nothing to convert"
         )
     path = new_directory(out)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
+    if not files.original:  # its files are copied as they are
+        check_processors(files)
+    with written_whole(path):
         config = _convert(files, path) if files.original else _copy(files, path)
         _rename_settings(path, config)
         write_json(path / _CONFIG, portable_config(config))  # last: a directory without config.json does not load
         share_weights(path)
-    except (OSError, SafetensorError) as error:
-        raise RecordError(f"cannot write to {path} ({error}): {to_write(error)}") from error
     _LOG.info("converted %s to %s", files.directory, path)
     return path
 

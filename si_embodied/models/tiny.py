@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import ConfigError, extra
-from si_embodied.models.checkpoints import new_directory
+from si_embodied.models.checkpoints import new_directory, written_whole
 from si_embodied.runs import share_weights
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
         The directory.
 
     Raises:
-        ConfigError: the directory is not empty, or cannot be written; or torch takes no such seed.
+        ConfigError: the directory is not empty, or torch takes no such seed.
+        RecordError: the directory cannot be written.
     """
     if not 0 <= seed < 1 << 63:
         raise ConfigError(f"expected a seed from 0 to 2^63 - 1, got: {seed}")
     path = new_directory(directory)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
+    with written_whole(path):
         tokenizer = _make_tokenizer()
         tokenizer.save_pretrained(str(path))
         model = _make_model(tokenizer, seed)
@@ -121,8 +121,6 @@ def make_tiny_checkpoint(directory: str | Path, seed: int = 0) -> Path:
         processor = {"processor_class": "Qwen3VLProcessor"}
         (path / "processor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
         _video_processor_config(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write the tiny checkpoint to {path}: {error}") from error
     return path
 
 

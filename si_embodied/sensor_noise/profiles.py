@@ -115,13 +115,18 @@ class NoiseProfile:
         return dataclasses.replace(self, name="none") == NoiseProfile()
 
 
+_MOST = {"_ratio": 1.0, "_m": 100.0, "_s": 60.0, "_px": 100.0, "_rad": math.pi, "_stops": 10.0, "_levels": 255.0}
+"""Beyond it, a setting is in another unit: nothing of the image, or of the episode, would be left."""
+
+
 def _check(group: ColourNoise | DepthNoise | TransferNoise | PoseNoise, signed: tuple[str, ...] = ()) -> None:
     for each in dataclasses.fields(group):
         value = getattr(group, each.name)
+        most = next((limit for unit, limit in _MOST.items() if each.name.endswith(unit)), math.inf)
         if not math.isfinite(value) or (value < 0 and each.name not in signed):
             raise ConfigError(f"expected {each.name} to be at least 0, got: {value}")
-        if each.name.endswith("_ratio") and value > 1:
-            raise ConfigError(f"expected {each.name} from 0 to 1, got: {value}")
+        if value > most and each.name != "max_m":
+            raise ConfigError(f"expected {each.name} from 0 to {most:g}, got: {value}")
 
 
 # --- the profiles ---------------------------------------------------------------------------------------------------

@@ -32,11 +32,13 @@ def is_loopback(host: str) -> bool:
 def read_key(file: Path | None) -> str | None:
     """The API key from a file's first line or the environment; an argument would show in lists of processes.
 
+    Blanks around it are not part of it: HTTP does not carry them.
+
     Raises:
-        ConfigError: the file cannot be read, or its first line is empty.
+        ConfigError: the file cannot be read, or there is nothing but blanks.
     """
     if file is None:
-        return os.environ.get(API_KEY_VARIABLE) or None
+        return key_in_environment()
     try:
         key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
     except OSError as error:
@@ -46,6 +48,31 @@ def read_key(file: Path | None) -> str | None:
     if not key:
         raise ConfigError(f"no API key on the first line of {str(file)!r}; openssl rand -hex 32 generates one")
     return key
+
+
+def key_in_environment() -> str | None:
+    """The key in the environment; None if it is not set.
+
+    Raises:
+        ConfigError: it is set to blanks.
+    """
+    given = os.environ.get(API_KEY_VARIABLE, "")
+    if given and not given.strip():
+        raise ConfigError(f"{API_KEY_VARIABLE} is set, but to blanks: set it to the key, or unset it")
+    return given.strip() or None
+
+
+def check_sendable(key: str) -> None:
+    """Check that a header can carry a key.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise ConfigError(
+            "expected an API key of printable ASCII characters without blanks around it; openssl rand -hex 32 "
+            "generates one"
+        )
 
 
 class ApiKey:
@@ -68,8 +95,8 @@ class ApiKey:
                 f"expected an API key of at least {SHORTEST_KEY} characters, got: {len(key)}; "
                 "openssl rand -hex 32 generates one"
             )
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise ConfigError("expected an API key of printable ASCII characters; openssl rand -hex 32 generates one")
+        if key is not None:
+            check_sendable(key)
         self._key = None if key is None else key.encode()
 
     def check(self, authorization: str | None) -> None:

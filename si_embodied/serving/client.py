@@ -28,8 +28,8 @@ from si_embodied.errors import (
 from si_embodied.guard import Guard
 from si_embodied.planner import unforeseen
 from si_embodied.prompts import load_prompt, prompt_versions
-from si_embodied.serving.access import API_KEY_VARIABLE, is_loopback
-from si_embodied.serving.messages import PLAN_PATH, PlanRequest, pack_request, unpack_reply
+from si_embodied.serving.access import API_KEY_VARIABLE, check_sendable, is_loopback, key_in_environment
+from si_embodied.serving.messages import PLAN_PATH, REASONS, PlanRequest, pack_request, unpack_reply
 from si_embodied.serving.options import MOST_BYTES
 from si_embodied.types import Code, Execute, Hold, Refusal, never_asked, refused
 
@@ -77,7 +77,7 @@ class RemotePlanner:
             patience_s: how long one plan keeps retrying an unreachable server, while its image is not too old.
 
         Raises:
-            ConfigError: not a valid URL.
+            ConfigError: not a valid URL, or a key that no header can carry.
         """
         self.embodiment = embodiment
         self.config = config or PlannerConfig()
@@ -85,7 +85,9 @@ class RemotePlanner:
         self.info = BackendInfo(url, "none", "none")
         self._url, host = _plan_url(url)
         self._robot = robot or f"{socket.gethostname()}-{os.getpid()}"[:100]
-        key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
+        key = key_in_environment() if api_key is None else api_key
+        if key:
+            check_sendable(key)  # a header that cannot be sent would be quoted, with the key, in the hold's message
         self._settings: dict[str, Any] = {
             "additional_headers": {"Authorization": f"Bearer {key}"} if key else {},
             "compression": None,  # deflate does not shrink images
@@ -237,6 +239,11 @@ class RemotePlanner:
     def _why(self, error: Exception) -> str:
         if isinstance(error, InvalidStatus):
             status, said = error.response.status_code, (error.response.body or b"")[:300].decode("utf-8", "replace")
+            if status not in REASONS.values():
+                return (
+                    f"{self._url} answered with status {status}, as no planning server does: give the address that "
+                    "`si-embodied serve` prints"
+                )
             return f"{self._url} rejected this robot ({status}): {said or 'is it a planning server?'}"
         if isinstance(error, ConnectionClosed) and _close_code(error) == _MESSAGE_TOO_BIG:
             return f"{self._url}: the message is too big; use compressed=True, or serve with a higher --max-megabytes"

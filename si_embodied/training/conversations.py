@@ -79,8 +79,11 @@ def read_records(sources: Sequence[Path], image_root: Path | None = None) -> tup
         image_root: the folder that image paths are relative to; by default the data set's own.
 
     Raises:
-        DataError: a source is missing, empty or malformed, or an image is missing; the message names the record.
+        DataError: there is no source, one is missing, empty or malformed, or an image is missing; the message names
+            the record.
     """
+    if not sources:
+        raise DataError("expected at least one data set, got none: nothing to train on")
     records: list[Record] = []
     for source in sources:
         folder = source if source.is_dir() else source.parent

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 from si_embodied.embodiment import TaskKind
-from si_embodied.errors import extra
+from si_embodied.errors import RecordError, extra
+from si_embodied.remedies import to_write
 from si_embodied.runs import share_weights
 from si_embodied.training.architecture import image_processor
 from si_embodied.training.nano_settings import NANO_PROMPTS
@@ -16,6 +17,7 @@ from si_embodied.training.vocabulary import make_tokenizer
 
 with extra("models"):
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
 if TYPE_CHECKING:
@@ -48,7 +50,21 @@ def export(model: Any, directory: Path, story: Story) -> Path:
     """Write a checkpoint that transformers and our own backend load like any other of the family.
 
     Weights are written in float16 to halve the size; the dtype to run in is chosen on loading.
+
+    Raises:
+        RecordError: the directory cannot be written.
     """
+    try:
+        _write(model, directory, story)
+    except (OSError, SafetensorError) as error:
+        raise RecordError(
+            f"cannot write the checkpoint to {directory} ({error}): {to_write(error)}; the training's state is kept, "
+            "so --resume writes it"
+        ) from error
+    return directory
+
+
+def _write(model: Any, directory: Path, story: Story) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     make_tokenizer().save_pretrained(str(directory))
     model.config.save_pretrained(str(directory))
@@ -74,7 +90,6 @@ def export(model: Any, directory: Path, story: Story) -> Path:
         f"# The prompts this checkpoint was trained with.\nprompts:\n{listed}", encoding="utf-8"
     )
     (directory / "README.md").write_text(card(model, story), encoding="utf-8")
-    return directory
 
 
 def _versions(prompts: Prompts) -> dict[TaskKind, str]:

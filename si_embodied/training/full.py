@@ -22,7 +22,7 @@ from si_embodied.training.packing import Order, Packer, Packs, blank_example, ma
 from si_embodied.training.recipes import RECIPES, Recipe
 from si_embodied.training.tuning import TrainingData, Tuned, read_inputs, train
 from si_embodied.training.tuning_files import model_card, save_whole
-from si_embodied.training.tuning_folder import own_errors
+from si_embodied.training.tuning_folder import only_run, own_errors
 from si_embodied.training.tuning_settings import TuningConfig
 
 with extra("train"):
@@ -91,7 +91,7 @@ def tune_full(
     """
     config = config or FullConfig(recipe=family_recipe(model))
     settings, records = read_inputs(model, data, config, image_root)
-    with own_errors(out):
+    with own_errors(out), only_run(out):
         tuned = train(_Full(config, out), model, records, out, settings, report, resume=resume)
         trained = tuned.trained_parameters
         state = _whole_state(tuned, _stored_dtype(model))

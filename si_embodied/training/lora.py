@@ -21,7 +21,7 @@ from si_embodied.training.conversations import Collator, Examples, Record
 from si_embodied.training.lora_settings import LoraConfig
 from si_embodied.training.tuning import TrainingData, read_inputs, train
 from si_embodied.training.tuning_files import model_card, save_adapter, save_whole
-from si_embodied.training.tuning_folder import own_errors
+from si_embodied.training.tuning_folder import only_run, own_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +81,15 @@ def tune(
 
     Raises:
         CheckpointError: the model cannot be loaded.
-        ConfigError: a setting is not supported, or `out` holds a run with other settings, or one without `resume`.
+        ConfigError: a setting is not supported, or `out` holds a run with other settings, or one without `resume`, or
+            another run writes into it.
         DataError: the data are empty or malformed, or an image is missing or unreadable.
         RecordError: the run cannot be written.
         BackendError: the loss is no longer finite, or memory ran out.
     """
     config = config or LoraConfig()
     settings, records = read_inputs(model, data, config, image_root)
-    with own_errors(out):
+    with own_errors(out), only_run(out):
         tuned = train(_Lora(config), model, records, out, settings, report, resume=resume)
         trained = tuned.trained_parameters
         batch = f"{config.batch_size * config.accumulation} conversations"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from si_embodied.training.examples import Labelled
 
+_CHECKPOINT, _STUDENT = "checkpoint", "student"
+
 
 def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) -> Path:
     """Render missing images, train in rounds, and write the checkpoint; returns its directory.
@@ -35,11 +37,10 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
     far. All rounds share one budget and one learning-rate schedule.
 
     Raises:
-        ConfigError: a training state exists and `resume` is false, or the other way around.
+        ConfigError: a training state exists and `resume` is false, or the other way around; or the folder holds
+            another run's checkpoint.
     """
-    state = run.out / "run" / STATE
-    if state.exists() and not run.resume:
-        raise ConfigError(f"{state} exists: add --resume to continue from it, or choose another --out")
+    state = _state(run)
     counts: dict[World, int] = {
         "tabletop": run.tabletops, "apartment": run.apartments, "household": run.households
     }  # fmt: skip
@@ -66,7 +67,21 @@ def train_nano(run: NanoRun, *, report: Callable[[str], None] = lambda _: None) 
         budget = Budget(run.steps, run.minutes, until)
         train(trained, Material(data, pool), Material(measured, unseen), run.out / "run", budget, report=report)
     story = _story(run, trained, data, measured, pool, unseen)
-    return export(trained.mean, run.out / "checkpoint", story)
+    return export(trained.mean, run.out / _CHECKPOINT, story)
+
+
+def _state(run: NanoRun) -> Path:
+    """Where the training's state is, or will be; what would be overwritten is refused."""
+    state = run.out / "run" / STATE
+    if state.exists() and not run.resume:
+        raise ConfigError(f"{state} exists: add --resume to continue from it, or choose another --out")
+    for name in (_CHECKPOINT, _STUDENT):
+        if not state.exists() and (run.out / name).exists():
+            raise ConfigError(
+                f"{run.out / name} exists, and is not of a run that can be resumed ({state} is missing): choose "
+                "another --out, so that it is not overwritten"
+            )
+    return state
 
 
 def _begin(run: NanoRun, state: Path) -> Training:
@@ -86,7 +101,7 @@ def _taught(
     run: NanoRun, trained: Training, number: int, report: Callable[[str], None]
 ) -> tuple[DecisionPool, DecisionPool]:
     """The decisions of all rounds up to this one, which are collected if they are missing, and held-out ones."""
-    folder, student = run.out / "decisions", run.out / "student"
+    folder, student = run.out / "decisions", run.out / _STUDENT
     if number and not (folder / str(number)).exists():  # otherwise an interrupted round, whose student is kept
         story = Story({}, "", trained.recipe.seed, trained.step, trained.seconds / 60, prompts=run.prompts)
         export(trained.mean, student, story)

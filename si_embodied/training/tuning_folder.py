@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import BackendError, ConfigError, RecordError, extra
 from si_embodied.remedies import to_write
+from si_embodied.run_lock import LOCK, locked
 from si_embodied.runs import claim
 
 with extra("train"):
@@ -34,7 +36,7 @@ _MAY_CHANGE = ("config.save_every", "config.workers")  # when a run is resumed
 def open_run(out: Path, settings: TuningSettings, *, resume: bool) -> Path | None:
     """Start a run's folder, or find the checkpoint to resume from; None if there is none yet."""
     file = out / RUN_FILE
-    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not resume and out.exists() and (not out.is_dir() or any(each.name != LOCK for each in out.iterdir())):
         raise ConfigError(f"{out} is not empty: give a new folder, or --resume to resume the run in it")
     if resume and not file.is_file():
         raise ConfigError(f"there is no run in {out} to resume: start it without --resume")
@@ -59,6 +61,19 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Keep other runs out of a run's folder; of several processes, the first, which writes it, holds the lock.
+
+    Raises:
+        ConfigError: another run writes into the folder.
+        RecordError: the folder cannot be written.
+    """
+    first = os.environ.get("RANK", "0") == "0"  # set by torchrun
+    with locked(out) if first else nullcontext():
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.scripted import ScriptedBackend
@@ -147,5 +147,34 @@ def test_several_servers_are_asked_at_once_and_answers_keep_their_order(tmp_path
 
 def test_a_file_of_something_else_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text('{"episode": 1}\n')
-    with pytest.raises(DataError, match="not an answer"):
+    with pytest.raises(ConfigError, match=r"line 1 of .*answers\.jsonl' is broken"):
         Answering([ScriptedBackend(["A"])], "images", tmp_path / "answers.jsonl")
+
+
+def test_a_question_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """As of a picture that is missing or broken, or a table with other columns."""
+
+    def broken() -> list[dict[str, Any]]:
+        raise KeyError("answer")
+
+    answering = Answering([ScriptedBackend(["A"])], "images", tmp_path / "answers.jsonl")
+    with pytest.raises(DataError, match=r"question 7 of rooms cannot be read .*KeyError: 'answer'.*again"):
+        answering.answer([*questions(1), Question("rooms", 7, broken, {})])
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 1, "earlier answers are kept"
+
+
+def test_a_picture_that_was_cut_short_is_not_asked_about(
+    open_model: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lmms-eval tells Pillow to fill in what is missing."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    file = tmp_path / "cut.png"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:6000])
+
+    def cut(_: object) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": [{"type": "image", "url": Image.open(file).convert("RGB")}]}]
+
+    with pytest.raises(DataError, match=r"question 0 of rooms cannot be read .*truncated"):
+        open_model().generate_until([Request(("", cut, {}, 0, "rooms", "test"))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.benchmarking.answering import answers_of
 from si_embodied.benchmarking.benchmarks import BENCHMARKS
 from si_embodied.benchmarking.environment import DEFAULT
-from si_embodied.benchmarking.harness import Scored
+from si_embodied.benchmarking.harness import Scored, last_words
 from si_embodied.benchmarking.messages import Sight
 from si_embodied.benchmarking.report import ALL_PARTS, Measured, SpatialReport, compare, join, measure, published
 from si_embodied.benchmarking.settings import SpatialRun
@@ -48,6 +49,29 @@ def test_missing_data_are_said_with_where_to_get_them_and_where_they_must_lie(tm
         f"hf download nyu-visionx/VSI-Bench --repo-type dataset --local-dir {tmp_path}/nyu-visionx/VSI-Bench" in words
     )
     assert f"videos in {tmp_path}/vsibench: unpack the archives" in words
+
+
+@pytest.mark.parametrize("kept", [0, 4, 20_000])
+def test_a_table_that_was_cut_short_is_named(tmp_path: Path, kept: int) -> None:
+    data = shutil.copytree(SAMPLES, tmp_path / "data")
+    (file,) = (data / "RunsenXu").rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(DataError, match=rf"test-00000-of-00001\.parquet' is empty or cut short.*\({kept} bytes"):
+        check_data(data, BENCHMARKS["mmsi"].tasks)
+
+
+def test_the_reason_of_lmms_eval_is_found_in_its_log() -> None:
+    """The log ends with its own wrappings of it, in colour."""
+    log = (
+        "Traceback (most recent call last):\n"
+        "datasets.exceptions.DataFilesNotFoundError: No data files in /data/MMSI-Bench\n"
+        "The above exception was the direct cause of the following exception:\n"
+        "tenacity.RetryError: RetryError[<Future at 0x7f state=finished raised DataFilesNotFoundError>]\n"
+        "\x1b[32m2026-11-30 17:49:19\x1b[0m | \x1b[31mERROR\x1b[0m | Error during evaluation: RetryError[<Future>]\n"
+    )
+    assert last_words(log) == "datasets.exceptions.DataFilesNotFoundError: No data files in /data/MMSI-Bench"
+    assert last_words("\x1b[31mkilled\x1b[0m\n") == "killed"
+    assert last_words("") == "without a word"
 
 
 def test_a_task_file_includes_lmms_evals_own_and_changes_only_the_data(tmp_path: Path) -> None:

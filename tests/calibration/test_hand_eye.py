@@ -204,13 +204,22 @@ def test_a_board_that_was_not_held_gives_no_mount_to_set() -> None:
     assert "set square_m" not in str(report.lines())
 
 
-def test_poses_in_millimetres_are_refused_with_their_values() -> None:
-    taken = views(4)
-    poses = [Pose(p.rotation, 1000 * p.translation) for view in taken if (p := view.picture.T_fixed_mount)]
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("unit", "factor"), [("millimetres", 1000), ("centimetres", 100)])
+def test_poses_that_are_not_in_metres_are_refused_with_their_values_and_unit(
+    unit: str, factor: float, held: bool
+) -> None:
+    taken = views(4, held=held)
+    poses = [Pose(p.rotation, factor * p.translation) for view in taken if (p := view.picture.T_fixed_mount)]
     x = poses[0].translation[0]
-    with pytest.raises(DataError, match=rf"moved \d+ m between .* position \({x:g}, .*millimetres: divide"):
-        check(posed(taken, poses))
-    with pytest.raises(ConfigError, match=r"a camera 1105 m from its link.*millimetres"):
+    with pytest.raises(
+        DataError, match=rf"moved \d+ m between .* position \({x:g}, .*{unit}: divide x, y and z by {factor:g}"
+    ):
+        check(posed(taken, poses), board_held=held)
+
+
+def test_a_mount_that_is_not_in_metres_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"a camera 1105 m from its link.*by 1000 if they are millimetres, by 100"):
         HandEyeSettings(published="100 30 1100 0 0 0 1").mount()
     with pytest.raises(ConfigError, match="--board-height in metres, got: 1200"):
         HandEyeSettings(board_height=1200.0)

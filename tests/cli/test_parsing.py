@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import typing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from typing_extensions import Doc
+from tyro.constructors import PrimitiveConstructorSpec
 
-from si_embodied.cli import study
+from si_embodied.cli import parsing, study
+from si_embodied.cli.main import VERBS
 from si_embodied.cli.main import parse as parse_line
 from si_embodied.cli.parsing import flags, parse, reader
 from si_embodied.config import descriptions
@@ -122,3 +128,51 @@ def test_the_length_of_a_training_is_steps_or_minutes(
     assert isinstance(command, study.Scaling)
     sizes = study._one_budget(command.sizes, study._DEFAULT_SIZES)
     assert (sizes.steps, sizes.minutes, sizes.data) == (steps, minutes, Path("runs/nano/data"))
+
+
+def _whole_numbers(
+    cls: Any, chosen: Mapping[str, object] | None = None, base: Any = None
+) -> Iterator[tuple[Any, str]]:  # fmt: skip
+    """Each flag of a command that takes any whole number: the settings that it is a field of, and its name."""
+    for field, plain, notes in parsing._fields(cls, chosen):
+        default = parsing._default(field) if base is None else getattr(base, field.name)
+        within = next((note for note in reversed(notes) if isinstance(note, parsing._Chosen)), None)
+        if dataclasses.is_dataclass(plain):
+            if dataclasses.is_dataclass(default):
+                yield from _whole_numbers(plain, None if within is None else within.fields, default)
+        elif base is not None and int in (typing.get_args(plain) or (plain,)):
+            yield from [(base, field.name)] * (not any(isinstance(each, PrimitiveConstructorSpec) for each in notes))
+
+
+def test_a_flag_that_says_at_least_0_takes_a_0() -> None:
+    """Otherwise the message about -1 would send its reader into the next error."""
+    modules = [importlib.import_module(f"si_embodied.cli.{verb}") for verb in VERBS]
+    commands = [
+        command
+        for verb, module in zip(VERBS, modules, strict=True)
+        for command in getattr(module, "SUBCOMMANDS", {verb: getattr(module, verb.capitalize(), None)}).values()
+    ]
+    found = [(settings, name) for command in commands for settings, name in _whole_numbers(command)]
+    assert len(found) > 10
+    for settings, name in found:
+        dataclasses.replace(settings, **{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("line", "least"),
+    [
+        ("data generate --out O --count -1", 1),
+        ("data generate --out O --count 1 --image-size 20", 64),
+        ("calibrate board --columns 2", 3),
+        ("benchmark latency --image-size 20", 32),
+        ("train full --model M --data D --out O --batch 0", 1),
+        ("train lora --model M --data D --out O --rank -4", 1),
+        ("study scaling --steps 0", 1),
+    ],
+)
+def test_a_number_that_is_too_small_is_refused_with_the_smallest(
+    line: str, least: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_line(line.split())
+    assert f"at least {least}" in " ".join(capsys.readouterr().err.split())

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from si_embodied.errors import EvaluationError, SimulatorError
+from si_embodied import task
+from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.scripted import ScriptedBackend
+from si_embodied.errors import BackendError, EvaluationError, SimulatorError
 from si_embodied.evaluation.config import EvaluationConfig
 from si_embodied.evaluation.episode import EpisodeResult
 from si_embodied.evaluation.records import RecordFile
@@ -16,6 +19,7 @@ from si_embodied.evaluation.registry import PolicySpec, make_env, policies, regi
 from si_embodied.evaluation.report import compare, detail_lines, make_report
 from si_embodied.evaluation.runner import Run, evaluate
 from si_embodied.policies.base import Policy
+from si_embodied.types import Completion, Prompt
 
 pytest.importorskip("gymnasium")
 pytestmark = pytest.mark.timeout(120)
@@ -88,3 +92,23 @@ def test_a_world_that_cannot_be_made_is_an_error_and_not_a_lost_episode(world: s
 
 def test_the_python_that_runs_the_world_is_part_of_the_identity(world: str) -> None:
     assert config(world).digest() != EvaluationConfig(env=world, policy="brittle-walker").digest()
+
+
+def test_an_episode_without_its_model_is_not_recorded_and_is_run_again(
+    fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = '{"subgoals": [{"skill": "stop"}], "done": false}'
+    planner = EvaluationConfig(fake_world, "planner", backend=BackendConfig("scripted", script=(stop,)), episodes=3)
+
+    def give_up(self: ScriptedBackend, prompt: Prompt, *, deadline_s: float) -> Completion:
+        raise BackendError("the server has gone")
+
+    run(replace(planner, episodes=1), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "_LONGEST_PAUSE_S", 0.0)
+        patch.setattr(ScriptedBackend, "generate", give_up)
+        with pytest.raises(EvaluationError, match=r"seed 1, which is not recorded: the server has gone; repeat"):
+            run(planner, tmp_path)
+    again = run(planner, tmp_path)
+    assert (again.resumed, [episode.seed for episode in again.episodes]) == (1, [0, 1, 2])
+    assert not any(episode.outage for episode in again.episodes)

@@ -185,7 +185,13 @@ def test_any_config_is_accepted_or_a_checkpoint_error(
         inspect_checkpoint(path)
 
 
-def test_an_original_config_with_infinity_is_a_checkpoint_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [("Infinity", "Infinity is not a finite number"), ("1e999", "1e999 is not a finite number"), ('"x"', "malformed")],
+)
+def test_an_original_config_without_a_sensible_ratio_is_a_checkpoint_error(
+    tmp_path: Path, ratio: str, words: str
+) -> None:
     vision = dict.fromkeys(
         ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act", "norm_type",
          "layer_norm_eps", "qkv_bias", "qk_normalization"], 0,
@@ -195,7 +201,9 @@ def test_an_original_config_with_infinity_is_a_checkpoint_error(tmp_path: Path) 
         vision_config={**vision, "image_size": 448, "patch_size": 14}, llm_config={"model_type": "qwen2"},
         downsample_ratio=float("inf"),
     )  # fmt: skip
-    with pytest.raises(CheckpointError, match="malformed"):
+    file = tmp_path / "config.json"
+    file.write_text(file.read_text().replace("Infinity", ratio))
+    with pytest.raises(CheckpointError, match=words):
         inspect_checkpoint(tmp_path)
 
 

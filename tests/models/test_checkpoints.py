@@ -82,6 +82,7 @@ def _outside(directory: Path) -> None:
 _BREAKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no config": (_drop("config.json"), "no config.json"),
     "garbled config": (_write("config.json", b"{"), "cannot be read as JSON"),
+    "config with NaN": (_write("config.json", b'{"eps": NaN}'), "NaN is not a finite number"),
     "config is a list": (_write("config.json", b"[]"), "not a JSON object"),
     "no tokenizer": (_drop("tokenizer.json"), "no tokenizer.json"),
     "no image processor": (
@@ -174,6 +175,22 @@ def test_a_corrupted_tokenizer_is_rejected(broken: Path) -> None:
     """Whatever exception the tokenizers library raises."""
     (broken / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="could not be loaded"):
+        load_checkpoint(broken, device="cpu")
+
+
+@pytest.mark.parametrize("shift", ["more tokens", "another image token"])
+def test_another_models_tokenizer_is_rejected(shift: str, broken: Path) -> None:
+    """It would give the model numbers that mean something else, or that it has no row for."""
+    if shift == "more tokens":
+        tokenizer = json.loads((broken / "tokenizer.json").read_text())
+        last = max(token["id"] for token in tokenizer["added_tokens"])
+        like = tokenizer["added_tokens"][-1]
+        tokenizer["added_tokens"] += [{**like, "id": last + n, "content": f"<{n}>"} for n in range(1, 100)]
+        (broken / "tokenizer.json").write_text(json.dumps(tokenizer))
+    else:
+        config = json.loads((broken / "config.json").read_text())
+        (broken / "config.json").write_text(json.dumps({**config, "image_token_id": 5}))
+    with pytest.raises(CheckpointError, match="use the tokenizer.json and config.json of the weights' checkpoint"):
         load_checkpoint(broken, device="cpu")
 
 

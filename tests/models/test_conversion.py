@@ -272,7 +272,7 @@ def test_converting_does_not_overwrite_a_directory(original_internvl: Path, tmp_
 
 
 def test_a_full_disk_is_a_record_error(original_internvl: Path, tmp_path: Path) -> None:
-    """The partial output is not mistaken for a checkpoint."""
+    """The partial output is removed, so that the same command can be repeated."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
@@ -281,8 +281,15 @@ def test_a_full_disk_is_a_record_error(original_internvl: Path, tmp_path: Path) 
             convert_checkpoint(original_internvl, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    with pytest.raises(CheckpointError, match="no config"):
-        inspect_checkpoint(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_with_a_damaged_tokenizer_is_not_copied(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    broken = shutil.copytree(checkpoints["qwen3_vl"], tmp_path / "broken")
+    (broken / "tokenizer.json").write_text((broken / "tokenizer.json").read_text()[:500])
+    with pytest.raises(CheckpointError, match="cannot be read.*download its JSON files again"):
+        convert_checkpoint(broken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl", "internvl"])

@@ -8,7 +8,7 @@ pytest.importorskip("transformers")
 
 from typing import TYPE_CHECKING
 
-from si_embodied.errors import ConfigError
+from si_embodied.errors import ConfigError, RecordError
 from si_embodied.models.tiny import SPECIAL_TOKENS, make_tiny_checkpoint
 
 if TYPE_CHECKING:
@@ -76,5 +76,19 @@ def test_an_unwritable_path_is_rejected(tmp_path: Path) -> None:
     """A file, and a path below a file."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ConfigError, match="file"):
+        with pytest.raises((ConfigError, RecordError), match="file"):
             make_tiny_checkpoint(path)
+
+
+def test_a_full_disk_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    """safetensors has an error of its own for it."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with pytest.raises(RecordError, match="free some space"):
+            make_tiny_checkpoint(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "out").exists()
+    assert make_tiny_checkpoint(tmp_path / "out").is_dir()

@@ -56,6 +56,9 @@ def test_a_file_changes_a_profile(tmp_path: Path) -> None:
         ("depth: {noize_m: 1.0}", "Did you mean 'noise_m'"),
         ("colour: 3", "group of settings"),
         ("pose: {delay_s: -1.0}", "delay_s to be at least 0"),
+        ("colour: {blur_px: 1.0e+308}", "blur_px from 0 to 100"),
+        ("transfer: {delay_s: 50000}", "delay_s from 0 to 60"),
+        ("pose: {calibration_rad: 90}", "calibration_rad from 0 to 3.14"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(text: str, words: str, tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from si_embodied import Code, Hold
+from si_embodied.backends.server import ServerBackend
+from si_embodied.embodiment import MobileBase
 from si_embodied.errors import ConfigError, RequestRefused
-from si_embodied.serving.access import ApiKey, RateLimit, WrongKeys, is_loopback, read_key
+from si_embodied.serving.access import API_KEY_VARIABLE, ApiKey, RateLimit, WrongKeys, is_loopback, read_key
+from si_embodied.serving.client import RemotePlanner
 from si_embodied.serving.metrics import Metrics
 from si_embodied.types import PlanRecord
 
@@ -48,7 +51,9 @@ def test_the_right_key_is_accepted() -> None:
     ApiKey(KEY, host="0.0.0.0").check(f"Bearer {KEY}")
 
 
-@pytest.mark.parametrize("key", ["sixteen-létters-and-more", "sixteen letters\nand more"])
+@pytest.mark.parametrize(
+    "key", ["sixteen-létters-and-more", "sixteen letters\nand more", "sixteen letters and more ", " " * 20]
+)
 def test_a_key_that_http_cannot_carry_is_rejected(key: str) -> None:
     with pytest.raises(ConfigError, match="ASCII"):
         ApiKey(key, host="0.0.0.0")
@@ -67,6 +72,26 @@ def test_an_unusable_key_file_is_a_config_error(content: bytes | None, words: st
         (tmp_path / "key").write_bytes(content)
     with pytest.raises(ConfigError, match=words):
         read_key(tmp_path / "key")
+
+
+def test_blanks_around_the_key_in_the_environment_are_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(API_KEY_VARIABLE, f" {KEY}\n")
+    assert read_key(None) == KEY
+    monkeypatch.setenv(API_KEY_VARIABLE, "  ")
+    with pytest.raises(ConfigError, match="set, but to blanks"):
+        read_key(None)
+    monkeypatch.delenv(API_KEY_VARIABLE)
+    assert read_key(None) is None
+
+
+@pytest.mark.parametrize("key", ["topsecret\r\nX-Evil: 1", "tøpsecret", "topsecret "])
+def test_a_client_with_an_unusable_key_says_so_and_does_not_show_it(key: str, base: MobileBase) -> None:
+    """The libraries' own errors quote the header, which would put the key into records and logs."""
+    with pytest.raises(ConfigError, match="expected an API key") as of_planner:
+        RemotePlanner("ws://127.0.0.1:1", base, api_key=key)
+    with pytest.raises(ConfigError, match="expected an API key") as of_server:
+        ServerBackend("http://127.0.0.1:1", "m", api_key=key)
+    assert "psecret" not in f"{of_planner.value}{of_server.value}"
 
 
 def test_each_wrong_key_makes_its_address_wait_longer() -> None:

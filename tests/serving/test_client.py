@@ -20,6 +20,9 @@ import pytest
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 from websockets.sync.server import ServerConnection, serve
 
 from si_embodied import Code, Decision, Execute, Hold, Observation, Task
@@ -493,3 +496,12 @@ def test_an_unusable_certificate_is_rejected_before_a_model_is_loaded(
         with pytest.raises(ConfigError, match="certificate"):
             ServeOptions(port=0, **files)
     ServeOptions(port=0, certificate=pem, private_key=key)
+
+
+def test_another_kind_of_server_is_told_from_one_that_refuses(base: MobileBase) -> None:
+    """A page of some other web server is not shown as the reason of a refusal."""
+    planner = RemotePlanner("ws://127.0.0.1:1", base)
+    answered = InvalidStatus(Response(200, "OK", Headers(), b"<html>Welcome to nginx"))
+    assert "status 200, as no planning server does" in planner._why(answered)
+    refused = InvalidStatus(Response(401, "Unauthorized", Headers(), b"this server requires its API key"))
+    assert planner._why(refused).endswith("rejected this robot (401): this server requires its API key")

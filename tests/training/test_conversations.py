@@ -215,6 +215,11 @@ def test_a_batch_predicts_the_same_next_token_as_inference(
 # --- invalid input --------------------------------------------------------------------------------------------------
 
 
+def test_no_data_set_at_all_is_rejected() -> None:
+    with pytest.raises(DataError, match="got none"):
+        read_records([])
+
+
 def test_an_empty_file_is_rejected(file: Path) -> None:
     with pytest.raises(DataError, match="nothing to train on"):
         read(file)

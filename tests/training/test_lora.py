@@ -24,13 +24,17 @@ from si_embodied.cli.main import main
 from si_embodied.errors import CheckpointError, ConfigError, DataError, MissingExtraError, RecordError
 from si_embodied.models.loading import load_checkpoint
 from si_embodied.plan import parse_plan, plan_schema
+from si_embodied.run_lock import locked
 from si_embodied.training import lora
 from si_embodied.training.conversations import Collator, encode, read_records
+from si_embodied.training.full import tune_full
 from si_embodied.training.lora import LoraRun, tune
 from si_embodied.training.lora_settings import LoraConfig
+from si_embodied.training.tuning_folder import only_run
 from si_embodied.types import Prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CONFIG = LoraConfig(
@@ -308,6 +312,22 @@ def test_missing_data_are_rejected(checkpoints: dict[str, Path], tmp_path: Path)
 def test_a_run_is_not_overwritten(runs: dict[str, LoraRun], checkpoints: dict[str, Path], data: Path) -> None:
     with pytest.raises(ConfigError, match="--resume"):
         tune(checkpoints["qwen3_vl"], [data], runs["qwen3_vl"].adapter.parent, CONFIG)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("method", [tune, tune_full])
+def test_two_runs_do_not_share_a_folder(
+    method: Callable[..., object], checkpoints: dict[str, Path], data: Path, tmp_path: Path, resume: bool
+) -> None:
+    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="another run is writing"):
+        method(checkpoints["qwen3_vl"], [data], tmp_path / "run", resume=resume)
+
+
+def test_processes_of_one_run_share_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with only_run(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with only_run(tmp_path):
+            pass
 
 
 def test_a_run_resumes_only_with_its_own_settings(

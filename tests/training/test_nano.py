@@ -13,6 +13,8 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("mujoco")
 
+from safetensors import SafetensorError
+
 from si_embodied.config import checkpoint_prompts
 from si_embodied.errors import ConfigError, RecordError
 from si_embodied.training.architecture import GRID, MICRO, image_processor
@@ -170,6 +172,25 @@ def test_one_call_renders_trains_and_exports(tmp_path: Path) -> None:
     assert "point pick" in lines[-1]["held_out"]
     with pytest.raises(ConfigError, match="--resume"):
         train_nano(run)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_checkpoint_of_another_run_is_not_overwritten(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(ConfigError, match=r"checkpoint exists.*choose another --out"):
+        train_nano(NanoRun(out=tmp_path, resume=resume))
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_checkpoint_that_cannot_be_written_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("si_embodied.training.export.save_file", full)
+    with pytest.raises(RecordError, match="No space left.*free some space.*--resume writes it"):
+        export(Training(SMALL).mean, tmp_path, Story({}, "0", 5, 0, 0.0))
 
 
 def test_a_run_can_start_from_a_checkpoints_weights(tmp_path: Path) -> None:

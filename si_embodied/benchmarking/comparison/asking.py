@@ -8,10 +8,9 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from si_embodied.backends.opening import open_backend, open_planner
 from si_embodied.benchmarking.comparison.decisions import Decided, Pair
+from si_embodied.benchmarking.results import typed_rows
 from si_embodied.errors import ConfigError, DataError, EvaluationError
 from si_embodied.evaluation.episode import run_episode
 from si_embodied.evaluation.records import RecordFile
@@ -21,6 +20,7 @@ from si_embodied.policies.planner_policy import SpatialPlannerPolicy, embodiment
 from si_embodied.ros_nodes.recording.reader import Recording
 from si_embodied.ros_nodes.recording.replay import Replayer
 from si_embodied.runs import JsonLines, write_text
+from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,7 @@ class AskedTwice:
         """Both plan for the same robot."""
         self._first, self._second = first, second
         self.decisions: list[tuple[Decided, Decided]] = []
+        self.failure = ""  # of a model or its server, the first one
 
     @property
     def config(self) -> PlannerConfig:
@@ -79,6 +80,7 @@ class AskedTwice:
         decision = self._first.plan(task, observation, memory, now_s=now_s)
         other = self._second.plan(task, observation, memory, now_s=now_s)
         self.decisions.append((Decided.of(decision), Decided.of(other)))
+        self.failure = self.failure or _failure(decision, other)  # raised later: a policy outlives a failed plan
         return decision
 
     def cancel(self) -> None:
@@ -101,7 +103,7 @@ def pairs_of_episodes(
         The pairs of all episodes, in order, and the kind of robot.
 
     Raises:
-        EvaluationError: the simulator was lost.
+        EvaluationError: the simulator was lost, or a model or its server failed, which is no decision.
         SiEmbodiedError: a model or the world cannot be opened.
     """
     config = run.evaluation
@@ -111,7 +113,7 @@ def pairs_of_episodes(
     with ExitStack() as opened:
         env = opened.enter_context(closing(make_env(config)))
         body = embodiment_of(env)
-        missing = [seed for seed in config.seeds if seed not in records.episodes]
+        missing = [seed for seed in config.seeds if not _is_whole(records.episodes.get(seed), pairs.get(seed, ()))]
         if missing:
             first, second = (
                 opened.enter_context(closing(open_planner(each, body, config.planner)))
@@ -124,11 +126,18 @@ def pairs_of_episodes(
                 result = run_episode(env, policy, seed, observe=observe)
                 if result.ended == "lost":
                     raise EvaluationError(f"the simulator was lost with seed {seed}; repeat the command to resume")
+                if asked.failure:
+                    raise EvaluationError(f"in the episode with seed {seed}, {asked.failure}")
                 pairs[seed] = [Pair(seed, index, *two) for index, two in enumerate(asked.decisions)]
                 kept.append(*map(asdict, pairs[seed]))
                 records.add(result)
                 on_episode(result)
     return [pair for seed in config.seeds for pair in pairs.get(seed, ())], body.kind
+
+
+def _is_whole(episode: EpisodeResult | None, pairs: Sequence[Pair]) -> bool:
+    """Whether an episode was played, and the pairs of its decisions were not lost since."""
+    return episode is not None and len(pairs) >= len(episode.plans)
 
 
 def pairs_of_recording(run: ComparisonRun) -> tuple[list[Pair], TaskKind]:
@@ -142,24 +151,36 @@ def pairs_of_recording(run: ComparisonRun) -> tuple[list[Pair], TaskKind]:
     Raises:
         ConfigError: one of the models is a planning server, which decides with settings of its own.
         DataError: no decision of the recording can be made again.
+        EvaluationError: a model or its server failed.
     """
     assert run.recording is not None  # the caller's choice
     recording = Recording(run.recording)
     with ExitStack() as opened:
         first, second = (_replayer(each, run.evaluation.planner, opened) for each in (run.model, run.against))
-        pairs = [
-            Pair(0, index, Decided.of(one.replayed), Decided.of(other.replayed))
-            for index, (one, other) in enumerate(
-                zip(first.replay(recording), second.replay(recording), strict=True)  # in turns
-            )
-            if one.replayed is not None and other.replayed is not None
-        ]
+        pairs = []
+        in_turns = zip(first.replay(recording), second.replay(recording), strict=True)
+        for index, (one, other) in enumerate(in_turns):
+            if one.replayed is None or other.replayed is None:
+                continue
+            if failure := _failure(one.replayed, other.replayed):
+                raise EvaluationError(f"at decision {index} of the recording, {failure}")
+            pairs.append(Pair(0, index, Decided.of(one.replayed), Decided.of(other.replayed)))
     if not pairs:
         raise DataError(
             f"no decision of {str(run.recording)!r} can be made again; `si-embodied replay` says why for each"
         )
     write_text(run.out / PAIRS, "".join(json.dumps(asdict(pair)) + "\n" for pair in pairs))
     return pairs, recording.records[0].settings.embodiment.kind
+
+
+def _failure(first: Decision, second: Decision) -> str:
+    """What to say of models that failed: that both did is no agreement, and that one did no difference."""
+    for whose, decision in (("first", first), ("second", second)):
+        if decision.record.code is Code.BACKEND_FAILED:
+            return (
+                f"the {whose} model or its server failed ({decision.record.message}): mend that, and repeat the command"
+            )
+    return ""
 
 
 def _replayer(backend: BackendConfig, planner: PlannerConfig, opened: ExitStack) -> Replayer:
@@ -180,12 +201,8 @@ def _replayer(backend: BackendConfig, planner: PlannerConfig, opened: ExitStack)
 
 def _by_episode(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Pair]]:
     """Pairs by seed. An episode that was interrupted was played again; its later pairs count."""
-    try:
-        read = TypeAdapter(list[Pair]).validate_python(rows)
-    except ValueError as error:
-        raise ConfigError(f"{str(path)!r} does not hold pairs of decisions ({error}); choose another --out") from error
     found: dict[int, list[Pair]] = {}
-    for pair in read:
+    for pair in typed_rows(Pair, path, rows):
         if pair.index == 0:
             found[pair.episode] = []
         found.setdefault(pair.episode, []).append(pair)

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from si_embodied.types import Hold
+from si_embodied.types import Code, Hold
 
 if TYPE_CHECKING:
     from si_embodied.plan import Plan
@@ -62,6 +62,11 @@ class Pair:
     index: int  # of the decision in the episode or the recording
     first: Decided
     second: Decided
+
+    @property
+    def late(self) -> bool:
+        """Whether neither model decided anything in time, which is no agreement."""
+        return self.first.skill == self.second.skill == f"hold {Code.DEADLINE_EXCEEDED.name}"
 
     @property
     def same_skill(self) -> bool:

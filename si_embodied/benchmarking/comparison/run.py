@@ -19,6 +19,7 @@ from si_embodied.runs import claim, write_json, write_text
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendConfig
+    from si_embodied.benchmarking.comparison.decisions import Pair
     from si_embodied.benchmarking.comparison.settings import ComparisonRun
     from si_embodied.benchmarking.latency.memory import Memory
     from si_embodied.evaluation.report import Report
@@ -35,7 +36,7 @@ def run_comparison(run: ComparisonRun, say: Callable[[str], None] = lambda _: No
 
     Raises:
         ConfigError: the folder holds another comparison, or a model cannot be asked about a recording.
-        DataError: neither model decided anything.
+        DataError: neither model decided anything, or anything in time.
         KeyboardInterrupt: Ctrl-C; finished episodes are kept, and the same command continues.
     """
     claim(run.out / "settings.json", run.identity())
@@ -46,6 +47,7 @@ def run_comparison(run: ComparisonRun, say: Callable[[str], None] = lambda _: No
             pairs, kind = pairs_of_episodes(run, lambda _: work.advance())
     if not pairs:
         raise DataError("the first model made no decision, so that there is nothing to compare; run more --episodes")
+    pairs = _decided(pairs, say)
     criteria = criteria_of(pairs, run.thresholds, kind)
     success = None
     if run.recording is None and not run.decisions_only:
@@ -64,6 +66,21 @@ def run_comparison(run: ComparisonRun, say: Callable[[str], None] = lambda _: No
     write_json(run.out / "results.json", report.to_json())
     write_text(run.out / "results.md", "\n".join(report.table()) + "\n")
     return report
+
+
+def _decided(pairs: list[Pair], say: Callable[[str], None]) -> list[Pair]:
+    """The pairs without those in which both models were late.
+
+    Raises:
+        DataError: they were in all of them.
+    """
+    decided = [pair for pair in pairs if not pair.late]
+    if len(decided) < len(pairs):
+        words = f"both models missed the deadline in {len(pairs) - len(decided)} of {len(pairs)} decisions"
+        if not decided:
+            raise DataError(f"{words}, so that there is nothing to compare: give a --config with a longer deadline_s")
+        say(f"{words}, which are left out; a --config with a longer deadline_s lets them count")
+    return decided
 
 
 def _memory(backend: BackendConfig, say: Callable[[str], None]) -> Memory | None:

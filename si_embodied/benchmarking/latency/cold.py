@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from si_embodied.benchmarking.latency.memory import Memory, peak
 from si_embodied.errors import BackendError
+from si_embodied.types import Code
 
 if TYPE_CHECKING:
     from si_embodied.backends.config import BackendConfig
+    from si_embodied.types import Decision
 
 _IMAGE_PX, _PLANS, _DEADLINE_S, _TIMEOUT_S = 448, 3, 600.0, 1800.0
 
@@ -71,6 +73,17 @@ def peak_memory(backend: BackendConfig) -> Memory | None:
     return Memory(start.host_bytes, start.gpu_bytes)
 
 
+def answered(decision: Decision) -> Decision:
+    """The decision, unless the model or its server failed: how long that took is no figure of the model.
+
+    Raises:
+        BackendError: it did; the message is the reason.
+    """
+    if decision.record.code is Code.BACKEND_FAILED:
+        raise BackendError(f"a plan that was to be measured failed: {decision.record.message}; mend that and repeat")
+    return decision
+
+
 def main() -> None:
     """Open the model, plan a few times, and print the times of the first plan and the memory of all."""
     began_s = time.perf_counter()
@@ -89,7 +102,7 @@ def main() -> None:
     first_s = ended_s = 0.0
     for step in range(_PLANS):
         situation = turned(0, step, given["image_size"])
-        planner.plan(situation.task, situation.observation, situation.memory)
+        answered(planner.plan(situation.task, situation.observation, situation.memory))
         if step == 0:
             first_s, ended_s = time.perf_counter() - loaded_s, time.time()
     most = peak()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from si_embodied.backends.opening import located, open_planner
-from si_embodied.benchmarking.latency.cold import ColdStart, cold_start
+from si_embodied.benchmarking.latency.cold import ColdStart, answered, cold_start
 from si_embodied.benchmarking.latency.energy import Meter, measured, meters
 from si_embodied.benchmarking.latency.memory import peak, reset_peak, synchronize
 from si_embodied.benchmarking.latency.report import Row, SpeedReport
@@ -72,7 +72,7 @@ def run_speed(run: SpeedRun, *, say: Callable[[str], None] = lambda _: None) -> 
 
     Raises:
         CheckpointError: the model cannot be found or loaded.
-        BackendError: the server cannot be reached, or a process for a cold start failed.
+        BackendError: the server cannot be reached, a plan failed, or a process for a cold start did.
     """
     run = replace(run, backend=located(run.backend))
     cold, no_cold = _cold_starts(run, say)
@@ -120,9 +120,13 @@ def _measure(run: SpeedRun, kind: str, planner: AnyPlanner, situations: Situatio
 
 
 def _plan(planner: AnyPlanner, situation: Situation) -> PlanRecord:
-    """A timed plan. The clock starts when the device is idle and stops with the decision, which needs the answer."""
+    """A timed plan. The clock starts when the device is idle and stops with the decision, which needs the answer.
+
+    Raises:
+        BackendError: the model or its server failed, so that the time is none of a plan.
+    """
     synchronize()
-    return planner.plan(situation.task, situation.observation, situation.memory).record
+    return answered(planner.plan(situation.task, situation.observation, situation.memory)).record
 
 
 def _showing_views(planner: AnyPlanner) -> AnyPlanner:

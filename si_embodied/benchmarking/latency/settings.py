@@ -12,6 +12,9 @@ from si_embodied.backends.config import BackendConfig
 from si_embodied.config import PlannerConfig
 from si_embodied.errors import ConfigError
 
+LEAST_PIXELS = 32
+"""Along each side of a picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpeedRun:
@@ -29,7 +32,7 @@ class SpeedRun:
         """Check ranges."""
         for name, value, least in (
             ("plans", self.plans, 1), ("warmup", self.warmup, 0), ("starts", self.starts, 0),
-            ("image_size", self.image_size, 32),
+            ("image_size", self.image_size, LEAST_PIXELS),
         ):  # fmt: skip
             if value < least:
                 raise ConfigError(f"expected {name} of at least {least}, got: {value}")

@@ -10,7 +10,6 @@ from si_embodied.benchmarking.validation.findings import Finding, Stage, carry_o
 from si_embodied.benchmarking.validation.report import ValidationReport, write_report
 from si_embodied.benchmarking.validation.settings import ValidationRun
 from si_embodied.benchmarking.validation.stages import stages_of
-from si_embodied.evaluation.config import backend_identity
 from si_embodied.progress import track
 from si_embodied.runs import claim
 
@@ -20,12 +19,12 @@ def run_validation(run: ValidationRun, say: Callable[[str], None]) -> Validation
 
     Raises:
         CheckpointError: there is no such checkpoint.
-        ConfigError: the folder holds the validation of another checkpoint, device or seed.
+        ConfigError: the folder holds the validation of another checkpoint, device, seed or planner's settings.
         MissingExtraError: gymnasium is not installed.
         KeyboardInterrupt: Ctrl-C; the same command continues.
     """
     run = replace(run, backend=located(run.backend))
-    claim(run.out / "settings.json", {**backend_identity(run.backend), "seed": run.seed})
+    claim(run.out / "settings.json", run.identity())
     stages = stages_of(run, say)
     findings: list[tuple[Stage, Finding]] = []
     with track("validate", len(stages), unit="stages") as work:

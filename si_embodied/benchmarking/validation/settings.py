@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typing_extensions import Doc
 
@@ -74,6 +74,12 @@ class ValidationRun:
                 f"validate measures a checkpoint on this machine, got: {self.backend.model or self.backend.url!r}; "
                 "measure a server with `si-embodied benchmark latency` and `si-embodied eval`"
             )
+
+    def identity(self) -> dict[str, Any]:
+        """What every stage's figures are a function of, besides its own settings."""
+        from si_embodied.evaluation.config import backend_identity
+
+        return {**backend_identity(self.backend), "seed": self.seed, "planner": asdict(self.planner)}
 
 
 def world_and_task(text: str) -> tuple[str, str]:

@@ -78,8 +78,10 @@ def find_runs(folders: Sequence[Path]) -> list[StoredRun]:
     """The runs in folders and in what is inside them, in the order of their names.
 
     Raises:
-        ConfigError: a folder does not exist or holds no run, or its records cannot be read.
+        ConfigError: there is no folder, one does not exist or holds no run, or its records cannot be read.
     """
+    if not folders:
+        raise ConfigError("expected at least one folder of a run, got none; give those that `si-embodied eval` wrote")
     files: dict[Path, None] = {}
     for folder in folders:
         found = list(_records_in(folder))

@@ -37,7 +37,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         The page's path.
 
     Raises:
-        ConfigError: a folder holds no run, or its records cannot be read.
+        ConfigError: there is no folder, one holds no run, or its records cannot be read.
         RecordError: the page cannot be written.
         MissingExtraError: jinja2 or matplotlib is not installed.
     """

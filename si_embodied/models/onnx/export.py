@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from si_embodied.errors import CheckpointError, ConfigError, extra
-from si_embodied.models.checkpoints import new_directory
+from si_embodied.models.checkpoints import new_directory, written_whole
 from si_embodied.models.onnx.graphs import Graph, decoder_graph, exportable, vision_graph
 from si_embodied.models.onnx.manifest import (
     DECODER,
@@ -51,26 +51,20 @@ def export_model(model: str | Path, out: str | Path, *, precision: Precision = "
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or torch cannot export it.
-        ConfigError: an unknown precision, or the directory is not empty or cannot be written.
+        ConfigError: an unknown precision, or the directory is not empty.
+        RecordError: the directory cannot be written.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"expected precision to be one of {', '.join(PRECISIONS)}, got: {precision!r}")
     path = new_directory(out)
     checkpoint = load_checkpoint(model, device="cpu", dtype="float16" if precision == "fp16" else "float32")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
+    with written_whole(path):
         if precision in ("fp32", "fp16"):
             _write(checkpoint, path, precision)
         else:
             with TemporaryDirectory(dir=path.parent) as folder:
                 _write(checkpoint, Path(folder), "fp32")
                 quantize_export(folder, path, precision)
-    except OSError as error:
-        shutil.rmtree(path, ignore_errors=True)
-        raise ConfigError(f"cannot write the export to {path}: {error}") from error
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
     return path
 
 

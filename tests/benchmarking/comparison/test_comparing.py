@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from stand_in import EARLIER_S, MIDDLE_S, remembering
 
+from si_embodied import task
 from si_embodied.backends.config import BackendConfig
 from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.benchmarking.comparison import asking
@@ -26,7 +28,7 @@ from si_embodied.benchmarking.latency.memory import Memory
 from si_embodied.cli.compare import EXIT_CODES
 from si_embodied.cli.main import main
 from si_embodied.config import GuardConfig, PlannerConfig, Prompts
-from si_embodied.errors import BackendError, ConfigError, DataError, SiEmbodiedError
+from si_embodied.errors import BackendError, ConfigError, DataError, DeadlineExceeded, EvaluationError, SiEmbodiedError
 from si_embodied.evaluation.config import EvaluationConfig
 
 STOP = '{"subgoals": [{"skill": "stop"}], "done": false}'
@@ -107,6 +109,26 @@ def test_the_pairs_of_an_interrupted_episode_do_not_count(fake_world: str, tmp_p
     lines = (tmp_path / asking.PAIRS).read_text().splitlines(keepends=True)
     (tmp_path / asking.PAIRS).write_text("".join([*lines, *lines]))
     assert compared(run).decisions == whole.decisions
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_an_episode_whose_pairs_were_lost_is_played_again(fake_world: str, tmp_path: Path, kept: int) -> None:
+    """Otherwise the verdict would rest on fewer decisions than the episodes that it names."""
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    whole = compared(run)
+    file = tmp_path / asking.PAIRS
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:kept]))
+    assert compared(run).decisions == whole.decisions > kept
+
+
+def test_a_line_that_is_no_pair_is_named(fake_world: str, tmp_path: Path) -> None:
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    compared(run)
+    with (tmp_path / asking.PAIRS).open("a") as file:
+        file.write('{"episode": 3}\n')
+    count = len((tmp_path / asking.PAIRS).read_text().splitlines())
+    with pytest.raises(ConfigError, match=rf"line {count} of .*pairs\.jsonl' is broken \(index: Field required"):
+        compared(run)
 
 
 def test_the_exit_code_is_the_verdict(
@@ -302,3 +324,50 @@ def test_an_export_in_eight_bits_decides_as_the_checkpoint(nano: Path, tmp_path:
 
 def test_memory_of_another_process_is_not_measured() -> None:
     assert peak_memory(BackendConfig("server", model="m", url="http://127.0.0.1:1")) is None
+
+
+def gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No backend answers any more."""
+
+    def give_up(self: ScriptedBackend, prompt: Any, *, deadline_s: float) -> Any:
+        raise BackendError("the server has gone")
+
+    monkeypatch.setattr(ScriptedBackend, "generate", give_up)
+    monkeypatch.setattr(task, "_LONGEST_PAUSE_S", 0.0)
+
+
+def test_two_servers_that_fail_do_not_agree(fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    with monkeypatch.context() as patch:
+        gone(patch)
+        with pytest.raises(EvaluationError, match=r"seed 0, the first model .* failed \(the server has gone\)"):
+            compared(run)
+    assert compared(run).verdict == "the same", "nothing of the failed episode is kept"
+
+
+def test_along_a_recording_a_server_that_fails_is_no_decision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gone(monkeypatch)
+    with pytest.raises(EvaluationError, match="at decision 0 of the recording, the first model or its server failed"):
+        along_a_recording(monkeypatch, tmp_path, STOP)
+
+
+@pytest.mark.parametrize("in_time", [0, 4])
+def test_two_models_that_are_late_do_not_agree(
+    fake_world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_time: int
+) -> None:
+    generate, asked = ScriptedBackend.generate, itertools.count()
+
+    def late(self: ScriptedBackend, prompt: Any, *, deadline_s: float) -> Any:
+        if next(asked) >= in_time:
+            raise DeadlineExceeded("no answer in time")
+        return generate(self, prompt, deadline_s=deadline_s)
+
+    monkeypatch.setattr(ScriptedBackend, "generate", late)
+    run = comparison(fake_world, tmp_path, STOP, decisions_only=True, no_memory=True)
+    said: list[str] = []
+    if in_time:
+        assert run_comparison(run, said.append).decisions == 2
+        assert any("both models missed the deadline in" in line for line in said)
+    else:
+        with pytest.raises(DataError, match="missed the deadline in .* longer deadline_s"):
+            run_comparison(run, said.append)

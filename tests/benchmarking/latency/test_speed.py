@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from si_embodied.backends.config import BackendConfig
+from si_embodied.backends.scripted import ScriptedBackend
 from si_embodied.benchmarking.latency import cold
 from si_embodied.benchmarking.latency import run as module
 from si_embodied.benchmarking.latency.cold import cold_start
@@ -23,7 +25,7 @@ from si_embodied.cli.main import main
 from si_embodied.config import PlannerConfig, Prompts
 from si_embodied.errors import BackendError, ConfigError
 from si_embodied.evaluation.machine import describe_machine
-from si_embodied.types import Code, PlanRecord
+from si_embodied.types import Code, Completion, PlanRecord, Prompt
 
 SCRIPTED = BackendConfig("scripted", script=('{"subgoals": [{"skill": "turn", "degrees": 30}], "done": false}',))
 
@@ -170,3 +172,30 @@ def test_cuda_memory_is_that_of_each_kind_of_plan(checkpoints: dict[str, Path], 
     assert peaks["four views"] > peaks["first plan"]
     assert report.cold[0].gpu_bytes
     assert peak().gpu
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """Scripted answers that a server would stop giving after so many."""
+    generate, asked = ScriptedBackend.generate, itertools.count()
+
+    def give_up(self: ScriptedBackend, prompt: Prompt, *, deadline_s: float) -> Completion:
+        if next(asked) >= after:
+            raise BackendError("the server has gone")
+        return generate(self, prompt, deadline_s=deadline_s)
+
+    monkeypatch.setattr(ScriptedBackend, "generate", give_up)
+
+
+def test_a_server_that_fails_midway_is_no_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, after=5)
+    with pytest.raises(BackendError, match="a plan that was to be measured failed: the server has gone"):
+        run_speed(SpeedRun(SCRIPTED, plans=2, warmup=1, starts=0, image_size=64, out=tmp_path))
+    assert not list(tmp_path.iterdir()), "times of failures stand in no table"
+
+
+def test_a_cold_start_whose_plan_fails_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, after=0)
+    settings = {"backend": asdict(SCRIPTED), "image_size": 64}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(settings)))
+    with pytest.raises(BackendError, match="the server has gone"):
+        cold.main()

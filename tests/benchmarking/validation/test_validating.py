@@ -19,6 +19,7 @@ from si_embodied.benchmarking.validation.report import ARCHIVE, REPORT, Validati
 from si_embodied.benchmarking.validation.run import run_validation
 from si_embodied.benchmarking.validation.settings import PARTS, VARIANTS, ValidationRun
 from si_embodied.benchmarking.validation.stages import every_task, stages_of
+from si_embodied.config import PlannerConfig
 from si_embodied.errors import CheckpointError, ConfigError, MissingExtraError, UnknownNameError
 
 
@@ -205,5 +206,13 @@ def test_a_tiny_checkpoint_is_validated_to_its_report(
     assert sum("(from an earlier run)" in line for line in again) == 4
     with pytest.raises(ConfigError, match="other settings"):
         run_validation(replace(run, seed=7), again.append)
+    with pytest.raises(ConfigError, match=r"planner\.deadline_s 20\.0, now 3\.0"):
+        run_validation(replace(run, planner=PlannerConfig(deadline_s=3.0)), again.append)
     assert set(VARIANTS) >= set(run.variants)
     assert {each.part for each, _ in report.findings} == {"machine", *PARTS}
+
+
+def test_a_run_with_other_settings_of_the_planner_is_another_run(tmp_path: Path) -> None:
+    """The findings of every stage depend on them."""
+    run = ValidationRun(BackendConfig(model=str(tmp_path)))
+    assert run.identity() != replace(run, planner=PlannerConfig(deadline_s=3.0)).identity()

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -275,3 +276,9 @@ def test_bibtex_has_the_software_and_the_paper(capsys: pytest.CaptureFixture[str
     assert out.count("{") == out.count("}")
     assert "doi = {10.48550/arXiv.2511.13719}" in out
     assert "author = {Cai, Zhongang and Wang, Ruisi" in out
+
+
+@pytest.mark.parametrize("write", [write_report, write_card])
+def test_a_report_on_no_run_is_refused(write: Callable[[list[Path]], Path]) -> None:
+    with pytest.raises(ConfigError, match="at least one folder of a run"):
+        write([])
