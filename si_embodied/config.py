@@ -160,7 +160,7 @@ class PlannerConfig:
     min_done_probability: Annotated[
         float,
         Doc("probability of `done` below which the model is asked what it would do instead; 0: end the task anyway"),
-    ] = 0.8
+    ] = 0.7
 
     def __post_init__(self) -> None:
         """Check ranges."""
