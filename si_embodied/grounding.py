@@ -145,7 +145,7 @@ class Grounder:
 
         def on_it(planes: NDArray[np.float64]) -> NDArray[np.bool_]:
             above = planes[2] > support + self.config.min_object_height_m
-            return above & _within(2 * self.config.object_radius_m, planes, seed)
+            return np.asarray(above & _within(2 * self.config.object_radius_m, planes, seed))
 
         start, found = (round(pixel[1]), round(pixel[0])), np.nonzero(on_it(grid))
         part = tuple(

@@ -165,8 +165,9 @@ class Grammars:
         return bytes(self._tokenizer.decode_bytes([token]))
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The text of `tokens`, without the token that ends an answer."""
-        return str(self._tokenizer.decode_str([token for token in tokens if token != self._end_token]))
+        """The text of `tokens`, without the token that ends an answer if it is the last."""
+        ended = bool(tokens) and tokens[-1] == self._end_token
+        return str(self._tokenizer.decode_str(list(tokens[:-1] if ended else tokens)))
 
 
 def _in_one_line(problem: str) -> str:
