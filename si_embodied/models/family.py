@@ -85,7 +85,8 @@ class Family(PointConvention, ABC):
             CheckpointError: it has more tokens than the model, or another number for an image's token.
         """
         tokens, image = self._tokenizer.get_vocab_size(), self._image_tokens[1]
-        named = getattr(self._config, "image_token_id", image)
+        named = getattr(self._config, "image_token_id", None)
+        named = image if named is None else named
         if tokens > rows or named != image:
             raise CheckpointError(
                 f"{where}: tokenizer.json has {tokens} tokens, and that of images is {image}; by config.json and the "
