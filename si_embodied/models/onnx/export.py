@@ -34,6 +34,7 @@ with extra("onnx"):
     import torch
 
     from si_embodied.models.loading import Checkpoint, load_checkpoint
+    from si_embodied.models.patches import embed_patches_linearly
 
 _CARRIED = ("planner.yaml", "README.md", "LICENSE")
 
@@ -72,6 +73,7 @@ def _write(checkpoint: Checkpoint, path: Path, precision: Precision) -> None:
     """Write everything, and the manifest last: a directory without one is not an export."""
     manifest = _describe(checkpoint, precision)
     model = checkpoint.model
+    embed_patches_linearly(model)
     with exportable(model), torch.inference_mode(), quiet():
         _save(vision_graph(model, manifest.family), path / VISION)
         _save(decoder_graph(model, manifest), path / DECODER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from si_embodied.errors import extra
@@ -80,7 +81,7 @@ def attention(
 
 @contextmanager
 def exportable(model: Any) -> Iterator[None]:
-    """Make `model` exportable: attention, DeepStack features for every position, rotary frequencies that stay.
+    """Make `model` exportable: attention, norms, DeepStack features for every position, rotary frequencies that stay.
 
     Rotary positions of the type "dynamic" have those of "default" up to `max_position_embeddings` tokens, and others
     beyond; a graph cannot change between the two.
@@ -93,15 +94,27 @@ def exportable(model: Any) -> Iterator[None]:
     text = model.model.language_model
     if hasattr(text, "_deepstack_process"):
         text._deepstack_process = lambda hidden, _mask, features: hidden + features
+    norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
+    for norm in norms:
+        norm.forward = partial(_rms_norm, norm)
     rotary, rope_type = text.rotary_emb, text.rotary_emb.rope_type
     rotary.rope_type = "default" if rope_type == "dynamic" else rope_type
     try:
         yield
     finally:
         rotary.rope_type = rope_type
+        for norm in norms:
+            del norm.forward
         vars(text).pop("_deepstack_process", None)
         for config, kernel in zip(configs, before, strict=True):
             config._attn_implementation = kernel
+
+
+def _rms_norm(norm: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """A transformers RMS norm by division: onnxruntime fuses that to one operator, but not a reciprocal root."""
+    wide = hidden.float()
+    wide = wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
+    return norm.weight * wide.to(hidden.dtype)  # type: ignore[no-any-return]
 
 
 class _Cache:

@@ -1,4 +1,4 @@
-"""The graphs' inputs that depend on the image size, in numpy: positions, interpolation, windows.
+"""The graphs' inputs that depend on the image size, in numpy: positions of patches, interpolation, windows.
 
 Each function computes for one image what transformers computes for several (`vision_utils.py`); the tests compare them.
 Patches are ordered in blocks of `merge` x `merge`, one block per token.
@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
-
-    from si_embodied.models.prefix import ImageSpan
 
     Grid = NDArray[np.int64]  # (3,): frames (1 for an image), patch rows, patch columns
 
@@ -72,27 +70,3 @@ def windows(grid: Grid, merge: int, window: int) -> tuple[NDArray[np.int64], NDA
     of_token = row // window * per_row + column // window
     order = np.argsort(of_token, kind="stable")
     return order, np.repeat(of_token[order], merge**2)
-
-
-def rotary_positions(
-    length: int, spans: Sequence[ImageSpan], grids: Sequence[Grid], merge: int
-) -> NDArray[np.int64]:  # fmt: skip
-    """Qwen-VL's positions in time, row and column: (3, length).
-
-    Text increments all three. Within an image, time is constant and rows and columns count from the image's start; the
-    text after it continues from the larger of the two (Qwen2-VL, arXiv 2409.12191, section 2.1).
-    """
-    positions = np.empty((3, length), dtype=np.int64)
-    start = token = 0
-    for span, grid in zip(spans, grids, strict=True):
-        text = span.start - token
-        positions[:, token : span.start] = start + np.arange(text)
-        start += text
-        rows, columns = (int(size) // merge for size in grid[1:])
-        positions[:, span.start : span.stop] = start + np.stack(
-            [np.zeros(rows * columns, dtype=np.int64), *np.indices((rows, columns)).reshape(2, -1)]
-        )
-        start += max(rows, columns)
-        token = span.stop
-    positions[:, token:] = start + np.arange(length - token)
-    return positions

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from si_embodied.errors import BackendError
-from si_embodied.models.blocks import block_positions, extended, whole_blocks
+from si_embodied.models.blocks import extended, whole_blocks
 from si_embodied.models.cache_memory import USUAL
-from si_embodied.models.onnx.layout import rotary_positions, vision_inputs
+from si_embodied.models.onnx.layout import vision_inputs
 from si_embodied.models.onnx.manifest import DECODER, EMBEDDING, HEAD, OUTPUT_ROWS, TRIM, VISION, read_manifest
 from si_embodied.models.onnx.sessions import choose_providers, open_session, place_on, tensorrt_options
-from si_embodied.models.prefix import BoundedStore, Held, ImageSpan, PromptFeatures, image_spans
+from si_embodied.models.positions import prompt_positions
+from si_embodied.models.prefix import BoundedStore, Held, PromptFeatures, image_spans
 from si_embodied.models.runner import prefill_chunks, unchecked
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ class OnnxRunner:
         ids = [*inputs.input_ids.tolist(), *forced]
         ends = None if inputs.block_ends is None else extended(inputs.block_ends, len(ids))
         kept = self.cached_tokens(inputs)
-        positions = self._positions(inputs, features.spans, len(ids), ends)
+        axes, merge = self.manifest.position_axes, self.manifest.vision.get("merge", 1)
+        positions = np.broadcast_to(prompt_positions(inputs, len(ids), merge), (axes, len(ids)))
         embeds = self._embed(ids[kept:])
         deepstack = self._no_deepstack(len(ids) - kept)
         for span, image in zip(features.spans, features.features, strict=True):
@@ -211,16 +213,6 @@ class OnnxRunner:
     def _no_deepstack(self, length: int) -> NDArray[Any]:
         """DeepStack's input for text alone, zeros: (layers, 1, T, hidden)."""
         return np.zeros((self.manifest.deepstack_layers, 1, length, self.manifest.hidden_size), self._dtype)
-
-    def _positions(
-        self, inputs: ModelInputs, spans: Sequence[ImageSpan], length: int, ends: NDArray[np.int64] | None
-    ) -> NDArray[np.int64]:
-        """Rotary positions (axes, T) of a prompt and its continuation."""
-        grids = inputs.grids
-        if grids is None:
-            text = np.arange(length) if ends is None else block_positions(ends)
-            return np.broadcast_to(text, (self.manifest.position_axes, length))
-        return rotary_positions(length, spans, list(grids), self.manifest.vision["merge"])
 
     def _forward(
         self,

@@ -70,6 +70,8 @@ def open_session(
     """
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
+    # A run would leave threads that spin, and take the cores from the next graph, from numpy and from the robot.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3  # errors only; most warnings are about shape arithmetic placed on the CPU
     chosen = [(PROVIDERS[name], dict((options or {}).get(name, {}))) for name in providers]
     try:
