@@ -21,10 +21,10 @@ large: an untrained Qwen3-VL with 151,936 rows, as Qwen has, a vocabulary of tha
     Untrained logits would fill every string to its bound with noise, or plan nothing; a bias in the weights, the same
     for both sides, makes plans of one to three subgoals (about 55 tokens) with short names.
 nano: si-nano, the checkpoint in the package, on prompts recorded in episodes of Tabletop-v0 and Apartment-v0. Each is
-    decoded by both sides, in the order of the episode.
-    - first: nothing of the prompt is cached.
-    - next episode: the same prompts, in a process that has just run an episode, with its last answer as the draft.
-    - replan: all prompts of an episode but the first. The images are new, because the robot has moved.
+    decoded by both sides, in the order of the episodes, in one process, which drafts from its earlier answers too.
+    - next episode: the first prompt of each episode.
+    - replan: all others. The images are new, because the robot has moved.
+    - first: the first prompts again, with nothing cached and no answer to draft from.
 nano onnx, nano int8: the same prompts with exports on ONNX Runtime, against the same `generate`. Eight bits may choose
     other tokens, so int8's answers must be those of the same export decoded plainly: without reuse and drafts.
 
@@ -127,10 +127,11 @@ def run_nano(replans: int, folder: Path) -> dict[str, Timing]:
         compare(model, episodes[0][0], Timing())
         known = {kind: timings.setdefault(f"{name} {kind}", Timing()) for kind in ("next episode", "first", "replan")}
         for episode in episodes:
-            compare(model, episode[0], known["next episode"])
-            model.forget()
             for index, prompt in enumerate(episode):
-                compare(model, prompt, known["replan" if index else "first"])
+                compare(model, prompt, known["replan" if index else "next episode"])
+        for episode in episodes:
+            model.forget()
+            compare(model, episode[0], known["first"])
     return timings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from si_embodied.models.constraint import Constraint, Grammars, longest_answer_bytes
 from si_embodied.models.decoding import Decoded, Decoding, decode
 from si_embodied.models.families import Family
+from si_embodied.models.lanes import Lane
 from si_embodied.models.onnx.runner import OnnxRunner
 from si_embodied.models.torch_runner import TorchRunner
 from si_embodied.types import Prompt
@@ -27,12 +29,15 @@ class Model:
     grammars: Grammars
     runner: TorchRunner | OnnxRunner
     plain: OnnxRunner | None = None  # of a runner with other weights than `model`: the same, to decode plainly
-    last: tuple[int, ...] = ()  # our last answer, the next one's draft
+    lane: Lane = field(init=False)  # keeps our last answers, the next one's drafts
+
+    def __post_init__(self) -> None:
+        self.lane = Lane(self.runner, 0)
 
     def forget(self) -> None:
-        """Forget the last prompt and its answer."""
+        """Forget the last prompts and answers."""
         self.runner.forget()
-        self.last = ()
+        self.lane.answers.clear()
 
 
 @dataclass(slots=True)
@@ -97,14 +102,16 @@ def generate(model: Model, prompt: Prompt) -> tuple[tuple[int, ...], float, floa
 
 
 def ours(model: Model, prompt: Prompt, plain: OnnxRunner | None = None) -> tuple[Decoded, float]:
-    """Our answer, drafted from the last one, and its seconds; with `plain`, that runner's without reuse and drafts."""
+    """Our answer, drafted from the last ones, and its seconds; with `plain`, that runner's without reuse and drafts."""
     started = time.perf_counter()
     inputs = model.family.encode(prompt)
     schema = model.family.schema(prompt, inputs)
     options = Decoding(max_new_tokens=longest_answer_bytes(schema), reuse=plain is None, drafts=plain is None)
-    decoded = decode(plain or model.runner, inputs, model.grammars.start(schema), options, last_answer=model.last)
+    key = json.dumps(schema)
+    earlier = model.lane.earlier(key)
+    decoded = decode(plain or model.runner, inputs, model.grammars.start(schema), options, earlier=earlier)
     if plain is None:
-        model.last = decoded.tokens
+        model.lane.keep_answer(key, decoded.tokens)
     return decoded, time.perf_counter() - started
 
 

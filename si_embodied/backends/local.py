@@ -211,12 +211,12 @@ class LocalBackend:
     ) -> Decoded:
         """Decode the answer, after thinking if the model is to and has room for it."""
         key, constraint = json.dumps(schema), self._grammars.start(schema)
-        last, budget = lane.answers.get(key, ()), min(self._thinking_tokens, spare)
+        earlier, budget = lane.earlier(key), min(self._thinking_tokens, spare)
         if budget > 0:
             thinking = Thinking.up_to(budget, self._grammars)
-            decoded = decode_after_thinking(lane.runner, inputs, thinking, constraint, options, last_answer=last)
+            decoded = decode_after_thinking(lane.runner, inputs, thinking, constraint, options, earlier=earlier)
         else:
-            decoded = decode(lane.runner, inputs, constraint, options, last_answer=last)
+            decoded = decode(lane.runner, inputs, constraint, options, earlier=earlier)
         lane.keep_answer(key, decoded.tokens)
         return decoded
 

@@ -69,7 +69,7 @@ def decode(
     options: Decoding,
     *,
     features: object = None,
-    last_answer: Sequence[int] = (),
+    earlier: Sequence[Sequence[int]] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Decoded:
     """Decode one answer to its end.
@@ -80,7 +80,7 @@ def decode(
         constraint: a new constraint; decoding advances it to its end.
         options: decoding options.
         features: of the prompt's images, if they were computed before.
-        last_answer: tokens that the answer is likely to repeat, used as the first draft.
+        earlier: answers that this one is likely to repeat in part, the last one first; drafts are made from them.
         clock: monotonic time in seconds. Deadline and cancellation are checked before every forward pass and token,
             and within the passes over images and prompt.
 
@@ -92,7 +92,7 @@ def decode(
         runner.forget()
     answer = Answer(runner, constraint, options, clock)
     if options.drafts:
-        answer.drafts = Drafts(last_answer, inputs.input_ids.tolist(), constraint.token_text)
+        answer.drafts = Drafts(earlier, inputs.input_ids.tolist(), constraint.token_text)
     started = answer.check()
     if features is None:
         features = runner.encode_images(inputs, check=answer.check)

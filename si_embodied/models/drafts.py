@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_FEWEST, _MOST = 1, 64  # length of a draft from the last answer, tokens
+_FEWEST, _MOST = 1, 64  # length of a draft from an earlier answer, tokens
 _COPIED = 2  # length of a draft from the prompt, tokens: names are short
-_MATCH = 2  # tokens that must match before their continuation in the last answer is drafted
+_MATCH = 2  # tokens that must match before their continuation in an earlier answer is drafted
 
 
 class Drafts:
-    """Drafts from the last answer and from the prompt.
+    """Drafts from earlier answers and from the prompt.
 
     Re-plans mostly repeat the last plan, with a coordinate changed here and there, so a draft follows the last answer.
-    Where the answer has diverged, the draft is what followed the same tokens in the last answer; failing that, what
-    follows the same word in the prompt, because answers name objects as the prompt does. A draft's length grows with
-    every draft accepted and shrinks with every one rejected, because verifying a wrong token costs time too.
+    Where the answer has diverged, the draft is what followed the same tokens in an earlier answer, the last one first;
+    failing that, what follows the same word in the prompt, because answers name objects as the prompt does. A draft's
+    length grows with every draft accepted and shrinks with every one rejected, because verifying a wrong token costs
+    time too.
     """
 
-    def __init__(self, last_answer: Sequence[int], prompt: Sequence[int], text: Callable[[int], str]) -> None:
-        """Draft from `last_answer` first, then from `prompt`; `text` maps a token to its text."""
-        self._last, self._prompt, self._text = list(last_answer), list(prompt), text
+    def __init__(
+        self, earlier: Sequence[Sequence[int]], prompt: Sequence[int], text: Callable[[int], str]
+    ) -> None:  # fmt: skip
+        """Draft from `earlier` answers, the last one first, then from `prompt`; `text` maps a token to its text."""
+        self._earlier = [list(answer) for answer in earlier]
+        self._followed = self._earlier[0] if self._earlier else []
+        self._prompt, self._text = list(prompt), text
         self._width = _MOST
-        self._shift = 0  # position in the last answer minus position in the answer
+        self._shift = 0  # position in the answer that is followed minus position in the answer
         self._copying = False
 
     def propose(self, answer: Sequence[int]) -> list[int]:
@@ -34,13 +39,21 @@ class Drafts:
         position = len(answer) + self._shift
         tail = list(answer[-_MATCH:])
         self._copying = False
-        if self._last[max(0, position - len(tail)) : position] != tail:
-            if found := _after(self._last, tail, position):
-                position, self._shift = found, found - len(answer)
+        if self._followed[max(0, position - len(tail)) : position] != tail:
+            if found := self._find(tail, position):
+                self._followed, position = found
+                self._shift = position - len(answer)
             elif copied := self._copy(tail):
                 self._copying = True
                 return copied
-        return self._last[position : position + self._width]
+        return self._followed[position : position + self._width]
+
+    def _find(self, tail: list[int], near: int) -> tuple[list[int], int] | None:
+        """The last answer that contains `tail`, and there the end of the occurrence nearest to `near`."""
+        for answer in self._earlier:
+            if end := _after(answer, tail, near):
+                return answer, end
+        return None
 
     def learn(self, proposed: int, accepted: int) -> None:
         """Adapt the draft length to how many tokens of the last draft were accepted."""

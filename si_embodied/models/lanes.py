@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,15 +29,20 @@ class Lane:
 
     runner: ModelRunner
     prompt_tokens: int
-    answers: OrderedDict[str, tuple[int, ...]] = field(default_factory=OrderedDict)  # by schema: the next one's draft
+    answers: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)  # schema and tokens, the last one first
     continued: bool = False  # by a prompt that shares half of it or more, and so is likely its robot's next one
 
+    def earlier(self, schema: str) -> list[tuple[int, ...]]:
+        """The tokens of earlier answers, to draft the next one from: the last one with this schema first.
+
+        Those with others follow, because a schema changes with what the prompt shows.
+        """
+        return [tokens for _, tokens in sorted(self.answers, key=lambda each: each[0] != schema)]
+
     def keep_answer(self, schema: str, tokens: tuple[int, ...]) -> None:
-        """Keep an answer, and drop that of the schema not used for longest."""
-        self.answers[schema] = tokens
-        self.answers.move_to_end(schema)
-        if len(self.answers) > _ANSWERS_KEPT:
-            self.answers.popitem(last=False)
+        """Keep an answer, and drop the oldest one if there are many."""
+        others = [each for each in self.answers if each != (schema, tokens)]
+        self.answers = [(schema, tokens), *others[: _ANSWERS_KEPT - 1]]
 
 
 class Lanes:
@@ -104,9 +108,9 @@ class Lanes:
             latest = [(lane.runner.cached_tokens(inputs), lane) for lane in reversed(self._kept)]
             tokens, best = max(latest, key=lambda each: each[0], default=(0, None))  # the first of equal ones
             if best is None or not tokens:
-                return Lane(self._runner.copy(), length, OrderedDict() if best is None else best.answers.copy())
+                return Lane(self._runner.copy(), length, [] if best is None else best.answers)
             best.continued |= 2 * tokens >= best.prompt_tokens
-            return Lane(best.runner.copy(), length, best.answers.copy())
+            return Lane(best.runner.copy(), length, best.answers)
 
     def _keep(self, lane: Lane) -> None:
         """Keep a lane's cache, and drop others until all fit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ import numpy as np
 
 from si_embodied.errors import BackendError, extra
 from si_embodied.models.attention import Pass, run_passes
-from si_embodied.models.blocks import block_positions
 from si_embodied.models.compiled import compiled_pass
 from si_embodied.models.patches import embed_patches_linearly
+from si_embodied.models.positions import prompt_positions
 from si_embodied.models.prefix import BoundedStore
 from si_embodied.models.runner import unchecked
 from si_embodied.models.together import Together
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from si_embodied.models.runner import Check
 
 _FEW_ROWS = 1 / 8  # fraction of the vocabulary; gathering a row costs at least three times as much as computing it
+_SEEN_AT_ONCE = 256
+"""Tokens of one prompt's images. A call costs milliseconds of its own; what is aborted within one is lost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +57,7 @@ class Network:
         self.language: Any = model.model.language_model
         # The shape of rotary positions before the tokens' axis; Qwen-VL's have time, row and column.
         self.axes = (3, 1) if hasattr(model.model, "get_rope_index") else (1,)
+        self._merge = getattr(model.config.vision_config, "spatial_merge_size", 1)
         self.store: BoundedStore[ImageFeatures] = BoundedStore(store_bytes)
         self._head: Any = model.get_output_embeddings()
         self._together = Together()
@@ -74,18 +78,29 @@ class Network:
                 run_passes(language, [each])
             past = tuple(each.now)
 
-    def see(self, image: EncodedImage, check: Check) -> ImageFeatures:
-        """The vision tower's output for one image, from the store if it was seen lately."""
-        features = self.store.get(image.digest)
-        if features is None:
+    def see(self, images: Sequence[EncodedImage], check: Check) -> dict[bytes, ImageFeatures]:
+        """The vision tower's output for each image, by digest, from the store if it was seen lately."""
+        features: dict[bytes, ImageFeatures] = {}
+        new: dict[bytes, EncodedImage] = {}
+        for image in images:
+            known = self.store.get(image.digest)
+            if known is None:
+                new[image.digest] = image
+            else:
+                features[image.digest] = known
+        for group in _groups(list(new.values())):
             check()
             with self.memory_errors():
-                features = self._together.run(self._see, image, size=image.token_count, check=check)
-            self.store.put(image.digest, features, features.size_bytes)
+                size = sum(image.token_count for image in group)
+                seen = self._together.run(self._see, group, size=size, check=check)
+            for image, found in zip(group, seen, strict=True):
+                self.store.put(image.digest, found, found.size_bytes)
+                features[image.digest] = found
         return features
 
-    def _see(self, images: Sequence[EncodedImage], check: Check) -> list[ImageFeatures]:
-        """Run the vision tower on one or more images."""
+    def _see(self, groups: Sequence[Sequence[EncodedImage]], check: Check) -> list[list[ImageFeatures]]:
+        """Run the vision tower on the images of one or more prompts."""
+        images = [image for group in groups for image in group]
         joined = {name: np.concatenate([image.pixels[name] for image in images]) for name in images[0].pixels}
         pixels = {name: torch.from_numpy(array).to(self.device) for name, array in joined.items()}
         counts = [image.token_count for image in images]
@@ -94,7 +109,8 @@ class Network:
             layers = getattr(output, "deepstack_features", None) or ()
             parts = zip(*(torch.split(_rows_of(each), counts) for each in (output.pooler_output, *layers)), strict=True)
         self.wait()
-        return [ImageFeatures(embeddings, tuple(deepstack)) for embeddings, *deepstack in parts]
+        features = iter([ImageFeatures(embeddings, tuple(deepstack)) for embeddings, *deepstack in parts])
+        return [list(itertools.islice(features, len(group))) for group in groups]
 
     def embed(self, tokens: Sequence[int]) -> torch.Tensor:
         """Token embeddings (1, n, hidden)."""
@@ -139,19 +155,10 @@ class Network:
         except torch.OutOfMemoryError as error:
             raise BackendError(f"out of memory on {self.device}: send fewer or smaller images ({error})") from error
 
-    def positions(self, inputs: ModelInputs, ids: list[int], ends: NDArray[np.int64] | None) -> torch.Tensor:
-        """Rotary positions (*axes, T) of a prompt and its continuation, on the CPU because their values are read."""
-        grids = inputs.grids
-        if grids is None:
-            text = torch.arange(len(ids)) if ends is None else torch.from_numpy(block_positions(ends))
-            return text.expand(*self.axes, -1)
-        input_ids = torch.tensor([ids])
-        kinds = torch.zeros_like(input_ids, dtype=torch.int32)
-        kinds[0, : len(inputs.is_image)] = torch.from_numpy(inputs.is_image.astype(np.int32))
-        positions: torch.Tensor = self.model.model.get_rope_index(
-            input_ids, mm_token_type_ids=kinds, image_grid_thw=torch.from_numpy(grids)
-        )[0]
-        return positions
+    def positions(self, inputs: ModelInputs, length: int) -> torch.Tensor:
+        """Rotary positions (*axes, length) of a prompt and its continuation, on the CPU: their values are read."""
+        positions = torch.from_numpy(prompt_positions(inputs, length, self._merge))
+        return positions.reshape(-1, *self.axes[1:], length).expand(*self.axes, length)
 
     @contextmanager
     def _watched(self, check: Check) -> Iterator[None]:
@@ -173,6 +180,20 @@ class Network:
         """Wait for the device, so that this part's time is not attributed to the next part of the latency."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _groups(images: Sequence[EncodedImage]) -> Iterator[list[EncodedImage]]:
+    """The images, parted into what the vision tower sees in one call."""
+    group: list[EncodedImage] = []
+    size = 0
+    for image in images:
+        if group and size + image.token_count > _SEEN_AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(image)
+        size += image.token_count
+    if group:
+        yield group
 
 
 def _rows_of(features: Any) -> torch.Tensor:

@@ -91,7 +91,7 @@ def decode_after_thinking(
     constraint: Constraint,
     options: Decoding,
     *,
-    last_answer: Sequence[int] = (),
+    earlier: Sequence[Sequence[int]] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Decoded:
     """Let the model think, then decode its answer, as `decode` does.
@@ -121,7 +121,7 @@ def decode_after_thinking(
         constraint,
         replace(options, reuse=True),
         features=features,
-        last_answer=last_answer,
+        earlier=earlier,
         clock=clock,
     )
     return replace(

@@ -70,10 +70,8 @@ class TorchRunner:
         return sum(keys.nbytes + values.nbytes for keys, values in self._layers)
 
     def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[ImageFeatures]:
-        """The vision tower's output for each image, one at a time; runs only for images that are not cached."""
-        features: dict[bytes, ImageFeatures] = {}
-        for image in inputs.images:
-            features[image.digest] = features.get(image.digest) or self._network.see(image, check)
+        """The vision tower's output for each image; runs only for images that are not cached."""
+        features = self._network.see(inputs.images, check)
         return PromptFeatures(image_spans(inputs), tuple(features[image.digest] for image in inputs.images))
 
     def cached_tokens(self, inputs: ModelInputs) -> int:
@@ -92,7 +90,7 @@ class TorchRunner:
         ends = None if inputs.block_ends is None else extended(inputs.block_ends, len(ids))
         kept = self.cached_tokens(inputs)
         self._crop(kept)
-        positions = self._network.positions(inputs, ids, ends)
+        positions = self._network.positions(inputs, len(ids))
         self._next_position = int(positions.max()) + 1
         new = [
             (span, image) for span, image in zip(features.spans, features.features, strict=True) if span.start >= kept

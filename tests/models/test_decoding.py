@@ -122,7 +122,7 @@ def test_probabilities_are_those_of_transformers_under_the_same_mask(
         start = lambda inputs=inputs, prompt=prompt: grammars.start(checkpoint.family.schema(prompt, inputs))  # noqa: E731
         runner, options = TorchRunner(checkpoint.model), Decoding(temperature=temperature, seed=3, max_new_tokens=400)
         for _ in range(2):  # the second time, its own answer is the draft
-            ours = decode(runner, inputs, start(), options, last_answer=last)
+            ours = decode(runner, inputs, start(), options, earlier=[last])
             last = ours.tokens
             ids = torch.from_numpy(np.append(inputs.input_ids, ours.tokens))[None]
             arguments = {name: torch.from_numpy(array) for name, array in inputs.pixels.items()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from si_embodied.models.drafts import Drafts
 
 
-def _drafts(last: str, prompt: str = "") -> Drafts:
+def _drafts(last: str, prompt: str = "", older: str = "") -> Drafts:
     """Tokens are letters, and words in the prompt are separated by spaces."""
-    return Drafts([ord(c) for c in last], [ord(c) for c in prompt], chr)
+    return Drafts([[ord(c) for c in each] for each in (last, older)], [ord(c) for c in prompt], chr)
 
 
 def _guess(drafts: Drafts, answer: str) -> str:
@@ -32,6 +32,14 @@ def test_after_an_inserted_token_the_draft_is_found_by_matching_tokens() -> None
     drafts = _drafts("go(12).turn")
     assert _guess(drafts, "go(3456).") == "turn"
     assert _guess(drafts, "go(3456).t") == "urn"
+
+
+def test_what_an_older_answer_says_is_drafted_where_the_last_one_differs() -> None:
+    """Then that answer is followed, until it differs as well."""
+    drafts = _drafts("go(12).turn", older="stop(3456).go(7)")
+    assert _guess(drafts, "st") == "op(3456).go(7)"
+    assert _guess(drafts, "stop(8") == "456).go(7)"
+    assert _guess(drafts, "stop(8).t") == "urn"
 
 
 def test_names_are_copied_from_the_prompt() -> None:

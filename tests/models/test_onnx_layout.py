@@ -1,4 +1,4 @@
-"""Positions, interpolation and windows in numpy, compared with transformers' own."""
+"""Positions of patches, interpolation and windows in numpy, compared with transformers' own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from si_embodied.models.onnx.layout import interpolation, patch_positions, rotary_positions, windows
-from si_embodied.models.prefix import ImageSpan
+from si_embodied.models.onnx.layout import interpolation, patch_positions, windows
 
 GRIDS = [(2, 2), (4, 6), (8, 8), (10, 18), (32, 32), (26, 38), (2, 40)]  # rows and columns of patches
 
@@ -51,9 +50,3 @@ def test_windows_equal_transformers(grid: np.ndarray) -> None:
     np.testing.assert_array_equal(order, theirs.numpy())
     changes = np.flatnonzero(np.diff(window_of_patch)) + 1
     np.testing.assert_array_equal([0, *changes, len(window_of_patch)], ends.numpy())
-
-
-def test_text_after_an_image_continues_from_its_longer_side() -> None:
-    """Three text tokens, an image of 1 x 2 tokens, one text token; computed by hand."""
-    positions = rotary_positions(6, [ImageSpan(3, 5, b"")], [np.array([1, 2, 4])], 2)
-    assert positions.tolist() == [[0, 1, 2, 3, 3, 5], [0, 1, 2, 3, 3, 5], [0, 1, 2, 3, 4, 5]]

@@ -81,7 +81,7 @@ def _check(engine: _Engine, prompts: list[Prompt], options: Decoding, **keywords
     """Decode an episode with one runner; every answer equals that of a new runner."""
     runner, plain, last, found = engine.runner(**keywords), engine.runner(), (), []
     for prompt in prompts:
-        decoded = engine.decode(runner, prompt, options, last_answer=last)
+        decoded = engine.decode(runner, prompt, options, earlier=[last])
         expected = engine.decode(plain, prompt, replace(options, reuse=False, drafts=False))
         assert decoded.tokens == expected.tokens
         last = decoded.tokens
@@ -117,7 +117,7 @@ def test_the_same_prompt_again_runs_one_pass_and_no_vision(family_name: str, eng
     runner = engine.runner()
     first = engine.decode(runner, prompt, Decoding(max_new_tokens=400))
     runner._network._see = None  # type: ignore[method-assign, assignment]  # calling it would raise
-    again = engine.decode(runner, prompt, Decoding(max_new_tokens=400), last_answer=first.tokens)
+    again = engine.decode(runner, prompt, Decoding(max_new_tokens=400), earlier=[first.tokens])
     assert again.tokens == first.tokens
     assert again.reused_tokens == len(engine.checkpoint.family.encode(prompt).input_ids) - 1
     assert again.model_steps == (len(first.tokens) - 1) // 64

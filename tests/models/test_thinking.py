@@ -205,7 +205,7 @@ def test_the_plan_equals_plain_decoding_after_the_same_thoughts(
         start = lambda inputs=inputs, prompt=prompt: grammars.start(family.schema(prompt, inputs))  # noqa: E731
         thinking = Thinking(9, grammars.thinking(), grammars.tokens(CLOSING))
         options = Decoding(max_new_tokens=400)
-        ours = decode_after_thinking(runner, inputs, thinking, start(), options, last_answer=last)
+        ours = decode_after_thinking(runner, inputs, thinking, start(), options, earlier=[last])
         text = grammars.text(ours.thoughts)
         assert text.startswith("<think>")
         assert text.endswith(CLOSING)
