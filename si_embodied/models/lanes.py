@@ -114,7 +114,7 @@ class Lanes:
 
     def _keep(self, lane: Lane) -> None:
         """Keep a lane's cache, and drop others until all fit."""
-        lane.runner = lane.runner.copy()  # without the hidden states of its last pass, which nobody counts
+        lane.runner.rest()
         with self._lock:
             if lane.runner.cache_bytes:
                 self._kept.append(lane)

@@ -78,7 +78,15 @@ class Network:
                 run_passes(language, [each])
             past = tuple(each.now)
 
-    def see(self, images: Sequence[EncodedImage], check: Check) -> dict[bytes, ImageFeatures]:
+    def place(self) -> int:
+        """A prompt's place in the queue; see `Together`."""
+        return self._together.place()
+
+    def leave(self, place: int) -> None:
+        """A prompt is over, or waits; see `Together`."""
+        self._together.leave(place)
+
+    def see(self, images: Sequence[EncodedImage], check: Check, *, place: int) -> dict[bytes, ImageFeatures]:
         """The vision tower's output for each image, by digest, from the store if it was seen lately."""
         features: dict[bytes, ImageFeatures] = {}
         new: dict[bytes, EncodedImage] = {}
@@ -92,7 +100,7 @@ class Network:
             check()
             with self.memory_errors():
                 size = sum(image.token_count for image in group)
-                seen = self._together.run(self._see, group, size=size, check=check)
+                seen = self._together.run(self._see, group, place=place, size=size, check=check)
             for image, found in zip(group, seen, strict=True):
                 self.store.put(image.digest, found, found.size_bytes)
                 features[image.digest] = found
@@ -118,9 +126,9 @@ class Network:
             embeds: torch.Tensor = self.model.get_input_embeddings()(torch.tensor([list(tokens)], device=self.device))
         return embeds
 
-    def read(self, new: Pass, check: Check) -> torch.Tensor:
+    def read(self, new: Pass, check: Check, *, place: int) -> torch.Tensor:
         """Run new tokens; returns their last hidden states (n, hidden), and fills in `Pass.now`."""
-        return self._together.run(self._read, new, size=new.count, check=check)
+        return self._together.run(self._read, new, place=place, size=new.count, check=check)
 
     def _read(self, passes: Sequence[Pass], check: Check) -> list[torch.Tensor]:
         steps = all(each.step for each in passes)
@@ -130,12 +138,12 @@ class Network:
             self.wait()
         return states
 
-    def rows(self, hidden: torch.Tensor, ids: NDArray[np.intp]) -> torch.Tensor:
+    def rows(self, hidden: torch.Tensor, ids: NDArray[np.intp], *, place: int) -> torch.Tensor:
         """The logits of tokens `ids` after a hidden state (hidden,), on the device."""
         head, rows = self._head, torch.from_numpy(ids).to(self.device)
         if type(head) is not torch.nn.Linear or len(ids) > _FEW_ROWS * head.out_features:
             with self.memory_errors():
-                return self._together.run(self._every_row, hidden)[rows]
+                return self._together.run(self._every_row, hidden, place=place)[rows]
         with torch.inference_mode():
             bias: Any = head.bias  # often None, despite torch's type annotation
             # head.weight[rows] would start threads, which for a few rows costs more than everything else here.

@@ -55,6 +55,9 @@ class ModelRunner(Protocol):
         It takes no memory, and what one of them does to its cache is not seen by the other.
         """
 
+    def rest(self) -> None:
+        """Keep the cache, and drop what only the next step would need: the answer is over, or waits."""
+
     @property
     def cache_bytes(self) -> int:
         """Memory of the key/value cache."""

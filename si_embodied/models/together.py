@@ -1,11 +1,15 @@
 """Runs on one model what several threads ask of it, the same kind of work of several threads in one call.
 
-There is no thread for the model: the one whose work waits first does the work of those that wait with it. A thread that
-is alone finds nobody to wait for, and pays for two locks.
+There is no thread for the model: the one whose turn it is does the work of those that wait with it. A thread that is
+alone finds nobody to wait for, and pays for two locks.
+
+The prompt that began first goes first, so that no answer waits for the images of many that began after it. A long
+answer does not keep the others out: what was passed over a few times goes before everything else.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -22,10 +26,12 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-_MOST_PATIENCE_S = 0.01
+_LEAST_PATIENCE_S, _MOST_PATIENCE_S = 0.005, 0.01
 _PATIENCE = 1 / 4
 """How long work waits for the other prompts' next, as a part of the last call's time. Between two passes, a prompt's
-thread takes about a millisecond. Waiting pays if a pass reads all weights for a few tokens, and hardly costs then."""
+thread takes a millisecond or two. Waiting pays if a pass reads all weights for a few tokens, and hardly costs then."""
+_LONGER = 64  # tokens: what joins a call is so much longer than the first at most; a step does not wait for a prompt
+_MOST_PASSED = 24  # calls for earlier prompts, before it is a job's turn
 _LOOK_S = 0.01  # between two checks of a thread that waits
 
 
@@ -36,7 +42,9 @@ class _Job:
     work: Callable[[Sequence[Any], Check], Sequence[Any]]
     item: Any
     size: int
+    place: int  # of its prompt in the queue
     turn: threading.Condition  # notified when it is done, or is to be done by its thread
+    passed: int = 0  # calls that were made for others while it waited
     alone: bool = False  # because work that it was part of has failed
     left: bool = False  # its thread has given up
     results: list[Any] = field(default_factory=list)  # one, when it is done
@@ -48,13 +56,30 @@ class Together:
     def __init__(self) -> None:
         """Begin with an empty queue."""
         self._lock = threading.Lock()
+        self._places = itertools.count(1)
         self._waiting: list[_Job] = []
         self._busy = False
-        self._expected = 1  # jobs: as many as were done or waiting last time
+        self._expected = set[int]()  # places of the last call's prompts that have not asked again
         self._began_s = self._wait_until_s = 0.0
 
+    def place(self) -> int:
+        """A prompt's place in the queue, after those of all that began before it."""
+        return next(self._places)
+
+    def leave(self, place: int) -> None:
+        """A prompt asks for nothing more, for now: nobody is to wait for it."""
+        with self._lock:
+            self._expected.discard(place)
+            self._call_next()
+
     def run(
-        self, work: Callable[[Sequence[_T], Check], Sequence[_R]], item: _T, *, size: int = 1, check: Check = unchecked
+        self,
+        work: Callable[[Sequence[_T], Check], Sequence[_R]],
+        item: _T,
+        *,
+        place: int = 0,
+        size: int = 1,
+        check: Check = unchecked,
     ) -> _R:
         """Have `item` worked on, alone or with the items of other threads for the same `work`.
 
@@ -64,6 +89,7 @@ class Together:
             work: takes items and a check, which it calls often; gives one result for each item. Calling it twice with
                 an item must do no harm.
             item: of this thread.
+            place: of its prompt; of what waits, the smallest goes first.
             size: the item's tokens; items of more than `PREFILL_CHUNK` in all do not share a call.
             check: raises to abort. Called while waiting, and by `work`. Others' items are not aborted.
 
@@ -72,9 +98,10 @@ class Together:
             BackendError: as raised by `check` or `work`.
         """
         with self._lock:
-            job = _Job(work, item, size, threading.Condition(self._lock))
+            job = _Job(work, item, size, place, threading.Condition(self._lock))
             self._waiting.append(job)
-            self._waiting[0].turn.notify()
+            self._expected.discard(place)
+            self._call_next()
             while True:
                 group = self._wait(job, check)
                 if job.results:
@@ -112,21 +139,26 @@ class Together:
 
     def _turn_in_s(self, job: _Job) -> float:
         """How long until this job's thread is to use the model, unless more work comes before."""
-        if self._busy or job is not self._waiting[0]:
+        if self._busy or job is not self._first():
             return _LOOK_S
-        if len(self._waiting) >= self._expected:
-            return 0.0
-        return self._wait_until_s - time.monotonic()
+        return self._wait_until_s - time.monotonic() if self._expected else 0.0
+
+    def _first(self) -> _Job:
+        """The job whose turn is next; of equal ones, that which has waited longest."""
+        return min(self._waiting, key=_order)
 
     def _take(self) -> list[_Job]:
         """Take the first job, and what can share its call, from the queue."""
-        first, group, size = self._waiting[0], list[_Job](), 0
-        for job in self._waiting:
-            fits = job.work == first.work and not (job.alone or first.alone) and size + job.size <= PREFILL_CHUNK
-            if job is first or fits:
+        first, *others = sorted(self._waiting, key=_order)
+        group, size = [first], first.size
+        for job in others:
+            shares = job.work == first.work and not (job.alone or first.alone)
+            if shares and job.size <= first.size + _LONGER and size + job.size <= PREFILL_CHUNK:
                 group.append(job)
                 size += job.size
         self._waiting = [job for job in self._waiting if job not in group]
+        for job in self._waiting:
+            job.passed += 1
         return group
 
     def _try(self, group: list[_Job], check: Check) -> tuple[Sequence[Any], BaseException | None]:
@@ -136,15 +168,16 @@ class Together:
             return (), error
 
     def _end(self, group: list[_Job]) -> None:
-        """The model is free; next time, wait for as many jobs as there are now."""
+        """The model is free; if others wait, it waits a little for the next job of those that it has worked for."""
         now = time.monotonic()
-        self._busy, self._expected = False, len(group) + len(self._waiting)
-        self._wait_until_s = now + min(_MOST_PATIENCE_S, _PATIENCE * (now - self._began_s))
+        self._busy, self._expected = False, {job.place for job in group} if len(group) > 1 or self._waiting else set()
+        patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * (now - self._began_s))
+        self._wait_until_s = now + min(_MOST_PATIENCE_S, patience_s)
         self._call_next()
 
     def _call_next(self) -> None:
         if self._waiting:
-            self._waiting[0].turn.notify()
+            self._first().turn.notify()
 
     def _again(self, group: list[_Job], job: _Job, error: BaseException) -> None:
         """Put the others' jobs back, and this one too if another may have made them fail."""
@@ -156,3 +189,7 @@ class Together:
         self._call_next()
         if job not in retried:
             raise error
+
+
+def _order(job: _Job) -> tuple[bool, int]:
+    return job.passed < _MOST_PASSED, job.place

@@ -45,13 +45,19 @@ class TorchRunner:
             compiled: compile the steps with torch; takes a minute, only on CUDA. If it fails, the reason is logged.
         """
         self._network = Network(model, store_bytes=store_bytes, compiled=compiled)
+        self._place = 0  # of its prompt in the queue for the model
         self._reset()
 
     def copy(self) -> TorchRunner:
         """Another runner of the same model, with the same tokens in its cache."""
         other = copy.copy(self)  # nothing is ever written into keys and values
-        other._hidden = None
+        other._hidden, other._place = None, self._network.place()
         return other
+
+    def rest(self) -> None:
+        """Drop the hidden states of the last pass, and let nobody wait for the next one."""
+        self._hidden = None
+        self._network.leave(self._place)
 
     def forget(self) -> None:
         """Empty the cache and the store of image features."""
@@ -71,7 +77,7 @@ class TorchRunner:
 
     def encode_images(self, inputs: ModelInputs, *, check: Check = unchecked) -> PromptFeatures[ImageFeatures]:
         """The vision tower's output for each image; runs only for images that are not cached."""
-        features = self._network.see(inputs.images, check)
+        features = self._network.see(inputs.images, check, place=self._place)
         return PromptFeatures(image_spans(inputs), tuple(features[image.digest] for image in inputs.images))
 
     def cached_tokens(self, inputs: ModelInputs) -> int:
@@ -147,7 +153,7 @@ class TorchRunner:
         """The allowed tokens' logits; if they are few, the output layer is computed only for them."""
         if self._hidden is None:
             raise BackendError("the model has not read a prompt yet: call prefill first")
-        rows = self._network.rows(self._hidden[after], np.flatnonzero(allowed))
+        rows = self._network.rows(self._hidden[after], np.flatnonzero(allowed), place=self._place)
         array: NDArray[np.float32] = rows.float().cpu().numpy()
         return array
 
@@ -159,7 +165,7 @@ class TorchRunner:
         new.past, self._hidden = self._layers, None
         with self._network.memory_errors():
             try:
-                hidden = self._network.read(new, check)
+                hidden = self._network.read(new, check, place=self._place)
             except (DeadlineExceeded, BackendError):
                 raise
             except BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from si_embodied.errors import BackendError, DeadlineExceeded
+from si_embodied.models import together
 from si_embodied.models.runner import PREFILL_CHUNK
 from si_embodied.models.together import Together
 
@@ -84,6 +85,70 @@ def test_long_items_do_not_share_a_call() -> None:
     jobs = (ask(model, 1, size=most - 1), ask(model, 2, size=most), ask(model, 3, size=1))
     assert after_the_first(model, *jobs) == [2, 4, 6]
     assert model.calls == [[0], [1, 3], [2]]
+
+
+def test_the_prompt_that_began_first_goes_first() -> None:
+    model, most = Model(), PREFILL_CHUNK
+    jobs = (ask(model, item, place=place, size=most) for item, place in ((1, 3), (2, 1), (3, 2)))
+    assert after_the_first(model, *jobs) == [2, 4, 6]
+    assert model.calls == [[0], [2], [3], [1]]
+
+
+def test_a_step_does_not_wait_for_the_reading_of_a_later_prompt() -> None:
+    """But goes along with that of an earlier one."""
+    model = Model()
+    jobs = (ask(model, item, place=item, size=size) for item, size in ((1, 2), (2, 200), (3, 66), (4, 2)))
+    assert after_the_first(model, *jobs) == [2, 4, 6, 8]
+    assert model.calls == [[0], [1, 3, 4], [2]]
+
+
+def test_a_long_answer_does_not_keep_later_prompts_out() -> None:
+    """The first prompt asks again and again, each time before the later one has its turn."""
+    model, most = Model(), PREFILL_CHUNK
+
+    def step(items: Sequence[int], _: object) -> list[int]:
+        model.calls.append(list(items))
+        model.waiting(1)
+        return list(items)
+
+    def answer() -> list[int]:
+        return [model.together.run(step, item, place=1) for item in range(1, together._MOST_PASSED + 2)]
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(model.together.run, model.double, 0)
+        assert model.entered.wait(timeout=10)
+        later = pool.submit(model.together.run, model.double, 99, place=2, size=most)
+        model.waiting(1)
+        long = pool.submit(answer)
+        model.waiting(2)
+        model.open.set()
+        assert first.result(timeout=10) == 0
+        assert later.result(timeout=10) == 198
+        pool.submit(model.together.run, model.double, 98, place=3)  # for the step that is still waited with
+        assert len(long.result(timeout=10)) == together._MOST_PASSED + 1
+    assert model.calls.index([99]) <= together._MOST_PASSED + 1
+
+
+def test_a_call_waits_for_the_next_job_of_those_before_unless_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    for patience in ("_LEAST_PATIENCE_S", "_MOST_PATIENCE_S"):
+        monkeypatch.setattr(together, patience, 60.0)
+    model = Model()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(model.together.run, model.double, 0, place=1)
+        assert model.entered.wait(timeout=10)
+        second = pool.submit(model.together.run, model.double, 2, place=2)
+        model.waiting(1)
+        model.open.set()
+        assert first.result(timeout=10) == 0
+        assert model.together.run(model.double, 1, place=1) == 2
+        assert second.result(timeout=10) == 4
+        third = pool.submit(model.together.run, model.double, 3, place=3)
+        model.waiting(1)
+        assert not third.done()
+        for place in (1, 2):
+            model.together.leave(place)
+        assert third.result(timeout=10) == 6
+    assert model.calls == [[0], [1, 2], [3]]
 
 
 def test_one_that_fails_fails_alone() -> None:

@@ -86,8 +86,12 @@ class OnnxRunner:
     def copy(self) -> OnnxRunner:
         """Another runner of the same graphs, with the same tokens in its cache."""
         other = copy.copy(self)  # onnxruntime writes each pass's cache to new memory
-        other._hidden = None
+        other.rest()
         return other
+
+    def rest(self) -> None:
+        """Drop the hidden states of the last pass."""
+        self._hidden = None
 
     def forget(self) -> None:
         """Empty the cache and the store of image features."""
