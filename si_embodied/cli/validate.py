@@ -33,7 +33,7 @@ class Validate:
     validation: Annotated[
         ValidationRun,
         flags(
-            "seed", "compared_task", "out", episodes=COUNT, compared=COUNT, plans=COUNT,
+            "seed", "compared_task", "out", episodes=COUNT, compared=COUNT, plans=COUNT, workers=COUNT,
             parts=listed("PART[,PART]"), variants=listed("NAME[,NAME]"), tasks=listed("WORLD:TASK[,…]"),
         ),
     ] = ValidationRun()  # fmt: skip

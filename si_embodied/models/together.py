@@ -90,7 +90,8 @@ class Together:
                 an item must do no harm.
             item: of this thread.
             place: of its prompt; of what waits, the smallest goes first.
-            size: the item's tokens; items of more than `PREFILL_CHUNK` in all do not share a call.
+            size: the item's tokens. A call of several has at most `PREFILL_CHUNK`, and none of them is over 64 longer
+                than the first.
             check: raises to abort. Called while waiting, and by `work`. Others' items are not aborted.
 
         Raises:
@@ -170,7 +171,8 @@ class Together:
     def _end(self, group: list[_Job]) -> None:
         """The model is free; if others wait, it waits a little for the next job of those that it has worked for."""
         now = time.monotonic()
-        self._busy, self._expected = False, {job.place for job in group} if len(group) > 1 or self._waiting else set()
+        alone = len(group) == 1 and not self._waiting
+        self._busy, self._expected = False, set() if alone else {job.place for job in group}
         patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * (now - self._began_s))
         self._wait_until_s = now + min(_MOST_PATIENCE_S, patience_s)
         self._call_next()
@@ -186,6 +188,7 @@ class Together:
         for each in retried:
             each.alone = not aborted
         self._waiting[:0] = [each for each in retried if not each.left]
+        self._expected -= {each.place for each in retried}
         self._call_next()
         if job not in retried:
             raise error

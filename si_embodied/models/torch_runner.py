@@ -54,11 +54,6 @@ class TorchRunner:
         other._hidden, other._place = None, self._network.place()
         return other
 
-    def rest(self) -> None:
-        """Drop the hidden states of the last pass, and let nobody wait for the next one."""
-        self._hidden = None
-        self._network.leave(self._place)
-
     def forget(self) -> None:
         """Empty the cache and the store of image features."""
         self._network.store.clear()
@@ -69,6 +64,11 @@ class TorchRunner:
         self._held = Held()
         self._next_position = 0
         self._hidden: torch.Tensor | None = None  # (n, hidden), of the last n tokens
+
+    def rest(self) -> None:
+        """Drop the hidden states of the last pass, and let nobody wait for the next one."""
+        self._hidden = None
+        self._network.leave(self._place)
 
     @property
     def cache_bytes(self) -> int:

@@ -123,16 +123,23 @@ def test_the_same_prompt_again_runs_one_pass_and_no_vision(family_name: str, eng
     assert again.model_steps == (len(first.tokens) - 1) // 64
 
 
-def test_only_new_images_are_encoded(family_name: str, engines: dict[str, _Engine]) -> None:
+def test_only_new_images_are_encoded_and_those_of_a_prompt_in_one_call(
+    family_name: str, engines: dict[str, _Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine, rng = engines[family_name], np.random.default_rng(0)
-    one, two = _picture(rng), _picture(rng)
-    runner, seen = engine.runner(), []
+    one, two, three, four = (_picture(rng) for _ in range(4))
+    runner, seen = engine.runner(), list[int]()
     see = runner._network._see
-    runner._network._see = lambda images, check: seen.extend(images) or see(images, check)  # type: ignore[method-assign, func-returns-value]
+
+    def look(groups: Any, check: Any) -> Any:
+        seen.extend(len(group) for group in groups)
+        return see(groups, check)
+
+    monkeypatch.setattr(runner._network, "_see", look)
     schema = plan_schema("navigation", 1)
-    for pictures in ((one,), (one, two), (two, one, two)):
+    for pictures in ((one,), (one, two), (two, one, two), (three, four)):
         engine.decode(runner, Prompt("v", "", tuple(pictures), schema), Decoding(max_new_tokens=400))
-    assert len(seen) == 2
+    assert seen == [1, 1, 2]
 
 
 def test_after_a_missed_deadline_the_next_answer_is_correct(family_name: str, engines: dict[str, _Engine]) -> None:
@@ -255,7 +262,7 @@ def test_every_tensor_is_made_on_the_models_device(family_name: str, checkpoints
     runner.step([3, 4])
     for rows in (np.array([1, 5]), np.arange(checkpoint.vocabulary_size)):
         assert runner._hidden is not None
-        assert runner._network.rows(runner._hidden[-1], rows).device.type == "meta"
+        assert runner._network.rows(runner._hidden[-1], rows, place=0).device.type == "meta"
 
 
 @pytest.mark.gpu

@@ -55,12 +55,13 @@ class ValidationRun:
     compared_task: Annotated[str, Doc("what both models of a comparison play, as WORLD:TASK")] = (
         "si_embodied/Tabletop-v0:base"
     )
+    workers: Annotated[int, Doc("processes that play a task's episodes, each with the model in its memory")] = 1
     tests: Annotated[Path, Doc("folder of the tests, some of them marked gpu")] = Path(__file__).parents[3] / "tests"
     out: Annotated[Path, Doc("folder for the report; the same command continues there")] = Path("runs/validate")
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
-        for name in ("episodes", "compared", "plans"):
+        for name in ("episodes", "compared", "plans", "workers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"expected {name} to be at least 1, got: {getattr(self, name)}")
         for what, names, known in (("part", self.parts, PARTS), ("variant", self.variants, VARIANTS)):

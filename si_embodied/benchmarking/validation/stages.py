@@ -23,6 +23,7 @@ from si_embodied.evaluation.registry import describe_environment, environments
 from si_embodied.evaluation.report import detail_lines
 from si_embodied.evaluation.session import Session
 from si_embodied.live.episodes import live_episodes
+from si_embodied.parallel.placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +94,7 @@ def play(run: ValidationRun, task: str) -> Finding:
         KeyboardInterrupt: Ctrl-C.
     """
     out = run.out / "worlds" / slug(task)
-    session = Session(out, audiences=(partial(live_episodes, out),))
+    session = Session(out, placement=Placement(workers=run.workers), audiences=(partial(live_episodes, out),))
     report, _ = session.run_with_controls(_evaluation(run, task, run.episodes), ())
     if report.interrupted:
         raise KeyboardInterrupt

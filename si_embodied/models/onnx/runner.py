@@ -89,10 +89,6 @@ class OnnxRunner:
         other.rest()
         return other
 
-    def rest(self) -> None:
-        """Drop the hidden states of the last pass."""
-        self._hidden = None
-
     def forget(self) -> None:
         """Empty the cache and the store of image features."""
         self._store.clear()
@@ -105,6 +101,10 @@ class OnnxRunner:
         self._held = Held()
         self._next_position = 0
         self._hidden: NDArray[np.float32] | None = None  # (n, hidden), of the last n tokens
+
+    def rest(self) -> None:
+        """Drop the hidden states of the last pass."""
+        self._hidden = None
 
     @property
     def cache_bytes(self) -> int:
