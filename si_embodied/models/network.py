@@ -114,10 +114,11 @@ class Network:
         counts = [image.token_count for image in images]
         with torch.inference_mode(), self._watched(check):
             output = self.model.model.get_image_features(**pixels, return_dict=True)
-            layers = getattr(output, "deepstack_features", None) or ()
-            parts = zip(*(torch.split(_rows_of(each), counts) for each in (output.pooler_output, *layers)), strict=True)
+            outputs = (output.pooler_output, *(getattr(output, "deepstack_features", None) or ()))
+            parts = zip(*(torch.split(_rows_of(each), counts) for each in outputs), strict=True)
         self.wait()
-        features = iter([ImageFeatures(embeddings, tuple(deepstack)) for embeddings, *deepstack in parts])
+        # Copies, because a part of a tensor would keep all of it in memory.
+        features = (ImageFeatures(first.clone(), tuple(each.clone() for each in layers)) for first, *layers in parts)
         return [list(itertools.islice(features, len(group))) for group in groups]
 
     def embed(self, tokens: Sequence[int]) -> torch.Tensor:

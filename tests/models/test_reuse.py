@@ -142,6 +142,15 @@ def test_only_new_images_are_encoded_and_those_of_a_prompt_in_one_call(
     assert seen == [1, 1, 2]
 
 
+def test_an_image_in_the_store_keeps_no_other_in_memory(family_name: str, engines: dict[str, _Engine]) -> None:
+    engine, rng = engines[family_name], np.random.default_rng(0)
+    prompt = Prompt("v", "", (_picture(rng), _picture(rng)), plan_schema("navigation", 1))
+    found: Any = engine.runner().encode_images(engine.checkpoint.family.encode(prompt))
+    for image in found.features:
+        for tensor in (image.embeddings, *image.deepstack):
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
 def test_after_a_missed_deadline_the_next_answer_is_correct(family_name: str, engines: dict[str, _Engine]) -> None:
     """At every reading of the clock in turn, keeping the cache of the tokens run before."""
     engine = engines[family_name]
