@@ -67,6 +67,7 @@ def test_the_shipped_planner_is_served_and_evaluated_on_and_stops_on_ctrl_c(
             server.kill()
 
 
+@pytest.mark.slow
 def test_the_shipped_planner_answers_as_embodiedbench_asks() -> None:
     """Its client chooses the request by the model's name, and sends a schema without `strict`; PNG is labelled JPEG."""
     pytest.importorskip("torch")

@@ -77,6 +77,7 @@ def test_decisions_are_drawn_by_the_tasks_shares() -> None:
     assert drawn[DONE] == pytest.approx(3000, abs=150), "a share of 3 to 1"
 
 
+@pytest.mark.slow
 def test_after_each_attempt_answers_are_drawn_as_often_as_they_occur() -> None:
     arrived = "1-3. explore: done\n4. goto red chair: done"
     explored = tuple(decision(EXPLORE, tried="1. explore: done") for _ in range(100))
@@ -159,6 +160,7 @@ def test_layers_in_bfloat16_give_nearly_the_same_loss(labelled: Labelled) -> Non
     assert steps[0]["loss"] != steps[1]["loss"]
 
 
+@pytest.mark.slow
 def test_decisions_are_learned(labelled: Labelled) -> None:
     run = Training(replace(SMALL, decisions_cycle="p", warmup_steps=1, learning_rate=5e-3))
     material = Material(labelled, pool())

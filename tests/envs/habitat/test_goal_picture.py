@@ -39,6 +39,7 @@ def explore_and_navigate(prompt: Prompt) -> Plan:
     return Plan(subgoals=(Navigate(object="goal"),), done=False)
 
 
+@pytest.mark.slow
 def test_a_planner_that_explores_finds_where_the_goal_picture_was_taken() -> None:
     """It ends the episode itself, by what it was told of the goal. Seed 205 is won in 70 steps."""
     env = gymnasium.make("si_embodied/HabitatImageNav-v0", max_episode_steps=150).unwrapped

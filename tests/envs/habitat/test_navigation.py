@@ -91,6 +91,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_same_bits() -> None:
     digests = set()
     for hash_seed in ("1", "2"):
