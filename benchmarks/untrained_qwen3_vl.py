@@ -200,7 +200,7 @@ def _unchanged(
     model: Model, window: NDArray[np.uint8], lines: int, rng: np.random.Generator
 ) -> Iterator[Prompt | None]:
     """Prompts with less and less noise in the same view; None where `generate` gave another answer than before."""
-    (last, *_) = model.lane.earlier("")
+    _, last = model.lane.answers[0]
     for count in (256, 64, 16, 4):
         noisy = window.copy()
         rows, columns = rng.integers(0, window.shape[0], count), rng.integers(0, window.shape[1], count)

@@ -1,4 +1,4 @@
-"""Rotary positions of a prompt's tokens, in numpy: what transformers computes, in a tenth of the time."""
+"""Rotary positions of a prompt's tokens, in numpy for every runtime: what transformers computes with torch."""
 
 from __future__ import annotations
 
