@@ -19,7 +19,7 @@ large: an untrained Qwen3-VL with 151,936 rows, as Qwen has, a vocabulary of tha
     - four views: the prompt nav/v2 with four remembered views, of which nothing has changed since the plan before; the
       present image and a line of memory are new.
     Untrained logits would fill every string to its bound with noise, or plan nothing; a bias in the weights, the same
-    for both sides, makes plans of one to three subgoals (about 35 tokens) with short names.
+    for both sides, makes plans of one to three subgoals (30 to 90 tokens) with short names.
 nano: si-nano, the checkpoint in the package, on prompts recorded in episodes of Tabletop-v0 and Apartment-v0. Each is
     decoded by both sides, in the order of the episodes, in one process, which drafts from its earlier answers too.
     - next episode: the first prompt of each episode.
